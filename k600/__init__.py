@@ -1,0 +1,1 @@
+"""The parts of the Kinetics-600 loader; `import kinetics600` is the way in."""

@@ -1,0 +1,94 @@
+"""What a clip is and what a tarball is: plain values, and the names they carry on host and disk."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["HOST_FOLDERS", "SPLITS", "UNLABELED", "Clip", "Tarball", "parse_file_name"]
+
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
+"""The three splits as users name them, in the order that `all` loads them."""
+
+HOST_FOLDERS: dict[str, str] = {"train": "train", "validation": "val", "test": "test"}
+"""What the host calls each split."""
+
+UNLABELED = "_unlabeled"
+"""Folder of test clips without a label (FiftyOne's name for it)."""
+
+_FILE_NAME = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6,9})_(\d{6,9})\.mp4", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One clip of one split.
+
+    A YouTube id may stand in two classes, and the same id and times in two splits: only all
+    five fields together tell clips apart.
+    """
+
+    split: str
+    """`train`, `validation` or `test`."""
+    label: str | None
+    """Canonical class name; None for a test clip that no list labels."""
+    youtube_id: str
+    """11 characters of `[A-Za-z0-9_-]`; may begin with `-`, `_` or `__`."""
+    time_start: int
+    """Start in the YouTube video, in seconds, 0 or more."""
+    time_end: int
+    """End in the YouTube video, in seconds (exclusive)."""
+
+    @property
+    def file_name(self) -> str:
+        """`<id>_<start>_<end>.mp4`, times with six digits, as on the host."""
+        return f"{self.youtube_id}_{self.time_start:06d}_{self.time_end:06d}.mp4"
+
+    @property
+    def folder(self) -> str:
+        """`<split>/<class name>` in the store, with `/` on every system."""
+        return f"{self.split}/{self.label or UNLABELED}"
+
+    @property
+    def key(self) -> str:
+        """`<split>/<class name>/<file name>`: unique, and the clip's place in the store."""
+        return f"{self.folder}/{self.file_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tarball:
+    """One `.tar.gz` of the host: the unit in which whole splits and classes come."""
+
+    split: str
+    """`train`, `validation` or `test`."""
+    name: str
+    """File name without `.tar.gz`: a class name, or `part_<n>` in the test split."""
+
+    @property
+    def path(self) -> str:
+        """Path below the mirror's root, such as `val/acting in play.tar.gz`."""
+        return f"{HOST_FOLDERS[self.split]}/{self.name}.tar.gz"
+
+    @property
+    def label(self) -> str | None:
+        """The class that all its clips have; None in the test split, where it mixes classes."""
+        return None if self.split == "test" else self.name
+
+
+def parse_file_name(name: str) -> tuple[str, int, int] | None:
+    """Return `(youtube_id, time_start, time_end)` of a clip's file name, None if it is not one.
+
+    Times are in seconds. Nothing but the exact form `<11 characters>_<start>_<end>.mp4`
+    counts, with digits padded to six: AppleDouble files (`._...`), path separators and
+    look-alike letters never do.
+
+    Example:
+        >>> parse_file_name("-_abcdefghi_000012_000022.mp4")
+        ('-_abcdefghi', 12, 22)
+    """
+    match = _FILE_NAME.fullmatch(name)
+    if match is None:
+        return None
+    start, end = int(match[2]), int(match[3])
+    if name != f"{match[1]}_{start:06d}_{end:06d}.mp4" or end <= start:
+        return None
+    return match[1], start, end

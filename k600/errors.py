@@ -1,0 +1,139 @@
+"""Every error the loader raises on purpose, as one tree.
+
+    Kinetics600Error
+    ├── OptionError (ValueError)              an option's value is not allowed
+    │   ├── UnknownClassError                 no such class name
+    │   └── UnknownSplitError                 no such configuration
+    ├── NotYetError (NotImplementedError)     an option this version does not carry out
+    ├── MissingDependencyError (ImportError)  an optional package is needed
+    ├── MirrorError (OSError)                 the host cannot serve what was asked
+    │   ├── MirrorNotFoundError               nothing at that address
+    │   ├── MirrorDeniedError                 the host refuses access
+    │   ├── MirrorUnreachableError            no answer, or the connection keeps failing
+    │   ├── MirrorChangedError                the object was replaced while it was read
+    │   └── OfflineError                      the network is needed but switched off
+    ├── ListError (ValueError)                a list of the host is truncated or not a list
+    ├── DamagedTarballError (ValueError)      a tarball that fails gzip's or tar's own checks
+    ├── StoreError (OSError)                  the folder of clips cannot be used
+    │   └── DiskFullError                     not enough room on its volume
+    ├── IncompleteError (RuntimeError)        clips are missing and that may not be
+    │   └── NoClipsError                      not one of the clips asked for is there
+    └── Stopped                               a run was told to stop (Ctrl-C); nothing is wrong
+
+Each also inherits the builtin that a caller would expect. Messages say which option, the
+value it had, what is allowed, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "DamagedTarballError",
+    "DiskFullError",
+    "IncompleteError",
+    "Kinetics600Error",
+    "ListError",
+    "MirrorChangedError",
+    "MirrorDeniedError",
+    "MirrorError",
+    "MirrorNotFoundError",
+    "MirrorUnreachableError",
+    "MissingDependencyError",
+    "NoClipsError",
+    "NotYetError",
+    "OfflineError",
+    "OptionError",
+    "Stopped",
+    "StoreError",
+    "UnknownClassError",
+    "UnknownSplitError",
+    "nearest",
+]
+
+
+class Kinetics600Error(Exception):
+    """Base of every error raised on purpose."""
+
+
+class OptionError(Kinetics600Error, ValueError):
+    """An option has a value that is not allowed."""
+
+
+class UnknownClassError(OptionError):
+    """A class name is none of the 600, in any known spelling."""
+
+
+class UnknownSplitError(OptionError):
+    """A configuration or split name is not one of `train`, `validation`, `test`, `all`."""
+
+
+class NotYetError(Kinetics600Error, NotImplementedError):
+    """The option exists but this version does not carry it out."""
+
+
+class MissingDependencyError(Kinetics600Error, ImportError):
+    """An optional package is needed; the message says how to install it."""
+
+
+class MirrorError(Kinetics600Error, OSError):
+    """The host of the tarballs cannot serve what was asked."""
+
+
+class MirrorNotFoundError(MirrorError):
+    """Nothing is stored at that address."""
+
+
+class MirrorDeniedError(MirrorError):
+    """The host refuses access (S3 without list rights says so for a missing object, too)."""
+
+
+class MirrorUnreachableError(MirrorError):
+    """No answer, or the connection kept failing after every retry."""
+
+
+class MirrorChangedError(MirrorError):
+    """The object was replaced by another while it was being read."""
+
+
+class OfflineError(MirrorError):
+    """The network is needed, but `HF_DATASETS_OFFLINE` or `source="local"` forbids it."""
+
+
+class ListError(Kinetics600Error, ValueError):
+    """A list of the host is truncated, or is no list at all."""
+
+
+class DamagedTarballError(Kinetics600Error, ValueError):
+    """A tarball fails gzip's or tar's own checks, or is not a tarball."""
+
+
+class StoreError(Kinetics600Error, OSError):
+    """The folder that holds the clips cannot be used."""
+
+
+class DiskFullError(StoreError):
+    """The store's volume has not enough room."""
+
+
+class IncompleteError(Kinetics600Error, RuntimeError):
+    """Clips are missing and `on_missing="raise"` was given."""
+
+
+class NoClipsError(IncompleteError):
+    """Not one of the clips asked for could be had."""
+
+
+class Stopped(Kinetics600Error):  # noqa: N818 - nothing is wrong
+    """The run was told to stop; what is in the store stays good."""
+
+
+def nearest(value: object, allowed: Iterable[str], *, most: int = 3) -> str:
+    """Return `"; did you mean 'a' or 'b'?"` for the names closest to `value`, or `""`."""
+    names = list(allowed)
+    folded = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(str(value).casefold(), folded, n=most, cutoff=0.6)
+    if not close:
+        return ""
+    return "; did you mean " + " or ".join(repr(folded[name]) for name in close) + "?"

@@ -1,0 +1,71 @@
+"""Whether rows made earlier are still what the store holds: a note kept beside them.
+
+`datasets` would use a cached result for ever. A note says from what the rows were made, so
+that clips that came or went since are noticed, and a partial result is never taken for a
+whole one. Checking it costs one `stat` per class folder and no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from k600.outcome import Outcome
+from k600.request import Request
+from k600.store import write_whole
+
+__all__ = ["Note"]
+
+_FILE = "kinetics600.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What rows were made from."""
+
+    digest: str
+    """Fingerprint of the rows."""
+    settled: bool
+    """Whether asking again could bring nothing more."""
+    stamps: dict[str, int]
+    """When each store folder last changed, in ns; 0 where that was too recent to tell."""
+    missing: int
+    """How many clips that were asked for are missing."""
+    message: str
+    """What was said of them."""
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome], message: str) -> Note:
+        """Return the note for rows made from these outcomes, one a split."""
+        outcomes = list(outcomes)
+        digest = hashlib.sha256("".join(outcome.digest for outcome in outcomes).encode())
+        return cls(
+            digest.hexdigest(),
+            all(outcome.settled for outcome in outcomes),
+            {folder: at for outcome in outcomes for folder, at in outcome.stamps.items()},
+            sum(len(outcome.missing) for outcome in outcomes),
+            message,
+        )
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> Note | None:
+        """Return the note in a folder of cached rows; None if there is none that can be read."""
+        try:
+            return cls(**json.loads((Path(folder) / _FILE).read_text("utf-8")))
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+            return None
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Write the note into a folder of cached rows, whole or not at all."""
+        write_whole(Path(folder) / _FILE, json.dumps(asdict(self), indent=1).encode())
+
+    def holds(self, request: Request) -> bool:
+        """Whether the rows are what the store holds and there is nothing left to ask for."""
+        if not self.settled or request.retry_errors or 0 in self.stamps.values():
+            return False
+        folders = [folder for split in request.splits for folder in request.folders(split)]
+        return self.stamps == request.store.stamp(folders)

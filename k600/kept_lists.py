@@ -1,0 +1,119 @@
+"""The host's lists as a store keeps them: fetched once, then read from disk."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+from k600.clip import Tarball
+from k600.errors import MirrorError, OfflineError
+from k600.lists import Listing, TestLabels, parse_listing, parse_path_list
+from k600.remote import Mirror, public_url
+from k600.request import Request
+from k600.sources.cvdf import read_listing, read_path_list
+from k600.store import Store
+
+__all__ = ["KeptLists", "read_test_labels"]
+
+logger = logging.getLogger("kinetics600")
+
+
+class KeptLists:
+    """The host's lists of one split: from the store if kept there, else from the mirror."""
+
+    def __init__(
+        self, mirror: Mirror, store: Store, split: str, *, network: bool, keep: bool = True
+    ) -> None:
+        self._mirror, self._store, self._split = mirror, store, split
+        self._network, self._keep = network, keep
+        self._fresh = False
+        self._listing: Listing | None = None
+        self._tarballs: list[Tarball] | None = None
+
+    def tarballs(self) -> list[Tarball]:
+        """Return the tarballs of the path list; none if it is out of reach by request."""
+        if self._tarballs is None:
+            kept = self._store.read_own(self._name("paths"))
+            if kept is not None:
+                self._tarballs = parse_path_list(kept.decode(), self._split)
+            elif self._network:
+                self._fetch_paths()
+        return self._tarballs or []
+
+    def listing(self) -> Listing:
+        """Return the names that each class should hold, as far as it is known by now."""
+        if self._listing is None:
+            kept = self._store.read_own(self._name("listing"))
+            if kept is None:
+                return {}
+            self._listing = parse_listing(kept.decode(), self._split) if kept else {}
+        return self._listing
+
+    def refresh(self) -> None:
+        """Fetch both lists, or fetch them anew, as something must be fetched anyway."""
+        if not self._fresh:
+            self._fetch_paths()
+        self._fetch_listing()
+
+    def _fetch_paths(self) -> None:
+        self._fresh = True
+        self._tarballs, text = read_path_list(self._mirror, self._split)
+        if self._keep:
+            self._store.write_own(self._name("paths"), text)
+
+    def _fetch_listing(self) -> None:
+        found = read_listing(self._mirror, self._split)
+        self._listing, text = found or ({}, b"")
+        if found is None and self._split != "test":
+            logger.warning(
+                "kinetics600 %s: %s has no list of the clips, so a clip that is not in its "
+                "tarball cannot be missed",
+                self._split,
+                self._mirror,
+            )
+        if self._keep:
+            self._store.write_own(self._name("listing"), text)
+
+    def _name(self, kind: str) -> str:
+        return f"lists/{_hashed(str(self._mirror))}-{self._split}-{kind}"
+
+
+def read_test_labels(
+    request: Request, store: Store, *, offline: bool = False, keep: bool = True
+) -> TestLabels:
+    """Return the labels of the test clips; none, with a warning, where the list is out of reach.
+
+    The list is kept in the store, so that it is fetched once.
+
+    Raises:
+        ListError: What is there is not such a list.
+    """
+    url = request.test_labels
+    shown = public_url(url)
+    name = f"lists/{_hashed(shown)}-test-labels"
+    data = store.read_own(name)
+    fresh = data is None
+    if data is None:
+        base, _, last = url.rpartition("/")
+        same_host = base.startswith(request.mirror.url)
+        root = Mirror(base or ".", request.mirror.options if same_host else {})
+        try:
+            if root.is_network and (offline or request.source == "local"):
+                raise OfflineError("the network is not to be used")
+            data, _ = root.read_small(last, most_bytes=1 << 30)
+        except MirrorError as error:
+            logger.warning(
+                "test_labels: %s cannot be had, so clips of the test split have the label None "
+                "where their folder gives none (%s)",
+                shown,
+                error,
+            )
+            return {}
+    labels = parse_test_labels(data, name=f"test_labels: {shown}")
+    if fresh and keep and request.source != "local":
+        store.write_own(name, data)
+    return labels
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,84 @@
+"""The 600 class names, their ids, and every spelling they have on disks in the wild.
+
+The canonical order is the byte-sorted order of DeepMind's own label map (`class_names.txt`,
+one name a line); a class's id is its line, from 0. The host's path lists are ordered
+otherwise at two places, so an id is never taken from the order of a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from k600.errors import UnknownClassError, nearest
+
+__all__ = ["NAMES", "canonical", "id2label", "label2id", "label_id"]
+
+NAMES: tuple[str, ...] = tuple(
+    (Path(__file__).with_name("class_names.txt")).read_text("utf-8").splitlines()
+)
+"""The 600 class names in canonical order; `NAMES[i]` is the class with id `i`."""
+
+_IDS = {name: index for index, name in enumerate(NAMES)}
+
+
+def label2id() -> dict[str, int]:
+    """Return a new `{class name: id}` of all 600 classes, ids 0 to 599."""
+    return dict(_IDS)
+
+
+def id2label() -> dict[int, str]:
+    """Return a new `{id: class name}` of all 600 classes, ids 0 to 599."""
+    return dict(enumerate(NAMES))
+
+
+def label_id(name: str) -> int:
+    """Return the id (0 to 599) of a canonical class name.
+
+    Raises:
+        UnknownClassError: `name` is not one of the 600 canonical names.
+    """
+    try:
+        return _IDS[name]
+    except KeyError:
+        raise _unknown(name) from None
+
+
+def canonical(spelling: str) -> str:
+    """Return the canonical name for any spelling of a class found in the wild.
+
+    Understood are the name itself and FiftyOne's folders (unchanged), those of CVDF's
+    extractor and mmaction2 (spaces become `_`), torchvision's (`'`, `(` and `)` are dropped as
+    well), in any letter case.
+
+    Raises:
+        UnknownClassError: no class has that spelling; the message names the nearest ones.
+
+    Example:
+        >>> canonical("tying_knot_not_on_a_tie")
+        'tying knot (not on a tie)'
+    """
+    if spelling in _IDS:
+        return spelling
+    name = _spellings().get(_fold(spelling))
+    if name is None:
+        raise _unknown(spelling)
+    return name
+
+
+def _fold(spelling: str) -> str:
+    return spelling.casefold().replace("_", " ").translate({ord(c): None for c in "'()"})
+
+
+@cache
+def _spellings() -> Mapping[str, str]:
+    return MappingProxyType({_fold(name): name for name in NAMES})
+
+
+def _unknown(name: object) -> UnknownClassError:
+    return UnknownClassError(
+        f"classes: {name!r} is not a Kinetics-600 class{nearest(name, NAMES)} "
+        "All 600 names: kinetics600.labels()"
+    )

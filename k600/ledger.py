@@ -1,0 +1,176 @@
+"""What became of every tarball and clip: a small SQLite file beside the clips.
+
+A tarball's row is written once its last byte was checked, together with a row for each of
+its members, in one transaction. So the ledger never says more than what is proved; files
+that a killed run left in the store are found by looking, not here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from k600.clip import Tarball
+
+__all__ = ["ClipRow", "Ledger", "TarballRow"]
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE tarballs (
+    split TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, etag TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL, detail TEXT NOT NULL,
+    started_at REAL NOT NULL, updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    PRIMARY KEY (split, name)) WITHOUT ROWID;
+CREATE TABLE clips (
+    split TEXT NOT NULL, tarball TEXT NOT NULL, position INTEGER NOT NULL,
+    folder TEXT NOT NULL, file_name TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
+    source TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+    PRIMARY KEY (split, tarball, file_name)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TarballRow:
+    """How a tarball stands."""
+
+    tarball: Tarball
+    state: str
+    """`started` (clips may be there, nothing is proved), `done` (read and checked to its last
+    byte) or `damaged` (failed its own checks twice)."""
+    etag: str
+    size_bytes: int
+    started_at: float
+    """When it was first worked on, in seconds since 1970: a clip file older than this was in
+    the store before."""
+    detail: str = ""
+    """For `damaged`: what the check said."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRow:
+    """How a member of a tarball stands."""
+
+    tarball: Tarball
+    position: int
+    """Its place among the tarball's clips, from 0; -1 for a clip that is listed but not there."""
+    folder: str
+    """`<split>/<class name>` where it lies or would lie."""
+    file_name: str
+    state: str
+    """`have` (stored), `bad` (not usable), `skipped` (not asked for) or `absent` (listed by
+    the host, but not in the tarball)."""
+    reason: str
+    """For `bad`: `empty`, `truncated`, `not_mp4`, `not_a_file`, `too_large`; for `absent`:
+    `not_in_tarball`."""
+    source: str
+    """For `have`: `cvdf`, or `local` for a clip that was there before the tarball came."""
+    size_bytes: int
+
+
+class Ledger:
+    """The ledger of one store. Opens the file for each call: safe in threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def tarballs(self, split: str) -> dict[str, TarballRow]:
+        """Return the rows of a split's tarballs by name; none if there is no ledger yet."""
+        query = (
+            "SELECT split, name, state, etag, size_bytes, started_at, detail "
+            "FROM tarballs WHERE split = ?"
+        )
+        with self._open() as db:
+            return {
+                row[1]: TarballRow(Tarball(row[0], row[1]), *row[2:])
+                for row in (db.execute(query, (split,)) if db else ())
+            }
+
+    def clips(self, split: str, tarball: str | None = None) -> list[ClipRow]:
+        """Return the rows of a split's clips, or of one tarball's, in the tarball's order."""
+        query = (
+            "SELECT tarball, position, folder, file_name, state, reason, source, size_bytes "
+            "FROM clips WHERE split = ?"
+        )
+        values = [split]
+        if tarball is not None:
+            query, values = query + " AND tarball = ?", [split, tarball]
+        units: dict[str, Tarball] = {}
+        with self._open() as db:
+            rows = [
+                ClipRow(units.setdefault(row[0], Tarball(split, row[0])), *row[1:])
+                for row in (db.execute(query, values) if db else ())
+            ]
+        rows.sort(key=lambda row: (row.tarball.name, row.position, row.file_name))
+        return rows
+
+    def tarball(self, tarball: Tarball) -> TarballRow | None:
+        """Return the row of one tarball, None if nothing is known of it."""
+        return self.tarballs(tarball.split).get(tarball.name)
+
+    def record(self, row: TarballRow, clips: Iterable[ClipRow]) -> None:
+        """Replace all that is known of a tarball and its clips, in one transaction."""
+        tarball = row.tarball
+        with self._open(create=True) as db:
+            assert db is not None
+            db.execute(
+                "DELETE FROM clips WHERE split = ? AND tarball = ?", (tarball.split, tarball.name)
+            )
+            db.executemany(
+                "INSERT INTO clips VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (
+                        tarball.split,
+                        tarball.name,
+                        clip.position,
+                        clip.folder,
+                        clip.file_name,
+                        clip.state,
+                        clip.reason,
+                        clip.source,
+                        clip.size_bytes,
+                    )
+                    for clip in clips
+                ),
+            )
+            db.execute(
+                "INSERT OR REPLACE INTO tarballs "
+                "(split, name, state, etag, size_bytes, started_at, detail) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    tarball.split,
+                    tarball.name,
+                    row.state,
+                    row.etag,
+                    row.size_bytes,
+                    row.started_at,
+                    row.detail,
+                ),
+            )
+
+    @contextlib.contextmanager
+    def _open(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
+        """Yield a connection within a transaction; None if there is no file and none is made."""
+        if not create and not self._path.exists():
+            yield None
+            return
+        with contextlib.closing(sqlite3.connect(self._path, timeout=120)) as db:
+            with db:
+                if create:
+                    db.execute("BEGIN IMMEDIATE")
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if version == 0 and create:
+                    for statement in _SCHEMA.split(";")[:-1]:
+                        db.execute(statement)
+                    db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+                elif version == 0:
+                    yield None
+                    return
+                elif version != _SCHEMA_VERSION:
+                    raise sqlite3.DatabaseError(
+                        f"{self._path} is of version {version}, this is {_SCHEMA_VERSION}: "
+                        "use the kinetics600 release that wrote it, or move the file away"
+                    )
+                yield db

@@ -1,0 +1,192 @@
+"""The lists that describe Kinetics-600, from text to plain data. Pure: no file, no network.
+
+Three kinds exist. A *path list* names the host's tarballs, one URL a line. A *listing* is a
+dump of `ls -R` over the unpacked tarballs and names the clips of each class (train and
+validation). DeepMind's *label list* is a table that labels the test clips. Train and
+validation take their labels from the tarball's name, never from a table.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+from k600.clip import HOST_FOLDERS, Tarball, parse_file_name
+from k600.errors import ListError, UnknownClassError
+from k600.labels import canonical
+
+__all__ = ["Listing", "TestLabels", "parse_listing", "parse_path_list", "parse_test_labels"]
+
+Listing = dict[str, list[str]]
+"""`{class name: [file name, ...]}` in the host's order."""
+
+TestLabels = Mapping[tuple[str, int, int], str]
+"""`{(youtube_id, time_start, time_end): class name}` of the labelled test clips."""
+
+_MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
+
+
+def parse_path_list(text: str, split: str, *, name: str = "path list") -> list[Tarball]:
+    """Read a path list: one URL of a tarball a line, spaces and `'()` written as they are.
+
+    Only the part after the mirror's root counts (`val/acting in play.tar.gz`), so the same
+    list serves on every mirror with the host's layout.
+
+    Args:
+        text: The list.
+        split: The split it should be of; a line of another split is an error.
+        name: What to call the list in an error, such as its address.
+
+    Returns:
+        The tarballs in the list's order.
+
+    Raises:
+        ListError: The list is empty, cut off, not a list, names a tarball twice, or names
+            something that is no tarball of this split (a path, an unknown class).
+    """
+    lines = _complete_lines(text, name)
+    tarballs: dict[Tarball, None] = {}
+    folder = HOST_FOLDERS[split]
+    for number, line in enumerate(lines, 1):
+        line = line.strip()
+        if not line:
+            continue
+        parts = (unquote(line) if "%" in line else line).split("/")
+        if len(parts) < 2 or parts[-2] != folder or not parts[-1].endswith(".tar.gz"):
+            raise ListError(
+                f"{name}: line {number} is {line[:200]!r}, expected the URL of a tarball in "
+                f"{folder!r}, ending in '.tar.gz'. The list may be truncated: fetch it again"
+            )
+        stem = parts[-1].removesuffix(".tar.gz")
+        if split == "test":
+            known = stem.startswith("part_") and stem[5:].isascii() and stem[5:].isdigit()
+        else:
+            known = _is_class(stem)
+        if not known:
+            raise ListError(
+                f"{name}: line {number} names the tarball {stem[:200]!r}, expected "
+                + ("'part_<number>'" if split == "test" else "one of the 600 class names")
+            )
+        tarball = Tarball(split, stem)
+        if tarball in tarballs:
+            raise ListError(f"{name}: line {number} names the tarball {stem!r} a second time")
+        tarballs[tarball] = None
+    if not tarballs:
+        raise ListError(f"{name}: the list is empty")
+    return list(tarballs)
+
+
+def parse_listing(text: str, split: str, *, name: str = "listing") -> Listing:
+    """Read an `ls -R` listing of a split's clips.
+
+    Its form: `val:`, the class names one a line, a blank line, then for each class a line
+    `val/<class>:`, the file names one a line, a blank line. A line that is no clip's name is
+    passed over (the real list of the validation split holds one, a single space).
+
+    Returns:
+        The file names by class. Classes and names keep the list's order.
+
+    Raises:
+        ListError: The list is cut off (its last line is broken, or a class that its head
+            names has no block), holds an unknown class, or is no listing.
+    """
+    lines = _complete_lines(text, name)
+    folder = HOST_FOLDERS[split]
+    if not lines or lines[0].strip() != f"{folder}:":
+        first = lines[0][:200] if lines else ""
+        raise ListError(f"{name}: begins with {first!r}, expected '{folder}:'")
+    listing: Listing = {}
+    head: list[str] = []
+    block: list[str] | None = None
+    for number, line in enumerate(lines[1:], 2):
+        if line.startswith(f"{folder}/") and line.endswith(":"):
+            label = line[len(folder) + 1 : -1]
+            if not _is_class(label):
+                raise ListError(f"{name}: line {number} names the unknown class {label[:200]!r}")
+            block = listing.setdefault(label, [])
+        elif block is None:
+            if line.strip():
+                head.append(line)
+        elif parse_file_name(line) is not None:
+            block.append(line)
+    without_block = [label for label in head if label not in listing]
+    if without_block:
+        raise ListError(
+            f"{name}: truncated: its head names {len(head)} classes, and {len(without_block)} of "
+            f"them have no block, the first {without_block[0][:200]!r}. Fetch the list again"
+        )
+    return listing
+
+
+def parse_test_labels(data: bytes, *, name: str = "test_labels") -> TestLabels:
+    """Read DeepMind's labels of the test split.
+
+    Args:
+        data: The archive `kinetics600.tar.gz` (its member `test.csv` is read), or that CSV
+            itself: header `label,youtube_id,time_start,time_end,split`.
+        name: What to call it in an error, such as its address.
+
+    Raises:
+        ListError: It is neither, is cut off, or holds an unknown class.
+    """
+    if data[:2] == b"\x1f\x8b":
+        data = _test_csv_of_archive(data, name)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ListError(f"{name}: not UTF-8 text ({error})") from error
+    rows = csv.reader(io.StringIO("\n".join(_complete_lines(text, name))))
+    header = next(rows, [])
+    wanted = ("label", "youtube_id", "time_start", "time_end")
+    if not set(wanted) <= set(header):
+        raise ListError(f"{name}: its columns are {header[:8]}, expected {list(wanted)}")
+    columns = [header.index(column) for column in wanted]
+    labels: dict[tuple[str, int, int], str] = {}
+    for row in rows:
+        try:
+            label, youtube_id, start, end = (row[column] for column in columns)
+            labels[youtube_id, int(start), int(end)] = canonical(label)
+        except (IndexError, ValueError) as error:
+            raise ListError(f"{name}: line {rows.line_num} is {row!r:.200}: {error}") from error
+    return labels
+
+
+def _test_csv_of_archive(data: bytes, name: str) -> bytes:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+            for member in archive:
+                if member.isreg() and member.name.rpartition("/")[2] == "test.csv":
+                    if member.size > _MOST_LIST_BYTES:
+                        raise ListError(f"{name}: its test.csv claims {member.size:,} bytes")
+                    file = archive.extractfile(member)
+                    assert file is not None  # it is a regular file
+                    return file.read()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ListError(f"{name}: a broken archive ({error})") from error
+    raise ListError(f"{name}: the archive holds no 'test.csv'")
+
+
+def _complete_lines(text: str, name: str) -> list[str]:
+    """Return the lines of a text that ends with a line end; anything else was cut off."""
+    if text.lstrip()[:1] == "<":
+        raise ListError(
+            f"{name}: an HTML or XML page came instead of a list: check the mirror's address"
+        )
+    if not text:
+        raise ListError(f"{name}: the list is empty")
+    if not text.endswith("\n"):
+        raise ListError(
+            f"{name}: truncated: its last line {text[-60:].rpartition(chr(10))[2]!r} has no end. "
+            "Fetch the list again"
+        )
+    return text.splitlines()
+
+
+def _is_class(name: str) -> bool:
+    try:
+        return canonical(name) == name
+    except UnknownClassError:
+        return False

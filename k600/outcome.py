@@ -1,0 +1,141 @@
+"""What a run brought: the counts, what is missing and why, in words and as a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from k600.records import StoredShard, digest_of
+
+__all__ = ["REASONS", "Missing", "Outcome", "missing_csv", "missing_table"]
+
+REASONS: dict[str, str] = {
+    "empty": "the file in the tarball has no bytes",
+    "truncated": "the file in the tarball is cut off",
+    "not_mp4": "the file in the tarball is no MP4",
+    "not_a_file": "the tarball holds a link or device of that name",
+    "too_large": "the file in the tarball is too large for a clip",
+    "not_in_tarball": "listed by the host, but not in its tarball",
+    "tarball_damaged": "the tarball failed its checksum twice",
+    "tarball_not_found": "the mirror has no such tarball",
+    "tarball_denied": "the mirror refuses the tarball",
+    "tarball_unreachable": "the tarball could not be read to its end",
+    "tarball_changed": "the tarball was replaced while it was read, twice",
+    "offline": "not in the store, and the network is not to be used",
+}
+"""Every reason for which a clip may be missing, in words."""
+
+OPEN_REASONS = frozenset(
+    {
+        "tarball_not_found",
+        "tarball_denied",
+        "tarball_unreachable",
+        "tarball_changed",
+        "offline",
+    }
+)
+"""Reasons that the next call asks about again; the others are settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A clip that was asked for and is not there."""
+
+    split: str
+    label: str
+    """Class name; empty where unknown."""
+    file_name: str
+    """Empty for all clips of a tarball whose names no list gives."""
+    tarball: str
+    reason: str
+    """A key of `REASONS`."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What there is for a request in one split after everything was tried."""
+
+    split: str
+    shards: tuple[StoredShard, ...]
+    """The clips that are there, in the dataset's order."""
+    missing: tuple[Missing, ...]
+    fetched_bytes: int
+    """Bytes that came from the mirror in this run."""
+    fetched_tarballs: int
+    stamps: dict[str, int] = field(default_factory=dict)
+    """When each folder looked at last changed, taken just before the look (`Store.stamp`)."""
+    labelled: bool = True
+    """False if the labels of the test split could not be had."""
+    report: str = ""
+    """Path of the CSV that names every missing clip; empty if none is missing."""
+
+    @property
+    def clips(self) -> int:
+        """How many clips there are."""
+        return sum(len(shard.names) for shard in self.shards)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the same call could find nothing more, as far as is known."""
+        return self.labelled and not any(clip.reason in OPEN_REASONS for clip in self.missing)
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of the rows."""
+        return digest_of(self.shards)
+
+    def summary(self) -> str:
+        """Return one line: what is there, from where, and what is missing."""
+        sources = Counter[str]()
+        for shard in self.shards:
+            sources.update(shard.sources.get(name, "local") for name in shard.names)
+        origin = ", ".join(f"{count:,} from {source}" for source, count in sorted(sources.items()))
+        fetched = (
+            f"{self.fetched_tarballs:,} tarballs read, {self.fetched_bytes / 1e6:,.1f} MB"
+            if self.fetched_tarballs
+            else "nothing fetched"
+        )
+        return (
+            f"kinetics600 {self.split}: {self.clips:,} clips"
+            + (f" ({origin})" if origin else "")
+            + f"; {fetched}; "
+            + (f"{len(self.missing):,} missing" if self.missing else "none missing")
+        )
+
+    def complaint(self) -> str:
+        """Return what is missing, by reason, and where every clip is named; empty if none is."""
+        if not self.missing:
+            return ""
+        return (
+            f"kinetics600 {self.split}: {len(self.missing):,} clips that were asked for are not "
+            f"there:\n{missing_table(self.missing)}\n  "
+            + (f"Every one is named in {self.report}. " if self.report else "")
+            + "retry_errors=True asks again for those that were proved not to be had."
+        )
+
+
+def missing_table(missing: Iterable[Missing]) -> str:
+    """Return reasons and counts as an aligned text table, most frequent first."""
+    reasons = Counter(clip.reason for clip in missing)
+    width = max(map(len, reasons), default=0)
+    lines = [
+        f"  {count:>9,}  {reason:<{width}}  {REASONS[reason]}"
+        for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return "\n".join(lines)
+
+
+def missing_csv(missing: Iterable[Missing]) -> bytes:
+    """Return the full report: a CSV with a row for every missing clip."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("split", "label", "file_name", "tarball", "reason", "detail"))
+    for clip in missing:
+        writer.writerow(
+            (clip.split, clip.label, clip.file_name, clip.tarball, clip.reason, clip.detail)
+        )
+    return text.getvalue().encode()

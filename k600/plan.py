@@ -1,0 +1,81 @@
+"""What has to come from the mirror, decided from what is asked, known and there. Pure.
+
+The decision is per tarball. A tarball that was read to its end once is never read again for
+what it was proved not to hold; one whose clips have vanished from the store is read only up
+to the last of them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from k600.clip import Tarball
+from k600.ledger import ClipRow, TarballRow
+
+__all__ = ["MEAN_CLIP_BYTES", "Need", "plan_needs"]
+
+MEAN_CLIP_BYTES = 1_480_000
+"""Mean size of a clip: 88 GB over 59,608 files in the test split, the largest of the three."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A tarball to read."""
+
+    tarball: Tarball
+    wanted: frozenset[str] | None = None
+    """File names to store; None for every clip in it."""
+    known: bool = False
+    """Whether its members are in the ledger, so that reading may stop after the last wanted."""
+
+
+def plan_needs(
+    tarballs: Iterable[Tarball],
+    rows: Mapping[str, TarballRow],
+    clips: Iterable[ClipRow],
+    here: Callable[[str], Collection[str]],
+    *,
+    wanted: frozenset[str] | None = None,
+    retry_errors: bool = False,
+    refetch: bool = False,
+) -> list[Need]:
+    """Decide which tarballs to read for a request within one split.
+
+    Args:
+        tarballs: All that may hold a clip of the request.
+        rows: What the ledger says of this split's tarballs, by name.
+        clips: What it says of their members.
+        here: Returns the file names in a store folder (`<split>/<class name>`).
+        wanted: The file names asked for; None for all. (A class of the test split is spread
+            over all its tarballs.)
+        retry_errors: Ask again for what a tarball was proved not to hold.
+        refetch: Ask again for everything.
+
+    Returns:
+        The needs, in the order of `tarballs`.
+    """
+    members: dict[str, list[ClipRow]] = defaultdict(list)
+    for clip in clips:
+        if wanted is None or clip.file_name in wanted:
+            members[clip.tarball.name].append(clip)
+    needs = []
+    for tarball in tarballs:
+        row = rows.get(tarball.name)
+        if refetch or row is None or row.state == "started":
+            needs.append(Need(tarball, wanted))
+            continue
+        own = members[tarball.name]
+        failed = row.state == "damaged" or any(clip.state in ("bad", "absent") for clip in own)
+        if failed and retry_errors:
+            needs.append(Need(tarball, wanted))
+        elif row.state == "done":
+            lacking = frozenset(
+                clip.file_name
+                for clip in own
+                if clip.state in ("have", "skipped") and clip.file_name not in here(clip.folder)
+            )
+            if lacking:
+                needs.append(Need(tarball, lacking, known=True))
+    return needs

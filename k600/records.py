@@ -1,0 +1,160 @@
+"""The rows of the dataset, in their fixed order, from the store or from a stream.
+
+A shard is a plain object with a `records()` method: the unit that `datasets` hands to its
+processes and data-loading workers. Nothing here knows `datasets`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from k600.clip import Clip, Tarball, parse_file_name
+from k600.errors import DamagedTarballError, IncompleteError, MirrorNotFoundError
+from k600.labels import label_id
+from k600.ledger import Ledger
+from k600.lists import TestLabels
+from k600.remote import Mirror
+from k600.sources.cvdf import stream_tarball
+from k600.store import Store
+
+__all__ = ["StoredShard", "StreamedShard", "digest_of"]
+
+logger = logging.getLogger("kinetics600")
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShard:
+    """The clips of one store folder that belong to the request, by file name."""
+
+    store: Store
+    split: str
+    label: str | None
+    """Class of the folder; None for clips without a label."""
+    folder: str
+    """`<split>/<class name>`."""
+    names: tuple[str, ...]
+    """File names, sorted."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where a clip came from, by file name; `local` where nothing is said."""
+    labels: TestLabels = field(default_factory=dict)
+    """Labels of test clips by (id, start, end); they overrule the folder."""
+
+    def records(self) -> Iterator[Record]:
+        """Yield the rows, `video.path` absolute and `video.bytes` None."""
+        for name in self.names:
+            times = parse_file_name(name)
+            assert times is not None  # the inventory holds nothing else
+            clip = Clip(self.split, self.labels.get(times, self.label), *times)
+            path = str(self.store.path(self.folder, name))
+            yield _record(clip, path, None, self.sources.get(name, "local"))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedShard:
+    """One tarball, read as it is asked for; from the store where all of it is there."""
+
+    store: Store
+    mirror: Mirror
+    tarball: Tarball
+    labels: TestLabels
+    on_missing: str
+    classes: tuple[str, ...] | None = None
+    """Yield clips of these classes only (test tarballs mix them)."""
+    local_only: bool = False
+    """Never touch the network."""
+
+    def records(self) -> Iterator[Record]:
+        """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
+
+        Raises:
+            IncompleteError: A clip is no good and `on_missing` is `raise`.
+            MirrorError: The tarball cannot be read.
+        """
+        stored = self._stored()
+        rows = stored if stored is not None else self._streamed()
+        for clip, path, data, source in rows:
+            if self.classes is None or clip.label in self.classes:
+                yield _record(clip, path, data, source)
+
+    def _stored(self) -> Iterator[tuple[Clip, str, None, str]] | None:
+        """Return the tarball's clips in its own order if the store has them all."""
+        ledger = Ledger(self.store.ledger_path)
+        row = ledger.tarball(self.tarball)
+        if not self.local_only and (row is None or row.state != "done"):
+            return None
+        clips = [
+            clip
+            for clip in ledger.clips(self.tarball.split, self.tarball.name)
+            if clip.state in ("have", "skipped")
+        ]
+        here = {folder: self.store.inventory(folder) for folder in {c.folder for c in clips}}
+        there = [clip for clip in clips if clip.file_name in here[clip.folder]]
+        if len(there) < len(clips) and not self.local_only:
+            return None
+
+        def rows() -> Iterator[tuple[Clip, str, None, str]]:
+            for clip in there:
+                times = parse_file_name(clip.file_name)
+                assert times is not None
+                folder = clip.folder.partition("/")[2]
+                label = self.tarball.label or self.labels.get(times)
+                if label is None and not folder.startswith("_"):
+                    label = folder
+                path = str(self.store.path(clip.folder, clip.file_name))
+                yield Clip(self.tarball.split, label, *times), path, None, clip.source
+
+        return rows()
+
+    def _streamed(self) -> Iterator[tuple[Clip, str, bytes, str]]:
+        bad = 0
+        try:
+            for streamed in stream_tarball(self.mirror, self.tarball, self.labels):
+                if streamed.problem is None:
+                    clip = streamed.clip
+                    path = f"{self.tarball.path}/{clip.file_name}"  # no file of this machine
+                    yield clip, path, streamed.data, "cvdf"
+                else:
+                    bad += 1
+                    self._complain(f"{streamed.clip.key} is left out: {streamed.problem}", None)
+        except DamagedTarballError as error:
+            self._complain(f"{error}; its clips may be damaged", error)
+        except MirrorNotFoundError as error:
+            self._complain(f"{self.tarball.path} is left out: {error}", error)
+        if bad:
+            logger.info("%s: %d clips left out", self.tarball.path, bad)
+
+    def _complain(self, message: str, cause: Exception | None) -> None:
+        if self.on_missing == "raise":
+            raise IncompleteError(message) from cause
+        if self.on_missing == "warn":
+            logger.warning(message)
+
+
+def digest_of(shards: Iterable[StoredShard]) -> str:
+    """Return a fingerprint of the rows that these shards give."""
+    digest = hashlib.sha256()
+    for shard in shards:
+        digest.update(f"{shard.folder}\n".encode())
+        for name in shard.names:
+            times = parse_file_name(name)
+            label = shard.labels.get(times) if times and shard.labels else None
+            digest.update(f"{name} {shard.sources.get(name)} {label}\n".encode())
+    return digest.hexdigest()
+
+
+def _record(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
+    return {
+        "video": {"path": path, "bytes": data},
+        "label": None if clip.label is None else label_id(clip.label),
+        "youtube_id": clip.youtube_id,
+        "time_start": clip.time_start,
+        "time_end": clip.time_end,
+        "split": clip.split,
+        "source": source,
+    }

@@ -1,0 +1,227 @@
+"""What a user asks for: the options, checked once, in canonical form. Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from k600.clip import SPLITS, UNLABELED
+from k600.errors import NotYetError, OptionError, UnknownSplitError, nearest
+from k600.labels import NAMES, canonical
+from k600.remote import Mirror
+from k600.store import Store
+
+__all__ = [
+    "CONFIGS",
+    "DEFAULT_MIRROR",
+    "DEFAULT_TEST_LABELS",
+    "Request",
+    "check_config_name",
+    "check_option_names",
+    "make_request",
+]
+
+CONFIGS: tuple[str, ...] = (*SPLITS, "all")
+"""The configurations: one per split, and `all` three."""
+
+SOURCES = ("auto", "cvdf", "youtube", "local")
+ON_MISSING = ("warn", "raise", "skip")
+
+DEFAULT_MIRROR = "s3://kinetics/600"
+"""CVDF's public bucket (region us-east-1, read anonymously)."""
+
+DEFAULT_TEST_LABELS = "https://storage.googleapis.com/deepmind-media/Datasets/kinetics600.tar.gz"
+"""DeepMind's archive of annotations, 18 MB; the only one that labels the test split."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A checked request."""
+
+    splits: tuple[str, ...]
+    """The splits to load, each `train`, `validation` or `test`."""
+    classes: tuple[str, ...] | None
+    """Canonical class names in id order; None for all 600."""
+    source: str
+    """`auto`, `cvdf` or `local`."""
+    mirror: Mirror
+    test_labels: str
+    """URL or path of the labels of the test split."""
+    store: Store
+    num_workers: int
+    """Tarballs worked on at a time, 1 or more."""
+    on_missing: str
+    """`warn`, `raise` or `skip`."""
+    retry_errors: bool
+    """Ask again for clips that were proved not to be had."""
+
+    def folders(self, split: str) -> list[str]:
+        """Return the store's folders (`<split>/<class name>`) to look in, in id order.
+
+        For the test split these are all: the folder of a test clip depends on whether its label
+        was known when it came.
+        """
+        names = NAMES if self.classes is None or split == "test" else self.classes
+        return [f"{split}/{name}" for name in (*names, *([UNLABELED] if split == "test" else []))]
+
+    def cache_key(self, default_data_dir: str) -> dict[str, Any]:
+        """Return what tells this request's rows from another's, defaults left out.
+
+        Only which rows there are and where they point counts: two requests with the same key
+        give the same dataset.
+        """
+        key: dict[str, Any] = {}
+        if self.classes is not None:
+            key["classes"] = list(self.classes)
+        if self.source != "auto":
+            key["source"] = self.source
+        if self.store != Store.at(default_data_dir):
+            key["data_dir"] = str(self.store.root)
+        if "test" in self.splits and self.test_labels != DEFAULT_TEST_LABELS:
+            key["test_labels"] = self.test_labels
+        return key
+
+
+def make_request(
+    config_name: str,
+    *,
+    default_data_dir: str,
+    classes: str | Sequence[str] | None = None,
+    max_samples: int | None = None,
+    shuffle: bool = False,
+    seed: int | None = None,
+    num_workers: int | None = None,
+    source: str = "auto",
+    mirror: str | None = None,
+    mirror_options: Mapping[str, Any] | None = None,
+    test_labels: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    on_missing: str = "warn",
+    retry_errors: bool = False,
+) -> Request:
+    """Check every option and return the request they make.
+
+    The options are those of `kinetics600.Kinetics600Config`.
+
+    Raises:
+        OptionError: A value is not allowed; the message names option, value and what is.
+        NotYetError: The option is known, but this version does not carry it out.
+    """
+    check_config_name(config_name)
+    _check_bool("shuffle", shuffle)
+    _check_bool("retry_errors", retry_errors)
+    _check_count("max_samples", max_samples, least=1)
+    _check_count("seed", seed, least=0)
+    _check_count("num_workers", num_workers, least=1)
+    _check_choice("source", source, SOURCES)
+    _check_choice("on_missing", on_missing, ON_MISSING)
+    if mirror_options is not None and not isinstance(mirror_options, Mapping):
+        raise OptionError(
+            f"mirror_options: a {type(mirror_options).__name__} is not allowed, expected a dict "
+            "of fsspec storage options such as {'endpoint_url': 'http://…'}"
+        )
+    chosen = _classes(classes)
+    if max_samples is not None or shuffle or source == "youtube":
+        option = "max_samples" if max_samples is not None else "shuffle" if shuffle else "source"
+        given = {"max_samples": max_samples, "shuffle": shuffle, "source": source}[option]
+        raise NotYetError(
+            f"{option}: {given!r} is not carried out by this version yet. Load whole classes with "
+            "classes=[…] or a whole split, and choose rows from the result with "
+            ".shuffle(seed=…).select(range(n))"
+        )
+    url = mirror or os.environ.get("KINETICS600_MIRROR") or DEFAULT_MIRROR
+    return Request(
+        splits=SPLITS if config_name == "all" else (config_name,),
+        classes=chosen,
+        source=source,
+        mirror=Mirror(_text("mirror", url).rstrip("/"), dict(mirror_options or {})),
+        test_labels=_text("test_labels", test_labels or DEFAULT_TEST_LABELS),
+        store=Store.at(
+            _text("data_dir", data_dir or os.environ.get("KINETICS600_HOME") or default_data_dir)
+        ),
+        num_workers=num_workers or os.cpu_count() or 1,
+        on_missing=on_missing,
+        retry_errors=retry_errors,
+    )
+
+
+def check_config_name(name: object) -> None:
+    """Raise `UnknownSplitError` unless `name` is one of the configurations."""
+    if name is None:
+        raise UnknownSplitError(
+            "name: no configuration was given. Choose one of "
+            f"{_listed(CONFIGS)}: load_dataset('kinetics600', 'validation'). "
+            "(Sizes: train 648 GB, validation 43 GB, test 88 GB, all 779 GB.)"
+        )
+    if name not in CONFIGS:
+        close = "; did you mean 'validation'?" if name == "val" else nearest(name, CONFIGS)
+        raise UnknownSplitError(
+            f"name: {name!r} is not a configuration{close or '.'} Allowed: {_listed(CONFIGS)}"
+        )
+
+
+def check_option_names(names: Iterable[str], allowed: Iterable[str]) -> None:
+    """Raise `OptionError` for a keyword that is no option."""
+    allowed = sorted(allowed)
+    for name in names:
+        if name not in allowed:
+            raise OptionError(
+                f"{name}: no such option{nearest(name, allowed) or '.'} "
+                f"Allowed: {', '.join(allowed)}"
+            )
+
+
+def _classes(classes: object) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    names = [classes] if isinstance(classes, str) else classes
+    if not isinstance(names, Iterable) or isinstance(names, Mapping):
+        raise OptionError(
+            f"classes: {classes!r} is not allowed, expected a class name or a list of them"
+        )
+    names = list(names)
+    for name in names:
+        if not isinstance(name, str):
+            raise OptionError(
+                f"classes: {name!r} is not allowed, expected class names, such as "
+                f"{NAMES[0]!r}; kinetics600.id2label() gives the name of an id"
+            )
+    if not names:
+        raise OptionError("classes: an empty list is not allowed; leave it out for all 600")
+    chosen = {canonical(name) for name in names}
+    return None if len(chosen) == len(NAMES) else tuple(n for n in NAMES if n in chosen)
+
+
+def _check_bool(option: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise OptionError(f"{option}: {value!r} is not allowed, expected True or False")
+
+
+def _check_count(option: str, value: object, *, least: int) -> None:
+    if value is not None and (
+        not isinstance(value, int) or isinstance(value, bool) or value < least
+    ):
+        raise OptionError(
+            f"{option}: {value!r} is not allowed, expected a whole number of at least {least}, "
+            "or None"
+        )
+
+
+def _check_choice(option: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise OptionError(
+            f"{option}: {value!r} is not allowed{nearest(value, allowed) or '.'} "
+            f"Allowed: {_listed(allowed)}"
+        )
+
+
+def _text(option: str, value: object) -> str:
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise OptionError(f"{option}: {value!r} is not allowed, expected a path or a URL")
+    return os.fspath(value)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)

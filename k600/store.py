@@ -1,0 +1,279 @@
+"""The clips on disk: where each lies, how one gets there whole, and which are there.
+
+    <data_dir>/<split>/<class name>/<id>_<start>_<end>.mp4     the clips (FiftyOne's tree)
+    <data_dir>/.kinetics600/                                   ledger, lists, unfinished files
+
+A file bears a clip's name only once it is complete and checked: it is written below
+`.kinetics600/incoming/` and moved by one rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock, Timeout
+
+from k600.clip import parse_file_name
+from k600.errors import DiskFullError, Stopped, StoreError
+
+__all__ = ["Incoming", "Store", "flush", "write_whole"]
+
+_OWN = ".kinetics600"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder of clips. Opening one touches nothing."""
+
+    root: Path
+    """The folder given as `data_dir`, absolute."""
+
+    @classmethod
+    def at(cls, data_dir: str | os.PathLike[str]) -> Store:
+        """Return the store at a folder; `~` is the home folder."""
+        return cls(Path(os.path.abspath(os.path.expanduser(os.fspath(data_dir)))))
+
+    @property
+    def ledger_path(self) -> Path:
+        return self._own("ledger.sqlite")
+
+    def prepare(self) -> None:
+        """Create the store's own folders and prove that a file can be written and renamed.
+
+        Raises:
+            StoreError: The path is a file, or may not be written.
+        """
+        try:
+            for name in ("incoming", "lists", "locks", "reports"):
+                self._own(name).mkdir(parents=True, exist_ok=True)
+            probe = self._own(f"incoming/probe-{uuid.uuid4().hex}")
+            probe.touch()
+            os.replace(probe, probe.with_suffix(".moved"))
+            probe.with_suffix(".moved").unlink()
+        except OSError as error:
+            raise StoreError(
+                f"data_dir: clips cannot be kept in '{self.root}' ({error.strerror or error}). "
+                "Pass data_dir=… a folder that you may write, or set KINETICS600_HOME"
+            ) from error
+
+    def path(self, folder: str, file_name: str) -> Path:
+        """Return where a clip lies; `folder` is `<split>/<class name>` (see `Clip.folder`)."""
+        return self.root / folder / file_name
+
+    def inventory(self, folder: str) -> set[str]:
+        """Return the names of the clips in `<split>/<class name>`; other files do not count."""
+        try:
+            with os.scandir(self.root / folder) as entries:
+                return {entry.name for entry in entries if parse_file_name(entry.name)}
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+
+    def stamp(self, folders: Iterable[str]) -> dict[str, int]:
+        """Return when each folder's list of files last changed, in ns; folders there only.
+
+        A folder that changed within the last two seconds gets 0: it may change once more within
+        the same tick of the clock, so its time proves nothing yet.
+        """
+        recent = time.time_ns() - 2_000_000_000
+        stamps = {}
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                changed = os.stat(self.root / folder).st_mtime_ns
+                stamps[folder] = changed if changed < recent else 0
+        return stamps
+
+    def check_room(self, needed_bytes: int) -> None:
+        """Raise `DiskFullError` unless the volume has room for that many bytes and some spare."""
+        free = shutil.disk_usage(self.root).free
+        spare = 64 << 20
+        if needed_bytes + spare > free:
+            raise DiskFullError(
+                f"data_dir: the clips need {_gigabytes(needed_bytes)}, and '{self.root}' has "
+                f"{_gigabytes(free)} free. Make room, or pass data_dir=… on a larger volume"
+            )
+
+    @contextlib.contextmanager
+    def incoming(self) -> Iterator[Incoming]:
+        """Open a place for files of this run that are not whole yet; gone at the end.
+
+        What a killed run left there is removed first.
+        """
+        base = self._own("incoming")
+        for lock_path in base.glob("*.lock"):
+            with contextlib.suppress(Timeout, OSError):
+                with FileLock(lock_path, timeout=0):  # its run is dead
+                    shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
+                    lock_path.unlink(missing_ok=True)
+        folder = base / uuid.uuid4().hex
+        with FileLock(folder.with_suffix(".lock")):
+            folder.mkdir()
+            try:
+                yield Incoming(self, folder)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.with_suffix(".lock").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def only_one(self, name: str, stop: threading.Event) -> Iterator[None]:
+        """Let one process at a time work on `name`; a dead process's lock is free at once.
+
+        Raises:
+            Stopped: `stop` was set while waiting.
+        """
+        lock = FileLock(self._own(f"locks/{name}.lock"))
+        while True:
+            if stop.is_set():
+                raise Stopped("stopped")
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=0.5)
+                break
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write_own(self, name: str, data: bytes) -> Path:
+        """Write a file below `.kinetics600/`, whole or not at all, and return its path."""
+        path = self._own(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+        return path
+
+    def read_own(self, name: str) -> bytes | None:
+        """Return a file below `.kinetics600/`, None if it is not there."""
+        try:
+            return self._own(name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _own(self, name: str) -> Path:
+        return self.root / _OWN / name
+
+
+class Incoming:
+    """Where one run writes clips before they bear their names. Safe in threads."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self._store, self._folder = store, folder
+
+    def land(
+        self,
+        folder: str,
+        file_name: str,
+        chunks: Iterable[bytes],
+        check: Callable[[BinaryIO], str | None],
+    ) -> tuple[int, str | None]:
+        """Write a clip, check it, and only then give it its name.
+
+        Args:
+            folder: `<split>/<class name>`.
+            file_name: The clip's.
+            chunks: Its bytes.
+            check: Returns what is wrong with the finished file, or None.
+
+        Returns:
+            Its size in bytes, and what `check` found; then nothing was stored.
+
+        Raises:
+            DiskFullError, StoreError: The volume is full, or refuses.
+        """
+        part = self._folder / f"{uuid.uuid4().hex}.part"
+        target = self._store.path(folder, file_name)
+        size = 0
+        try:
+            with open(part, "w+b", buffering=0) as file:
+                for chunk in chunks:
+                    with _explained(target):
+                        size += _write(file, chunk)
+                problem = check(file)
+                _start_writeback(file)
+            if problem is None:
+                with _explained(target):
+                    _replace(part, target)
+            return size, problem
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file so that it is seen complete or not at all."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def flush(paths: Iterable[Path]) -> None:
+    """Bring files and their folders' entries onto the disk itself."""
+    folders = set()
+    for path in paths:
+        folders.add(path.parent)
+        _fsync(path)
+    for folder in folders:
+        _fsync(folder)
+
+
+def _start_writeback(file: BinaryIO) -> None:
+    """Have the kernel begin to write a file out now, so that `flush` finds little left to do."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(file: BinaryIO, chunk: bytes) -> int:
+    view = memoryview(chunk)
+    while view:
+        view = view[file.write(view) :]
+    return len(chunk)
+
+
+def _replace(part: Path, target: Path) -> None:
+    try:
+        os.replace(part, target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(part, target)
+
+
+@contextlib.contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"data_dir: the volume of '{target}' is full ({error.strerror}). Make room and "
+                "call again: clips that are there stay"
+            ) from error
+        if error.errno == errno.EXDEV:
+            raise StoreError(
+                f"data_dir: '{target.parent}' lies on another volume than the store's own "
+                f"'{_OWN}' folder; a clip cannot be moved there in one step"
+            ) from error
+        raise StoreError(f"data_dir: cannot write '{target}' ({error.strerror})") from error
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.2f} GB" if count >= 5e6 else f"{count:,} bytes"

@@ -1,0 +1,175 @@
+"""From a stream of bytes to the members of a tarball, each checked, in one pass.
+
+The bytes are gzip or plain tar, told apart by their first bytes, never by the name (one
+Kinetics tarball was a plain tar called `.tar.gz`). gunzip is ISA-L's, the tar format is the
+standard library's. `tarfile` stops at the tar's end mark and so never sees gzip's checksum:
+`members` reads on to the very end, and only then is a tarball sound.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from gzip import BadGzipFile
+from typing import IO, Any, Protocol, cast
+
+from isal import igzip, isal_zlib
+
+from k600.clip import parse_file_name
+from k600.errors import DamagedTarballError, Kinetics600Error
+
+__all__ = ["CHUNK_BYTES", "Member", "members"]
+
+CHUNK_BYTES = 256 << 10
+"""Members are handed on in pieces of at most this size."""
+
+MOST_CLIP_BYTES = 256 << 20
+"""A larger member is no clip (the largest seen has 6.8 MB) and is not written."""
+
+_open_gzip: Any = igzip.IGzipFile
+_ZLIB_ERROR: Any = isal_zlib.error
+
+_MOST_HEADER_BYTES = 1 << 20  # a longer name or pax header is hostile
+_LEAST_BOMB_BYTES = 64 << 20  # below this size no ratio is suspicious
+_MOST_RATIO = 16  # clips do not compress: gzip gains a few percent
+
+
+class Raw(Protocol):
+    """What `members` reads from: a raw reader that can show its next bytes."""
+
+    def read(self, size: int = -1, /) -> bytes | None: ...
+    def peek(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One clip in a tarball."""
+
+    file_name: str
+    """`<id>_<start>_<end>.mp4`, without the folders it lay in."""
+    size_bytes: int
+    """Its size as the tar's header says."""
+    chunks: Iterator[bytes]
+    """Its bytes, once; whatever is left unread is skipped."""
+    problem: str | None
+    """Why it cannot be a clip all the same: `not_a_file` (a link, a device, a sparse file),
+    `too_large` or `duplicate` (the name came before); None for a good one."""
+
+
+def members(raw: Raw, compressed_bytes: int, *, name: str) -> Iterator[Member]:
+    """Yield the clips of a tarball in its own order, then check it to its last byte.
+
+    Folders, AppleDouble files (`._…`, from tarballs packed on macOS) and anything else whose
+    base name is not exactly a clip's are passed over. Only the base name is ever used, so
+    nothing can point out of a folder.
+
+    Args:
+        raw: The bytes of the tarball from its first on.
+        compressed_bytes: How many there are.
+        name: What to call it in an error, such as its address.
+
+    Raises:
+        DamagedTarballError: It is not gzip nor tar, fails a checksum, ends early, goes on
+            after its end, or grows beyond all proportion. Until the iterator has ended
+            without this error, nothing that came from it is proved.
+    """
+    head = raw.peek()
+    if not head:
+        raise DamagedTarballError(f"{name}: the tarball is empty (0 bytes)")
+    if head.lstrip()[:1] == b"<":
+        raise DamagedTarballError(f"{name}: a web page came instead of a tarball")
+    source = _open_gzip(fileobj=raw, mode="rb") if head[:2] == b"\x1f\x8b" else raw
+    reader = _ForwardReader(source, max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes))
+    seen: set[str] = set()
+    try:
+        with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
+            for info in tar:
+                cast(Any, tar).members.clear()  # tarfile would keep every header
+                file_name = info.name.rpartition("/")[2]
+                if not info.isdir() and parse_file_name(file_name):
+                    problem = _problem(info, file_name in seen)
+                    seen.add(file_name)
+                    yield Member(file_name, info.size, _chunks(reader, info), problem)
+        if reader.last_header.count(0) != tarfile.BLOCKSIZE:  # tarfile takes any bad header, or
+            raise tarfile.ReadError("the tar's end mark is missing")  # none, for the end
+        while chunk := reader.read_data(CHUNK_BYTES):  # on to gzip's trailer
+            if chunk.count(0) != len(chunk):
+                raise tarfile.ReadError("more data after the tar's end mark")
+    except Kinetics600Error:
+        raise
+    except (tarfile.TarError, EOFError, ValueError, BadGzipFile, _ZLIB_ERROR) as error:
+        raise DamagedTarballError(f"{name}: damaged ({error})") from error
+
+
+def _problem(info: tarfile.TarInfo, seen: bool) -> str | None:
+    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.issparse():
+        return "not_a_file"
+    if info.size > MOST_CLIP_BYTES:
+        return "too_large"
+    return "duplicate" if seen else None
+
+
+def _chunks(reader: _ForwardReader, info: tarfile.TarInfo) -> Iterator[bytes]:
+    left = info.size
+    while left:
+        chunk = reader.read_data(min(left, CHUNK_BYTES))
+        if not chunk:
+            raise EOFError(f"{info.name!r:.200} ends {left:,} bytes early")
+        left -= len(chunk)
+        yield chunk
+
+
+class _ForwardReader:
+    """The little that `tarfile` needs of a file, over a stream that cannot go back.
+
+    `tarfile` looks at the last byte before each header to see that the data are all there, so
+    that one byte can be read again.
+    """
+
+    def __init__(self, source: Raw | igzip.IGzipFile, most_bytes: int) -> None:
+        self._source = source
+        self._position = 0
+        self._last = b""
+        self._again = False
+        self._most_bytes = most_bytes
+        self.last_header = b""
+        """What `tarfile` read last: the end mark, if the tar has one."""
+
+    def tell(self) -> int:
+        return self._position - self._again
+
+    def read(self, size: int) -> bytes:
+        """Read header bytes; exactly `size` of them unless the end comes first."""
+        if size > _MOST_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header claims {size:,} bytes")
+        data = b""
+        if self._again and size:
+            self._again, data = False, self._last
+        while len(data) < size and (more := self.read_data(size - len(data))):
+            data += more
+        self.last_header = data
+        return data
+
+    def read_data(self, size: int) -> bytes:
+        """Read at most `size` bytes; none at the end only."""
+        data = self._source.read(size) or b""
+        if data:
+            self._position += len(data)
+            self._last = data[-1:]
+            if self._position > self._most_bytes:
+                raise tarfile.ReadError(f"it unpacks to more than {self._most_bytes:,} bytes")
+        return data
+
+    def seek(self, position: int) -> int:
+        """Go forward to `position`, or back by one byte."""
+        if position == self._position - 1 and self._last:
+            self._again = True
+            return position
+        self._again = False
+        if position < self._position:
+            raise tarfile.ReadError("a header points back")
+        while self._position < position:
+            if not self.read_data(min(position - self._position, CHUNK_BYTES)):
+                break
+        return self._position

@@ -1,0 +1,420 @@
+"""Kinetics-600 for Hugging Face `datasets`: 600 human actions, half a million 10-second clips.
+
+    import kinetics600
+    from datasets import load_dataset
+
+    ds = load_dataset("kinetics600", "validation", classes=["springboard diving"])
+
+Importing this module teaches `datasets` the name `kinetics600`. Here is only what `datasets`
+must see, the configuration and the builder; the parts that do the work are in `k600`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import inspect
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import datasets
+from datasets.utils import tqdm as _datasets_tqdm
+
+from k600.errors import IncompleteError, Kinetics600Error, MissingDependencyError, OptionError
+from k600.fetch import fetch_split, stream_split
+from k600.freshness import Note
+from k600.infos import read_info
+from k600.labels import NAMES, id2label, label2id
+from k600.outcome import Outcome
+from k600.request import CONFIGS, Request, check_config_name, check_option_names, make_request
+
+__all__ = [
+    "Kinetics600",
+    "Kinetics600Config",
+    "Kinetics600Error",
+    "__version__",
+    "features",
+    "id2label",
+    "label2id",
+    "labels",
+    "load_dataset",
+    "register",
+]
+
+__version__ = "0.1.0"
+
+logger = logging.getLogger("kinetics600")
+
+_SCHEMA = "k600r1"  # stands for the source's hash in cache paths: new rows' meaning, new name
+
+
+def _runtime(default: Any) -> Any:
+    """An option that changes neither which rows there are nor where they point."""
+    return dataclasses.field(default=default, compare=False)
+
+
+@dataclasses.dataclass
+class Kinetics600Config(datasets.BuilderConfig):
+    """The options of a load; all are keyword arguments of `load_dataset`.
+
+    Example:
+        >>> Kinetics600Config(name="validation", classes="zumba").classes
+        'zumba'
+    """
+
+    classes: str | Sequence[str] | None = None
+    """Class names to load, or one name; None for all 600. Folder spellings are understood."""
+    max_samples: int | None = None
+    """Most clips to load from each split, 1 or more. Not carried out by this version yet."""
+    shuffle: bool = False
+    """Choose clips in random order. Not carried out by this version yet."""
+    seed: int | None = None
+    """Seed of that order, 0 or more."""
+    source: str = "auto"
+    """`auto` (what is in `data_dir`, then the tarballs), `cvdf` (the same), `local` (only what is
+    in `data_dir`), `youtube` (not carried out by this version yet)."""
+    data_dir: str | None = None
+    """Folder where the clips live; default under the `datasets` cache, or KINETICS600_HOME."""
+    test_labels: str | None = None
+    """URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`; default its URL."""
+    num_workers: int | None = _runtime(None)
+    """Tarballs worked on at a time, 1 or more; default the number of CPUs."""
+    mirror: str | None = _runtime(None)
+    """Any fsspec URL below which the host's layout lies; default `s3://kinetics/600`, or
+    KINETICS600_MIRROR."""
+    mirror_options: Mapping[str, Any] | None = _runtime(None)
+    """fsspec storage options for it; the public bucket is read anonymously by default."""
+    decode: bool = _runtime(False)
+    """False: `video` is `{"path", "bytes"}`. True: a torchcodec `VideoDecoder`."""
+    on_missing: str = _runtime("warn")
+    """What to do when clips are missing: `warn`, `raise`, or `skip` (say nothing)."""
+    retry_errors: bool = _runtime(False)
+    """Ask again for clips that were proved not to be had."""
+
+    def request(self, default_data_dir: str, storage_options: Mapping[str, Any]) -> Request:
+        """Check the options and return the request they make.
+
+        Raises:
+            OptionError: A value is not allowed.
+        """
+        options = {field.name: getattr(self, field.name) for field in _option_fields()}
+        if options.pop("decode") not in (True, False):
+            raise OptionError(f"decode: {self.decode!r} is not allowed, expected True or False")
+        if options["mirror_options"] is None:
+            protocol = str(options["mirror"] or "s3").partition(":")[0]
+            options["mirror_options"] = storage_options.get(protocol)
+        return make_request(self.name, default_data_dir=default_data_dir, **options)
+
+    def create_config_id(
+        self, config_kwargs: dict[str, Any], custom_features: datasets.Features | None = None
+    ) -> str:
+        """Name the cache folder after what tells the rows apart, in canonical form."""
+        default = _default_data_dir()
+        key = self.request(default, {}).cache_key(default)
+        return str(super().create_config_id(key, custom_features=custom_features))
+
+
+def _option_fields() -> list[dataclasses.Field[Any]]:
+    inherited = {field.name for field in dataclasses.fields(datasets.BuilderConfig)}
+    own = [f for f in dataclasses.fields(Kinetics600Config) if f.name not in inherited]
+    return [*own, *(f for f in dataclasses.fields(Kinetics600Config) if f.name == "data_dir")]
+
+
+def _default_data_dir() -> str:
+    return os.path.join(str(datasets.config.HF_DATASETS_CACHE), "kinetics600-clips")
+
+
+class Kinetics600(datasets.GeneratorBasedBuilder):
+    """The builder. It turns options into a request, and what the request brought into rows."""
+
+    BUILDER_CONFIG_CLASS = Kinetics600Config
+    BUILDER_CONFIGS: ClassVar[list[Kinetics600Config]] = [
+        Kinetics600Config(name=name, version=datasets.Version("1.0.0")) for name in CONFIGS
+    ]
+    DEFAULT_WRITER_BATCH_SIZE = 1000  # a Video column would otherwise mean batches of 10 rows
+
+    def __init__(self, *args: Any, config_name: str | None = None, **kwargs: Any) -> None:
+        check_config_name(config_name)
+        options = {field.name for field in _option_fields()}
+        arguments = set(inspect.signature(datasets.DatasetBuilder.__init__).parameters)
+        check_option_names(set(kwargs) - arguments, options)
+        kwargs["hash"] = _SCHEMA  # never the source's hash: a changed comment must not matter
+        kwargs["dataset_name"] = "kinetics600"
+        super().__init__(*args, config_name=config_name, **kwargs)
+        self.info.splits = None  # of a cached result, which may have been partial
+        self.info.features = features(decode=self.config.decode)
+        self._outcomes: dict[str, Outcome] = {}
+        self._rows_digest = ""
+
+    def _info(self) -> datasets.DatasetInfo:
+        said = read_info(self.config.name)
+        return datasets.DatasetInfo(
+            description=said.get("description", ""),
+            citation=said.get("citation", ""),
+            homepage=said.get("homepage", ""),
+            license=said.get("license", ""),
+            features=features(decode=self.config.decode),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        request = self._request()
+        with _plain_errors():
+            if dl_manager.is_streaming:  # `datasets` also comes here only to ask for names
+                shards: dict[str, Any] = {
+                    split: stream_split(request, split, offline=_offline())
+                    for split in request.splits
+                }
+            else:
+                if not self._outcomes:
+                    self._bring(request, refetch=False)
+                shards = {split: list(self._outcomes[split].shards) for split in request.splits}
+        return [
+            datasets.SplitGenerator(name=split, gen_kwargs={"shards": shards[split]})
+            for split in request.splits
+        ]
+
+    def _generate_examples(self, shards: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for shard in shards:
+            for record in shard.records():
+                yield record["video"]["path"], record
+
+    def download_and_prepare(
+        self,
+        output_dir: str | None = None,
+        *args: Any,
+        download_mode: datasets.DownloadMode | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Bring the clips into the store and their rows into Arrow.
+
+        Rows made by an earlier call serve again only if they are what the store holds.
+
+        Raises:
+            Kinetics600Error: One of its kinds; see `k600.errors`.
+        """
+        mode = datasets.DownloadMode(download_mode or "reuse_dataset_if_exists")
+        refetch = mode == datasets.DownloadMode.FORCE_REDOWNLOAD
+        request = self._request()
+        note = Note.read(self._cache_dir)
+        with _plain_errors():
+            if note is None or refetch or not note.holds(request):
+                now = self._bring(request, refetch=refetch)
+            else:
+                now = note
+                _tell_missing(request, note.message)
+        if (note is None or note.digest != now.digest or output_dir is not None) and not refetch:
+            mode = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS  # make the rows again
+        super().download_and_prepare(output_dir, *args, download_mode=mode, **kwargs)
+        self.info.features = features(decode=self.config.decode)
+        self._rows_digest = now.digest
+        if output_dir is None and now is not note:
+            now.write(self._cache_dir)
+
+    def _prepare_split(self, *args: Any, **kwargs: Any) -> None:
+        # Written as the plain storage of a Video column, the same bytes: a torchcodec that is
+        # installed but broken stops `datasets` from writing (not from reading) a Video.
+        public = self.info.features
+        stored = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+        self.info.features = datasets.Features({**public, "video": stored})
+        try:
+            super()._prepare_split(*args, **kwargs)
+        finally:
+            self.info.features = public
+
+    def _get_dataset_fingerprint(self, split: Any) -> str:
+        # Other rows may come under the same options: what was computed from these must not serve
+        # for those.
+        made_from = [super()._get_dataset_fingerprint(split), self._rows_digest]
+        return str(datasets.fingerprint.Hasher.hash(made_from))
+
+    def _request(self) -> Request:
+        if self.config.decode:
+            _check_decoder()
+        config: Kinetics600Config = self.config
+        return config.request(_default_data_dir(), self.storage_options)
+
+    def _bring(self, request: Request, *, refetch: bool) -> Note:
+        """Fetch what is missing, split by split, and tell what is there and what is not."""
+        messages = []
+        for split in request.splits:
+            outcome = fetch_split(
+                request, split, progress=_progress, offline=_offline(), refetch=refetch
+            )
+            self._outcomes[split] = outcome
+            logger.info(outcome.summary())
+            messages.append(outcome.complaint())
+        message = "\n".join(filter(None, messages))
+        _tell_missing(request, message)
+        return Note.of(self._outcomes.values(), message)
+
+
+def load_dataset(
+    split: str | None = None,
+    splits: str | Sequence[str] | None = None,
+    *,
+    streaming: bool = False,
+    cache_dir: str | None = None,
+    num_proc: int | None = None,
+    download_mode: datasets.DownloadMode | str | None = None,
+    keep_in_memory: bool = False,
+    **options: Any,
+) -> Any:
+    """Load Kinetics-600 through public parts of `datasets` alone.
+
+    Args:
+        split: `train`, `validation`, `test` or `all`, also with a slice: `validation[:10%]`.
+        splits: One such name or several, instead of `split`.
+        streaming: Read clips as they are asked for, storing nothing.
+        cache_dir: Where `datasets` keeps Arrow files.
+        num_proc: Processes that write Arrow files.
+        download_mode: As in `datasets.load_dataset`.
+        keep_in_memory: Copy the Arrow table into memory.
+        **options: The fields of `Kinetics600Config`.
+
+    Returns:
+        For `split`, a `Dataset` (a `DatasetDict` for `all`); for `splits`, a `DatasetDict`.
+        Their iterable kinds with `streaming=True`.
+
+    Raises:
+        Kinetics600Error: One of its kinds; see `k600.errors`.
+    """
+    if (split is None) == (splits is None):
+        check_config_name(None if split is None else f"{split} and splits={splits}")
+    chosen = [split] if split is not None else [splits] if isinstance(splits, str) else splits
+    loaded = {}
+    for name in chosen or ():
+        config, _, piece = str(name).partition("[")
+        builder = Kinetics600(cache_dir=cache_dir, config_name=config, **options)
+        part = None if config == "all" else str(name) if piece else config
+        if streaming:
+            loaded[config] = builder.as_streaming_dataset(split=part)
+        else:
+            builder.download_and_prepare(download_mode=download_mode, num_proc=num_proc)
+            loaded[config] = builder.as_dataset(split=part, in_memory=keep_in_memory)
+    if split is not None:
+        return next(iter(loaded.values()))
+    several = datasets.IterableDatasetDict() if streaming else datasets.DatasetDict()
+    for config, found in loaded.items():
+        several.update(found if config == "all" else {config: found})
+    return several
+
+
+def features(*, decode: bool = False) -> datasets.Features:
+    """Return the dataset's columns.
+
+    `video` (`{"path", "bytes"}`, or with `decode` a torchcodec decoder), `label` (id 0 to 599, None
+    for a test clip without one), `youtube_id`, `time_start` and `time_end` (seconds in the YouTube
+    video, the end exclusive), `split`, and `source`: `cvdf`, or `local` for a clip that was in
+    the folder before.
+    """
+    return datasets.Features(
+        {
+            "video": datasets.Video(decode=decode),
+            "label": datasets.ClassLabel(names=list(NAMES)),
+            "youtube_id": datasets.Value("string"),
+            "time_start": datasets.Value("int32"),
+            "time_end": datasets.Value("int32"),
+            "split": datasets.Value("string"),
+            "source": datasets.Value("string"),
+        }
+    )
+
+
+def labels() -> list[str]:
+    """Return the 600 class names in canonical order: the place in the list is the id."""
+    return list(NAMES)
+
+
+def register() -> bool:
+    """Teach `datasets` the name `kinetics600`; done when this module is imported.
+
+    `datasets` has no hook for this, so its function that finds a dataset by name is wrapped: the
+    one name is answered here, every other goes on to the original.
+
+    Returns:
+        Whether it worked. If not, a warning says to use `kinetics600.load_dataset`.
+    """
+    import datasets.inspect
+    import datasets.load
+
+    find = getattr(datasets.load, "dataset_module_factory", None)
+    module_class = getattr(datasets.load, "DatasetModule", None)
+    if find is None or module_class is None:
+        logger.warning(
+            "kinetics600: datasets %s has no place to register a name; use "
+            "kinetics600.load_dataset(...) instead of datasets.load_dataset('kinetics600', ...)",
+            datasets.__version__,
+        )
+        return False
+    if getattr(find, "answers_kinetics600", False):
+        return True
+
+    @functools.wraps(find)
+    def dataset_module_factory(path: str, *args: Any, **kwargs: Any) -> Any:
+        if path == "kinetics600":
+            return module_class("kinetics600", _SCHEMA, {"dataset_name": "kinetics600"})
+        return find(path, *args, **kwargs)
+
+    dataset_module_factory.answers_kinetics600 = True  # type: ignore[attr-defined]
+    for module in (datasets.load, datasets.inspect):
+        if getattr(module, "dataset_module_factory", None) is find:
+            module.dataset_module_factory = dataset_module_factory
+    return True
+
+
+def _tell_missing(request: Request, message: str) -> None:
+    if message and request.on_missing == "raise":
+        raise IncompleteError(message)
+    if message and request.on_missing == "warn":
+        logger.warning(message)
+
+
+def _check_decoder() -> None:
+    try:
+        importlib.import_module("torchcodec.decoders")
+    except (ImportError, RuntimeError, OSError) as error:
+        raise MissingDependencyError(
+            "decode: True needs a working torchcodec and torch: pip install 'kinetics600[decode]'. "
+            f"Here: {str(error).strip().splitlines()[0]}. With decode=False, `video` is "
+            "{'path', 'bytes'}, for any decoder"
+        ) from None
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Show an expected error as itself, without the way it took through threads."""
+    try:
+        yield
+    except Kinetics600Error as error:
+        plain = error.with_traceback(None)
+    else:
+        return
+    raise plain from None
+
+
+def _progress(total: int, description: str) -> Any:
+    return _datasets_tqdm(total=total, desc=f"kinetics600 {description}", unit="B", unit_scale=True)
+
+
+def _offline() -> bool:
+    return bool(datasets.config.HF_HUB_OFFLINE)  # HF_DATASETS_OFFLINE sets it, too
+
+
+class _OwnHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Shows the loader's lines on stderr, unless the program has set up logging itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.getLogger().handlers:
+            super().emit(record)
+
+
+if not logger.handlers:
+    logger.addHandler(_OwnHandler())
+    logger.setLevel(logging.INFO)
+
+if __name__ == "kinetics600":
+    register()

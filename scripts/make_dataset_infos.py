@@ -1,0 +1,89 @@
+"""Write `dataset_infos.json` from the code: run `python scripts/make_dataset_infos.py`.
+
+Features come from the builder; the words and published numbers stand here, with their sources.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # a checkout need not be installed yet
+
+import kinetics600
+from k600.clip import SPLITS
+from k600.request import CONFIGS
+
+DESCRIPTION = (
+    "Kinetics-600: links to half a million YouTube clips of about 10 seconds, each labelled with "
+    "one of 600 human actions. The clips come from the tarballs that the CVDF hosts."
+)
+CITATION = """@article{carreira2018kinetics600,
+  title   = {A Short Note about Kinetics-600},
+  author  = {Carreira, Joao and Noland, Eric and Banki-Horvath, Andras and Hillier, Chloe and
+             Zisserman, Andrew},
+  journal = {arXiv preprint arXiv:1808.01340},
+  year    = {2018}
+}"""
+HOMEPAGE = "https://github.com/cvdfoundation/kinetics-dataset"
+LICENSE = (
+    "Annotations: CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/). "
+    "The videos keep their owners' licences."
+)
+
+# Published counts, as FiftyOne's page on Kinetics-600 gives them. They are the numbers of lines
+# of lists and not of the clips in the tarballs, so no load is checked against them.
+LINES = {"train": 427_549, "validation": 29_793, "test": 72_924}
+ORIGINAL = {"train": 370_582, "validation": 28_313, "test": 56_618}
+MEANING = {
+    "train": "lines of the host's list of the train split",
+    "validation": "lines of the host's val.txt, two of which are no clips: it lists 29,791",
+    "test": "rows of the host's test.csv, which describes a list of June 2018 and not the test "
+    "tarballs; those hold about 59,608 clips",
+}
+SIZES_BYTES = {"train": 648 * 10**9, "validation": 43 * 10**9, "test": 88 * 10**9}
+
+
+def make_infos() -> dict[str, Any]:
+    """Return the content of `dataset_infos.json`."""
+    infos = {}
+    for name in CONFIGS:
+        splits = SPLITS if name == "all" else (name,)
+        info = datasets.DatasetInfo(
+            description=DESCRIPTION,
+            citation=CITATION,
+            homepage=HOMEPAGE,
+            license=LICENSE,
+            features=kinetics600.features(),
+            builder_name="kinetics600",
+            dataset_name="kinetics600",
+            config_name=name,
+            version="1.0.0",
+            download_size=sum(SIZES_BYTES[split] for split in splits),
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            info.write_to_directory(folder)
+            infos[name] = json.loads(Path(folder, "dataset_info.json").read_text("utf-8"))
+        infos[name]["published_counts"] = {
+            split: {
+                "host_list_lines": LINES[split],
+                "deepmind_original": ORIGINAL[split],
+                "meaning": MEANING[split],
+            }
+            for split in splits
+        }
+    return infos
+
+
+def main() -> None:
+    path = Path(__file__).parent.parent / "dataset_infos.json"
+    path.write_text(json.dumps(make_infos(), indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Real servers on loopback for tests and benchmarks: S3 (SeaweedFS) and plain HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port() -> int:
+    """Return a port that is free now, and low enough for SeaweedFS to derive others from it."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        if port < 50_000:
+            return port
+
+
+class S3Server:
+    """A SeaweedFS with an S3 gateway that lets everyone in, path-style."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """fsspec storage options that lead s3fs here."""
+        return {"anon": True, "endpoint_url": self.url}
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Store an object; `key` is `<bucket>/<path>`."""
+        body = data.read_bytes() if isinstance(data, Path) else data
+        self._call("PUT", key, body)
+
+    def delete(self, key: str) -> None:
+        self._call("DELETE", key)
+
+    def make_bucket(self, name: str) -> None:
+        self._call("PUT", name)
+
+    def upload(self, folder: Path, prefix: str) -> None:
+        """Store every file below a folder under `<bucket>/<prefix>`."""
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path)
+
+    def _call(self, method: str, key: str, body: bytes | None = None) -> None:
+        address = f"{self.url}/{urllib.parse.quote(key)}"
+        request = urllib.request.Request(address, data=body, method=method)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            response.read()
+
+
+@contextlib.contextmanager
+def s3_server(folder: Path) -> Iterator[S3Server]:
+    """Run a SeaweedFS in `folder` until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
+    if program is None:
+        raise FileNotFoundError("no 'weed' beside this Python: pip install -e '.[test]'")
+    ports = {name: str(free_port()) for name in ("master", "volume", "filer", "s3")}
+    grpc = {name: str(free_port()) for name in ports}
+    command = [program, "server", f"-dir={folder}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}"]
+    command += [f"-{name}.port={port}" for name, port in ports.items()]
+    command += [f"-{name}.port.grpc={port}" for name, port in grpc.items()]
+    command += [
+        "-s3",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-volume.max=30",
+        "-master.volumeSizeLimitMB=1024",
+    ]
+    command += ["-master.telemetry=false"]  # on by default: it would call home
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            server = S3Server(f"http://{LOOPBACK}:{ports['s3']}")
+            for _ in range(600):
+                if process.poll() is not None:
+                    raise RuntimeError((folder / "log").read_text()[-2000:])
+                with contextlib.suppress(OSError, urllib.error.HTTPError):
+                    server.make_bucket("kinetics")
+                    server.put("kinetics/ready", b"ready")
+                    server.delete("kinetics/ready")
+                    break
+                time.sleep(0.1)
+            else:
+                raise TimeoutError("SeaweedFS did not start within a minute")
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+class _RangeHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files with byte ranges and ETags, and counts what it was asked for."""
+
+    protocol_version = "HTTP/1.1"
+    ranges = True
+    requests: list[tuple[str, str]] = []
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def _answer(self, *, body: bool) -> None:
+        path = Path(self.translate_path(self.path))
+        self.requests.append((self.command, urllib.parse.unquote(self.path)))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        part = data
+        if wanted and self.ranges:
+            start, end = int(wanted[1]), min(int(wanted[2]) + 1, len(data))
+            part = data[start:end]
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(part)))
+        self.send_header("ETag", f'"{path.stat().st_mtime_ns:x}-{len(data):x}"')
+        self.end_headers()
+        if body:
+            self.wfile.write(part)
+
+
+class WebServer:
+    """A web server over a folder."""
+
+    def __init__(self, url: str, requests: list[tuple[str, str]]) -> None:
+        self.url = url
+        self.requests = requests
+        """`(method, path)` of every request so far."""
+
+
+@contextlib.contextmanager
+def web_server(folder: Path, *, ranges: bool = True) -> Iterator[WebServer]:
+    """Serve a folder by HTTP until the block ends; without byte ranges if told so."""
+    requests: list[tuple[str, str]] = []
+    handler = type("Handler", (_RangeHandler,), {"ranges": ranges, "requests": requests})
+    server = http.server.ThreadingHTTPServer(
+        (LOOPBACK, 0), functools.partial(handler, directory=str(folder))
+    )
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield WebServer(f"http://{LOOPBACK}:{server.server_address[1]}", requests)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
