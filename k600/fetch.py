@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
+from rich.filesize import decimal
+
 from k600.account import Failure, missing_clips, stored_shards
 from k600.clip import Tarball
 from k600.errors import (
@@ -26,7 +28,7 @@ from k600.kept_lists import KeptLists, read_test_labels
 from k600.labels import NAMES
 from k600.ledger import Ledger
 from k600.lists import Listing, TestLabels
-from k600.outcome import Missing, Outcome, missing_csv
+from k600.outcome import REASONS, Missing, Outcome, missing_csv
 from k600.plan import MEAN_CLIP_BYTES, Need, plan_needs
 from k600.records import StoredShard, StreamedShard
 from k600.remote import RemoteFile, public_url
@@ -189,13 +191,13 @@ class _Run:
         needed = sum(_disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
         self.store.check_room(needed)
         logger.info(
-            "kinetics600 %s: reading %s tarballs, %.1f MB, from %s into %s (about %.1f MB on disk)",
+            "kinetics600 %s: reading %s tarballs, %s, from %s into %s (about %s on disk)",
             self.split,
             f"{len(fetches):,}",
-            total / 1e6,
+            decimal(total),
             self.request.mirror,
             self.store.root,
-            needed / 1e6,
+            decimal(needed),
         )
 
     def carry_out(
@@ -355,16 +357,17 @@ def _raise_nothing(
         if failure.reason != "offline":
             raise failure.error
     first = next(iter(missing), None)
-    why = f" The first is missing because: {first.reason} {first.detail}" if first else ""
-    raise NoClipsError(
-        f"kinetics600 {split}: not one of the clips asked for is in '{request.store.root}'"
-        + (
-            ", and the network is not to be used. Allow it (source='auto', HF_DATASETS_OFFLINE "
-            "unset), or pass data_dir=… the folder that holds them."
-            if failures or request.source == "local" or not first
-            else "."
+    if failures or request.source == "local":
+        why = (
+            "and the network is not to be used. Allow it (source='auto', HF_DATASETS_OFFLINE "
+            "unset), or pass data_dir=… the folder that holds them"
         )
-        + why
+    elif first is not None:
+        why = f"the first for this reason: {first.reason}: {first.detail or REASONS[first.reason]}"
+    else:
+        why = "and the mirror's lists and tarballs hold none of them, either"
+    raise NoClipsError(
+        f"kinetics600 {split}: not one of the clips asked for is in '{request.store.root}', {why}"
     )
 
 

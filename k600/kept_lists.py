@@ -7,7 +7,7 @@ import logging
 
 from k600.clip import Tarball
 from k600.errors import MirrorError, OfflineError
-from k600.lists import Listing, TestLabels, parse_listing, parse_path_list
+from k600.lists import Listing, TestLabels, parse_listing, parse_path_list, parse_test_labels
 from k600.remote import Mirror, public_url
 from k600.request import Request
 from k600.sources.cvdf import read_listing, read_path_list

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from k600.clip import Tarball
+from k600.errors import StoreError
 
 __all__ = ["ClipRow", "Ledger", "TarballRow"]
 
@@ -156,8 +157,8 @@ class Ledger:
         if not create and not self._path.exists():
             yield None
             return
-        with contextlib.closing(sqlite3.connect(self._path, timeout=120)) as db:
-            with db:
+        try:
+            with contextlib.closing(sqlite3.connect(self._path, timeout=120)) as db, db:
                 if create:
                     db.execute("BEGIN IMMEDIATE")
                 version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -165,12 +166,13 @@ class Ledger:
                     for statement in _SCHEMA.split(";")[:-1]:
                         db.execute(statement)
                     db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-                elif version == 0:
-                    yield None
-                    return
-                elif version != _SCHEMA_VERSION:
+                elif version not in (0, _SCHEMA_VERSION):
                     raise sqlite3.DatabaseError(
-                        f"{self._path} is of version {version}, this is {_SCHEMA_VERSION}: "
-                        "use the kinetics600 release that wrote it, or move the file away"
+                        f"it is of version {version}, this release reads {_SCHEMA_VERSION}"
                     )
-                yield db
+                yield db if version or create else None
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"data_dir: the ledger '{self._path}' cannot be used ({error}). Use the release "
+                "that wrote it, or move the file away: clips that are there stay"
+            ) from error

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from rich.filesize import decimal
+
 from k600.records import StoredShard, digest_of
 
 __all__ = ["REASONS", "Missing", "Outcome", "missing_csv", "missing_table"]
@@ -95,7 +97,7 @@ class Outcome:
             sources.update(shard.sources.get(name, "local") for name in shard.names)
         origin = ", ".join(f"{count:,} from {source}" for source, count in sorted(sources.items()))
         fetched = (
-            f"{self.fetched_tarballs:,} tarballs read, {self.fetched_bytes / 1e6:,.1f} MB"
+            f"{self.fetched_tarballs:,} tarballs read, {decimal(self.fetched_bytes)}"
             if self.fetched_tarballs
             else "nothing fetched"
         )

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock, Timeout
+from rich.filesize import decimal
 
 from k600.clip import parse_file_name
 from k600.errors import DiskFullError, Stopped, StoreError
@@ -98,8 +99,8 @@ class Store:
         spare = 64 << 20
         if needed_bytes + spare > free:
             raise DiskFullError(
-                f"data_dir: the clips need {_gigabytes(needed_bytes)}, and '{self.root}' has "
-                f"{_gigabytes(free)} free. Make room, or pass data_dir=… on a larger volume"
+                f"data_dir: the clips need {decimal(needed_bytes)}, and '{self.root}' has "
+                f"{decimal(free)} free. Make room, or pass data_dir=… on a larger volume"
             )
 
     @contextlib.contextmanager
@@ -273,7 +274,3 @@ def _explained(target: Path) -> Iterator[None]:
                 f"'{_OWN}' folder; a clip cannot be moved there in one step"
             ) from error
         raise StoreError(f"data_dir: cannot write '{target}' ({error.strerror})") from error
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:,.2f} GB" if count >= 5e6 else f"{count:,} bytes"

@@ -80,7 +80,8 @@ def members(raw: Raw, compressed_bytes: int, *, name: str) -> Iterator[Member]:
     if head.lstrip()[:1] == b"<":
         raise DamagedTarballError(f"{name}: a web page came instead of a tarball")
     source = _open_gzip(fileobj=raw, mode="rb") if head[:2] == b"\x1f\x8b" else raw
-    reader = _ForwardReader(source, max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes))
+    most = max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes)
+    reader = _ForwardReader(source, most, name)
     seen: set[str] = set()
     try:
         with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
@@ -98,7 +99,7 @@ def members(raw: Raw, compressed_bytes: int, *, name: str) -> Iterator[Member]:
                 raise tarfile.ReadError("more data after the tar's end mark")
     except Kinetics600Error:
         raise
-    except (tarfile.TarError, EOFError, ValueError, BadGzipFile, _ZLIB_ERROR) as error:
+    except (tarfile.TarError, ValueError) as error:
         raise DamagedTarballError(f"{name}: damaged ({error})") from error
 
 
@@ -115,7 +116,7 @@ def _chunks(reader: _ForwardReader, info: tarfile.TarInfo) -> Iterator[bytes]:
     while left:
         chunk = reader.read_data(min(left, CHUNK_BYTES))
         if not chunk:
-            raise EOFError(f"{info.name!r:.200} ends {left:,} bytes early")
+            raise reader.damaged(f"{info.name!r:.200} ends {left:,} bytes early")
         left -= len(chunk)
         yield chunk
 
@@ -127,8 +128,8 @@ class _ForwardReader:
     that one byte can be read again.
     """
 
-    def __init__(self, source: Raw | igzip.IGzipFile, most_bytes: int) -> None:
-        self._source = source
+    def __init__(self, source: Any, most_bytes: int, name: str) -> None:
+        self._source, self._name = source, name
         self._position = 0
         self._last = b""
         self._again = False
@@ -136,13 +137,17 @@ class _ForwardReader:
         self.last_header = b""
         """What `tarfile` read last: the end mark, if the tar has one."""
 
+    def damaged(self, why: str) -> DamagedTarballError:
+        """Return the error for what was found wrong."""
+        return DamagedTarballError(f"{self._name}: damaged ({why})")
+
     def tell(self) -> int:
         return self._position - self._again
 
     def read(self, size: int) -> bytes:
         """Read header bytes; exactly `size` of them unless the end comes first."""
         if size > _MOST_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header claims {size:,} bytes")
+            raise self.damaged(f"a header claims {size:,} bytes")
         data = b""
         if self._again and size:
             self._again, data = False, self._last
@@ -153,12 +158,15 @@ class _ForwardReader:
 
     def read_data(self, size: int) -> bytes:
         """Read at most `size` bytes; none at the end only."""
-        data = self._source.read(size) or b""
+        try:
+            data = self._source.read(size) or b""
+        except (EOFError, BadGzipFile, _ZLIB_ERROR) as error:
+            raise self.damaged(str(error)) from error
         if data:
             self._position += len(data)
             self._last = data[-1:]
             if self._position > self._most_bytes:
-                raise tarfile.ReadError(f"it unpacks to more than {self._most_bytes:,} bytes")
+                raise self.damaged(f"it unpacks to more than {self._most_bytes:,} bytes")
         return data
 
     def seek(self, position: int) -> int:
@@ -168,7 +176,7 @@ class _ForwardReader:
             return position
         self._again = False
         if position < self._position:
-            raise tarfile.ReadError("a header points back")
+            raise self.damaged("a header points back")
         while self._position < position:
             if not self.read_data(min(position - self._position, CHUNK_BYTES)):
                 break

@@ -104,12 +104,8 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
                 raise TimeoutError("SeaweedFS did not start within a minute")
             yield server
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()  # it has nothing to keep, and would take its time
+            process.wait()
 
 
 class _RangeHandler(http.server.SimpleHTTPRequestHandler):
@@ -177,3 +173,50 @@ def web_server(folder: Path, *, ranges: bool = True) -> Iterator[WebServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class CuttingProxy:
+    """Passes TCP connections on to a server, and cuts each after some bytes of answer."""
+
+    def __init__(self, target: str, cut_after_bytes: int) -> None:
+        host, _, port = target.partition("://")[2].partition(":")
+        self._target = (host, int(port))
+        self._cut_after_bytes = cut_after_bytes
+        self.cuts = 0
+        """Connections cut so far."""
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self.url = f"http://{LOOPBACK}:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> CuttingProxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._target)
+                for source, sink, most in (
+                    (client, server, None),
+                    (server, client, self._cut_after_bytes),
+                ):
+                    arguments = (source, sink, most)
+                    threading.Thread(target=self._pump, args=arguments, daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, most: int | None) -> None:
+        passed = 0
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if most is not None and passed + len(data) > most:
+                    sink.sendall(data[: most - passed])
+                    self.cuts += 1
+                    break
+                sink.sendall(data)
+                passed += len(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()

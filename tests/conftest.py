@@ -1,0 +1,105 @@
+"""Fixtures: one miniature host, on disk, over HTTP and in a real S3 server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# `datasets` reads these when it is imported.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="k600-test-hf-")
+for name in ("KINETICS600_MIRROR", "KINETICS600_HOME", "HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"):
+    os.environ.pop(name, None)
+
+import datasets
+import pytest
+
+import kinetics600
+from k600.miniature import Miniature, make_miniature
+from tests.servers import S3Server, s3_server, web_server
+
+datasets.disable_progress_bars()
+
+Load = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
+    return make_miniature(tmp_path_factory.mktemp("host"))
+
+
+@pytest.fixture(scope="session")
+def s3(miniature: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("seaweedfs")) as server:
+        server.upload(miniature.root, "kinetics/600")
+        yield server
+
+
+@pytest.fixture
+def own_miniature(tmp_path: Path) -> Miniature:
+    """A miniature that a test may change."""
+    return make_miniature(tmp_path / "host", classes=["surfing water", "zumba"], flaws=False)
+
+
+@pytest.fixture(params=["s3", "http", "file"])
+def mirror_options(
+    request: pytest.FixtureRequest, miniature: Miniature
+) -> Iterator[dict[str, Any]]:
+    """The same mirror over three protocols, as options of `load_dataset`."""
+    if request.param == "s3":
+        server = request.getfixturevalue("s3")
+        yield {"mirror": "s3://kinetics/600", "mirror_options": {"endpoint_url": server.url}}
+    elif request.param == "http":
+        with web_server(miniature.root.parent) as server:
+            yield {"mirror": f"{server.url}/600"}
+    else:
+        yield {"mirror": miniature.root.as_uri()}
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Any]:
+    """`data_dir` and `cache_dir` of a test's own."""
+    return {"data_dir": str(tmp_path / "clips"), "cache_dir": str(tmp_path / "cache")}
+
+
+@pytest.fixture
+def load(folders: dict[str, Any], miniature: Miniature) -> Load:
+    """`datasets.load_dataset("kinetics600", …)` on the miniature, unless told otherwise."""
+
+    def load_dataset(*args: Any, **options: Any) -> Any:
+        defaults = {"mirror": str(miniature.root), "test_labels": str(miniature.test_labels)}
+        return datasets.load_dataset("kinetics600", *args, **{**folders, **defaults, **options})
+
+    return load_dataset
+
+
+@pytest.fixture(autouse=True)
+def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, logger="kinetics600")
+    return caplog
+
+
+def contents(folder: Path | str) -> dict[str, bytes]:
+    """Return `{path: bytes}` of the clips below a store's folder, without the store's own."""
+    root = Path(folder)
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and ".kinetics600" not in path.parts
+    }
+
+
+def expected(miniature: Miniature, split: str) -> dict[str, bytes]:
+    """Return what `contents` must be after a load of the split."""
+    found = {}
+    for tarball, clips in miniature.clips[split].items():
+        for name, data in clips.items():
+            label = tarball if split != "test" else miniature.labels[name] or "_unlabeled"
+            found[f"{split}/{label}/{name}"] = data
+    return found
+
+
+assert kinetics600.register()

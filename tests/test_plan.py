@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k600.clip import Tarball
+from k600.ledger import ClipRow, TarballRow
+from k600.plan import Need, plan_needs
+
+ZUMBA, YOGA = Tarball("train", "zumba"), Tarball("train", "yoga")
+
+
+def row(tarball: Tarball, state: str) -> TarballRow:
+    return TarballRow(tarball, state, "etag", 5, 0.0)
+
+
+def clip(tarball: Tarball, name: str, state: str) -> ClipRow:
+    return ClipRow(tarball, 0, f"train/{tarball.name}", name, state, "", "", 1)
+
+
+def plan(rows, clips, here, **options):  # type: ignore[no-untyped-def]
+    known = {r.tarball.name: r for r in rows}
+    return plan_needs([ZUMBA, YOGA], known, clips, lambda f: here.get(f, ()), **options)
+
+
+def test_what_is_unknown_is_read_whole() -> None:
+    assert plan([], [], {}) == [Need(ZUMBA), Need(YOGA)]
+    assert plan([row(ZUMBA, "started")], [], {}) == [Need(ZUMBA), Need(YOGA)]
+
+
+def test_what_is_done_and_there_is_not_read() -> None:
+    rows = [row(ZUMBA, "done"), row(YOGA, "done")]
+    clips = [clip(ZUMBA, "a", "have"), clip(YOGA, "b", "bad"), clip(YOGA, "c", "absent")]
+    assert plan(rows, clips, {"train/zumba": {"a"}}) == []
+
+
+def test_what_vanished_is_read_up_to_the_last_of_it() -> None:
+    rows = [row(ZUMBA, "done"), row(YOGA, "done")]
+    clips = [clip(ZUMBA, "a", "have"), clip(ZUMBA, "b", "have"), clip(ZUMBA, "c", "skipped")]
+    needs = plan(rows, clips, {"train/zumba": {"a"}})
+    assert needs == [Need(ZUMBA, frozenset("bc"), known=True)]
+    assert plan(rows, clips, {"train/zumba": {"a"}}, wanted=frozenset("ac")) == [
+        Need(ZUMBA, frozenset("c"), known=True)
+    ]
+
+
+def test_proved_failures_are_asked_again_only_on_request() -> None:
+    rows = [row(ZUMBA, "damaged"), row(YOGA, "done")]
+    clips = [clip(YOGA, "b", "bad")]
+    assert plan(rows, clips, {}) == []
+    assert plan(rows, clips, {}, retry_errors=True) == [Need(ZUMBA), Need(YOGA)]
+
+
+def test_everything_is_read_again_on_request() -> None:
+    rows = [row(ZUMBA, "done"), row(YOGA, "done")]
+    assert plan(rows, [], {}, refetch=True) == [Need(ZUMBA), Need(YOGA)]
+
+
+states = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.sampled_from(["have", "bad", "skipped", "absent"])),
+    unique_by=lambda pair: pair[0],
+)
+
+
+@given(states, st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")))
+def test_after_carrying_out_a_plan_there_is_nothing_left_to_plan(
+    members: list[tuple[str, str]], here: set[str], wanted: set[str]
+) -> None:
+    rows = [row(ZUMBA, "done"), row(YOGA, "done")]
+    clips = [clip(ZUMBA, name, state) for name, state in members]
+    asked = frozenset(wanted)
+    for need in plan(rows, clips, {"train/zumba": here}, wanted=asked):
+        assert need.known
+        assert need.wanted
+        assert need.wanted <= asked - here
+        here = here | need.wanted
+    assert plan(rows, clips, {"train/zumba": here}, wanted=asked) == []

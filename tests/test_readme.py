@@ -1,0 +1,67 @@
+"""README's Python runs, its options are all there, and its commands are those of `.ci/run`."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+import kinetics600
+from k600 import request
+from k600.miniature import make_miniature
+
+ROOT = Path(kinetics600.__file__).parent
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+SHELL = re.findall(r"```sh\n(.*?)```", README, re.S)
+
+
+def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = ["springboard diving", "surfing water", "tie dying"]
+    host = make_miniature(tmp_path / "host", classes=chosen, flaws=False)
+    monkeypatch.setenv("KINETICS600_MIRROR", str(host.root))
+    monkeypatch.setenv("KINETICS600_HOME", str(tmp_path / "clips"))
+    monkeypatch.setattr(request, "DEFAULT_TEST_LABELS", str(host.test_labels))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    names: dict[str, Any] = {}
+    level = logging.getLogger("kinetics600").level
+    try:
+        for snippet in PYTHON:
+            exec(compile(snippet, "README.md", "exec"), names)
+    finally:
+        logging.getLogger("kinetics600").setLevel(level)
+    assert len(names["ds"]["validation"]) == 10
+
+
+def test_every_option_is_in_its_table() -> None:
+    options = {field.name for field in dataclasses.fields(kinetics600.Kinetics600Config)}
+    inherited = {field.name for field in dataclasses.fields(datasets.BuilderConfig)} - {"data_dir"}
+    table = README[README.index("## Options") :]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == options - inherited
+
+
+def test_it_opens_with_two_commands_and_ci_runs_the_second() -> None:
+    demo, test = SHELL[:2]
+    assert demo.strip() == "sh scripts/setup && .venv/bin/kinetics600 demo"
+    ci = (ROOT / ".ci/run").read_text()
+    for command in test.strip().split(" && "):
+        assert command in ci
+
+
+def test_the_packages_named_by_the_user_are_required() -> None:
+    required = (ROOT / "requirements.txt").read_text()
+    for package in (
+        "datasets>=4.6,<6",
+        "huggingface_hub",
+        "yt-dlp[default]",
+        "fsspec",
+        "s3fs",
+        "av",
+    ):
+        assert re.search(rf"^{re.escape(package)}", required, re.M), package

@@ -1,0 +1,85 @@
+"""The name "kinetics600" in `datasets`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+
+import kinetics600
+from k600.miniature import Miniature
+from tests.conftest import Load
+
+
+def run(program: str, cwd: Path, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(Path(kinetics600.__file__).parent)}
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=cwd,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def test_the_order_of_imports_does_not_matter(tmp_path: Path, miniature: Miniature) -> None:
+    program = """
+import sys
+from datasets import load_dataset
+import kinetics600
+import kinetics600 as again
+ds = load_dataset("kinetics600", "train", mirror=sys.argv[1], data_dir="clips", cache_dir="cache")
+print(len(ds["train"]))
+"""
+    assert run(program, tmp_path, str(miniature.root)) == "30\n"
+
+
+def test_registering_again_changes_nothing() -> None:
+    before = datasets.load.dataset_module_factory
+    assert kinetics600.register()
+    assert datasets.load.dataset_module_factory is before
+
+
+def test_other_names_go_where_they_went(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    rows = datasets.load_dataset("csv", data_files=str(tmp_path / "rows.csv"), split="train")
+    assert rows.to_list() == [{"a": 1}]
+
+
+def test_inspection_knows_the_name(load: Load, miniature: Miniature) -> None:
+    assert datasets.get_dataset_config_names("kinetics600") == [
+        "train",
+        "validation",
+        "test",
+        "all",
+    ]
+    names = datasets.get_dataset_split_names("kinetics600", "all", mirror=str(miniature.root))
+    assert names == ["train", "validation", "test"]
+    builder = datasets.load_dataset_builder("kinetics600", "test")
+    assert builder.info.features == kinetics600.features()
+    assert "CC BY 4.0" in builder.info.license
+
+
+def test_without_a_place_to_register_it_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, lines: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr(datasets.load, "dataset_module_factory")
+    assert kinetics600.register() is False
+    assert "kinetics600.load_dataset" in lines.text
+
+
+def test_the_working_folder_does_not_matter(tmp_path: Path, miniature: Miniature) -> None:
+    (tmp_path / "kinetics600").mkdir()  # as a user's results might be called
+    for number in range(50):
+        (tmp_path / f"{number}.mp4").touch()
+    program = """
+import sys, kinetics600, datasets
+options = dict(mirror=sys.argv[1], data_dir="clips", cache_dir="cache", classes="surfing water")
+print(len(datasets.load_dataset("kinetics600", "train", **options)["train"]))
+"""
+    assert run(program, tmp_path, str(miniature.root)) == "5\n"

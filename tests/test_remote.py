@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k600.errors import (
+    ListError,
+    MirrorChangedError,
+    MirrorDeniedError,
+    MirrorNotFoundError,
+    MirrorUnreachableError,
+    OptionError,
+    Stopped,
+)
+from k600.remote import Mirror, RemoteFile, explain, public_url
+from tests.servers import CuttingProxy, S3Server, web_server
+
+DATA = bytes(range(256)) * 40_000  # 10 MB: several ranges
+NAME = "val/massaging person's head (really).bin"
+
+
+@pytest.fixture(params=["s3", "http", "file"])
+def mirror(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mirror]:
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        server.put(f"kinetics/bytes/{NAME}", DATA)
+        yield Mirror("s3://kinetics/bytes", server.options)
+        return
+    path = tmp_path / NAME
+    path.parent.mkdir()
+    path.write_bytes(DATA)
+    if request.param == "http":
+        with web_server(tmp_path) as server:
+            yield Mirror(server.url)
+    else:
+        yield Mirror(str(tmp_path))
+
+
+def read(mirror: Mirror, remote: RemoteFile, **options: Any) -> bytes:
+    with mirror.open(remote, **options) as raw:
+        return b"".join(iter(lambda: raw.read(100_000), b""))
+
+
+def test_an_object_is_read_whole_by_ranges(mirror: Mirror) -> None:
+    counted: list[int] = []
+    remote = mirror.stat(NAME)
+    assert remote.size_bytes == len(DATA)
+    assert remote.etag
+    assert read(mirror, remote, on_bytes=counted.append) == DATA
+    assert sum(counted) == len(DATA)
+    assert read(pickle.loads(pickle.dumps(mirror)), remote, ahead=1) == DATA
+
+
+def test_reading_may_end_early(mirror: Mirror) -> None:
+    with mirror.open(mirror.stat(NAME)) as raw:
+        assert raw.peek()[:100] == DATA[:100]
+        assert raw.read(100) == DATA[:100]
+
+
+def test_what_is_not_there_is_not_found(mirror: Mirror) -> None:
+    with pytest.raises(MirrorNotFoundError, match="val/nothing.*does not exist"):
+        mirror.stat("val/nothing")
+    with pytest.raises(MirrorNotFoundError):
+        mirror.read_list("val/nothing")
+
+
+def test_a_web_server_without_ranges_is_read_in_one_request(tmp_path: Path) -> None:
+    (tmp_path / "object").write_bytes(DATA)
+    with web_server(tmp_path, ranges=False) as server:
+        mirror = Mirror(server.url)
+        assert read(mirror, mirror.stat("object")) == DATA
+
+
+@pytest.mark.parametrize("cut_after_bytes", [300_000, 1_000_000, 3_000_000])
+def test_a_connection_that_is_cut_goes_on_where_it_broke(
+    s3: S3Server, cut_after_bytes: int
+) -> None:
+    s3.put("kinetics/bytes/cut", DATA)
+    with CuttingProxy(s3.url, cut_after_bytes) as proxy:
+        mirror = Mirror("s3://kinetics/bytes", {"anon": True, "endpoint_url": proxy.url})
+        assert read(mirror, mirror.stat("cut"), ahead=2) == DATA
+        assert proxy.cuts > 1
+
+
+def test_patience_ends(s3: S3Server) -> None:
+    s3.put("kinetics/bytes/cut", DATA)
+    with CuttingProxy(s3.url, 20_000) as proxy:
+        options = {"anon": True, "endpoint_url": proxy.url}
+        mirror = Mirror("s3://kinetics/bytes", options, patience_seconds=0.5)
+        with pytest.raises(MirrorUnreachableError, match=r"given up after \d+ attempts"):
+            read(mirror, mirror.stat("cut"), ahead=1)
+
+
+def test_an_object_that_is_replaced_meanwhile_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "object"
+    path.write_bytes(DATA)
+    mirror = Mirror(str(tmp_path))
+    with mirror.open(mirror.stat("object")) as raw:
+        raw.read(1000)
+        other = tmp_path / "other"
+        other.write_bytes(DATA)
+        os.replace(other, path)
+        with pytest.raises(MirrorChangedError, match="replaced"):
+            raw.check_unchanged()
+
+
+def test_a_range_that_fails_after_a_change_is_not_taken_from_the_new_object(
+    s3: S3Server,
+) -> None:
+    s3.put("kinetics/bytes/changing", DATA)
+    with CuttingProxy(s3.url, 600_000) as proxy:
+        options = {"anon": True, "endpoint_url": proxy.url}
+        mirror = Mirror("s3://kinetics/bytes", options)
+        remote = mirror.stat("changing")
+        s3.put("kinetics/bytes/changing", DATA[::-1])
+        with pytest.raises(MirrorChangedError):
+            read(mirror, remote)
+
+
+def test_a_stop_ends_reading(mirror: Mirror) -> None:
+    stop = threading.Event()
+    with mirror.open(mirror.stat(NAME), stop=stop) as raw:
+        raw.read(1000)
+        stop.set()
+        with pytest.raises(Stopped):
+            while raw.read(1 << 20):
+                pass
+
+
+def test_a_list_must_be_text_of_the_announced_size(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(ListError, match="UTF-8"):
+        Mirror(str(tmp_path)).read_list("list")
+    with pytest.raises(ListError, match="claims 3 bytes"):
+        Mirror(str(tmp_path)).read_list("list", most_bytes=2)
+    assert Mirror(str(tmp_path)).read_small("list", most_bytes=3)[0] == b"\xff\xfe\n"
+
+
+def test_no_server_at_all_is_said_soon() -> None:
+    for url, options in (
+        ("http://127.0.0.1:9/600", {}),
+        ("s3://kinetics/600", {"endpoint_url": "http://127.0.0.1:9"}),
+    ):
+        with pytest.raises(MirrorUnreachableError, match="cannot be reached.*Check the network"):
+            Mirror(url, options).stat("val/k600_val_path.txt")
+
+
+def test_a_bad_url_or_option_is_the_user_s(tmp_path: Path) -> None:
+    for mirror in (
+        Mirror("nosuch://kinetics/600"),
+        Mirror("s3://kinetics/600", {"endpoint_url": "not a url"}),
+        Mirror("s3://kinetics/600", {"no_such_option": 3}),
+    ):
+        with pytest.raises(OptionError, match="mirror_options"):
+            mirror.stat("x")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (404, MirrorNotFoundError),
+        (403, MirrorDeniedError),
+        (401, MirrorDeniedError),
+        (500, MirrorUnreachableError),
+        (503, MirrorUnreachableError),
+        (429, MirrorUnreachableError),
+    ],
+)
+def test_the_innermost_http_status_decides(status: int, kind: type[Exception]) -> None:
+    class ResponseError(Exception):
+        pass
+
+    inner = ResponseError("answer")
+    inner.status = status  # type: ignore[attr-defined]
+    outer = FileNotFoundError("fsspec says so of everything")
+    outer.__cause__ = inner
+    assert type(explain(outer, "u")) is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (FileNotFoundError("x"), MirrorNotFoundError),
+        (PermissionError("x"), MirrorDeniedError),
+        (ConnectionResetError("x"), MirrorUnreachableError),
+        (TimeoutError("x"), MirrorUnreachableError),
+        (ImportError("Install gcsfs"), OptionError),
+    ],
+)
+def test_errors_without_a_status(error: Exception, kind: type[Exception]) -> None:
+    assert type(explain(error, "u")) is kind
+
+
+def test_secrets_are_not_shown() -> None:
+    mirror = Mirror("https://me:secret@host/600?token=secret", {"key": "secret"})
+    assert str(mirror) == public_url(mirror.url) == "https://host/600"
+    assert "secret" not in str(mirror)
+    assert "key" not in repr(mirror)
+
+
+def test_the_public_bucket_is_read_anonymously_unless_told_otherwise() -> None:
+    from k600.remote import _with_defaults
+
+    assert _with_defaults("s3://kinetics/600", {})["anon"] is True
+    assert "anon" not in _with_defaults("s3://kinetics/600", {"key": "a", "secret": "b"})
+    assert "anon" not in _with_defaults("s3://kinetics-mine/600", {})
+    assert _with_defaults("s3://mine/600", {"anon": False})["anon"] is False

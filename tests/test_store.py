@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from k600.errors import DiskFullError, Stopped, StoreError
+from k600.store import Store, flush, write_whole
+
+NAME = "-aFirstHyph_000000_000010.mp4"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store.at(tmp_path / "clips")
+    made.prepare()
+    return made
+
+
+def no_problem(file: io.BufferedIOBase) -> None:
+    return None
+
+
+def test_opening_a_store_touches_nothing(tmp_path: Path) -> None:
+    store = Store.at(tmp_path / "clips")
+    assert store.inventory("train/zumba") == set()
+    assert store.stamp(["train/zumba"]) == {}
+    assert store.read_own("lists/x") is None
+    assert not store.root.exists()
+
+
+def test_a_clip_gets_its_name_only_when_it_is_whole(store: Store) -> None:
+    path = store.path("train/zumba", NAME)
+
+    def chunks() -> Iterator[bytes]:
+        yield b"first"
+        assert not path.exists()
+        yield b"second"
+
+    def check(file: io.BufferedIOBase) -> None:
+        assert not path.exists()
+        file.seek(0)
+        assert file.read() == b"firstsecond"
+
+    with store.incoming() as incoming:
+        assert incoming.land("train/zumba", NAME, chunks(), check) == (11, None)
+    assert path.read_bytes() == b"firstsecond"
+    flush([path])
+    assert store.inventory("train/zumba") == {NAME}
+
+
+def test_a_clip_that_fails_its_check_or_breaks_off_leaves_nothing(store: Store) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"first"
+        raise ConnectionError
+
+    with store.incoming() as incoming:
+        assert incoming.land("train/zumba", NAME, [b"x"], lambda _: "bad") == (1, "bad")
+        with pytest.raises(ConnectionError):
+            incoming.land("train/zumba", NAME, broken(), no_problem)
+    assert not (store.root / "train").exists()
+    assert not [*store.root.rglob("*.part")]
+
+
+def test_what_a_killed_run_left_is_removed_and_a_living_one_s_is_not(store: Store) -> None:
+    base = store.root / ".kinetics600/incoming"
+    (base / "dead").mkdir()
+    (base / "dead/half.part").write_bytes(b"half")
+    (base / "dead.lock").touch()
+    with store.incoming():
+        living = [path for path in base.iterdir() if path.is_dir()]
+        assert len(living) == 1
+        assert living[0].name != "dead"
+        with store.incoming():
+            assert living[0].is_dir()
+    assert [*base.iterdir()] == []
+
+
+def test_other_files_in_a_folder_do_not_count(store: Store) -> None:
+    folder = store.root / "train/zumba"
+    folder.mkdir(parents=True)
+    for name in (NAME, f"._{NAME}", f".{NAME}.part", "notes.txt"):
+        (folder / name).touch()
+    assert store.inventory("train/zumba") == {NAME}
+
+
+def test_a_store_that_cannot_be_written_is_said_so_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for bad in (tmp_path / "file", tmp_path / "file/below", Path("/proc/clips")):
+        with pytest.raises(StoreError, match=r"data_dir: .*KINETICS600_HOME"):
+            Store.at(bad).prepare()
+
+
+def test_the_room_is_checked_with_sizes_in_the_error(store: Store) -> None:
+    store.check_room(1000)
+    with pytest.raises(DiskFullError, match=r"the clips need 1\.0 EB, and .* has .* free"):
+        store.check_room(10**18)
+
+
+def test_a_full_volume_is_named(store: Store) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    from k600.store import _explained
+
+    with pytest.raises(DiskFullError, match=r"is full .*clips that are there stay"):
+        with _explained(store.path("train/zumba", NAME)), open(full, "wb", buffering=0) as file:
+            file.write(b"x")
+
+
+def test_one_at_a_time_and_a_wait_ends_when_told(store: Store) -> None:
+    stop = threading.Event()
+    inside = threading.Event()
+    ended: list[BaseException] = []
+
+    def second() -> None:
+        try:
+            inside.wait(10)
+            with store.only_one("train--zumba", stop):
+                pass
+        except Stopped as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with store.only_one("train--zumba", threading.Event()):
+        inside.set()
+        stop.set()
+        thread.join(10)
+    assert len(ended) == 1
+    with store.only_one("train--zumba", threading.Event()):
+        pass
+
+
+def test_a_folder_s_stamp_tells_a_change_and_doubts_a_fresh_one(store: Store) -> None:
+    import os
+
+    folder = store.root / "train/zumba"
+    folder.mkdir(parents=True)
+    assert store.stamp(["train/zumba", "train/yoga"]) == {"train/zumba": 0}
+    os.utime(folder, ns=(10**18, 10**18))
+    assert store.stamp(["train/zumba"]) == {"train/zumba": 10**18}
+
+
+def test_small_files_are_written_whole(store: Store, tmp_path: Path) -> None:
+    path = store.write_own("lists/some", b"1\n")
+    assert store.read_own("lists/some") == path.read_bytes() == b"1\n"
+    write_whole(path, b"2\n")
+    assert [file.name for file in path.parent.iterdir()] == ["some"]
+    assert path.read_bytes() == b"2\n"

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from k600.errors import DamagedTarballError
+from k600.miniature import make_clip, make_tarball
+from k600.untar import Member, members
+
+CLIPS = {
+    "-aFirstHyph_000000_000010.mp4": make_clip(1),
+    "_aFirstUnde_000000_000010.mp4": make_clip(2),
+    "__twoUnders_000000_000010.mp4": make_clip(3),
+}
+
+
+class Raw(io.BytesIO):
+    """Bytes that can be peeked at, in short pieces as from a network."""
+
+    def peek(self) -> bytes:
+        return self.getvalue()[self.tell() : self.tell() + 512]
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size, 7_001) if size and size > 0 else size)
+
+
+def read(data: bytes) -> dict[str, bytes | str]:
+    """Read a tarball to its end: bytes of the good members, the problem of the others."""
+    found: dict[str, bytes | str] = {}
+    for member in members(Raw(data), len(data), name="here"):
+        found[member.file_name] = member.problem or b"".join(member.chunks)
+    return found
+
+
+@pytest.mark.parametrize("prefix", ["./", "", "mountain climber (exercise)/", "/", "../../"])
+@pytest.mark.parametrize("gzipped", [True, False])
+def test_clips_are_found_under_any_prefix_in_gzip_and_plain_tar(prefix: str, gzipped: bool) -> None:
+    assert read(make_tarball(CLIPS, prefix=prefix, gzipped=gzipped)) == CLIPS
+
+
+def test_a_mac_s_extra_files_are_passed_over() -> None:
+    extra = {f"._{name}": b"AppleDouble" for name in CLIPS} | {".DS_Store": b"", "readme": b"x"}
+    assert read(make_tarball(extra | CLIPS)) == CLIPS
+
+
+def test_members_left_unread_are_skipped() -> None:
+    data = make_tarball(CLIPS)
+    assert [member.file_name for member in members(Raw(data), len(data), name="x")] == [*CLIPS]
+
+
+def test_a_tar_without_members_gives_none() -> None:
+    assert read(make_tarball({})) == {}
+    assert read(make_tarball({}, gzipped=False)) == {}
+
+
+def test_concatenated_gzip_members_are_one_stream() -> None:
+    data = make_tarball(CLIPS, gzipped=False)
+    assert read(gzip.compress(data[:5000]) + gzip.compress(data[5000:])) == CLIPS
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+def test_every_tar_format_with_long_names(form: int) -> None:
+    buffer = io.BytesIO()
+    name = "d" * 90 + "/" + next(iter(CLIPS))
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(CLIPS[next(iter(CLIPS))])
+        tar.addfile(entry, io.BytesIO(CLIPS[next(iter(CLIPS))]))
+    assert read(buffer.getvalue()) == {next(iter(CLIPS)): CLIPS[next(iter(CLIPS))]}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+def test_a_link_or_device_is_no_clip(kind: bytes) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo("aaaaaaaaaaa_000000_000010.mp4")
+        entry.type, entry.linkname = kind, "/etc/passwd"
+        tar.addfile(entry)
+    assert read(buffer.getvalue()) == {"aaaaaaaaaaa_000000_000010.mp4": "not_a_file"}
+
+
+def test_a_name_that_comes_twice_counts_once() -> None:
+    name, data = "aaaaaaaaaaa_000000_000010.mp4", make_clip(4)
+    tar = make_tarball({name: data, f"again/{name}": b"other"}, gzipped=False)
+    found = [(m.problem, b"".join(m.chunks)) for m in members(Raw(tar), len(tar), name="x")]
+    assert found == [(None, data), ("duplicate", b"other")]
+
+
+SOUND = make_tarball(CLIPS)
+PLAIN = make_tarball(CLIPS, gzipped=False)
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html>", "web page"),
+        (b"\n <?xml version='1.0'?><Error/>", "web page"),
+        (b"no tarball at all" * 100, "damaged"),
+        (SOUND[: len(SOUND) // 2], "damaged"),
+        (SOUND[:-1], "damaged"),
+        (SOUND[:-8], "damaged"),  # the whole trailer
+        (SOUND[:-8] + b"\0\0\0\0" + SOUND[-4:], "CRC"),
+        (SOUND[:-4] + b"\1\2\3\4", "damaged"),  # the length
+        (SOUND + b"junk", "damaged"),
+        (PLAIN[: len(PLAIN) // 2], "damaged"),
+        (PLAIN[:-10240], "damaged"),  # the end mark
+        (PLAIN + b"junk" * 200, "more data"),
+        (PLAIN + PLAIN, "more data"),
+        (gzip.compress(b""), "empty file"),
+    ],
+)
+def test_a_damaged_tarball_is_an_error_at_its_end(data: bytes, word: str) -> None:
+    with pytest.raises(DamagedTarballError, match=f"here: .*{word}"):
+        read(data)
+
+
+def test_a_tarball_cut_at_a_member_s_end_is_damaged() -> None:
+    """tarfile takes this for a good end."""
+    first = 512 + 512 + (len(CLIPS[next(iter(CLIPS))]) + 511) // 512 * 512
+    with tarfile.open(fileobj=io.BytesIO(PLAIN[:first])) as tar:
+        assert len(tar.getnames()) == 2
+    with pytest.raises(DamagedTarballError):
+        read(PLAIN[:first])
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 8 * len(SOUND) - 1))
+def test_a_flipped_bit_is_caught_or_changes_nothing(bit: int) -> None:
+    data = bytearray(SOUND)
+    data[bit // 8] ^= 1 << bit % 8
+    try:
+        assert read(bytes(data)) == CLIPS
+    except DamagedTarballError:
+        return
+    assert bit < 8 * 10  # only a time stamp or flag in gzip's own header may change
+
+
+@settings(max_examples=300)
+@given(st.integers(0, len(PLAIN) - 1), st.integers(1, 255))
+def test_a_damaged_header_of_a_plain_tar_never_loses_a_member_unseen(at: int, change: int) -> None:
+    data = bytearray(PLAIN)
+    data[at] ^= change
+    try:
+        found = read(bytes(data))
+    except DamagedTarballError:
+        return
+    kept = sum(name in found for name in CLIPS)
+    assert kept == 3 or PLAIN[at - at % 512 : at - at % 512 + 100].strip(b"\0")  # a name changed
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=2000))
+def test_any_bytes_are_answered(data: bytes) -> None:
+    for made in (data, gzip.compress(data), b"\x1f\x8b" + data):
+        try:
+            read(made)
+        except DamagedTarballError:
+            continue
+
+
+def test_a_gzip_bomb_is_refused_early() -> None:
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb") as file:
+        header = tarfile.TarInfo("aaaaaaaaaaa_000000_000010.mp4")
+        header.size = 200 << 20
+        file.write(header.tobuf())
+        for _ in range(200):
+            file.write(bytes(1 << 20))
+    with pytest.raises(DamagedTarballError, match="unpacks to more than"):
+        read(buffer.getvalue())
+
+
+def test_a_size_of_2_to_the_60_is_refused() -> None:
+    header = tarfile.TarInfo("aaaaaaaaaaa_000000_000010.mp4")
+    header.size = 1 << 60
+    tar = header.tobuf(tarfile.GNU_FORMAT) + bytes(5000)
+    found: list[Member] = []
+    with pytest.raises(DamagedTarballError):
+        found.extend(members(Raw(tar), len(tar), name="here"))
+    assert [member.problem for member in found] == ["too_large"]
+
+
+def test_a_giant_pax_header_does_not_fill_the_memory() -> None:
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 40
+    tar = header.tobuf(tarfile.GNU_FORMAT) + bytes(5000)
+    with pytest.raises(DamagedTarballError, match="claims"):
+        read(tar)
