@@ -31,6 +31,7 @@ from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
 from k600.outcome import Outcome
 from k600.request import CONFIGS, Request, check_config_name, check_option_names, make_request
+from k600.store import Store
 
 __all__ = [
     "Kinetics600",
@@ -78,7 +79,8 @@ class Kinetics600Config(datasets.BuilderConfig):
     """`auto` (what is in `data_dir`, then the tarballs), `cvdf` (the same), `local` (only what is
     in `data_dir`), `youtube` (not carried out by this version yet)."""
     data_dir: str | None = None
-    """Folder where the clips live; default under the `datasets` cache, or KINETICS600_HOME."""
+    """Folder where the clips live; default `kinetics600-clips` in `cache_dir` (the `datasets`
+    cache), or KINETICS600_HOME."""
     test_labels: str | None = None
     """URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`; default its URL."""
     num_workers: int | None = _runtime(None)
@@ -113,7 +115,7 @@ class Kinetics600Config(datasets.BuilderConfig):
         self, config_kwargs: dict[str, Any], custom_features: datasets.Features | None = None
     ) -> str:
         """Name the cache folder after what tells the rows apart, in canonical form."""
-        default = _default_data_dir()
+        default = _default_data_dir(None)
         key = self.request(default, {}).cache_key(default)
         return str(super().create_config_id(key, custom_features=custom_features))
 
@@ -124,8 +126,9 @@ def _option_fields() -> list[dataclasses.Field[Any]]:
     return [*own, *(f for f in dataclasses.fields(Kinetics600Config) if f.name == "data_dir")]
 
 
-def _default_data_dir() -> str:
-    return os.path.join(str(datasets.config.HF_DATASETS_CACHE), "kinetics600-clips")
+def _default_data_dir(cache_dir: str | None) -> str:
+    """Return where clips live unless told otherwise: beside the Arrow files made of them."""
+    return os.path.join(str(cache_dir or datasets.config.HF_DATASETS_CACHE), "kinetics600-clips")
 
 
 class Kinetics600(datasets.GeneratorBasedBuilder):
@@ -137,14 +140,21 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
     ]
     DEFAULT_WRITER_BATCH_SIZE = 1000  # a Video column would otherwise mean batches of 10 rows
 
-    def __init__(self, *args: Any, config_name: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, cache_dir: str | None = None, *, config_name: str | None = None, **kwargs: Any
+    ) -> None:
         check_config_name(config_name)
         options = {field.name for field in _option_fields()}
         arguments = set(inspect.signature(datasets.DatasetBuilder.__init__).parameters)
         check_option_names(set(kwargs) - arguments, options)
         kwargs["hash"] = _SCHEMA  # never the source's hash: a changed comment must not matter
         kwargs["dataset_name"] = "kinetics600"
-        super().__init__(*args, config_name=config_name, **kwargs)
+        self._default_data_dir = _default_data_dir(cache_dir)
+        if kwargs.get("data_dir") and Store.at(kwargs["data_dir"]) == Store.at(
+            self._default_data_dir
+        ):
+            del kwargs["data_dir"]  # the default, written out
+        super().__init__(cache_dir, config_name=config_name, **kwargs)
         self.info.splits = None  # of a cached result, which may have been partial
         self.info.features = features(decode=self.config.decode)
         self._outcomes: dict[str, Outcome] = {}
@@ -235,7 +245,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         if self.config.decode:
             _check_decoder()
         config: Kinetics600Config = self.config
-        return config.request(_default_data_dir(), self.storage_options)
+        return config.request(self._default_data_dir, self.storage_options)
 
     def _bring(self, request: Request, *, refetch: bool) -> Note:
         """Fetch what is missing, split by split, and tell what is there and what is not."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from k600.clip import UNLABELED, Tarball, parse_file_name
 from k600.errors import DamagedTarballError, Kinetics600Error
-from k600.ledger import Ledger
+from k600.ledger import Known
 from k600.lists import Listing, TestLabels
 from k600.outcome import Missing
 from k600.records import StoredShard
@@ -26,23 +26,35 @@ class Failure:
 
 
 def stored_shards(
-    request: Request, split: str, ledger: Ledger, labels: TestLabels
+    request: Request,
+    split: str,
+    known: Known,
+    labels: TestLabels,
+    here: Callable[[str], Collection[str]],
 ) -> list[StoredShard]:
-    """Return what is in the store for the request, folder by folder in id order."""
+    """Return what is in the store for the request, folder by folder in id order.
+
+    Args:
+        request: The request.
+        split: One of its splits.
+        known: What the ledger says of the split.
+        labels: Labels of test clips.
+        here: Returns the file names in a store folder (`<split>/<class name>`).
+    """
     sources: dict[str, dict[str, str]] = {}
-    for row in ledger.clips(split):
+    for row in known.clips:
         if row.state == "have":
             sources.setdefault(row.folder, {})[row.file_name] = row.source
     shards = []
     for folder in request.folders(split):
         name = folder.partition("/")[2]
         label = None if name == UNLABELED else name
-        names = sorted(request.store.inventory(folder))
+        names = sorted(here(folder))
         if split == "test" and request.classes is not None:
             chosen = set(request.classes)
             names = [n for n in names if labels.get(_times(n), label) in chosen]
         if names:
-            known = sources.get(folder, {})
+            origin = sources.get(folder, {})
             shards.append(
                 StoredShard(
                     request.store,
@@ -50,7 +62,7 @@ def stored_shards(
                     label,
                     folder,
                     tuple(names),
-                    {n: known[n] for n in names if n in known},
+                    {n: origin[n] for n in names if n in origin},
                     labels,
                 )
             )
@@ -60,52 +72,60 @@ def stored_shards(
 def missing_clips(
     request: Request,
     split: str,
-    ledger: Ledger,
+    known: Known,
     listing: Listing,
     wanted: frozenset[str] | None,
     tarballs: Iterable[Tarball],
     failures: Mapping[Tarball, Failure],
-    shards: Iterable[StoredShard],
+    here: Callable[[str], Collection[str]],
 ) -> list[Missing]:
-    """Name every clip that was asked for and is not there."""
-    here = {shard.folder: set(shard.names) for shard in shards}
+    """Name every clip that was asked for and is not there.
+
+    Args:
+        request: The request.
+        split: One of its splits.
+        known: What the ledger says of the split.
+        listing: The names that each class should hold, as far as known.
+        wanted: The file names asked for; None for all.
+        tarballs: All that may hold a clip of the request.
+        failures: Those that could not be read in this run.
+        here: Returns the file names in a store folder (`<split>/<class name>`).
+    """
+    broken = dict(failures)
+    for row in known.tarballs.values():
+        if row.state == "damaged":
+            error = DamagedTarballError(row.detail)
+            broken.setdefault(row.tarball, Failure("tarball_damaged", error))
     asked = set(tarballs)
     missing: dict[tuple[str, str], Missing] = {}
-    for row in ledger.clips(split):
-        if row.tarball not in asked or (wanted is not None and row.file_name not in wanted):
+
+    def miss(tarball: Tarball, folder: str, name: str, reason: str, detail: str = "") -> None:
+        if name not in here(folder) and (wanted is None or name in wanted):
+            label = folder.partition("/")[2]
+            label = "" if label == UNLABELED else label
+            clip = Missing(split, label, name, tarball.name, reason, detail)
+            missing.setdefault((folder, name), clip)
+
+    for clip in known.clips:
+        if clip.tarball not in asked:
             continue
-        if row.state in ("bad", "absent") and row.file_name not in here.get(row.folder, ()):
-            label = row.folder.partition("/")[2]
-            missing[row.folder, row.file_name] = Missing(
-                split,
-                "" if label == UNLABELED else label,
-                row.file_name,
-                row.tarball.name,
-                row.reason,
-            )
-    broken = dict(failures)
-    for row_ in ledger.tarballs(split).values():
-        if row_.state == "damaged" and row_.tarball in asked and row_.tarball not in broken:
-            broken[row_.tarball] = Failure("tarball_damaged", DamagedTarballError(row_.detail))
+        if clip.state in ("bad", "absent"):
+            miss(clip.tarball, clip.folder, clip.file_name, clip.reason)
+        elif clip.tarball in broken:
+            failure = broken[clip.tarball]
+            miss(clip.tarball, clip.folder, clip.file_name, failure.reason, str(failure.error))
+    read_once = {clip.tarball for clip in known.clips}
     for tarball in (t for t in tarballs if t in broken):
         failure = broken[tarball]
-        folder = f"{split}/{tarball.label}"
-        names = [n for n in listing.get(tarball.name, ()) if n not in here.get(folder, ())]
-        if tarball.label is not None and not names and here.get(folder) and listing:
-            continue  # all that is listed is there all the same
-        for name in names or [""]:
-            key = (folder, name) if tarball.label else (tarball.name, name)
-            missing.setdefault(
-                key,
-                Missing(
-                    split,
-                    tarball.label or "",
-                    name,
-                    tarball.name,
-                    failure.reason,
-                    str(failure.error),
-                ),
+        if names := listing.get(tarball.name):
+            for name in names:
+                folder = f"{split}/{tarball.label}"
+                miss(tarball, folder, name, failure.reason, str(failure.error))
+        elif tarball not in read_once:  # nothing says what is in it
+            whole = Missing(
+                split, tarball.label or "", "", tarball.name, failure.reason, str(failure.error)
             )
+            missing[tarball.name, ""] = whole
     return list(missing.values())
 
 

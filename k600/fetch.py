@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from k600.errors import (
 )
 from k600.kept_lists import KeptLists, read_test_labels
 from k600.labels import NAMES
-from k600.ledger import Ledger
+from k600.ledger import Known, Ledger
 from k600.lists import Listing, TestLabels
 from k600.outcome import REASONS, Missing, Outcome, missing_csv
 from k600.plan import MEAN_CLIP_BYTES, Need, plan_needs
@@ -88,38 +88,39 @@ def fetch_split(
     wanted = _wanted(request, split, labels)
     lists = KeptLists(request.mirror, store, split, network=network)
 
-    def needs() -> list[Need]:
+    def needs(known: Known) -> list[Need]:
         return plan_needs(
             tarballs,
-            ledger.tarballs(split),
-            ledger.clips(split),
-            cache(store.inventory),
+            known,
+            here,
             wanted=wanted,
             retry_errors=request.retry_errors and network,
             refetch=refetch and network,
         )
 
+    stamps = store.stamp(request.folders(split))
+    here, known = cache(store.inventory), ledger.known(split)
     tarballs = _tarballs(request, split, lists)
-    todo = needs()
+    todo = needs(known)
     failures: dict[Tarball, Failure] = {}
     fetched_bytes = fetched = 0
     if todo and network:
         lists.refresh()
         tarballs = _tarballs(request, split, lists)
-        todo = needs()
+        todo = needs(known)
         fetches, failures = _stat_all(request, todo)
         if fetches:
             run = _Run(request, split, store, ledger, labels, lists.listing(), refetch)
-            run.announce(fetches)
+            run.announce(fetches, replaced_bytes=_bytes_here(known, here) if refetch else 0)
             fetched_bytes, fetched = run.carry_out(fetches, failures, progress)
+            stamps = store.stamp(request.folders(split))
+            here, known = cache(store.inventory), ledger.known(split)
     elif todo:
         error = OfflineError("the network is not to be used")
         failures = {need.tarball: Failure("offline", error) for need in todo}
-    stamps = store.stamp(request.folders(split))
-    shards = stored_shards(request, split, ledger, labels)
-    missing = missing_clips(
-        request, split, ledger, lists.listing(), wanted, tarballs, failures, shards
-    )
+    shards = stored_shards(request, split, known, labels, here)
+    listing = lists.listing()
+    missing = missing_clips(request, split, known, listing, wanted, tarballs, failures, here)
     if not any(shard.names for shard in shards):
         _raise_nothing(request, split, failures, missing)
     report = ""
@@ -155,7 +156,8 @@ def stream_split(
         labels = read_test_labels(request, store, offline=offline, keep=False)
     _wanted(request, split, labels)
     if not network:
-        shards = stored_shards(request, split, Ledger(store.ledger_path), labels)
+        known = Ledger(store.ledger_path).known(split)
+        shards = stored_shards(request, split, known, labels, cache(store.inventory))
         if not any(shard.names for shard in shards):
             _raise_nothing(request, split, {}, [])
         return shards
@@ -185,11 +187,16 @@ class _Run:
     listing: Listing
     refetch: bool
 
-    def announce(self, fetches: Mapping[Need, RemoteFile]) -> None:
-        """Check the room on disk and say what will be done."""
+    def announce(self, fetches: Mapping[Need, RemoteFile], *, replaced_bytes: int) -> None:
+        """Check the room on disk and say what will be done.
+
+        Args:
+            fetches: The tarballs to read.
+            replaced_bytes: Room that clips take which will be replaced one by one.
+        """
         total = sum(remote.size_bytes for remote in fetches.values())
         needed = sum(_disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
-        self.store.check_room(needed)
+        self.store.check_room(max(needed - replaced_bytes, 0))
         logger.info(
             "kinetics600 %s: reading %s tarballs, %s, from %s into %s (about %s on disk)",
             self.split,
@@ -345,6 +352,10 @@ def _disk_bytes(need: Need, remote: RemoteFile, tarballs: int) -> int:
         return remote.size_bytes
     share = 1 if need.known else tarballs
     return min(remote.size_bytes, MEAN_CLIP_BYTES * len(need.wanted) // share)
+
+
+def _bytes_here(known: Known, here: Callable[[str], Collection[str]]) -> int:
+    return sum(clip.size_bytes for clip in known.clips if clip.file_name in here(clip.folder))
 
 
 def _raise_nothing(

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from k600.clip import Tarball
 from k600.errors import StoreError
 
-__all__ = ["ClipRow", "Ledger", "TarballRow"]
+__all__ = ["ClipRow", "Known", "Ledger", "TarballRow"]
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -50,9 +51,8 @@ class TarballRow:
     """For `damaged`: what the check said."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClipRow:
-    """How a member of a tarball stands."""
+class ClipRow(NamedTuple):
+    """How a member of a tarball stands. (A tuple: there are half a million of them.)"""
 
     tarball: Tarball
     position: int
@@ -69,6 +69,16 @@ class ClipRow:
     source: str
     """For `have`: `cvdf`, or `local` for a clip that was there before the tarball came."""
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that a ledger says of one split at one moment."""
+
+    tarballs: Mapping[str, TarballRow]
+    """By the tarball's name."""
+    clips: Sequence[ClipRow]
+    """Tarball by tarball, in the tarball's order."""
 
 
 class Ledger:
@@ -93,19 +103,21 @@ class Ledger:
         """Return the rows of a split's clips, or of one tarball's, in the tarball's order."""
         query = (
             "SELECT tarball, position, folder, file_name, state, reason, source, size_bytes "
-            "FROM clips WHERE split = ?"
+            "FROM clips WHERE split = ? AND tarball = coalesce(?, tarball) "
+            "ORDER BY tarball, position, file_name"
         )
-        values = [split]
-        if tarball is not None:
-            query, values = query + " AND tarball = ?", [split, tarball]
         units: dict[str, Tarball] = {}
         with self._open() as db:
-            rows = [
-                ClipRow(units.setdefault(row[0], Tarball(split, row[0])), *row[1:])
-                for row in (db.execute(query, values) if db else ())
+            return [
+                ClipRow(
+                    units.get(row[0]) or units.setdefault(row[0], Tarball(split, row[0])), *row[1:]
+                )
+                for row in (db.execute(query, (split, tarball)) if db else ())
             ]
-        rows.sort(key=lambda row: (row.tarball.name, row.position, row.file_name))
-        return rows
+
+    def known(self, split: str) -> Known:
+        """Return all that is known of a split."""
+        return Known(self.tarballs(split), self.clips(split))
 
     def tarball(self, tarball: Tarball) -> TarballRow | None:
         """Return the row of one tarball, None if nothing is known of it."""

@@ -112,9 +112,13 @@ class Outcome:
         """Return what is missing, by reason, and where every clip is named; empty if none is."""
         if not self.missing:
             return ""
+        whole = sum(not clip.file_name for clip in self.missing)
+        count = f"{len(self.missing) - whole:,} clips" + (
+            f" and all clips of {whole:,} tarballs" if whole else ""
+        )
         return (
-            f"kinetics600 {self.split}: {len(self.missing):,} clips that were asked for are not "
-            f"there:\n{missing_table(self.missing)}\n  "
+            f"kinetics600 {self.split}: {count} that were asked for are not there:\n"
+            f"{missing_table(self.missing)}\n  "
             + (f"Every one is named in {self.report}. " if self.report else "")
             + "retry_errors=True asks again for those that were proved not to be had."
         )

@@ -8,11 +8,11 @@ to the last of them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from k600.clip import Tarball
-from k600.ledger import ClipRow, TarballRow
+from k600.ledger import ClipRow, Known
 
 __all__ = ["MEAN_CLIP_BYTES", "Need", "plan_needs"]
 
@@ -33,8 +33,7 @@ class Need:
 
 def plan_needs(
     tarballs: Iterable[Tarball],
-    rows: Mapping[str, TarballRow],
-    clips: Iterable[ClipRow],
+    known: Known,
     here: Callable[[str], Collection[str]],
     *,
     wanted: frozenset[str] | None = None,
@@ -45,8 +44,7 @@ def plan_needs(
 
     Args:
         tarballs: All that may hold a clip of the request.
-        rows: What the ledger says of this split's tarballs, by name.
-        clips: What it says of their members.
+        known: What the ledger says of this split.
         here: Returns the file names in a store folder (`<split>/<class name>`).
         wanted: The file names asked for; None for all. (A class of the test split is spread
             over all its tarballs.)
@@ -57,12 +55,12 @@ def plan_needs(
         The needs, in the order of `tarballs`.
     """
     members: dict[str, list[ClipRow]] = defaultdict(list)
-    for clip in clips:
+    for clip in known.clips:
         if wanted is None or clip.file_name in wanted:
             members[clip.tarball.name].append(clip)
     needs = []
     for tarball in tarballs:
-        row = rows.get(tarball.name)
+        row = known.tarballs.get(tarball.name)
         if refetch or row is None or row.state == "started":
             needs.append(Need(tarball, wanted))
             continue

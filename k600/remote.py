@@ -331,7 +331,9 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
             f"mirror: {url} does not exist. Check the mirror's address: below it, "
             "'val/k600_val_path.txt' and the like are expected"
         )
-    if status in (401, 403) or (status is None and isinstance(error, PermissionError)):
+    no_credentials = type(chain[-1]).__name__.endswith("CredentialsError")  # botocore's
+    refused = no_credentials or (status is None and isinstance(error, PermissionError))
+    if status in (401, 403) or refused:
         return MirrorDeniedError(
             f"mirror: {url} is refused ({brief}). Pass credentials as mirror_options=…, or check "
             "the address: S3 refuses a missing object, too, where listing is not allowed"

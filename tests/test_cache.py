@@ -204,3 +204,14 @@ def test_rows_may_be_written_elsewhere(
     files = [*(tmp_path / "out").glob("*.parquet")]
     rows = datasets.load_dataset("parquet", data_files=[str(f) for f in files], split="train")
     assert len(rows) == 30
+
+
+def test_clips_live_beside_the_arrow_files_unless_told_otherwise(
+    tmp_path: Path, miniature: Miniature
+) -> None:
+    options = {"mirror": str(miniature.root), "cache_dir": str(tmp_path / "cache")}
+    ds = kinetics600.load_dataset("train", **options)
+    written_out = str(tmp_path / "cache/kinetics600-clips")
+    assert ds[0]["video"]["path"].startswith(written_out)
+    again = kinetics600.load_dataset("train", data_dir=written_out, **options)
+    assert rows_file(again) == rows_file(ds)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k600.clip import Tarball
-from k600.ledger import ClipRow, TarballRow
+from k600.ledger import ClipRow, Known, TarballRow
 from k600.plan import Need, plan_needs
 
 ZUMBA, YOGA = Tarball("train", "zumba"), Tarball("train", "yoga")
@@ -19,8 +19,8 @@ def clip(tarball: Tarball, name: str, state: str) -> ClipRow:
 
 
 def plan(rows, clips, here, **options):  # type: ignore[no-untyped-def]
-    known = {r.tarball.name: r for r in rows}
-    return plan_needs([ZUMBA, YOGA], known, clips, lambda f: here.get(f, ()), **options)
+    known = Known({row.tarball.name: row for row in rows}, clips)
+    return plan_needs([ZUMBA, YOGA], known, lambda folder: here.get(folder, ()), **options)
 
 
 def test_what_is_unknown_is_read_whole() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import threading
 import time
@@ -13,7 +12,13 @@ from functools import cache
 from pathlib import Path
 
 from k600.clip import HOST_FOLDERS, Clip, Tarball, parse_file_name
-from k600.errors import DamagedTarballError, ListError, MirrorChangedError, MirrorNotFoundError
+from k600.errors import (
+    DamagedTarballError,
+    ListError,
+    MirrorChangedError,
+    MirrorDeniedError,
+    MirrorNotFoundError,
+)
 from k600.ledger import ClipRow, Ledger, TarballRow
 from k600.lists import Listing, TestLabels, parse_listing, parse_path_list
 from k600.plan import Need
@@ -53,7 +58,7 @@ def read_listing(mirror: Mirror, split: str) -> tuple[Listing, bytes] | None:
     path = f"annotations/{HOST_FOLDERS[split]}.txt"
     try:
         text, _ = mirror.read_list(path)
-    except MirrorNotFoundError:
+    except (MirrorNotFoundError, MirrorDeniedError):  # S3's word where listing is not allowed
         return None
     return parse_listing(text, split, name=f"{mirror}/{path}"), text.encode()
 
@@ -167,23 +172,23 @@ class Lander:
         folder = known.folder if known else clip_of(need.tarball, name, self.labels).folder
         row = ClipRow(need.tarball, position, folder, name, "have", "", "cvdf", member.size_bytes)
         if member.problem is not None:
-            return dataclasses.replace(row, state="bad", reason=member.problem)
+            return row._replace(state="bad", reason=member.problem)
         path = self.store.path(folder, name)
         if name in here(folder) and not self.rewrite and _sound(path):
             if known is not None:
-                return dataclasses.replace(known, state="have", reason="", position=position)
+                return known._replace(state="have", reason="", position=position)
             status = path.stat()
             if status.st_mtime < started:
-                return dataclasses.replace(row, source="local", size_bytes=status.st_size)
+                return row._replace(source="local", size_bytes=status.st_size)
             unproved.append(path)  # from a pass that was cut short
             return row
         if need.wanted is not None and name not in need.wanted:
             if known is not None:
                 return known
-            return dataclasses.replace(row, state="skipped", source="")
+            return row._replace(state="skipped", source="")
         size, problem = self.incoming.land(folder, name, member.chunks, box_problem)
         if problem is not None:
-            return dataclasses.replace(row, state="bad", reason=problem, size_bytes=size)
+            return row._replace(state="bad", reason=problem, size_bytes=size)
         unproved.append(path)
         return row
 
