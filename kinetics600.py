@@ -149,11 +149,9 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         check_option_names(set(kwargs) - arguments, options)
         kwargs["hash"] = _SCHEMA  # never the source's hash: a changed comment must not matter
         kwargs["dataset_name"] = "kinetics600"
-        self._default_data_dir = _default_data_dir(cache_dir)
-        if kwargs.get("data_dir") and Store.at(kwargs["data_dir"]) == Store.at(
-            self._default_data_dir
-        ):
-            del kwargs["data_dir"]  # the default, written out
+        self._default_data_dir = default = _default_data_dir(cache_dir)
+        if kwargs.get("data_dir") and Store.at(kwargs["data_dir"]) == Store.at(default):
+            del kwargs["data_dir"]  # written out, it makes no other dataset
         super().__init__(cache_dir, config_name=config_name, **kwargs)
         self.info.splits = None  # of a cached result, which may have been partial
         self.info.features = features(decode=self.config.decode)
@@ -223,17 +221,6 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         self._rows_digest = now.digest
         if output_dir is None and now is not note:
             now.write(self._cache_dir)
-
-    def _prepare_split(self, *args: Any, **kwargs: Any) -> None:
-        # Written as the plain storage of a Video column, the same bytes: a torchcodec that is
-        # installed but broken stops `datasets` from writing (not from reading) a Video.
-        public = self.info.features
-        stored = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
-        self.info.features = datasets.Features({**public, "video": stored})
-        try:
-            super()._prepare_split(*args, **kwargs)
-        finally:
-            self.info.features = public
 
     def _get_dataset_fingerprint(self, split: Any) -> str:
         # Other rows may come under the same options: what was computed from these must not serve
@@ -313,6 +300,26 @@ def load_dataset(
     return several
 
 
+@dataclasses.dataclass(eq=False)
+class _Video(datasets.Video):
+    """`datasets.Video`, but encoding a row does not import torchcodec.
+
+    The original imports it for every row if it is installed at all; one that is installed but
+    broken (no FFmpeg libraries, another torch) would stop every load, decoded or not.
+    """
+
+    def encode_example(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {"bytes": value.get("bytes"), "path": value.get("path")}
+        return super().encode_example(value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, datasets.Video) and other.decode == self.decode
+
+    def __hash__(self) -> int:
+        return hash(("Video", self.decode))
+
+
 def features(*, decode: bool = False) -> datasets.Features:
     """Return the dataset's columns.
 
@@ -323,7 +330,7 @@ def features(*, decode: bool = False) -> datasets.Features:
     """
     return datasets.Features(
         {
-            "video": datasets.Video(decode=decode),
+            "video": _Video(decode=decode),
             "label": datasets.ClassLabel(names=list(NAMES)),
             "youtube_id": datasets.Value("string"),
             "time_start": datasets.Value("int32"),

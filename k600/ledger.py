@@ -11,6 +11,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,19 +102,16 @@ class Ledger:
 
     def clips(self, split: str, tarball: str | None = None) -> list[ClipRow]:
         """Return the rows of a split's clips, or of one tarball's, in the tarball's order."""
+        unit = cache(partial(Tarball, split))
+        keys = (split,) if tarball is None else (split, tarball)
         query = (
             "SELECT tarball, position, folder, file_name, state, reason, source, size_bytes "
-            "FROM clips WHERE split = ? AND tarball = coalesce(?, tarball) "
+            f"FROM clips WHERE split = ? {'' if tarball is None else 'AND tarball = ?'} "
             "ORDER BY tarball, position, file_name"
         )
-        units: dict[str, Tarball] = {}
         with self._open() as db:
-            return [
-                ClipRow(
-                    units.get(row[0]) or units.setdefault(row[0], Tarball(split, row[0])), *row[1:]
-                )
-                for row in (db.execute(query, (split, tarball)) if db else ())
-            ]
+            found = db.execute(query, keys) if db else ()
+            return [ClipRow(unit(row[0]), *row[1:]) for row in found]
 
     def known(self, split: str) -> Known:
         """Return all that is known of a split."""

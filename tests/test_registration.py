@@ -83,3 +83,31 @@ options = dict(mirror=sys.argv[1], data_dir="clips", cache_dir="cache", classes=
 print(len(datasets.load_dataset("kinetics600", "train", **options)["train"]))
 """
     assert run(program, tmp_path, str(miniature.root)) == "5\n"
+
+
+def test_a_torchcodec_that_is_installed_but_broken_stops_only_decoding(
+    tmp_path: Path, miniature: Miniature
+) -> None:
+    broken = tmp_path / "path/torchcodec"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text('raise RuntimeError("Could not load libtorchcodec")\n')
+    program = """
+import sys
+sys.path.insert(0, "path")
+import datasets, kinetics600
+options = dict(mirror=sys.argv[1], data_dir="clips", cache_dir="cache", classes="surfing water")
+assert datasets.config.TORCHCODEC_AVAILABLE
+streamed = datasets.load_dataset("kinetics600", "train", streaming=True, **options)["train"]
+print(len(list(streamed)))
+loaded = datasets.load_dataset("kinetics600", "train", **options)["train"]
+print(len(loaded.map(lambda row: {"more": 1})))
+assert loaded.features["video"] == datasets.Video(decode=False)
+try:
+    datasets.load_dataset("kinetics600", "train", decode=True, **options)
+except ImportError as error:
+    print(error)
+"""
+    five, also_five, error = run(program, tmp_path, str(miniature.root)).splitlines()
+    assert five == also_five == "5"
+    assert "Could not load libtorchcodec" in error
+    assert "decode=False" in error
