@@ -268,3 +268,20 @@ def test_the_public_function_does_the_same(
     for bad in ({}, {"split": "train", "splits": ["test"]}):
         with pytest.raises(kinetics600.Kinetics600Error, match="'train', 'validation'"):
             kinetics600.load_dataset(**bad, **options)
+
+
+def test_progress_is_one_bar_in_bytes_by_the_switches_of_datasets(
+    load: Load, capsys: pytest.CaptureFixture[str], miniature: Miniature
+) -> None:
+    datasets.enable_progress_bars()
+    try:
+        load("train")
+    finally:
+        datasets.disable_progress_bars()
+    shown = capsys.readouterr().err
+    size = sum(f.stat().st_size for f in (miniature.root / "train").glob("*.gz"))
+    assert "kinetics600 train: 100%" in shown
+    assert f"{size / 1000:.1f}k/{size / 1000:.1f}k" in shown
+    assert "B/s]" in shown
+    load("validation")
+    assert "kinetics600" not in capsys.readouterr().err

@@ -243,3 +243,36 @@ def test_two_processes_on_one_store_do_not_fetch_twice(
     probes_and_range = 2
     assert len(gets) == 6 * probes_and_range
     assert contents(folders["data_dir"]) == expected(host, "train")
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(order=st.permutations(range(6)), num_workers=st.integers(1, 8), pieces=st.integers(1, 3))
+def test_any_order_of_tarballs_any_workers_and_any_pieces_end_in_the_same_rows(
+    order: list[int], num_workers: int, pieces: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    base = tmp_path_factory.mktemp("order")
+    host = make_miniature(base / "host", clips_per_class=2)
+    path = host.root / "val/k600_val_path.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{lines[index]}\n" for index in order))
+    options = {
+        "mirror": str(host.root),
+        "data_dir": str(base / "clips"),
+        "cache_dir": str(base / "cache"),
+        "num_workers": num_workers,
+        "on_missing": "skip",
+    }
+    names = list(host.clips["validation"])
+    for number in range(1, pieces):  # some classes first, as separate loads
+        kinetics600.load_dataset("validation", classes=[names[order[number]]], **options)
+    ds = kinetics600.load_dataset("validation", **options)
+    assert contents(base / "clips") == expected(host, "validation")
+    rows = [(row["label"], os.path.basename(row["video"]["path"])) for row in ds]
+    assert rows == sorted(rows)
+    assert set(ds["source"]) == {"cvdf"}
+    ledger = Ledger(Store.at(base / "clips").ledger_path)
+    states = [(clip.folder, clip.file_name, clip.state) for clip in ledger.clips("validation")]
+    assert len(states) == 12 + 4
+    assert sum(state == "have" for _, _, state in states) == 12
