@@ -18,11 +18,12 @@ import importlib
 import inspect
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import datasets
 from datasets.utils import tqdm as _datasets_tqdm
+from filelock import FileLock
 
 from k600.errors import IncompleteError, Kinetics600Error, MissingDependencyError, OptionError
 from k600.fetch import fetch_split, stream_split
@@ -106,15 +107,19 @@ class Kinetics600Config(datasets.BuilderConfig):
         options = {field.name: getattr(self, field.name) for field in _option_fields()}
         if options.pop("decode") not in (True, False):
             raise OptionError(f"decode: {self.decode!r} is not allowed, expected True or False")
-        if options["mirror_options"] is None:
-            protocol = str(options["mirror"] or "s3").partition(":")[0]
-            options["mirror_options"] = storage_options.get(protocol)
-        return make_request(self.name, default_data_dir=default_data_dir, **options)
+        return make_request(
+            self.name,
+            default_data_dir=default_data_dir,
+            storage_options=storage_options,
+            **options,
+        )
 
     def create_config_id(
         self, config_kwargs: dict[str, Any], custom_features: datasets.Features | None = None
     ) -> str:
         """Name the cache folder after what tells the rows apart, in canonical form."""
+        if isinstance(self.classes, Iterable) and not isinstance(self.classes, (str, Mapping)):
+            self.classes = tuple(self.classes)  # an iterator can be read but once
         default = _default_data_dir(None)
         key = self.request(default, {}).cache_key(default)
         return str(super().create_config_id(key, custom_features=custom_features))
@@ -214,13 +219,17 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             else:
                 now = note
                 _tell_missing(request, note.message)
-        if (note is None or note.digest != now.digest or output_dir is not None) and not refetch:
-            mode = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS  # make the rows again
-        super().download_and_prepare(output_dir, *args, download_mode=mode, **kwargs)
-        self.info.features = features(decode=self.config.decode)
-        self._rows_digest = now.digest
-        if output_dir is None and now is not note:
-            now.write(self._cache_dir)
+        os.makedirs(os.path.dirname(self._cache_dir), exist_ok=True)
+        with FileLock(f"{self._cache_dir}_kinetics600.lock"):  # processes may load side by side
+            note = Note.read(self._cache_dir)
+            same = note is not None and note.digest == now.digest and output_dir is None
+            if not same and not refetch:
+                mode = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS  # make the rows again
+            super().download_and_prepare(output_dir, *args, download_mode=mode, **kwargs)
+            self.info.features = features(decode=self.config.decode)
+            self._rows_digest = now.digest
+            if output_dir is None and now != note:
+                now.write(self._cache_dir)
 
     def _get_dataset_fingerprint(self, split: Any) -> str:
         # Other rows may come under the same options: what was computed from these must not serve
@@ -246,7 +255,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             messages.append(outcome.complaint())
         message = "\n".join(filter(None, messages))
         _tell_missing(request, message)
-        return Note.of(self._outcomes.values(), message)
+        return Note.of(request, self._outcomes.values(), message)
 
 
 def load_dataset(
@@ -282,11 +291,20 @@ def load_dataset(
     if (split is None) == (splits is None):
         check_config_name(None if split is None else f"{split} and splits={splits}")
     chosen = [split] if split is not None else [splits] if isinstance(splits, str) else splits
+    names = [str(name) for name in chosen or ()]
+    configs = [name.partition("[")[0] for name in names]
+    if not names or len(set(configs)) < len(configs):
+        raise OptionError(f"splits: {splits!r} is not allowed, expected different split names")
     loaded = {}
-    for name in chosen or ():
-        config, _, piece = str(name).partition("[")
-        builder = Kinetics600(cache_dir=cache_dir, config_name=config, **options)
-        part = None if config == "all" else str(name) if piece else config
+    for name, config in zip(names, configs, strict=True):
+        sliced = name != config
+        if sliced and (streaming or config == "all"):
+            raise OptionError(
+                f"split: {name!r} is not allowed, a slice needs one split and streaming=False; "
+                "use .take(n) of a stream"
+            )
+        builder = Kinetics600(cache_dir, config_name=config, **options)
+        part = None if config == "all" else name
         if streaming:
             loaded[config] = builder.as_streaming_dataset(split=part)
         else:

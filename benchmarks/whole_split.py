@@ -28,8 +28,19 @@ from k600.labels import NAMES
 from k600.miniature import URL, make_clip_of_size, make_tarball
 from tests.servers import S3Server, s3_server
 
-WAYS = {"scripts": 0, "ours, 1 worker": 1, "ours, 2 workers": 2}
+WAYS = {"floor": -1, "scripts": 0, "ours, 1 worker": 1, "ours, 2 workers": 2}
 """Ways by name, with the number of workers of ours."""
+
+FLOOR = """
+import os, sys
+folder, tarballs, clips, size = sys.argv[1], *map(int, sys.argv[2:])
+data = os.urandom(size)
+for tarball in range(tarballs):
+    os.mkdir(f"{folder}/{tarball}")
+    for clip in range(clips):
+        with open(f"{folder}/{tarball}/{clip}.mp4", "wb", buffering=0) as file:
+            file.write(data)
+"""
 
 SCRIPTS = r"""
 set -eu
@@ -142,7 +153,12 @@ def main() -> None:
                 for name, workers in WAYS.items():
                     folder = base / "run"
                     folder.mkdir()
-                    if workers:
+                    if workers < 0:
+                        shape = (options.tarballs, options.clips)
+                        size = total // (options.tarballs * options.clips)
+                        arguments = [str(folder), *map(str, (*shape, size))]
+                        found = run([sys.executable, "-c", FLOOR, *arguments], folder)
+                    elif workers:
                         arguments = [str(folder), "s3://kinetics/600", server.url, str(workers)]
                         found = run([sys.executable, "-c", OURS, *arguments], folder)
                         found["wall_s"] -= imports["wall_s"]

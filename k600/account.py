@@ -45,26 +45,32 @@ def stored_shards(
     for row in known.clips:
         if row.state == "have":
             sources.setdefault(row.folder, {})[row.file_name] = row.source
+    started = [row.started_at for row in known.tarballs.values() if row.state == "started"]
+    store, seen = request.store, set[str]()
     shards = []
     for folder in request.folders(split):
         name = folder.partition("/")[2]
         label = None if name == UNLABELED else name
         names = sorted(here(folder))
-        if split == "test" and request.classes is not None:
-            chosen = set(request.classes)
-            names = [n for n in names if labels.get(_times(n), label) in chosen]
+        if split == "test":  # a clip may lie twice there: as it came without its label, and with
+            names = [n for n in names if n not in seen]
+            seen.update(names)
+            if request.classes is not None:
+                names = [n for n in names if labels.get(_times(n), label) in request.classes]
         if names:
             origin = sources.get(folder, {})
+            usual = "cvdf" if "cvdf" in origin.values() or started else "local"
+            others = {}
+            for n in names:
+                if n in origin:
+                    source = origin[n]
+                else:  # no row yet: it came with a tarball that broke off, or was there before
+                    came = bool(started) and store.written_since(folder, n, min(started))
+                    source = "cvdf" if came else "local"
+                if source != usual:
+                    others[n] = source
             shards.append(
-                StoredShard(
-                    request.store,
-                    split,
-                    label,
-                    folder,
-                    tuple(names),
-                    {n: origin[n] for n in names if n in origin},
-                    labels,
-                )
+                StoredShard(store, split, label, folder, tuple(names), usual, others, labels)
             )
     return shards
 
@@ -114,6 +120,8 @@ def missing_clips(
         elif clip.tarball in broken:
             failure = broken[clip.tarball]
             miss(clip.tarball, clip.folder, clip.file_name, failure.reason, str(failure.error))
+        else:
+            miss(clip.tarball, clip.folder, clip.file_name, "not_stored")
     read_once = {clip.tarball for clip in known.clips}
     for tarball in (t for t in tarballs if t in broken):
         failure = broken[tarball]

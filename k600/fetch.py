@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ from k600.errors import (
 )
 from k600.kept_lists import KeptLists, read_test_labels
 from k600.labels import NAMES
-from k600.ledger import Known, Ledger
+from k600.ledger import Known, Ledger, TarballRow
 from k600.lists import Listing, TestLabels
 from k600.outcome import REASONS, Missing, Outcome, missing_csv
 from k600.plan import MEAN_CLIP_BYTES, Need, plan_needs
 from k600.records import StoredShard, StreamedShard
 from k600.remote import RemoteFile, public_url
 from k600.request import Request
-from k600.sources.cvdf import Lander
+from k600.sources.landing import Lander
 from k600.store import Store
 
 __all__ = ["Progress", "fetch_split", "stream_split"]
@@ -82,9 +82,12 @@ def fetch_split(
     """
     store, ledger = request.store, Ledger(request.store.ledger_path)
     network = not (request.source == "local" or (offline and request.mirror.is_network))
+    store.check_folder()
     if network:
         store.prepare()
-    labels = read_test_labels(request, store, offline=offline) if split == "test" else {}
+    labels: TestLabels = {}
+    if split == "test":
+        labels = read_test_labels(request, store, offline=offline, refresh=refetch)
     wanted = _wanted(request, split, labels)
     lists = KeptLists(request.mirror, store, split, network=network)
 
@@ -105,13 +108,15 @@ def fetch_split(
     failures: dict[Tarball, Failure] = {}
     fetched_bytes = fetched = 0
     if todo and network:
-        lists.refresh()
+        lists.refresh(paths=request.classes is None or split == "test")
         tarballs = _tarballs(request, split, lists)
         todo = needs(known)
         fetches, failures = _stat_all(request, todo)
         if fetches:
-            run = _Run(request, split, store, ledger, labels, lists.listing(), refetch)
-            run.announce(fetches, replaced_bytes=_bytes_here(known, here) if refetch else 0)
+            run = _Run(
+                request, split, store, ledger, labels, lists.listing(), known.tarballs, refetch
+            )
+            run.announce(fetches)
             fetched_bytes, fetched = run.carry_out(fetches, failures, progress)
             stamps = store.stamp(request.folders(split))
             here, known = cache(store.inventory), ledger.known(split)
@@ -121,6 +126,9 @@ def fetch_split(
     shards = stored_shards(request, split, known, labels, here)
     listing = lists.listing()
     missing = missing_clips(request, split, known, listing, wanted, tarballs, failures, here)
+    if not tarballs and request.source != "local":  # offline, and the list was never fetched
+        detail = "the mirror's list of tarballs is not known"
+        missing.append(Missing(split, "", "", "", "offline", detail))
     if not any(shard.names for shard in shards):
         _raise_nothing(request, split, failures, missing)
     report = ""
@@ -133,6 +141,7 @@ def fetch_split(
         fetched_bytes,
         fetched,
         stamps,
+        failures={tarball.path: failure.reason for tarball, failure in failures.items()},
         labelled=split != "test" or bool(labels),
         report=report,
     )
@@ -150,6 +159,7 @@ def stream_split(
         NoClipsError: `source="local"` and the store holds none of the clips.
     """
     store = request.store
+    store.check_folder()
     network = not (request.source == "local" or (offline and request.mirror.is_network))
     labels: TestLabels = {}
     if split == "test":
@@ -185,25 +195,32 @@ class _Run:
     ledger: Ledger
     labels: TestLabels
     listing: Listing
+    planned: Mapping[str, TarballRow]
     refetch: bool
 
-    def announce(self, fetches: Mapping[Need, RemoteFile], *, replaced_bytes: int) -> None:
-        """Check the room on disk and say what will be done.
-
-        Args:
-            fetches: The tarballs to read.
-            replaced_bytes: Room that clips take which will be replaced one by one.
-        """
+    def announce(self, fetches: Mapping[Need, RemoteFile]) -> None:
+        """Check the room on disk and say what will be done."""
         total = sum(remote.size_bytes for remote in fetches.values())
         needed = sum(_disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
-        self.store.check_room(max(needed - replaced_bytes, 0))
+        whole = {need.tarball.label for need in fetches if not need.known}
+        folders = [
+            folder
+            for folder in self.request.folders(self.split)
+            if self.split == "test" or folder.partition("/")[2] in whole
+        ]
+        self.store.check_room(max(needed - self.store.bytes_here(folders), 0))
+        lost = sum(len(need.wanted or ()) for need in fetches if need.known)
+        here = sum(len(self.store.inventory(f)) for f in self.request.folders(self.split))
         logger.info(
-            "kinetics600 %s: reading %s tarballs, %s, from %s into %s (about %s on disk)",
+            "kinetics600 %s: reading %s tarballs, %s, from %s into %s (%s clips are there%s; about "
+            "%s on disk)",
             self.split,
             f"{len(fetches):,}",
             decimal(total),
             self.request.mirror,
             self.store.root,
+            f"{here:,}",
+            f", {lost:,} have vanished" if lost else "",
             decimal(needed),
         )
 
@@ -236,6 +253,7 @@ class _Run:
                 self.listing,
                 stop,
                 on_bytes,
+                self.planned,
                 rewrite=self.refetch,
             )
             done = self._round(lander, fetches, failures, stop)
@@ -354,10 +372,6 @@ def _disk_bytes(need: Need, remote: RemoteFile, tarballs: int) -> int:
     return min(remote.size_bytes, MEAN_CLIP_BYTES * len(need.wanted) // share)
 
 
-def _bytes_here(known: Known, here: Callable[[str], Collection[str]]) -> int:
-    return sum(clip.size_bytes for clip in known.clips if clip.file_name in here(clip.folder))
-
-
 def _raise_nothing(
     request: Request,
     split: str,
@@ -368,7 +382,7 @@ def _raise_nothing(
         if failure.reason != "offline":
             raise failure.error
     first = next(iter(missing), None)
-    if failures or request.source == "local":
+    if failures or request.source == "local" or (first and first.reason == "offline"):
         why = (
             "and the network is not to be used. Allow it (source='auto', HF_DATASETS_OFFLINE "
             "unset), or pass data_dir=… the folder that holds them"

@@ -7,6 +7,7 @@ whole one. Checking it costs one `stat` per class folder and no network.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -27,6 +28,8 @@ _FILE = "kinetics600.json"
 class Note:
     """What rows were made from."""
 
+    asked: str
+    """Fingerprint of where the request looks: store, mirror and list of labels."""
     digest: str
     """Fingerprint of the rows."""
     settled: bool
@@ -39,11 +42,12 @@ class Note:
     """What was said of them."""
 
     @classmethod
-    def of(cls, outcomes: Iterable[Outcome], message: str) -> Note:
-        """Return the note for rows made from these outcomes, one a split."""
+    def of(cls, request: Request, outcomes: Iterable[Outcome], message: str) -> Note:
+        """Return the note for rows made for a request from these outcomes, one a split."""
         outcomes = list(outcomes)
         digest = hashlib.sha256("".join(outcome.digest for outcome in outcomes).encode())
         return cls(
+            _asked(request),
             digest.hexdigest(),
             all(outcome.settled for outcome in outcomes),
             {folder: at for outcome in outcomes for folder, at in outcome.stamps.items()},
@@ -67,5 +71,17 @@ class Note:
         """Whether the rows are what the store holds and there is nothing left to ask for."""
         if not self.settled or request.retry_errors or 0 in self.stamps.values():
             return False
+        if self.asked != _asked(request):
+            return False
         folders = [folder for split in request.splits for folder in request.folders(split)]
         return self.stamps == request.store.stamp(folders)
+
+
+def _asked(request: Request) -> str:
+    places = [str(request.store.root), request.mirror.url]
+    if "test" in request.splits:
+        places.append(request.test_labels)
+        with contextlib.suppress(OSError):  # a file on this machine may be another by now
+            status = os.stat(request.test_labels)
+            places.append(f"{status.st_mtime_ns} {status.st_size}")
+    return hashlib.sha256("\n".join(places).encode()).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from urllib.parse import urlsplit
 
 from k600.clip import Tarball
 from k600.errors import MirrorError, OfflineError
@@ -49,9 +50,9 @@ class KeptLists:
             self._listing = parse_listing(kept.decode(), self._split) if kept else {}
         return self._listing
 
-    def refresh(self) -> None:
-        """Fetch both lists, or fetch them anew, as something must be fetched anyway."""
-        if not self._fresh:
+    def refresh(self, *, paths: bool) -> None:
+        """Fetch the listing, and the path list if asked to, anew: something must be fetched."""
+        if paths and not self._fresh:
             self._fetch_paths()
         self._fetch_listing()
 
@@ -75,44 +76,58 @@ class KeptLists:
             self._store.write_own(self._name("listing"), text)
 
     def _name(self, kind: str) -> str:
-        return f"lists/{_hashed(str(self._mirror))}-{self._split}-{kind}"
+        return f"lists/{_hashed(self._mirror.url)}-{self._split}-{kind}"
 
 
 def read_test_labels(
-    request: Request, store: Store, *, offline: bool = False, keep: bool = True
+    request: Request,
+    store: Store,
+    *,
+    offline: bool = False,
+    keep: bool = True,
+    refresh: bool = False,
 ) -> TestLabels:
     """Return the labels of the test clips; none, with a warning, where the list is out of reach.
 
-    The list is kept in the store, so that it is fetched once.
+    The list is kept in the store, so that it crosses the network once.
+
+    Args:
+        request: Says where the list is.
+        store: Where it is kept.
+        offline: Do not cross a network.
+        keep: Write a list that was fetched into the store.
+        refresh: Fetch it although it is kept.
 
     Raises:
         ListError: What is there is not such a list.
     """
     url = request.test_labels
     shown = public_url(url)
-    name = f"lists/{_hashed(shown)}-test-labels"
-    data = store.read_own(name)
-    fresh = data is None
-    if data is None:
-        base, _, last = url.rpartition("/")
-        same_host = base.startswith(request.mirror.url)
-        root = Mirror(base or ".", request.mirror.options if same_host else {})
+    base, _, last = url.rpartition("/")
+    same_host = urlsplit(url)[:2] == urlsplit(request.mirror.url)[:2]
+    root = Mirror(base or "/", request.mirror.options if same_host else {})
+    network = not (root.is_network and (offline or request.source == "local"))
+    kept = f"lists/{_hashed(url)}-test-labels"
+    data = store.read_own(kept)
+    if data is None or (network and (refresh or not root.is_network)):
         try:
-            if root.is_network and (offline or request.source == "local"):
+            if not network:
                 raise OfflineError("the network is not to be used")
             data, _ = root.read_small(last, most_bytes=1 << 30)
+            labels = parse_test_labels(data, name=f"test_labels: {shown}")
+            if keep and root.is_network and request.source != "local":
+                store.write_own(kept, data)
+            return labels
         except MirrorError as error:
-            logger.warning(
-                "test_labels: %s cannot be had, so clips of the test split have the label None "
-                "where their folder gives none (%s)",
-                shown,
-                error,
-            )
-            return {}
-    labels = parse_test_labels(data, name=f"test_labels: {shown}")
-    if fresh and keep and request.source != "local":
-        store.write_own(name, data)
-    return labels
+            if data is None:
+                logger.warning(
+                    "test_labels: %s cannot be had, so clips of the test split have the label "
+                    "None where their folder gives none (%s)",
+                    shown,
+                    error,
+                )
+                return {}
+    return parse_test_labels(data, name=f"test_labels: {shown}")
 
 
 def _hashed(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rich.filesize import decimal
@@ -22,8 +22,10 @@ REASONS: dict[str, str] = {
     "too_large": "the file in the tarball is too large for a clip",
     "not_in_tarball": "listed by the host, but not in its tarball",
     "tarball_damaged": "the tarball failed its checksum twice",
+    "odd_name": "the tarball holds a video whose name is not a clip's",
+    "not_stored": "in its tarball, but not in the store: it vanished during the load",
     "tarball_not_found": "the mirror has no such tarball",
-    "tarball_denied": "the mirror refuses the tarball",
+    "tarball_denied": "the mirror refuses the tarball, or has none (S3 says the same of both)",
     "tarball_unreachable": "the tarball could not be read to its end",
     "tarball_changed": "the tarball was replaced while it was read, twice",
     "offline": "not in the store, and the network is not to be used",
@@ -37,6 +39,7 @@ OPEN_REASONS = frozenset(
         "tarball_unreachable",
         "tarball_changed",
         "offline",
+        "not_stored",
     }
 )
 """Reasons that the next call asks about again; the others are settled."""
@@ -70,6 +73,8 @@ class Outcome:
     fetched_tarballs: int
     stamps: dict[str, int] = field(default_factory=dict)
     """When each folder looked at last changed, taken just before the look (`Store.stamp`)."""
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Reason, by path, for each tarball that could not be read in this run."""
     labelled: bool = True
     """False if the labels of the test split could not be had."""
     report: str = ""
@@ -83,7 +88,11 @@ class Outcome:
     @property
     def settled(self) -> bool:
         """Whether the same call could find nothing more, as far as is known."""
-        return self.labelled and not any(clip.reason in OPEN_REASONS for clip in self.missing)
+        return (
+            self.labelled
+            and not self.failures
+            and not any(clip.reason in OPEN_REASONS for clip in self.missing)
+        )
 
     @property
     def digest(self) -> str:
@@ -94,8 +103,11 @@ class Outcome:
         """Return one line: what is there, from where, and what is missing."""
         sources = Counter[str]()
         for shard in self.shards:
-            sources.update(shard.sources.get(name, "local") for name in shard.names)
-        origin = ", ".join(f"{count:,} from {source}" for source, count in sorted(sources.items()))
+            sources.update(shard.other_sources.values())
+            sources[shard.source] += len(shard.names) - len(shard.other_sources)
+        origin = ", ".join(
+            f"{count:,} from {source}" for source, count in sorted(sources.items()) if count
+        )
         fetched = (
             f"{self.fetched_tarballs:,} tarballs read, {decimal(self.fetched_bytes)}"
             if self.fetched_tarballs
@@ -111,7 +123,12 @@ class Outcome:
     def complaint(self) -> str:
         """Return what is missing, by reason, and where every clip is named; empty if none is."""
         if not self.missing:
-            return ""
+            failed = Counter(self.failures.values())
+            return "".join(
+                f"kinetics600 {self.split}: {count:,} tarballs could not be read again "
+                f"({reason}: {REASONS[reason]}); the clips that are there stay as they were"
+                for reason, count in failed.items()
+            )
         whole = sum(not clip.file_name for clip in self.missing)
         count = f"{len(self.missing) - whole:,} clips" + (
             f" and all clips of {whole:,} tarballs" if whole else ""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k600.clip import Clip, Tarball, parse_file_name
-from k600.errors import DamagedTarballError, IncompleteError, MirrorNotFoundError
+from k600.errors import DamagedTarballError, IncompleteError, MirrorDeniedError, MirrorNotFoundError
 from k600.labels import label_id
 from k600.ledger import Ledger
 from k600.lists import TestLabels
@@ -40,8 +40,10 @@ class StoredShard:
     """`<split>/<class name>`."""
     names: tuple[str, ...]
     """File names, sorted."""
-    sources: Mapping[str, str] = field(default_factory=dict)
-    """Where a clip came from, by file name; `local` where nothing is said."""
+    source: str = "local"
+    """Where the clips came from, `cvdf` or `local`."""
+    other_sources: Mapping[str, str] = field(default_factory=dict)
+    """Where single clips came from instead, by file name."""
     labels: TestLabels = field(default_factory=dict)
     """Labels of test clips by (id, start, end); they overrule the folder."""
 
@@ -52,7 +54,7 @@ class StoredShard:
             assert times is not None  # the inventory holds nothing else
             clip = Clip(self.split, self.labels.get(times, self.label), *times)
             path = str(self.store.path(self.folder, name))
-            yield _record(clip, path, None, self.sources.get(name, "local"))
+            yield _record(clip, path, None, self.other_sources.get(name, self.source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +90,18 @@ class StreamedShard:
         row = ledger.tarball(self.tarball)
         if not self.local_only and (row is None or row.state != "done"):
             return None
-        clips = [
-            clip
-            for clip in ledger.clips(self.tarball.split, self.tarball.name)
-            if clip.state in ("have", "skipped")
-        ]
+        members = ledger.clips(self.tarball.split, self.tarball.name)
+        clips = [clip for clip in members if clip.state in ("have", "skipped")]
         here = {folder: self.store.inventory(folder) for folder in {c.folder for c in clips}}
         there = [clip for clip in clips if clip.file_name in here[clip.folder]]
         if len(there) < len(clips) and not self.local_only:
             return None
 
         def rows() -> Iterator[tuple[Clip, str, None, str]]:
+            for clip in members:
+                if clip.state == "bad":
+                    path = f"{self.tarball.path}/{clip.file_name}"
+                    self._complain(f"{path} is left out: {clip.reason}", None)
             for clip in there:
                 times = parse_file_name(clip.file_name)
                 assert times is not None
@@ -112,22 +115,17 @@ class StreamedShard:
         return rows()
 
     def _streamed(self) -> Iterator[tuple[Clip, str, bytes, str]]:
-        bad = 0
         try:
             for streamed in stream_tarball(self.mirror, self.tarball, self.labels):
-                if streamed.problem is None:
-                    clip = streamed.clip
-                    path = f"{self.tarball.path}/{clip.file_name}"  # no file of this machine
-                    yield clip, path, streamed.data, "cvdf"
+                path = f"{self.tarball.path}/{streamed.file_name}"  # no file of this machine
+                if streamed.problem is None and streamed.clip is not None:
+                    yield streamed.clip, path, streamed.data, "cvdf"
                 else:
-                    bad += 1
-                    self._complain(f"{streamed.clip.key} is left out: {streamed.problem}", None)
+                    self._complain(f"{path} is left out: {streamed.problem}", None)
         except DamagedTarballError as error:
             self._complain(f"{error}; its clips may be damaged", error)
-        except MirrorNotFoundError as error:
+        except (MirrorNotFoundError, MirrorDeniedError) as error:
             self._complain(f"{self.tarball.path} is left out: {error}", error)
-        if bad:
-            logger.info("%s: %d clips left out", self.tarball.path, bad)
 
     def _complain(self, message: str, cause: Exception | None) -> None:
         if self.on_missing == "raise":
@@ -140,11 +138,11 @@ def digest_of(shards: Iterable[StoredShard]) -> str:
     """Return a fingerprint of the rows that these shards give."""
     digest = hashlib.sha256()
     for shard in shards:
-        digest.update(f"{shard.folder}\n".encode())
+        digest.update(f"{shard.store.root}/{shard.folder} {shard.source}\n".encode())
         for name in shard.names:
             times = parse_file_name(name)
             label = shard.labels.get(times) if times and shard.labels else None
-            digest.update(f"{name} {shard.sources.get(name)} {label}\n".encode())
+            digest.update(f"{name} {shard.other_sources.get(name)} {label}\n".encode())
     return digest.hexdigest()
 
 

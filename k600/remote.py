@@ -7,13 +7,14 @@ clips: only addresses, sizes, ETags and byte ranges. All transfers go through fs
 
 from __future__ import annotations
 
+import asyncio
 import io
 import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +72,8 @@ class Mirror:
     """fsspec storage options (keys, endpoint, ...); never shown in a message."""
     patience_seconds: float = 120.0
     """How long one byte range may keep failing before the mirror counts as unreachable."""
+    request_seconds: float = 30.0
+    """How long one request may take; a range that does not come in time is halved."""
 
     def __str__(self) -> str:
         return public_url(self.url)
@@ -86,12 +89,10 @@ class Mirror:
         Raises:
             MirrorNotFoundError, MirrorDeniedError, MirrorUnreachableError: as they say.
         """
-        fs, root = self._connect()
+        _, root = self._connect()
         full, url = f"{root}/{path}", f"{self}/{path}"
-        try:
-            info = fs.info(full, **({"refresh": True} if _protocol(self.url) == "s3" else {}))
-        except Exception as error:
-            raise explain(error, url) from error
+        fresh = {"refresh": True} if _protocol(self.url) == "s3" else {}
+        info = self._ask(url, "info", full, **fresh)
         if info.get("type") != "file":
             raise MirrorNotFoundError(f"mirror: {url} is a folder, expected a file")
         if info.get("size") is None:
@@ -119,11 +120,7 @@ class Mirror:
         remote = self.stat(path)
         if remote.size_bytes > most_bytes:
             raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
-        fs, _ = self._connect()
-        try:
-            data = bytes(fs.cat_file(remote.path))
-        except Exception as error:
-            raise explain(error, remote.url) from error
+        data = bytes(self._ask(remote.url, "cat_file", remote.path))
         if len(data) != remote.size_bytes:
             raise ListError(
                 f"mirror: {remote.url} is truncated: {len(data):,} of {remote.size_bytes:,} bytes "
@@ -149,16 +146,19 @@ class Mirror:
         """
         return RangeReader(self, remote, ahead=ahead, stop=stop, on_bytes=on_bytes)
 
-    def fetch(self, remote: RemoteFile, start: int, end: int) -> bytes:
-        """Return the bytes `[start, end)` in one request; its errors are already explained."""
-        fs, _ = self._connect()
+    def request(self, remote: RemoteFile, start: int, end: int) -> Future[bytes]:
+        """Ask for the bytes `[start, end)`; the answer comes through the future."""
+        return self._send("cat_file", remote.path, start=start, end=end)
+
+    def received(self, remote: RemoteFile, answer: Future[bytes], length_bytes: int) -> bytes:
+        """Return what a finished request brought; its errors are explained."""
         try:
-            data = bytes(fs.cat_file(remote.path, start=start, end=end))
-        except Exception as error:
+            data = bytes(answer.result(0))
+        except (Exception, CancelledError) as error:
             raise explain(error, remote.url) from error
-        if len(data) != end - start:
+        if len(data) != length_bytes:
             raise MirrorUnreachableError(
-                f"mirror: {remote.url} sent {len(data):,} bytes for a range of {end - start:,}"
+                f"mirror: {remote.url} sent {len(data):,} bytes for a range of {length_bytes:,}"
             )
         return data
 
@@ -187,6 +187,33 @@ class Mirror:
             raise
         except Exception as error:
             raise explain(error, remote.url) from error
+
+    def _ask(self, url: str, method: str, *args: Any, **options: Any) -> Any:
+        """Send a small request and wait for its answer, three times if it is not reached."""
+        for attempt in range(1, 4):
+            try:
+                return self._send(method, *args, **options).result()
+            except Exception as error:
+                explained = explain(error, url)
+                if attempt == 3 or not isinstance(explained, MirrorUnreachableError):
+                    raise explained from error
+                time.sleep(0.3 * attempt)
+        raise AssertionError("unreachable")
+
+    def _send(self, method: str, *args: Any, **options: Any) -> Future[Any]:
+        """Start a call of the file system, bounded in time; an asynchronous one goes on alone."""
+        fs, _ = self._connect()
+        if fs.async_impl:
+            call = getattr(fs, f"_{method}")(*args, **options)  # fsspec's asynchronous face
+            return asyncio.run_coroutine_threadsafe(
+                asyncio.wait_for(call, self.request_seconds), fs.loop
+            )
+        done: Future[Any] = Future()
+        try:
+            done.set_result(getattr(fs, method)(*args, **options))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
     def _connect(self) -> tuple[fsspec.AbstractFileSystem, str]:
         """Return this process's file system (fsspec keeps one each) and the root path in it."""
@@ -221,11 +248,10 @@ class RangeReader(io.RawIOBase):
         super().__init__()
         self._mirror, self._remote = mirror, remote
         self._stop = stop or threading.Event()
-        self._closing = threading.Event()
         self._on_bytes = on_bytes or (lambda _: None)
         self._block = memoryview(b"")
-        self._pool = ThreadPoolExecutor(ahead, thread_name_prefix="k600-range")
         self._ahead = ahead
+        self._pending: deque[tuple[int, int, Future[bytes]]] = deque()
         self._blocks = self._ranges() if mirror.has_ranges(remote) else self._whole()
 
     def readable(self) -> bool:
@@ -260,23 +286,60 @@ class RangeReader(io.RawIOBase):
             )
 
     def close(self) -> None:
-        self._closing.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for _, _, answer in self._pending:
+            answer.cancel()
+        self._pending.clear()
         super().close()
 
     def _ranges(self) -> Iterator[bytes]:
-        pending: deque[Future[bytes]] = deque()
-        position, length = 0, FIRST_BLOCK_BYTES
-        while pending or position < self._remote.size_bytes:
-            while position < self._remote.size_bytes and len(pending) < self._ahead:
-                end = min(position + length, self._remote.size_bytes)
-                pending.append(self._pool.submit(self._fetch, position, end))
+        position, length, size = 0, FIRST_BLOCK_BYTES, self._remote.size_bytes
+        while self._pending or position < size:
+            while position < size and len(self._pending) < self._ahead:
+                end = min(position + length, size)
+                answer = self._mirror.request(self._remote, position, end)
+                self._pending.append((position, end, answer))
                 position, length = end, min(2 * length, MOST_BLOCK_BYTES)
-            future = pending.popleft()
-            while not wait((future,), timeout=0.5).done:
-                if self._stop.is_set():
-                    raise Stopped("stopped")
-            yield future.result()
+            start, end, answer = self._pending[0]
+            try:
+                block = self._wait(answer, end - start)
+            except MirrorUnreachableError as error:
+                block = self._fetch_again(start, end, error)
+            self._pending.popleft()
+            yield block
+
+    def _wait(self, answer: Future[bytes], length_bytes: int) -> bytes:
+        while not wait((answer,), timeout=0.2).done:
+            if self._stop.is_set():
+                answer.cancel()
+                raise Stopped("stopped")
+        return self._mirror.received(self._remote, answer, length_bytes)
+
+    def _fetch_again(self, start: int, end: int, error: MirrorUnreachableError) -> bytes:
+        """Fetch a range that failed, in ever smaller pieces, each asked for after a pause."""
+        parts: list[bytes] = []
+        length, attempts = end - start, 1
+        deadline = time.monotonic() + self._mirror.patience_seconds
+        while start < end:
+            if time.monotonic() > deadline:
+                raise MirrorUnreachableError(
+                    f"{error} (given up after {attempts} attempts in "
+                    f"{self._mirror.patience_seconds:g} s)"
+                ) from error
+            if self._stop.wait(min(0.05 * 2**attempts, 10) * (0.5 + random.random() / 2)):
+                raise Stopped("stopped")
+            attempts += 1
+            length = max(length // 2, LEAST_BLOCK_BYTES)
+            try:
+                self.check_unchanged()
+                while start < end:
+                    stop = min(start + length, end)
+                    answer = self._mirror.request(self._remote, start, stop)
+                    parts.append(self._wait(answer, stop - start))
+                    start, attempts = stop, 1
+                    deadline = time.monotonic() + self._mirror.patience_seconds
+            except MirrorUnreachableError as again:
+                error = again
+        return b"".join(parts)
 
     def _whole(self) -> Iterator[bytes]:
         received = 0
@@ -289,31 +352,6 @@ class RangeReader(io.RawIOBase):
                 f"{self._remote.size_bytes:,} bytes"
             )
 
-    def _fetch(self, start: int, end: int) -> bytes:
-        parts: list[bytes] = []
-        length, attempt = end - start, 0
-        deadline = time.monotonic() + self._mirror.patience_seconds
-        while start < end:
-            if self._stop.is_set() or self._closing.is_set():
-                raise Stopped("stopped")
-            try:
-                if attempt:
-                    self.check_unchanged()
-                parts.append(self._mirror.fetch(self._remote, start, min(start + length, end)))
-            except (MirrorUnreachableError, TimeoutError) as error:
-                if time.monotonic() > deadline:
-                    raise MirrorUnreachableError(
-                        f"{error} (given up after {attempt + 1} attempts in "
-                        f"{self._mirror.patience_seconds:g} s)"
-                    ) from error
-                attempt += 1
-                length = max(length // 2, LEAST_BLOCK_BYTES)
-                self._stop.wait(min(0.1 * 2**attempt, 10) * (0.5 + random.random() / 2))
-            else:
-                start += len(parts[-1])
-                deadline = time.monotonic() + self._mirror.patience_seconds
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
 
 def explain(error: BaseException, url: str) -> Kinetics600Error:
     """Turn whatever a file system raised into one of this project's errors, by its cause.
@@ -325,7 +363,7 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
         return error
     chain = list(_causes(error))
     status = next((s for e in reversed(chain) if (s := _http_status(e)) is not None), None)
-    brief = f"{type(chain[-1]).__name__}: {chain[-1]}"[:300]
+    brief = f"{type(chain[-1]).__name__}: {chain[-1]}"[:300].rstrip(": ")
     if status == 404 or (status is None and isinstance(chain[-1], FileNotFoundError)):
         return MirrorNotFoundError(
             f"mirror: {url} does not exist. Check the mirror's address: below it, "
@@ -388,11 +426,12 @@ def _with_defaults(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
         public = url == PUBLIC_BUCKET or url.startswith(PUBLIC_BUCKET + "/")
         if public and not identity & set(merged):
             merged["anon"] = True
-        bounds = {"connect_timeout": 15, "read_timeout": 60, "retries": {"max_attempts": 2}}
+        bounds: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 30}
+        bounds |= {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64}
         merged["config_kwargs"] = {**bounds, **dict(merged.get("config_kwargs") or {})}
     elif protocol in ("http", "https") and "client_kwargs" not in merged:
         import aiohttp
 
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
         merged["client_kwargs"] = {"timeout": timeout}
     return merged

@@ -10,7 +10,7 @@ from typing import Any
 from k600.clip import SPLITS, UNLABELED
 from k600.errors import NotYetError, OptionError, UnknownSplitError, nearest
 from k600.labels import NAMES, canonical
-from k600.remote import Mirror
+from k600.remote import Mirror, public_url
 from k600.store import Store
 
 __all__ = [
@@ -80,7 +80,7 @@ class Request:
         if self.store != Store.at(default_data_dir):
             key["data_dir"] = str(self.store.root)
         if "test" in self.splits and self.test_labels != DEFAULT_TEST_LABELS:
-            key["test_labels"] = self.test_labels
+            key["test_labels"] = public_url(self.test_labels)
         return key
 
 
@@ -100,10 +100,12 @@ def make_request(
     data_dir: str | os.PathLike[str] | None = None,
     on_missing: str = "warn",
     retry_errors: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Request:
     """Check every option and return the request they make.
 
-    The options are those of `kinetics600.Kinetics600Config`.
+    The options are those of `kinetics600.Kinetics600Config`; `storage_options` are those of
+    `datasets.load_dataset`, by protocol, and serve where there are no `mirror_options`.
 
     Raises:
         OptionError: A value is not allowed; the message names option, value and what is.
@@ -131,16 +133,25 @@ def make_request(
             "classes=[…] or a whole split, and choose rows from the result with "
             ".shuffle(seed=…).select(range(n))"
         )
-    url = mirror or os.environ.get("KINETICS600_MIRROR") or DEFAULT_MIRROR
+    url = _text("mirror", mirror or os.environ.get("KINETICS600_MIRROR") or DEFAULT_MIRROR)
+    if mirror_options is None:
+        mirror_options = (storage_options or {}).get(url.partition(":")[0])
+    folder = _text("data_dir", data_dir or os.environ.get("KINETICS600_HOME") or default_data_dir)
+    if "://" in folder:
+        raise OptionError(
+            f"data_dir: {public_url(folder)!r} is not allowed, expected a folder on this machine; "
+            "a bucket can be a mirror=…"
+        )
+    labels = _text("test_labels", test_labels or DEFAULT_TEST_LABELS)
+    if "://" not in labels:
+        labels = os.path.abspath(os.path.expanduser(labels))
     return Request(
         splits=SPLITS if config_name == "all" else (config_name,),
         classes=chosen,
         source=source,
-        mirror=Mirror(_text("mirror", url).rstrip("/"), dict(mirror_options or {})),
-        test_labels=_text("test_labels", test_labels or DEFAULT_TEST_LABELS),
-        store=Store.at(
-            _text("data_dir", data_dir or os.environ.get("KINETICS600_HOME") or default_data_dir)
-        ),
+        mirror=Mirror(url.rstrip("/"), dict(mirror_options or {})),
+        test_labels=labels,
+        store=Store.at(folder),
         num_workers=num_workers or os.cpu_count() or 1,
         on_missing=on_missing,
         retry_errors=retry_errors,

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
 from k600.clip import parse_file_name
-from k600.errors import DiskFullError, Stopped, StoreError
+from k600.errors import DiskFullError, Kinetics600Error, Stopped, StoreError
 
 __all__ = ["Incoming", "Store", "flush", "write_whole"]
 
@@ -54,18 +54,35 @@ class Store:
         Raises:
             StoreError: The path is a file, or may not be written.
         """
-        try:
+        with _explained(self.root):
             for name in ("incoming", "lists", "locks", "reports"):
                 self._own(name).mkdir(parents=True, exist_ok=True)
             probe = self._own(f"incoming/probe-{uuid.uuid4().hex}")
             probe.touch()
             os.replace(probe, probe.with_suffix(".moved"))
             probe.with_suffix(".moved").unlink()
-        except OSError as error:
+
+    def check_folder(self) -> None:
+        """Raise `StoreError` if the path is something else than a folder; it need not exist."""
+        if self.root.exists() and not self.root.is_dir():
             raise StoreError(
-                f"data_dir: clips cannot be kept in '{self.root}' ({error.strerror or error}). "
-                "Pass data_dir=… a folder that you may write, or set KINETICS600_HOME"
-            ) from error
+                f"data_dir: '{self.root}' is not a folder. Pass data_dir=… a folder, or set "
+                "KINETICS600_HOME"
+            )
+
+    def bytes_here(self, folders: Iterable[str]) -> int:
+        """Return how many bytes the clips in some `<split>/<class name>` take."""
+        return sum(
+            entry.stat().st_size
+            for folder in folders
+            if (self.root / folder).is_dir()
+            for entry in os.scandir(self.root / folder)
+            if entry.is_file()
+        )
+
+    def written_since(self, folder: str, file_name: str, moment: float) -> bool:
+        """Whether a clip was written at or after a moment, in seconds since 1970."""
+        return self.path(folder, file_name).stat().st_mtime >= moment
 
     def path(self, folder: str, file_name: str) -> Path:
         """Return where a clip lies; `folder` is `<split>/<class name>` (see `Clip.folder`)."""
@@ -116,13 +133,16 @@ class Store:
                     shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
                     lock_path.unlink(missing_ok=True)
         folder = base / uuid.uuid4().hex
-        with FileLock(folder.with_suffix(".lock")):
+        lock = FileLock(folder.with_suffix(".lock"))
+        with _explained(folder):
+            lock.acquire()
             folder.mkdir()
-            try:
-                yield Incoming(self, folder)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.with_suffix(".lock").unlink(missing_ok=True)
+        try:
+            yield Incoming(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.release()
+            folder.with_suffix(".lock").unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def only_one(self, name: str, stop: threading.Event) -> Iterator[None]:
@@ -135,7 +155,7 @@ class Store:
         while True:
             if stop.is_set():
                 raise Stopped("stopped")
-            with contextlib.suppress(Timeout):
+            with contextlib.suppress(Timeout), _explained(self._own("locks")):
                 lock.acquire(timeout=0.5)
                 break
         try:
@@ -146,15 +166,16 @@ class Store:
     def write_own(self, name: str, data: bytes) -> Path:
         """Write a file below `.kinetics600/`, whole or not at all, and return its path."""
         path = self._own(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, data)
         return path
 
     def read_own(self, name: str) -> bytes | None:
         """Return a file below `.kinetics600/`, None if it is not there."""
         try:
             return self._own(name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def _own(self, name: str) -> Path:
@@ -164,46 +185,49 @@ class Store:
 class Incoming:
     """Where one run writes clips before they bear their names. Safe in threads."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
-        self._store, self._folder = store, folder
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
-    def land(
-        self,
-        folder: str,
-        file_name: str,
-        chunks: Iterable[bytes],
-        check: Callable[[BinaryIO], str | None],
-    ) -> tuple[int, str | None]:
-        """Write a clip, check it, and only then give it its name.
+    def write(
+        self, chunks: Iterable[bytes], check: Callable[[BinaryIO], str | None]
+    ) -> tuple[Path, int, str | None]:
+        """Write a clip under a name that is nobody's, and check it.
 
         Args:
-            folder: `<split>/<class name>`.
-            file_name: The clip's.
             chunks: Its bytes.
             check: Returns what is wrong with the finished file, or None.
 
         Returns:
-            Its size in bytes, and what `check` found; then nothing was stored.
+            The file, its size in bytes, and what `check` found; then the file is gone again.
 
         Raises:
             DiskFullError, StoreError: The volume is full, or refuses.
         """
         part = self._folder / f"{uuid.uuid4().hex}.part"
-        target = self._store.path(folder, file_name)
-        size = 0
+        size, problem = 0, "unfinished"
         try:
-            with open(part, "w+b", buffering=0) as file:
+            with _explained(part), open(part, "w+b", buffering=0) as file:
                 for chunk in chunks:
-                    with _explained(target):
-                        size += _write(file, chunk)
-                problem = check(file)
+                    size += _write(file, chunk)
+                problem = check(file) or ""
                 _start_writeback(file)
-            if problem is None:
-                with _explained(target):
-                    _replace(part, target)
-            return size, problem
         finally:
-            part.unlink(missing_ok=True)
+            if problem:
+                part.unlink(missing_ok=True)
+        return part, size, problem or None
+
+    def place(self, part: Path, target: Path) -> None:
+        """Give a checked file its name, in one step.
+
+        Raises:
+            DiskFullError, StoreError: The volume is full, or refuses.
+        """
+        with _explained(target):
+            try:
+                os.replace(part, target)
+            except FileNotFoundError:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(part, target)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -250,27 +274,25 @@ def _write(file: BinaryIO, chunk: bytes) -> int:
     return len(chunk)
 
 
-def _replace(part: Path, target: Path) -> None:
-    try:
-        os.replace(part, target)
-    except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(part, target)
-
-
 @contextlib.contextmanager
-def _explained(target: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the system says of writing a path into one of this project's errors."""
     try:
         yield
+    except Kinetics600Error:
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
-                f"data_dir: the volume of '{target}' is full ({error.strerror}). Make room and "
+                f"data_dir: the volume of '{path}' is full ({error.strerror}). Make room and "
                 "call again: clips that are there stay"
             ) from error
         if error.errno == errno.EXDEV:
             raise StoreError(
-                f"data_dir: '{target.parent}' lies on another volume than the store's own "
+                f"data_dir: '{path.parent}' lies on another volume than the store's own "
                 f"'{_OWN}' folder; a clip cannot be moved there in one step"
             ) from error
-        raise StoreError(f"data_dir: cannot write '{target}' ({error.strerror})") from error
+        raise StoreError(
+            f"data_dir: '{path}' cannot be written ({error.strerror or error}). Pass data_dir=… a "
+            "folder that you may write, or set KINETICS600_HOME"
+        ) from error

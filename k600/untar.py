@@ -24,6 +24,8 @@ __all__ = ["CHUNK_BYTES", "Member", "members"]
 CHUNK_BYTES = 256 << 10
 """Members are handed on in pieces of at most this size."""
 
+_VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".3gp")
+
 MOST_CLIP_BYTES = 256 << 20
 """A larger member is no clip (the largest seen has 6.8 MB) and is not written."""
 
@@ -54,15 +56,15 @@ class Member:
     """Its bytes, once; whatever is left unread is skipped."""
     problem: str | None
     """Why it cannot be a clip all the same: `not_a_file` (a link, a device, a sparse file),
-    `too_large` or `duplicate` (the name came before); None for a good one."""
+    `too_large` or `odd_name` (a video, but not named as clips are); None for a good one."""
 
 
 def members(raw: Raw, compressed_bytes: int, *, name: str) -> Iterator[Member]:
     """Yield the clips of a tarball in its own order, then check it to its last byte.
 
-    Folders, AppleDouble files (`._…`, from tarballs packed on macOS) and anything else whose
-    base name is not exactly a clip's are passed over. Only the base name is ever used, so
-    nothing can point out of a folder.
+    Folders, AppleDouble files (`._…`, from tarballs packed on macOS) and files that are neither
+    named as a clip nor as another video are passed over. Only the base name is ever used, so
+    nothing can point out of a folder. A name may come twice.
 
     Args:
         raw: The bytes of the tarball from its first on.
@@ -82,16 +84,17 @@ def members(raw: Raw, compressed_bytes: int, *, name: str) -> Iterator[Member]:
     source = _open_gzip(fileobj=raw, mode="rb") if head[:2] == b"\x1f\x8b" else raw
     most = max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes)
     reader = _ForwardReader(source, most, name)
-    seen: set[str] = set()
     try:
         with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
             for info in tar:
                 cast(Any, tar).members.clear()  # tarfile would keep every header
                 file_name = info.name.rpartition("/")[2]
-                if not info.isdir() and parse_file_name(file_name):
-                    problem = _problem(info, file_name in seen)
-                    seen.add(file_name)
-                    yield Member(file_name, info.size, _chunks(reader, info), problem)
+                if not info.isdir() and not file_name.startswith("._"):
+                    if parse_file_name(file_name):
+                        yield Member(file_name, info.size, _chunks(reader, info), _problem(info))
+                    elif file_name.lower().endswith(_VIDEO_ENDINGS):
+                        shown = file_name[:200].encode("utf-8", "backslashreplace").decode()
+                        yield Member(shown, info.size, iter(()), "odd_name")
         if reader.last_header.count(0) != tarfile.BLOCKSIZE:  # tarfile takes any bad header, or
             raise tarfile.ReadError("the tar's end mark is missing")  # none, for the end
         while chunk := reader.read_data(CHUNK_BYTES):  # on to gzip's trailer
@@ -103,12 +106,12 @@ def members(raw: Raw, compressed_bytes: int, *, name: str) -> Iterator[Member]:
         raise DamagedTarballError(f"{name}: damaged ({error})") from error
 
 
-def _problem(info: tarfile.TarInfo, seen: bool) -> str | None:
+def _problem(info: tarfile.TarInfo) -> str | None:
     if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.issparse():
         return "not_a_file"
     if info.size > MOST_CLIP_BYTES:
         return "too_large"
-    return "duplicate" if seen else None
+    return None
 
 
 def _chunks(reader: _ForwardReader, info: tarfile.TarInfo) -> Iterator[bytes]:

@@ -165,6 +165,7 @@ def web_server(folder: Path, *, ranges: bool = True) -> Iterator[WebServer]:
         (LOOPBACK, 0), functools.partial(handler, directory=str(folder))
     )
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # a client may leave before it has everything
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

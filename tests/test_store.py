@@ -46,7 +46,10 @@ def test_a_clip_gets_its_name_only_when_it_is_whole(store: Store) -> None:
         assert file.read() == b"firstsecond"
 
     with store.incoming() as incoming:
-        assert incoming.land("train/zumba", NAME, chunks(), check) == (11, None)
+        part, size, problem = incoming.write(chunks(), check)
+        assert (size, problem) == (11, None)
+        assert not path.exists()
+        incoming.place(part, path)
     assert path.read_bytes() == b"firstsecond"
     flush([path])
     assert store.inventory("train/zumba") == {NAME}
@@ -55,14 +58,15 @@ def test_a_clip_gets_its_name_only_when_it_is_whole(store: Store) -> None:
 def test_a_clip_that_fails_its_check_or_breaks_off_leaves_nothing(store: Store) -> None:
     def broken() -> Iterator[bytes]:
         yield b"first"
-        raise ConnectionError
+        raise Stopped("stopped")
 
     with store.incoming() as incoming:
-        assert incoming.land("train/zumba", NAME, [b"x"], lambda _: "bad") == (1, "bad")
-        with pytest.raises(ConnectionError):
-            incoming.land("train/zumba", NAME, broken(), no_problem)
+        _, size, problem = incoming.write([b"x"], lambda _: "bad")
+        assert (size, problem) == (1, "bad")
+        with pytest.raises(Stopped):
+            incoming.write(broken(), no_problem)
+        assert not [*store.root.rglob("*.part")]
     assert not (store.root / "train").exists()
-    assert not [*store.root.rglob("*.part")]
 
 
 def test_what_a_killed_run_left_is_removed_and_a_living_one_s_is_not(store: Store) -> None:

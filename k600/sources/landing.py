@@ -1,0 +1,225 @@
+"""Tarballs into the store: one pass each, proved at its end, taken back if it proves damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from k600.clip import UNLABELED
+from k600.errors import DamagedTarballError, MirrorChangedError
+from k600.ledger import ClipRow, Ledger, TarballRow
+from k600.lists import Listing, TestLabels
+from k600.plan import Need
+from k600.remote import Mirror, RemoteFile
+from k600.sources.cvdf import clip_of
+from k600.store import Incoming, Store, flush
+from k600.untar import Member, members
+from k600.video import box_problem
+
+__all__ = ["Lander"]
+
+_PASSES = 2
+"""Times a tarball that fails its own checks is read before it counts as damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lander:
+    """Brings tarballs of one split into the store. One object serves all threads of a run."""
+
+    mirror: Mirror
+    store: Store
+    ledger: Ledger
+    incoming: Incoming
+    labels: TestLabels
+    """Labels of test clips; may be empty."""
+    listing: Listing
+    """The names that each class should hold; may be empty."""
+    stop: threading.Event
+    on_bytes: Callable[[int], object]
+    planned: Mapping[str, TarballRow]
+    """What the ledger said of the split's tarballs when the run was planned."""
+    rewrite: bool = False
+    """Replace clips that are there already, but not those that came from elsewhere."""
+    ahead: int = 4
+    """Byte ranges requested ahead, for each tarball."""
+
+    def land(self, need: Need, remote: RemoteFile) -> TarballRow:
+        """Read a tarball once and store the clips that are wanted.
+
+        It is `done` only after its gzip trailer and its tar's end were seen, its clips were
+        flushed to disk and its ledger row was committed. One that fails its own checks is read
+        a second time; if that fails, too, what came from it is taken out of the store again.
+
+        Returns:
+            Its new row in the ledger: `done` or `damaged`.
+
+        Raises:
+            MirrorError: It cannot be read now; the clips that came stay.
+            StoreError: The store cannot take a clip.
+            Stopped: `stop` was set.
+        """
+        tarball = need.tarball
+        with self.store.only_one(f"{tarball.split}--{tarball.name}", self.stop):
+            row = self.ledger.tarball(tarball)
+            before = self.ledger.clips(tarball.split, tarball.name)
+            if row is not None and self._done_meanwhile(row, need, remote, before):
+                return row
+            started = row.started_at if row and row.state == "started" else time.time()
+            if not need.known:
+                self.ledger.record(_row(need, "started", remote, started), before)
+            for attempt in range(1, _PASSES + 1):
+                reading = _Pass(self, need, remote, started, {c.file_name: c for c in before})
+                try:
+                    rows = reading.run()
+                except (DamagedTarballError, MirrorChangedError) as error:
+                    reading.take_back()
+                    if attempt == _PASSES:
+                        if isinstance(error, MirrorChangedError):
+                            raise
+                        damaged = _row(need, "damaged", remote, started, str(error))
+                        self.ledger.record(damaged, before)
+                        return damaged
+                    remote = self.mirror.stat(tarball.path)
+                else:
+                    done = _row(need, "done", remote, started)
+                    self.ledger.record(done, rows)
+                    return done
+            raise AssertionError("unreachable")
+
+    def _done_meanwhile(
+        self, row: TarballRow, need: Need, remote: RemoteFile, clips: Sequence[ClipRow]
+    ) -> bool:
+        """Whether another process has done all of it since this run was planned."""
+        if row.state != "done" or row == self.planned.get(row.tarball.name):
+            return False
+        here = cache(self.store.inventory)
+        return row.etag == remote.etag and all(
+            clip.state in ("bad", "absent") or clip.file_name in here(clip.folder)
+            for clip in clips
+            if need.wanted is None or clip.file_name in need.wanted
+        )
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One reading of one tarball."""
+
+    lander: Lander
+    need: Need
+    remote: RemoteFile
+    started: float
+    before: Mapping[str, ClipRow]
+    """What was known of its members, by file name."""
+    rows: dict[str, ClipRow] = field(default_factory=dict)
+    """What is known of them now."""
+    unproved: list[Path] = field(default_factory=list)
+    """Clips in the store that this pass is to prove."""
+    staged: list[tuple[Path, Path]] = field(default_factory=list)
+    """Unfinished files and the clips that they will replace once the pass is proved."""
+
+    def run(self) -> list[ClipRow]:
+        """Read the tarball to its end, or to the last clip wanted if its members are known."""
+        lander, need, remote = self.lander, self.need, self.remote
+        left = set(need.wanted or ())
+        here = cache(lander.store.inventory)
+        with contextlib.closing(
+            lander.mirror.open(
+                remote, ahead=lander.ahead, stop=lander.stop, on_bytes=lander.on_bytes
+            )
+        ) as raw:
+            for position, member in enumerate(members(raw, remote.size_bytes, name=remote.url)):
+                name = member.file_name
+                if name in self.rows and self.rows[name].state != "bad":
+                    continue  # a name that comes twice counts once, the first good one
+                self.rows[name] = self._member(position, member, here)
+                left.discard(name)
+                if need.known and not left:
+                    break
+            raw.check_unchanged()
+        for part, target in self.staged:
+            lander.incoming.place(part, target)
+            self.unproved.append(target)
+        flush(self.unproved)
+        return [*self._members_after(left).values()]
+
+    def take_back(self) -> None:
+        """Remove what came from a tarball that is not what it should be."""
+        for path in (*self.unproved, *(part for part, _ in self.staged)):
+            path.unlink(missing_ok=True)
+
+    def _member(self, position: int, member: Member, here: Callable[[str], set[str]]) -> ClipRow:
+        """Store one member if it is wanted and not there; say how it stands."""
+        name, tarball = member.file_name, self.need.tarball
+        known = self.before.get(name)
+        folder = self._folder(name, here)
+        row = ClipRow(tarball, position, folder, name, "have", "", "cvdf", member.size_bytes)
+        if member.problem is not None:
+            return row._replace(state="bad", reason=member.problem)
+        path = self.lander.store.path(folder, name)
+        if name in here(folder) and _is_sound(path):
+            status = path.stat()
+            have = known is not None and known.state == "have"
+            source = known.source if known and have else "cvdf"
+            if not have and status.st_mtime < self.started:
+                source = "local"
+            if source == "local" or not self.lander.rewrite:
+                if not have and source == "cvdf":
+                    self.unproved.append(path)  # from a pass that was cut short
+                return row._replace(source=source, size_bytes=status.st_size)
+        if self.need.wanted is not None and name not in self.need.wanted:
+            return known or row._replace(state="skipped", source="")
+        part, size, problem = self.lander.incoming.write(member.chunks, box_problem)
+        if problem is not None:
+            return row._replace(state="bad", reason=problem, size_bytes=size)
+        if self.lander.rewrite:
+            self.staged.append((part, path))
+        else:
+            self.lander.incoming.place(part, path)
+            self.unproved.append(path)
+        return row
+
+    def _folder(self, name: str, here: Callable[[str], set[str]]) -> str:
+        """Return where the clip lies, or is to lie.
+
+        A test clip that came when its label was not known stays where it is.
+        """
+        tarball = self.need.tarball
+        unlabeled = f"{tarball.split}/{tarball.label or UNLABELED}"
+        clip = clip_of(tarball, name, self.lander.labels)
+        folder = clip.folder if clip else unlabeled
+        known = self.before.get(name)
+        places = ([known.folder] if known else []) + [folder, unlabeled]
+        return next((place for place in places if name in here(place)), folder)
+
+    def _members_after(self, left: set[str]) -> dict[str, ClipRow]:
+        """Return the rows of all members, with those for clips that should be there and are not."""
+        tarball = self.need.tarball
+        if self.need.known:
+            names, rows = left, {**self.before, **self.rows}
+        else:
+            names, rows = set(self.lander.listing.get(tarball.name, ())), dict(self.rows)
+            names -= set(rows)
+        for name in sorted(names):
+            clip = clip_of(tarball, name, self.lander.labels)
+            assert clip is not None  # lists and known rows hold clips only
+            rows[name] = ClipRow(tarball, -1, clip.folder, name, "absent", "not_in_tarball", "", 0)
+        return rows
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return box_problem(file) is None
+    except OSError:  # a dangling link, a folder, not readable: nothing that serves as a clip
+        return False
+
+
+def _row(
+    need: Need, state: str, remote: RemoteFile, started: float, detail: str = ""
+) -> TarballRow:
+    return TarballRow(need.tarball, state, remote.etag, remote.size_bytes, started, detail)
