@@ -111,7 +111,7 @@ def fetch_split(
         lists.refresh(paths=request.classes is None or split == "test")
         tarballs = _tarballs(request, split, lists)
         todo = needs(known)
-        fetches, failures = _stat_all(request, todo)
+        fetches, failures = _stat_all(request, todo) if todo else ({}, {})
         if fetches:
             run = _Run(
                 request, split, store, ledger, labels, lists.listing(), known.tarballs, refetch

@@ -371,3 +371,17 @@ def test_secrets_of_a_mirror_do_not_go_to_a_host_that_is_called_alike() -> None:
     finally:
         Mirror.read_small = original  # type: ignore[method-assign]
     assert [dict(mirror.options) for mirror in sent] == [{}]
+
+
+def test_a_path_list_that_has_shrunk_is_followed(load: Load, own_miniature: Miniature) -> None:
+    options = {"mirror": str(own_miniature.root)}
+    (own_miniature.root / "train/zumba.tar.gz").unlink()
+    load("train", **options)
+    paths = own_miniature.root / "train/k600_train_path.txt"
+    lines = paths.read_text().splitlines(keepends=True)
+    paths.write_text("".join(line for line in lines if "zumba" not in line))
+    listing = own_miniature.root / "annotations/train.txt"
+    text = listing.read_text().replace("zumba\n", "", 1)
+    start = text.index("train/zumba:")
+    listing.write_text(text[:start] + text[text.index("\n\n", start) + 2 :])
+    assert len(load("train", on_missing="raise", **options)["train"]) == 5
