@@ -113,6 +113,7 @@ class _RangeHandler(http.server.SimpleHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     ranges = True
+    missing = 404
     requests: list[tuple[str, str]] = []
 
     def log_message(self, *args: Any) -> None:
@@ -128,7 +129,9 @@ class _RangeHandler(http.server.SimpleHTTPRequestHandler):
         path = Path(self.translate_path(self.path))
         self.requests.append((self.command, urllib.parse.unquote(self.path)))
         if not path.is_file():
-            self.send_error(404)
+            self.send_response(self.missing)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         data = path.read_bytes()
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
@@ -157,10 +160,17 @@ class WebServer:
 
 
 @contextlib.contextmanager
-def web_server(folder: Path, *, ranges: bool = True) -> Iterator[WebServer]:
-    """Serve a folder by HTTP until the block ends; without byte ranges if told so."""
+def web_server(folder: Path, *, ranges: bool = True, missing: int = 404) -> Iterator[WebServer]:
+    """Serve a folder by HTTP until the block ends.
+
+    Args:
+        folder: What to serve.
+        ranges: False to answer every range with everything.
+        missing: Status for what is not there; 403 is S3's where listing is not allowed.
+    """
     requests: list[tuple[str, str]] = []
-    handler = type("Handler", (_RangeHandler,), {"ranges": ranges, "requests": requests})
+    members = {"ranges": ranges, "missing": missing, "requests": requests}
+    handler = type("Handler", (_RangeHandler,), members)
     server = http.server.ThreadingHTTPServer(
         (LOOPBACK, 0), functools.partial(handler, directory=str(folder))
     )

@@ -23,7 +23,7 @@ from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_t
 from k600.remote import Mirror
 from k600.store import Store
 from tests.conftest import Load, contents, expected
-from tests.servers import LOOPBACK
+from tests.servers import LOOPBACK, web_server
 from tests.test_cache import settle
 
 
@@ -385,3 +385,22 @@ def test_a_path_list_that_has_shrunk_is_followed(load: Load, own_miniature: Mini
     start = text.index("train/zumba:")
     listing.write_text(text[:start] + text[text.index("\n\n", start) + 2 :])
     assert len(load("train", on_missing="raise", **options)["train"]) == 5
+
+
+def test_a_bucket_that_refuses_what_it_does_not_have(
+    load: Load, own_miniature: Miniature, lines: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """So does S3 where listing is not allowed, as probably on the public bucket."""
+    (tmp_path / "kinetics").symlink_to(own_miniature.root.parent)
+    (own_miniature.root / "train/zumba.tar.gz").unlink()
+    (own_miniature.root / "annotations/train.txt").unlink()
+    with web_server(tmp_path, missing=403) as server:
+        options = {"mirror": "s3://kinetics/600", "mirror_options": {"endpoint_url": server.url}}
+        assert len(list(load("train", streaming=True, **options)["train"])) == 5
+        assert "train/zumba.tar.gz is left out" in lines.text
+        lines.clear()
+        assert len(load("train", **options)["train"]) == 5
+        assert "has no list of the clips" in lines.text
+        assert "tarball_denied" in lines.text
+        with pytest.raises(kinetics600.Kinetics600Error, match="refused"):
+            load("train", classes="yoga", **options)
