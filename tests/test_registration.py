@@ -46,9 +46,9 @@ def test_registering_again_changes_nothing() -> None:
 
 
 def test_other_names_go_where_they_went(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("a\n1\n")
-    rows = datasets.load_dataset("csv", data_files=str(tmp_path / "rows.csv"), split="train")
-    assert rows.to_list() == [{"a": 1}]
+    (tmp_path / "rows.txt").write_text("one\n")
+    rows = datasets.load_dataset("text", data_files=str(tmp_path / "rows.txt"), split="train")
+    assert rows.to_list() == [{"text": "one"}]
 
 
 def test_inspection_knows_the_name(load: Load, miniature: Miniature) -> None:
