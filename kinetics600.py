@@ -155,8 +155,10 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         kwargs["hash"] = _SCHEMA  # never the source's hash: a changed comment must not matter
         kwargs["dataset_name"] = "kinetics600"
         self._default_data_dir = default = _default_data_dir(cache_dir)
-        if kwargs.get("data_dir") and Store.at(kwargs["data_dir"]) == Store.at(default):
-            del kwargs["data_dir"]  # written out, it makes no other dataset
+        given = kwargs.get("data_dir")
+        if isinstance(given, (str, os.PathLike)) and "KINETICS600_HOME" not in os.environ:
+            if Store.at(given) == Store.at(default):
+                del kwargs["data_dir"]  # written out, the default makes no other dataset
         super().__init__(cache_dir, config_name=config_name, **kwargs)
         self.info.splits = None  # of a cached result, which may have been partial
         self.info.features = features(decode=self.config.decode)
