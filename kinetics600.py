@@ -136,6 +136,13 @@ def _default_data_dir(cache_dir: str | None) -> str:
     return os.path.join(str(cache_dir or datasets.config.HF_DATASETS_CACHE), "kinetics600-clips")
 
 
+def _is_written_out(data_dir: object, default: str) -> bool:
+    """Whether an option only says what would be without it, and so makes no other dataset."""
+    if not isinstance(data_dir, (str, os.PathLike)) or "KINETICS600_HOME" in os.environ:
+        return False
+    return Store.at(data_dir) == Store.at(default)
+
+
 class Kinetics600(datasets.GeneratorBasedBuilder):
     """The builder. It turns options into a request, and what the request brought into rows."""
 
@@ -155,10 +162,8 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         kwargs["hash"] = _SCHEMA  # never the source's hash: a changed comment must not matter
         kwargs["dataset_name"] = "kinetics600"
         self._default_data_dir = default = _default_data_dir(cache_dir)
-        given = kwargs.get("data_dir")
-        if isinstance(given, (str, os.PathLike)) and "KINETICS600_HOME" not in os.environ:
-            if Store.at(given) == Store.at(default):
-                del kwargs["data_dir"]  # written out, the default makes no other dataset
+        if _is_written_out(kwargs.get("data_dir"), default):
+            del kwargs["data_dir"]
         super().__init__(cache_dir, config_name=config_name, **kwargs)
         self.info.splits = None  # of a cached result, which may have been partial
         self.info.features = features(decode=self.config.decode)
