@@ -26,13 +26,14 @@ from datasets.utils import tqdm as _datasets_tqdm
 from filelock import FileLock
 
 from k600.errors import IncompleteError, Kinetics600Error, MissingDependencyError, OptionError
-from k600.fetch import fetch_split, stream_split
+from k600.fetch import fetch_split
 from k600.freshness import Note
 from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
 from k600.outcome import Outcome
 from k600.request import CONFIGS, Request, check_config_name, check_option_names, make_request
 from k600.store import Store
+from k600.stream import stream_split
 
 __all__ = [
     "Kinetics600",
@@ -71,11 +72,16 @@ class Kinetics600Config(datasets.BuilderConfig):
     classes: str | Sequence[str] | None = None
     """Class names to load, or one name; None for all 600. Folder spellings are understood."""
     max_samples: int | None = None
-    """Most clips to load from each split, 1 or more. Not carried out by this version yet."""
+    """Most clips to load from each split, 1 or more."""
+    max_per_class: int | None = None
+    """Most clips of each class, 1 or more."""
+    balanced: bool = False
+    """With `max_samples`: take one clip of each class in turn."""
     shuffle: bool = False
-    """Choose clips in random order. Not carried out by this version yet."""
+    """Which clips `max_samples` takes: a random choice that `seed` fixes, the same everywhere.
+    False: those that are in `data_dir` first, then in the order of class and file name."""
     seed: int | None = None
-    """Seed of that order, 0 or more."""
+    """Seed of that choice, 0 or more; None is 0."""
     source: str = "auto"
     """`auto` (what is in `data_dir`, then the tarballs), `cvdf` (the same), `local` (only what is
     in `data_dir`), `youtube` (not carried out by this version yet)."""

@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from k600.clip import UNLABELED, Tarball, parse_file_name
-from k600.errors import DamagedTarballError, Kinetics600Error
+from k600.errors import DamagedTarballError, Kinetics600Error, NoClipsError
 from k600.ledger import Known
 from k600.lists import Listing, TestLabels
-from k600.outcome import Missing
+from k600.outcome import REASONS, Missing
 from k600.records import StoredShard
 from k600.request import Request
 
-__all__ = ["Failure", "missing_clips", "stored_shards"]
+__all__ = ["Failure", "missing_clips", "raise_nothing", "stored_shards"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ def stored_shards(
     for row in known.clips:
         if row.state == "have":
             sources.setdefault(row.folder, {})[row.file_name] = row.source
-    started = [row.started_at for row in known.tarballs.values() if row.state == "started"]
+    unproved = ("started", "partial")
+    started = [row.started_at for row in known.tarballs.values() if row.state in unproved]
     store, seen = request.store, set[str]()
     shards = []
     for folder in request.folders(split):
@@ -135,6 +136,35 @@ def missing_clips(
             )
             missing[tarball.name, ""] = whole
     return list(missing.values())
+
+
+def raise_nothing(
+    request: Request,
+    split: str,
+    failures: Mapping[Tarball, Failure],
+    missing: Iterable[Missing],
+) -> None:
+    """Raise the error for a request of which not one clip is there.
+
+    Raises:
+        NoClipsError: Always, unless a tarball failed: then that error.
+    """
+    for failure in failures.values():
+        if failure.reason != "offline":
+            raise failure.error
+    first = next(iter(missing), None)
+    if failures or request.source == "local" or (first and first.reason == "offline"):
+        why = (
+            "and the network is not to be used. Allow it (source='auto', HF_DATASETS_OFFLINE "
+            "unset), or pass data_dir=… the folder that holds them"
+        )
+    elif first is not None:
+        why = f"the first for this reason: {first.reason}: {first.detail or REASONS[first.reason]}"
+    else:
+        why = "and the mirror's lists and tarballs hold none of them, either"
+    raise NoClipsError(
+        f"kinetics600 {split}: not one of the clips asked for is in '{request.store.root}', {why}"
+    )
 
 
 def _times(file_name: str) -> tuple[str, int, int]:

@@ -8,13 +8,14 @@ from urllib.parse import urlsplit
 
 from k600.clip import Tarball
 from k600.errors import MirrorError, OfflineError
+from k600.labels import NAMES
 from k600.lists import Listing, TestLabels, parse_listing, parse_path_list, parse_test_labels
 from k600.remote import Mirror, public_url
 from k600.request import Request
 from k600.sources.cvdf import read_listing, read_path_list
 from k600.store import Store
 
-__all__ = ["KeptLists", "read_test_labels"]
+__all__ = ["KeptLists", "read_test_labels", "tarballs_of", "wanted_names"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -128,6 +129,39 @@ def read_test_labels(
                 )
                 return {}
     return parse_test_labels(data, name=f"test_labels: {shown}")
+
+
+def tarballs_of(request: Request, split: str, lists: KeptLists) -> list[Tarball]:
+    """Return the tarballs that may hold clips of the request, in id order.
+
+    For whole classes no list is needed: their tarballs bear their names. A class that the
+    host's listing knows but its path list does not is among them, too: its tarball will not
+    be found, and so its clips are named as missing.
+    """
+    if split == "test":
+        return lists.tarballs()
+    if request.classes is not None:
+        return [Tarball(split, name) for name in request.classes]
+    known = {tarball.name for tarball in lists.tarballs()} | set(lists.listing())
+    return [Tarball(split, name) for name in NAMES if name in known]
+
+
+def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[str] | None:
+    """Return the file names asked for where that is not simply all of each tarball."""
+    if split != "test" or request.classes is None:
+        return None
+    if not labels:
+        raise OfflineError(
+            "classes: clips of the test split can be chosen by class only with DeepMind's list, "
+            f"and {public_url(request.test_labels)} cannot be had. Pass test_labels=… a path or "
+            "URL of 'kinetics600.tar.gz' or its 'test.csv', or leave classes out"
+        )
+    chosen = set(request.classes)
+    return frozenset(
+        f"{youtube_id}_{start:06d}_{end:06d}.mp4"
+        for (youtube_id, start, end), label in labels.items()
+        if label in chosen
+    )
 
 
 def _hashed(text: str) -> str:

@@ -41,8 +41,9 @@ class TarballRow:
 
     tarball: Tarball
     state: str
-    """`started` (clips may be there, nothing is proved), `done` (read and checked to its last
-    byte) or `damaged` (failed its own checks twice)."""
+    """`started` (clips may be there, nothing is proved), `partial` (read up to the last clip that
+    was wanted), `done` (read and checked to its last byte) or `damaged` (failed its own checks
+    twice)."""
     etag: str
     size_bytes: int
     started_at: float

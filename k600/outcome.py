@@ -75,6 +75,10 @@ class Outcome:
     """When each folder looked at last changed, taken just before the look (`Store.stamp`)."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Reason, by path, for each tarball that could not be read in this run."""
+    asked: int | None = None
+    """How many clips a limited request could have brought; None for a request without limits."""
+    replaced: Mapping[str, int] = field(default_factory=dict)
+    """How many candidates of a limited request were passed over, by reason."""
     labelled: bool = True
     """False if the labels of the test split could not be had."""
     report: str = ""
@@ -118,6 +122,7 @@ class Outcome:
             + (f" ({origin})" if origin else "")
             + f"; {fetched}; "
             + (f"{len(self.missing):,} missing" if self.missing else "none missing")
+            + "".join(f"; {n:,} replaced: {reason}" for reason, n in self.replaced.items())
         )
 
     def complaint(self) -> str:
@@ -133,6 +138,8 @@ class Outcome:
         count = f"{len(self.missing) - whole:,} clips" + (
             f" and all clips of {whole:,} tarballs" if whole else ""
         )
+        if self.asked is not None:
+            count = f"only {self.clips:,} of {self.asked:,} clips could be had, as {count}"
         return (
             f"kinetics600 {self.split}: {count} that were asked for are not there:\n"
             f"{missing_table(self.missing)}\n  "

@@ -27,8 +27,8 @@ class Need:
     tarball: Tarball
     wanted: frozenset[str] | None = None
     """File names to store; None for every clip in it."""
-    known: bool = False
-    """Whether its members are in the ledger, so that reading may stop after the last wanted."""
+    until_found: bool = False
+    """Whether reading may stop after the last wanted, with the rest of the tarball unseen."""
 
 
 def plan_needs(
@@ -61,7 +61,7 @@ def plan_needs(
     needs = []
     for tarball in tarballs:
         row = known.tarballs.get(tarball.name)
-        if refetch or row is None or row.state == "started":
+        if refetch or row is None or row.state in ("started", "partial"):
             needs.append(Need(tarball, wanted))
             continue
         own = members[tarball.name]
@@ -75,5 +75,5 @@ def plan_needs(
                 if clip.state in ("have", "skipped") and clip.file_name not in here(clip.folder)
             )
             if lacking:
-                needs.append(Need(tarball, lacking, known=True))
+                needs.append(Need(tarball, lacking, until_found=True))
     return needs

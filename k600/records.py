@@ -68,8 +68,8 @@ class StreamedShard:
     on_missing: str
     classes: tuple[str, ...] | None = None
     """Yield clips of these classes only (test tarballs mix them)."""
-    local_only: bool = False
-    """Never touch the network."""
+    only: frozenset[str] | None = None
+    """Yield the clips of these file names only, and read no further than the last."""
 
     def records(self) -> Iterator[Record]:
         """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
@@ -80,26 +80,40 @@ class StreamedShard:
         """
         stored = self._stored()
         rows = stored if stored is not None else self._streamed()
+        left = None if self.only is None else set(self.only)
         for clip, path, data, source in rows:
+            if left is not None:
+                if clip.file_name not in left:
+                    continue
+                left.remove(clip.file_name)
             if self.classes is None or clip.label in self.classes:
                 yield _record(clip, path, data, source)
+            if left is not None and not left:
+                return
+        if left:
+            self._complain(f"{len(left)} clips are not in {self.tarball.path}", None)
 
     def _stored(self) -> Iterator[tuple[Clip, str, None, str]] | None:
         """Return the tarball's clips in its own order if the store has them all."""
         ledger = Ledger(self.store.ledger_path)
         row = ledger.tarball(self.tarball)
-        if not self.local_only and (row is None or row.state != "done"):
+        whole = row is not None and row.state == "done"
+        if not whole and self.only is None:
             return None
         members = ledger.clips(self.tarball.split, self.tarball.name)
         clips = [clip for clip in members if clip.state in ("have", "skipped")]
+        if self.only is not None:
+            clips = [clip for clip in clips if clip.file_name in self.only]
+            if not whole and len(clips) < len(self.only):
+                return None
         here = {folder: self.store.inventory(folder) for folder in {c.folder for c in clips}}
         there = [clip for clip in clips if clip.file_name in here[clip.folder]]
-        if len(there) < len(clips) and not self.local_only:
+        if len(there) < len(clips):
             return None
 
         def rows() -> Iterator[tuple[Clip, str, None, str]]:
             for clip in members:
-                if clip.state == "bad":
+                if clip.state == "bad" and (self.only is None or clip.file_name in self.only):
                     path = f"{self.tarball.path}/{clip.file_name}"
                     self._complain(f"{path} is left out: {clip.reason}", None)
             for clip in there:

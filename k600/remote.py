@@ -363,7 +363,7 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
     """
     if isinstance(error, Kinetics600Error):
         return error
-    chain = list(_causes(error))
+    chain = [e for e in _causes(error) if type(e).__name__ != "CancelledError"] or [error]
     status = next((s for e in reversed(chain) if (s := _http_status(e)) is not None), None)
     brief = f"{type(chain[-1]).__name__}: {chain[-1]}"[:300].rstrip(": ")
     if status == 404 or (status is None and isinstance(chain[-1], FileNotFoundError)):

@@ -25,7 +25,8 @@ def plan(rows, clips, here, **options):  # type: ignore[no-untyped-def]
 
 def test_what_is_unknown_is_read_whole() -> None:
     assert plan([], [], {}) == [Need(ZUMBA), Need(YOGA)]
-    assert plan([row(ZUMBA, "started")], [], {}) == [Need(ZUMBA), Need(YOGA)]
+    for state in ("started", "partial"):
+        assert plan([row(ZUMBA, state)], [], {}) == [Need(ZUMBA), Need(YOGA)]
 
 
 def test_what_is_done_and_there_is_not_read() -> None:
@@ -38,9 +39,9 @@ def test_what_vanished_is_read_up_to_the_last_of_it() -> None:
     rows = [row(ZUMBA, "done"), row(YOGA, "done")]
     clips = [clip(ZUMBA, "a", "have"), clip(ZUMBA, "b", "have"), clip(ZUMBA, "c", "skipped")]
     needs = plan(rows, clips, {"train/zumba": {"a"}})
-    assert needs == [Need(ZUMBA, frozenset("bc"), known=True)]
+    assert needs == [Need(ZUMBA, frozenset("bc"), until_found=True)]
     assert plan(rows, clips, {"train/zumba": {"a"}}, wanted=frozenset("ac")) == [
-        Need(ZUMBA, frozenset("c"), known=True)
+        Need(ZUMBA, frozenset("c"), until_found=True)
     ]
 
 
@@ -70,7 +71,7 @@ def test_after_carrying_out_a_plan_there_is_nothing_left_to_plan(
     clips = [clip(ZUMBA, name, state) for name, state in members]
     asked = frozenset(wanted)
     for need in plan(rows, clips, {"train/zumba": here}, wanted=asked):
-        assert need.known
+        assert need.until_found
         assert need.wanted
         assert need.wanted <= asked - here
         here = here | need.wanted

@@ -66,6 +66,8 @@ def test_the_key_holds_only_what_tells_rows_apart() -> None:
         ({"num_workers": -2}, ["num_workers", "-2", "at least 1"]),
         ({"num_workers": 1.5}, ["num_workers", "1.5", "whole number"]),
         ({"max_samples": 0}, ["max_samples", "0", "at least 1"]),
+        ({"max_per_class": 0}, ["max_per_class", "0", "at least 1"]),
+        ({"balanced": "yes"}, ["balanced", "'yes'", "True or False"]),
         ({"max_samples": "ten"}, ["max_samples", "'ten'", "whole number"]),
         ({"seed": -1}, ["seed", "-1", "at least 0"]),
         ({"shuffle": "yes"}, ["shuffle", "'yes'", "True or False"]),
@@ -83,10 +85,17 @@ def test_a_bad_value_is_named_with_what_is_allowed(options: Any, words: list[str
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{"max_samples": 3}, {"shuffle": True}, {"source": "youtube"}])
-def test_what_is_not_carried_out_yet_says_so(options: Any) -> None:
-    with pytest.raises(NotYetError, match=f"{next(iter(options))}.*not carried out.*classes="):
-        request(**options)
+@pytest.mark.parametrize(
+    ("name", "options", "word"),
+    [
+        ("train", {"source": "youtube"}, "source: 'youtube'"),
+        ("test", {"max_samples": 3}, "max_samples: 3"),
+        ("all", {"max_per_class": 2}, "max_per_class: 2"),
+    ],
+)
+def test_what_is_not_carried_out_yet_says_so(name: str, options: Any, word: str) -> None:
+    with pytest.raises(NotYetError, match=f"{word}.*not carried out"):
+        request(name, **options)
 
 
 def test_a_missing_or_unknown_configuration_lists_them_all() -> None:

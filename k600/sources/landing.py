@@ -69,9 +69,12 @@ class Lander:
             before = self.ledger.clips(tarball.split, tarball.name)
             if row is not None and self._done_meanwhile(row, need, remote, before):
                 return row
-            started = row.started_at if row and row.state == "started" else time.time()
-            if not need.known:
+            unfinished = row is not None and row.state in ("started", "partial")
+            started = row.started_at if row and unfinished else time.time()
+            if not need.until_found:
                 self.ledger.record(_row(need, "started", remote, started), before)
+            elif row is None:
+                self.ledger.record(_row(need, "partial", remote, started), before)
             for attempt in range(1, _PASSES + 1):
                 reading = _Pass(self, need, remote, started, {c.file_name: c for c in before})
                 try:
@@ -86,9 +89,10 @@ class Lander:
                         return damaged
                     remote = self.mirror.stat(tarball.path)
                 else:
-                    done = _row(need, "done", remote, started)
-                    self.ledger.record(done, rows)
-                    return done
+                    proved = reading.ended or (row is not None and row.state == "done")
+                    now = _row(need, "done" if proved else "partial", remote, started)
+                    self.ledger.record(now, rows)
+                    return now
             raise AssertionError("unreachable")
 
     def _done_meanwhile(
@@ -119,11 +123,13 @@ class _Pass:
     """What is known of them now."""
     unproved: list[Path] = field(default_factory=list)
     """Clips in the store that this pass is to prove."""
+    ended: bool = False
+    """Whether the tarball was read and checked to its last byte."""
     staged: list[tuple[Path, Path]] = field(default_factory=list)
     """Unfinished files and the clips that they will replace once the pass is proved."""
 
     def run(self) -> list[ClipRow]:
-        """Read the tarball to its end, or to the last clip wanted if its members are known."""
+        """Read the tarball to its end, or to the last clip wanted if that is enough."""
         lander, need, remote = self.lander, self.need, self.remote
         left = set(need.wanted or ())
         here = cache(lander.store.inventory)
@@ -138,8 +144,10 @@ class _Pass:
                     continue  # a name that comes twice counts once, the first good one
                 self.rows[name] = self._member(position, member, here)
                 left.discard(name)
-                if need.known and not left:
+                if need.until_found and not left:
                     break
+            else:
+                self.ended = True
             raw.check_unchanged()
         for part, target in self.staged:
             lander.incoming.place(part, target)
@@ -199,11 +207,11 @@ class _Pass:
     def _members_after(self, left: set[str]) -> dict[str, ClipRow]:
         """Return the rows of all members, with those for clips that should be there and are not."""
         tarball = self.need.tarball
-        if self.need.known:
-            names, rows = left, {**self.before, **self.rows}
-        else:
-            names, rows = set(self.lander.listing.get(tarball.name, ())), dict(self.rows)
-            names -= set(rows)
+        rows = {**(self.before if self.need.until_found else {}), **self.rows}
+        names = set(left)
+        if self.ended:
+            listed = self.lander.listing.get(tarball.name, ())
+            names |= {name for name in listed if name not in self.rows}
         for name in sorted(names):
             clip = clip_of(tarball, name, self.lander.labels)
             assert clip is not None  # lists and known rows hold clips only

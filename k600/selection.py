@@ -1,0 +1,102 @@
+"""Which clips a request means when it does not mean all: pure, and the same everywhere.
+
+The order of candidates depends on the request and the candidates alone: a seeded order is the
+order of a hash of seed and clip, so it is the same on every machine, in every process and
+version of Python, and a clip more or less in a list does not move the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from k600.labels import NAMES
+
+__all__ = ["Candidate", "Limits", "choose_clips"]
+
+Candidate = tuple[str, str]
+"""A class name and a file name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many clips of a split to take, and which first."""
+
+    max_samples: int | None = None
+    """Most clips of the split, 1 or more; None for no limit."""
+    max_per_class: int | None = None
+    """Most clips of each class, 1 or more; None for no limit."""
+    balanced: bool = False
+    """Take one clip of each class in turn."""
+    shuffle: bool = False
+    """Take clips in the random order that `seed` gives."""
+    seed: int = 0
+
+    @property
+    def limited(self) -> bool:
+        """Whether this may leave clips out."""
+        return self.max_samples is not None or self.max_per_class is not None
+
+
+def choose_clips(
+    names: Mapping[str, Collection[str]],
+    limits: Limits,
+    *,
+    dead: Collection[Candidate] = frozenset(),
+    here: Callable[[str], Collection[str]] = lambda label: (),
+) -> list[Candidate]:
+    """Choose clips.
+
+    Args:
+        names: The candidates: file names by class.
+        limits: How many, and in which order.
+        dead: Candidates that cannot be had; the next ones take their places.
+        here: Returns the file names of a class that are in the store. Without `shuffle` these
+            come first; with it they change nothing.
+
+    Returns:
+        The chosen clips, in the order of choice. For `max_samples=n` they are the first n of
+        those for n + 1, as long as the store is the same.
+
+    Example:
+        >>> choose_clips({"zumba": ["b", "a"], "yoga": ["c"]}, Limits(max_samples=2))
+        [('yoga', 'c'), ('zumba', 'a')]
+    """
+    keyed: list[tuple[int, int, int, str, str]] = []
+    for label, files in names.items():
+        own = _ranked(label, files, limits, here)
+        if dead:
+            own = [entry for entry in own if (label, entry[1]) not in dead]
+        if limits.balanced or limits.max_per_class is not None:
+            own = sorted(own)[: limits.max_per_class]
+        number = NAMES.index(label)
+        if limits.balanced:
+            turn = _hash(limits, label, b"") if limits.shuffle else 0
+            keyed += [(rank, turn, number, name, label) for rank, (_, name) in enumerate(own)]
+        else:
+            keyed += [(order, 0, number, name, label) for order, name in own]
+    if limits.max_samples is None:
+        keyed.sort()
+    else:
+        keyed = heapq.nsmallest(limits.max_samples, keyed)
+    return [(label, name) for *_, name, label in keyed]
+
+
+def _ranked(
+    label: str,
+    files: Collection[str],
+    limits: Limits,
+    here: Callable[[str], Collection[str]],
+) -> list[tuple[int, str]]:
+    """Give every candidate of a class its place: smaller comes first, ties by name."""
+    if limits.shuffle:
+        return [(_hash(limits, label, name.encode()), name) for name in set(files)]
+    stored = frozenset(here(label))
+    return [(0 if name in stored else 1, name) for name in set(files)]
+
+
+def _hash(limits: Limits, label: str, name: bytes) -> int:
+    text = b"%d/%b/%b" % (limits.seed, label.encode(), name)
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
