@@ -208,7 +208,7 @@ class _Pass:
         """Return the rows of all members, with those for clips that should be there and are not."""
         tarball = self.need.tarball
         rows = {**(self.before if self.need.until_found else {}), **self.rows}
-        names = set(left)
+        names = set(left) if self.need.until_found else set()  # else it may be in another tarball
         if self.ended:
             listed = self.lander.listing.get(tarball.name, ())
             names |= {name for name in listed if name not in self.rows}
