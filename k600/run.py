@@ -71,7 +71,12 @@ class Run:
             if self.split == "test" or folder.partition("/")[2] in whole
         ]
         self.store.check_room(max(needed - self.store.bytes_here(folders), 0))
-        lost = sum(len(need.wanted or ()) for need in fetches if need.until_found)
+        lost = sum(
+            clip.state == "have" and clip.file_name in (need.wanted or ())
+            for need in fetches
+            if need.until_found
+            for clip in self.ledger.clips(self.split, need.tarball.name)
+        )
         here = sum(len(self.store.inventory(f)) for f in self.request.folders(self.split))
         logger.info(
             "kinetics600 %s: reading %s tarballs, %s, from %s into %s (%s clips are there%s; about "

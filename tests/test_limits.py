@@ -25,11 +25,15 @@ def names(rows: Any) -> list[str]:
     return [os.path.basename(row["video"]["path"]) for row in rows]
 
 
-def test_the_call_of_the_first_page(load: Load, folders: dict[str, Any]) -> None:
+def test_the_call_of_the_first_page(
+    load: Load, folders: dict[str, Any], lines: pytest.LogCaptureFixture
+) -> None:
     ds = load("validation", classes=CHOSEN, max_samples=7)["validation"]
     assert len(ds) == 7
     assert {kinetics600.id2label()[label] for label in ds["label"]} == set(CHOSEN)
     assert len(contents(folders["data_dir"])) == 7
+    assert "reading 2 tarballs" in lines.text
+    assert "vanished" not in lines.text
 
 
 def test_a_seeded_choice_is_the_same_in_every_store(load: Load, tmp_path: Path) -> None:
