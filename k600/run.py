@@ -79,10 +79,11 @@ class Run:
         )
         here = sum(len(self.store.inventory(f)) for f in self.request.folders(self.split))
         logger.info(
-            "kinetics600 %s: reading %s tarballs, %s, from %s into %s (%s clips are there%s; about "
-            "%s on disk)",
+            "kinetics600 %s: reading %s tarballs, %s%s, from %s into %s (%s clips are there%s; "
+            "about %s on disk)",
             self.split,
             f"{len(fetches):,}",
+            "at most " if any(need.until_found for need in fetches) else "",
             decimal(total),
             self.request.mirror,
             self.store.root,
