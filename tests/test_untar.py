@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import tarfile
@@ -134,11 +135,9 @@ def test_a_tarball_cut_at_a_member_s_end_is_damaged() -> None:
 def test_a_flipped_bit_is_caught_or_changes_nothing(bit: int) -> None:
     data = bytearray(SOUND)
     data[bit // 8] ^= 1 << bit % 8
-    try:
+    with contextlib.suppress(DamagedTarballError):
+        # Some bits mean nothing: a time stamp, flags, the code of a symbol that is not used.
         assert read(bytes(data)) == CLIPS
-    except DamagedTarballError:
-        return
-    assert bit < 8 * 10  # only a time stamp or flag in gzip's own header may change
 
 
 @settings(max_examples=300)
