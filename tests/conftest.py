@@ -15,6 +15,7 @@ for name in ("KINETICS600_MIRROR", "KINETICS600_HOME", "HF_DATASETS_OFFLINE", "H
     os.environ.pop(name, None)
 
 import datasets
+import hypothesis
 import pytest
 
 import kinetics600
@@ -22,6 +23,11 @@ from k600.miniature import Miniature, make_miniature
 from tests.servers import S3Server, s3_server, web_server
 
 datasets.disable_progress_bars()
+
+# No time limit for an example (the machine may be busy), and in CI always the same examples: new
+# ones are for whoever works on the code.
+hypothesis.settings.register_profile("k600", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("k600")
 
 Load = Callable[..., Any]
 
