@@ -112,6 +112,8 @@ def parse_listing(text: str, split: str, *, name: str = "listing") -> Listing:
                 head.append(line)
         elif parse_file_name(line) is not None:
             block.append(line)
+    if not head:
+        raise ListError(f"{name}: truncated: its head names no class. Fetch the list again")
     without_block = [label for label in head if label not in listing]
     if without_block:
         raise ListError(

@@ -73,6 +73,7 @@ def test_a_listing_keeps_order_and_passes_over_stray_lines() -> None:
         ("", "empty"),
         ("<!DOCTYPE html>\n<html>\n", "HTML"),
         (LISTING[:-3], "truncated"),
+        ("val:\n", "truncated"),
         (LISTING[: LISTING.index("val/yoga")], "truncated.*'yoga'"),
         ("train:\nzumba\n", "expected 'val:'"),
         ("val:\n../../etc\n\nval/../../etc:\n", "unknown class"),
