@@ -9,11 +9,12 @@ from k600.clip import UNLABELED, Tarball, parse_file_name
 from k600.errors import DamagedTarballError, Kinetics600Error, NoClipsError
 from k600.ledger import Known
 from k600.lists import Listing, TestLabels
-from k600.outcome import REASONS, Missing
+from k600.outcome import REASONS, Missing, missing_csv
 from k600.records import StoredShard
 from k600.request import Request
+from k600.store import Store
 
-__all__ = ["Failure", "missing_clips", "raise_nothing", "stored_shards"]
+__all__ = ["Failure", "missing_clips", "raise_nothing", "stored_shards", "write_report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,13 @@ def missing_clips(
             )
             missing[tarball.name, ""] = whole
     return list(missing.values())
+
+
+def write_report(store: Store, split: str, missing: Collection[Missing]) -> str:
+    """Write the CSV that names every missing clip; return its path, empty if none is missing."""
+    if not missing:
+        return ""
+    return str(store.write_own(f"reports/{split}-missing.csv", missing_csv(missing)))
 
 
 def raise_nothing(

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 
-from k600.account import Failure, raise_nothing, stored_shards
+from k600.account import Failure, raise_nothing, stored_shards, write_report
 from k600.clip import Tarball
 from k600.errors import ListError, NoClipsError
 from k600.kept_lists import KeptLists
 from k600.labels import NAMES
 from k600.ledger import Known, Ledger
-from k600.outcome import Missing, Outcome, missing_csv
+from k600.outcome import Missing, Outcome
 from k600.plan import Need
 from k600.request import Request
 from k600.run import Progress, Run, stat_tarballs
@@ -93,9 +93,7 @@ def fetch_chosen(
     ]
     if not shards:
         raise_nothing(request, split, failures, missing)
-    report = ""
-    if missing and network:
-        report = str(store.write_own(f"reports/{split}-missing.csv", missing_csv(missing)))
+    report = write_report(store, split, missing) if network else ""
     return Outcome(
         split,
         tuple(shards),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from k600.account import Failure, missing_clips, raise_nothing, stored_shards
+from k600.account import Failure, missing_clips, raise_nothing, stored_shards, write_report
 from k600.chosen import fetch_chosen
 from k600.clip import Tarball
 from k600.errors import OfflineError
 from k600.kept_lists import KeptLists, read_test_labels, tarballs_of, wanted_names
 from k600.ledger import Known, Ledger
 from k600.lists import TestLabels
-from k600.outcome import Missing, Outcome, missing_csv
+from k600.outcome import Missing, Outcome
 from k600.plan import Need, plan_needs
 from k600.request import Request
 from k600.run import Progress, Run, stat_tarballs
@@ -98,9 +98,7 @@ def fetch_split(
         missing.append(Missing(split, "", "", "", "offline", detail))
     if not any(shard.names for shard in shards):
         raise_nothing(request, split, failures, missing)
-    report = ""
-    if missing and network:
-        report = str(store.write_own(f"reports/{split}-missing.csv", missing_csv(missing)))
+    report = write_report(store, split, missing) if network else ""
     return Outcome(
         split,
         tuple(shards),
