@@ -67,7 +67,7 @@ def fetch_chosen(
         if fetches:
             rewrite = first and refetch
             run = Run(request, split, store, ledger, {}, names, known.tarballs, rewrite)
-            run.announce(fetches)
+            run.announce(fetches, here)
             more_bytes, more = run.carry_out(fetches, failed, progress)
             fetched_bytes, fetched = fetched_bytes + more_bytes, fetched + more
         failures |= failed

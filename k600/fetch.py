@@ -46,15 +46,17 @@ def fetch_split(
         NoClipsError: Not one clip can be had.
     """
     store, ledger = request.store, Ledger(request.store.ledger_path)
-    network = not (request.source == "local" or (offline and request.mirror.is_network))
+    network = request.may_fetch(offline=offline)
     store.check_folder()
     if network:
         store.prepare()
+    lists = KeptLists(request.mirror, store, split, network=network)
+    if request.limits.limited:
+        return fetch_chosen(request, split, lists, progress, network=network, refetch=refetch)
     labels: TestLabels = {}
     if split == "test":
         labels = read_test_labels(request, store, offline=offline, refresh=refetch)
     wanted = wanted_names(request, split, labels)
-    lists = KeptLists(request.mirror, store, split, network=network)
 
     def needs(known: Known) -> list[Need]:
         return plan_needs(
@@ -66,8 +68,6 @@ def fetch_split(
             refetch=refetch and network,
         )
 
-    if request.limits.limited:
-        return fetch_chosen(request, split, lists, progress, network=network, refetch=refetch)
     stamps = store.stamp(request.folders(split))
     here, known = cache(store.inventory), ledger.known(split)
     tarballs = tarballs_of(request, split, lists)
@@ -83,7 +83,7 @@ def fetch_split(
             run = Run(
                 request, split, store, ledger, labels, lists.listing(), known.tarballs, refetch
             )
-            run.announce(fetches)
+            run.announce(fetches, here)
             fetched_bytes, fetched = run.carry_out(fetches, failures, progress)
             stamps = store.stamp(request.folders(split))
             here, known = cache(store.inventory), ledger.known(split)

@@ -261,11 +261,7 @@ class RangeReader(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         target = memoryview(buffer).cast("B")
-        if not self._block:
-            if self._stop.is_set():
-                raise Stopped("stopped")
-            self._block = memoryview(next(self._blocks, b""))
-            self._on_bytes(len(self._block))
+        self._fill()
         count = min(len(target), len(self._block))
         target[:count] = self._block[:count]
         self._block = self._block[count:]
@@ -273,10 +269,16 @@ class RangeReader(io.RawIOBase):
 
     def peek(self) -> bytes:
         """Return the unread part of the block in hand, at least one byte unless at the end."""
+        self._fill()
+        return bytes(self._block[:512])
+
+    def _fill(self) -> None:
+        """Have an unread block in hand, unless at the end."""
         if not self._block:
+            if self._stop.is_set():
+                raise Stopped("stopped")
             self._block = memoryview(next(self._blocks, b""))
             self._on_bytes(len(self._block))
-        return bytes(self._block[:512])
 
     def check_unchanged(self) -> None:
         """Raise `MirrorChangedError` if the object is no longer the one that was opened."""

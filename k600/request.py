@@ -60,6 +60,12 @@ class Request:
     retry_errors: bool
     """Ask again for clips that were proved not to be had."""
 
+    def may_fetch(self, *, offline: bool) -> bool:
+        """Whether the mirror may be read: always, but for `source="local"` and, offline, a mirror
+        across a network.
+        """
+        return self.source != "local" and not (offline and self.mirror.is_network)
+
     def folders(self, split: str) -> list[str]:
         """Return the store's folders (`<split>/<class name>`) to look in, in id order.
 

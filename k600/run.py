@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -60,8 +60,15 @@ class Run:
     planned: Mapping[str, TarballRow]
     refetch: bool
 
-    def announce(self, fetches: Mapping[Need, RemoteFile]) -> None:
-        """Check the room on disk and say what will be done."""
+    def announce(
+        self, fetches: Mapping[Need, RemoteFile], here: Callable[[str], Collection[str]]
+    ) -> None:
+        """Check the room on disk and say what will be done.
+
+        Args:
+            fetches: The tarballs to read.
+            here: Returns the file names in a store folder (`<split>/<class name>`).
+        """
         total = sum(remote.size_bytes for remote in fetches.values())
         needed = sum(_disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
         whole = {need.tarball.label for need in fetches if not need.until_found}
@@ -77,7 +84,7 @@ class Run:
             if need.until_found
             for clip in self.ledger.clips(self.split, need.tarball.name)
         )
-        here = sum(len(self.store.inventory(f)) for f in self.request.folders(self.split))
+        stored = sum(len(here(folder)) for folder in self.request.folders(self.split))
         logger.info(
             "kinetics600 %s: reading %s tarballs, %s%s, from %s into %s (%s clips are there%s; "
             "about %s on disk)",
@@ -87,7 +94,7 @@ class Run:
             decimal(total),
             self.request.mirror,
             self.store.root,
-            f"{here:,}",
+            f"{stored:,}",
             f", {lost:,} have vanished" if lost else "",
             decimal(needed),
         )

@@ -31,7 +31,7 @@ def stream_split(
     """
     store = request.store
     store.check_folder()
-    network = not (request.source == "local" or (offline and request.mirror.is_network))
+    network = request.may_fetch(offline=offline)
     labels: TestLabels = {}
     if split == "test":
         labels = read_test_labels(request, store, offline=offline, keep=False)
