@@ -30,6 +30,7 @@ from k600.fetch import fetch_split
 from k600.freshness import Note
 from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
+from k600.manifest import ManifestRow, manifest_rows, write_manifest
 from k600.outcome import Outcome
 from k600.request import CONFIGS, Request, check_config_name, check_option_names, make_request
 from k600.store import Store
@@ -46,6 +47,7 @@ __all__ = [
     "labels",
     "load_dataset",
     "register",
+    "save_manifest",
 ]
 
 __version__ = "0.1.0"
@@ -55,9 +57,12 @@ logger = logging.getLogger("kinetics600")
 _SCHEMA = "k600r1"  # stands for the source's hash in cache paths: new rows' meaning, new name
 
 
-def _runtime(default: Any) -> Any:
-    """An option that changes neither which rows there are nor where they point."""
-    return dataclasses.field(default=default, compare=False)
+def _runtime(default: Any, *, secret: bool = False) -> Any:
+    """An option that changes neither which rows there are nor where they point.
+
+    A secret one may hold a key or a password, and is not shown.
+    """
+    return dataclasses.field(default=default, compare=False, repr=not secret)
 
 
 @dataclasses.dataclass
@@ -72,7 +77,7 @@ class Kinetics600Config(datasets.BuilderConfig):
     classes: str | Sequence[str] | None = None
     """Class names to load, or one name; None for all 600. Folder spellings are understood."""
     max_samples: int | None = None
-    """Most clips to load from each split, 1 or more."""
+    """Most clips to load from each split, 1 or more. Those that cannot be had are replaced."""
     max_per_class: int | None = None
     """Most clips of each class, 1 or more."""
     balanced: bool = False
@@ -82,20 +87,23 @@ class Kinetics600Config(datasets.BuilderConfig):
     False: those that are in `data_dir` first, then in the order of class and file name."""
     seed: int | None = None
     """Seed of that choice, 0 or more; None is 0."""
+    manifest: str | None = None
+    """Path of a file written by `save_manifest`: load exactly its clips."""
     source: str = "auto"
-    """`auto` (what is in `data_dir`, then the tarballs), `cvdf` (the same), `local` (only what is
-    in `data_dir`), `youtube` (not carried out by this version yet)."""
+    """Where clips come from that are not in `data_dir`. `auto`: whole splits and classes from the
+    tarballs, a few clips from YouTube, or from the tarballs where YouTube gives none. `cvdf`: the
+    tarballs. `youtube`: YouTube. `local`: nowhere."""
     data_dir: str | None = None
     """Folder where the clips live; default `kinetics600-clips` in `cache_dir` (the `datasets`
     cache), or KINETICS600_HOME."""
     test_labels: str | None = None
     """URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`; default its URL."""
     num_workers: int | None = _runtime(None)
-    """Tarballs worked on at a time, 1 or more; default the number of CPUs."""
+    """Tarballs or YouTube clips worked on at a time, 1 or more; default the number of CPUs."""
     mirror: str | None = _runtime(None)
     """Any fsspec URL below which the host's layout lies; default `s3://kinetics/600`, or
     KINETICS600_MIRROR."""
-    mirror_options: Mapping[str, Any] | None = _runtime(None)
+    mirror_options: Mapping[str, Any] | None = _runtime(None, secret=True)
     """fsspec storage options for it; the public bucket is read anonymously by default."""
     decode: bool = _runtime(False)
     """False: `video` is `{"path", "bytes"}`. True: a torchcodec `VideoDecoder`."""
@@ -103,6 +111,20 @@ class Kinetics600Config(datasets.BuilderConfig):
     """What to do when clips are missing: `warn`, `raise`, or `skip` (say nothing)."""
     retry_errors: bool = _runtime(False)
     """Ask again for clips that were proved not to be had."""
+    short_side: int | None = _runtime(360)
+    """Clips from YouTube: pixels of the shorter side at most; None for YouTube's best."""
+    audio: bool = _runtime(False)
+    """Clips from YouTube: keep the sound."""
+    cookies: str | None = _runtime(None, secret=True)
+    """YouTube: path of an account's cookie file in Netscape's format; read, never written."""
+    cookies_from_browser: str | None = _runtime(None, secret=True)
+    """YouTube: a browser to take an account's cookies from, such as `firefox`."""
+    proxy: str | None = _runtime(None, secret=True)
+    """YouTube: URL of a proxy."""
+    yt_dlp_options: Mapping[str, Any] | None = _runtime(None, secret=True)
+    """YouTube: further parameters of `yt_dlp.YoutubeDL`; they overrule the loader's."""
+    patience_seconds: int = _runtime(600)
+    """With `source="youtube"`: how long to wait in all while YouTube refuses this address."""
 
     def request(self, default_data_dir: str, storage_options: Mapping[str, Any]) -> Request:
         """Check the options and return the request they make.
@@ -356,8 +378,8 @@ def features(*, decode: bool = False) -> datasets.Features:
 
     `video` (`{"path", "bytes"}`, or with `decode` a torchcodec decoder), `label` (id 0 to 599, None
     for a test clip without one), `youtube_id`, `time_start` and `time_end` (seconds in the YouTube
-    video, the end exclusive), `split`, and `source`: `cvdf`, or `local` for a clip that was in
-    the folder before.
+    video, the end exclusive), `split`, and `source`: `cvdf`, `youtube`, or `local` for a clip
+    that was in the folder before.
     """
     return datasets.Features(
         {
@@ -444,8 +466,31 @@ def _plain_errors() -> Iterator[None]:
     raise plain from None
 
 
-def _progress(total: int, description: str) -> Any:
-    return _datasets_tqdm(total=total, desc=f"kinetics600 {description}", unit="B", unit_scale=True)
+def _progress(total: int, description: str, *, unit: str = "B") -> Any:
+    text = f"kinetics600 {description}"
+    return _datasets_tqdm(total=total, desc=text, unit=unit, unit_scale=unit == "B")
+
+
+def save_manifest(ds: Any, path: str | os.PathLike[str]) -> str:
+    """Freeze a loaded dataset into a file: `manifest=path` loads exactly its clips elsewhere.
+
+    Args:
+        ds: A `Dataset` that `load_dataset` returned, also filtered or sorted, or a `DatasetDict`.
+        path: The file to write; its suffix says how: `.csv` or `.parquet`.
+
+    Returns:
+        The path, absolute. A row for each clip: what it is, where it came from, its size in bytes
+        and its SHA-256.
+
+    Raises:
+        ManifestError: A clip's file cannot be read, or the manifest not be written.
+    """
+    parts = ds.values() if isinstance(ds, Mapping) else [ds]
+    rows: list[ManifestRow] = []
+    for part in parts:
+        plain = part.cast_column("video", _Video(decode=False))
+        rows += manifest_rows(plain)
+    return str(write_manifest(rows, path))
 
 
 def _offline() -> bool:

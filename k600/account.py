@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from k600.clip import UNLABELED, Tarball, parse_file_name
 from k600.errors import DamagedTarballError, Kinetics600Error, NoClipsError
+from k600.inventory import Inventory
 from k600.ledger import Known
 from k600.lists import Listing, TestLabels
-from k600.outcome import REASONS, Missing, missing_csv
+from k600.outcome import Missing, missing_csv
+from k600.reasons import REASONS
 from k600.records import StoredShard
 from k600.request import Request
 from k600.store import Store
@@ -22,7 +24,7 @@ class Failure:
     """Why a tarball could not be read in this run."""
 
     reason: str
-    """A key of `k600.outcome.REASONS`."""
+    """A key of `k600.reasons.REASONS`."""
     error: Kinetics600Error
 
 
@@ -31,7 +33,8 @@ def stored_shards(
     split: str,
     known: Known,
     labels: TestLabels,
-    here: Callable[[str], Collection[str]],
+    inventory: Inventory,
+    chosen: Callable[[str], Collection[str]] | None = None,
 ) -> list[StoredShard]:
     """Return what is in the store for the request, folder by folder in id order.
 
@@ -40,20 +43,24 @@ def stored_shards(
         split: One of its splits.
         known: What the ledger says of the split.
         labels: Labels of test clips.
-        here: Returns the file names in a store folder (`<split>/<class name>`).
+        inventory: What is in the store.
+        chosen: Returns the file names to load of a folder (`<split>/<class name>`); by default all.
     """
     sources: dict[str, dict[str, str]] = {}
     for row in known.clips:
         if row.state == "have":
             sources.setdefault(row.folder, {})[row.file_name] = row.source
     unproved = ("started", "partial")
+    for answer in known.answers:
+        if answer.kind == "have":
+            sources.setdefault(answer.folder, {})[answer.file_name] = "youtube"
     started = [row.started_at for row in known.tarballs.values() if row.state in unproved]
     store, seen = request.store, set[str]()
     shards = []
     for folder in request.folders(split):
         name = folder.partition("/")[2]
         label = None if name == UNLABELED else name
-        names = sorted(here(folder))
+        names = sorted((chosen or inventory.names)(folder))
         if split == "test":  # a clip may lie twice there: as it came without its label, and with
             names = [n for n in names if n not in seen]
             seen.update(names)
@@ -63,8 +70,12 @@ def stored_shards(
             origin = sources.get(folder, {})
             usual = "cvdf" if "cvdf" in origin.values() or started else "local"
             others = {}
+            elsewhere = inventory.elsewhere(folder)
+            elsewhere = {n: elsewhere[n] for n in names if n in elsewhere}
             for n in names:
-                if n in origin:
+                if n in elsewhere:
+                    source = "local"
+                elif n in origin:
                     source = origin[n]
                 else:  # no row yet: it came with a tarball that broke off, or was there before
                     came = bool(started) and store.written_since(folder, n, min(started))
@@ -72,7 +83,9 @@ def stored_shards(
                 if source != usual:
                     others[n] = source
             shards.append(
-                StoredShard(store, split, label, folder, tuple(names), usual, others, labels)
+                StoredShard(
+                    store, split, label, folder, tuple(names), usual, others, labels, elsewhere
+                )
             )
     return shards
 
@@ -114,6 +127,10 @@ def missing_clips(
             clip = Missing(split, label, name, tarball.name, reason, detail)
             missing.setdefault((folder, name), clip)
 
+    for own in known.adopted:
+        if own.problem:
+            tarball = Tarball(split, own.folder.partition("/")[2])
+            miss(tarball, own.folder, own.file_name, own.problem)
     for clip in known.clips:
         if clip.tarball not in asked:
             continue

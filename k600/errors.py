@@ -3,8 +3,8 @@
     Kinetics600Error
     ├── OptionError (ValueError)              an option's value is not allowed
     │   ├── UnknownClassError                 no such class name
-    │   └── UnknownSplitError                 no such configuration
-    ├── NotYetError (NotImplementedError)     an option this version does not carry out
+    │   ├── UnknownSplitError                 no such configuration
+    │   └── ManifestError                     a manifest that cannot be read or written
     ├── MissingDependencyError (ImportError)  an optional package is needed
     ├── MirrorError (OSError)                 the host cannot serve what was asked
     │   ├── MirrorNotFoundError               nothing at that address
@@ -12,6 +12,7 @@
     │   ├── MirrorUnreachableError            no answer, or the connection keeps failing
     │   ├── MirrorChangedError                the object was replaced while it was read
     │   └── OfflineError                      the network is needed but switched off
+    ├── YouTubeError (OSError)                YouTube as a whole gives no clips
     ├── ListError (ValueError)                a list of the host is truncated or not a list
     ├── DamagedTarballError (ValueError)      a tarball that fails gzip's or tar's own checks
     ├── StoreError (OSError)                  the folder of clips cannot be used
@@ -35,6 +36,7 @@ __all__ = [
     "IncompleteError",
     "Kinetics600Error",
     "ListError",
+    "ManifestError",
     "MirrorChangedError",
     "MirrorDeniedError",
     "MirrorError",
@@ -42,13 +44,13 @@ __all__ = [
     "MirrorUnreachableError",
     "MissingDependencyError",
     "NoClipsError",
-    "NotYetError",
     "OfflineError",
     "OptionError",
     "Stopped",
     "StoreError",
     "UnknownClassError",
     "UnknownSplitError",
+    "YouTubeError",
     "nearest",
 ]
 
@@ -69,8 +71,8 @@ class UnknownSplitError(OptionError):
     """A configuration or split name is not one of `train`, `validation`, `test`, `all`."""
 
 
-class NotYetError(Kinetics600Error, NotImplementedError):
-    """The option exists but this version does not carry it out."""
+class ManifestError(OptionError):
+    """A manifest cannot be read or written, or names what is no clip."""
 
 
 class MissingDependencyError(Kinetics600Error, ImportError):
@@ -99,6 +101,10 @@ class MirrorChangedError(MirrorError):
 
 class OfflineError(MirrorError):
     """The network is needed, but `HF_DATASETS_OFFLINE` or `source="local"` forbids it."""
+
+
+class YouTubeError(Kinetics600Error, OSError):
+    """YouTube refuses this address, or cannot be reached, and `source="youtube"` was given."""
 
 
 class ListError(Kinetics600Error, ValueError):

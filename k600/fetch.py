@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from k600.account import Failure, missing_clips, raise_nothing, stored_shards, write_report
+from k600.adoption import adopt
 from k600.chosen import fetch_chosen
 from k600.clip import Tarball
 from k600.errors import OfflineError
+from k600.inventory import Inventory, watched_folders
 from k600.kept_lists import KeptLists, read_test_labels, tarballs_of, wanted_names
 from k600.ledger import Known, Ledger
 from k600.lists import TestLabels
@@ -47,15 +47,29 @@ def fetch_split(
     """
     store, ledger = request.store, Ledger(request.store.ledger_path)
     network = request.may_fetch(offline=offline)
+    youtube = request.may_ask(offline=offline)
     store.check_folder()
-    if network:
+    if network or youtube:
         store.prepare()
     lists = KeptLists(request.mirror, store, split, network=network)
-    if request.limits.limited:
-        return fetch_chosen(request, split, lists, progress, network=network, refetch=refetch)
     labels: TestLabels = {}
-    if split == "test":
+    if request.manifest is not None:
+        labels = request.manifest.test_labels
+    elif split == "test":
         labels = read_test_labels(request, store, offline=offline, refresh=refetch)
+    known = adopt(request, split, lists, labels, network=network, write=network or youtube)
+    if request.chooses:
+        return fetch_chosen(
+            request,
+            split,
+            lists,
+            labels,
+            known,
+            progress,
+            network=network,
+            youtube=youtube,
+            refetch=refetch,
+        )
     wanted = wanted_names(request, split, labels)
 
     def needs(known: Known) -> list[Need]:
@@ -66,10 +80,13 @@ def fetch_split(
             wanted=wanted,
             retry_errors=request.retry_errors and network,
             refetch=refetch and network,
+            listing=lists.listing(),
         )
 
-    stamps = store.stamp(request.folders(split))
-    here, known = cache(store.inventory), ledger.known(split)
+    folders = watched_folders(store, split, request.folders(split))
+    stamps = store.stamp(folders)
+    inventory = Inventory(store, known.adopted)
+    here = inventory.names
     tarballs = tarballs_of(request, split, lists)
     todo = needs(known)
     failures: dict[Tarball, Failure] = {}
@@ -85,12 +102,13 @@ def fetch_split(
             )
             run.announce(fetches, here)
             fetched_bytes, fetched = run.carry_out(fetches, failures, progress)
-            stamps = store.stamp(request.folders(split))
-            here, known = cache(store.inventory), ledger.known(split)
+            stamps, known = store.stamp(folders), ledger.known(split)
+            inventory = Inventory(store, known.adopted)
+            here = inventory.names
     elif todo:
         error = OfflineError("the network is not to be used")
         failures = {need.tarball: Failure("offline", error) for need in todo}
-    shards = stored_shards(request, split, known, labels, here)
+    shards = stored_shards(request, split, known, labels, inventory)
     listing = lists.listing()
     missing = missing_clips(request, split, known, listing, wanted, tarballs, failures, here)
     if not tarballs and request.source != "local":  # offline, and the list was never fetched

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from k600.inventory import watched_folders
 from k600.outcome import Outcome
 from k600.request import Request
 from k600.store import write_whole
@@ -73,7 +74,12 @@ class Note:
             return False
         if self.asked != _asked(request):
             return False
-        folders = [folder for split in request.splits for folder in request.folders(split)]
+        store = request.store
+        folders = [
+            folder
+            for split in request.splits
+            for folder in watched_folders(store, split, request.folders(split))
+        ]
         return self.stamps == request.store.stamp(folders)
 
 

@@ -9,10 +9,17 @@ from urllib.parse import urlsplit
 from k600.clip import Tarball
 from k600.errors import MirrorError, OfflineError
 from k600.labels import NAMES
-from k600.lists import Listing, TestLabels, parse_listing, parse_path_list, parse_test_labels
+from k600.lists import (
+    Listing,
+    TestLabels,
+    parse_listing,
+    parse_path_list,
+    parse_test_labels,
+    parse_test_list,
+)
 from k600.remote import Mirror, public_url
 from k600.request import Request
-from k600.sources.cvdf import read_listing, read_path_list
+from k600.sources.cvdf import read_listing, read_path_list, read_test_list
 from k600.store import Store
 
 __all__ = ["KeptLists", "read_test_labels", "tarballs_of", "wanted_names"]
@@ -26,7 +33,7 @@ class KeptLists:
     def __init__(
         self, mirror: Mirror, store: Store, split: str, *, network: bool, keep: bool = True
     ) -> None:
-        self._mirror, self._store, self._split = mirror, store, split
+        self.mirror, self._store, self._split = mirror, store, split
         self._network, self._keep = network, keep
         self._fresh = False
         self._listing: Listing | None = None
@@ -51,6 +58,20 @@ class KeptLists:
             self._listing = parse_listing(kept.decode(), self._split) if kept else {}
         return self._listing
 
+    def test_names(self) -> list[str]:
+        """Return the file names of the host's list of test clips; none if it is out of reach by
+        request.
+        """
+        kept = self._store.read_own(self._name("clips"))
+        if kept is not None:
+            return parse_test_list(kept.decode())
+        if not self._network:
+            return []
+        names, text = read_test_list(self.mirror)
+        if self._keep:
+            self._store.write_own(self._name("clips"), text)
+        return names
+
     def refresh(self, *, paths: bool) -> None:
         """Fetch the listing, and the path list if asked to, anew: something must be fetched."""
         if paths and not self._fresh:
@@ -59,25 +80,25 @@ class KeptLists:
 
     def _fetch_paths(self) -> None:
         self._fresh = True
-        self._tarballs, text = read_path_list(self._mirror, self._split)
+        self._tarballs, text = read_path_list(self.mirror, self._split)
         if self._keep:
             self._store.write_own(self._name("paths"), text)
 
     def _fetch_listing(self) -> None:
-        found = read_listing(self._mirror, self._split)
+        found = read_listing(self.mirror, self._split)
         self._listing, text = found or ({}, b"")
         if found is None and self._split != "test":
             logger.warning(
                 "kinetics600 %s: %s has no list of the clips, so a clip that is not in its "
                 "tarball cannot be missed",
                 self._split,
-                self._mirror,
+                self.mirror,
             )
         if self._keep:
             self._store.write_own(self._name("listing"), text)
 
     def _name(self, kind: str) -> str:
-        return f"lists/{_hashed(self._mirror.url)}-{self._split}-{kind}"
+        return f"lists/{_hashed(self.mirror.url)}-{self._split}-{kind}"
 
 
 def read_test_labels(

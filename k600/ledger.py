@@ -8,6 +8,7 @@ that a killed run left in the store are found by looking, not here.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from k600.clip import Tarball
+from k600.clip import Clip, Tarball
 from k600.errors import StoreError
 
-__all__ = ["ClipRow", "Known", "Ledger", "TarballRow"]
+__all__ = ["AdoptedRow", "AnswerRow", "ClipRow", "Known", "Ledger", "TarballRow"]
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
+_SCHEMAS = (
+    """
 CREATE TABLE tarballs (
     split TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, etag TEXT NOT NULL,
     size_bytes INTEGER NOT NULL, detail TEXT NOT NULL,
@@ -32,7 +33,20 @@ CREATE TABLE clips (
     folder TEXT NOT NULL, file_name TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
     source TEXT NOT NULL, size_bytes INTEGER NOT NULL,
     PRIMARY KEY (split, tarball, file_name)) WITHOUT ROWID;
-"""
+""",
+    """
+CREATE TABLE answers (
+    split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, kind TEXT NOT NULL,
+    code TEXT NOT NULL, message TEXT NOT NULL, yt_dlp TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+    times INTEGER NOT NULL, days INTEGER NOT NULL, first_on TEXT NOT NULL, last_on TEXT NOT NULL,
+    PRIMARY KEY (split, folder, file_name)) WITHOUT ROWID;
+CREATE TABLE adopted (
+    split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, path TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, problem TEXT NOT NULL,
+    PRIMARY KEY (split, path)) WITHOUT ROWID;
+""",
+)
+"""What each version of the file adds to the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,44 @@ class ClipRow(NamedTuple):
     size_bytes: int
 
 
+class AnswerRow(NamedTuple):
+    """What YouTube said of a clip when it was asked last."""
+
+    folder: str
+    """`<split>/<class name>` where the clip lies or would lie."""
+    file_name: str
+    kind: str
+    """`have` (stored), or one of `k600.sources.verdicts.KINDS`."""
+    code: str
+    message: str
+    """In YouTube's words."""
+    yt_dlp: str
+    """Version of yt-dlp that asked."""
+    size_bytes: int
+    """For `have`: the file's size."""
+    times: int
+    """How often it has said the same."""
+    days: int
+    """On how many different days (UTC)."""
+    first_on: str
+    """The first of these days, as in `2026-11-23`."""
+    last_on: str
+
+
+class AdoptedRow(NamedTuple):
+    """A clip that was there before, or that another tool brought, as it was when checked."""
+
+    folder: str
+    """`<split>/<class name>` that it belongs to."""
+    file_name: str
+    path: str
+    """Where it lies, relative to the store."""
+    size_bytes: int
+    mtime_ns: int
+    problem: str
+    """Empty if it is whole, else as `k600.video.box_problem` says, or `unreadable`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """All that a ledger says of one split at one moment."""
@@ -81,6 +133,10 @@ class Known:
     """By the tarball's name."""
     clips: Sequence[ClipRow]
     """Tarball by tarball, in the tarball's order."""
+    answers: Sequence[AnswerRow] = ()
+    """What YouTube said, by folder and file name."""
+    adopted: Sequence[AdoptedRow] = ()
+    """Clips that others brought, by folder and file name."""
 
 
 class Ledger:
@@ -116,7 +172,68 @@ class Ledger:
 
     def known(self, split: str) -> Known:
         """Return all that is known of a split."""
-        return Known(self.tarballs(split), self.clips(split))
+        return Known(
+            self.tarballs(split), self.clips(split), self.answers(split), self.adopted(split)
+        )
+
+    def adopted(self, split: str) -> list[AdoptedRow]:
+        """Return a split's clips that others brought, by folder and file name."""
+        query = f"SELECT {', '.join(AdoptedRow._fields)} FROM adopted WHERE split = ? ORDER BY 1, 2"
+        with self._open() as db:
+            return [AdoptedRow(*row) for row in (db.execute(query, (split,)) if db else ())]
+
+    def adopt(self, split: str, rows: Iterable[AdoptedRow]) -> None:
+        """Note clips that others brought."""
+        with self._open(create=True) as db:
+            assert db is not None
+            db.executemany(
+                "INSERT OR REPLACE INTO adopted VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ((split, *row) for row in rows),
+            )
+
+    def answers(self, split: str) -> list[AnswerRow]:
+        """Return what YouTube said of a split's clips, by folder and file name."""
+        query = f"SELECT {', '.join(AnswerRow._fields)} FROM answers WHERE split = ? ORDER BY 1, 2"
+        with self._open() as db:
+            return [AnswerRow(*row) for row in (db.execute(query, (split,)) if db else ())]
+
+    def record_stored(self, clip: Clip, size_bytes: int, yt_dlp: str) -> None:
+        """Note that a clip comes from YouTube; written before the clip gets its name."""
+        self._record_answer(clip, "have", "", "", yt_dlp, size_bytes)
+
+    def record_refused(self, clip: Clip, kind: str, code: str, message: str, yt_dlp: str) -> None:
+        """Note what YouTube said instead of giving a clip; the same as before counts up."""
+        self._record_answer(clip, kind, code, message, yt_dlp, 0)
+
+    def _record_answer(
+        self, clip: Clip, kind: str, code: str, message: str, yt_dlp: str, size_bytes: int
+    ) -> None:
+        today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+        key = (clip.split, clip.folder, clip.file_name)
+        with self._open(create=True) as db:
+            assert db is not None
+            before = db.execute(
+                "SELECT times, days, first_on, last_on FROM answers "
+                "WHERE split = ? AND folder = ? AND file_name = ? AND kind = ? AND code = ?",
+                (*key, kind, code),
+            ).fetchone()
+            times, days, first_on, last_on = before or (0, 0, today, "")
+            days += last_on != today
+            db.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *key,
+                    kind,
+                    code,
+                    message,
+                    yt_dlp,
+                    size_bytes,
+                    times + 1,
+                    days,
+                    first_on,
+                    today,
+                ),
+            )
 
     def tarball(self, tarball: Tarball) -> TarballRow | None:
         """Return the row of one tarball, None if nothing is known of it."""
@@ -173,14 +290,14 @@ class Ledger:
                 if create:
                     db.execute("BEGIN IMMEDIATE")
                 version = db.execute("PRAGMA user_version").fetchone()[0]
-                if version == 0 and create:
-                    for statement in _SCHEMA.split(";")[:-1]:
-                        db.execute(statement)
-                    db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-                elif version not in (0, _SCHEMA_VERSION):
+                if version > len(_SCHEMAS):
                     raise sqlite3.DatabaseError(
-                        f"it is of version {version}, this release reads {_SCHEMA_VERSION}"
+                        f"it is of version {version}, this release reads {len(_SCHEMAS)}"
                     )
+                if version < len(_SCHEMAS) and (create or version):
+                    for statement in ";".join(_SCHEMAS[version:]).split(";"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA user_version = {len(_SCHEMAS)}")
                 yield db if version or create else None
         except sqlite3.Error as error:
             raise StoreError(

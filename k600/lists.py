@@ -18,7 +18,14 @@ from k600.clip import HOST_FOLDERS, Tarball, parse_file_name
 from k600.errors import ListError, UnknownClassError
 from k600.labels import canonical
 
-__all__ = ["Listing", "TestLabels", "parse_listing", "parse_path_list", "parse_test_labels"]
+__all__ = [
+    "Listing",
+    "TestLabels",
+    "parse_listing",
+    "parse_path_list",
+    "parse_test_labels",
+    "parse_test_list",
+]
 
 Listing = dict[str, list[str]]
 """`{class name: [file name, ...]}` in the host's order."""
@@ -121,6 +128,32 @@ def parse_listing(text: str, split: str, *, name: str = "listing") -> Listing:
             f"them have no block, the first {without_block[0][:200]!r}. Fetch the list again"
         )
     return listing
+
+
+def parse_test_list(text: str, *, name: str = "test list") -> list[str]:
+    """Read the host's `test.csv`: `youtube_id,time_start,time_end,split`, without labels.
+
+    Returns:
+        File names of clips, in the list's order, each once.
+
+    Raises:
+        ListError: It is cut off, or no such list.
+    """
+    lines = _complete_lines(text, name)
+    reader = csv.DictReader(lines)
+    if not {"youtube_id", "time_start", "time_end"} <= set(reader.fieldnames or ()):
+        raise ListError(f"{name}: begins with {lines[0][:200]!r}, expected a header of its columns")
+    names: dict[str, None] = {}
+    for number, row in enumerate(reader, 2):
+        try:
+            start, end = int(row["time_start"]), int(row["time_end"])
+            found = f"{row['youtube_id']}_{start:06d}_{end:06d}.mp4"
+        except (TypeError, ValueError):
+            found = ""
+        if parse_file_name(found) is None:
+            raise ListError(f"{name}: line {number} names no clip: {list(row.values())!r}")
+        names[found] = None
+    return list(names)
 
 
 def parse_test_labels(data: bytes, *, name: str = "test_labels") -> TestLabels:

@@ -60,6 +60,7 @@ def make_miniature(
     classes: Iterable[str] = CLASSES,
     clips_per_class: int = 5,
     flaws: bool = True,
+    shared_names: bool = True,
 ) -> Miniature:
     """Make a miniature host in `folder`, which must be empty or not exist.
 
@@ -69,6 +70,8 @@ def make_miniature(
         clips_per_class: Clips in each tarball, 1 to 5 and more.
         flaws: Add what is wrong with the real data: an empty and a cut-off clip, and clips that
             are listed but in no tarball.
+        shared_names: Give clips of different classes the same file names, which is harsher than the
+            real data (there, an id is in two classes at other times).
 
     Example:
         >>> import tempfile
@@ -85,6 +88,8 @@ def make_miniature(
         listed: dict[str, list[str]] = {}
         for number, label in enumerate(classes):
             good = _class_clips(split, number, clips_per_class)
+            if not shared_names:
+                good = {f"{number:02d}{name[2:]}": data for name, data in good.items()}
             clips[split][label] = good
             listed[label] = [*good]
             members: dict[str, bytes] = dict(good)

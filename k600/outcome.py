@@ -10,39 +10,10 @@ from dataclasses import dataclass, field
 
 from rich.filesize import decimal
 
+from k600.reasons import OPEN_REASONS, REASONS
 from k600.records import StoredShard, digest_of
 
-__all__ = ["REASONS", "Missing", "Outcome", "missing_csv", "missing_table"]
-
-REASONS: dict[str, str] = {
-    "empty": "the file in the tarball has no bytes",
-    "truncated": "the file in the tarball is cut off",
-    "not_mp4": "the file in the tarball is no MP4",
-    "not_a_file": "the tarball holds a link or device of that name",
-    "too_large": "the file in the tarball is too large for a clip",
-    "not_in_tarball": "listed by the host, but not in its tarball",
-    "tarball_damaged": "the tarball failed its checksum twice",
-    "odd_name": "the tarball holds a video whose name is not a clip's",
-    "not_stored": "in its tarball, but not in the store: it vanished during the load",
-    "tarball_not_found": "the mirror has no such tarball",
-    "tarball_denied": "the mirror refuses the tarball, or has none (S3 says the same of both)",
-    "tarball_unreachable": "the tarball could not be read to its end",
-    "tarball_changed": "the tarball was replaced while it was read, twice",
-    "offline": "not in the store, and the network is not to be used",
-}
-"""Every reason for which a clip may be missing, in words."""
-
-OPEN_REASONS = frozenset(
-    {
-        "tarball_not_found",
-        "tarball_denied",
-        "tarball_unreachable",
-        "tarball_changed",
-        "offline",
-        "not_stored",
-    }
-)
-"""Reasons that the next call asks about again; the others are settled."""
+__all__ = ["Missing", "Outcome", "missing_csv", "missing_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +27,7 @@ class Missing:
     """Empty for all clips of a tarball whose names no list gives."""
     tarball: str
     reason: str
-    """A key of `REASONS`."""
+    """A key of `k600.reasons.REASONS`."""
     detail: str = ""
 
 
@@ -79,6 +50,10 @@ class Outcome:
     """How many clips a limited request could have brought; None for a request without limits."""
     replaced: Mapping[str, int] = field(default_factory=dict)
     """How many candidates of a limited request were passed over, by reason."""
+    youtube_clips: int = 0
+    """Clips that came from YouTube in this run."""
+    youtube_bytes: int = 0
+    """Bytes of media that they took."""
     labelled: bool = True
     """False if the labels of the test split could not be had."""
     report: str = ""
@@ -112,21 +87,32 @@ class Outcome:
         origin = ", ".join(
             f"{count:,} from {source}" for source, count in sorted(sources.items()) if count
         )
-        fetched = (
-            f"{self.fetched_tarballs:,} tarballs read, {decimal(self.fetched_bytes)}"
-            if self.fetched_tarballs
-            else "nothing fetched"
-        )
+        fetched = []
+        if self.fetched_tarballs:
+            fetched.append(
+                f"{self.fetched_tarballs:,} tarballs read, {decimal(self.fetched_bytes)}"
+            )
+        if self.youtube_clips:
+            fetched.append(
+                f"{self.youtube_clips:,} clips cut from YouTube, {decimal(self.youtube_bytes)}"
+            )
         return (
             f"kinetics600 {self.split}: {self.clips:,} clips"
+            + (f" of {self.asked:,} asked for" if self.asked is not None else "")
             + (f" ({origin})" if origin else "")
-            + f"; {fetched}; "
+            + f"; {'; '.join(fetched) or 'nothing fetched'}; "
             + (f"{len(self.missing):,} missing" if self.missing else "none missing")
             + "".join(f"; {n:,} replaced: {reason}" for reason, n in self.replaced.items())
         )
 
     def complaint(self) -> str:
         """Return what is missing, by reason, and where every clip is named; empty if none is."""
+        short = self.asked is not None and self.clips < self.asked
+        if short and not self.missing:
+            return (
+                f"kinetics600 {self.split}: only {self.clips:,} of {self.asked:,} clips could be "
+                "had: the tarballs hold no more such clips"
+            )
         if not self.missing:
             failed = Counter(self.failures.values())
             return "".join(

@@ -8,16 +8,20 @@ to the last of them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from k600.clip import Tarball
 from k600.ledger import ClipRow, Known
 
-__all__ = ["MEAN_CLIP_BYTES", "Need", "plan_needs"]
+__all__ = ["MEAN_CLIP_BYTES", "MOST_FROM_YOUTUBE", "Need", "choose_route", "plan_needs"]
 
 MEAN_CLIP_BYTES = 1_480_000
 """Mean size of a clip: 88 GB over 59,608 files in the test split, the largest of the three."""
+
+
+MOST_FROM_YOUTUBE = 300
+"""Clips that a guest may ask YouTube for in an hour, about; more come from the tarballs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,30 @@ class Need:
     """File names to store; None for every clip in it."""
     until_found: bool = False
     """Whether reading may stop after the last wanted, with the rest of the tarball unseen."""
+    most: int | None = None
+    """With `until_found`: how many of the wanted are enough; None for all."""
+
+
+def choose_route(source: str, *, lacking: int, given_up: bool) -> str:
+    """Decide where chosen clips come from that are not in the store.
+
+    Args:
+        source: The option.
+        lacking: How many clips are to come, 1 or more.
+        given_up: Whether YouTube refuses, cannot be reached or lacks a tool here.
+
+    Returns:
+        `youtube`, `cvdf` (the tarballs), or empty for nowhere.
+
+    Example:
+        >>> choose_route("auto", lacking=10, given_up=False)
+        'youtube'
+    """
+    if source == "youtube":
+        return "" if given_up else "youtube"
+    if source == "auto" and not given_up and lacking <= MOST_FROM_YOUTUBE:
+        return "youtube"
+    return "cvdf"
 
 
 def plan_needs(
@@ -39,6 +67,7 @@ def plan_needs(
     wanted: frozenset[str] | None = None,
     retry_errors: bool = False,
     refetch: bool = False,
+    listing: Mapping[str, Collection[str]] | None = None,
 ) -> list[Need]:
     """Decide which tarballs to read for a request within one split.
 
@@ -50,10 +79,16 @@ def plan_needs(
             over all its tarballs.)
         retry_errors: Ask again for what a tarball was proved not to hold.
         refetch: Ask again for everything.
+        listing: File names that each class should hold, as far as known. Where they are all
+            there, by whatever way, their tarball need not be read.
 
     Returns:
         The needs, in the order of `tarballs`.
     """
+
+    def here_has(tarball: Tarball, listed: Collection[str]) -> bool:
+        return set(here(f"{tarball.split}/{tarball.label}")).issuperset(listed)
+
     members: dict[str, list[ClipRow]] = defaultdict(list)
     for clip in known.clips:
         if wanted is None or clip.file_name in wanted:
@@ -62,7 +97,10 @@ def plan_needs(
     for tarball in tarballs:
         row = known.tarballs.get(tarball.name)
         if refetch or row is None or row.state in ("started", "partial"):
-            needs.append(Need(tarball, wanted))
+            listed = (listing or {}).get(tarball.name)
+            unread = row is None or row.state == "partial"
+            if refetch or not (unread and listed and here_has(tarball, listed)):
+                needs.append(Need(tarball, wanted))
             continue
         own = members[tarball.name]
         failed = row.state == "damaged" or any(clip.state in ("bad", "absent") for clip in own)

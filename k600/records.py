@@ -10,13 +10,16 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from k600.clip import Clip, Tarball, parse_file_name
 from k600.errors import DamagedTarballError, IncompleteError, MirrorDeniedError, MirrorNotFoundError
+from k600.inventory import Inventory
 from k600.labels import label_id
 from k600.ledger import Ledger
 from k600.lists import TestLabels
+from k600.reasons import REASONS
 from k600.remote import Mirror
 from k600.sources.cvdf import stream_tarball
 from k600.store import Store
@@ -41,11 +44,13 @@ class StoredShard:
     names: tuple[str, ...]
     """File names, sorted."""
     source: str = "local"
-    """Where the clips came from, `cvdf` or `local`."""
+    """Where the clips came from: `cvdf`, `youtube` or `local`."""
     other_sources: Mapping[str, str] = field(default_factory=dict)
     """Where single clips came from instead, by file name."""
     labels: TestLabels = field(default_factory=dict)
     """Labels of test clips by (id, start, end); they overrule the folder."""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Where clips lie that are not at their own place, relative to the store, by file name."""
 
     def records(self) -> Iterator[Record]:
         """Yield the rows, `video.path` absolute and `video.bytes` None."""
@@ -53,7 +58,8 @@ class StoredShard:
             times = parse_file_name(name)
             assert times is not None  # the inventory holds nothing else
             clip = Clip(self.split, self.labels.get(times, self.label), *times)
-            path = str(self.store.path(self.folder, name))
+            place = self.elsewhere.get(name, f"{self.folder}/{name}")
+            path = str(self.store.root / place)
             yield _record(clip, path, None, self.other_sources.get(name, self.source))
 
 
@@ -70,6 +76,8 @@ class StreamedShard:
     """Yield clips of these classes only (test tarballs mix them)."""
     only: frozenset[str] | None = None
     """Yield the clips of these file names only, and read no further than the last."""
+    proofs: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 that clips must have, by file name; empty where unknown."""
 
     def records(self) -> Iterator[Record]:
         """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
@@ -86,6 +94,10 @@ class StreamedShard:
                 if clip.file_name not in left:
                     continue
                 left.remove(clip.file_name)
+            proof = self.proofs.get(clip.file_name)
+            if proof and hashlib.sha256(data or Path(path).read_bytes()).hexdigest() != proof:
+                self._complain(f"{clip.key} is left out: {REASONS['differs']}", None)
+                continue
             if self.classes is None or clip.label in self.classes:
                 yield _record(clip, path, data, source)
             if left is not None and not left:
@@ -106,8 +118,8 @@ class StreamedShard:
             clips = [clip for clip in clips if clip.file_name in self.only]
             if not whole and len(clips) < len(self.only):
                 return None
-        here = {folder: self.store.inventory(folder) for folder in {c.folder for c in clips}}
-        there = [clip for clip in clips if clip.file_name in here[clip.folder]]
+        inventory = Inventory(self.store, ledger.adopted(self.tarball.split))
+        there = [clip for clip in clips if clip.file_name in inventory.names(clip.folder)]
         if len(there) < len(clips):
             return None
 
@@ -123,7 +135,7 @@ class StreamedShard:
                 label = self.tarball.label or self.labels.get(times)
                 if label is None and not folder.startswith("_"):
                     label = folder
-                path = str(self.store.path(clip.folder, clip.file_name))
+                path = str(inventory.path(clip.folder, clip.file_name))
                 yield Clip(self.tarball.split, label, *times), path, None, clip.source
 
         return rows()
@@ -156,7 +168,8 @@ def digest_of(shards: Iterable[StoredShard]) -> str:
         for name in shard.names:
             times = parse_file_name(name)
             label = shard.labels.get(times) if times and shard.labels else None
-            digest.update(f"{name} {shard.other_sources.get(name)} {label}\n".encode())
+            place = shard.elsewhere.get(name)
+            digest.update(f"{name} {shard.other_sources.get(name)} {label} {place}\n".encode())
     return digest.hexdigest()
 
 

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from k600.clip import SPLITS, UNLABELED
-from k600.errors import NotYetError, OptionError, UnknownSplitError, nearest
+from k600.errors import ManifestError, OptionError, UnknownSplitError, nearest
 from k600.labels import NAMES, canonical
+from k600.manifest import Manifest, read_manifest
 from k600.remote import Mirror, public_url
 from k600.selection import Limits
 from k600.store import Store
+from k600.youtube_options import YouTubeOptions, youtube_options
 
 __all__ = [
     "CONFIGS",
@@ -47,14 +49,17 @@ class Request:
     """Canonical class names in id order; None for all 600."""
     limits: Limits
     """How many clips of each split to take, and which first."""
+    manifest: Manifest | None
+    """Exactly these clips, instead of classes and limits."""
     source: str
-    """`auto`, `cvdf` or `local`."""
+    """`auto`, `cvdf`, `youtube` or `local`."""
+    youtube: YouTubeOptions
     mirror: Mirror
     test_labels: str
     """URL or path of the labels of the test split."""
     store: Store
     num_workers: int
-    """Tarballs worked on at a time, 1 or more."""
+    """Tarballs, or clips from YouTube, worked on at a time, 1 or more."""
     on_missing: str
     """`warn`, `raise` or `skip`."""
     retry_errors: bool
@@ -65,6 +70,15 @@ class Request:
         across a network.
         """
         return self.source != "local" and not (offline and self.mirror.is_network)
+
+    def may_ask(self, *, offline: bool) -> bool:
+        """Whether YouTube may be asked."""
+        return self.source in ("auto", "youtube") and not offline
+
+    @property
+    def chooses(self) -> bool:
+        """Whether single clips are meant, and not all of some classes."""
+        return self.limits.limited or self.manifest is not None or self.source == "youtube"
 
     def folders(self, split: str) -> list[str]:
         """Return the store's folders (`<split>/<class name>`) to look in, in id order.
@@ -90,6 +104,8 @@ class Request:
             key |= {name: value for name, value in said.items() if value}
             if self.limits.shuffle:
                 key["seed"] = seed
+        if self.manifest is not None:
+            key["manifest"] = self.manifest.digest
         if self.source != "auto":
             key["source"] = self.source
         if self.store != Store.at(default_data_dir):
@@ -109,6 +125,7 @@ def make_request(
     balanced: bool = False,
     shuffle: bool = False,
     seed: int | None = None,
+    manifest: str | os.PathLike[str] | None = None,
     num_workers: int | None = None,
     source: str = "auto",
     mirror: str | None = None,
@@ -118,6 +135,7 @@ def make_request(
     on_missing: str = "warn",
     retry_errors: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    **youtube: Any,
 ) -> Request:
     """Check every option and return the request they make.
 
@@ -126,7 +144,6 @@ def make_request(
 
     Raises:
         OptionError: A value is not allowed; the message names option, value and what is.
-        NotYetError: The option is known, but this version does not carry it out.
     """
     check_config_name(config_name)
     _check_bool("shuffle", shuffle)
@@ -144,11 +161,6 @@ def make_request(
             "of fsspec storage options such as {'endpoint_url': 'http://…'}"
         )
     chosen = _classes(classes)
-    if source == "youtube":
-        raise NotYetError(
-            "source: 'youtube' is not carried out by this version yet. With 'auto' or 'cvdf' the "
-            "clips come from the tarballs, each read no further than the last clip wanted"
-        )
     limits = Limits(
         max_samples=max_samples,
         max_per_class=max_per_class,
@@ -156,12 +168,22 @@ def make_request(
         shuffle=shuffle,
         seed=seed or 0,
     )
-    if limits.limited and config_name in ("test", "all"):
-        raise NotYetError(
-            f"max_samples: {max_samples!r}, max_per_class: {max_per_class!r}: not carried out for "
-            f"{config_name!r} yet: no list says which clips the test tarballs hold. Load "
-            "'train' or 'validation' so, or the test split whole or by classes=[…]"
-        )
+    splits = SPLITS if config_name == "all" else (config_name,)
+    frozen = None
+    if manifest is not None:
+        if limits.limited or chosen is not None:
+            raise OptionError(
+                "manifest: it says itself which clips are meant; leave out classes, max_samples "
+                "and max_per_class"
+            )
+        frozen = read_manifest(_text("manifest", manifest))
+        held = tuple(split for split in SPLITS if frozen.of(split))
+        splits = tuple(split for split in splits if split in held)
+        if not splits:
+            raise ManifestError(
+                f"manifest: '{frozen.path}' names no clip of {config_name!r}, only of "
+                f"{_listed(held)}"
+            )
     url = _text("mirror", mirror or os.environ.get("KINETICS600_MIRROR") or DEFAULT_MIRROR)
     if mirror_options is None:
         mirror_options = (storage_options or {}).get(url.partition(":")[0])
@@ -175,10 +197,12 @@ def make_request(
     if "://" not in labels:
         labels = os.path.abspath(os.path.expanduser(labels))
     return Request(
-        splits=SPLITS if config_name == "all" else (config_name,),
+        splits=splits,
         classes=chosen,
         limits=limits,
+        manifest=frozen,
         source=source,
+        youtube=youtube_options(**youtube),
         mirror=Mirror(url.rstrip("/"), dict(mirror_options or {})),
         test_labels=labels,
         store=Store.at(folder),

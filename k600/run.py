@@ -38,13 +38,17 @@ _GIVE_UP_AFTER = 3
 
 
 class Bar(Protocol):
-    """A progress bar in bytes."""
+    """A progress bar."""
 
     def update(self, n: int) -> object: ...
 
 
-Progress = Callable[[int, str], AbstractContextManager[Bar]]
-"""Opens a progress bar, given the total in bytes and a description."""
+class Progress(Protocol):
+    """Opens a progress bar, given the total (in bytes, unless a unit is given) and a text."""
+
+    def __call__(
+        self, total: int, description: str, *, unit: str = "B"
+    ) -> AbstractContextManager[Bar]: ...
 
 
 @dataclass(slots=True)
@@ -209,7 +213,7 @@ def stat_tarballs(
 def _disk_bytes(need: Need, remote: RemoteFile, tarballs: int) -> int:
     """Estimate what a tarball will take on disk: H.264 hardly shrinks under gzip."""
     if need.wanted is None:
-        return remote.size_bytes
+        return min(remote.size_bytes, MEAN_CLIP_BYTES * (need.most or remote.size_bytes))
     share = 1 if need.until_found else tarballs
     return min(remote.size_bytes, MEAN_CLIP_BYTES * len(need.wanted) // share)
 

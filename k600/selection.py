@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from k600.labels import NAMES
 
-__all__ = ["Candidate", "Limits", "choose_clips"]
+__all__ = ["Candidate", "Limits", "choose_clips", "walk_clips", "walk_order"]
 
 Candidate = tuple[str, str]
 """A class name and a file name."""
@@ -71,7 +72,7 @@ def choose_clips(
             own = [entry for entry in own if (label, entry[1]) not in dead]
         if limits.balanced or limits.max_per_class is not None:
             own = sorted(own)[: limits.max_per_class]
-        number = NAMES.index(label)
+        number = NAMES.index(label) if label in NAMES else len(NAMES)
         if limits.balanced:
             turn = _hash(limits, label, b"") if limits.shuffle else 0
             keyed += [(rank, turn, number, name, label) for rank, (_, name) in enumerate(own)]
@@ -82,6 +83,46 @@ def choose_clips(
     else:
         keyed = heapq.nsmallest(limits.max_samples, keyed)
     return [(label, name) for *_, name, label in keyed]
+
+
+def walk_order(names: Collection[str], limits: Limits) -> list[str]:
+    """Return the order in which tarballs of mixed classes are walked through for some clips.
+
+    Example:
+        >>> walk_order(["part_10", "part_9"], Limits())
+        ['part_9', 'part_10']
+    """
+    if limits.shuffle:
+        return sorted(names, key=lambda name: _hash(limits, name, b""))
+    return sorted(names, key=lambda name: (len(name), name))
+
+
+def walk_clips(members: Iterable[Candidate], limits: Limits, *, classes: int) -> list[Candidate]:
+    """Choose clips as they come; for tarballs that no list describes.
+
+    Args:
+        members: The clips in the order in which the tarballs give them.
+        limits: How many. `balanced` gives every class an equal share of `max_samples`, rounded up.
+        classes: How many classes there are to share.
+
+    Example:
+        >>> walk_clips([("yoga", "a"), ("yoga", "b"), ("zumba", "c")],
+        ...            Limits(max_per_class=1), classes=2)
+        [('yoga', 'a'), ('zumba', 'c')]
+    """
+    share = limits.max_per_class
+    if limits.balanced and limits.max_samples is not None:
+        equal = -(-limits.max_samples // classes)
+        share = equal if share is None else min(share, equal)
+    taken: Counter[str] = Counter()
+    chosen: list[Candidate] = []
+    for label, name in members:
+        if len(chosen) == limits.max_samples:
+            break
+        if share is None or taken[label] < share:
+            taken[label] += 1
+            chosen.append((label, name))
+    return chosen
 
 
 def _ranked(

@@ -27,9 +27,10 @@ from rich.filesize import decimal
 from k600.clip import parse_file_name
 from k600.errors import DiskFullError, Kinetics600Error, Stopped, StoreError
 
-__all__ = ["Incoming", "Store", "flush", "write_whole"]
+__all__ = ["OWN", "Incoming", "Store", "flush", "write_whole"]
 
-_OWN = ".kinetics600"
+OWN = ".kinetics600"
+"""The folder in a store that is the loader's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ class Store:
             return None
 
     def _own(self, name: str) -> Path:
-        return self.root / _OWN / name
+        return self.root / OWN / name
 
 
 class Incoming:
@@ -187,6 +188,10 @@ class Incoming:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def new_part(self) -> Path:
+        """Return a path for an unfinished file, of a name that is nobody's."""
+        return self._folder / f"{uuid.uuid4().hex}.part"
 
     def write(
         self, chunks: Iterable[bytes], check: Callable[[BinaryIO], str | None]
@@ -203,7 +208,7 @@ class Incoming:
         Raises:
             DiskFullError, StoreError: The volume is full, or refuses.
         """
-        part = self._folder / f"{uuid.uuid4().hex}.part"
+        part = self.new_part()
         size, problem = 0, "unfinished"
         try:
             with _explained(part), open(part, "w+b", buffering=0) as file:
@@ -290,7 +295,7 @@ def _explained(path: Path) -> Iterator[None]:
         if error.errno == errno.EXDEV:
             raise StoreError(
                 f"data_dir: '{path.parent}' lies on another volume than the store's own "
-                f"'{_OWN}' folder; a clip cannot be moved there in one step"
+                f"'{OWN}' folder; a clip cannot be moved there in one step"
             ) from error
         raise StoreError(
             f"data_dir: '{path}' cannot be written ({error.strerror or error}). Pass data_dir=… a "

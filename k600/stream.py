@@ -2,68 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from functools import cache
-
 from k600.account import raise_nothing, stored_shards
-from k600.chosen import candidates, choose_by_folder, proved_bad
+from k600.adoption import adopt
+from k600.candidates import clip_at, find_candidates, place_of
+from k600.chosen import proved_bad
 from k600.clip import Tarball
+from k600.errors import OptionError
+from k600.inventory import Inventory
 from k600.kept_lists import KeptLists, read_test_labels, tarballs_of, wanted_names
 from k600.labels import NAMES
-from k600.ledger import Ledger
+from k600.ledger import Known
 from k600.lists import TestLabels
+from k600.manifest import differing
 from k600.records import StoredShard, StreamedShard
 from k600.request import Request
+from k600.selection import choose_clips
 
 __all__ = ["stream_split"]
 
 
 def stream_split(
     request: Request, split: str, *, offline: bool = False
-) -> list[StreamedShard] | list[StoredShard]:
+) -> list[StreamedShard | StoredShard]:
     """Return a shard for each tarball of a request; reading starts when they are iterated.
 
-    Nothing is written. Tarballs whose clips are all in the store are served from there.
+    Nothing is written. Tarballs whose clips are all in the store are served from there. YouTube is
+    not asked: a clip from there is cut and checked on disk.
 
     Raises:
+        OptionError: The request cannot be streamed.
         MirrorError, ListError: The mirror's lists cannot be had.
         NoClipsError: The network is not to be used and the store holds none of the clips.
     """
     store = request.store
     store.check_folder()
     network = request.may_fetch(offline=offline)
+    if network and request.source == "youtube":
+        raise OptionError(
+            "source: 'youtube' cannot be streamed, as a clip is cut and checked on disk. Load it "
+            "without streaming=True"
+        )
+    if network and split == "test" and request.limits.limited:
+        raise OptionError(
+            "max_samples, max_per_class: a stream of the test split cannot be chosen from, as no "
+            "list says which tarball holds a clip. Use .take(n) of the stream, or load without "
+            "streaming=True"
+        )
     labels: TestLabels = {}
-    if split == "test":
+    if request.manifest is not None:
+        labels = request.manifest.test_labels
+    elif split == "test":
         labels = read_test_labels(request, store, offline=offline, keep=False)
     wanted_names(request, split, labels)
     lists = KeptLists(request.mirror, store, split, network=network, keep=False)
-    here: Callable[[str], Collection[str]] = cache(store.inventory)
-    known = Ledger(store.ledger_path).known(split)
-    chosen: dict[str, set[str]] | None = None
-    if request.limits.limited:
-        names = candidates(request, split, lists, network=network)
-        chosen = choose_by_folder(request, split, names, proved_bad(names, known), here)
+    known = adopt(request, split, lists, labels, network=network, write=False)
+    inventory = Inventory(store, known.adopted)
+    if request.chooses:
+        return _chosen(request, split, lists, labels, known, inventory, network=network)
     if not network:
-        found = chosen
-        shards = stored_shards(
-            request, split, known, labels, here if found is None else lambda f: found.get(f, ())
-        )
-        if not any(shard.names for shard in shards):
+        stored = stored_shards(request, split, known, labels, inventory)
+        if not any(shard.names for shard in stored):
             raise_nothing(request, split, {}, [])
-        return shards
-    if chosen is not None:
-        return [
-            StreamedShard(
-                store,
-                request.mirror,
-                Tarball(split, label),
-                labels,
-                request.on_missing,
-                only=frozenset(chosen[f"{split}/{label}"]),
-            )
-            for label in NAMES
-            if f"{split}/{label}" in chosen
-        ]
+        return [*stored]
     return [
         StreamedShard(
             store,
@@ -75,3 +75,64 @@ def stream_split(
         )
         for tarball in tarballs_of(request, split, lists)
     ]
+
+
+def _chosen(
+    request: Request,
+    split: str,
+    lists: KeptLists,
+    labels: TestLabels,
+    known: Known,
+    inventory: Inventory,
+    *,
+    network: bool,
+) -> list[StreamedShard | StoredShard]:
+    """Return shards of some clips: those in the store folder by folder, the others by tarball."""
+    names = find_candidates(request, split, lists, labels, inventory, network=network)
+    dead = proved_bad(request, names, known, youtube=False)
+    chosen = choose_clips(
+        names, request.limits, dead=dead, here=lambda label: inventory.names(f"{split}/{label}")
+    )
+    origin = request.manifest.of(split) if request.manifest is not None else {}
+    stored: dict[str, set[str]] = {}
+    by_tarball: dict[Tarball, dict[str, str]] = {}
+    for label, name in chosen:
+        folder = place_of((label, name), split, inventory)
+        row = origin.get(clip_at((label, name), split))
+        if folder is not None:
+            stored.setdefault(folder, set()).add(name)
+        elif network:
+            tarball = row.tarball if row and row.tarball else label
+            proof = row.sha256 if row else ""
+            by_tarball.setdefault(Tarball(split, tarball), {})[name] = proof
+    files = {clip: inventory.path(clip.folder, clip.file_name) for clip in origin}
+    files = {clip: path for clip, path in files.items() if path.exists()}
+    for clip in differing(origin, files):
+        stored.get(clip.folder, set()).discard(clip.file_name)
+    shards: list[StreamedShard | StoredShard] = [
+        shard
+        for shard in stored_shards(
+            request, split, known, labels, inventory, lambda folder: stored.get(folder, ())
+        )
+        if shard.names
+    ]
+    if not shards and not by_tarball:
+        raise_nothing(request, split, {}, [])
+    shards += [
+        StreamedShard(
+            request.store,
+            request.mirror,
+            tarball,
+            labels,
+            request.on_missing,
+            only=frozenset(only),
+            proofs=only,
+        )
+        for tarball, only in by_tarball.items()
+    ]
+    return sorted(shards, key=_class_order)
+
+
+def _class_order(shard: StreamedShard | StoredShard) -> int:
+    label = shard.tarball.label if isinstance(shard, StreamedShard) else shard.label
+    return NAMES.index(label) if label in NAMES else len(NAMES)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from k600.clip import Tarball
+from k600.clip import Clip, Tarball
 from k600.errors import StoreError
 from k600.ledger import ClipRow, Ledger, TarballRow
 
@@ -68,3 +69,38 @@ def test_a_foreign_or_newer_ledger_is_a_clear_error(tmp_path: Path, content: byt
         path.write_bytes(content)
     with pytest.raises(StoreError, match=r"ledger\.sqlite"):
         Ledger(path).tarballs("train")
+
+
+def test_what_youtube_says_is_counted_by_times_and_days(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    asked = Clip("train", "zumba", "abcdefghijk", 0, 10)
+    for _ in range(3):
+        ledger.record_refused(asked, "gone", "unavailable", "Video unavailable", "2026.8.19")
+    (row,) = ledger.answers("train")
+    assert (row.kind, row.code, row.times, row.days) == ("gone", "unavailable", 3, 1)
+    assert row.first_on == row.last_on
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db, db:
+        db.execute("UPDATE answers SET first_on = '2026-01-01', last_on = '2026-01-01'")
+    ledger.record_refused(asked, "gone", "unavailable", "Video unavailable", "2026.8.19")
+    (row,) = ledger.answers("train")
+    assert (row.times, row.days, row.first_on) == (4, 2, "2026-01-01")
+    ledger.record_refused(asked, "gone", "private", "Private video", "2026.8.19")
+    (row,) = ledger.answers("train")
+    assert (row.code, row.times, row.days) == ("private", 1, 1)
+    ledger.record_stored(asked, 1000, "2026.8.19")
+    (row,) = ledger.answers("train")
+    assert (row.kind, row.size_bytes, row.folder) == ("have", 1000, "train/zumba")
+
+
+def test_a_ledger_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path).record(ROW, [clip("a", 0)])
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE answers")
+        db.execute("DROP TABLE adopted")
+        db.execute("PRAGMA user_version = 1")
+    known = Ledger(path).known("train")
+    assert [row.file_name for row in known.clips] == ["a"]
+    assert (list(known.answers), list(known.adopted)) == ([], [])
+    Ledger(path).record_stored(Clip("train", "zumba", "abcdefghijk", 0, 10), 1, "1")
+    assert len(Ledger(path).answers("train")) == 1

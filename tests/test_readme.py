@@ -28,6 +28,7 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("KINETICS600_HOME", str(tmp_path / "clips"))
     monkeypatch.setattr(request, "DEFAULT_TEST_LABELS", str(host.test_labels))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     level = logging.getLogger("kinetics600").level
     try:
@@ -41,7 +42,7 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_every_option_is_in_its_table() -> None:
     options = {field.name for field in dataclasses.fields(kinetics600.Kinetics600Config)}
     inherited = {field.name for field in dataclasses.fields(datasets.BuilderConfig)} - {"data_dir"}
-    table = README[README.index("## Options") :]
+    table = README.partition("## Options")[2].partition("## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == options - inherited
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from k600.clip import SPLITS
-from k600.errors import Kinetics600Error, NotYetError, OptionError, UnknownSplitError
+from k600.errors import Kinetics600Error, OptionError, UnknownSplitError
 from k600.labels import NAMES
 from k600.request import Request, check_option_names, make_request
 
@@ -83,19 +83,6 @@ def test_a_bad_value_is_named_with_what_is_allowed(options: Any, words: list[str
         request(**options)
     assert isinstance(caught.value, ValueError)
     assert all(word in str(caught.value) for word in words), str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "word"),
-    [
-        ("train", {"source": "youtube"}, "source: 'youtube'"),
-        ("test", {"max_samples": 3}, "max_samples: 3"),
-        ("all", {"max_per_class": 2}, "max_per_class: 2"),
-    ],
-)
-def test_what_is_not_carried_out_yet_says_so(name: str, options: Any, word: str) -> None:
-    with pytest.raises(NotYetError, match=f"{word}.*not carried out"):
-        request(name, **options)
 
 
 def test_a_missing_or_unknown_configuration_lists_them_all() -> None:

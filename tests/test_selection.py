@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k600.labels import NAMES
-from k600.selection import Candidate, Limits, choose_clips
+from k600.selection import Candidate, Limits, choose_clips, walk_clips, walk_order
 
 tables = st.dictionaries(
     st.sampled_from(["abseiling", "yoga", "zumba", "tie dying"]),
@@ -115,3 +115,36 @@ FIXED: list[Candidate] = [
     ("air drumming", "030"),
     ("acting in play", "034"),
 ]
+
+
+@given(tables, limits, st.integers(1, 600))
+def test_a_walk_keeps_the_limits_and_the_order(
+    names: dict[str, list[str]], asked: Limits, classes: int
+) -> None:
+    members = sorted(everything(names), key=lambda candidate: candidate[1])
+    chosen = walk_clips(members, asked, classes=classes)
+    assert chosen == [candidate for candidate in members if candidate in set(chosen)]
+    assert len(chosen) <= (asked.max_samples or len(members))
+    counts = Counter(label for label, _ in chosen)
+    if asked.max_per_class:
+        assert all(count <= asked.max_per_class for count in counts.values())
+    if not asked.limited:
+        assert chosen == members
+
+
+@given(tables, limits, st.integers(0, 30))
+def test_a_walk_that_goes_on_keeps_what_it_has(
+    names: dict[str, list[str]], asked: Limits, known: int
+) -> None:
+    members = sorted(everything(names))
+    some = walk_clips(members[:known], asked, classes=4)
+    assert walk_clips(members, asked, classes=4)[: len(some)] == some
+
+
+@given(st.sets(st.integers(0, 59).map("part_{}".format)), st.integers(0, 9))
+def test_the_way_through_the_tarballs_is_fixed_by_the_seed(parts: set[str], seed: int) -> None:
+    shuffled = Limits(shuffle=True, seed=seed)
+    assert walk_order(parts, shuffled) == walk_order(sorted(parts), shuffled)
+    assert set(walk_order(parts, shuffled)) == parts
+    numbers = [int(part.removeprefix("part_")) for part in walk_order(parts, Limits())]
+    assert numbers == sorted(numbers)

@@ -9,12 +9,25 @@ from dataclasses import dataclass
 
 from k600.clip import HOST_FOLDERS, Clip, Tarball, parse_file_name
 from k600.errors import MirrorDeniedError, MirrorNotFoundError
-from k600.lists import Listing, TestLabels, parse_listing, parse_path_list
+from k600.lists import (
+    Listing,
+    TestLabels,
+    parse_listing,
+    parse_path_list,
+    parse_test_list,
+)
 from k600.remote import Mirror
 from k600.untar import members
 from k600.video import box_problem
 
-__all__ = ["StreamedClip", "clip_of", "read_listing", "read_path_list", "stream_tarball"]
+__all__ = [
+    "StreamedClip",
+    "clip_of",
+    "read_listing",
+    "read_path_list",
+    "read_test_list",
+    "stream_tarball",
+]
 
 
 def read_path_list(mirror: Mirror, split: str) -> tuple[list[Tarball], bytes]:
@@ -45,6 +58,20 @@ def read_listing(mirror: Mirror, split: str) -> tuple[Listing, bytes] | None:
     except (MirrorNotFoundError, MirrorDeniedError):  # S3's word where listing is not allowed
         return None
     return parse_listing(text, split, name=f"{mirror}/{path}"), text.encode()
+
+
+def read_test_list(mirror: Mirror) -> tuple[list[str], bytes]:
+    """Fetch the host's list of test clips, which has no labels; returns file names and its text.
+
+    It describes another list than the tarballs hold: at most half of it is there.
+
+    Raises:
+        MirrorError: It cannot be had.
+        ListError: It is truncated or no list.
+    """
+    path = "annotations/test.csv"
+    text, _ = mirror.read_list(path)
+    return parse_test_list(text, name=f"{mirror}/{path}"), text.encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from k600.clip import UNLABELED
 from k600.errors import DamagedTarballError, MirrorChangedError
+from k600.inventory import Inventory
 from k600.ledger import ClipRow, Ledger, TarballRow
 from k600.lists import Listing, TestLabels
 from k600.plan import Need
@@ -101,7 +101,7 @@ class Lander:
         """Whether another process has done all of it since this run was planned."""
         if row.state != "done" or row == self.planned.get(row.tarball.name):
             return False
-        here = cache(self.store.inventory)
+        here = Inventory(self.store, self.ledger.adopted(row.tarball.split)).names
         return row.etag == remote.etag and all(
             clip.state in ("bad", "absent") or clip.file_name in here(clip.folder)
             for clip in clips
@@ -132,7 +132,8 @@ class _Pass:
         """Read the tarball to its end, or to the last clip wanted if that is enough."""
         lander, need, remote = self.lander, self.need, self.remote
         left = set(need.wanted or ())
-        here = cache(lander.store.inventory)
+        good = 0
+        inventory = Inventory(lander.store, lander.ledger.adopted(need.tarball.split))
         with contextlib.closing(
             lander.mirror.open(
                 remote, ahead=lander.ahead, stop=lander.stop, on_bytes=lander.on_bytes
@@ -142,9 +143,11 @@ class _Pass:
                 name = member.file_name
                 if name in self.rows and self.rows[name].state != "bad":
                     continue  # a name that comes twice counts once, the first good one
-                self.rows[name] = self._member(position, member, here)
+                self.rows[name] = self._member(position, member, inventory)
                 left.discard(name)
-                if need.until_found and not left:
+                wanted = need.wanted is None or name in need.wanted
+                good += wanted and self.rows[name].state == "have"
+                if need.until_found and (good == need.most if need.most else not left):
                     break
             else:
                 self.ended = True
@@ -160,20 +163,20 @@ class _Pass:
         for path in (*self.unproved, *(part for part, _ in self.staged)):
             path.unlink(missing_ok=True)
 
-    def _member(self, position: int, member: Member, here: Callable[[str], set[str]]) -> ClipRow:
+    def _member(self, position: int, member: Member, inventory: Inventory) -> ClipRow:
         """Store one member if it is wanted and not there; say how it stands."""
-        name, tarball = member.file_name, self.need.tarball
+        name, tarball, here = member.file_name, self.need.tarball, inventory.names
         known = self.before.get(name)
         folder = self._folder(name, here)
         row = ClipRow(tarball, position, folder, name, "have", "", "cvdf", member.size_bytes)
         if member.problem is not None:
             return row._replace(state="bad", reason=member.problem)
         path = self.lander.store.path(folder, name)
-        if name in here(folder) and _is_sound(path):
-            status = path.stat()
+        if name in here(folder) and _is_sound(there := inventory.path(folder, name)):
+            status = there.stat()
             have = known is not None and known.state == "have"
             source = known.source if known and have else "cvdf"
-            if not have and status.st_mtime < self.started:
+            if there != path or (not have and status.st_mtime < self.started):
                 source = "local"
             if source == "local" or not self.lander.rewrite:
                 if not have and source == "cvdf":

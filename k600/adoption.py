@@ -1,0 +1,168 @@
+"""Take in clips that others brought: checked once, left where they are, served from there.
+
+A clip that the ledger does not know was in the folder before, or another tool put it there. It is
+noted with what is wrong with it, if anything, so that nothing cut off is ever served.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+
+from k600.clip import UNLABELED, parse_file_name
+from k600.foreign import find_foreign
+from k600.inventory import is_unchanged
+from k600.kept_lists import KeptLists
+from k600.ledger import AdoptedRow, Known, Ledger
+from k600.lists import Listing, TestLabels
+from k600.request import Request
+from k600.store import Store
+from k600.video import box_problem
+
+__all__ = ["adopt"]
+
+logger = logging.getLogger("kinetics600")
+
+
+def adopt(
+    request: Request,
+    split: str,
+    lists: KeptLists,
+    labels: TestLabels,
+    *,
+    network: bool,
+    write: bool,
+) -> Known:
+    """Check the clips that the ledger does not know, and return what is known then.
+
+    Args:
+        request: Says which folders matter.
+        split: One of its splits.
+        lists: The host's lists: a clip in a flat folder has its class from there.
+        labels: Labels of test clips.
+        network: Whether the lists may be fetched.
+        write: Whether to note it in the ledger; else it is looked up anew each time.
+    """
+    ledger = Ledger(request.store.ledger_path)
+    known = ledger.known(split)
+
+    def listing() -> Listing:
+        if not lists.listing() and network:
+            lists.refresh(paths=False)
+        return lists.listing()
+
+    rows = _unknown(request.store, split, request.folders(split), known, listing, labels)
+    if not rows:
+        return known
+    if write:
+        ledger.adopt(split, rows)
+    bad = sum(bool(row.problem) for row in rows)
+    logger.info(
+        "kinetics600 %s: %s clips that were in %s already are taken as they are%s",
+        split,
+        f"{len(rows) - bad:,}",
+        request.store.root,
+        f"; {bad:,} more are no good" if bad else "",
+    )
+    paths = {row.path for row in rows}
+    before = [row for row in known.adopted if row.path not in paths]
+    return dataclasses.replace(known, adopted=[*before, *rows])
+
+
+def _unknown(
+    store: Store,
+    split: str,
+    folders: Collection[str],
+    known: Known,
+    listing: Callable[[], Listing],
+    labels: TestLabels,
+) -> list[AdoptedRow]:
+    """Return rows for clips that are there and that the ledger does not know, each checked.
+
+    Args:
+        store: The store.
+        split: Which split.
+        folders: Its own folders to look in, `<split>/<class name>`; others' are looked for.
+        known: What the ledger says.
+        listing: Returns the host's listing, for clips in flat folders.
+        labels: Labels of test clips.
+    """
+    mine: dict[str, set[str]] = {}
+    for clip in known.clips:
+        if clip.state == "have":
+            mine.setdefault(clip.folder, set()).add(clip.file_name)
+    for answer in known.answers:
+        if answer.kind == "have":
+            mine.setdefault(answer.folder, set()).add(answer.file_name)
+    paths = {row.path for row in known.adopted if not row.problem}
+    bad = {row.path: row for row in known.adopted if row.problem}
+    unproved = ("started", "partial")
+    begun = [row.started_at for row in known.tarballs.values() if row.state in unproved]
+    found: list[tuple[str, str, str]] = []
+
+    def consider(folder: str, name: str, path: str) -> None:
+        if path in paths or (path in bad and is_unchanged(store.root / path, bad[path])):
+            return
+        if begun and path == f"{folder}/{name}" and store.written_since(folder, name, min(begun)):
+            return  # it came with a tarball that broke off, which is to be read anew
+        found.append((folder, name, path))
+
+    for folder in folders:
+        for name in sorted(store.inventory(folder) - mine.get(folder, set())):
+            consider(folder, name, f"{folder}/{name}")
+    wanted, classes = set(folders), _Classes(split, listing, labels)
+    for place, label in find_foreign(store.root, split).items():
+        if label is not None and f"{split}/{label}" not in wanted:
+            continue
+        for name in sorted(store.inventory(place)):
+            path = f"{place}/{name}"
+            if path not in paths:
+                folder = f"{split}/{label or classes.of(name)}"
+                if folder in wanted:
+                    consider(folder, name, path)
+    if classes.unknown:
+        logger.warning(
+            "kinetics600 %s: %s clips in flat folders of '%s' are in no list of the host, so they "
+            "have no class and are not used",
+            split,
+            f"{classes.unknown:,}",
+            store.root,
+        )
+    with ThreadPoolExecutor(min(16, len(found) or 1)) as pool:
+        return list(pool.map(lambda at: _adopted(store, *at), found, chunksize=64))
+
+
+class _Classes:
+    """The class of each clip in a flat folder. The lists are read when the first is asked for."""
+
+    def __init__(self, split: str, listing: Callable[[], Listing], labels: TestLabels) -> None:
+        self._split, self._listing, self._labels = split, listing, labels
+        self._by_name: dict[str, str] | None = None
+        self.unknown = 0
+        """Clips of train and validation that no list names."""
+
+    def of(self, name: str) -> str:
+        """Return a clip's class or `_unlabeled`; empty if the clip is in no list."""
+        if self._split == "test":
+            times = parse_file_name(name)
+            return self._labels.get(times, UNLABELED) if times else ""
+        if self._by_name is None:
+            listing = self._listing()
+            self._by_name = {name: label for label, names in listing.items() for name in names}
+        label = self._by_name.get(name, "")
+        self.unknown += not label
+        return label
+
+
+def _adopted(store: Store, folder: str, name: str, path: str) -> AdoptedRow:
+    try:
+        with open(store.root / path, "rb") as file:
+            status = os.fstat(file.fileno())
+            return AdoptedRow(
+                folder, name, path, status.st_size, status.st_mtime_ns, box_problem(file) or ""
+            )
+    except OSError:
+        return AdoptedRow(folder, name, path, 0, 0, "unreadable")

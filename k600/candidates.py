@@ -1,0 +1,125 @@
+"""Among which clips a request chooses: the host's lists, a manifest, or what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from k600.clip import UNLABELED, Clip, parse_file_name
+from k600.errors import ListError, ManifestError, NoClipsError, OptionError
+from k600.inventory import Inventory
+from k600.kept_lists import KeptLists
+from k600.labels import NAMES
+from k600.lists import TestLabels
+from k600.manifest import ManifestRow
+from k600.request import Request
+from k600.selection import Candidate
+
+__all__ = ["Names", "clip_at", "find_candidates", "place_of"]
+
+Names = dict[str, Sequence[str]]
+"""File names by class; `_unlabeled` for test clips without one."""
+
+
+def find_candidates(
+    request: Request,
+    split: str,
+    lists: KeptLists,
+    labels: TestLabels,
+    inventory: Inventory,
+    *,
+    network: bool,
+) -> Names:
+    """Return the file names, by class, among which a request for some clips chooses.
+
+    Those of the manifest, or of the host's list; without the network, those in the store. For the
+    test split the host's list has no labels, so DeepMind's serves where it can be had.
+
+    Raises:
+        ListError: The mirror has no list of the clips, and there is no other way to know them.
+        NoClipsError: The list holds none of the classes.
+        ManifestError: The manifest names clips that the list does not.
+        OptionError: The choice depends on labels, and there are none.
+    """
+    by_class = request.limits.balanced or request.limits.max_per_class is not None
+    if split == "test" and by_class and not labels:
+        raise OptionError(
+            "max_per_class, balanced: clips of the test split can be counted by class only with "
+            "DeepMind's list of labels. Pass test_labels=… its path or URL"
+        )
+    if split == "test" and request.source == "cvdf" and request.manifest is None and network:
+        return {}  # no list says what its tarballs hold: see `k600.walk`
+    if request.manifest is not None:
+        return _of_manifest(request.manifest.of(split).values(), lists, split, network=network)
+    asked = request.classes or (*NAMES, *([UNLABELED] if split == "test" else []))
+    if not network:
+        there = {label: sorted(inventory.names(f"{split}/{label}")) for label in asked}
+        return {label: names for label, names in there.items() if names}
+    listed = _test_names(lists, labels) if split == "test" else _listed(lists, split)
+    found: Names = {label: listed[label] for label in asked if listed.get(label)}
+    if not found:
+        raise NoClipsError(f"classes: the host's list names no clip of {', '.join(asked[:5])}")
+    return found
+
+
+def place_of(candidate: Candidate, split: str, inventory: Inventory) -> str | None:
+    """Return the store folder that a clip is in, None if it is not there.
+
+    A test clip that came before its label was known lies in `_unlabeled`.
+    """
+    label, name = candidate
+    for folder in (f"{split}/{label}", *([f"{split}/{UNLABELED}"] if split == "test" else [])):
+        if name in inventory.names(folder):
+            return folder
+    return None
+
+
+def clip_at(candidate: Candidate, split: str) -> Clip:
+    """Return the clip that a candidate is."""
+    label, name = candidate
+    times = parse_file_name(name)
+    assert times is not None  # lists and manifests hold nothing else
+    return Clip(split, None if label == UNLABELED else label, *times)
+
+
+def _listed(lists: KeptLists, split: str) -> Names:
+    if not lists.listing():
+        lists.refresh(paths=False)
+    if not lists.listing():
+        raise ListError(
+            f"max_samples: {lists.mirror} has no list of the clips of {split!r} to choose from. "
+            "Load whole classes with classes=[…], or use a mirror with 'annotations/'"
+        )
+    return dict(lists.listing())
+
+
+def _test_names(lists: KeptLists, labels: TestLabels) -> Names:
+    found: dict[str, list[str]] = {}
+    if labels:
+        for (youtube_id, start, end), label in labels.items():
+            name = Clip("test", label, youtube_id, start, end).file_name
+            found.setdefault(label, []).append(name)
+        return dict(found)
+    return {UNLABELED: lists.test_names()}
+
+
+def _of_manifest(
+    rows: Collection[ManifestRow], lists: KeptLists, split: str, *, network: bool
+) -> Names:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.clip.label or UNLABELED, []).append(row.clip.file_name)
+    if split != "test" and any(not row.sha256 for row in rows):
+        if network and not lists.listing():
+            lists.refresh(paths=False)
+        listing = lists.listing()
+        known = {label: set(names) for label, names in listing.items()}
+        odd = [  # one with a checksum was seen by somebody, in a tarball that the list has wrong
+            row.clip.key
+            for row in rows
+            if row.clip.file_name not in known.get(row.clip.label or "", ()) and not row.sha256
+        ]
+        if listing and odd:
+            raise ManifestError(
+                f"manifest: {len(odd):,} clips are in no list of the host, the first {odd[0]!r}"
+            )
+    return dict(found)

@@ -1,0 +1,260 @@
+"""A selection frozen in a file: exactly these clips, with what proves them the same elsewhere.
+
+A CSV or Parquet table, a row for each clip: split, label, youtube_id, time_start, time_end,
+source, tarball, size_bytes, sha256.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from k600.clip import SPLITS, Clip, parse_file_name
+from k600.errors import ManifestError, UnknownClassError
+from k600.labels import NAMES, canonical
+from k600.ledger import Ledger
+from k600.lists import TestLabels
+from k600.store import OWN, Store, write_whole
+
+__all__ = [
+    "Manifest",
+    "ManifestRow",
+    "differing",
+    "manifest_rows",
+    "read_manifest",
+    "write_manifest",
+]
+
+_TEXT = ("split", "label", "youtube_id", "source", "tarball", "sha256")
+_NUMBERS = ("time_start", "time_end", "size_bytes")
+_NEEDED = ("split", "label", "youtube_id", "time_start", "time_end")
+_COLUMNS = (*_NEEDED, "source", "tarball", "size_bytes", "sha256")
+_SUFFIXES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One clip, and what proves that another file is the same."""
+
+    clip: Clip
+    source: str = ""
+    """`cvdf`, `youtube`, `local`, or empty where unknown."""
+    tarball: str = ""
+    """Name of the host's tarball that holds it; empty where unknown."""
+    size_bytes: int = 0
+    """0 where unknown."""
+    sha256: str = ""
+    """Of the file, in hexadecimal; empty where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest that was read."""
+
+    path: Path
+    digest: str
+    """Fingerprint of what it says, whatever the file's form."""
+    rows: tuple[ManifestRow, ...]
+
+    def of(self, split: str) -> dict[Clip, ManifestRow]:
+        """Return the rows of a split by clip."""
+        return {row.clip: row for row in self.rows if row.clip.split == split}
+
+    @property
+    def test_labels(self) -> TestLabels:
+        """The labels of its test clips."""
+        return {
+            (clip.youtube_id, clip.time_start, clip.time_end): clip.label
+            for clip in self.of("test")
+            if clip.label is not None
+        }
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        ManifestError: It cannot be read, or a row names no clip of Kinetics-600.
+    """
+    where = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+    rows = []
+    for number, fields in enumerate(_table(where), 1):
+        try:
+            rows.append(_row(fields))
+        except (UnknownClassError, ValueError, TypeError) as error:
+            raise ManifestError(f"manifest: row {number} of '{where}': {error}") from None
+    if not rows:
+        raise ManifestError(f"manifest: '{where}' names no clip")
+    if len({row.clip for row in rows}) < len(rows):
+        raise ManifestError(f"manifest: '{where}' names a clip twice")
+    said = sorted(f"{r.clip.key} {r.source} {r.tarball} {r.size_bytes} {r.sha256}" for r in rows)
+    digest = hashlib.sha256("\n".join(said).encode()).hexdigest()
+    return Manifest(where, digest[:16], tuple(rows))
+
+
+def write_manifest(rows: Iterable[ManifestRow], path: str | os.PathLike[str]) -> Path:
+    """Write a manifest, whole or not at all, as its suffix says: `.csv` or `.parquet`.
+
+    Raises:
+        ManifestError: The suffix is neither, or there is no row.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    where = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+    if where.suffix not in _SUFFIXES:
+        raise ManifestError(
+            f"path: '{where}' is not allowed, expected one ending in .csv or .parquet"
+        )
+    said = [
+        {
+            **asdict(row.clip),
+            "source": row.source,
+            "tarball": row.tarball,
+            "size_bytes": row.size_bytes,
+            "sha256": row.sha256,
+        }
+        for row in rows
+    ]
+    if not said:
+        raise ManifestError("ds: there is no clip in it")
+    if where.suffix == ".csv":
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(said)
+        data = text.getvalue().encode()
+    else:
+        schema = pyarrow.schema(
+            [(name, pyarrow.int64() if name in _NUMBERS else pyarrow.string()) for name in _COLUMNS]
+        )
+        sink = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(said, schema=schema), sink)
+        data = sink.getvalue()
+    try:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(where, data)
+    except OSError as error:
+        raise ManifestError(f"path: '{where}' cannot be written ({error.strerror})") from None
+    return where
+
+
+def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
+    """Return the manifest's rows for rows of the dataset; every file is read.
+
+    Args:
+        rows: As `kinetics600.features()` describes them, `video` not decoded.
+
+    Raises:
+        ManifestError: A clip has no file, or it cannot be read.
+    """
+    tarballs: dict[tuple[Path, str], dict[str, str]] = {}
+    found: list[tuple[ManifestRow, Path]] = []
+    for row in rows:
+        label = None if row["label"] is None else NAMES[row["label"]]
+        clip = Clip(row["split"], label, row["youtube_id"], row["time_start"], row["time_end"])
+        path = Path(row["video"]["path"] or "")
+        if row["video"]["bytes"] is not None or not path.is_absolute():
+            raise ManifestError(f"ds: {clip.key} was streamed; load it without streaming=True")
+        root = next((p for p in path.parents if (p / OWN / "ledger.sqlite").exists()), path.parent)
+        if (root, clip.split) not in tarballs:
+            ledger = Ledger(Store.at(root).ledger_path)
+            tarballs[root, clip.split] = {
+                member.file_name: member.tarball.name for member in ledger.clips(clip.split)
+            }
+        usual = label if clip.split != "test" else ""
+        known = tarballs[root, clip.split] if clip.split == "test" else {}
+        tarball = known.get(clip.file_name, usual) or ""
+        found.append((ManifestRow(clip, row["source"], tarball), path))
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda pair: _proved(*pair), found))
+
+
+def _proved(row: ManifestRow, path: Path) -> ManifestRow:
+    try:
+        return replace(row, size_bytes=path.stat().st_size, sha256=_sha256(path))
+    except OSError as error:
+        raise ManifestError(f"ds: '{path}' cannot be read ({error.strerror})") from None
+
+
+def differing(rows: Mapping[Clip, ManifestRow], files: Mapping[Clip, Path]) -> list[Clip]:
+    """Return the clips whose files are not those that a manifest means, as far as it says.
+
+    Args:
+        rows: The manifest's rows by clip.
+        files: The files to look at.
+    """
+    with ThreadPoolExecutor() as pool:
+        same = pool.map(lambda clip: _is_same(rows[clip], files[clip]), files)
+        return [clip for clip, good in zip(files, same, strict=True) if not good]
+
+
+def _is_same(row: ManifestRow, path: Path) -> bool:
+    if row.size_bytes and path.stat().st_size != row.size_bytes:
+        return False
+    return not row.sha256 or _sha256(path) == row.sha256
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _table(path: Path) -> list[dict[str, Any]]:
+    """Read a table as rows of plain values."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        if path.suffix == ".csv":
+            with open(path, encoding="utf-8", newline="") as file:
+                rows: list[dict[str, Any]] = list(csv.DictReader(file))
+            names = list(rows[0]) if rows else []
+        elif path.suffix == ".parquet":
+            table = pyarrow.parquet.read_table(path)
+            rows, names = table.to_pylist(), table.column_names
+        else:
+            raise ManifestError(f"manifest: '{path}' is neither .csv nor .parquet")
+    except (OSError, ValueError, csv.Error, pyarrow.ArrowException) as error:
+        if isinstance(error, ManifestError):
+            raise
+        said = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ManifestError(f"manifest: '{path}' cannot be read ({said})") from None
+    lacking = [name for name in _NEEDED if name not in names]
+    if rows and lacking:
+        raise ManifestError(
+            f"manifest: '{path}' has no column {', '.join(map(repr, lacking))}. Written by "
+            "kinetics600.save_manifest, it has: " + ", ".join(_COLUMNS)
+        )
+    return rows
+
+
+def _row(said: Mapping[str, Any]) -> ManifestRow:
+    split = said["split"]
+    if split not in SPLITS:
+        raise ValueError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
+    label = canonical(said["label"]) if said["label"] else None
+    if label is None and split != "test":
+        raise ValueError("label: it is empty, which only a clip of the test split may be")
+    clip = Clip(
+        split, label, str(said["youtube_id"]), int(said["time_start"]), int(said["time_end"])
+    )
+    if parse_file_name(clip.file_name) is None:
+        raise ValueError(f"{clip.file_name!r} is no clip's name")
+    return ManifestRow(
+        clip,
+        said.get("source") or "",
+        said.get("tarball") or "",
+        int(said.get("size_bytes") or 0),
+        said.get("sha256") or "",
+    )

@@ -1,0 +1,47 @@
+"""Why a clip may be missing: every reason, in words."""
+
+from __future__ import annotations
+
+__all__ = ["OPEN_REASONS", "REASONS"]
+
+REASONS: dict[str, str] = {
+    "empty": "the file in the tarball has no bytes",
+    "truncated": "the file in the tarball is cut off",
+    "not_mp4": "the file in the tarball is no MP4",
+    "not_a_file": "the tarball holds a link or device of that name",
+    "too_large": "the file in the tarball is too large for a clip",
+    "not_in_tarball": "listed by the host, but not in its tarball",
+    "tarball_damaged": "the tarball failed its checksum twice",
+    "unreadable": "the file that was there cannot be read",
+    "differs": "the file is another than the manifest says",
+    "odd_name": "the tarball holds a video whose name is not a clip's",
+    "not_stored": "in its tarball, but not in the store: it vanished during the load",
+    "tarball_not_found": "the mirror has no such tarball",
+    "tarball_denied": "the mirror refuses the tarball, or has none (S3 says the same of both)",
+    "tarball_unreachable": "the tarball could not be read to its end",
+    "tarball_changed": "the tarball was replaced while it was read, twice",
+    "offline": "not in the store, and the network is not to be used",
+    "youtube_gone": "YouTube: private, removed, terminated or otherwise gone",
+    "youtube_region": "YouTube: not shown in this country",
+    "youtube_auth": "YouTube: shown to signed-in accounts only (cookies=…)",
+    "youtube_client": "YouTube: this yt-dlp cannot have it; a newer one may",
+    "youtube_clip": "YouTube: the video has no such seconds",
+    "youtube_transient": "YouTube: the network or YouTube itself failed, twice",
+    "youtube_blocked": "YouTube: refuses this address for now",
+}
+"""Every reason for which a clip may be missing, in words."""
+
+OPEN_REASONS = frozenset(
+    {
+        "tarball_not_found",
+        "tarball_denied",
+        "tarball_unreachable",
+        "tarball_changed",
+        "offline",
+        "not_stored",
+        "youtube_client",
+        "youtube_transient",
+        "youtube_blocked",
+    }
+)
+"""Reasons that the next call asks about again; the others are settled."""

@@ -1,0 +1,113 @@
+"""A few clips of the test split from its tarballs: walked through, as no list says what they hold.
+
+The tarballs are gone through in a fixed order (that of their numbers, or one that the seed gives)
+and each is read no further than to the last clip that is still lacking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from k600.candidates import place_of
+from k600.clip import UNLABELED, Tarball, parse_file_name
+from k600.inventory import Inventory
+from k600.kept_lists import KeptLists, wanted_names
+from k600.labels import NAMES
+from k600.ledger import Known, Ledger
+from k600.lists import TestLabels
+from k600.plan import Need
+from k600.request import Request
+from k600.selection import Candidate, walk_clips, walk_order
+
+__all__ = ["Walk"]
+
+Read = Callable[[list[Need], Known, Inventory], dict[Tarball, str]]
+"""Reads tarballs into the store; returns the reason for each that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A walk through the test tarballs."""
+
+    request: Request
+    lists: KeptLists
+    labels: TestLabels
+    read: Read
+
+    def find(self, known: Known) -> tuple[Known, list[Candidate]]:
+        """Read tarballs, one after the other, until there are enough clips.
+
+        Args:
+            known: What the ledger says of the test split.
+
+        Returns:
+            What it says then, and the clips that are there.
+        """
+        ledger = Ledger(self.request.store.ledger_path)
+        failed: set[str] = set()
+        while True:
+            inventory = Inventory(self.request.store, known.adopted)
+            chosen, needs = self._step(known, inventory, failed)
+            if not needs:
+                return known, [c for c in chosen if place_of(c, "test", inventory) is not None]
+            failed |= {tarball.name for tarball in self.read(needs, known, inventory)}
+            known = ledger.known("test")
+
+    def _step(
+        self, known: Known, inventory: Inventory, failed: set[str]
+    ) -> tuple[list[Candidate], list[Need]]:
+        """Choose among the clips known by now; say what to read next, if anything."""
+        limits = self.request.limits
+        wanted = wanted_names(self.request, "test", self.labels)
+        classes = len(self.request.classes or NAMES)
+        clips = {} if limits.shuffle else self._there(inventory)
+        unread, before = "", 0
+        for name in walk_order([tarball.name for tarball in self.lists.tarballs()], limits):
+            if name in failed:
+                continue
+            before = len(walk_clips([*clips.values()], limits, classes=classes))
+            for clip in known.clips:
+                usable = clip.state in ("have", "skipped")
+                if clip.tarball.name == name and usable and self._is_wanted(clip.file_name, wanted):
+                    candidate = (self._label(clip.file_name), clip.file_name)
+                    clips.setdefault(clip.file_name, candidate)
+            row = known.tarballs.get(name)
+            if row is None or row.state != "done":
+                unread = name
+                break
+        chosen = walk_clips([*clips.values()], limits, classes=classes)
+        if unread and len(chosen) != limits.max_samples:
+            # Where classes are counted, no number of clips says when a tarball gives no more.
+            counted = limits.balanced or limits.max_per_class is not None
+            most = None if counted else (limits.max_samples or 0) - before
+            return chosen, [
+                Need(Tarball("test", unread), wanted, until_found=most is not None, most=most)
+            ]
+        lacking = {name for _, name in chosen if place_of((_, name), "test", inventory) is None}
+        where: dict[Tarball, set[str]] = {}
+        for clip in known.clips:
+            if clip.file_name in lacking and clip.tarball.name not in failed:
+                where.setdefault(clip.tarball, set()).add(clip.file_name)
+        return chosen, [
+            Need(tarball, frozenset(names), until_found=True) for tarball, names in where.items()
+        ]
+
+    def _there(self, inventory: Inventory) -> dict[str, Candidate]:
+        """Return the clips that are in the store, in the dataset's order."""
+        found: dict[str, Candidate] = {}
+        for folder in self.request.folders("test"):
+            for name in sorted(inventory.names(folder)):
+                label = self._label(name)
+                label = folder.partition("/")[2] if label == UNLABELED else label
+                if self.request.classes is None or label in self.request.classes:
+                    found.setdefault(name, (label, name))
+        return found
+
+    def _label(self, file_name: str) -> str:
+        times = parse_file_name(file_name)
+        return self.labels.get(times, UNLABELED) if times else UNLABELED
+
+    @staticmethod
+    def _is_wanted(file_name: str, wanted: frozenset[str] | None) -> bool:
+        return wanted is None or file_name in wanted

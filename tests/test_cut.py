@@ -1,0 +1,79 @@
+"""A cut holds the very frames of its time, whatever the video is like."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import av
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from k600.cut import CutError, cut_clip
+from tests.counter import counter_video, read_counter
+
+
+def numbers(path: Path) -> list[int]:
+    with av.open(str(path)) as container:
+        return [read_counter(frame) for frame in container.decode(video=0)]
+
+
+@settings(max_examples=25)
+@given(
+    fps=st.sampled_from([10, 24, 30, 60]),
+    gop_size=st.sampled_from([1, 12, 250]),
+    b_frames=st.integers(0, 3),
+    start=st.integers(0, 8),
+    length=st.integers(1, 10),
+)
+def test_any_cut(
+    tmp_path_factory: pytest.TempPathFactory,
+    fps: int,
+    gop_size: int,
+    b_frames: int,
+    start: int,
+    length: int,
+) -> None:
+    video = counter_video(160, 96, fps, 9, gop_size=gop_size, b_frames=b_frames)
+    path = tmp_path_factory.mktemp("cut") / "clip.mp4"
+    facts = cut_clip(io.BytesIO(video), path, start, start + length)
+    assert numbers(path) == list(range(start * fps, min(start + length, 9) * fps))
+    assert facts.frames == len(numbers(path))
+    assert facts.seconds == pytest.approx(facts.frames / fps, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "short_side", "expected"),
+    [
+        (320, 180, 90, (160, 90)),
+        (180, 320, 90, (90, 160)),
+        (320, 180, 360, (320, 180)),
+        (320, 180, None, (320, 180)),
+        (320, 240, 111, (148, 112)),
+    ],
+)
+def test_the_short_side(
+    tmp_path: Path, width: int, height: int, short_side: int | None, expected: tuple[int, int]
+) -> None:
+    video = io.BytesIO(counter_video(width, height, 10, 3))
+    facts = cut_clip(video, tmp_path / "clip.mp4", 1, 2, short_side=short_side)
+    assert (facts.width, facts.height) == expected
+
+
+def test_the_same_cut_has_the_same_bytes(tmp_path: Path) -> None:
+    video = counter_video(160, 96, 30, 9)
+    for name in ("one.mp4", "two.mp4"):
+        cut_clip(io.BytesIO(video), tmp_path / name, 2, 5)
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
+
+
+def test_a_time_that_the_video_has_not(tmp_path: Path) -> None:
+    with pytest.raises(CutError, match="no frame from second 20 to 30") as caught:
+        cut_clip(io.BytesIO(counter_video(160, 96, 10, 9)), tmp_path / "clip.mp4", 20, 30)
+    assert caught.value.code == "out_of_range"
+
+
+def test_what_is_no_video(tmp_path: Path) -> None:
+    with pytest.raises(av.error.FFmpegError):
+        cut_clip(io.BytesIO(b"no video" * 1000), tmp_path / "clip.mp4", 0, 1)

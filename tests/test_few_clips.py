@@ -1,0 +1,351 @@
+"""A few clips by `load_dataset`, from YouTube where it has them, else from the tarballs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import kinetics600
+from k600.errors import (
+    IncompleteError,
+    MissingDependencyError,
+    NoClipsError,
+    OptionError,
+    YouTubeError,
+)
+from k600.ledger import Ledger
+from k600.miniature import CLASSES, Miniature
+from k600.store import Store
+from tests.conftest import Load, contents
+from tests.servers import web_server
+from tests.youtube import Replica, youtube_replica
+from tests.youtube_videos import FAILURES, good_video
+
+CLASS = "surfing water"
+
+
+@pytest.fixture
+def youtube(miniature: Miniature) -> Iterator[Replica]:
+    """A YouTube that still has every clip of the miniature."""
+    with youtube_replica() as replica:
+        for tarballs in miniature.clips.values():
+            for clips in tarballs.values():
+                for name in clips:
+                    replica.videos[name[:11]] = good_video(96, 64, 5, seconds=600)
+        yield replica
+
+
+@pytest.fixture
+def load(load: Load, youtube: Replica) -> Load:
+    further = {"nocheckcertificate": True, "socket_timeout": 2}
+
+    def through_replica(*args: Any, **options: Any) -> Any:
+        defaults = {"proxy": youtube.url, "yt_dlp_options": further, "patience_seconds": 0}
+        return load(*args, **{**defaults, **options})
+
+    return through_replica
+
+
+def names(rows: Any) -> list[str]:
+    return [os.path.basename(row["video"]["path"]) for row in rows]
+
+
+def test_the_call_of_the_first_page(
+    load: Load, youtube: Replica, lines: pytest.LogCaptureFixture
+) -> None:
+    chosen = ["springboard diving", "surfing water"]
+    ds = load("validation", classes=chosen, max_samples=7)["validation"]
+    assert len(ds) == 7
+    assert set(ds["source"]) == {"youtube"}
+    assert "7 clips of 7 asked for (7 from youtube)" in lines.text
+    assert "7 clips cut from YouTube" in lines.text
+    assert "tarballs read" not in lines.text
+    youtube.requests.clear()
+    again = load("validation", classes=chosen, max_samples=7)["validation"]
+    assert names(again) == names(ds)
+    assert youtube.requests == []
+
+
+def test_a_video_that_is_gone_is_replaced_by_the_next_and_not_asked_for_again(
+    load: Load, youtube: Replica, miniature: Miniature, lines: pytest.LogCaptureFixture
+) -> None:
+    first = sorted(miniature.clips["train"][CLASS])[0]
+    youtube.videos[first[:11]] = FAILURES["private"]
+    ds = load("train", classes=CLASS, max_samples=3, on_missing="raise")["train"]
+    assert len(ds) == 3
+    assert first not in names(ds)
+    assert "1 replaced: youtube_gone" in lines.text
+    youtube.requests.clear()
+    ds = load("train", classes=CLASS, max_samples=4)["train"]
+    assert len(ds) == 4
+    assert youtube.count("", video_id=first[:11]) == 0
+    youtube.videos[first[:11]] = good_video(96, 64, 5, seconds=600)
+    ds = load("train", classes=CLASS, max_samples=5, retry_errors=True)["train"]
+    assert first in names(ds)
+    assert set(ds["source"]) == {"youtube"}
+
+
+def test_the_vague_unavailable_is_asked_for_until_a_second_day(
+    load: Load, youtube: Replica, miniature: Miniature, folders: dict[str, Any]
+) -> None:
+    first = sorted(miniature.clips["train"][CLASS])[0]
+    youtube.videos[first[:11]] = FAILURES["unavailable"]
+    load("train", classes=CLASS, max_samples=1)
+    youtube.requests.clear()
+    load("train", classes=CLASS, max_samples=2, shuffle=True)
+    load("train", classes=CLASS, max_samples=4, shuffle=True)
+    assert youtube.count("/watch", video_id=first[:11]) > 0
+    store = Store.at(folders["data_dir"])
+    row = next(a for a in Ledger(store.ledger_path).answers("train") if a.file_name == first)
+    assert row.times >= 2
+    assert row.days == 1
+
+
+def test_where_youtube_blocks_the_clips_come_from_the_tarball(
+    load: Load, youtube: Replica, lines: pytest.LogCaptureFixture, folders: dict[str, Any]
+) -> None:
+    youtube.blocked = True
+    ds = load("train", classes=CLASS, max_samples=3, on_missing="raise")["train"]
+    assert len(ds) == 3
+    assert set(ds["source"]) == {"cvdf"}
+    assert "YouTube gives no clips here" in lines.text
+    assert "not a bot" in lines.text
+    assert youtube.count("/watch") <= 2
+    assert Ledger(Store.at(folders["data_dir"]).ledger_path).answers("train") == []
+
+
+def test_what_youtube_gave_before_a_block_is_kept(
+    load: Load, youtube: Replica, miniature: Miniature
+) -> None:
+    third = sorted(miniature.clips["train"][CLASS])[2]
+    youtube.videos[third[:11]] = FAILURES["bot_check"]
+    ds = load("train", classes=CLASS, max_samples=5, num_workers=1)["train"]
+    assert Counter(ds["source"]) == {"youtube": 2, "cvdf": 3}
+
+
+def test_where_candidates_run_out_the_tarball_gives_what_youtube_has_not(
+    load: Load, youtube: Replica, miniature: Miniature
+) -> None:
+    for name in sorted(miniature.clips["train"][CLASS])[:2]:
+        youtube.videos[name[:11]] = FAILURES["removed"]
+    ds = load("train", classes=CLASS, max_samples=5, on_missing="raise")["train"]
+    assert Counter(ds["source"]) == {"youtube": 3, "cvdf": 2}
+
+
+def test_youtube_alone_names_what_it_has_not(
+    load: Load, youtube: Replica, miniature: Miniature, lines: pytest.LogCaptureFixture
+) -> None:
+    dead = sorted(miniature.clips["train"][CLASS])[:2]
+    youtube.videos[dead[0][:11]] = FAILURES["terminated"]
+    youtube.videos[dead[1][:11]] = FAILURES["region"]
+    ds = load("train", classes=CLASS, source="youtube")["train"]  # no limit: all of the class
+    assert len(ds) == 3
+    assert "1  youtube_gone" in lines.text
+    assert "1  youtube_region" in lines.text
+    report = re.search(r"named in (.*?\.csv)", lines.text)
+    assert report
+    assert "terminated: Video unavailable" in Path(report[1]).read_text()
+    with pytest.raises(IncompleteError, match="only 3 of 5"):
+        load("train", classes=CLASS, source="youtube", on_missing="raise")
+
+
+def test_youtube_alone_and_blocked_is_an_error(load: Load, youtube: Replica) -> None:
+    youtube.blocked = True
+    with pytest.raises(YouTubeError, match="not a bot.*cookies="):
+        load("train", classes=CLASS, source="youtube", max_samples=2)
+    youtube.blocked = False
+    ds = load("train", classes=CLASS, source="youtube", max_samples=2)["train"]
+    assert len(ds) == 2
+
+
+def test_without_a_javascript_runtime(load: Load, lines: pytest.LogCaptureFixture) -> None:
+    further = {"js_runtimes": {"deno": {"path": "/no/such/deno"}}}
+    options = {"classes": CLASS, "max_samples": 2, "yt_dlp_options": further}
+    with pytest.raises(MissingDependencyError, match="JavaScript runtime.*pip install deno"):
+        load("train", source="youtube", **options)
+    ds = load("train", **options)["train"]
+    assert set(ds["source"]) == {"cvdf"}
+    assert "JavaScript runtime" in lines.text
+
+
+def test_after_a_whole_split_no_subset_of_it_asks_anybody(
+    load: Load, youtube: Replica, miniature: Miniature
+) -> None:
+    with web_server(miniature.root.parent) as server:
+        load("validation", mirror=f"{server.url}/600")
+        server.requests.clear()
+        ds = load("validation", mirror=f"{server.url}/600", max_samples=3, shuffle=True)
+        assert len(ds["validation"]) == 3
+        assert server.requests == []
+    assert youtube.requests == []
+
+
+def test_a_class_after_some_clips_from_youtube_keeps_them(load: Load) -> None:
+    load("train", classes=CLASS, max_samples=2)
+    ds = load("train", classes=CLASS, on_missing="raise")["train"]
+    assert Counter(ds["source"]) == {"youtube": 2, "cvdf": 3}
+
+
+def test_the_test_split_from_youtube_is_labelled(load: Load, miniature: Miniature) -> None:
+    ds = load("test", max_samples=4, shuffle=True, seed=3)["test"]
+    assert len(ds) == 4
+    assert set(ds["source"]) == {"youtube"}
+    for row in ds:
+        label = miniature.labels[os.path.basename(row["video"]["path"])]
+        assert kinetics600.id2label()[row["label"]] == label
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_samples": 4},
+        {"max_samples": 4, "shuffle": True, "seed": 7},
+        {"max_samples": 2, "classes": list(CLASSES[2:])},
+        {"max_per_class": 1},
+        {"max_samples": 6, "balanced": True},
+    ],
+)
+def test_the_test_split_from_tarballs_is_walked_through(
+    load: Load, options: dict[str, Any], tmp_path: Path, folders: dict[str, Any]
+) -> None:
+    ds = load("test", source="cvdf", on_missing="raise", **options)["test"]
+    assert len(ds) == options.get("max_samples", len(set(ds["label"])))
+    if "max_per_class" in options:
+        assert max(Counter(ds["label"]).values()) == 1
+    elsewhere = {"data_dir": str(tmp_path / "other"), "cache_dir": str(tmp_path / "cache2")}
+    other = load("test", source="cvdf", **options, **elsewhere)["test"]
+    assert names(other) == names(ds)
+    assert other["label"] == ds["label"]
+    if "max_samples" in options and "balanced" not in options:
+        assert len(contents(folders["data_dir"])) == len(ds)
+
+
+def test_a_test_split_without_labels_cannot_be_counted_by_class(load: Load) -> None:
+    with pytest.raises(OptionError, match=r"max_per_class.*DeepMind's list of labels"):
+        load("test", max_per_class=2, test_labels="http://127.0.0.1:9/kinetics600.tar.gz")
+
+
+def test_all_splits_at_once(load: Load) -> None:
+    loaded = load("all", max_samples=2)
+    assert {split: len(ds) for split, ds in loaded.items()} == {
+        "train": 2,
+        "validation": 2,
+        "test": 2,
+    }
+
+
+def test_many_clips_come_from_tarballs(
+    load: Load, youtube: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("k600.plan.MOST_FROM_YOUTUBE", 4)
+    assert set(load("train", max_samples=5)["train"]["source"]) == {"cvdf"}
+    assert youtube.requests == []
+
+
+def test_a_stream_never_asks_youtube(load: Load, youtube: Replica) -> None:
+    rows = list(load("train", classes=CLASS, max_samples=2, streaming=True)["train"])
+    assert {row["source"] for row in rows} == {"cvdf"}
+    assert youtube.requests == []
+    with pytest.raises(OptionError, match="'youtube' cannot be streamed"):
+        load("train", source="youtube", streaming=True)
+    with pytest.raises(OptionError, match=r"\.take\(n\)"):
+        load("test", max_samples=2, streaming=True)
+
+
+def test_a_dead_mirror_is_no_matter_once_the_list_is_kept(
+    load: Load, youtube: Replica, miniature: Miniature
+) -> None:
+    with web_server(miniature.root.parent) as server:
+        load("train", max_samples=1, mirror=f"{server.url}/600")
+        mirror = f"{server.url}/600"
+    ds = load("train", max_samples=3, mirror=mirror)["train"]
+    assert set(ds["source"]) == {"youtube"}
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"cookies": "/no/such/cookies.txt"}, "cookies: '/no/such/cookies.txt' cannot be read"),
+        ({"cookies_from_browser": "netscape"}, "cookies_from_browser: 'netscape'.*firefox"),
+        ({"proxy": "127.0.0.1:8080"}, "proxy: .*begins with http://"),
+        ({"proxy": "http://user:s3cret@127.0.0.1:9"}, "proxy: 'http://127.0.0.1:9' does not answ"),
+        ({"yt_dlp_options": {"socket_timeot": 3}}, "'socket_timeot'.*'socket_timeout'"),
+        ({"yt_dlp_options": {"cookiefile": "x"}}, "an option of its own: cookies=…"),
+        ({"yt_dlp_options": ["x"]}, "yt_dlp_options: a list"),
+        ({"short_side": 0}, "short_side: 0 .*at least 16"),
+        ({"audio": "yes"}, "audio: 'yes'"),
+        ({"patience_seconds": -1}, "patience_seconds: -1"),
+    ],
+)
+def test_a_bad_option(load: Load, options: dict[str, Any], word: str) -> None:
+    with pytest.raises(OptionError, match=word) as caught:
+        load("train", max_samples=2, **options)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_cookie_file_without_cookies(load: Load, tmp_path: Path) -> None:
+    file = tmp_path / "cookies.txt"
+    file.write_text("# Netscape HTTP Cookie File\n")
+    with pytest.raises(OptionError, match="holds no cookie"):
+        load("train", max_samples=2, cookies=str(file))
+
+
+def test_nothing_can_be_had(load: Load, youtube: Replica) -> None:
+    youtube.videos.clear()
+    with pytest.raises(NoClipsError, match="youtube_gone"):
+        load("train", classes=CLASS, source="youtube", max_samples=2)
+
+
+def test_secrets_are_not_shown(load: Load, tmp_path: Path) -> None:
+    config = kinetics600.Kinetics600Config(
+        name="train",
+        proxy="http://user:s3cret@example.org",
+        cookies="/s3cret",
+        mirror_options={"secret": "s3cret"},
+        yt_dlp_options={"http_headers": {"Authorization": "s3cret"}},
+    )
+    assert "s3cret" not in repr(config)
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dead=st.sets(st.integers(0, 4)), wanted=st.integers(1, 5), shuffle=st.booleans())
+def test_whatever_is_gone_the_same_call_gives_the_same_clips_and_asks_nobody_again(
+    load: Load,
+    youtube: Replica,
+    miniature: Miniature,
+    tmp_path_factory: pytest.TempPathFactory,
+    dead: set[int],
+    wanted: int,
+    shuffle: bool,
+) -> None:
+    listed = sorted(miniature.clips["train"][CLASS])
+    for number, name in enumerate(listed):
+        alive = good_video(96, 64, 5, seconds=600)
+        youtube.videos[name[:11]] = FAILURES["private"] if number in dead else alive
+    root = tmp_path_factory.mktemp("store")
+    options = {
+        "classes": CLASS,
+        "max_samples": wanted,
+        "shuffle": shuffle,
+        "on_missing": "raise",
+        "data_dir": str(root / "clips"),
+    }
+    ds = load("train", cache_dir=str(root / "one"), **options)["train"]
+    alive_names = {name for number, name in enumerate(listed) if number not in dead}
+    assert len(ds) == wanted
+    given_by = dict(zip(names(ds), ds["source"], strict=True))
+    assert all((source == "youtube") == (name in alive_names) for name, source in given_by.items())
+    if wanted <= len(alive_names):
+        assert set(given_by.values()) == {"youtube"}
+    youtube.requests.clear()
+    again = load("train", cache_dir=str(root / "two"), **options)["train"]
+    assert names(again) == names(ds)
+    assert youtube.requests == []

@@ -1,0 +1,333 @@
+"""Clips from YouTube: the real yt-dlp over a replica on loopback, every failure there is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from k600.clip import Clip
+from k600.ledger import Ledger
+from k600.sources.asking import Answers, Asker, open_asker
+from k600.store import Store
+from k600.youtube_options import YouTubeOptions, youtube_options
+from tests.counter import counter_video, read_counter, tone_audio
+from tests.youtube import Replica, youtube_replica
+from tests.youtube_videos import FAILURES, GOOD, good_video
+
+EXPECTED = {
+    # name: kind, code, requests spent; a passing trouble is asked about twice
+    "private": ("gone", "private", 2),
+    "private_in_app": ("gone", "private", 2),
+    "removed": ("gone", "removed", 2),
+    "terms": ("gone", "removed", 2),
+    "terminated": ("gone", "terminated", 2),
+    "copyright": ("gone", "copyright", 2),
+    "copyright_block": ("region", "country", 2),
+    "region": ("region", "country", 2),
+    "age": ("auth", "age", 4),
+    "members": ("auth", "members", 2),
+    "kids": ("client", "client", 5),
+    "embedding": ("client", "embedding", 2),
+    "bot_check": ("blocked", "bot", 2),
+    "rate_limit": ("blocked", "rate_limit", 2),
+    "rate_limit_curly": ("blocked", "rate_limit", 2),
+    "live_soon": ("transient", "live", 4),
+    "unavailable": ("gone", "unavailable", 2),
+    "gone": ("gone", "unavailable", 2),
+    "no_formats": ("client", "no_format", 2),
+    "too_short": ("clip", "out_of_range", 3),
+    "player_403": ("blocked", "http_403", 2),
+    "player_429": ("blocked", "http_429", 2),
+    "page_429": ("blocked", "http_429", 6),
+    "player_503": ("transient", "http_5xx", 6),
+    "cut": ("transient", "media_network", 10),
+    "short": ("transient", "media_network", 10),
+    "no_range": ("transient", "media_network", 10),
+    "garbage": ("transient", "media_damaged", 6),
+    "stall": ("transient", "media_network", 10),
+    "media_403": ("client", "media_http_403", 6),
+    "media_429": ("blocked", "media_http_429", 3),
+    "truncated": ("transient", "short", 6),
+}
+RECOVERS = {"player_503_once", "cut_once", "media_403_once", "media_503_once", "kids_elsewhere"}
+
+
+@pytest.fixture(scope="module")
+def youtube() -> Iterator[Replica]:
+    with youtube_replica() as replica:
+        yield replica
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store.at(tmp_path / "clips")
+    store.prepare()
+    return store
+
+
+def options(youtube: Replica, **changes: Any) -> YouTubeOptions:
+    further = {"nocheckcertificate": True, "socket_timeout": 0.5}
+    return youtube_options(proxy=youtube.url, yt_dlp_options=further, **changes)
+
+
+def clip(youtube_id: str, start: int = 2, end: int = 8) -> Clip:
+    return Clip("train", "zumba", youtube_id, start, end)
+
+
+def ask(
+    youtube: Replica,
+    store: Store,
+    *clips: Clip,
+    num_workers: int = 1,
+    patience_seconds: float = 0,
+    **changes: Any,
+) -> tuple[Answers, Asker]:
+    with open_asker(
+        options(youtube, **changes),
+        store,
+        Ledger(store.ledger_path),
+        num_workers=num_workers,
+        patience_seconds=patience_seconds,
+        first_pause_seconds=0.05,
+    ) as asker:
+        return asker.ask(clips), asker
+
+
+def files(store: Store) -> list[str]:
+    """Return everything in the store but the ledger and empty folders."""
+    return sorted(
+        path.name for path in store.root.rglob("*") if path.is_file() and "ledger" not in path.name
+    )
+
+
+def test_the_table_holds_every_failure() -> None:
+    assert set(EXPECTED) | RECOVERS == set(FAILURES)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_failure(name: str, youtube: Replica, store: Store) -> None:
+    kind, code, requests = EXPECTED[name]
+    youtube.videos["failing0000"] = replace(FAILURES[name])
+    youtube.requests.clear()
+    found, asker = ask(youtube, store, clip("failing0000"))
+    assert files(store) == []
+    assert len(youtube.requests) <= requests
+    rows = Ledger(store.ledger_path).answers("train")
+    if kind == "blocked":  # never held against the clip
+        assert asker.given_up is not None
+        assert (asker.given_up.kind, asker.given_up.code) == (kind, code)
+        assert found.refused == {}
+        assert rows == []
+    else:
+        verdict = found.refused[clip("failing0000")]
+        assert (verdict.kind, verdict.code) == (kind, code)
+        assert [(row.kind, row.code, row.times, row.days) for row in rows] == [(kind, code, 1, 1)]
+        assert "--cookies" not in verdict.message
+
+
+@pytest.mark.parametrize("name", sorted(RECOVERS))
+def test_a_failure_that_passes(name: str, youtube: Replica, store: Store) -> None:
+    youtube.happened.clear()
+    youtube.videos["passing0000"] = replace(FAILURES[name])
+    found, _ = ask(youtube, store, clip("passing0000"))
+    assert found.stored == [clip("passing0000")]
+    assert files(store) == [clip("passing0000").file_name]
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("audio", [False, True])
+def test_a_good_video(name: str, audio: bool, youtube: Replica, store: Store) -> None:
+    youtube.videos["goodvideo00"] = GOOD[name]
+    youtube.requests.clear()
+    found, _ = ask(youtube, store, clip("goodvideo00"), audio=audio, short_side=90)
+    assert found.stored == [clip("goodvideo00")]
+    assert found.requests == len(youtube.requests) <= 4
+    with av.open(str(store.path("train/zumba", clip("goodvideo00").file_name))) as container:
+        video = container.streams.video[0]
+        assert min(video.width, video.height) == 90
+        assert (video.width > video.height) == (GOOD[name].width > GOOD[name].height)
+        sound = bool(GOOD[name].audio or GOOD[name].progressive)
+        assert bool(container.streams.audio) == (audio and sound)
+        assert video.codec_context.name == "h264"
+        if container.streams.audio:
+            assert float(container.duration / 1e6) == pytest.approx(6, abs=0.1)
+
+
+@pytest.mark.parametrize("layout", ["dash", "late", "faststart"])
+@pytest.mark.parametrize(
+    ("fps", "start", "end"), [(30, 2, 8), (25, 0, 10), (60, 3, 4), (24, 7, 12)]
+)
+def test_a_cut_holds_exactly_the_frames_of_its_time(
+    youtube: Replica, store: Store, layout: str, fps: int, start: int, end: int
+) -> None:
+    media = counter_video(320, 180, fps, 10, layout=layout)
+    youtube.videos["counter0000"] = good_video(fps=fps, media=media)
+    found, _ = ask(youtube, store, clip("counter0000", start, end), short_side=None)
+    assert found.stored, found.refused
+    path = store.path("train/zumba", clip("counter0000", start, end).file_name)
+    with av.open(str(path)) as container:
+        numbers = [read_counter(frame) for frame in container.decode(video=0)]
+    assert numbers == list(range(start * fps, min(end, 10) * fps))
+
+
+def test_little_of_a_long_video_is_read(youtube: Replica, store: Store) -> None:
+    media = counter_video(320, 180, 30, 120, noise=3)
+    youtube.videos["longvideo00"] = good_video(media=media, seconds=120)
+    found, _ = ask(youtube, store, clip("longvideo00", 100, 110))
+    assert found.stored
+    assert len(media) > 20 << 20
+    assert found.received_bytes < 6 << 20
+    assert found.requests < 15
+
+
+def test_the_smallest_that_suffices_is_taken(youtube: Replica, store: Store) -> None:
+    small = good_video(320, 180)
+    youtube.videos["manysizes00"] = good_video(640, 360, smaller=(small,))
+    found, _ = ask(youtube, store, clip("manysizes00"), short_side=180)
+    assert found.received_bytes == len(counter_video(320, 180, 30, 10))
+
+
+def test_while_blocked_one_clip_is_tried_after_each_pause_and_then_all_come(
+    youtube: Replica, store: Store
+) -> None:
+    clips = [clip(f"blocked000{n}") for n in range(6)]
+    youtube.videos.update({c.youtube_id: good_video() for c in clips})
+    youtube.requests.clear()
+    youtube.blocked = True
+    tries = 0
+
+    class Log(list[Any]):
+        """Lifts the block at the fourth page that is asked for."""
+
+        def append(self, request: Any) -> None:
+            nonlocal tries
+            super().append(request)
+            tries += request.path == "/watch"
+            if tries == 6:
+                youtube.blocked = False
+
+    youtube.requests = Log()
+    try:
+        found, asker = ask(youtube, store, *clips, num_workers=3, patience_seconds=60)
+    finally:
+        youtube.blocked, youtube.requests = False, []
+    assert sorted(found.stored, key=str) == clips
+    assert found.refused == {}
+    assert asker.given_up is None
+
+
+def test_a_block_that_stays_is_given_up_and_costs_one_probe_a_pause(
+    youtube: Replica, store: Store
+) -> None:
+    clips = [clip(f"blocked000{n}") for n in range(6)]
+    youtube.requests.clear()
+    youtube.blocked = True
+    try:
+        found, asker = ask(youtube, store, *clips, num_workers=3, patience_seconds=0.2)
+    finally:
+        youtube.blocked = False
+    assert asker.given_up is not None
+    assert asker.given_up.kind == "blocked"
+    assert (found.stored, found.refused) == ([], {})
+    pages = [request for request in youtube.requests if request.path == "/watch"]
+    assert len(pages) <= 3 + 3  # three at once, then pauses of 0.05, 0.1 and 0.05 seconds
+    assert Ledger(store.ledger_path).answers("train") == []
+
+
+def test_a_dead_network_is_given_up_after_three_clips(youtube: Replica, store: Store) -> None:
+    clips = [clip(f"nowhere000{n}") for n in range(9)]
+    youtube.videos.update({c.youtube_id: good_video(fault="stall") for c in clips})
+    found, asker = ask(youtube, store, *clips)
+    assert asker.given_up is not None
+    assert asker.given_up.kind == "transient"
+    assert len(found.refused) <= 1
+
+
+def test_a_yt_dlp_that_no_video_answers_is_given_up(youtube: Replica, store: Store) -> None:
+    clips = [clip(f"noformat{n:03d}") for n in range(20)]
+    youtube.videos.update({c.youtube_id: FAILURES["no_formats"] for c in clips})
+    found, asker = ask(youtube, store, *clips)
+    assert asker.given_up is not None
+    assert asker.given_up.kind == "client"
+    assert len(found.refused) == 6
+
+
+def test_cookies_go_along_and_the_file_stays_as_it_was(
+    youtube: Replica, store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "cookies.txt"
+    file.write_text(
+        "# Netscape HTTP Cookie File\n"
+        ".youtube.com\tTRUE\t/\tTRUE\t4102444800\tPREF\tf1=secret-value\n"
+    )
+    before = file.read_bytes()
+    youtube.videos["cookies0000"] = good_video()
+    youtube.requests.clear()
+    found, _ = ask(youtube, store, clip("cookies0000"), cookies=str(file))
+    assert found.stored
+    assert any("secret-value" in request.cookie for request in youtube.requests)
+    assert not any(
+        "secret-value" in request.cookie
+        for request in youtube.requests
+        if request.host.endswith("googlevideo.com")
+    )
+    assert file.read_bytes() == before
+    assert b"secret-value" not in store.ledger_path.read_bytes()
+
+
+def test_sound_is_cut_with_the_pictures(youtube: Replica, store: Store) -> None:
+    youtube.videos["withsound00"] = good_video(seconds=30, audio=tone_audio(30))
+    ask(youtube, store, clip("withsound00", 10, 20), audio=True)
+    with av.open(str(store.path("train/zumba", clip("withsound00", 10, 20).file_name))) as made:
+        samples = sum(frame.samples for frame in made.decode(audio=0))
+        rate = made.streams.audio[0].rate
+    assert samples / rate == pytest.approx(10, abs=0.1)
+
+
+def test_ctrl_c_stops_within_a_second_and_leaves_nothing(youtube: Replica, tmp_path: Path) -> None:
+    youtube.videos.update({f"stalling00{n}": good_video(fault="stall") for n in range(4)})
+    program = """
+        import sys
+        from k600.clip import Clip
+        from k600.ledger import Ledger
+        from k600.sources.asking import open_asker
+        from k600.store import Store
+        from k600.youtube_options import youtube_options
+
+        store = Store.at(sys.argv[2])
+        store.prepare()
+        further = {"nocheckcertificate": True, "socket_timeout": 60}
+        options = youtube_options(proxy=sys.argv[1], yt_dlp_options=further)
+        clips = [Clip("train", "zumba", f"stalling00{n}", 0, 5) for n in range(4)]
+        ledger = Ledger(store.ledger_path)
+        with open_asker(options, store, ledger, num_workers=4, patience_seconds=0) as asker:
+            asker.ask(clips)
+    """
+    youtube.requests.clear()
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), youtube.url, str(tmp_path / "clips")],
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        while youtube.count("googlevideo") < 4:
+            time.sleep(0.05)
+            assert process.poll() is None
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        seconds = time.monotonic() - started
+    assert b"KeyboardInterrupt" in said
+    assert seconds < 1.5  # a second, and the interpreter's own end
+    assert files(Store.at(tmp_path / "clips")) == []
+    assert os.listdir(tmp_path / "clips/.kinetics600/incoming") == []
