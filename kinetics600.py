@@ -14,10 +14,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import html
 import importlib
 import inspect
 import logging
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -32,7 +34,8 @@ from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
 from k600.manifest import ManifestRow, manifest_rows, write_manifest
 from k600.outcome import Outcome
-from k600.request import CONFIGS, Request, check_config_name, check_option_names, make_request
+from k600.request import CONFIGS, Request, check_config_name, check_option_names
+from k600.request import make_request as _make_request
 from k600.store import Store
 from k600.stream import stream_split
 
@@ -42,10 +45,12 @@ __all__ = [
     "Kinetics600Error",
     "__version__",
     "features",
+    "gallery",
     "id2label",
     "label2id",
     "labels",
     "load_dataset",
+    "make_request",
     "register",
     "save_manifest",
 ]
@@ -135,7 +140,7 @@ class Kinetics600Config(datasets.BuilderConfig):
         options = {field.name: getattr(self, field.name) for field in _option_fields()}
         if options.pop("decode") not in (True, False):
             raise OptionError(f"decode: {self.decode!r} is not allowed, expected True or False")
-        return make_request(
+        return _make_request(
             self.name,
             default_data_dir=default_data_dir,
             storage_options=storage_options,
@@ -466,9 +471,84 @@ def _plain_errors() -> Iterator[None]:
     raise plain from None
 
 
-def _progress(total: int, description: str, *, unit: str = "B") -> Any:
+class _Bar:
+    """The progress bar of `datasets`, with its switches; it shows no parts."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar, self._lock = bar, threading.Lock()
+
+    def update(self, n: int, part: str = "") -> None:
+        with self._lock:
+            self._bar.update(n)
+
+    def begin(self, part: str, total: int) -> None: ...
+
+    def end(self, part: str) -> None: ...
+
+
+@contextlib.contextmanager
+def _progress(total: int, description: str, *, unit: str = "B") -> Iterator[_Bar]:
     text = f"kinetics600 {description}"
-    return _datasets_tqdm(total=total, desc=text, unit=unit, unit_scale=unit == "B")
+    with _datasets_tqdm(total=total, desc=text, unit=unit, unit_scale=unit == "B") as bar:
+        yield _Bar(bar)
+
+
+class Gallery:
+    """A page of clips that was written; a notebook shows it in place."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        """Where it is."""
+
+    def __repr__(self) -> str:
+        return f"Gallery({self.path!r})"
+
+    def _repr_html_(self) -> str:
+        with open(self.path, encoding="utf-8") as file:
+            page = html.escape(file.read())
+        style = "width: 100%; height: 800px; border: 0"
+        return f'<iframe srcdoc="{page}" style="{style}" sandbox="allow-scripts"></iframe>'
+
+
+def gallery(
+    ds: Any,
+    path: str | os.PathLike[str] = "kinetics600-gallery.html",
+    *,
+    title: str = "Kinetics-600",
+    most: int = 500,
+) -> Gallery:
+    """Write one self-contained page of a dataset's clips: thumbnails by class, click to play.
+
+    Args:
+        ds: What `load_dataset` returned, of whichever kind.
+        path: The file to write.
+        title: Title of the page.
+        most: Most clips to show, the first ones; `ds.shuffle()` first shows all classes.
+
+    Returns:
+        An object that a notebook shows as the page, with its `path`.
+
+    Raises:
+        OptionError: There is no clip in `ds`.
+        StoreError: The file cannot be written.
+    """
+    from k600.gallery import write_gallery
+
+    return Gallery(str(write_gallery(ds, path, title=title, most=most)))
+
+
+def make_request(split: str, **options: Any) -> Request:
+    """Return the request that `load_dataset("kinetics600", split, **options)` would carry out.
+
+    For tools that look at or fetch clips without making a dataset of them (`k600.fetch`).
+
+    Raises:
+        OptionError: One of its kinds; an option is unknown or has a value that is not allowed.
+    """
+    check_config_name(split)
+    check_option_names(options, {field.name for field in _option_fields()})
+    default = _default_data_dir(None)
+    return Kinetics600Config(name=split, **options).request(default, {})
 
 
 def save_manifest(ds: Any, path: str | os.PathLike[str]) -> str:

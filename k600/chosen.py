@@ -20,8 +20,9 @@ from k600.lists import TestLabels
 from k600.manifest import differing
 from k600.outcome import Missing, Outcome
 from k600.plan import Need, choose_route
+from k600.progress import Progress
 from k600.request import Request
-from k600.run import Progress, Run, stat_tarballs
+from k600.run import Run, stat_tarballs
 from k600.selection import Candidate, choose_clips
 from k600.sources.verdicts import is_settled
 from k600.walk import Walk

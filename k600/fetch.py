@@ -13,8 +13,9 @@ from k600.ledger import Known, Ledger
 from k600.lists import TestLabels
 from k600.outcome import Missing, Outcome
 from k600.plan import Need, plan_needs
+from k600.progress import Progress
 from k600.request import Request
-from k600.run import Progress, Run, stat_tarballs
+from k600.run import Run, stat_tarballs
 
 __all__ = ["fetch_split"]
 

@@ -78,15 +78,30 @@ class Outcome:
         """Fingerprint of the rows."""
         return digest_of(self.shards)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many clips as a request with limits asked for."""
+        return self.asked is None or self.clips >= self.asked
+
+    def as_plain(self) -> dict[str, object]:
+        """Return the counts as plain data, for JSON."""
+        return {
+            "split": self.split,
+            "clips": self.clips,
+            "asked": self.asked,
+            "sources": dict(self._sources()),
+            "missing": dict(Counter(clip.reason for clip in self.missing)),
+            "replaced": dict(self.replaced),
+            "fetched_tarballs": self.fetched_tarballs,
+            "fetched_bytes": self.fetched_bytes,
+            "youtube_clips": self.youtube_clips,
+            "youtube_bytes": self.youtube_bytes,
+            "report": self.report,
+        }
+
     def summary(self) -> str:
         """Return one line: what is there, from where, and what is missing."""
-        sources = Counter[str]()
-        for shard in self.shards:
-            sources.update(shard.other_sources.values())
-            sources[shard.source] += len(shard.names) - len(shard.other_sources)
-        origin = ", ".join(
-            f"{count:,} from {source}" for source, count in sorted(sources.items()) if count
-        )
+        origin = ", ".join(f"{n:,} from {source}" for source, n in sorted(self._sources().items()))
         fetched = []
         if self.fetched_tarballs:
             fetched.append(
@@ -104,6 +119,13 @@ class Outcome:
             + (f"{len(self.missing):,} missing" if self.missing else "none missing")
             + "".join(f"; {n:,} replaced: {reason}" for reason, n in self.replaced.items())
         )
+
+    def _sources(self) -> Counter[str]:
+        sources = Counter[str]()
+        for shard in self.shards:
+            sources.update(shard.other_sources.values())
+            sources[shard.source] += len(shard.names) - len(shard.other_sources)
+        return +sources
 
     def complaint(self) -> str:
         """Return what is missing, by reason, and where every clip is named; empty if none is."""

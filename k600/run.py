@@ -6,9 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from rich.filesize import decimal
 
@@ -24,31 +22,18 @@ from k600.errors import (
 from k600.ledger import Ledger, TarballRow
 from k600.lists import Listing, TestLabels
 from k600.plan import MEAN_CLIP_BYTES, Need
+from k600.progress import Progress
 from k600.remote import RemoteFile
 from k600.request import Request
 from k600.sources.landing import Lander
 from k600.store import Store
 
-__all__ = ["Bar", "Progress", "Run", "stat_tarballs"]
+__all__ = ["Run", "disk_bytes", "stat_tarballs"]
 
 logger = logging.getLogger("kinetics600")
 
 _GIVE_UP_AFTER = 3
 """Tarballs in a row that may be unreachable before the whole run stops."""
-
-
-class Bar(Protocol):
-    """A progress bar."""
-
-    def update(self, n: int) -> object: ...
-
-
-class Progress(Protocol):
-    """Opens a progress bar, given the total (in bytes, unless a unit is given) and a text."""
-
-    def __call__(
-        self, total: int, description: str, *, unit: str = "B"
-    ) -> AbstractContextManager[Bar]: ...
 
 
 @dataclass(slots=True)
@@ -74,7 +59,7 @@ class Run:
             here: Returns the file names in a store folder (`<split>/<class name>`).
         """
         total = sum(remote.size_bytes for remote in fetches.values())
-        needed = sum(_disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
+        needed = sum(disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
         whole = {need.tarball.label for need in fetches if not need.until_found}
         folders = [
             folder
@@ -118,10 +103,10 @@ class Run:
         total = sum(remote.size_bytes for remote in fetches.values())
         with self.store.incoming() as incoming, progress(total, self.split) as bar:
 
-            def on_bytes(count: int) -> None:
+            def on_bytes(count: int, tarball: Tarball) -> None:
                 with lock:
                     received[0] += count
-                    bar.update(count)
+                bar.update(count, tarball.path)
 
             lander = Lander(
                 self.request.mirror,
@@ -132,6 +117,7 @@ class Run:
                 self.listing,
                 stop,
                 on_bytes,
+                bar,
                 self.planned,
                 rewrite=self.refetch,
             )
@@ -210,7 +196,7 @@ def stat_tarballs(
     return fetches, failures
 
 
-def _disk_bytes(need: Need, remote: RemoteFile, tarballs: int) -> int:
+def disk_bytes(need: Need, remote: RemoteFile, tarballs: int) -> int:
     """Estimate what a tarball will take on disk: H.264 hardly shrinks under gzip."""
     if need.wanted is None:
         return min(remote.size_bytes, MEAN_CLIP_BYTES * (need.most or remote.size_bytes))

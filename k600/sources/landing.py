@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from k600.clip import UNLABELED
+from k600.clip import UNLABELED, Tarball
 from k600.errors import DamagedTarballError, MirrorChangedError
 from k600.inventory import Inventory
 from k600.ledger import ClipRow, Ledger, TarballRow
 from k600.lists import Listing, TestLabels
 from k600.plan import Need
+from k600.progress import Bar
 from k600.remote import Mirror, RemoteFile
 from k600.sources.cvdf import clip_of
 from k600.store import Incoming, Store, flush
@@ -40,7 +41,8 @@ class Lander:
     listing: Listing
     """The names that each class should hold; may be empty."""
     stop: threading.Event
-    on_bytes: Callable[[int], object]
+    on_bytes: Callable[[int, Tarball], object]
+    bar: Bar
     planned: Mapping[str, TarballRow]
     """What the ledger said of the split's tarballs when the run was planned."""
     rewrite: bool = False
@@ -63,6 +65,14 @@ class Lander:
             StoreError: The store cannot take a clip.
             Stopped: `stop` was set.
         """
+        tarball = need.tarball
+        self.bar.begin(tarball.path, remote.size_bytes)
+        try:
+            return self._land(need, remote)
+        finally:
+            self.bar.end(tarball.path)
+
+    def _land(self, need: Need, remote: RemoteFile) -> TarballRow:
         tarball = need.tarball
         with self.store.only_one(f"{tarball.split}--{tarball.name}", self.stop):
             row = self.ledger.tarball(tarball)
@@ -136,7 +146,7 @@ class _Pass:
         inventory = Inventory(lander.store, lander.ledger.adopted(need.tarball.split))
         with contextlib.closing(
             lander.mirror.open(
-                remote, ahead=lander.ahead, stop=lander.stop, on_bytes=lander.on_bytes
+                remote, ahead=lander.ahead, stop=lander.stop, on_bytes=self._on_bytes
             )
         ) as raw:
             for position, member in enumerate(members(raw, remote.size_bytes, name=remote.url)):
@@ -157,6 +167,9 @@ class _Pass:
             self.unproved.append(target)
         flush(self.unproved)
         return [*self._members_after(left).values()]
+
+    def _on_bytes(self, count: int) -> None:
+        self.lander.on_bytes(count, self.need.tarball)
 
     def take_back(self) -> None:
         """Remove what came from a tarball that is not what it should be."""

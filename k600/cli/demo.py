@@ -1,4 +1,4 @@
-"""The command `kinetics600`. Prints for people; the work is done by the library's public calls."""
+"""`kinetics600 demo`: the whole thing on a miniature of the host, without a network."""
 
 from __future__ import annotations
 
@@ -10,26 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["app", "main"]
+from k600.cli.app import app
 
-app = typer.Typer(
-    name="kinetics600",
-    help="Load Kinetics-600: 600 human actions, half a million 10-second clips.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-
-
-@app.callback(invoke_without_command=True)
-def version(
-    show: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
-) -> None:
-    """Load Kinetics-600: 600 human actions, half a million 10-second clips."""
-    if show:
-        from importlib.metadata import version as installed
-
-        typer.echo(installed("kinetics600"))
-        raise typer.Exit
+__all__ = ["demo"]
 
 
 @app.command()
@@ -90,8 +73,3 @@ def _demo(folder: Path) -> None:
     show("test: streamed", lambda: load("test", streaming=True))
     show("validation: again", lambda: load("validation"))
     console.print(table)
-
-
-def main() -> None:
-    """Run the command line."""
-    app()

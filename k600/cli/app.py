@@ -1,0 +1,29 @@
+"""The command `kinetics600` itself: what all commands share. Each command has a file of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="kinetics600",
+    help="Load Kinetics-600: 600 human actions, half a million 10-second clips.",
+    epilog="Exit codes: 0 done, 1 incomplete or failed, 2 wrong usage.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    """Load Kinetics-600: 600 human actions, half a million 10-second clips."""
+    if show:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("kinetics600"))
+        raise typer.Exit

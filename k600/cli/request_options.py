@@ -1,0 +1,93 @@
+"""The options that say which clips are meant: the same for all commands, and for `load_dataset`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from k600.request import CONFIGS, Request
+
+__all__ = ["request_of", "takes_request"]
+
+_OPTIONS: dict[str, tuple[Any, Any, str]] = {
+    # option: type, flag, help
+    "classes": (list[str] | None, "--class", "A class; again for more. Any known spelling."),
+    "max_samples": (int | None, "--max-samples", "Most clips of each split."),
+    "max_per_class": (int | None, "--max-per-class", "Most clips of each class."),
+    "balanced": (bool, "--balanced", "With --max-samples: one clip of each class in turn."),
+    "shuffle": (bool, "--shuffle", "Choose at random, as --seed says."),
+    "seed": (int | None, "--seed", "Seed of that choice, 0 or more."),
+    "manifest": (str | None, "--manifest", "Exactly the clips of this file."),
+    "source": (str, "--source", "auto, cvdf, youtube or local."),
+    "data_dir": (str | None, "--data-dir", "Where clips live; default as for load_dataset."),
+    "mirror": (str | None, "--mirror", "fsspec URL with the host's layout below it."),
+    "endpoint_url": (str | None, "--endpoint-url", "Endpoint of an s3:// mirror of your own."),
+    "test_labels": (str | None, "--test-labels", "URL or path of DeepMind's kinetics600.tar.gz."),
+    "num_workers": (int | None, "--workers", "Tarballs, or YouTube clips, at a time."),
+    "cookies": (str | None, "--cookies", "YouTube: an account's cookie file."),
+    "cookies_from_browser": (
+        str | None,
+        "--cookies-from-browser",
+        "YouTube: a browser to take cookies from.",
+    ),
+    "proxy": (str | None, "--proxy", "YouTube: URL of a proxy."),
+    "short_side": (int, "--short-side", "YouTube: pixels of the shorter side at most."),
+    "audio": (bool, "--audio", "YouTube: keep the sound."),
+    "patience_seconds": (int, "--patience", "YouTube: seconds to wait while it refuses."),
+    "retry_errors": (bool, "--retry-errors", "Ask again for clips proved not to be had."),
+}
+_DEFAULTS = {"source": "auto", "short_side": 360, "patience_seconds": 600}
+
+
+def takes_request(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the argument SPLIT and every option of a request.
+
+    The command is called with `split` and `options`, a dict of those that differ from their
+    defaults, and its own options.
+    """
+    own = [p for n, p in inspect.signature(command).parameters.items() if n != "options"]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    split = inspect.Parameter(
+        "split",
+        kind,
+        annotation=Annotated[str, typer.Argument(help=f"One of {', '.join(CONFIGS)}.")],
+    )
+    shared = [
+        inspect.Parameter(
+            name,
+            kind,
+            default=_default(name, type_),
+            annotation=Annotated[type_, typer.Option(flag, help=text)],
+        )
+        for name, (type_, flag, text) in _OPTIONS.items()
+    ]
+    own = [p.replace(kind=kind) for p in own if p.name != "split"]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        options = {name: given.pop(name) for name in _OPTIONS}
+        changed = {n: v for n, v in options.items() if v != _default(n, _OPTIONS[n][0])}
+        return command(options=changed, **given)
+
+    parameters = [split, *shared, *own]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def request_of(split: str, options: dict[str, Any]) -> Request:
+    """Return the request that a command line makes, as `load_dataset` would understand it."""
+    import kinetics600
+
+    options = dict(options)
+    if (endpoint := options.pop("endpoint_url", None)) is not None:
+        options["mirror_options"] = {"endpoint_url": endpoint}
+    return kinetics600.make_request(split, **options)
+
+
+def _default(name: str, type_: Any) -> Any:
+    return _DEFAULTS.get(name, False if type_ is bool else None)
