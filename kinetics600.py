@@ -130,6 +130,8 @@ class Kinetics600Config(datasets.BuilderConfig):
     """YouTube: further parameters of `yt_dlp.YoutubeDL`; they overrule the loader's."""
     patience_seconds: int = _runtime(600)
     """With `source="youtube"`: how long to wait in all while YouTube refuses this address."""
+    requests_per_hour: int = _runtime(900)
+    """YouTube: questions an hour, over two for each video; more may get an address refused."""
 
     def request(self, default_data_dir: str, storage_options: Mapping[str, Any]) -> Request:
         """Check the options and return the request they make.

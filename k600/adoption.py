@@ -97,14 +97,13 @@ def _unknown(
     for answer in known.answers:
         if answer.kind == "have":
             mine.setdefault(answer.folder, set()).add(answer.file_name)
-    paths = {row.path for row in known.adopted if not row.problem}
-    bad = {row.path: row for row in known.adopted if row.problem}
+    checked = {row.path: row for row in known.adopted}
     unproved = ("started", "partial")
     begun = [row.started_at for row in known.tarballs.values() if row.state in unproved]
     found: list[tuple[str, str, str]] = []
 
     def consider(folder: str, name: str, path: str) -> None:
-        if path in paths or (path in bad and is_unchanged(store.root / path, bad[path])):
+        if path in checked and is_unchanged(store.root / path, checked[path]):
             return
         if begun and path == f"{folder}/{name}" and store.written_since(folder, name, min(begun)):
             return  # it came with a tarball that broke off, which is to be read anew
@@ -119,14 +118,14 @@ def _unknown(
             continue
         for name in sorted(store.inventory(place)):
             path = f"{place}/{name}"
-            if path not in paths:
-                folder = f"{split}/{label or classes.of(name)}"
-                if folder in wanted:
-                    consider(folder, name, path)
+            before = checked.get(path)
+            folder = before.folder if before else f"{split}/{label or classes.of(name)}"
+            if folder in wanted:
+                consider(folder, name, path)
     if classes.unknown:
         logger.warning(
-            "kinetics600 %s: %s clips in flat folders of '%s' are in no list of the host, so they "
-            "have no class and are not used",
+            "kinetics600 %s: %s clips in flat folders of '%s' are in no list of the host, or in "
+            "that of two classes, so their class is not known and they are not used",
             split,
             f"{classes.unknown:,}",
             store.root,
@@ -151,7 +150,10 @@ class _Classes:
             return self._labels.get(times, UNLABELED) if times else ""
         if self._by_name is None:
             listing = self._listing()
-            self._by_name = {name: label for label, names in listing.items() for name in names}
+            self._by_name = {}
+            for own, names in listing.items():
+                for each in names:  # one that is in two classes may be either: neither counts
+                    self._by_name[each] = "" if each in self._by_name else own
         label = self._by_name.get(name, "")
         self.unknown += not label
         return label

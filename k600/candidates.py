@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from k600.clip import UNLABELED, Clip, parse_file_name
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
 from k600.inventory import Inventory
-from k600.kept_lists import KeptLists
+from k600.kept_lists import KeptLists, wanted_names
 from k600.labels import NAMES
+from k600.ledger import Known
 from k600.lists import TestLabels
 from k600.manifest import ManifestRow
 from k600.request import Request
@@ -25,6 +26,7 @@ def find_candidates(
     split: str,
     lists: KeptLists,
     labels: TestLabels,
+    known: Known,
     inventory: Inventory,
     *,
     network: bool,
@@ -32,7 +34,8 @@ def find_candidates(
     """Return the file names, by class, among which a request for some clips chooses.
 
     Those of the manifest, or of the host's list; without the network, those in the store. For the
-    test split the host's list has no labels, so DeepMind's serves where it can be had.
+    test split, what its tarballs hold once they were all read; before, DeepMind's list, or the
+    host's own, which has no labels.
 
     Raises:
         ListError: The mirror has no list of the clips, and there is no other way to know them.
@@ -40,6 +43,7 @@ def find_candidates(
         ManifestError: The manifest names clips that the list does not.
         OptionError: The choice depends on labels, and there are none.
     """
+    wanted_names(request, split, labels)  # classes of test clips need labels: said here, if not
     by_class = request.limits.balanced or request.limits.max_per_class is not None
     if split == "test" and by_class and not labels:
         raise OptionError(
@@ -54,9 +58,12 @@ def find_candidates(
     if not network:
         there = {label: sorted(inventory.names(f"{split}/{label}")) for label in asked}
         return {label: names for label, names in there.items() if names}
-    listed = _test_names(lists, labels) if split == "test" else _listed(lists, split)
+    if split == "test":
+        listed = _of_read_tarballs(lists, known, labels) or _test_names(lists, labels)
+    else:
+        listed = _listed(lists, split)
     found: Names = {label: listed[label] for label in asked if listed.get(label)}
-    if not found:
+    if not found and split != "test":
         raise NoClipsError(f"classes: the host's list names no clip of {', '.join(asked[:5])}")
     return found
 
@@ -90,6 +97,19 @@ def _listed(lists: KeptLists, split: str) -> Names:
             "Load whole classes with classes=[…], or use a mirror with 'annotations/'"
         )
     return dict(lists.listing())
+
+
+def _of_read_tarballs(lists: KeptLists, known: Known, labels: TestLabels) -> Names:
+    """Return what the test tarballs hold, if they were all read."""
+    names = {tarball.name for tarball in lists.tarballs()}
+    done = {name for name, row in known.tarballs.items() if row.state == "done"}
+    found: dict[str, list[str]] = {}
+    if names and names <= done:
+        for clip in known.clips:
+            times = parse_file_name(clip.file_name)
+            if times and clip.state in ("have", "skipped"):
+                found.setdefault(labels.get(times, UNLABELED), []).append(clip.file_name)
+    return dict(found)
 
 
 def _test_names(lists: KeptLists, labels: TestLabels) -> Names:

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from k600.account import Failure, raise_nothing, stored_shards, write_report
+from k600.account import raise_nothing, stored_shards, write_report
 from k600.candidates import Names, clip_at, find_candidates, place_of
-from k600.clip import UNLABELED, Tarball
-from k600.errors import MissingDependencyError, YouTubeError
+from k600.clip import UNLABELED, Clip, Tarball
+from k600.errors import YouTubeError
+from k600.from_tarballs import FromTarballs
+from k600.from_youtube import FromYouTube
 from k600.inventory import Inventory, watched_folders
 from k600.kept_lists import KeptLists
 from k600.ledger import Known, Ledger
 from k600.lists import TestLabels
-from k600.manifest import differing
+from k600.manifest import ManifestRow, differing
 from k600.outcome import Missing, Outcome
 from k600.plan import Need, choose_route
 from k600.progress import Progress
 from k600.request import Request
-from k600.run import Run, stat_tarballs
 from k600.selection import Candidate, choose_clips
 from k600.sources.verdicts import is_settled
 from k600.walk import Walk
-from k600.youtube_options import check_proxy, check_tools, yt_dlp_version
-
-if TYPE_CHECKING:
-    from k600.sources.asking import Asker
+from k600.youtube_options import yt_dlp_version
 
 __all__ = ["fetch_chosen", "proved_bad"]
 
@@ -46,6 +44,7 @@ def fetch_chosen(
     *,
     network: bool,
     youtube: bool,
+    writable: bool,
     refetch: bool,
 ) -> Outcome:
     """Bring the clips that a request chooses; one that cannot be had is replaced.
@@ -62,6 +61,7 @@ def fetch_chosen(
         progress: Makes the progress bar.
         network: Whether the mirror may be read.
         youtube: Whether YouTube may be asked.
+        writable: Whether the store may be written to.
         refetch: Fetch everything again.
 
     Raises:
@@ -71,12 +71,25 @@ def fetch_chosen(
         NoClipsError: Not one clip can be had.
     """
     inventory = Inventory(request.store, known.adopted)
-    names = find_candidates(request, split, lists, labels, inventory, network=network or youtube)
+    names = find_candidates(
+        request, split, lists, labels, known, inventory, network=network or youtube
+    )
+    origin = request.manifest.of(split) if request.manifest is not None else {}
     with contextlib.ExitStack() as stack:
         fetch = _Fetch(
-            request, split, lists, labels, names, progress, stack, network, youtube, refetch
+            request,
+            split,
+            lists,
+            labels,
+            names,
+            origin,
+            FromYouTube(request, split, progress, stack),
+            FromTarballs(request, split, lists, labels, origin, progress),
+            network,
+            youtube,
+            writable,
         )
-        return fetch.carry_out(known)
+        return fetch.carry_out(known, refetch=refetch)
 
 
 @dataclass(slots=True)
@@ -88,60 +101,58 @@ class _Fetch:
     lists: KeptLists
     labels: TestLabels
     names: Names
-    progress: Progress
-    stack: contextlib.ExitStack
+    origin: Mapping[Clip, ManifestRow]
+    """What the manifest says of the clips; empty without one."""
+    from_youtube: FromYouTube
+    from_tarballs: FromTarballs
     network: bool
     youtube: bool
-    refetch: bool
-    """Whether this round is to fetch what is there, too."""
+    writable: bool
     replaced: dict[Candidate, str] = field(default_factory=dict)
-    """Candidates passed over, with the reason."""
-    details: dict[Candidate, str] = field(default_factory=dict)
-    failures: dict[Tarball, Failure] = field(default_factory=dict)
-    given_up: str = ""
-    """Why YouTube is not asked any more."""
+    """Candidates that are not to be had, with the reason."""
     revived: bool = False
     """Whether clips that YouTube has not may come from the tarballs: no other is left."""
-    first: bool = True
-    walked: bool = False
-    """Whether test tarballs were walked through: then the clips are not those of a list."""
-    asker: Asker | None = None
-    fetched_bytes: int = 0
-    fetched_tarballs: int = 0
-    youtube_clips: int = 0
-    youtube_bytes: int = 0
-    youtube_requests: int = 0
 
-    def carry_out(self, known: Known) -> Outcome:
+    def carry_out(self, known: Known, *, refetch: bool) -> Outcome:
         request, split = self.request, self.split
         ledger = Ledger(request.store.ledger_path)
+        asked_for: set[Candidate] = set()
+        first = True
+        before = Inventory(request.store, known.adopted)  # keeps what it saw, for the account
         while True:
-            folders = watched_folders(request.store, split, request.folders(split))
-            stamps = request.store.stamp(folders)
-            inventory = Inventory(request.store, known.adopted)
-            if not (self.first and (request.retry_errors or self.refetch)):
-                bad = proved_bad(request, self.names, known, youtube=not self.revived)
+            stamps = self._stamps()
+            inventory = before if first else Inventory(request.store, known.adopted)
+            if not (first and (request.retry_errors or refetch)):
+                bad = proved_bad(
+                    request, split, self.names, known, inventory, youtube=not self.revived
+                )
                 self.replaced = {**bad, **self.replaced}
             chosen = self._chosen(inventory)
             lacking = [
                 candidate
                 for candidate in chosen
-                if self.refetch or place_of(candidate, split, inventory) is None
+                if (first and refetch) or place_of(candidate, split, inventory) is None
             ]
-            if not lacking and self._revive(len(chosen), known):
+            if not lacking and self._revive(len(chosen), known, inventory):
                 continue
-            if not lacking or not self._bring(lacking, known, inventory):
+            if not lacking or not self._bring(lacking, known, refetch=first and refetch):
                 break
-            self.first = self.refetch = False
+            first = False
             known = ledger.known(split)
-        self.walked = self._may_walk() and (request.source == "cvdf" or bool(lacking))
-        if self.walked:
-            walk = Walk(request, self.lists, self.labels, self._read)
+            self._note_replaced(lacking, known, asked_for)
+        if self._may_walk() and (
+            request.source == "cvdf" or len(chosen) < self._asked() or lacking
+        ):
+            there = [c for c in chosen if place_of(c, split, inventory) is not None]
+            walk = Walk(request, self.lists, self.labels, self._read, there)
             known, chosen = walk.find(known)
-            folders = watched_folders(request.store, split, request.folders(split))
-            stamps = request.store.stamp(folders)
-            inventory = Inventory(request.store, known.adopted)
-        return self._account(known, inventory, chosen, lacking, stamps)
+            stamps, inventory = self._stamps(), Inventory(request.store, known.adopted)
+            self.replaced = {}
+        return self._account(known, inventory, chosen, stamps, before)
+
+    def _stamps(self) -> dict[str, int]:
+        store, split = self.request.store, self.split
+        return store.stamp(watched_folders(store, split, self.request.folders(split)))
 
     def _chosen(self, inventory: Inventory) -> list[Candidate]:
         def here(label: str) -> Collection[str]:
@@ -149,246 +160,213 @@ class _Fetch:
 
         return choose_clips(self.names, self.request.limits, dead=self.replaced, here=here)
 
-    def _bring(self, lacking: list[Candidate], known: Known, inventory: Inventory) -> bool:
-        """Ask a source for clips; return whether there is reason to look again."""
+    def _asked(self) -> int:
+        """Return how many clips the request means."""
+        limits = self.request.limits
+        return limits.max_samples or len(choose_clips(self.names, limits))
+
+    def _bring(self, lacking: list[Candidate], known: Known, *, refetch: bool) -> bool:
+        """Ask one source for clips; return whether there is reason to look again."""
         routes: dict[str, list[Candidate]] = {}
-        manifest = self.request.manifest
-        origin = manifest.of(self.split) if manifest else {}
         for candidate in lacking:
-            row = origin.get(clip_at(candidate, self.split))
-            source = self.request.source
-            if row is not None and source == "auto":  # another source has other bytes
-                source = "youtube" if row.source == "youtube" else "cvdf"
-            route = choose_route(source, lacking=len(lacking), given_up=bool(self.given_up))
-            if (route == "youtube" and not self.youtube) or (route == "cvdf" and not self.network):
-                route = ""
+            route = self._route(candidate, len(lacking))
             routes.setdefault(route, []).append(candidate)
-        went = False
         if "youtube" in routes:
-            went = self._from_youtube(routes["youtube"])
-        elif "cvdf" in routes and not self._may_walk():
-            went = self._from_tarballs(routes["cvdf"], known, inventory)
-        return went
+            before = self.from_youtube.given_up
+            self.from_youtube.bring(routes["youtube"], refetch=refetch)
+            if self.from_youtube.given_up is not before:
+                self._say_given_up()
+            return True
+        if "cvdf" in routes and not self._may_walk():
+            self.from_tarballs.bring(routes["cvdf"], known, refetch=refetch)
+            return True
+        return False
 
-    def _from_youtube(self, lacking: list[Candidate]) -> bool:
-        from k600.sources.asking import open_asker
+    def _route(self, candidate: Candidate, lacking: int) -> str:
+        source, row = self.request.source, self.origin.get(clip_at(candidate, self.split))
+        if row is not None and source == "auto":  # another source has other bytes
+            source = "youtube" if row.source == "youtube" else "cvdf"
+        given_up = self.revived or self.from_youtube.given_up is not None or not self.youtube
+        route = choose_route(source, lacking=lacking, given_up=given_up)
+        return "" if route == "cvdf" and not self.network else route
 
-        request = self.request
-        if self.asker is None:
-            check_proxy(request.youtube)
-            try:
-                check_tools(request.youtube)
-            except MissingDependencyError as error:
-                if request.source == "youtube":
-                    raise
-                self._give_up(str(error))
-                return True
-            self.asker = self.stack.enter_context(
-                open_asker(
-                    request.youtube,
-                    request.store,
-                    Ledger(request.store.ledger_path),
-                    num_workers=min(request.num_workers, len(lacking)),
-                    patience_seconds=(
-                        request.youtube.patience_seconds if request.source == "youtube" else 0
-                    ),
-                )
-            )
-        clips = {clip_at(candidate, self.split): candidate for candidate in lacking}
-        with self.progress(len(clips), f"{self.split}, from YouTube", unit=" clips") as bar:
-            found = self.asker.ask(list(clips), on_clip=lambda: bar.update(1))
-        self.youtube_clips += len(found.stored)
-        self.youtube_bytes += found.received_bytes
-        self.youtube_requests += found.requests
-        for clip, refusal in found.refused.items():
-            self.replaced[clips[clip]] = refusal.reason
-            self.details[clips[clip]] = f"{refusal.code}: {refusal.message}"
-        verdict = self.asker.given_up
-        if verdict is not None:
-            self._give_up(f"{verdict.kind}, {verdict.code}: {verdict.message}")
-            if request.source == "youtube":
-                for clip in clips.keys() - set(found.stored) - found.refused.keys():
-                    self.replaced[clips[clip]] = verdict.reason
-                    self.details[clips[clip]] = f"{verdict.code}: {verdict.message}"
-                return False
-        return True
+    def _note_replaced(
+        self, lacking: list[Candidate], known: Known, asked_for: set[Candidate]
+    ) -> None:
+        """Pass over what a source did not give, unless it is there all the same."""
+        inventory = Inventory(self.request.store, known.adopted)
+        alone = self.request.source == "youtube"
+        for candidate in lacking:
+            if place_of(candidate, self.split, inventory) is not None:
+                continue
+            if self._route(candidate, len(lacking)) == "" and (alone or self.origin):
+                self.from_youtube.explain(candidate)
+            reason = self.from_youtube.reasons.get(candidate)
+            if reason is None or self.revived:
+                reason = self.from_tarballs.reasons.get(candidate, reason)
+            if reason is None and candidate in asked_for:
+                reason = "not_stored"  # no source says why: never ask for ever
+            if reason is not None:
+                self.replaced[candidate] = reason
+            asked_for.add(candidate)
+        broken = {t: f.reason for t, f in self.from_tarballs.failures.items()}
+        for label, names in self.names.items():  # all that a failed tarball holds is out of reach
+            for tarball, reason in broken.items():
+                if tarball.label == label and not self.origin:
+                    for name in set(names) - inventory.names(f"{self.split}/{label}"):
+                        self.replaced.setdefault((label, name), reason)
 
-    def _give_up(self, why: str) -> None:
-        self.given_up = why
-        if self.request.source == "auto":
+    def _say_given_up(self) -> None:
+        verdict = self.from_youtube.given_up
+        if verdict is not None and self.request.source == "auto":
             logger.warning(
-                "kinetics600 %s: YouTube gives no clips here (%s). They come from the tarballs "
-                "instead",
+                "kinetics600 %s: YouTube gives no clips here (%s: %s). %s",
                 self.split,
-                why,
+                verdict.code,
+                verdict.message,
+                "They are missing" if self.origin else "They come from the tarballs instead",
             )
 
-    def _revive(self, chosen: int, known: Known) -> bool:
+    def _revive(self, chosen: int, known: Known, inventory: Inventory) -> bool:
         """Let the tarballs give what YouTube has not, where the candidates do not suffice."""
         if self.request.source != "auto" or self.revived or not self.network:
             return False
-        if self._may_walk():
+        if self._may_walk() or self.origin or chosen >= self._asked():
             return False
-        if self.request.manifest is not None or chosen >= self._asked():
-            return False
-        lost = [c for c, reason in self.replaced.items() if reason.startswith("youtube_")]
-        if not lost:
-            return False
-        self.revived = True
-        self.given_up = self.given_up or "no other candidate is left"
-        bad = proved_bad(self.request, self.names, known, youtube=False)
-        for candidate in lost:
-            if candidate not in bad:
-                del self.replaced[candidate]
-        return True
-
-    def _asked(self) -> int:
-        return len(choose_clips(self.names, self.request.limits))
-
-    def _from_tarballs(self, lacking: list[Candidate], known: Known, inventory: Inventory) -> bool:
-        request, split = self.request, self.split
-        by_tarball: dict[Tarball, set[str]] = {}
-        for label, name in lacking:
-            by_tarball.setdefault(self._tarball(label, name), set()).add(name)
-        needs = [
-            Need(tarball, frozenset(wanted), until_found=True)
-            for tarball, wanted in by_tarball.items()
+        bad = proved_bad(self.request, self.split, self.names, known, inventory, youtube=False)
+        lost = [
+            candidate
+            for candidate, reason in self.replaced.items()
+            if reason.startswith("youtube_") and candidate not in bad
         ]
-        reasons = self._read(needs, known, inventory)
-        ledger = Ledger(request.store.ledger_path)
-        after = ledger.known(split)
-        bad = proved_bad(request, self.names, after, youtube=False)
-        now = Inventory(request.store, after.adopted)
-        for label, name in lacking:
-            if place_of((label, name), split, now) is None:
-                tarball = self._tarball(label, name)
-                why = bad.get((label, name)) or reasons.get(tarball, "not_stored")
-                self.replaced.setdefault((label, name), why)
-        for label, names in self.names.items():  # all that a failed tarball holds is out of reach
-            if (reason := reasons.get(Tarball(split, label))) and self.request.manifest is None:
-                for name in set(names) - now.names(f"{split}/{label}"):
-                    self.replaced.setdefault((label, name), reason)
-        return True
-
-    def _tarball(self, label: str, name: str) -> Tarball:
-        manifest = self.request.manifest
-        if self.split == "test" and manifest is not None:
-            row = manifest.of("test")[clip_at((label, name), "test")]
-            return Tarball("test", row.tarball)
-        return Tarball(self.split, label)
-
-    def _read(self, needs: list[Need], known: Known, inventory: Inventory) -> dict[Tarball, str]:
-        """Read tarballs; return the reason for each that failed."""
-        request, split = self.request, self.split
-        ledger = Ledger(request.store.ledger_path)
-        fetches, failed = stat_tarballs(request, needs)
-        if fetches:
-            listing = self.lists.listing() if split != "test" else {}
-            run = Run(
-                request,
-                split,
-                request.store,
-                ledger,
-                self.labels,
-                listing,
-                known.tarballs,
-                self.refetch,
-            )
-            run.announce(fetches, inventory.names)
-            more_bytes, more = run.carry_out(fetches, failed, self.progress)
-            self.fetched_bytes += more_bytes
-            self.fetched_tarballs += more
-        self.failures |= failed
-        reasons = {tarball: failure.reason for tarball, failure in failed.items()}
-        for row in ledger.tarballs(split).values():
-            if row.state == "damaged":
-                reasons.setdefault(row.tarball, "tarball_damaged")
-        return reasons
+        for candidate in lost:
+            del self.replaced[candidate]
+        self.revived = bool(lost)
+        return self.revived
 
     def _may_walk(self) -> bool:
         """Whether no list says which tarball holds a clip, so that they are walked through."""
-        request = self.request
-        tarballs = self.network and request.source in ("auto", "cvdf")
-        return self.split == "test" and tarballs and request.manifest is None
+        tarballs = self.network and self.request.source in ("auto", "cvdf")
+        return self.split == "test" and tarballs and not self.origin
+
+    def _read(self, needs: list[Need], known: Known) -> dict[Tarball, str]:
+        return self.from_tarballs.read(needs, known, refetch=False)
 
     def _account(
         self,
         known: Known,
         inventory: Inventory,
         chosen: list[Candidate],
-        lacking: list[Candidate],
         stamps: dict[str, int],
+        before: Inventory,
     ) -> Outcome:
         request, split = self.request, self.split
-        found: dict[str, set[str]] = {}
+        network = self.network or self.youtube
         places = {candidate: place_of(candidate, split, inventory) for candidate in chosen}
-        if request.manifest is not None:
-            files = {
-                clip_at(candidate, split): inventory.path(folder, candidate[1])
-                for candidate, folder in places.items()
-                if folder is not None
-            }
-            for clip in differing(request.manifest.of(split), files):
-                candidate = (clip.label or UNLABELED, clip.file_name)
-                self.replaced[candidate] = "differs"
-                places[candidate] = None
+        for candidate in self._differing(places, inventory):
+            self.replaced[candidate], places[candidate] = "differs", None
+        found: dict[str, set[str]] = {}
         for candidate, folder in places.items():
             if folder is not None:
                 found.setdefault(folder, set()).add(candidate[1])
-            elif candidate not in self.replaced:
-                self.replaced[candidate] = "offline" if not self.network else "not_stored"
+            else:
+                self.replaced.setdefault(candidate, "not_stored" if network else "offline")
         shards = stored_shards(
             request, split, known, self.labels, inventory, lambda folder: found.get(folder, ())
         )
-        clips = sum(map(len, found.values()))
-        asked = (request.limits.max_samples or clips) if self.walked else self._asked()
-        missing = [
-            Missing(split, label, name, label, reason, self.details.get((label, name), ""))
-            for (label, name), reason in sorted(self.replaced.items())
-            if clips < asked
-        ]
-        if self.walked and clips < asked:
+        clips, asked = sum(map(len, found.values())), self._asked()
+        asked = asked if self.names or request.limits.max_samples else clips
+        details = self.from_youtube.details
+        missing: list[Missing] = []
+        if clips < asked:
             missing = [
+                Missing(split, label, name, label, reason, details.get((label, name), ""))
+                for (label, name), reason in sorted(self.replaced.items())
+            ]
+        if clips < asked and split == "test":
+            missing += [
                 Missing(split, "", "", tarball.name, failure.reason, str(failure.error))
-                for tarball, failure in self.failures.items()
+                for tarball, failure in self.from_tarballs.failures.items()
             ]
         if not shards:
-            if self.given_up and request.source == "youtube":
-                raise YouTubeError(
-                    f"source: 'youtube' gives no clips here ({self.given_up}). Try again later, "
-                    "pass cookies=… of an account or proxy=… another address, or use "
-                    "source='cvdf'"
-                )
-            raise_nothing(request, split, self.failures, missing)
-        network = self.network or self.youtube
+            self._raise_nothing(missing)
+        passed_over = [] if missing else self._passed_over(chosen, before)
         return Outcome(
             split,
             tuple(shards),
             tuple(missing),
-            self.fetched_bytes,
-            self.fetched_tarballs,
+            self.from_tarballs.received_bytes,
+            self.from_tarballs.tarballs,
             stamps,
             asked=asked,
-            replaced={} if missing else dict(Counter(self.replaced.values())),
-            report=write_report(request.store, split, missing) if network else "",
-            youtube_clips=self.youtube_clips,
-            youtube_bytes=self.youtube_bytes,
+            replaced=dict(Counter(self.replaced[candidate] for candidate in passed_over)),
+            labelled=split != "test" or bool(self.labels),
+            offline=not network and request.source != "local",
+            report=write_report(request.store, split, missing) if network and self.writable else "",
+            youtube_clips=self.from_youtube.clips,
+            youtube_bytes=self.from_youtube.received_bytes,
         )
+
+    def _differing(
+        self, places: Mapping[Candidate, str | None], inventory: Inventory
+    ) -> list[Candidate]:
+        """Return the clips whose files are not those that the manifest means."""
+        files = {
+            clip_at(candidate, self.split): inventory.path(folder, candidate[1])
+            for candidate, folder in places.items()
+            if folder is not None and self.origin
+        }
+        return [(clip.label or UNLABELED, clip.file_name) for clip in differing(self.origin, files)]
+
+    def _passed_over(self, chosen: Sequence[Candidate], before: Inventory) -> list[Candidate]:
+        """Return the candidates in whose places others came: those that rank before the last."""
+        if not self.replaced or not self.names:
+            return []
+        taken, limits, more = set(chosen), self.request.limits, 0
+        while True:
+            most = None if limits.max_samples is None else limits.max_samples + more
+            ranked = choose_clips(
+                self.names,
+                dataclasses.replace(limits, max_samples=most),
+                here=lambda label: before.names(f"{self.split}/{label}"),
+            )
+            passed = [c for c in ranked if c in self.replaced and c not in taken]
+            if most is None or len(passed) <= more:
+                return passed
+            more = len(passed)
+
+    def _raise_nothing(self, missing: list[Missing]) -> None:
+        verdict = self.from_youtube.given_up
+        if verdict is not None and self.request.source == "youtube":
+            raise YouTubeError(
+                f"source: 'youtube' gives no clips here ({verdict.code}: {verdict.message}). Try "
+                "again later, pass cookies=… of an account or proxy=… another address, or use "
+                "source='cvdf'"
+            )
+        raise_nothing(self.request, self.split, self.from_tarballs.failures, missing)
 
 
 def proved_bad(
-    request: Request, names: Names, known: Known, *, youtube: bool = True
+    request: Request,
+    split: str,
+    names: Names,
+    known: Known,
+    inventory: Inventory,
+    *,
+    youtube: bool = True,
 ) -> dict[Candidate, str]:
     """Return the candidates that the ledger knows not to be had, with the reason.
 
     Args:
         request: Says which sources count.
+        split: Which split.
         names: The candidates.
         known: What the ledger says.
+        inventory: What is in the store: that can be had, whatever a source says.
         youtube: Whether what YouTube has not counts as well.
     """
     asked = {label: set(found) for label, found in names.items()}
-    bad = {}
+    bad: dict[Candidate, str] = {}
     if request.source != "youtube":
         for clip in known.clips:
             label = clip.folder.partition("/")[2]
@@ -407,4 +385,4 @@ def proved_bad(
                 cookies=request.youtube.signed_in,
             ):
                 bad[label, answer.file_name] = f"youtube_{answer.kind}"
-    return bad
+    return {c: reason for c, reason in bad.items() if place_of(c, split, inventory) is None}

@@ -50,15 +50,14 @@ def fetch_split(
     network = request.may_fetch(offline=offline)
     youtube = request.may_ask(offline=offline)
     store.check_folder()
-    if network or youtube:
-        store.prepare()
-    lists = KeptLists(request.mirror, store, split, network=network)
+    writable = store.is_writable(make=network or youtube)
+    lists = KeptLists(request.mirror, store, split, network=network, keep=writable)
     labels: TestLabels = {}
     if request.manifest is not None:
         labels = request.manifest.test_labels
     elif split == "test":
         labels = read_test_labels(request, store, offline=offline, refresh=refetch)
-    known = adopt(request, split, lists, labels, network=network, write=network or youtube)
+    known = adopt(request, split, lists, labels, network=network, write=writable)
     if request.chooses:
         return fetch_chosen(
             request,
@@ -69,6 +68,7 @@ def fetch_split(
             progress,
             network=network,
             youtube=youtube,
+            writable=writable,
             refetch=refetch,
         )
     wanted = wanted_names(request, split, labels)
@@ -93,6 +93,7 @@ def fetch_split(
     failures: dict[Tarball, Failure] = {}
     fetched_bytes = fetched = 0
     if todo and network:
+        store.prepare()
         lists.refresh(paths=request.classes is None or split == "test")
         tarballs = tarballs_of(request, split, lists)
         todo = needs(known)
@@ -117,7 +118,7 @@ def fetch_split(
         missing.append(Missing(split, "", "", "", "offline", detail))
     if not any(shard.names for shard in shards):
         raise_nothing(request, split, failures, missing)
-    report = write_report(store, split, missing) if network else ""
+    report = write_report(store, split, missing) if network and writable else ""
     return Outcome(
         split,
         tuple(shards),

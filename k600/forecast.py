@@ -156,11 +156,13 @@ def _of_chosen(
 ) -> tuple[int, int | None, list[Need], int]:
     """The same for single clips, and how many YouTube would be asked for."""
     network, youtube = request.may_fetch(offline=offline), request.may_ask(offline=offline)
-    names = find_candidates(request, split, lists, labels, inventory, network=network or youtube)
+    names = find_candidates(
+        request, split, lists, labels, known, inventory, network=network or youtube
+    )
     chosen = choose_clips(
         names,
         request.limits,
-        dead=proved_bad(request, names, known),
+        dead=proved_bad(request, split, names, known, inventory),
         here=lambda label: inventory.names(f"{split}/{label}"),
     )
     lacking = [c for c in chosen if place_of(c, split, inventory) is None]

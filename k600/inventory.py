@@ -31,42 +31,42 @@ class Inventory:
                 self._bad.setdefault(row.folder, {})[row.file_name] = row
             elif row.path != f"{row.folder}/{row.file_name}":
                 self._elsewhere.setdefault(row.folder, {}).setdefault(row.file_name, row.path)
+        self._own: dict[str, set[str]] = {}
         self._names: dict[str, set[str]] = {}
         self._listings: dict[str, set[str]] = {}
 
     def names(self, folder: str) -> set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""
         if folder not in self._names:
-            found = self._store.inventory(folder)
-            for name, row in self._bad.get(folder, {}).items():
-                if (
-                    name in found
-                    and row.path == f"{folder}/{name}"
-                    and is_unchanged(self._store.root / row.path, row)
-                ):
-                    found.discard(name)
-            found |= {
+            self._names[folder] = self._at_place(folder) | {
                 name
                 for name, path in self._elsewhere.get(folder, {}).items()
                 if name in self._listed(os.path.dirname(path))
             }
-            self._names[folder] = found
         return self._names[folder]
 
     def elsewhere(self, folder: str) -> Mapping[str, str]:
         """Return where clips lie that are not at their own place, relative to the store."""
-        own = self._store.inventory(folder) if folder in self._elsewhere else set()
-        return {
-            name: path
-            for name, path in self._elsewhere.get(folder, {}).items()
-            if name not in own and name in self.names(folder)
-        }
+        places = self._elsewhere.get(folder, {})
+        own = self._at_place(folder) if places else set()
+        names = self.names(folder)
+        return {n: path for n, path in places.items() if n not in own and n in names}
 
     def path(self, folder: str, name: str) -> Path:
         """Return where a clip lies, or would lie."""
-        own = self._store.path(folder, name)
-        path = self._elsewhere.get(folder, {}).get(name)
-        return own if path is None or own.exists() else self._store.root / path
+        path = self.elsewhere(folder).get(name) if folder in self._elsewhere else None
+        return self._store.path(folder, name) if path is None else self._store.root / path
+
+    def _at_place(self, folder: str) -> set[str]:
+        """Return the names of the good clips at their own place."""
+        if folder not in self._own:
+            found = set(self._store.inventory(folder))
+            for name, row in self._bad.get(folder, {}).items():
+                own = row.path == f"{folder}/{name}"
+                if own and name in found and is_unchanged(self._store.root / row.path, row):
+                    found.discard(name)
+            self._own[folder] = found
+        return self._own[folder]
 
     def _listed(self, folder: str) -> set[str]:
         if folder not in self._listings:
@@ -80,11 +80,9 @@ def watched_folders(store: Store, split: str, folders: Iterable[str]) -> list[st
 
 
 def is_unchanged(path: Path, row: AdoptedRow) -> bool:
-    """Whether a file is still the one that was found to be no good."""
+    """Whether a file is still the one that was checked."""
     try:
         status = path.stat()
     except OSError:
         return row.problem == "unreadable"
-    return (status.st_size, status.st_mtime_ns) == (row.size_bytes, row.mtime_ns) or (
-        row.problem == "unreadable" and row.mtime_ns == 0
-    )
+    return (status.st_size, status.st_mtime_ns) == (row.size_bytes, row.mtime_ns)

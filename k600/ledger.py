@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from k600.clip import Clip, Tarball
-from k600.errors import StoreError
+from k600.errors import DiskFullError, StoreError
 
-__all__ = ["AdoptedRow", "AnswerRow", "ClipRow", "Known", "Ledger", "TarballRow"]
+__all__ = ["AdoptedRow", "AnswerRow", "CheckRow", "ClipRow", "Known", "Ledger", "TarballRow"]
 
 _SCHEMAS = (
     """
@@ -44,6 +44,15 @@ CREATE TABLE adopted (
     split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, path TEXT NOT NULL,
     size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, problem TEXT NOT NULL,
     PRIMARY KEY (split, path)) WITHOUT ROWID;
+""",
+    """
+CREATE TABLE checks (
+    split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, path TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, depth TEXT NOT NULL,
+    verdict TEXT NOT NULL, detail TEXT NOT NULL, duration_seconds REAL NOT NULL,
+    width INTEGER NOT NULL, height INTEGER NOT NULL, fps REAL NOT NULL,
+    checked_at TEXT NOT NULL, moved_to TEXT NOT NULL,
+    PRIMARY KEY (split, folder, path)) WITHOUT ROWID;
 """,
 )
 """What each version of the file adds to the one before."""
@@ -83,7 +92,7 @@ class ClipRow(NamedTuple):
     """For `bad`: `empty`, `truncated`, `not_mp4`, `not_a_file`, `too_large`; for `absent`:
     `not_in_tarball`."""
     source: str
-    """For `have`: `cvdf`, or `local` for a clip that was there before the tarball came."""
+    """For `have`: `cvdf`; `youtube` or `local` for one that was there before the tarball came."""
     size_bytes: int
 
 
@@ -123,6 +132,33 @@ class AdoptedRow(NamedTuple):
     mtime_ns: int
     problem: str
     """Empty if it is whole, else as `k600.video.box_problem` says, or `unreadable`."""
+
+
+class CheckRow(NamedTuple):
+    """What `k600.verify` found in a file. It holds while the file's size and time are these."""
+
+    folder: str
+    """`<split>/<class name>` that the clip belongs to."""
+    file_name: str
+    path: str
+    """Where the file lies, relative to the store."""
+    size_bytes: int
+    mtime_ns: int
+    depth: str
+    """`quick` or `deep`."""
+    verdict: str
+    """One of `k600.probe.VERDICTS`."""
+    detail: str
+    duration_seconds: float
+    """Of the pictures, from the first one's time to the last one's end; 0 where unknown."""
+    width: int
+    """In pixels; 0 where unknown."""
+    height: int
+    fps: float
+    checked_at: str
+    """In UTC, as in `2026-11-23T13:15:00`."""
+    moved_to: str = ""
+    """Where the file was put aside, relative to the store; empty if it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +212,9 @@ class Ledger:
             self.tarballs(split), self.clips(split), self.answers(split), self.adopted(split)
         )
 
-    def adopted(self, split: str) -> list[AdoptedRow]:
-        """Return a split's clips that others brought, by folder and file name."""
-        query = f"SELECT {', '.join(AdoptedRow._fields)} FROM adopted WHERE split = ? ORDER BY 1, 2"
-        with self._open() as db:
-            return [AdoptedRow(*row) for row in (db.execute(query, (split,)) if db else ())]
+    def adopted(self, split: str, folder: str | None = None) -> list[AdoptedRow]:
+        """Return a split's or one folder's clips that others brought, by folder and file name."""
+        return [AdoptedRow(*r) for r in self._select("adopted", AdoptedRow._fields, split, folder)]
 
     def adopt(self, split: str, rows: Iterable[AdoptedRow]) -> None:
         """Note clips that others brought."""
@@ -191,11 +225,9 @@ class Ledger:
                 ((split, *row) for row in rows),
             )
 
-    def answers(self, split: str) -> list[AnswerRow]:
-        """Return what YouTube said of a split's clips, by folder and file name."""
-        query = f"SELECT {', '.join(AnswerRow._fields)} FROM answers WHERE split = ? ORDER BY 1, 2"
-        with self._open() as db:
-            return [AnswerRow(*row) for row in (db.execute(query, (split,)) if db else ())]
+    def answers(self, split: str, folder: str | None = None) -> list[AnswerRow]:
+        """Return what YouTube said of a split's or folder's clips, by folder and file name."""
+        return [AnswerRow(*r) for r in self._select("answers", AnswerRow._fields, split, folder)]
 
     def record_stored(self, clip: Clip, size_bytes: int, yt_dlp: str) -> None:
         """Note that a clip comes from YouTube; written before the clip gets its name."""
@@ -247,6 +279,16 @@ class Ledger:
             db.execute(
                 "DELETE FROM clips WHERE split = ? AND tarball = ?", (tarball.split, tarball.name)
             )
+            clips = list(clips)
+            db.executemany(  # what came from this tarball does not come from YouTube any more
+                "DELETE FROM answers "
+                "WHERE split = ? AND folder = ? AND file_name = ? AND kind = 'have'",
+                (
+                    (tarball.split, clip.folder, clip.file_name)
+                    for clip in clips
+                    if (clip.state, clip.source) == ("have", "cvdf")
+                ),
+            )
             db.executemany(
                 "INSERT INTO clips VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -279,6 +321,42 @@ class Ledger:
                 ),
             )
 
+    def checks(self, split: str, folder: str | None = None) -> list[CheckRow]:
+        """Return what was found in a split's or one folder's files, by folder and file name."""
+        return [CheckRow(*r) for r in self._select("checks", CheckRow._fields, split, folder)]
+
+    def record_checks(self, split: str, rows: Iterable[CheckRow]) -> None:
+        """Note what was found in files."""
+        with self._open(create=True) as db:
+            assert db is not None
+            db.executemany(
+                f"INSERT OR REPLACE INTO checks VALUES (?{', ?' * len(CheckRow._fields)})",
+                ((split, *row) for row in rows),
+            )
+
+    def condemn(self, split: str, folder: str, file_name: str, reason: str) -> None:
+        """Note that a clip is no good in its tarball, either: it is not asked for again."""
+        with self._open(create=True) as db:
+            assert db is not None
+            db.execute(
+                "UPDATE clips SET state = 'bad', reason = ? "
+                "WHERE split = ? AND folder = ? AND file_name = ? AND state = 'have'",
+                (reason, split, folder, file_name),
+            )
+
+    def _select(
+        self, table: str, columns: Iterable[str], split: str, folder: str | None
+    ) -> list[tuple[Any, ...]]:
+        """Return rows of a table that a ledger of an earlier version has not got yet."""
+        query = f"SELECT {', '.join(columns)} FROM {table} WHERE split = ?"
+        query += " AND folder = ?" if folder is not None else ""
+        with self._open() as db:
+            known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+            if db is None or db.execute(known, (table,)).fetchone() is None:
+                return []
+            keys = (split,) if folder is None else (split, folder)
+            return db.execute(f"{query} ORDER BY folder, file_name", keys).fetchall()
+
     @contextlib.contextmanager
     def _open(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
         """Yield a connection within a transaction; None if there is no file and none is made."""
@@ -294,12 +372,17 @@ class Ledger:
                     raise sqlite3.DatabaseError(
                         f"it is of version {version}, this release reads {len(_SCHEMAS)}"
                     )
-                if version < len(_SCHEMAS) and (create or version):
+                if version < len(_SCHEMAS) and create:
                     for statement in ";".join(_SCHEMAS[version:]).split(";"):
                         db.execute(statement)
                     db.execute(f"PRAGMA user_version = {len(_SCHEMAS)}")
                 yield db if version or create else None
         except sqlite3.Error as error:
+            if "disk is full" in str(error):
+                raise DiskFullError(
+                    f"data_dir: the volume of '{self._path}' is full. Make room and call again: "
+                    "clips that are there stay"
+                ) from error
             raise StoreError(
                 f"data_dir: the ledger '{self._path}' cannot be used ({error}). Use the release "
                 "that wrote it, or move the file away: clips that are there stay"

@@ -10,9 +10,11 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +86,23 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         ManifestError: It cannot be read, or a row names no clip of Kinetics-600.
     """
     where = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+    if where.suffix not in _SUFFIXES:
+        raise ManifestError(f"manifest: '{where}' is neither .csv nor .parquet")
+    try:
+        status = where.stat()
+    except OSError as error:
+        raise ManifestError(f"manifest: '{where}' cannot be read ({error.strerror})") from None
+    return _read(where, (status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=4)
+def _read(where: Path, state: tuple[int, int]) -> Manifest:
+    """Read a manifest, once as long as the file stays as it is."""
     rows = []
     for number, fields in enumerate(_table(where), 1):
         try:
             rows.append(_row(fields))
-        except (UnknownClassError, ValueError, TypeError) as error:
+        except (UnknownClassError, ValueError, TypeError, OverflowError) as error:
             raise ManifestError(f"manifest: row {number} of '{where}': {error}") from None
     if not rows:
         raise ManifestError(f"manifest: '{where}' names no clip")
@@ -217,17 +231,13 @@ def _table(path: Path) -> list[dict[str, Any]]:
 
     try:
         if path.suffix == ".csv":
-            with open(path, encoding="utf-8", newline="") as file:
+            with open(path, encoding="utf-8-sig", newline="") as file:
                 rows: list[dict[str, Any]] = list(csv.DictReader(file))
             names = list(rows[0]) if rows else []
-        elif path.suffix == ".parquet":
+        else:
             table = pyarrow.parquet.read_table(path)
             rows, names = table.to_pylist(), table.column_names
-        else:
-            raise ManifestError(f"manifest: '{path}' is neither .csv nor .parquet")
     except (OSError, ValueError, csv.Error, pyarrow.ArrowException) as error:
-        if isinstance(error, ManifestError):
-            raise
         said = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ManifestError(f"manifest: '{path}' cannot be read ({said})") from None
     lacking = [name for name in _NEEDED if name not in names]
@@ -240,21 +250,35 @@ def _table(path: Path) -> list[dict[str, Any]]:
 
 
 def _row(said: Mapping[str, Any]) -> ManifestRow:
-    split = said["split"]
+    split, label = said["split"], said["label"] or None
     if split not in SPLITS:
         raise ValueError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
-    label = canonical(said["label"]) if said["label"] else None
+    if label is not None:
+        if not isinstance(label, str):
+            raise ValueError(f"label: {label!r} is no class name; id2label() gives that of an id")
+        label = canonical(label)
     if label is None and split != "test":
         raise ValueError("label: it is empty, which only a clip of the test split may be")
     clip = Clip(
-        split, label, str(said["youtube_id"]), int(said["time_start"]), int(said["time_end"])
+        split, label, str(said["youtube_id"]), _whole(said["time_start"]), _whole(said["time_end"])
     )
     if parse_file_name(clip.file_name) is None:
         raise ValueError(f"{clip.file_name!r} is no clip's name")
-    return ManifestRow(
-        clip,
-        said.get("source") or "",
-        said.get("tarball") or "",
-        int(said.get("size_bytes") or 0),
-        said.get("sha256") or "",
-    )
+    source, tarball = said.get("source") or "", said.get("tarball") or ""
+    if source not in ("", "cvdf", "youtube", "local"):
+        raise ValueError(f"source: {source!r} is not one of cvdf, youtube, local")
+    good = re.fullmatch(r"part_\d+", tarball) if split == "test" else tarball == label
+    if tarball and not good:
+        raise ValueError(f"tarball: {tarball!r} is none that could hold {clip.key}")
+    size_bytes, sha256 = _whole(said.get("size_bytes") or 0), str(said.get("sha256") or "").lower()
+    if size_bytes < 0 or (sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256)):
+        raise ValueError(f"size_bytes, sha256: {size_bytes}, {sha256!r} are none of a file")
+    return ManifestRow(clip, source, tarball, size_bytes, sha256)
+
+
+def _whole(value: Any) -> int:
+    """Return a whole number; `0.7` is none."""
+    number = int(value)
+    if isinstance(value, float) and number != value:
+        raise ValueError(f"{value!r} is no whole number")
+    return number

@@ -54,6 +54,8 @@ class Outcome:
     """Clips that came from YouTube in this run."""
     youtube_bytes: int = 0
     """Bytes of media that they took."""
+    offline: bool = False
+    """Whether clips may be missing only because the network was not to be used."""
     labelled: bool = True
     """False if the labels of the test split could not be had."""
     report: str = ""
@@ -70,6 +72,7 @@ class Outcome:
         return (
             self.labelled
             and not self.failures
+            and (self.is_full or not self.offline)
             and not any(clip.reason in OPEN_REASONS for clip in self.missing)
         )
 
@@ -133,7 +136,11 @@ class Outcome:
         if short and not self.missing:
             return (
                 f"kinetics600 {self.split}: only {self.clips:,} of {self.asked:,} clips could be "
-                "had: the tarballs hold no more such clips"
+                + (
+                    "had: no more are in the store, and the network is not to be used"
+                    if self.offline
+                    else "had: there are no more such clips"
+                )
             )
         if not self.missing:
             failed = Counter(self.failures.values())

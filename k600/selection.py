@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from k600.labels import NAMES
 
-__all__ = ["Candidate", "Limits", "choose_clips", "walk_clips", "walk_order"]
+__all__ = ["Candidate", "Limits", "choose_clips", "share_of", "walk_clips", "walk_order"]
 
 Candidate = tuple[str, str]
 """A class name and a file name."""
@@ -97,6 +97,14 @@ def walk_order(names: Collection[str], limits: Limits) -> list[str]:
     return sorted(names, key=lambda name: (len(name), name))
 
 
+def share_of(limits: Limits, *, classes: int) -> int | None:
+    """Return how many clips a class may give in a walk; None for as many as it has."""
+    if not limits.balanced or limits.max_samples is None:
+        return limits.max_per_class
+    equal = -(-limits.max_samples // classes)
+    return min(equal, limits.max_per_class or equal)
+
+
 def walk_clips(members: Iterable[Candidate], limits: Limits, *, classes: int) -> list[Candidate]:
     """Choose clips as they come; for tarballs that no list describes.
 
@@ -110,10 +118,7 @@ def walk_clips(members: Iterable[Candidate], limits: Limits, *, classes: int) ->
         ...            Limits(max_per_class=1), classes=2)
         [('yoga', 'a'), ('zumba', 'c')]
     """
-    share = limits.max_per_class
-    if limits.balanced and limits.max_samples is not None:
-        equal = -(-limits.max_samples // classes)
-        share = equal if share is None else min(share, equal)
+    share = share_of(limits, classes=classes)
     taken: Counter[str] = Counter()
     chosen: list[Candidate] = []
     for label, name in members:

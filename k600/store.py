@@ -27,7 +27,7 @@ from rich.filesize import decimal
 from k600.clip import parse_file_name
 from k600.errors import DiskFullError, Kinetics600Error, Stopped, StoreError
 
-__all__ = ["OWN", "Incoming", "Store", "flush", "write_whole"]
+__all__ = ["OWN", "Incoming", "Store", "explained", "flush", "write_whole"]
 
 OWN = ".kinetics600"
 """The folder in a store that is the loader's own."""
@@ -55,7 +55,7 @@ class Store:
         Raises:
             StoreError: The path is a file, or may not be written.
         """
-        with _explained(self.root):
+        with explained(self.root):
             for name in ("incoming", "lists", "locks", "reports"):
                 self._own(name).mkdir(parents=True, exist_ok=True)
             probe = self._own(f"incoming/probe-{uuid.uuid4().hex}")
@@ -63,9 +63,24 @@ class Store:
             os.replace(probe, probe.with_suffix(".moved"))
             probe.with_suffix(".moved").unlink()
 
+    def is_writable(self, *, make: bool) -> bool:
+        """Whether the store may be written to.
+
+        Args:
+            make: Make the store's own folders; without, a tree that has none counts as not
+                writable, so that looking at it leaves it as it is.
+        """
+        if not make and not self._own("").is_dir():
+            return False
+        try:
+            self.prepare()
+        except StoreError:
+            return False
+        return True
+
     def check_folder(self) -> None:
         """Raise `StoreError` if the path is something else than a folder; it need not exist."""
-        if self.root.exists() and not self.root.is_dir():
+        if os.path.lexists(self.root) and not os.path.isdir(self.root):
             raise StoreError(
                 f"data_dir: '{self.root}' is not a folder. Pass data_dir=… a folder, or set "
                 "KINETICS600_HOME"
@@ -73,13 +88,12 @@ class Store:
 
     def bytes_here(self, folders: Iterable[str]) -> int:
         """Return how many bytes the clips in some `<split>/<class name>` take."""
-        return sum(
-            entry.stat().st_size
-            for folder in folders
-            if (self.root / folder).is_dir()
-            for entry in os.scandir(self.root / folder)
-            if entry.is_file()
-        )
+        total = 0
+        for folder in folders:
+            if (self.root / folder).is_dir():
+                with os.scandir(self.root / folder) as entries:
+                    total += sum(entry.stat().st_size for entry in entries if _is_file(entry))
+        return total
 
     def written_since(self, folder: str, file_name: str, moment: float) -> bool:
         """Whether a clip was written at or after a moment, in seconds since 1970."""
@@ -93,7 +107,11 @@ class Store:
         """Return the names of the clips in `<split>/<class name>`; other files do not count."""
         try:
             with os.scandir(self.root / folder) as entries:
-                return {entry.name for entry in entries if parse_file_name(entry.name)}
+                return {
+                    entry.name
+                    for entry in entries
+                    if parse_file_name(entry.name) and _is_file(entry)
+                }
         except (FileNotFoundError, NotADirectoryError):
             return set()
 
@@ -135,7 +153,7 @@ class Store:
                     lock_path.unlink(missing_ok=True)
         folder = base / uuid.uuid4().hex
         lock = FileLock(folder.with_suffix(".lock"))
-        with _explained(folder):
+        with explained(folder):
             lock.acquire()
             folder.mkdir()
         try:
@@ -156,7 +174,7 @@ class Store:
         while True:
             if stop.is_set():
                 raise Stopped("stopped")
-            with contextlib.suppress(Timeout), _explained(self._own("locks")):
+            with contextlib.suppress(Timeout), explained(self._own("locks")):
                 lock.acquire(timeout=0.5)
                 break
         try:
@@ -167,7 +185,7 @@ class Store:
     def write_own(self, name: str, data: bytes) -> Path:
         """Write a file below `.kinetics600/`, whole or not at all, and return its path."""
         path = self._own(name)
-        with _explained(path):
+        with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)
         return path
@@ -211,7 +229,7 @@ class Incoming:
         part = self.new_part()
         size, problem = 0, "unfinished"
         try:
-            with _explained(part), open(part, "w+b", buffering=0) as file:
+            with explained(part), open(part, "w+b", buffering=0) as file:
                 for chunk in chunks:
                     size += _write(file, chunk)
                 problem = check(file) or ""
@@ -227,12 +245,20 @@ class Incoming:
         Raises:
             DiskFullError, StoreError: The volume is full, or refuses.
         """
-        with _explained(target):
+        with explained(target):
             try:
                 os.replace(part, target)
             except FileNotFoundError:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(part, target)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file or leads to one; not a folder, a pipe or a link to nowhere."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -280,7 +306,7 @@ def _write(file: BinaryIO, chunk: bytes) -> int:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn what the system says of writing a path into one of this project's errors."""
     try:
         yield
@@ -299,5 +325,5 @@ def _explained(path: Path) -> Iterator[None]:
             ) from error
         raise StoreError(
             f"data_dir: '{path}' cannot be written ({error.strerror or error}). Pass data_dir=… a "
-            "folder that you may write, or set KINETICS600_HOME"
+            "folder that you may write, or set KINETICS600_HOME; source='local' reads what is there"
         ) from error

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+
 from k600.account import raise_nothing, stored_shards
 from k600.adoption import adopt
 from k600.candidates import clip_at, find_candidates, place_of
 from k600.chosen import proved_bad
 from k600.clip import Tarball
-from k600.errors import OptionError
+from k600.errors import IncompleteError, ManifestError, OptionError
 from k600.inventory import Inventory
 from k600.kept_lists import KeptLists, read_test_labels, tarballs_of, wanted_names
 from k600.labels import NAMES
 from k600.ledger import Known
 from k600.lists import TestLabels
 from k600.manifest import differing
+from k600.reasons import REASONS
 from k600.records import StoredShard, StreamedShard
 from k600.request import Request
 from k600.selection import choose_clips
 
 __all__ = ["stream_split"]
+
+logger = logging.getLogger("kinetics600")
 
 
 def stream_split(
@@ -88,8 +93,8 @@ def _chosen(
     network: bool,
 ) -> list[StreamedShard | StoredShard]:
     """Return shards of some clips: those in the store folder by folder, the others by tarball."""
-    names = find_candidates(request, split, lists, labels, inventory, network=network)
-    dead = proved_bad(request, names, known, youtube=False)
+    names = find_candidates(request, split, lists, labels, known, inventory, network=network)
+    dead = proved_bad(request, split, names, known, inventory, youtube=False)
     chosen = choose_clips(
         names, request.limits, dead=dead, here=lambda label: inventory.names(f"{split}/{label}")
     )
@@ -103,11 +108,21 @@ def _chosen(
             stored.setdefault(folder, set()).add(name)
         elif network:
             tarball = row.tarball if row and row.tarball else label
+            if split == "test" and not (row and row.tarball):
+                raise ManifestError(
+                    f"manifest: it does not say which tarball holds {name}, so it cannot be "
+                    "streamed. Load it without streaming=True"
+                )
             proof = row.sha256 if row else ""
             by_tarball.setdefault(Tarball(split, tarball), {})[name] = proof
     files = {clip: inventory.path(clip.folder, clip.file_name) for clip in origin}
     files = {clip: path for clip, path in files.items() if path.exists()}
     for clip in differing(origin, files):
+        message = f"{clip.key} is left out: {REASONS['differs']}"
+        if request.on_missing == "raise":
+            raise IncompleteError(message)
+        if request.on_missing == "warn":
+            logger.warning(message)
         stored.get(clip.folder, set()).discard(clip.file_name)
     shards: list[StreamedShard | StoredShard] = [
         shard

@@ -6,7 +6,8 @@ and each is read no further than to the last clip that is still lacking.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from k600.candidates import place_of
@@ -18,11 +19,11 @@ from k600.ledger import Known, Ledger
 from k600.lists import TestLabels
 from k600.plan import Need
 from k600.request import Request
-from k600.selection import Candidate, walk_clips, walk_order
+from k600.selection import Candidate, share_of, walk_clips, walk_order
 
 __all__ = ["Walk"]
 
-Read = Callable[[list[Need], Known, Inventory], dict[Tarball, str]]
+Read = Callable[[list[Need], Known], dict[Tarball, str]]
 """Reads tarballs into the store; returns the reason for each that failed."""
 
 
@@ -34,6 +35,8 @@ class Walk:
     lists: KeptLists
     labels: TestLabels
     read: Read
+    first: Sequence[Candidate] = ()
+    """Clips that are there already and count."""
 
     def find(self, known: Known) -> tuple[Known, list[Candidate]]:
         """Read tarballs, one after the other, until there are enough clips.
@@ -51,7 +54,7 @@ class Walk:
             chosen, needs = self._step(known, inventory, failed)
             if not needs:
                 return known, [c for c in chosen if place_of(c, "test", inventory) is not None]
-            failed |= {tarball.name for tarball in self.read(needs, known, inventory)}
+            failed |= {tarball.name for tarball in self.read(needs, known)}
             known = ledger.known("test")
 
     def _step(
@@ -61,7 +64,9 @@ class Walk:
         limits = self.request.limits
         wanted = wanted_names(self.request, "test", self.labels)
         classes = len(self.request.classes or NAMES)
-        clips = {} if limits.shuffle else self._there(inventory)
+        clips = {name: (label, name) for label, name in self.first}
+        if not limits.shuffle:
+            clips |= self._there(inventory)
         unread, before = "", 0
         for name in walk_order([tarball.name for tarball in self.lists.tarballs()], limits):
             if name in failed:
@@ -77,9 +82,12 @@ class Walk:
                 unread = name
                 break
         chosen = walk_clips([*clips.values()], limits, classes=classes)
+        counted = limits.balanced or limits.max_per_class is not None
+        if counted:
+            wanted = self._of_short_classes(chosen)
+            unread = unread if wanted else ""
         if unread and len(chosen) != limits.max_samples:
             # Where classes are counted, no number of clips says when a tarball gives no more.
-            counted = limits.balanced or limits.max_per_class is not None
             most = None if counted else (limits.max_samples or 0) - before
             return chosen, [
                 Need(Tarball("test", unread), wanted, until_found=most is not None, most=most)
@@ -92,6 +100,18 @@ class Walk:
         return chosen, [
             Need(tarball, frozenset(names), until_found=True) for tarball, names in where.items()
         ]
+
+    def _of_short_classes(self, chosen: list[Candidate]) -> frozenset[str]:
+        """Return the file names of the classes of which there are too few by now."""
+        limits, names = self.request.limits, self.request.classes or NAMES
+        counts = Counter(label for label, _ in chosen)
+        share = share_of(limits, classes=len(names))
+        short = {label for label in names if share is None or counts[label] < share}
+        return frozenset(
+            f"{youtube_id}_{start:06d}_{end:06d}.mp4"
+            for (youtube_id, start, end), label in self.labels.items()
+            if label in short
+        )
 
     def _there(self, inventory: Inventory) -> dict[str, Candidate]:
         """Return the clips that are in the store, in the dataset's order."""

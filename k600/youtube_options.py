@@ -53,6 +53,8 @@ class YouTubeOptions:
     """Further parameters of `yt_dlp.YoutubeDL`; they overrule the loader's."""
     patience_seconds: int = 600
     """How long `source="youtube"` waits in all for a block to be lifted."""
+    requests_per_hour: int = 900
+    """Questions about videos, over two for each, that an hour may see."""
 
     @property
     def signed_in(self) -> bool:
@@ -69,6 +71,7 @@ def youtube_options(
     proxy: object = None,
     yt_dlp_options: object = None,
     patience_seconds: object = 600,
+    requests_per_hour: object = 900,
 ) -> YouTubeOptions:
     """Check the options that concern YouTube.
 
@@ -82,12 +85,16 @@ def youtube_options(
         )
     if not isinstance(audio, bool):
         raise OptionError(f"audio: {audio!r} is not allowed, expected True or False")
-    if not _is_whole(patience_seconds, least=0):
-        raise OptionError(
-            f"patience_seconds: {patience_seconds!r} is not allowed, expected a whole number of "
-            "at least 0"
-        )
+    for name, value, least in (
+        ("patience_seconds", patience_seconds, 0),
+        ("requests_per_hour", requests_per_hour, 1),
+    ):
+        if not _is_whole(value, least=least):
+            raise OptionError(
+                f"{name}: {value!r} is not allowed, expected a whole number of at least {least}"
+            )
     assert isinstance(patience_seconds, int)
+    assert isinstance(requests_per_hour, int)
     assert short_side is None or isinstance(short_side, int)
     return YouTubeOptions(
         short_side=short_side,
@@ -97,6 +104,7 @@ def youtube_options(
         proxy=_proxy(proxy),
         yt_dlp_options=_further(yt_dlp_options),
         patience_seconds=patience_seconds,
+        requests_per_hour=requests_per_hour,
     )
 
 
@@ -113,6 +121,13 @@ def check_tools(options: YouTubeOptions) -> None:
     from k600.cut import check_encoder
 
     check_encoder()
+    try:
+        with YoutubeDL(yt_dlp_params(options)):
+            pass
+    except (SyntaxError, ValueError, TypeError, AttributeError) as error:
+        raise OptionError(
+            f"yt_dlp_options: yt-dlp does not accept them: {str(error).splitlines()[0]}"
+        ) from None
     wanted = options.yt_dlp_options.get("js_runtimes", {"deno": {}})
     with YoutubeDL({"quiet": True}):  # fills the table of runtimes
         kinds = supported_js_runtimes.value
@@ -216,7 +231,8 @@ class _Silent:
     """What yt-dlp says on the way; its last word comes as an exception."""
 
     def debug(self, message: str) -> None:
-        logger.debug("yt-dlp: %s", message)
+        if "proxy" not in message.lower():  # its URL may hold a password
+            logger.debug("yt-dlp: %s", message)
 
     warning = error = info = debug
 

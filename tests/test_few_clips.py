@@ -48,7 +48,12 @@ def load(load: Load, youtube: Replica) -> Load:
     further = {"nocheckcertificate": True, "socket_timeout": 2}
 
     def through_replica(*args: Any, **options: Any) -> Any:
-        defaults = {"proxy": youtube.url, "yt_dlp_options": further, "patience_seconds": 0}
+        defaults = {
+            "proxy": youtube.url,
+            "yt_dlp_options": further,
+            "patience_seconds": 0,
+            "requests_per_hour": 10_000_000,
+        }
         return load(*args, **{**defaults, **options})
 
     return through_replica

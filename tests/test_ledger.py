@@ -98,6 +98,7 @@ def test_a_ledger_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("DROP TABLE answers")
         db.execute("DROP TABLE adopted")
+        db.execute("DROP TABLE checks")
         db.execute("PRAGMA user_version = 1")
     known = Ledger(path).known("train")
     assert [row.file_name for row in known.clips] == ["a"]

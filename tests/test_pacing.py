@@ -1,4 +1,4 @@
-"""The gate before YouTube: a steady rate for all threads, shut for all at once."""
+"""How fast YouTube is asked: a steady rate for all threads, shut for all at once."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ import time
 import pytest
 
 from k600.errors import Stopped
-from k600.sources.pacing import Gate, Shut
+from k600.sources.pacing import Gate, Pace, Shut, pace_of
 
 
-def test_the_first_questions_do_not_wait_and_the_next_do() -> None:
-    gate = Gate(threading.Event(), per_hour=36_000, burst=5)  # then one in 0.1 seconds
-    started = time.monotonic()
-    for _ in range(5):
-        gate.ask()
-    assert time.monotonic() - started < 0.1
-    for _ in range(3):
-        gate.ask()
-    assert time.monotonic() - started >= 0.25
+def test_the_first_questions_do_not_wait_and_the_next_come_at_the_rate() -> None:
+    now = [1000.0]
+    pace = Pace(per_hour=3600, burst=3, clock=lambda: now[0])
+    assert [pace.take() for _ in range(6)] == [-2, -1, 0, 1, 2, 3]
+    now[0] += 10_000  # rest does not save up more than the burst
+    assert [pace.take() for _ in range(4)] == [-2, -1, 0, 1]
 
 
 def test_the_rate_is_one_for_all_threads() -> None:
-    gate = Gate(threading.Event(), per_hour=36_000, burst=1)
+    pace = Pace(per_hour=36_000, burst=1)  # one in 0.1 seconds
+    gates = [Gate(threading.Event(), pace) for _ in range(6)]
     started = time.monotonic()
-    threads = [threading.Thread(target=gate.ask) for _ in range(6)]
+    threads = [threading.Thread(target=gate.ask) for gate in gates]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -33,19 +31,23 @@ def test_the_rate_is_one_for_all_threads() -> None:
     assert time.monotonic() - started >= 0.45
 
 
-def test_rest_does_not_save_up_more_than_the_burst() -> None:
+def test_a_block_is_remembered_for_a_while() -> None:
     now = [1000.0]
-    gate = Gate(threading.Event(), per_hour=3600, burst=3, clock=lambda: now[0])
-    now[0] += 10_000
-    for _ in range(3):
-        gate.ask()
-    gate.shut()
-    with pytest.raises(Shut):
-        gate.ask()
+    pace = Pace(clock=lambda: now[0])
+    assert not pace.lately_blocked
+    pace.note_block()
+    assert pace.lately_blocked
+    now[0] += 3600
+    assert not pace.lately_blocked
+
+
+def test_a_process_has_one_pace_for_each_address() -> None:
+    assert pace_of(None, 900) is pace_of(None, 900)
+    assert pace_of("http://127.0.0.1:1", 900) is not pace_of(None, 900)
 
 
 def test_shut_and_open() -> None:
-    gate = Gate(threading.Event())
+    gate = Gate(threading.Event(), Pace())
     gate.shut()
     with pytest.raises(Shut):
         gate.ask()
@@ -55,7 +57,7 @@ def test_shut_and_open() -> None:
 
 def test_who_waits_is_woken_when_told_to_stop() -> None:
     stop = threading.Event()
-    gate = Gate(stop, per_hour=1, burst=1)
+    gate = Gate(stop, Pace(per_hour=1, burst=1))
     gate.ask()
     caught: list[BaseException] = []
 

@@ -108,10 +108,10 @@ def test_a_full_volume_is_named(store: Store) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    from k600.store import _explained
+    from k600.store import explained
 
     with pytest.raises(DiskFullError, match=r"is full .*clips that are there stay"):
-        with _explained(store.path("train/zumba", NAME)), open(full, "wb", buffering=0) as file:
+        with explained(store.path("train/zumba", NAME)), open(full, "wb", buffering=0) as file:
             file.write(b"x")
 
 

@@ -19,6 +19,7 @@ import pytest
 from k600.clip import Clip
 from k600.ledger import Ledger
 from k600.sources.asking import Answers, Asker, open_asker
+from k600.sources.pacing import pace_of
 from k600.store import Store
 from k600.youtube_options import YouTubeOptions, youtube_options
 from tests.counter import counter_video, read_counter, tone_audio
@@ -78,7 +79,9 @@ def store(tmp_path: Path) -> Store:
 
 def options(youtube: Replica, **changes: Any) -> YouTubeOptions:
     further = {"nocheckcertificate": True, "socket_timeout": 0.5}
-    return youtube_options(proxy=youtube.url, yt_dlp_options=further, **changes)
+    return youtube_options(
+        proxy=youtube.url, yt_dlp_options=further, requests_per_hour=10_000_000, **changes
+    )
 
 
 def clip(youtube_id: str, start: int = 2, end: int = 8) -> Clip:
@@ -93,6 +96,7 @@ def ask(
     patience_seconds: float = 0,
     **changes: Any,
 ) -> tuple[Answers, Asker]:
+    pace_of.cache_clear()  # what one test met is nothing to the next
     with open_asker(
         options(youtube, **changes),
         store,
@@ -105,9 +109,11 @@ def ask(
 
 
 def files(store: Store) -> list[str]:
-    """Return everything in the store but the ledger and empty folders."""
+    """Return everything in the store but the ledger, locks and empty folders."""
     return sorted(
-        path.name for path in store.root.rglob("*") if path.is_file() and "ledger" not in path.name
+        path.name
+        for path in store.root.rglob("*")
+        if path.is_file() and "ledger" not in path.name and path.suffix != ".lock"
     )
 
 

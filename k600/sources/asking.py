@@ -9,6 +9,7 @@ import contextlib
 import logging
 import queue
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,16 +17,18 @@ from dataclasses import dataclass, field
 from k600.clip import Clip
 from k600.errors import Stopped
 from k600.ledger import Ledger
-from k600.sources.pacing import Gate, Shut
+from k600.sources.pacing import Gate, Pace, Shut, pace_of
 from k600.sources.verdicts import Verdict
 from k600.sources.youtube import Fetched, Reader, Refused
-from k600.store import Incoming, Store, flush
+from k600.store import Incoming, Store, explained, flush
 from k600.youtube_options import YouTubeOptions, cookie_text, yt_dlp_params, yt_dlp_version
 
 __all__ = ["Answers", "Asker", "open_asker"]
 
 logger = logging.getLogger("kinetics600")
 
+_LOCKS = 512
+"""Lock files that keep two processes from asking for the same clip."""
 _MOST_FAILURES_IN_A_ROW = {"network": 3, "transient": 6, "client": 6, "any": 40}
 """After how many refusals without one success YouTube as a whole is given up. A third of all
 videos may be gone, so forty in a row are not chance."""
@@ -53,7 +56,8 @@ def open_asker(
     num_workers: int,
     patience_seconds: float,
     first_pause_seconds: float = 15,
-    gate: Gate | None = None,
+    remember_block: bool = False,
+    refetch: bool = False,
 ) -> Iterator[Asker]:
     """Open an asker: threads that wait for clips to ask for. They end when it is left.
 
@@ -64,11 +68,17 @@ def open_asker(
         num_workers: Threads, 1 or more.
         patience_seconds: How long to wait, in all, for a block to be lifted.
         first_pause_seconds: How long to wait before the first try; then twice as long each time.
-        gate: Paces the questions; by default one for this asker.
+        remember_block: Ask nothing if YouTube refused this address within the last ten minutes.
+        refetch: Fetch clips that are in the store again.
     """
     cookies = cookie_text(options)
     with store.incoming() as incoming:
-        asker = Asker(store, ledger, incoming, patience_seconds, first_pause_seconds, gate)
+        pace = pace_of(options.proxy, options.requests_per_hour)
+        asker = Asker(
+            store, ledger, incoming, pace, patience_seconds, first_pause_seconds, refetch=refetch
+        )
+        if remember_block and pace.lately_blocked:
+            asker.given_up = Verdict("blocked", "lately", "it refused this address a moment ago")
 
         def work() -> None:
             reader = Reader(
@@ -105,12 +115,15 @@ class Asker:
         store: Store,
         ledger: Ledger,
         incoming: Incoming,
+        pace: Pace,
         patience_seconds: float,
         first_pause_seconds: float,
-        gate: Gate | None,
+        *,
+        refetch: bool,
     ) -> None:
         self._stop = threading.Event()
-        self.gate = gate or Gate(self._stop)
+        self._pace, self._refetch = pace, refetch
+        self.gate = Gate(self._stop, pace)
         self.questions: queue.Queue[Clip | None] = queue.Queue()
         self.answers: queue.Queue[tuple[Clip, Answer | BaseException]] = queue.Queue()
         self.threads: list[threading.Thread] = []
@@ -161,6 +174,7 @@ class Asker:
                     if answer is not None:
                         blocked = answer
                         self.gate.shut()
+                        self._pace.note_block()
                 else:
                     self._failures.append(answer)
                     if _may_pass(answer) and clip not in tried:
@@ -186,19 +200,25 @@ class Asker:
 
     def bring(self, clip: Clip, reader: Reader) -> Answer:
         """Fetch one clip and give it its name; for the threads."""
-        part = self._incoming.new_part()
-        try:
-            fetched = reader.fetch(clip, part)
-        except Refused as refused:
-            return refused.verdict
-        except Shut:
-            return None
-        if self._stop.is_set():
-            raise Stopped("stopped")
-        flush([part])
-        self._ledger.record_stored(clip, part.stat().st_size, yt_dlp_version())
-        self._incoming.place(part, self._store.path(clip.folder, clip.file_name))
-        return fetched
+        target = self._store.path(clip.folder, clip.file_name)
+        lock = f"youtube-{zlib.crc32(clip.key.encode()) % _LOCKS:03d}"
+        with self._store.only_one(lock, self._stop):
+            if target.exists() and not self._refetch:
+                return Fetched(None, 0, 0)  # another process has brought it meanwhile
+            part = self._incoming.new_part()
+            try:
+                with explained(part):
+                    fetched = reader.fetch(clip, part)
+            except Refused as refused:
+                return refused.verdict
+            except Shut:
+                return None
+            if self._stop.is_set():
+                raise Stopped("stopped")
+            flush([part])
+            self._ledger.record_stored(clip, part.stat().st_size, yt_dlp_version())
+            self._incoming.place(part, target)
+            return fetched
 
     def close(self) -> None:
         """Stop the threads, without waiting for one that hangs in a socket."""
@@ -221,6 +241,8 @@ class Asker:
         self.gate.open()
 
     def _record(self, clip: Clip, verdict: Verdict) -> None:
+        if self._store.path(clip.folder, clip.file_name).exists():
+            return  # asked for anew, in vain: what is there stays what it is
         self._ledger.record_refused(
             clip, verdict.kind, verdict.code, verdict.message, yt_dlp_version()
         )

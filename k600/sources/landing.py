@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from k600.clip import UNLABELED, Tarball
 from k600.errors import DamagedTarballError, MirrorChangedError
-from k600.inventory import Inventory
+from k600.inventory import Inventory, is_unchanged
 from k600.ledger import ClipRow, Ledger, TarballRow
 from k600.lists import Listing, TestLabels
 from k600.plan import Need
@@ -135,6 +136,8 @@ class _Pass:
     """Clips in the store that this pass is to prove."""
     ended: bool = False
     """Whether the tarball was read and checked to its last byte."""
+    theirs: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Clips, by folder and file name, that did not come from a tarball, and where from."""
     staged: list[tuple[Path, Path]] = field(default_factory=list)
     """Unfinished files and the clips that they will replace once the pass is proved."""
 
@@ -143,7 +146,16 @@ class _Pass:
         lander, need, remote = self.lander, self.need, self.remote
         left = set(need.wanted or ())
         good = 0
-        inventory = Inventory(lander.store, lander.ledger.adopted(need.tarball.split))
+        tarball = need.tarball
+        folder = f"{tarball.split}/{tarball.label}" if tarball.label else None
+        adopted = lander.ledger.adopted(tarball.split, folder)
+        for row in adopted:
+            if not row.problem and is_unchanged(lander.store.root / row.path, row):
+                self.theirs[row.folder, row.file_name] = "local"
+        for answer in lander.ledger.answers(tarball.split, folder):
+            if answer.kind == "have":
+                self.theirs[answer.folder, answer.file_name] = "youtube"
+        inventory = Inventory(lander.store, adopted)
         with contextlib.closing(
             lander.mirror.open(
                 remote, ahead=lander.ahead, stop=lander.stop, on_bytes=self._on_bytes
@@ -185,27 +197,39 @@ class _Pass:
         if member.problem is not None:
             return row._replace(state="bad", reason=member.problem)
         path = self.lander.store.path(folder, name)
-        if name in here(folder) and _is_sound(there := inventory.path(folder, name)):
-            status = there.stat()
-            have = known is not None and known.state == "have"
-            source = known.source if known and have else "cvdf"
-            if there != path or (not have and status.st_mtime < self.started):
-                source = "local"
-            if source == "local" or not self.lander.rewrite:
-                if not have and source == "cvdf":
-                    self.unproved.append(path)  # from a pass that was cut short
-                return row._replace(source=source, size_bytes=status.st_size)
-        if self.need.wanted is not None and name not in self.need.wanted:
+        there = inventory.path(folder, name)
+        present = name in here(folder) and _is_sound(there)
+        source = self._origin(row, there) if present else None
+        if source is not None and (source != "cvdf" or not self.lander.rewrite):
+            return row._replace(source=source, size_bytes=there.stat().st_size)
+        if self.need.wanted is not None and name not in self.need.wanted and not present:
             return known or row._replace(state="skipped", source="")
         part, size, problem = self.lander.incoming.write(member.chunks, box_problem)
         if problem is not None:
             return row._replace(state="bad", reason=problem, size_bytes=size)
-        if self.lander.rewrite:
+        if present and source is None and filecmp.cmp(part, there, shallow=False):
+            part.unlink()
+            self.unproved.append(path)  # from a pass that was cut short
+        elif present:
             self.staged.append((part, path))
         else:
             self.lander.incoming.place(part, path)
             self.unproved.append(path)
         return row
+
+    def _origin(self, row: ClipRow, there: Path) -> str | None:
+        """Return where a clip that is there came from; None if that is not known.
+
+        Then it came with a pass of this tarball that was cut short, or somebody put it there
+        meanwhile: it stays if it is the same as in the tarball, or the tarball proves damaged.
+        """
+        theirs = self.theirs.get((row.folder, row.file_name))
+        known = self.before.get(row.file_name)
+        if theirs is not None:
+            return theirs
+        if known is not None and known.state == "have":
+            return known.source
+        return "local" if there.stat().st_mtime < self.started else None
 
     def _folder(self, name: str, here: Callable[[str], set[str]]) -> str:
         """Return where the clip lies, or is to lie.
@@ -224,7 +248,8 @@ class _Pass:
         """Return the rows of all members, with those for clips that should be there and are not."""
         tarball = self.need.tarball
         rows = {**(self.before if self.need.until_found else {}), **self.rows}
-        names = set(left) if self.need.until_found else set()  # else it may be in another tarball
+        all_of_them = self.need.until_found and self.need.most is None
+        names = set(left) if all_of_them else set()  # else they may be in another tarball
         if self.ended:
             listed = self.lander.listing.get(tarball.name, ())
             names |= {name for name in listed if name not in self.rows}

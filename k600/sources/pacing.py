@@ -1,22 +1,26 @@
-"""How fast YouTube is asked: one gate for all threads, shut while it refuses this address."""
+"""How fast YouTube is asked: one pace for all of a process, one gate for each run's threads."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 
 from k600.errors import Stopped
 
-__all__ = ["Gate", "Shut"]
+__all__ = ["Gate", "Pace", "Shut", "pace_of"]
+
+_REMEMBERED_SECONDS = 600
+"""How long a block is taken to last, where there is another source."""
 
 
 class Shut(Stopped):
     """YouTube refuses this address: the clip in hand is put back."""
 
 
-class Gate:
-    """Lets requests through at a steady rate, none while it is shut. Safe in threads.
+class Pace:
+    """Says when the next question is due. Safe in threads.
 
     A guest may ask for about 300 videos an hour (seen by the community, late 2026), three
     questions each; the first few come without waiting.
@@ -24,25 +28,60 @@ class Gate:
 
     def __init__(
         self,
-        stop: threading.Event,
         *,
         per_hour: int = 900,
         burst: int = 90,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make an open gate.
+        """Make a pace.
 
         Args:
-            stop: Set to let nobody through any more.
             per_hour: Questions an hour, in the long run.
             burst: Questions that may come at once.
             clock: Tells the time, in seconds.
         """
-        self._stop, self._clock = stop, clock
+        self._clock = clock
         self._seconds_each = 3600 / per_hour
         self._ahead = burst * self._seconds_each
         self._next = clock() - self._ahead  # when the next question is due
         self._lock = threading.Lock()
+        self._blocked_at: float | None = None
+
+    def take(self) -> float:
+        """Take the next turn; return in how many seconds it is (0 or less for now)."""
+        with self._lock:
+            now = self._clock()
+            self._next = max(self._next, now - self._ahead) + self._seconds_each
+            return self._next - now
+
+    def note_block(self) -> None:
+        """Remember that YouTube refuses this address."""
+        self._blocked_at = self._clock()
+
+    @property
+    def lately_blocked(self) -> bool:
+        """Whether YouTube refused this address within the last ten minutes."""
+        at = self._blocked_at
+        return at is not None and self._clock() - at < _REMEMBERED_SECONDS
+
+
+@cache
+def pace_of(proxy: str | None, per_hour: int) -> Pace:
+    """Return the one pace of this process for an address: its own, or a proxy's."""
+    return Pace(per_hour=per_hour)
+
+
+class Gate:
+    """Lets the requests of one run through, none while it is shut. Safe in threads."""
+
+    def __init__(self, stop: threading.Event, pace: Pace) -> None:
+        """Make an open gate.
+
+        Args:
+            stop: Set to let nobody through any more.
+            pace: How fast.
+        """
+        self._stop, self._pace = stop, pace
         self._shut = threading.Event()
 
     def ask(self) -> None:
@@ -52,14 +91,10 @@ class Gate:
             Stopped: `stop` was set.
             Shut: The gate is shut, or was while waiting.
         """
-        with self._lock:
-            now = self._clock()
-            self._next = max(self._next, now - self._ahead) + self._seconds_each
-            wait = self._next - now
-        end = self._clock() + wait
+        end = time.monotonic() + self._pace.take()
         while True:
             self.check()
-            left = end - self._clock()
+            left = end - time.monotonic()
             if left <= 0:
                 return
             self._stop.wait(min(left, 0.5))

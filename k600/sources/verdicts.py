@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "Verdict", "is_settled", "judge"]
+__all__ = ["KINDS", "SIGNED_IN", "Verdict", "is_settled", "judge"]
 
 KINDS = ("blocked", "transient", "client", "auth", "region", "gone", "clip")
 
@@ -63,6 +63,9 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("transient", "no_answer", r"failed to extract any player response"),
 )
 """Kind, code and pattern; the first that is found counts. Texts are in lower case, `’` as `'`."""
+
+SIGNED_IN = "_signed_in"
+"""Ends the code of what YouTube said although an account's cookies went along."""
 
 _HIDING = frozenset({"no_format", "no_answer"})
 """Codes behind which yt-dlp hides an HTTP error of the player API."""
@@ -134,7 +137,7 @@ def is_settled(
     if kind == "client":
         return yt_dlp == yt_dlp_now
     if kind == "auth":
-        return not cookies
+        return not cookies or code.endswith(SIGNED_IN)
     return kind in ("region", "clip")
 
 

@@ -4,11 +4,12 @@ it than the clip needs, and PyAV cuts it. One `Reader` serves one thread.
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from k600.clip import Clip
 from k600.cut import CutError, CutFacts, cut_clip
 from k600.errors import Stopped
 from k600.sources.pacing import Gate
-from k600.sources.verdicts import Verdict, judge
+from k600.sources.verdicts import SIGNED_IN, Verdict, judge
 
 __all__ = ["Fetched", "Reader", "Refused"]
 
@@ -46,7 +47,8 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours
 class Fetched:
     """What a fetched clip cost and holds."""
 
-    facts: CutFacts
+    facts: CutFacts | None
+    """None for a clip that was there when its turn came."""
     requests: int
     """All HTTP requests, for the page, the player and the media."""
     received_bytes: int
@@ -106,7 +108,10 @@ class Reader:
             )
         except YoutubeDLError as error:
             self.gate.check()  # what stopped us may have come out as an error of theirs
-            raise Refused(judge(error, downloader.statuses)) from error
+            verdict = judge(error, downloader.statuses)
+            if verdict.kind == "auth" and self.cookies:
+                verdict = replace(verdict, code=verdict.code + SIGNED_IN)
+            raise Refused(verdict) from error
         if info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
             raise Refused(Verdict("transient", "live", "the video is a live event"))
         seconds = info.get("duration")
@@ -139,15 +144,19 @@ class Reader:
         for each in media:
             if each.error is not None:  # the true cause of whatever PyAV made of it
                 raise _media_refusal(each.error) from each.error
+        seconds = info.get("duration")
         if isinstance(error, CutError):
-            raise Refused(
-                Verdict(
-                    "clip" if error.code == "out_of_range" else "transient", error.code, str(error)
-                )
-            ) from error
+            # Nothing there although the video is long enough: then its media are cut off.
+            beyond = error.code == "out_of_range" and (
+                not seconds or clip.time_start >= seconds - 1
+            )
+            kind = "clip" if beyond else "transient"
+            raise Refused(Verdict(kind, error.code, str(error))) from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise error
         if error is not None:
             raise Refused(Verdict("transient", "media_damaged", str(error))) from error
-        end = min(clip.time_end, info.get("duration") or clip.time_end)
+        end = min(clip.time_end, seconds or clip.time_end)
         if facts.seconds < end - clip.time_start - _TOLERANCE_SECONDS:
             part.unlink()
             raise Refused(Verdict("transient", "short", f"only {facts.seconds:.1f} seconds came"))
