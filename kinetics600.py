@@ -27,6 +27,7 @@ import datasets
 from datasets.utils import tqdm as _datasets_tqdm
 from filelock import FileLock
 
+from k600.clip import CONFIGS
 from k600.errors import IncompleteError, Kinetics600Error, MissingDependencyError, OptionError
 from k600.fetch import fetch_split
 from k600.freshness import Note
@@ -34,7 +35,7 @@ from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
 from k600.manifest import ManifestRow, manifest_rows, write_manifest
 from k600.outcome import Outcome
-from k600.request import CONFIGS, Request, check_config_name, check_option_names
+from k600.request import Request, check_config_name, check_option_names
 from k600.request import make_request as _make_request
 from k600.store import Store
 from k600.stream import stream_split

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["HOST_FOLDERS", "SPLITS", "UNLABELED", "Clip", "Tarball", "parse_file_name"]
+__all__ = ["CONFIGS", "HOST_FOLDERS", "SPLITS", "UNLABELED", "Clip", "Tarball", "parse_file_name"]
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 """The three splits as users name them, in the order that `all` loads them."""
+
+CONFIGS: tuple[str, ...] = (*SPLITS, "all")
+"""The configurations: one per split, and `all` three."""
 
 HOST_FOLDERS: dict[str, str] = {"train": "train", "validation": "val", "test": "test"}
 """What the host calls each split."""

@@ -1,7 +1,8 @@
 """A selection frozen in a file: exactly these clips, with what proves them the same elsewhere.
 
 A CSV or Parquet table, a row for each clip: split, label, youtube_id, time_start, time_end,
-source, tarball, size_bytes, sha256.
+source, tarball, size_bytes, sha256. Where it has a column `state` (see `k600.clip_table`), rows of
+clips that lack are passed over.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -31,11 +32,13 @@ __all__ = [
     "differing",
     "manifest_rows",
     "read_manifest",
+    "sha256_of",
     "write_manifest",
+    "write_table",
 ]
 
-_TEXT = ("split", "label", "youtube_id", "source", "tarball", "sha256")
-_NUMBERS = ("time_start", "time_end", "size_bytes")
+_NUMBERS = ("time_start", "time_end", "size_bytes", "width", "height")
+_REALS = ("duration_seconds", "fps")
 _NEEDED = ("split", "label", "youtube_id", "time_start", "time_end")
 _COLUMNS = (*_NEEDED, "source", "tarball", "size_bytes", "sha256")
 _SUFFIXES = (".csv", ".parquet")
@@ -100,6 +103,8 @@ def _read(where: Path, state: tuple[int, int]) -> Manifest:
     """Read a manifest, once as long as the file stays as it is."""
     rows = []
     for number, fields in enumerate(_table(where), 1):
+        if (fields.get("state") or "have") not in ("have", "short"):
+            continue  # of a table that names what lacks, too
         try:
             rows.append(_row(fields))
         except (UnknownClassError, ValueError, TypeError, OverflowError) as error:
@@ -119,14 +124,6 @@ def write_manifest(rows: Iterable[ManifestRow], path: str | os.PathLike[str]) ->
     Raises:
         ManifestError: The suffix is neither, or there is no row.
     """
-    import pyarrow
-    import pyarrow.parquet
-
-    where = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
-    if where.suffix not in _SUFFIXES:
-        raise ManifestError(
-            f"path: '{where}' is not allowed, expected one ending in .csv or .parquet"
-        )
     said = [
         {
             **asdict(row.clip),
@@ -137,20 +134,41 @@ def write_manifest(rows: Iterable[ManifestRow], path: str | os.PathLike[str]) ->
         }
         for row in rows
     ]
-    if not said:
-        raise ManifestError("ds: there is no clip in it")
+    return write_table(said, path, _COLUMNS)
+
+
+def write_table(
+    rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], columns: Sequence[str]
+) -> Path:
+    """Write rows about clips as CSV or Parquet, whole or not at all, as the suffix says.
+
+    Raises:
+        ManifestError: The suffix is neither, or there is no row.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    where = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+    if where.suffix not in _SUFFIXES:
+        raise ManifestError(
+            f"path: '{where}' is not allowed, expected one ending in .csv or .parquet"
+        )
+    if not rows:
+        raise ManifestError(f"path: there is no clip to write to '{where}'")
     if where.suffix == ".csv":
         text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(said)
+        writer.writerows(rows)
         data = text.getvalue().encode()
     else:
-        schema = pyarrow.schema(
-            [(name, pyarrow.int64() if name in _NUMBERS else pyarrow.string()) for name in _COLUMNS]
-        )
+        kinds = {
+            **dict.fromkeys(_NUMBERS, pyarrow.int64()),
+            **dict.fromkeys(_REALS, pyarrow.float64()),
+        }
+        schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns])
         sink = io.BytesIO()
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(said, schema=schema), sink)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema=schema), sink)
         data = sink.getvalue()
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +211,7 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
 
 def _proved(row: ManifestRow, path: Path) -> ManifestRow:
     try:
-        return replace(row, size_bytes=path.stat().st_size, sha256=_sha256(path))
+        return replace(row, size_bytes=path.stat().st_size, sha256=sha256_of(path))
     except OSError as error:
         raise ManifestError(f"ds: '{path}' cannot be read ({error.strerror})") from None
 
@@ -213,10 +231,11 @@ def differing(rows: Mapping[Clip, ManifestRow], files: Mapping[Clip, Path]) -> l
 def _is_same(row: ManifestRow, path: Path) -> bool:
     if row.size_bytes and path.stat().st_size != row.size_bytes:
         return False
-    return not row.sha256 or _sha256(path) == row.sha256
+    return not row.sha256 or sha256_of(path) == row.sha256
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):

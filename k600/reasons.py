@@ -8,6 +8,8 @@ REASONS: dict[str, str] = {
     "empty": "the file in the tarball has no bytes",
     "truncated": "the file in the tarball is cut off",
     "not_mp4": "the file in the tarball is no MP4",
+    "damaged": "the file in the tarball cannot be decoded",
+    "no_video": "there are no pictures in the file in the tarball",
     "not_a_file": "the tarball holds a link or device of that name",
     "too_large": "the file in the tarball is too large for a clip",
     "not_in_tarball": "listed by the host, but not in its tarball",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from k600.clip import SPLITS, UNLABELED
+from k600.clip import CONFIGS, SPLITS, UNLABELED
 from k600.errors import ManifestError, OptionError, UnknownSplitError, nearest
 from k600.labels import NAMES, canonical
 from k600.manifest import Manifest, read_manifest
@@ -17,7 +17,6 @@ from k600.store import Store
 from k600.youtube_options import YouTubeOptions, youtube_options
 
 __all__ = [
-    "CONFIGS",
     "DEFAULT_MIRROR",
     "DEFAULT_TEST_LABELS",
     "Request",
@@ -25,9 +24,6 @@ __all__ = [
     "check_option_names",
     "make_request",
 ]
-
-CONFIGS: tuple[str, ...] = (*SPLITS, "all")
-"""The configurations: one per split, and `all` three."""
 
 SOURCES = ("auto", "cvdf", "youtube", "local")
 ON_MISSING = ("warn", "raise", "skip")

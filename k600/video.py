@@ -1,19 +1,64 @@
-"""What can be told of a clip from its file: whether its MP4 boxes are whole.
+"""What can be told of a clip from its file: whether its MP4 boxes are whole, and what is in them.
 
-This is the check that every clip passes before it may bear its name in the store. It reads
-a few box headers (microseconds a clip) and finds empty, cut-off and foreign files; damage
-inside the coded pictures takes a decoder to find.
+`box_problem` is the check that every clip passes before it may bear its name in the store. It reads
+a few box headers (microseconds a clip) and finds empty, cut-off and foreign files. `probe_clip`
+looks further: a quick look reads every packet (a few milliseconds) and finds what is too short or
+ends early; a deep one decodes every picture and sound, and finds damage inside them.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
-from typing import BinaryIO
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
 
-__all__ = ["box_problem"]
+from k600.errors import StoreError
+
+__all__ = ["BAD", "VERDICTS", "Probe", "box_problem", "probe_clip"]
+
+VERDICTS: dict[str, str] = {
+    "ok": "whole",
+    "short": "whole, but shorter than its name says",
+    "empty": "the file has no bytes",
+    "not_mp4": "the file is no MP4",
+    "truncated": "the file is cut off",
+    "no_video": "there are no pictures in it",
+    "damaged": "it cannot be decoded",
+    "unreadable": "the file cannot be read",
+    "vanished": "the ledger has it, the folder has not",
+}
+"""All that may be said of a clip, in words."""
+
+BAD = frozenset(VERDICTS) - {"ok", "short"}
+"""Verdicts on clips that are of no use."""
+
+_SHORT_BY_SECONDS = 0.5
+"""A clip that lacks more than this is short: frame times hardly ever fall on whole seconds."""
+
+_OUT_OF_MEANS = (errno.EMFILE, errno.ENFILE)
+"""Errors of this process, not of a file. (ENOMEM: a damaged index asks for absurd amounts.)"""
+
+_OF_THE_DISK = (errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE, errno.EISDIR, errno.ELOOP)
 
 _MOST_BOXES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What was found in one file."""
+
+    verdict: str
+    """A key of `VERDICTS`."""
+    detail: str = ""
+    duration_seconds: float = 0.0
+    """Of the pictures, from the first one's time to the last one's end; 0 where unknown."""
+    width: int = 0
+    """In pixels; 0 where unknown."""
+    height: int = 0
+    fps: float = 0.0
 
 
 def box_problem(file: BinaryIO) -> str | None:
@@ -55,3 +100,114 @@ def box_problem(file: BinaryIO) -> str | None:
     if position != size or b"moov" not in kinds or not kinds & {b"mdat", b"moof"}:
         return "truncated"
     return None
+
+
+def probe_clip(path: Path, *, seconds: float, deep: bool = False) -> Probe:
+    """Look into one file.
+
+    Args:
+        path: The file.
+        seconds: How long the clip should be; one that lacks more than half a second is `short`.
+        deep: Decode everything instead of reading packets only. One thread is used.
+
+    Raises:
+        StoreError: This process may open no more files, which says nothing of the clip.
+
+    Example:
+        >>> probe_clip(Path("no-such-clip.mp4"), seconds=10).verdict
+        'vanished'
+    """
+    import av
+
+    try:
+        with open(path, "rb") as file:
+            if (problem := box_problem(file)) is not None:
+                return Probe(problem)
+        # The name of the format keeps FFmpeg from taking the file for a list of other files.
+        with av.open(str(path), format="mp4", metadata_errors="replace") as container:
+            return _look(container, path, seconds, deep=deep)
+    except (FileNotFoundError, NotADirectoryError):
+        return Probe("vanished")
+    except (av.error.FFmpegError, OSError) as error:
+        return Probe(_verdict_of(error, path), _said(error))
+
+
+def _look(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
+    import av
+
+    cover = av.stream.Disposition.attached_pic
+    video = next((s for s in container.streams.video if not s.disposition & cover), None)
+    if video is None:
+        return Probe("no_video", "it has no stream of pictures")
+    decoded = [video, *container.streams.audio] if deep else []
+    for stream in decoded:
+        if stream.codec_context is None:
+            return Probe("damaged", f"nothing can decode the {stream.type} in it")
+        stream.codec_context.thread_count = 1  # others look into other clips
+        stream.codec_context.options = {"err_detect": "explode"}
+    context = video.codec_context
+    facts = Probe(
+        "ok",
+        width=context.width if context else 0,
+        height=context.height if context else 0,
+        fps=float(video.average_rate or 0),
+    )
+
+    def found(verdict: str, detail: str) -> Probe:
+        return Probe(verdict, detail, duration, facts.width, facts.height, facts.fps)
+
+    kinds = [stream.type for stream in container.streams]
+    decodable = {stream.index for stream in decoded}
+    packets = shown = pictures = at = 0
+    first = last = None
+    duration = 0.0
+    try:
+        for packet in container.demux():
+            at = packet.stream_index
+            if packet.is_corrupt:
+                return found("truncated", f"the {kinds[at]} ends inside packet {packets + 1}")
+            if at == video.index and packet.size:
+                packets += 1
+                pts = packet.pts if packet.pts is not None else packet.dts
+                if pts is not None and not packet.is_discard:
+                    shown += 1
+                    end = pts + (packet.duration or 0)
+                    first = pts if first is None or pts < first else first
+                    last = end if last is None or end > last else last
+            if at in decodable:
+                pictures += len(packet.decode()) * (at == video.index)
+    except av.error.FFmpegError as error:
+        verdict = _verdict_of(error, path)
+        return found(verdict, f"{kinds[at]}, at packet {packets} of the video: {_said(error)}")
+    if first is not None and last is not None:
+        duration = float((last - first) * video.time_base)
+    if packets < video.frames and _samples(path) < video.frames:
+        return found("truncated", f"{packets} of {video.frames} pictures are there")
+    if not shown:
+        return found("no_video", "its stream of pictures is empty")
+    if deep and pictures < shown:
+        return found("damaged", f"{pictures} of {shown} pictures can be decoded")
+    if duration < seconds - _SHORT_BY_SECONDS:
+        return found("short", f"{duration:.2f} of {seconds:g} seconds")
+    return found("ok", "")
+
+
+def _samples(path: Path) -> int:
+    """Return how many video packets are there if those count that an edit list leaves out."""
+    import av
+
+    options = {"advanced_editlist": "0"}
+    with av.open(str(path), format="mp4", options=options, metadata_errors="replace") as container:
+        return sum(bool(packet.size) for packet in container.demux(container.streams.video[0]))
+
+
+def _verdict_of(error: Exception, path: Path) -> str:
+    number = getattr(error, "errno", None)
+    if number in _OUT_OF_MEANS:
+        raise StoreError(f"data_dir: '{path}' cannot be looked into: {_said(error)}") from error
+    by_disk = number in _OF_THE_DISK or type(error).__module__ == "builtins"
+    return "unreadable" if by_disk else "damaged"
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)

@@ -16,8 +16,7 @@ import datasets
 sys.path.insert(0, str(Path(__file__).parent.parent))  # a checkout need not be installed yet
 
 import kinetics600
-from k600.clip import SPLITS
-from k600.request import CONFIGS
+from k600.clip import CONFIGS, SPLITS
 
 DESCRIPTION = (
     "Kinetics-600: links to half a million YouTube clips of about 10 seconds, each labelled with "

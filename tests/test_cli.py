@@ -1,49 +1,257 @@
+"""The command line, end to end on a miniature of the host: piped, and in a terminal."""
+
 from __future__ import annotations
 
+import csv
+import json
 import os
+import pty
+import re
+import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kinetics600
+from k600.miniature import CLASSES, Miniature
+from tests.conftest import contents, expected
+from tests.servers import web_server
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(PROGRAM), *arguments],
+@pytest.fixture
+def place(miniature: Miniature, tmp_path: Path) -> dict[str, str]:
+    """The environment of a user of this miniature."""
+    return {
+        **os.environ,
+        "COLUMNS": "100",
+        "KINETICS600_MIRROR": str(miniature.root),
+        "KINETICS600_HOME": str(tmp_path / "clips"),
+    }
+
+
+def run(
+    place: dict[str, str], *arguments: object, code: int = 0
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [str(PROGRAM), *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, "COLUMNS": "100"},
+        env=place,
         check=False,
+        cwd=Path(place["KINETICS600_HOME"]).parent,
     )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not CONTROL.search(done.stdout + done.stderr)
+    return done
 
 
-def test_the_demo_loads_a_split_classes_and_a_stream(tmp_path: Path) -> None:
-    done = run("demo", "--folder", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    for row in ("the whole split", "two classes", "streamed", "again"):
+def in_terminal(place: dict[str, str], *arguments: object) -> tuple[int, str]:
+    """Run in a pseudo-terminal; return exit code and all that was shown."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(PROGRAM, [str(PROGRAM), *map(str, arguments)], {**place, "TERM": "xterm"})
+    shown = b""
+    while True:
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, shown
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), shown.decode()
+
+
+def test_the_demo_shows_every_way_to_load_and_a_gallery(
+    place: dict[str, str], tmp_path: Path
+) -> None:
+    done = run(place, "demo", "--folder", tmp_path)
+    for row in ("the whole split", "five, chosen", "two classes", "streamed", "again"):
         assert row in done.stdout
     assert len([*tmp_path.glob("clips/validation/*/*.mp4")]) == 30
     assert len([*tmp_path.glob("clips/train/*/*.mp4")]) == 10
     assert not [*tmp_path.glob("clips/test/*")]  # a stream stores nothing
     assert "4 clips that were asked for are not there" in done.stderr
+    page = re.search(r"open (\S+gallery\.html) in a browser", done.stdout)
+    assert page
+    assert "springboard diving" in Path(page[1]).read_text()
 
 
-def test_the_demo_leaves_no_folder_behind(tmp_path: Path) -> None:
+def test_the_demo_leaves_no_folder_behind(place: dict[str, str]) -> None:
     before = {path.name for path in Path("/tmp").glob("kinetics600-demo-*")}
-    assert run("demo").returncode == 0
+    run(place, "demo")
     assert {path.name for path in Path("/tmp").glob("kinetics600-demo-*")} <= before
 
 
-def test_help_and_version() -> None:
-    assert "demo" in run("--help").stdout
-    assert "Example: kinetics600 demo" in run("demo", "--help").stdout
-    import kinetics600
-
-    assert run("--version").stdout.strip() == kinetics600.__version__
+def test_help_and_version(place: dict[str, str]) -> None:
+    assert "Exit codes: 0 done" in run(place, "--help").stdout
+    assert "Example: kinetics600 demo" in run(place, "demo", "--help").stdout
+    assert run(place, "--version").stdout.strip() == kinetics600.__version__
 
 
-def test_a_wrong_word_is_a_usage_error() -> None:
-    done = run("demmo")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+def test_help_does_not_import_what_is_heavy() -> None:
+    program = (
+        "import sys, k600.cli; heavy = {'datasets', 'yt_dlp', 'av', 'pyarrow', 'fsspec', 'torch'}"
+        "; print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["demmo"], "No such command"),
+        (["plan"], "Missing argument"),
+        (["plan", "val"], "did you mean 'validation'"),
+        (["plan", "train", "--class", "zumbaa"], "'zumba'"),
+        (["plan", "train", "--max-samples", "0"], "max_samples: 0"),
+        (["plan", "train", "--source", "aws"], "source: 'aws'"),
+        (["plan", "train", "--rate", "0"], "rate: 0.0"),
+        (["download", "train", "--cookies", "/no/such/file"], "cookies: '/no/such/file'"),
+        (["gallery", "train", "--most", "0"], "most: 0"),
+        (["manifest", "check", "/no/such/file.csv"], "cannot be read"),
+    ],
+)
+def test_wrong_usage(place: dict[str, str], arguments: list[str], word: str) -> None:
+    assert word in run(place, *arguments, code=2).stderr.replace("\n", " ")
+
+
+def test_a_plan_touches_nothing_and_says_what_a_download_then_does(
+    place: dict[str, str], miniature: Miniature
+) -> None:
+    (plan,) = json.loads(run(place, "plan", "train", "--json").stdout)
+    home = Path(place["KINETICS600_HOME"])
+    assert not home.exists()
+    assert plan["tarballs"] == len(CLASSES)
+    assert plan["wanted_clips"] == 5 * len(CLASSES)
+    assert not plan["complete"]
+    sizes = [path.stat().st_size for path in miniature.root.glob("train/*.tar.gz")]
+    assert plan["tarball_bytes"] == sum(sizes)
+    (done,) = json.loads(run(place, "download", "train", "--json").stdout)
+    assert (done["clips"], done["fetched_bytes"]) == (plan["wanted_clips"], sum(sizes))
+    assert contents(home) == expected(miniature, "train")
+    (plan,) = json.loads(run(place, "plan", "train", "--json").stdout)
+    assert plan["complete"]
+    assert (plan["here_clips"], plan["tarballs"]) == (30, 0)
+    shown = run(place, "plan", "all").stdout
+    assert "≤" not in shown
+    assert "validation" in shown
+
+
+def test_a_plan_for_a_few_clips(place: dict[str, str]) -> None:
+    def plan(*options: str) -> Any:
+        (found,) = json.loads(run(place, "plan", "train", "--json", *options).stdout)
+        return found
+
+    youtube = plan("--max-samples", "4")
+    assert (youtube["youtube_clips"], youtube["tarballs"]) == (4, 0)
+    tarballs = plan("--max-samples", "4", "--source", "cvdf", "--class", CLASSES[0])
+    assert (tarballs["youtube_clips"], tarballs["tarballs"], tarballs["at_most"]) == (0, 1, True)
+
+
+def test_a_download_that_is_incomplete_ends_with_1(place: dict[str, str]) -> None:
+    done = run(place, "download", "validation", code=1)
+    assert "4 clips that were asked for are not there" in done.stderr
+    quiet = run(place, "download", "validation", "--quiet", code=1)
+    assert "reading" not in quiet.stderr
+    assert "4 clips" in quiet.stderr
+
+
+def test_a_dry_run_is_a_plan(place: dict[str, str]) -> None:
+    plan, dry = (
+        run(place, *words, "train").stdout for words in (["plan"], ["download", "--dry-run"])
+    )
+    assert plan == dry
+    assert not Path(place["KINETICS600_HOME"]).exists()
+
+
+def test_in_a_terminal_a_download_shows_bars_and_leaves_lines(place: dict[str, str]) -> None:
+    code, shown = in_terminal(place, "download", "train")
+    assert code == 0
+    assert "\x1b[" in shown
+    assert "train/" in shown  # a tarball that is being read
+    assert "30 clips" in shown
+    code, shown = in_terminal(place, "plan", "train")
+    assert code == 0
+    assert "none" in shown
+
+
+def test_ctrl_c_ends_a_download_with_one_line(place: dict[str, str], miniature: Miniature) -> None:
+    with web_server(miniature.root.parent) as server:
+        mirror = f"http://10.255.255.1:{server.url.rpartition(':')[2]}/600"  # nobody answers
+        process = subprocess.Popen(
+            [str(PROGRAM), "download", "train", "--mirror", mirror],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=place,
+        )
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode in (1, 130)
+    assert "Traceback" not in said
+
+
+def test_the_table_of_clips_and_a_check_against_it(place: dict[str, str], tmp_path: Path) -> None:
+    run(place, "download", "validation", code=1)
+    run(place, "verify", "validation")
+    said = run(place, "manifest", "export", "validation", "--out", "clips.csv").stderr
+    assert "30 have" in said or "30 short" in said
+    with open(tmp_path / "clips.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 34
+    reasons = {row["reason"] for row in rows if row["state"] in ("corrupt", "missing")}
+    assert reasons == {"empty", "truncated", "not_in_tarball"}
+    there = [row for row in rows if row["state"] in ("have", "short")]
+    assert all(len(row["sha256"]) == 64 and float(row["fps"]) == 5 for row in there)
+    assert "30 the same" in run(place, "manifest", "check", "clips.csv").stderr
+    clips = sorted(Path(place["KINETICS600_HOME"]).glob("validation/*/*.mp4"))
+    clips[0].unlink()
+    clips[1].write_bytes(clips[2].read_bytes())
+    done = run(place, "manifest", "check", "clips.csv", "--json", code=1)
+    found = json.loads(done.stdout)
+    assert (found["same"], found["missing"], found["differs"]) == (28, 1, 1)
+    run(
+        place, "manifest", "export", "validation", "--no-hashes", "--out", "clips.parquet", "--json"
+    )
+    assert (tmp_path / "clips.parquet").exists()
+
+
+def test_a_gallery_of_what_is_there(place: dict[str, str], tmp_path: Path) -> None:
+    assert "not one of the clips" in run(place, "gallery", "train", code=1).stderr
+    arguments = ["gallery", "train", "--source", "cvdf", "--class", CLASSES[0], "--out", "a.html"]
+    said = run(place, *arguments, "--contact-sheet", "a.png", "--json").stdout
+    assert json.loads(said)["clips"] == 5
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    run(place, "download", "train")
+    done = run(place, "gallery", "train", "--most", "6", "--out", "b.html")
+    assert "It shows 6 of 30 clips" in done.stderr
+    page = (tmp_path / "b.html").read_text()
+    assert all(label.replace("'", "\\u0027") in page or label in page for label in CLASSES)
+
+
+def test_a_notebook_shows_the_gallery(place: dict[str, str], tmp_path: Path) -> None:
+    ds = kinetics600.load_dataset(
+        split="train",
+        classes=CLASSES[0],
+        mirror=place["KINETICS600_MIRROR"],
+        data_dir=str(tmp_path / "clips"),
+        cache_dir=str(tmp_path / "cache"),
+    )
+    shown = kinetics600.gallery(ds, tmp_path / "page.html")
+    assert shown.path == str(tmp_path / "page.html")
+    assert "<iframe srcdoc=" in shown._repr_html_()

@@ -8,7 +8,7 @@ import pytest
 
 import kinetics600
 from k600 import infos
-from k600.request import CONFIGS
+from k600.clip import CONFIGS
 from scripts.make_dataset_infos import make_infos
 
 FILE = Path(kinetics600.__file__).with_name("dataset_infos.json")

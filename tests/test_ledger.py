@@ -8,7 +8,7 @@ import pytest
 
 from k600.clip import Clip, Tarball
 from k600.errors import StoreError
-from k600.ledger import ClipRow, Ledger, TarballRow
+from k600.ledger import CheckRow, ClipRow, Ledger, TarballRow
 
 ZUMBA = Tarball("train", "zumba")
 ROW = TarballRow(ZUMBA, "done", "etag", 5, 1.5)
@@ -105,3 +105,24 @@ def test_a_ledger_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     assert (list(known.answers), list(known.adopted)) == ([], [])
     Ledger(path).record_stored(Clip("train", "zumba", "abcdefghijk", 0, 10), 1, "1")
     assert len(Ledger(path).answers("train")) == 1
+
+
+def test_what_was_found_in_a_file_is_kept_by_its_place(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    assert ledger.checks("train") == []
+    row = CheckRow("train/zumba", "a", "train/zumba/a", 5, 7, "quick", "ok", "", 9.96, 2, 2, 5, "")
+    foreign = row._replace(path="videos_train/zumba/a", verdict="damaged")
+    ledger.record_checks("train", [row, foreign])
+    assert {*ledger.checks("train", "train/zumba")} == {row, foreign}
+    ledger.record_checks("train", [row._replace(moved_to="aside")])
+    assert {*ledger.checks("train")} == {row._replace(moved_to="aside"), foreign}
+    assert ledger.checks("train", "train/yoga") == ledger.checks("test") == []
+
+
+def test_a_clip_that_is_bad_in_its_tarball_is_noted_there(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger.record(ROW, [clip("a", 0), clip("b", 1), clip("c", 2, "skipped")])
+    for name in ("a", "c", "none"):
+        ledger.condemn("train", "train/zumba", name, "unreadable")
+    found = [(row.file_name, row.state, row.reason) for row in ledger.clips("train")]
+    assert found == [("a", "bad", "unreadable"), ("b", "have", ""), ("c", "skipped", "")]

@@ -66,3 +66,23 @@ def test_the_packages_named_by_the_user_are_required() -> None:
         "av",
     ):
         assert re.search(rf"^{re.escape(package)}", required, re.M), package
+
+
+def test_every_command_and_its_options_are_documented() -> None:
+    from typer.main import get_command
+
+    from k600.cli import app
+
+    section = README.partition("## On the command line")[2].partition("\n## ")[0]
+
+    def check(command: Any, name: str) -> None:
+        for below, inner in getattr(command, "commands", {}).items():
+            check(inner, f"{name} {below}")
+        if not hasattr(command, "commands"):
+            assert f"{name} " in section, name
+            assert "Example: kinetics600" in (command.help or ""), name
+            for option in (o for parameter in command.params for o in parameter.opts):
+                words = {option, f"--no-{option[2:]}"}
+                assert not option.startswith("--") or any(w in section for w in words), option
+
+    check(get_command(app), "kinetics600")

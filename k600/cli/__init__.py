@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from k600.cli import demo, gallery, plan  # noqa: F401 - each adds its command
+from k600.cli import (  # noqa: F401 - each adds its command
+    classes,
+    demo,
+    doctor,
+    gallery,
+    manifest,
+    plan,
+    status,
+    verify,
+)
 from k600.cli.app import app
 from k600.cli.screen import say_error
 from k600.errors import Kinetics600Error, OptionError

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.screen import console
 
 __all__ = ["demo"]
 
@@ -26,20 +27,22 @@ def demo(
 
     Example: kinetics600 demo --folder /tmp/k600
     """
+    if folder is not None:
+        _demo(folder, keep=True)
+        return
     with tempfile.TemporaryDirectory(prefix="kinetics600-demo-") as temporary:
-        _demo(folder or Path(temporary))
+        _demo(Path(temporary), keep=False)
 
 
-def _demo(folder: Path) -> None:
+def _demo(folder: Path, *, keep: bool) -> None:
     import datasets
-    from rich.console import Console
     from rich.table import Table
 
-    import kinetics600  # noqa: F401 - teaches `datasets` the name
+    import kinetics600
     from k600.miniature import make_miniature
 
-    console = Console()
-    console.print("Making a miniature of the host: small real H.264 clips in its own layout …")
+    screen = console()
+    screen.print("Making a miniature of the host: small real H.264 clips in its own layout …")
     host = make_miniature(folder / "host")
     options: dict[str, Any] = {
         "mirror": str(host.root),
@@ -69,7 +72,17 @@ def _demo(folder: Path) -> None:
 
     two = ["springboard diving", "surfing water"]
     show("validation: the whole split", lambda: load("validation"))
+    show("validation: five, chosen", lambda: load("validation", max_samples=5, shuffle=True))
     show("train: two classes", lambda: load("train", classes=two))
     show("test: streamed", lambda: load("test", streaming=True))
     show("validation: again", lambda: load("validation"))
-    console.print(table)
+    screen.print(table)
+    page = kinetics600.gallery(load("validation"), folder / "gallery.html").path
+    if keep:
+        screen.print(f"See the clips: open {page} in a browser. See the store:", markup=False)
+        screen.print(
+            f"  kinetics600 status --data-dir {options['data_dir']} --mirror {host.root}",
+            markup=False,
+        )
+    else:
+        screen.print("To see the clips in a gallery: kinetics600 demo --folder SOMEWHERE")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from k600.request import CONFIGS, Request
+from k600.clip import CONFIGS
+
+if TYPE_CHECKING:
+    from k600.request import Request
 
 __all__ = ["request_of", "takes_request"]
 
@@ -49,7 +52,12 @@ def takes_request(command: Callable[..., Any]) -> Callable[..., Any]:
     The command is called with `split` and `options`, a dict of those that differ from their
     defaults, and its own options.
     """
-    own = [p for n, p in inspect.signature(command).parameters.items() if n != "options"]
+    hints = get_type_hints(command, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[name])
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name not in ("split", "options")
+    ]
     kind = inspect.Parameter.KEYWORD_ONLY
     split = inspect.Parameter(
         "split",
@@ -65,7 +73,7 @@ def takes_request(command: Callable[..., Any]) -> Callable[..., Any]:
         )
         for name, (type_, flag, text) in _OPTIONS.items()
     ]
-    own = [p.replace(kind=kind) for p in own if p.name != "split"]
+    own = [parameter.replace(kind=kind) for parameter in own]
 
     @functools.wraps(command)
     def run(**given: Any) -> Any:

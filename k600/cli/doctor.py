@@ -1,0 +1,105 @@
+"""`kinetics600 doctor`: whether this machine has what a load takes, and what to do if not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from k600.cli.app import app
+from k600.cli.request_options import request_of
+from k600.cli.screen import console, is_offline, print_json
+from k600.errors import Kinetics600Error
+
+if TYPE_CHECKING:
+    from k600.doctor import Finding
+    from k600.request import Request
+
+__all__ = ["doctor"]
+
+_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "dim"}
+
+
+@app.command()
+def doctor(
+    data_dir: Annotated[
+        str | None, typer.Option("--data-dir", help="The store; default as for load_dataset.")
+    ] = None,
+    mirror: Annotated[str | None, typer.Option("--mirror", help="The mirror to ask.")] = None,
+    endpoint_url: Annotated[
+        str | None, typer.Option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
+    ] = None,
+    proxy: Annotated[
+        str | None, typer.Option("--proxy", help="URL of a proxy to reach YouTube by.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Cross no network.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Look whether this machine has what a load takes, and say what to do where not.
+
+    Fetches and changes nothing, and shows no password or key. Exit code 1 if anything is worse
+    than a warning.
+
+    Example: kinetics600 doctor --data-dir /data/k600
+    """
+    from k600.doctor import examine
+
+    given = {
+        "data_dir": data_dir,
+        "mirror": mirror,
+        "endpoint_url": endpoint_url,
+        "proxy": proxy,
+    }
+    request, broken = _request({name: value for name, value in given.items() if value is not None})
+    findings = broken + examine(
+        request.store, request.mirror, request.youtube, offline=offline or is_offline()
+    )
+    if as_json:
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        _show(findings)
+    raise typer.Exit(1 if any(finding.state == "error" for finding in findings) else 0)
+
+
+def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:
+    """Return the request; where the loader itself does not start, as well as it can be told."""
+    from k600.doctor import Finding
+
+    try:
+        return request_of("all", options), []
+    except Kinetics600Error:
+        raise
+    except Exception as error:
+        from k600.request import make_request
+
+        said = f"does not start ({type(error).__name__}: {error})"
+        advice = "Repair what it names: pip install --force-reinstall the package"
+        endpoint = options.pop("endpoint_url", None)
+        options["mirror_options"] = {"endpoint_url": endpoint} if endpoint else None
+        request = make_request("all", default_data_dir="~/kinetics600-clips", **options)
+        return request, [Finding("kinetics600", "error", said, advice)]
+
+
+def _show(findings: list[Finding]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console()
+    width = max(len(finding.name) for finding in findings)
+    if not screen.is_terminal:
+        for finding in findings:
+            advice = f" -> {finding.advice}" if finding.advice else ""
+            line = f"{finding.state:<8} {finding.name:<{width}}  {finding.detail}{advice}"
+            screen.print(line, markup=False)
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        told = Text(finding.detail)
+        if finding.advice:
+            told += Text(f"\n→ {finding.advice}", "cyan")
+        table.add_row(Text(finding.state, _STYLES[finding.state]), finding.name, told)
+    screen.print(table)

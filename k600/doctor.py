@@ -1,0 +1,221 @@
+"""Is this machine fit to load Kinetics-600? One small check for each thing that it takes.
+
+The software is looked at in `k600.toolbox`, the machine around it here. Nothing is fetched or
+changed. A check that itself breaks is a finding, too, and what is said never holds a
+password or a key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.filesize import decimal
+
+from k600.clip import SPLITS
+from k600.errors import Kinetics600Error
+from k600.infos import read_info
+from k600.remote import Mirror, public_url
+from k600.store import Store
+from k600.toolbox import (
+    PACKAGES,
+    Finding,
+    check_codecs,
+    check_js_runtime,
+    check_package,
+    check_python,
+    check_solver,
+    check_torchcodec,
+    check_yt_dlp,
+)
+from k600.youtube_options import YouTubeOptions, yt_dlp_params
+
+__all__ = [
+    "Finding",
+    "check_disk",
+    "check_environment",
+    "check_mirror",
+    "check_writable",
+    "check_youtube",
+    "examine",
+    "run_checks",
+]
+
+_MOST_SECONDS = 40.0
+_YOUTUBE = "https://www.youtube.com/robots.txt"
+Check = Callable[[], Finding]
+
+
+def examine(
+    store: Store, mirror: Mirror, youtube: YouTubeOptions, *, offline: bool
+) -> list[Finding]:
+    """Run every check, all at a time, and return what they found, in a fixed order.
+
+    Args:
+        store: Where clips would go.
+        mirror: Where tarballs would come from.
+        youtube: How YouTube would be asked.
+        offline: Cross no network.
+    """
+    with contextlib.suppress(Exception):  # said by its check
+        import yt_dlp  # noqa: F401 - here: while `requests` loads it changes what Python warns of
+    checks: dict[str, Check] = {"python": check_python}
+    for name in PACKAGES:
+        checks[name] = lambda name=name: check_package(name)  # type: ignore[misc]
+    checks |= {
+        "yt-dlp": check_yt_dlp,
+        "yt-dlp-ejs": check_solver,
+        "javascript": lambda: check_js_runtime(youtube.yt_dlp_options.get("js_runtimes")),
+        "codecs": check_codecs,
+        "torchcodec": check_torchcodec,
+        "environment": lambda: check_environment(os.environ),
+        "disk": lambda: check_disk(store),
+        "data_dir": lambda: check_writable(store),
+        "mirror": lambda: check_mirror(mirror, offline=offline),
+        "youtube": lambda: check_youtube(yt_dlp_params(youtube), offline=offline),
+    }
+    return run_checks(checks)
+
+
+def run_checks(
+    checks: Mapping[str, Check], *, most_seconds: float = _MOST_SECONDS
+) -> list[Finding]:
+    """Run checks side by side; one that raises, or is not done in time, is a finding as well."""
+    found: dict[str, Finding] = {}
+
+    def run(name: str, check: Check) -> None:
+        try:
+            found[name] = check()
+        except Exception as error:
+            first = (str(error).strip().splitlines() or ["without a word"])[0]
+            detail = f"the check itself failed ({type(error).__name__}: {first})"
+            found[name] = Finding(name, "error", detail, "Repair or install this part anew")
+
+    threads = [
+        threading.Thread(target=run, args=item, daemon=True, name=f"k600-doctor-{item[0]}")
+        for item in checks.items()
+    ]
+    deadline = time.monotonic() + most_seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = f"no answer within {most_seconds:g} seconds"
+    return [
+        _without_secrets(found.get(name) or Finding(name, "error", late, "Try again"))
+        for name in checks
+    ]
+
+
+def check_environment(environ: Mapping[str, str]) -> Finding:
+    """Note the variables that change what the loader does."""
+    known = ("KINETICS600_HOME", "KINETICS600_MIRROR")
+    notes = [f"{name}={public_url(environ[name])}" for name in known if environ.get(name)]
+    odd = [n for n in sorted(environ) if n.startswith("KINETICS600_") and n not in known]
+    offline = [n for n in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE") if environ.get(n)]
+    notes += [f"{name}={environ[name]}" for name in offline]
+    notes += [f"{name} is set, and no variable of this release" for name in odd]
+    detail = "; ".join(notes) or "no variable changes anything"
+    if any(environ[n].upper() in ("1", "ON", "YES", "TRUE") for n in offline):
+        advice = f"Nothing is fetched so; to fetch: unset {' '.join(offline)}"
+        return Finding("environment", "warning", detail, advice)
+    if odd:
+        return Finding("environment", "warning", detail, f"Known are {' and '.join(known)}")
+    return Finding("environment", "ok", detail)
+
+
+def check_disk(store: Store) -> Finding:
+    """Hold the room on the store's volume against the sizes of the splits."""
+    free = shutil.disk_usage(_nearest(store.root)).free
+    sizes = {split: int(read_info(split).get("download_size", 0)) for split in SPLITS}
+    fits = [f"{split} ({decimal(size)})" for split, size in sizes.items() if size < free]
+    lacks = [f"{split} ({decimal(size)})" for split, size in sizes.items() if size >= free]
+    detail = f"{decimal(free)} free" + f": room for {', '.join(fits)}" * bool(fits)
+    detail += f"; none for {', '.join(lacks)}" * bool(lacks)
+    if fits:
+        return Finding("disk", "ok", detail)
+    advice = "Choose classes=[…] or max_samples=…, stream, or --data-dir on a larger volume"
+    return Finding("disk", "warning", detail, advice)
+
+
+def check_writable(store: Store) -> Finding:
+    """Look whether clips can be written, with a file that never has a name."""
+    try:
+        store.check_folder()
+        with tempfile.TemporaryFile(dir=_nearest(store.root)) as file:
+            file.write(b"k600")
+    except OSError as error:
+        there = store.root.is_dir()
+        detail = f"{store.root} cannot be written ({error.strerror or error})"
+        if there:
+            detail += "; clips that are in it can be loaded"
+        advice = "Pass --data-dir a folder that you may write, or set KINETICS600_HOME"
+        return Finding("data_dir", "warning" if there else "error", detail, advice)
+    new = "" if store.root.is_dir() else ", made by the first load"
+    return Finding("data_dir", "ok", f"{store.root}{new}")
+
+
+def check_mirror(mirror: Mirror, *, offline: bool = False) -> Finding:
+    """Ask the mirror for the size of a list."""
+    if offline and mirror.is_network:
+        return Finding("mirror", "skipped", f"{mirror} not asked: offline")
+    began = time.monotonic()
+    try:
+        dataclasses.replace(mirror, request_seconds=5.0).stat("val/k600_val_path.txt")
+    except Kinetics600Error as error:
+        advice = "If only the web gets through here: --mirror https://s3.amazonaws.com/kinetics/600"
+        return Finding("mirror", "error", str(error).removeprefix("mirror: "), advice)
+    return Finding("mirror", "ok", f"{mirror} answers in {time.monotonic() - began:.2f} s")
+
+
+def check_youtube(params: Mapping[str, Any], *, offline: bool = False) -> Finding:
+    """Ask YouTube for a page, through yt-dlp's own network layer.
+
+    Args:
+        params: Parameters of `yt_dlp.YoutubeDL`; see `k600.youtube_options.yt_dlp_params`.
+        offline: Do not.
+    """
+    if offline:
+        return Finding("youtube", "skipped", "not asked: offline")
+    from yt_dlp import YoutubeDL
+    from yt_dlp.networking.exceptions import HTTPError, RequestError
+
+    advice = "Clips come from the tarballs meanwhile; else try --proxy, or later"
+    began = time.monotonic()
+    try:
+        with YoutubeDL({**params, "socket_timeout": 5}) as downloader:
+            downloader.urlopen(_YOUTUBE).close()
+    except HTTPError as error:
+        error.close()
+        if error.status in (403, 429) or error.status >= 500:
+            detail = f"refuses this address (HTTP {error.status})"
+            return Finding("youtube", "warning", detail, advice)
+    except RequestError as error:
+        return Finding("youtube", "warning", f"cannot be reached ({error})", advice)
+    proxied = " through the proxy" if params.get("proxy") else ""
+    return Finding("youtube", "ok", f"answers in {time.monotonic() - began:.2f} s{proxied}")
+
+
+def _nearest(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _without_secrets(finding: Finding) -> Finding:
+    """Take users, passwords and queries out of all URLs in a finding."""
+
+    def clean(text: str) -> str:
+        text = re.sub(r"(\w://)[^\s/@]*@", r"\1", text)
+        return re.sub(r"(\w://[^\s?]*)\?[^\s)'\"]*", r"\1", text)
+
+    detail, advice = clean(finding.detail), clean(finding.advice)
+    return dataclasses.replace(finding, detail=detail, advice=advice)

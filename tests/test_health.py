@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kinetics600
+from k600.clip import Clip, Tarball
+from k600.health import Counts, Health, SplitHealth, assess
+from k600.ledger import AdoptedRow, AnswerRow, CheckRow, ClipRow, Known, Ledger, TarballRow
+from k600.miniature import Miniature
+from k600.store import Store
+from k600.survey import survey
+from tests.conftest import Load
+
+A, B, C, D, E = (f"clip{letter}000000_000000_000010.mp4" for letter in "abcde")
+ZUMBA = Tarball("train", "zumba")
+
+
+def member(name: str, state: str, source: str = "cvdf", label: str = "zumba") -> ClipRow:
+    reason = {"bad": "empty", "absent": "not_in_tarball"}.get(state, "")
+    tarball = Tarball("train", label)
+    return ClipRow(tarball, 0, f"train/{label}", name, state, reason, source, 100)
+
+
+def answer(name: str, kind: str, size_bytes: int = 0) -> AnswerRow:
+    return AnswerRow("train/zumba", name, kind, "code", "", "1", size_bytes, 1, 1, "", "")
+
+
+def adopted(name: str, problem: str = "") -> AdoptedRow:
+    return AdoptedRow("train/zumba", name, f"train/zumba/{name}", 30, 1, problem)
+
+
+def known(*rows: Any, state: str = "done") -> Known:
+    tarballs = {"zumba": TarballRow(ZUMBA, state, "", 1, 0.0)} if state else {}
+
+    def of(kind: type) -> list[Any]:
+        return [row for row in rows if isinstance(row, kind)]
+
+    return Known(tarballs, of(ClipRow), of(AnswerRow), of(AdoptedRow))
+
+
+def counts(rows: Known, here: set[str], **options: Any) -> Counts:
+    options = {"listing": {}, "tarballs": None, "size_of": lambda label, name: 7, **options}
+    return assess("train", rows, {"zumba": here}, **options).counts
+
+
+@pytest.mark.parametrize(
+    ("rows", "here", "expected"),
+    [
+        ([member(A, "have")], {A}, Counts(have=1, cvdf=1, bytes_here=100)),
+        ([member(A, "have")], set(), Counts(missing=1)),
+        ([member(A, "have", "local")], {A}, Counts(have=1, local=1, bytes_here=100)),
+        ([member(A, "skipped")], set(), Counts(missing=1)),
+        ([member(A, "bad")], set(), Counts(corrupt=1)),
+        ([member(A, "bad")], {A}, Counts(have=1, local=1, unchecked=1, bytes_here=7)),
+        ([member(A, "absent")], set(), Counts(absent=1)),
+        ([answer(A, "have", 50)], {A}, Counts(have=1, youtube=1, bytes_here=50)),
+        (
+            [answer(A, "have", 50), member(A, "skipped")],
+            {A},
+            Counts(have=1, youtube=1, bytes_here=50),
+        ),
+        ([adopted(A)], {A}, Counts(have=1, local=1, bytes_here=30)),
+        ([adopted(A)], set(), Counts()),  # taken away by those who brought it
+        ([adopted(A, "truncated")], set(), Counts(corrupt=1)),
+        *[([answer(A, kind)], set(), Counts(gone=1)) for kind in ("gone", "clip")],
+        *[
+            ([answer(A, kind)], set(), Counts(blocked=1))
+            for kind in ("blocked", "auth", "client", "region")
+        ],
+        ([answer(A, "transient")], set(), Counts(missing=1)),
+        ([answer(A, "gone"), member(A, "bad")], set(), Counts(corrupt=1)),
+        ([answer(A, "gone"), member(A, "absent")], set(), Counts(absent=1)),
+        ([answer(A, "gone"), adopted(A)], {A}, Counts(have=1, local=1, bytes_here=30)),
+    ],
+)
+def test_a_clip_counts_once_for_the_first_state_that_holds(
+    rows: list[Any], here: set[str], expected: Counts
+) -> None:
+    assert counts(known(*rows), here) == expected
+
+
+def test_a_clip_that_failed_verification_is_corrupt_though_it_is_here() -> None:
+    found = counts(known(member(A, "have"), member(B, "have")), {A, B}, failed={"zumba": {A}})
+    assert found == Counts(have=1, corrupt=1, failed=1, cvdf=1, bytes_here=100)
+
+
+def test_a_clip_without_a_row_came_with_the_tarball_that_broke_off() -> None:
+    assert counts(known(state="started"), {A}).cvdf == 1
+    assert counts(known(state="partial"), {A}).cvdf == 1
+    assert counts(known(state="done"), {A}).unchecked == 1
+
+
+def test_the_total_is_of_the_list_and_what_else_there_is_and_unknown_without_a_list() -> None:
+    listing = {"zumba": [A, B, C], "yoga": [D]}
+    rows = known(member(A, "have"), member(B, "bad"))
+    here = {"zumba": {A, E}, "yoga": set[str]()}
+    found = assess("train", rows, here, listing=listing, tarballs=2)
+    assert found.total == 5 == found.counts.known
+    assert (found.counts.have, found.counts.missing, found.counts.corrupt) == (2, 2, 1)
+    assert [(one.label, one.total, one.tarball) for one in found.classes] == [
+        ("zumba", 4, "done"),
+        ("yoga", 1, ""),
+    ]
+    assert not found.complete
+    unknown = assess("train", rows, here, listing={}, tarballs=None)
+    assert unknown.total is None
+    assert unknown.tarballs.listed is None
+    assert not unknown.complete
+
+
+def test_all_listed_and_here_is_complete() -> None:
+    rows = known(member(A, "have"))
+    found = assess("train", rows, {"zumba": {A}}, listing={"zumba": [A]}, tarballs=1)
+    assert found.complete
+    assert found.classes[0].complete
+
+
+@pytest.mark.parametrize(("tarballs", "complete"), [(1, True), (2, False), (None, False)])
+def test_the_test_split_is_complete_once_all_of_its_tarballs_are(
+    tarballs: int | None, complete: bool
+) -> None:
+    part = Tarball("test", "part_0")
+    rows = [ClipRow(part, 0, "test/_unlabeled", A, "have", "", "cvdf", 1)]
+    split = Known({"part_0": TarballRow(part, "done", "", 1, 0.0)}, rows)
+    here = {"zumba": {A}, "_unlabeled": {A}}  # as it came without its label, and with
+    found = assess("test", split, here, listing={}, tarballs=tarballs)
+    assert found.counts.have == found.counts.known == 1
+    assert found.total is None
+    assert found.complete is complete
+
+
+def test_refusals_are_counted_by_kind() -> None:
+    rows = known(answer(A, "gone"), answer(B, "region"), answer(C, "region"), answer(D, "gone"))
+    found = assess("train", rows, {"zumba": {D}}, listing={}, tarballs=None)
+    assert found.refusals == {"region": 2, "gone": 1}
+    assert (found.counts.gone, found.counts.blocked, found.counts.have) == (1, 2, 1)
+
+
+def look(folders: dict[str, Any], miniature: Miniature, split: str, **options: Any) -> SplitHealth:
+    return look_all(folders, miniature, split, **options).splits[0]
+
+
+def look_all(folders: dict[str, Any], miniature: Miniature, split: str, **options: Any) -> Health:
+    options = {"mirror": str(miniature.root), **options}
+    return survey(kinetics600.make_request(split, data_dir=folders["data_dir"], **options))
+
+
+def snapshot(folder: str) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_whole_split(load: Load, folders: dict[str, Any], miniature: Miniature) -> None:
+    load("validation")
+    before = snapshot(folders["data_dir"])
+    found = look(folders, miniature, "validation")
+    size = sum(p.stat().st_size for p in Path(folders["data_dir"]).glob("validation/*/*"))
+    assert found.counts == Counts(have=30, corrupt=2, absent=2, cvdf=30, bytes_here=size)
+    assert found.total == 34
+    assert not found.complete
+    assert (found.tarballs.listed, found.tarballs.done) == (6, 6)
+    assert snapshot(folders["data_dir"]) == before
+    assert look(folders, miniature, "validation", classes="zumba").classes[0].counts == Counts()
+    assert look(folders, miniature, "validation", classes="surfing water").complete
+
+
+def test_a_store_of_all_splits(load: Load, folders: dict[str, Any], miniature: Miniature) -> None:
+    load("all")
+    train, validation, test = look_all(folders, miniature, "all").splits
+    assert train.complete
+    assert not validation.complete
+    assert (test.counts.have, test.total, test.complete) == (12, None, True)
+    assert sum(one.counts.have for one in test.classes) == 12
+    only = look(folders, miniature, "test", classes="surfing water")
+    assert [one.label for one in only.classes] == ["surfing water"]
+
+
+def test_a_store_that_holds_some_classes(
+    load: Load, folders: dict[str, Any], miniature: Miniature
+) -> None:
+    load("train", classes=["surfing water", "tie dying"])
+    (Path(folders["data_dir"]) / "train/surfing water").joinpath(
+        sorted(miniature.clips["train"]["surfing water"])[0]
+    ).unlink()
+    found = look(folders, miniature, "train")
+    assert (found.counts.have, found.counts.missing, found.total) == (9, 21, 30)
+    assert (found.tarballs.listed, found.tarballs.done) == (6, 2)
+    one = look(folders, miniature, "train", classes="surfing water")
+    assert (one.counts.have, one.counts.missing, one.total, one.tarballs.listed) == (4, 1, 5, 1)
+
+
+def test_answers_of_youtube(load: Load, folders: dict[str, Any], miniature: Miniature) -> None:
+    load("train", classes="tie dying")
+    ledger = Ledger(Store.at(folders["data_dir"]).ledger_path)
+    names = sorted(miniature.clips["train"]["surfing water"])
+    for name, kind in zip(names, ("gone", "clip", "blocked", "auth"), strict=False):
+        clip = Clip("train", "surfing water", name[:11], int(name[12:18]), int(name[19:25]))
+        ledger.record_refused(clip, kind, "code", "words", "2026.08.19")
+    found = look(folders, miniature, "train", classes="surfing water")
+    assert found.counts == Counts(gone=2, blocked=2, missing=1)
+    assert found.refusals == {"blocked": 1, "auth": 1, "gone": 1, "clip": 1}
+
+
+def test_a_file_that_verify_found_bad(
+    load: Load, folders: dict[str, Any], miniature: Miniature
+) -> None:
+    load("train", classes="tie dying")
+    store = Store.at(folders["data_dir"])
+    name = sorted(miniature.clips["train"]["tie dying"])[0]
+    path = f"train/tie dying/{name}"
+    status = os.stat(store.root / path)
+    row = CheckRow(
+        "train/tie dying", name, path, status.st_size, status.st_mtime_ns,
+        "deep", "damaged", "", 0, 0, 0, 0, "2026-11-23T13:15:00",
+    )  # fmt: skip
+    Ledger(store.ledger_path).record_checks("train", [row])
+    assert look(folders, miniature, "train", classes="tie dying").counts.corrupt == 1
+    os.utime(store.root / path)  # another file by now
+    assert look(folders, miniature, "train", classes="tie dying").complete
+
+
+def test_trees_of_other_tools_count_before_any_load(
+    load: Load, folders: dict[str, Any], miniature: Miniature
+) -> None:
+    root = Path(folders["data_dir"])
+    clips = miniature.clips["validation"]
+    for place, label in (
+        ("val/surfing_water", "surfing water"),  # torchvision
+        ("val", "tie dying"),  # flat, as CVDF's extractor leaves it
+        ("validation/springboard diving", "springboard diving"),  # FiftyOne
+    ):
+        (root / place).mkdir(parents=True, exist_ok=True)
+        for name, data in clips[label].items():
+            (root / place / name).write_bytes(data)
+    found = look(folders, miniature, "validation")
+    assert (found.counts.local, found.counts.unchecked, found.classless) == (10, 10, 5)
+    assert found.counts.bytes_here == sum(
+        len(data)
+        for label in ("surfing water", "springboard diving")
+        for data in clips[label].values()
+    )
+    (next((root / "val/surfing_water").iterdir())).write_bytes(b"")
+    load("validation", classes=["surfing water"], source="local")
+    load("validation", classes=["zumba", "tie dying", "surfing water"])  # brings the list
+    after = look(folders, miniature, "validation")
+    assert (after.total, after.counts.have) == (29, 15)
+    assert after.counts.unchecked == 5  # FiftyOne's, which were not asked for
+    assert after.classless == 5  # a file name that two classes have tells none
+    one = look(folders, miniature, "validation", classes="surfing water")
+    assert one.complete
+    assert (one.counts.local, one.counts.cvdf) == (4, 1)
+
+
+def test_a_bad_file_in_another_tree_is_corrupt_until_it_is_gone(
+    load: Load, folders: dict[str, Any], miniature: Miniature
+) -> None:
+    root = Path(folders["data_dir"])
+    (root / "val/zumba").mkdir(parents=True)
+    (root / "val/zumba" / A).write_bytes(b"no clip")
+    (root / "val/zumba" / B).write_bytes(next(iter(miniature.clips["train"]["tie dying"].values())))
+    load("validation", classes=["zumba", "tie dying"])
+    assert look(folders, miniature, "validation", classes="zumba").counts.corrupt == 1
+    (root / "val/zumba" / A).unlink()
+    assert look(folders, miniature, "validation", classes="zumba").counts.corrupt == 0
+
+
+def test_no_store_and_a_list_of_another_mirror(
+    load: Load, folders: dict[str, Any], miniature: Miniature
+) -> None:
+    nothing = look_all(folders, miniature, "all")
+    assert not nothing.exists
+    assert not Path(folders["data_dir"]).exists()
+    assert all(split.counts == Counts() and split.total is None for split in nothing.splits)
+    load("train", classes="tie dying")
+    other = look(folders, miniature, "train", mirror="file:///somewhere/else")
+    assert other.other_list
+    assert (other.counts.have, other.total) == (5, None)
+    shutil.rmtree(Path(folders["data_dir"]) / ".kinetics600")
+    bare = look(folders, miniature, "train")
+    assert (bare.other_list, bare.counts.unchecked) == (False, 5)
+
+
+def test_each_folder_is_listed_once(
+    load: Load, folders: dict[str, Any], miniature: Miniature, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load("train", classes="tie dying")
+    looked: list[str] = []
+    original = Store.inventory
+
+    def inventory(self: Store, folder: str) -> set[str]:
+        looked.append(folder)
+        return original(self, folder)
+
+    monkeypatch.setattr(Store, "inventory", inventory)
+    assert look(folders, miniature, "train").counts.have == 5
+    assert len(looked) == len(set(looked)) == 600
+
+
+def test_counts_add_up() -> None:
+    total = Counts.sum([Counts(have=1, cvdf=1), Counts(have=2, gone=3)])
+    assert total == Counts(have=3, gone=3, cvdf=1)
+    assert (total.lacking, total.known) == (3, 6)
+    assert set(dataclasses.asdict(total)) >= {"have", "missing", "corrupt", "blocked", "gone"}
