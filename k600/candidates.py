@@ -6,31 +6,21 @@ from collections.abc import Collection, Sequence
 
 from k600.clip import UNLABELED, Clip, parse_file_name
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
-from k600.inventory import Inventory
 from k600.kept_lists import KeptLists, wanted_names
 from k600.labels import NAMES
 from k600.ledger import Known
 from k600.lists import TestLabels
 from k600.manifest import ManifestRow
-from k600.request import Request
 from k600.selection import Candidate
+from k600.situation import Situation
 
-__all__ = ["Names", "clip_at", "find_candidates", "place_of"]
+__all__ = ["Names", "clip_at", "find_candidates"]
 
 Names = dict[str, Sequence[str]]
 """File names by class; `_unlabeled` for test clips without one."""
 
 
-def find_candidates(
-    request: Request,
-    split: str,
-    lists: KeptLists,
-    labels: TestLabels,
-    known: Known,
-    inventory: Inventory,
-    *,
-    network: bool,
-) -> Names:
+def find_candidates(situation: Situation) -> Names:
     """Return the file names, by class, among which a request for some clips chooses.
 
     Those of the manifest, or of the host's list; without the network, those in the store. For the
@@ -43,6 +33,8 @@ def find_candidates(
         ManifestError: The manifest names clips that the list does not.
         OptionError: The choice depends on labels, and there are none.
     """
+    request, split, labels = situation.request, situation.split, situation.labels
+    lists, network = situation.lists, situation.network or situation.youtube
     wanted_names(request, split, labels)  # classes of test clips need labels: said here, if not
     by_class = request.limits.balanced or request.limits.max_per_class is not None
     if split == "test" and by_class and not labels:
@@ -50,34 +42,22 @@ def find_candidates(
             "max_per_class, balanced: clips of the test split can be counted by class only with "
             "DeepMind's list of labels. Pass test_labels=… its path or URL"
         )
-    if split == "test" and request.source == "cvdf" and request.manifest is None and network:
-        return {}  # no list says what its tarballs hold: see `k600.walk`
     if request.manifest is not None:
-        return _of_manifest(request.manifest.of(split).values(), lists, split, network=network)
+        return _of_manifest(situation.origin.values(), lists, split, network=network)
+    if split == "test" and request.source == "cvdf" and network:
+        return {}  # no list says what its tarballs hold: see `k600.walk`
     asked = request.classes or (*NAMES, *([UNLABELED] if split == "test" else []))
     if not network:
-        there = {label: sorted(inventory.names(f"{split}/{label}")) for label in asked}
+        there = {label: sorted(situation.inventory.names(f"{split}/{label}")) for label in asked}
         return {label: names for label, names in there.items() if names}
     if split == "test":
-        listed = _of_read_tarballs(lists, known, labels) or _test_names(lists, labels)
+        listed = _of_read_tarballs(lists, situation.known, labels) or _test_names(lists, labels)
     else:
         listed = _listed(lists, split)
     found: Names = {label: listed[label] for label in asked if listed.get(label)}
     if not found and split != "test":
         raise NoClipsError(f"classes: the host's list names no clip of {', '.join(asked[:5])}")
     return found
-
-
-def place_of(candidate: Candidate, split: str, inventory: Inventory) -> str | None:
-    """Return the store folder that a clip is in, None if it is not there.
-
-    A test clip that came before its label was known lies in `_unlabeled`.
-    """
-    label, name = candidate
-    for folder in (f"{split}/{label}", *([f"{split}/{UNLABELED}"] if split == "test" else [])):
-        if name in inventory.names(folder):
-            return folder
-    return None
 
 
 def clip_at(candidate: Candidate, split: str) -> Clip:

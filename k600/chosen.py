@@ -10,21 +10,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from k600.account import raise_nothing, stored_shards, write_report
-from k600.candidates import Names, clip_at, find_candidates, place_of
-from k600.clip import UNLABELED, Clip, Tarball
+from k600.candidates import Names, clip_at, find_candidates
+from k600.clip import UNLABELED
 from k600.errors import YouTubeError
 from k600.from_tarballs import FromTarballs
 from k600.from_youtube import FromYouTube
-from k600.inventory import Inventory, watched_folders
-from k600.kept_lists import KeptLists
-from k600.ledger import Known, Ledger
-from k600.lists import TestLabels
-from k600.manifest import ManifestRow, differing
+from k600.manifest import differing
 from k600.outcome import Missing, Outcome
-from k600.plan import Need, choose_route
+from k600.plan import choose_route
 from k600.progress import Progress
 from k600.request import Request
 from k600.selection import Candidate, choose_clips
+from k600.situation import Situation
 from k600.sources.verdicts import is_settled
 from k600.walk import Walk
 from k600.youtube_options import yt_dlp_version
@@ -34,34 +31,15 @@ __all__ = ["fetch_chosen", "proved_bad"]
 logger = logging.getLogger("kinetics600")
 
 
-def fetch_chosen(
-    request: Request,
-    split: str,
-    lists: KeptLists,
-    labels: TestLabels,
-    known: Known,
-    progress: Progress,
-    *,
-    network: bool,
-    youtube: bool,
-    writable: bool,
-    refetch: bool,
-) -> Outcome:
+def fetch_chosen(situation: Situation, progress: Progress, *, refetch: bool) -> Outcome:
     """Bring the clips that a request chooses; one that cannot be had is replaced.
 
     Each round chooses among the candidates that are left and asks one source for those that are
     not in the store: YouTube, or the tarballs, each read no further than to the last of them.
 
     Args:
-        request: The request.
-        split: One of its splits.
-        lists: The host's lists.
-        labels: Labels of test clips.
-        known: What the ledger says of the split.
+        situation: The request, and how things stand.
         progress: Makes the progress bar.
-        network: Whether the mirror may be read.
-        youtube: Whether YouTube may be asked.
-        writable: Whether the store may be written to.
         refetch: Fetch everything again.
 
     Raises:
@@ -70,26 +48,15 @@ def fetch_chosen(
         StoreError: The store cannot be used, or has too little room.
         NoClipsError: Not one clip can be had.
     """
-    inventory = Inventory(request.store, known.adopted)
-    names = find_candidates(
-        request, split, lists, labels, known, inventory, network=network or youtube
-    )
-    origin = request.manifest.of(split) if request.manifest is not None else {}
     with contextlib.ExitStack() as stack:
         fetch = _Fetch(
-            request,
-            split,
-            lists,
-            labels,
-            names,
-            origin,
-            FromYouTube(request, split, progress, stack),
-            FromTarballs(request, split, lists, labels, origin, progress),
-            network,
-            youtube,
-            writable,
+            situation.request,
+            situation.split,
+            find_candidates(situation),
+            FromYouTube(situation.request, situation.split, progress, stack),
+            FromTarballs(situation.request, situation.split, progress),
         )
-        return fetch.carry_out(known, refetch=refetch)
+        return fetch.carry_out(situation, refetch=refetch)
 
 
 @dataclass(slots=True)
@@ -98,65 +65,47 @@ class _Fetch:
 
     request: Request
     split: str
-    lists: KeptLists
-    labels: TestLabels
     names: Names
-    origin: Mapping[Clip, ManifestRow]
-    """What the manifest says of the clips; empty without one."""
     from_youtube: FromYouTube
     from_tarballs: FromTarballs
-    network: bool
-    youtube: bool
-    writable: bool
     replaced: dict[Candidate, str] = field(default_factory=dict)
     """Candidates that are not to be had, with the reason."""
     revived: bool = False
     """Whether clips that YouTube has not may come from the tarballs: no other is left."""
 
-    def carry_out(self, known: Known, *, refetch: bool) -> Outcome:
-        request, split = self.request, self.split
-        ledger = Ledger(request.store.ledger_path)
+    def carry_out(self, before: Situation, *, refetch: bool) -> Outcome:
+        """Go round by round until every chosen clip is there, or nobody has it."""
+        request, situation = self.request, before
         asked_for: set[Candidate] = set()
         first = True
-        before = Inventory(request.store, known.adopted)  # keeps what it saw, for the account
         while True:
-            stamps = self._stamps()
-            inventory = before if first else Inventory(request.store, known.adopted)
+            stamps = situation.stamps()
             if not (first and (request.retry_errors or refetch)):
-                bad = proved_bad(
-                    request, split, self.names, known, inventory, youtube=not self.revived
-                )
+                bad = proved_bad(situation, self.names, youtube=not self.revived)
                 self.replaced = {**bad, **self.replaced}
-            chosen = self._chosen(inventory)
+            chosen = self._chosen(situation)
             lacking = [
                 candidate
                 for candidate in chosen
-                if (first and refetch) or place_of(candidate, split, inventory) is None
+                if (first and refetch) or situation.place_of(candidate) is None
             ]
-            if not lacking and self._revive(len(chosen), known, inventory):
+            if not lacking and self._revive(len(chosen), situation):
                 continue
-            if not lacking or not self._bring(lacking, known, refetch=first and refetch):
+            if not lacking or not self._bring(lacking, situation, refetch=first and refetch):
                 break
             first = False
-            known = ledger.known(split)
-            self._note_replaced(lacking, known, asked_for)
-        if self._may_walk() and (
-            request.source == "cvdf" or len(chosen) < self._asked() or lacking
-        ):
-            there = [c for c in chosen if place_of(c, split, inventory) is not None]
-            walk = Walk(request, self.lists, self.labels, self._read, there)
-            known, chosen = walk.find(known)
-            stamps, inventory = self._stamps(), Inventory(request.store, known.adopted)
-            self.replaced = {}
-        return self._account(known, inventory, chosen, stamps, before)
+            situation = situation.now()
+            self._note_replaced(lacking, situation, asked_for)
+        short = bool(lacking) or len(chosen) < self._asked()
+        if _may_walk(situation) and (request.source == "cvdf" or short):
+            there = [c for c in chosen if situation.place_of(c) is not None]
+            situation, chosen = Walk(request, self.from_tarballs, there).find(situation)
+            stamps, self.replaced = situation.stamps(), {}
+        return self._account(situation, chosen, stamps, before)
 
-    def _stamps(self) -> dict[str, int]:
-        store, split = self.request.store, self.split
-        return store.stamp(watched_folders(store, split, self.request.folders(split)))
-
-    def _chosen(self, inventory: Inventory) -> list[Candidate]:
+    def _chosen(self, situation: Situation) -> list[Candidate]:
         def here(label: str) -> Collection[str]:
-            return inventory.names(f"{self.split}/{label}")
+            return situation.inventory.names(f"{self.split}/{label}")
 
         return choose_clips(self.names, self.request.limits, dead=self.replaced, here=here)
 
@@ -165,41 +114,41 @@ class _Fetch:
         limits = self.request.limits
         return limits.max_samples or len(choose_clips(self.names, limits))
 
-    def _bring(self, lacking: list[Candidate], known: Known, *, refetch: bool) -> bool:
+    def _bring(self, lacking: list[Candidate], situation: Situation, *, refetch: bool) -> bool:
         """Ask one source for clips; return whether there is reason to look again."""
         routes: dict[str, list[Candidate]] = {}
         for candidate in lacking:
-            route = self._route(candidate, len(lacking))
+            route = self._route(candidate, len(lacking), situation)
             routes.setdefault(route, []).append(candidate)
         if "youtube" in routes:
             before = self.from_youtube.given_up
             self.from_youtube.bring(routes["youtube"], refetch=refetch)
             if self.from_youtube.given_up is not before:
-                self._say_given_up()
+                self._say_given_up(situation)
             return True
-        if "cvdf" in routes and not self._may_walk():
-            self.from_tarballs.bring(routes["cvdf"], known, refetch=refetch)
+        if "cvdf" in routes and not _may_walk(situation):
+            self.from_tarballs.bring(routes["cvdf"], situation, refetch=refetch)
             return True
         return False
 
-    def _route(self, candidate: Candidate, lacking: int) -> str:
-        source, row = self.request.source, self.origin.get(clip_at(candidate, self.split))
+    def _route(self, candidate: Candidate, lacking: int, situation: Situation) -> str:
+        source, row = self.request.source, situation.origin.get(clip_at(candidate, self.split))
         if row is not None and source == "auto":  # another source has other bytes
             source = "youtube" if row.source == "youtube" else "cvdf"
-        given_up = self.revived or self.from_youtube.given_up is not None or not self.youtube
+        given_up = self.revived or self.from_youtube.given_up is not None or not situation.youtube
         route = choose_route(source, lacking=lacking, given_up=given_up)
-        return "" if route == "cvdf" and not self.network else route
+        return "" if route == "cvdf" and not situation.network else route
 
     def _note_replaced(
-        self, lacking: list[Candidate], known: Known, asked_for: set[Candidate]
+        self, lacking: list[Candidate], situation: Situation, asked_for: set[Candidate]
     ) -> None:
         """Pass over what a source did not give, unless it is there all the same."""
-        inventory = Inventory(self.request.store, known.adopted)
         alone = self.request.source == "youtube"
         for candidate in lacking:
-            if place_of(candidate, self.split, inventory) is not None:
+            if situation.place_of(candidate) is not None:
                 continue
-            if self._route(candidate, len(lacking)) == "" and (alone or self.origin):
+            route = self._route(candidate, len(lacking), situation)
+            if route == "" and (alone or situation.origin):
                 self.from_youtube.explain(candidate)
             reason = self.from_youtube.reasons.get(candidate)
             if reason is None or self.revived:
@@ -212,11 +161,11 @@ class _Fetch:
         broken = {t: f.reason for t, f in self.from_tarballs.failures.items()}
         for label, names in self.names.items():  # all that a failed tarball holds is out of reach
             for tarball, reason in broken.items():
-                if tarball.label == label and not self.origin:
-                    for name in set(names) - inventory.names(f"{self.split}/{label}"):
+                if tarball.label == label and not situation.origin:
+                    for name in set(names) - situation.inventory.names(f"{self.split}/{label}"):
                         self.replaced.setdefault((label, name), reason)
 
-    def _say_given_up(self) -> None:
+    def _say_given_up(self, situation: Situation) -> None:
         verdict = self.from_youtube.given_up
         if verdict is not None and self.request.source == "auto":
             logger.warning(
@@ -224,16 +173,16 @@ class _Fetch:
                 self.split,
                 verdict.code,
                 verdict.message,
-                "They are missing" if self.origin else "They come from the tarballs instead",
+                "They are missing" if situation.origin else "They come from the tarballs instead",
             )
 
-    def _revive(self, chosen: int, known: Known, inventory: Inventory) -> bool:
+    def _revive(self, chosen: int, situation: Situation) -> bool:
         """Let the tarballs give what YouTube has not, where the candidates do not suffice."""
-        if self.request.source != "auto" or self.revived or not self.network:
+        if self.request.source != "auto" or self.revived or not situation.network:
             return False
-        if self._may_walk() or self.origin or chosen >= self._asked():
+        if _may_walk(situation) or situation.origin or chosen >= self._asked():
             return False
-        bad = proved_bad(self.request, self.split, self.names, known, inventory, youtube=False)
+        bad = proved_bad(situation, self.names, youtube=False)
         lost = [
             candidate
             for candidate, reason in self.replaced.items()
@@ -244,26 +193,18 @@ class _Fetch:
         self.revived = bool(lost)
         return self.revived
 
-    def _may_walk(self) -> bool:
-        """Whether no list says which tarball holds a clip, so that they are walked through."""
-        tarballs = self.network and self.request.source in ("auto", "cvdf")
-        return self.split == "test" and tarballs and not self.origin
-
-    def _read(self, needs: list[Need], known: Known) -> dict[Tarball, str]:
-        return self.from_tarballs.read(needs, known, refetch=False)
-
     def _account(
         self,
-        known: Known,
-        inventory: Inventory,
+        situation: Situation,
         chosen: list[Candidate],
         stamps: dict[str, int],
-        before: Inventory,
+        before: Situation,
     ) -> Outcome:
         request, split = self.request, self.split
-        network = self.network or self.youtube
-        places = {candidate: place_of(candidate, split, inventory) for candidate in chosen}
-        for candidate in self._differing(places, inventory):
+        network = situation.network or situation.youtube
+        may_write = network and situation.writable
+        places = {candidate: situation.place_of(candidate) for candidate in chosen}
+        for candidate in self._differing(places, situation):
             self.replaced[candidate], places[candidate] = "differs", None
         found: dict[str, set[str]] = {}
         for candidate, folder in places.items():
@@ -272,7 +213,12 @@ class _Fetch:
             else:
                 self.replaced.setdefault(candidate, "not_stored" if network else "offline")
         shards = stored_shards(
-            request, split, known, self.labels, inventory, lambda folder: found.get(folder, ())
+            request,
+            split,
+            situation.known,
+            situation.labels,
+            situation.inventory,
+            lambda folder: found.get(folder, ()),
         )
         clips, asked = sum(map(len, found.values())), self._asked()
         asked = asked if self.names or request.limits.max_samples else clips
@@ -300,25 +246,27 @@ class _Fetch:
             stamps,
             asked=asked,
             replaced=dict(Counter(self.replaced[candidate] for candidate in passed_over)),
-            labelled=split != "test" or bool(self.labels),
+            labelled=split != "test" or bool(situation.labels),
             offline=not network and request.source != "local",
-            report=write_report(request.store, split, missing) if network and self.writable else "",
+            report=write_report(request.store, split, missing) if may_write else "",
             youtube_clips=self.from_youtube.clips,
             youtube_bytes=self.from_youtube.received_bytes,
         )
 
     def _differing(
-        self, places: Mapping[Candidate, str | None], inventory: Inventory
+        self, places: Mapping[Candidate, str | None], situation: Situation
     ) -> list[Candidate]:
         """Return the clips whose files are not those that the manifest means."""
         files = {
-            clip_at(candidate, self.split): inventory.path(folder, candidate[1])
+            clip_at(candidate, self.split): situation.inventory.path(folder, candidate[1])
             for candidate, folder in places.items()
-            if folder is not None and self.origin
+            if folder is not None and situation.origin
         }
-        return [(clip.label or UNLABELED, clip.file_name) for clip in differing(self.origin, files)]
+        return [
+            (clip.label or UNLABELED, clip.file_name) for clip in differing(situation.origin, files)
+        ]
 
-    def _passed_over(self, chosen: Sequence[Candidate], before: Inventory) -> list[Candidate]:
+    def _passed_over(self, chosen: Sequence[Candidate], before: Situation) -> list[Candidate]:
         """Return the candidates in whose places others came: those that rank before the last."""
         if not self.replaced or not self.names:
             return []
@@ -328,7 +276,7 @@ class _Fetch:
             ranked = choose_clips(
                 self.names,
                 dataclasses.replace(limits, max_samples=most),
-                here=lambda label: before.names(f"{self.split}/{label}"),
+                here=lambda label: before.inventory.names(f"{self.split}/{label}"),
             )
             passed = [c for c in ranked if c in self.replaced and c not in taken]
             if most is None or len(passed) <= more:
@@ -346,25 +294,17 @@ class _Fetch:
         raise_nothing(self.request, self.split, self.from_tarballs.failures, missing)
 
 
-def proved_bad(
-    request: Request,
-    split: str,
-    names: Names,
-    known: Known,
-    inventory: Inventory,
-    *,
-    youtube: bool = True,
-) -> dict[Candidate, str]:
+def proved_bad(situation: Situation, names: Names, *, youtube: bool = True) -> dict[Candidate, str]:
     """Return the candidates that the ledger knows not to be had, with the reason.
 
+    What is in the store can be had, whatever a source says.
+
     Args:
-        request: Says which sources count.
-        split: Which split.
+        situation: How things stand.
         names: The candidates.
-        known: What the ledger says.
-        inventory: What is in the store: that can be had, whatever a source says.
         youtube: Whether what YouTube has not counts as well.
     """
+    request, known = situation.request, situation.known
     asked = {label: set(found) for label, found in names.items()}
     bad: dict[Candidate, str] = {}
     if request.source != "youtube":
@@ -385,4 +325,10 @@ def proved_bad(
                 cookies=request.youtube.signed_in,
             ):
                 bad[label, answer.file_name] = f"youtube_{answer.kind}"
-    return {c: reason for c, reason in bad.items() if place_of(c, split, inventory) is None}
+    return {c: reason for c, reason in bad.items() if situation.place_of(c) is None}
+
+
+def _may_walk(situation: Situation) -> bool:
+    """Whether no list says which tarball holds a clip, so that they are walked through."""
+    tarballs = situation.network and situation.request.source in ("auto", "cvdf")
+    return situation.split == "test" and tarballs and not situation.origin

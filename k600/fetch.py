@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from k600.account import Failure, missing_clips, raise_nothing, stored_shards, write_report
-from k600.adoption import adopt
 from k600.chosen import fetch_chosen
 from k600.clip import Tarball
 from k600.errors import OfflineError
-from k600.inventory import Inventory, watched_folders
-from k600.kept_lists import KeptLists, read_test_labels, tarballs_of, wanted_names
-from k600.ledger import Known, Ledger
-from k600.lists import TestLabels
+from k600.kept_lists import tarballs_of, wanted_names
 from k600.outcome import Missing, Outcome
 from k600.plan import Need, plan_needs
 from k600.progress import Progress
 from k600.request import Request
 from k600.run import Run, stat_tarballs
+from k600.situation import look
 
 __all__ = ["fetch_split"]
 
@@ -46,79 +43,70 @@ def fetch_split(
         StoreError: The store cannot be used, or has too little room.
         NoClipsError: Not one clip can be had.
     """
-    store, ledger = request.store, Ledger(request.store.ledger_path)
-    network = request.may_fetch(offline=offline)
-    youtube = request.may_ask(offline=offline)
-    store.check_folder()
-    writable = store.is_writable(make=network or youtube)
-    lists = KeptLists(request.mirror, store, split, network=network, keep=writable)
-    labels: TestLabels = {}
-    if request.manifest is not None:
-        labels = request.manifest.test_labels
-    elif split == "test":
-        labels = read_test_labels(request, store, offline=offline, refresh=refetch)
-    known = adopt(request, split, lists, labels, network=network, write=writable)
+    situation = look(request, split, offline=offline, keep=True, refresh=refetch)
     if request.chooses:
-        return fetch_chosen(
-            request,
-            split,
-            lists,
-            labels,
-            known,
-            progress,
-            network=network,
-            youtube=youtube,
-            writable=writable,
-            refetch=refetch,
-        )
+        return fetch_chosen(situation, progress, refetch=refetch)
+    store, lists, labels = request.store, situation.lists, situation.labels
+    network = situation.network
     wanted = wanted_names(request, split, labels)
 
-    def needs(known: Known) -> list[Need]:
+    def needs() -> list[Need]:
         return plan_needs(
             tarballs,
-            known,
-            here,
+            situation.known,
+            situation.inventory.names,
             wanted=wanted,
             retry_errors=request.retry_errors and network,
             refetch=refetch and network,
             listing=lists.listing(),
         )
 
-    folders = watched_folders(store, split, request.folders(split))
-    stamps = store.stamp(folders)
-    inventory = Inventory(store, known.adopted)
-    here = inventory.names
+    stamps = situation.stamps()
     tarballs = tarballs_of(request, split, lists)
-    todo = needs(known)
+    todo = needs()
     failures: dict[Tarball, Failure] = {}
     fetched_bytes = fetched = 0
     if todo and network:
         store.prepare()
         lists.refresh(paths=request.classes is None or split == "test")
         tarballs = tarballs_of(request, split, lists)
-        todo = needs(known)
+        todo = needs()
         fetches, failures = stat_tarballs(request, todo) if todo else ({}, {})
         if fetches:
             run = Run(
-                request, split, store, ledger, labels, lists.listing(), known.tarballs, refetch
+                request,
+                split,
+                store,
+                situation.ledger,
+                labels,
+                lists.listing(),
+                situation.known.tarballs,
+                refetch,
             )
-            run.announce(fetches, here)
+            run.announce(fetches, situation.inventory.names)
             fetched_bytes, fetched = run.carry_out(fetches, failures, progress)
-            stamps, known = store.stamp(folders), ledger.known(split)
-            inventory = Inventory(store, known.adopted)
-            here = inventory.names
+            stamps, situation = situation.stamps(), situation.now()
     elif todo:
         error = OfflineError("the network is not to be used")
         failures = {need.tarball: Failure("offline", error) for need in todo}
-    shards = stored_shards(request, split, known, labels, inventory)
+    shards = stored_shards(request, split, situation.known, labels, situation.inventory)
     listing = lists.listing()
-    missing = missing_clips(request, split, known, listing, wanted, tarballs, failures, here)
+    missing = missing_clips(
+        request,
+        split,
+        situation.known,
+        listing,
+        wanted,
+        tarballs,
+        failures,
+        situation.inventory.names,
+    )
     if not tarballs and request.source != "local":  # offline, and the list was never fetched
         detail = "the mirror's list of tarballs is not known"
         missing.append(Missing(split, "", "", "", "offline", detail))
     if not any(shard.names for shard in shards):
         raise_nothing(request, split, failures, missing)
-    report = write_report(store, split, missing) if network and writable else ""
+    report = write_report(store, split, missing) if network and situation.writable else ""
     return Outcome(
         split,
         tuple(shards),

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from k600.account import Failure
-from k600.adoption import adopt
-from k600.candidates import clip_at, find_candidates, place_of
+from k600.candidates import clip_at, find_candidates
 from k600.chosen import proved_bad
 from k600.clip import Tarball
-from k600.inventory import Inventory
-from k600.kept_lists import KeptLists, read_test_labels, tarballs_of, wanted_names
-from k600.ledger import Known
-from k600.lists import TestLabels
+from k600.kept_lists import tarballs_of, wanted_names
 from k600.plan import Need, choose_route, plan_needs
 from k600.request import Request
 from k600.run import disk_bytes, stat_tarballs
 from k600.selection import choose_clips
+from k600.situation import Situation, look
 
 __all__ = ["Forecast", "forecast_split"]
 
@@ -76,23 +73,12 @@ def forecast_split(
     Raises:
         MirrorError, ListError: The mirror cannot serve the request at all.
     """
-    store = request.store
-    store.check_folder()
-    network = request.may_fetch(offline=offline)
-    lists = KeptLists(request.mirror, store, split, network=network, keep=False)
-    labels: TestLabels = {}
-    if request.manifest is not None:
-        labels = request.manifest.test_labels
-    elif split == "test":
-        labels = read_test_labels(request, store, offline=offline, keep=False)
-    known = adopt(request, split, lists, labels, network=network, write=False)
-    inventory = Inventory(store, known.adopted)
+    situation = look(request, split, offline=offline, keep=False)
+    store, network = request.store, situation.network
     if request.chooses:
-        here, wanted, needs, youtube = _of_chosen(
-            request, split, lists, labels, known, inventory, offline=offline
-        )
+        here, wanted, needs, youtube = _of_chosen(situation)
     else:
-        here, wanted, needs = _of_whole(request, split, lists, labels, known, inventory)
+        here, wanted, needs = _of_whole(situation)
         youtube = 0
     fetches, failures = stat_tarballs(request, needs) if needs and network else ({}, {})
     tarball_bytes = sum(remote.size_bytes for remote in fetches.values())
@@ -115,20 +101,15 @@ def forecast_split(
     )
 
 
-def _of_whole(
-    request: Request,
-    split: str,
-    lists: KeptLists,
-    labels: TestLabels,
-    known: Known,
-    inventory: Inventory,
-) -> tuple[int, int | None, list[Need]]:
+def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
     """Return the clips that are there and asked for, and the tarballs to read."""
+    request, split, lists = situation.request, situation.split, situation.lists
+    inventory = situation.inventory
     tarballs = tarballs_of(request, split, lists)
-    wanted = wanted_names(request, split, labels)
+    wanted = wanted_names(request, split, situation.labels)
     needs = plan_needs(
         tarballs,
-        known,
+        situation.known,
         inventory.names,
         wanted=wanted,
         retry_errors=request.retry_errors,
@@ -136,7 +117,7 @@ def _of_whole(
     )
     if needs and not lists.listing() and split != "test":
         lists.refresh(paths=False)
-        return _of_whole(request, split, lists, labels, known, inventory)
+        return _of_whole(situation)
     names = [name for folder in request.folders(split) for name in inventory.names(folder)]
     here = sum(wanted is None or name in wanted for name in names)
     listed = [lists.listing().get(tarball.name) for tarball in tarballs]
@@ -144,30 +125,18 @@ def _of_whole(
     return here, total, needs
 
 
-def _of_chosen(
-    request: Request,
-    split: str,
-    lists: KeptLists,
-    labels: TestLabels,
-    known: Known,
-    inventory: Inventory,
-    *,
-    offline: bool,
-) -> tuple[int, int | None, list[Need], int]:
+def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int]:
     """The same for single clips, and how many YouTube would be asked for."""
-    network, youtube = request.may_fetch(offline=offline), request.may_ask(offline=offline)
-    names = find_candidates(
-        request, split, lists, labels, known, inventory, network=network or youtube
-    )
+    request, split, origin = situation.request, situation.split, situation.origin
+    names = find_candidates(situation)
     chosen = choose_clips(
         names,
         request.limits,
-        dead=proved_bad(request, split, names, known, inventory),
-        here=lambda label: inventory.names(f"{split}/{label}"),
+        dead=proved_bad(situation, names),
+        here=lambda label: situation.inventory.names(f"{split}/{label}"),
     )
-    lacking = [c for c in chosen if place_of(c, split, inventory) is None]
+    lacking = [c for c in chosen if situation.place_of(c) is None]
     here = len(chosen) - len(lacking)
-    origin = request.manifest.of(split) if request.manifest is not None else {}
     by_tarball: dict[Tarball, set[str]] = {}
     asked = 0
     for label, name in lacking:
@@ -175,14 +144,14 @@ def _of_chosen(
         source = request.source
         if row is not None and source == "auto":
             source = "youtube" if row.source == "youtube" else "cvdf"
-        route = choose_route(source, lacking=len(lacking), given_up=not youtube)
+        route = choose_route(source, lacking=len(lacking), given_up=not situation.youtube)
         if route == "youtube":
             asked += 1
-        elif route == "cvdf" and network:
+        elif route == "cvdf" and situation.network:
             tarball = Tarball(split, row.tarball if row and row.tarball else label)
             by_tarball.setdefault(tarball, set()).add(name)
     if split == "test" and not origin and (by_tarball or request.source == "cvdf"):
-        walked = lists.tarballs()[:1]  # they are gone through until there are enough
+        walked = situation.lists.tarballs()[:1]  # they are gone through until there are enough
         return (
             here,
             request.limits.max_samples,

@@ -5,18 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection
 
-from k600.candidates import place_of
 from k600.errors import Kinetics600Error
-from k600.from_tarballs import FromTarballs
+from k600.from_tarballs import FromTarballs, tarball_of
 from k600.from_youtube import FromYouTube
-from k600.inventory import Inventory
-from k600.kept_lists import KeptLists
-from k600.ledger import Known, Ledger
-from k600.lists import TestLabels
 from k600.probe import Target
 from k600.progress import Progress
-from k600.request import Request
 from k600.selection import Candidate
+from k600.situation import Situation
 
 __all__ = ["Why", "fetch_again"]
 
@@ -25,15 +20,7 @@ Why = dict[Target, tuple[str, str]]
 
 
 def fetch_again(
-    request: Request,
-    split: str,
-    targets: Collection[Target],
-    known: Known,
-    lists: KeptLists,
-    labels: TestLabels,
-    progress: Progress,
-    *,
-    offline: bool,
+    situation: Situation, targets: Collection[Target], progress: Progress
 ) -> tuple[dict[Target, Target], Why]:
     """Fetch clips into the store again; none of them may be at its place.
 
@@ -44,8 +31,9 @@ def fetch_again(
     Returns:
         Where those that came lie now, and why the others did not.
     """
-    network, youtube = request.may_fetch(offline=offline), request.may_ask(offline=offline)
-    tarballs = FromTarballs(request, split, lists, labels, {}, progress)
+    request, split, known = situation.request, situation.split, situation.known
+    network, youtube = situation.network, situation.youtube
+    tarballs = FromTarballs(request, split, progress)
     candidates = {_candidate(target): target for target in targets}
     cut = {(a.folder, a.file_name) for a in known.answers if a.kind == "have"}
     bad = {(c.folder, c.file_name): c.reason for c in known.clips if c.state in ("bad", "absent")}
@@ -63,7 +51,7 @@ def fetch_again(
             why[target] = (bad[own] or "not_stored", "")
         elif not network:
             why[target] = ("offline", "")
-        elif tarballs.tarball_of(candidate, known) is None:
+        elif tarball_of(candidate, situation) is None:
             why[target] = ("", "no list says which tarball holds it; load the split")
         else:
             packed.append(candidate)
@@ -75,9 +63,9 @@ def fetch_again(
                 source.bring(asked, refetch=False)
             except Kinetics600Error as error:
                 refused = str(error)
-            there = _inventory(request, split)
+            there = situation.now()
             for candidate in asked:
-                if place_of(candidate, split, there) is not None:
+                if there.place_of(candidate) is not None:
                     continue
                 if candidate not in source.reasons:
                     source.explain(candidate)
@@ -87,18 +75,18 @@ def fetch_again(
                     packed.append(candidate)
     if packed:
         try:
-            tarballs.bring(packed, known, refetch=False)
+            tarballs.bring(packed, situation, refetch=False)
         except Kinetics600Error as error:
             why |= {candidates[candidate]: ("", str(error)) for candidate in packed}
         errors = {tarball.name: str(f.error) for tarball, f in tarballs.failures.items()}
         for candidate, reason in tarballs.reasons.items():
-            tarball = tarballs.tarball_of(candidate, known)
+            tarball = tarball_of(candidate, situation)
             words = errors.get(tarball.name, "") if tarball is not None else ""
             why[candidates[candidate]] = (reason, words)
-    there = _inventory(request, split)
+    there = situation.now()
     came = {}
     for candidate, target in candidates.items():
-        folder = place_of(candidate, split, there)
+        folder = there.place_of(candidate)
         if folder is not None:
             came[target] = Target(folder, target.file_name, f"{folder}/{target.file_name}")
     return came, {t: why.get(t) or ("not_stored", "") for t in targets if t not in came}
@@ -106,7 +94,3 @@ def fetch_again(
 
 def _candidate(target: Target) -> Candidate:
     return target.folder.partition("/")[2], target.file_name
-
-
-def _inventory(request: Request, split: str) -> Inventory:
-    return Inventory(request.store, Ledger(request.store.ledger_path).adopted(split))

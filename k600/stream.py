@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 
 from k600.account import raise_nothing, stored_shards
-from k600.adoption import adopt
-from k600.candidates import clip_at, find_candidates, place_of
+from k600.candidates import clip_at, find_candidates
 from k600.chosen import proved_bad
 from k600.clip import Tarball
 from k600.errors import IncompleteError, ManifestError, OptionError
-from k600.inventory import Inventory
-from k600.kept_lists import KeptLists, read_test_labels, tarballs_of, wanted_names
+from k600.kept_lists import tarballs_of, wanted_names
 from k600.labels import NAMES
-from k600.ledger import Known
-from k600.lists import TestLabels
 from k600.manifest import differing
 from k600.reasons import REASONS
 from k600.records import StoredShard, StreamedShard
 from k600.request import Request
 from k600.selection import choose_clips
+from k600.situation import Situation, look
 
 __all__ = ["stream_split"]
 
@@ -40,7 +37,6 @@ def stream_split(
         NoClipsError: The network is not to be used and the store holds none of the clips.
     """
     store = request.store
-    store.check_folder()
     network = request.may_fetch(offline=offline)
     if network and request.source == "youtube":
         raise OptionError(
@@ -53,19 +49,13 @@ def stream_split(
             "list says which tarball holds a clip. Use .take(n) of the stream, or load without "
             "streaming=True"
         )
-    labels: TestLabels = {}
-    if request.manifest is not None:
-        labels = request.manifest.test_labels
-    elif split == "test":
-        labels = read_test_labels(request, store, offline=offline, keep=False)
+    situation = look(request, split, offline=offline, keep=False)
+    labels, lists = situation.labels, situation.lists
     wanted_names(request, split, labels)
-    lists = KeptLists(request.mirror, store, split, network=network, keep=False)
-    known = adopt(request, split, lists, labels, network=network, write=False)
-    inventory = Inventory(store, known.adopted)
     if request.chooses:
-        return _chosen(request, split, lists, labels, known, inventory, network=network)
+        return _chosen(situation)
     if not network:
-        stored = stored_shards(request, split, known, labels, inventory)
+        stored = stored_shards(request, split, situation.known, labels, situation.inventory)
         if not any(shard.names for shard in stored):
             raise_nothing(request, split, {}, [])
         return [*stored]
@@ -82,31 +72,23 @@ def stream_split(
     ]
 
 
-def _chosen(
-    request: Request,
-    split: str,
-    lists: KeptLists,
-    labels: TestLabels,
-    known: Known,
-    inventory: Inventory,
-    *,
-    network: bool,
-) -> list[StreamedShard | StoredShard]:
+def _chosen(situation: Situation) -> list[StreamedShard | StoredShard]:
     """Return shards of some clips: those in the store folder by folder, the others by tarball."""
-    names = find_candidates(request, split, lists, labels, known, inventory, network=network)
-    dead = proved_bad(request, split, names, known, inventory, youtube=False)
+    request, split = situation.request, situation.split
+    inventory, origin, labels = situation.inventory, situation.origin, situation.labels
+    names = find_candidates(situation)
+    dead = proved_bad(situation, names, youtube=False)
     chosen = choose_clips(
         names, request.limits, dead=dead, here=lambda label: inventory.names(f"{split}/{label}")
     )
-    origin = request.manifest.of(split) if request.manifest is not None else {}
     stored: dict[str, set[str]] = {}
     by_tarball: dict[Tarball, dict[str, str]] = {}
     for label, name in chosen:
-        folder = place_of((label, name), split, inventory)
+        folder = situation.place_of((label, name))
         row = origin.get(clip_at((label, name), split))
         if folder is not None:
             stored.setdefault(folder, set()).add(name)
-        elif network:
+        elif situation.network:
             tarball = row.tarball if row and row.tarball else label
             if split == "test" and not (row and row.tarball):
                 raise ManifestError(
@@ -127,7 +109,12 @@ def _chosen(
     shards: list[StreamedShard | StoredShard] = [
         shard
         for shard in stored_shards(
-            request, split, known, labels, inventory, lambda folder: stored.get(folder, ())
+            request,
+            split,
+            situation.known,
+            labels,
+            inventory,
+            lambda folder: stored.get(folder, ()),
         )
         if shard.names
     ]

@@ -16,16 +16,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 
-from k600.adoption import adopt
 from k600.errors import NoClipsError, OptionError, StoreError
-from k600.kept_lists import KeptLists, read_test_labels
-from k600.ledger import AdoptedRow, CheckRow, Known, Ledger
-from k600.lists import TestLabels
+from k600.ledger import AdoptedRow, CheckRow, Ledger
 from k600.probe import Finding, Report, SplitReport, Target, check_clips, find_targets
 from k600.progress import Bar, Progress
 from k600.reasons import REASONS
 from k600.repair import fetch_again
 from k600.request import Request
+from k600.situation import Situation, look
 from k600.store import OWN, Store, explained
 from k600.video import BAD
 
@@ -138,10 +136,7 @@ class _Run:
     record: bool = True
     """Whether the ledger may be written."""
     reused: int = 0
-    ledger: Ledger = field(init=False)
-    labels: TestLabels = field(init=False)
-    lists: KeptLists = field(init=False)
-    known: Known = field(init=False)
+    situation: Situation = field(init=False)
     targets: list[Target] = field(init=False)
     rows: dict[Target, CheckRow] = field(default_factory=dict)
     """What was found in the files that are not `ok`."""
@@ -150,15 +145,14 @@ class _Run:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        request, split = self.request, self.split
-        self.ledger, self.labels = Ledger(request.store.ledger_path), {}
-        if request.manifest is not None:
-            self.labels = request.manifest.test_labels
-        elif split == "test":
-            self.labels = read_test_labels(request, request.store, offline=True, keep=False)
-        self.lists = KeptLists(request.mirror, request.store, split, network=False, keep=False)
-        self.known = adopt(request, split, self.lists, self.labels, network=False, write=False)
-        self.targets = list(find_targets(request, split, self.known, self.labels))
+        self.situation = look(self.request, self.split, offline=True, keep=False)
+        self.targets = list(
+            find_targets(self.request, self.split, self.situation.known, self.situation.labels)
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.situation.ledger
 
     def look(self, *, again: bool) -> None:
         """Look into every file."""
@@ -187,17 +181,9 @@ class _Run:
         ]
         if not todo:
             return
-        came, why = fetch_again(
-            self.request,
-            self.split,
-            todo,
-            self.known,
-            self.lists,
-            self.labels,
-            self.progress,
-            offline=self.offline,
-        )
-        self.known = self.ledger.known(self.split)
+        situation = look(self.request, self.split, offline=self.offline, keep=True)
+        came, why = fetch_again(situation, todo, self.progress)
+        self.situation = self.situation.now()
         for target, (reason, detail) in why.items():
             self._say(target, why=": ".join(filter(None, (REASONS.get(reason), detail))))
             if reason in _AT_SOURCE:

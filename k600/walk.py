@@ -7,24 +7,20 @@ and each is read no further than to the last clip that is still lacking.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from k600.candidates import place_of
 from k600.clip import UNLABELED, Tarball, parse_file_name
-from k600.inventory import Inventory
-from k600.kept_lists import KeptLists, wanted_names
+from k600.from_tarballs import FromTarballs
+from k600.kept_lists import wanted_names
 from k600.labels import NAMES
-from k600.ledger import Known, Ledger
 from k600.lists import TestLabels
 from k600.plan import Need
 from k600.request import Request
 from k600.selection import Candidate, share_of, walk_clips, walk_order
+from k600.situation import Situation
 
 __all__ = ["Walk"]
-
-Read = Callable[[list[Need], Known], dict[Tarball, str]]
-"""Reads tarballs into the store; returns the reason for each that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,50 +28,49 @@ class Walk:
     """A walk through the test tarballs."""
 
     request: Request
-    lists: KeptLists
-    labels: TestLabels
-    read: Read
+    tarballs: FromTarballs
+    """Reads them."""
     first: Sequence[Candidate] = ()
     """Clips that are there already and count."""
 
-    def find(self, known: Known) -> tuple[Known, list[Candidate]]:
+    def find(self, situation: Situation) -> tuple[Situation, list[Candidate]]:
         """Read tarballs, one after the other, until there are enough clips.
 
         Args:
-            known: What the ledger says of the test split.
+            situation: How things stand.
 
         Returns:
-            What it says then, and the clips that are there.
+            How they stand then, and the clips that are there.
         """
-        ledger = Ledger(self.request.store.ledger_path)
         failed: set[str] = set()
         while True:
-            inventory = Inventory(self.request.store, known.adopted)
-            chosen, needs = self._step(known, inventory, failed)
+            chosen, needs = self._step(situation, failed)
             if not needs:
-                return known, [c for c in chosen if place_of(c, "test", inventory) is not None]
-            failed |= {tarball.name for tarball in self.read(needs, known)}
-            known = ledger.known("test")
+                return situation, [c for c in chosen if situation.place_of(c) is not None]
+            failed |= {tarball.name for tarball in self.tarballs.read(needs, situation)}
+            situation = situation.now()
 
-    def _step(
-        self, known: Known, inventory: Inventory, failed: set[str]
-    ) -> tuple[list[Candidate], list[Need]]:
+    def _step(self, situation: Situation, failed: set[str]) -> tuple[list[Candidate], list[Need]]:
         """Choose among the clips known by now; say what to read next, if anything."""
-        limits = self.request.limits
-        wanted = wanted_names(self.request, "test", self.labels)
+        limits, known, labels = self.request.limits, situation.known, situation.labels
+        wanted = wanted_names(self.request, "test", labels)
         classes = len(self.request.classes or NAMES)
         clips = {name: (label, name) for label, name in self.first}
         if not limits.shuffle:
-            clips |= self._there(inventory)
+            clips |= self._there(situation)
         unread, before = "", 0
-        for name in walk_order([tarball.name for tarball in self.lists.tarballs()], limits):
+        for name in walk_order([tarball.name for tarball in situation.lists.tarballs()], limits):
             if name in failed:
                 continue
             before = len(walk_clips([*clips.values()], limits, classes=classes))
             for clip in known.clips:
                 usable = clip.state in ("have", "skipped")
-                if clip.tarball.name == name and usable and self._is_wanted(clip.file_name, wanted):
-                    candidate = (self._label(clip.file_name), clip.file_name)
+                if (
+                    clip.tarball.name == name
+                    and usable
+                    and (wanted is None or clip.file_name in wanted)
+                ):
+                    candidate = (_label(clip.file_name, labels), clip.file_name)
                     clips.setdefault(clip.file_name, candidate)
             row = known.tarballs.get(name)
             if row is None or row.state != "done":
@@ -84,7 +79,7 @@ class Walk:
         chosen = walk_clips([*clips.values()], limits, classes=classes)
         counted = limits.balanced or limits.max_per_class is not None
         if counted:
-            wanted = self._of_short_classes(chosen)
+            wanted = self._of_short_classes(chosen, labels)
             unread = unread if wanted else ""
         if unread and len(chosen) != limits.max_samples:
             # Where classes are counted, no number of clips says when a tarball gives no more.
@@ -92,7 +87,7 @@ class Walk:
             return chosen, [
                 Need(Tarball("test", unread), wanted, until_found=most is not None, most=most)
             ]
-        lacking = {name for _, name in chosen if place_of((_, name), "test", inventory) is None}
+        lacking = {name for label, name in chosen if situation.place_of((label, name)) is None}
         where: dict[Tarball, set[str]] = {}
         for clip in known.clips:
             if clip.file_name in lacking and clip.tarball.name not in failed:
@@ -101,7 +96,7 @@ class Walk:
             Need(tarball, frozenset(names), until_found=True) for tarball, names in where.items()
         ]
 
-    def _of_short_classes(self, chosen: list[Candidate]) -> frozenset[str]:
+    def _of_short_classes(self, chosen: list[Candidate], labels: TestLabels) -> frozenset[str]:
         """Return the file names of the classes of which there are too few by now."""
         limits, names = self.request.limits, self.request.classes or NAMES
         counts = Counter(label for label, _ in chosen)
@@ -109,25 +104,22 @@ class Walk:
         short = {label for label in names if share is None or counts[label] < share}
         return frozenset(
             f"{youtube_id}_{start:06d}_{end:06d}.mp4"
-            for (youtube_id, start, end), label in self.labels.items()
+            for (youtube_id, start, end), label in labels.items()
             if label in short
         )
 
-    def _there(self, inventory: Inventory) -> dict[str, Candidate]:
+    def _there(self, situation: Situation) -> dict[str, Candidate]:
         """Return the clips that are in the store, in the dataset's order."""
         found: dict[str, Candidate] = {}
         for folder in self.request.folders("test"):
-            for name in sorted(inventory.names(folder)):
-                label = self._label(name)
+            for name in sorted(situation.inventory.names(folder)):
+                label = _label(name, situation.labels)
                 label = folder.partition("/")[2] if label == UNLABELED else label
                 if self.request.classes is None or label in self.request.classes:
                     found.setdefault(name, (label, name))
         return found
 
-    def _label(self, file_name: str) -> str:
-        times = parse_file_name(file_name)
-        return self.labels.get(times, UNLABELED) if times else UNLABELED
 
-    @staticmethod
-    def _is_wanted(file_name: str, wanted: frozenset[str] | None) -> bool:
-        return wanted is None or file_name in wanted
+def _label(file_name: str, labels: TestLabels) -> str:
+    times = parse_file_name(file_name)
+    return labels.get(times, UNLABELED) if times else UNLABELED

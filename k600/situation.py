@@ -1,0 +1,103 @@
+"""How things stand for one split of a request at one moment: lists, labels, ledger, store."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from k600.adoption import adopt
+from k600.clip import UNLABELED, Clip
+from k600.inventory import Inventory, watched_folders
+from k600.kept_lists import KeptLists, read_test_labels
+from k600.ledger import Known, Ledger
+from k600.lists import TestLabels
+from k600.manifest import ManifestRow
+from k600.request import Request
+from k600.selection import Candidate
+
+__all__ = ["Situation", "look"]
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known, and what may be done about it."""
+
+    request: Request
+    split: str
+    lists: KeptLists
+    """The host's lists."""
+    labels: TestLabels
+    """Labels of test clips."""
+    origin: Mapping[Clip, ManifestRow]
+    """What the manifest says of the clips; empty without one."""
+    known: Known
+    """What the ledger says."""
+    inventory: Inventory
+    """What is in the store."""
+    network: bool
+    """Whether the mirror may be read."""
+    youtube: bool
+    """Whether YouTube may be asked."""
+    writable: bool
+    """Whether the store may be written to."""
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.request.store.ledger_path)
+
+    def now(self) -> Situation:
+        """Look at ledger and store again."""
+        known = self.ledger.known(self.split)
+        inventory = Inventory(self.request.store, known.adopted)
+        return dataclasses.replace(self, known=known, inventory=inventory)
+
+    def stamps(self) -> dict[str, int]:
+        """Return when each folder that matters last changed (`Store.stamp`)."""
+        store = self.request.store
+        return store.stamp(watched_folders(store, self.split, self.request.folders(self.split)))
+
+    def place_of(self, candidate: Candidate) -> str | None:
+        """Return the store folder that a clip is in, None if it is not there.
+
+        A test clip that came before its label was known lies in `_unlabeled`.
+        """
+        label, name = candidate
+        folders = [f"{self.split}/{label}"]
+        if self.split == "test":
+            folders.append(f"test/{UNLABELED}")
+        return next((f for f in folders if name in self.inventory.names(f)), None)
+
+
+def look(
+    request: Request, split: str, *, offline: bool, keep: bool, refresh: bool = False
+) -> Situation:
+    """See how things stand.
+
+    Args:
+        request: The request.
+        split: One of its splits.
+        offline: Do not cross a network.
+        keep: Keep lists that are fetched, and note in the ledger the clips that others brought.
+        refresh: Fetch the list of labels although it is kept.
+
+    Raises:
+        StoreError: The store is no folder.
+        MirrorError, ListError: A list that is needed cannot be had.
+    """
+    store = request.store
+    store.check_folder()
+    network, youtube = request.may_fetch(offline=offline), request.may_ask(offline=offline)
+    writable = keep and store.is_writable(make=network or youtube)
+    lists = KeptLists(request.mirror, store, split, network=network, keep=writable)
+    labels: TestLabels = {}
+    origin: Mapping[Clip, ManifestRow] = {}
+    if request.manifest is not None:
+        labels, origin = request.manifest.test_labels, request.manifest.of(split)
+    elif split == "test":
+        labels = read_test_labels(request, store, offline=offline, keep=writable, refresh=refresh)
+    known = adopt(request, split, lists, labels, network=network, write=writable)
+    inventory = Inventory(store, known.adopted)
+    return Situation(
+        request, split, lists, labels, origin, known, inventory, network, youtube, writable
+    )
