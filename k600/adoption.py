@@ -35,6 +35,7 @@ def adopt(
     *,
     network: bool,
     write: bool,
+    scan: Callable[[str], set[str]],
 ) -> Known:
     """Check the clips that the ledger does not know, and return what is known then.
 
@@ -45,6 +46,7 @@ def adopt(
         labels: Labels of test clips.
         network: Whether the lists may be fetched.
         write: Whether to note it in the ledger; else it is looked up anew each time.
+        scan: Lists a folder of the store, as `Store.inventory` does.
     """
     ledger = Ledger(request.store.ledger_path)
     known = ledger.known(split)
@@ -54,7 +56,7 @@ def adopt(
             lists.refresh(paths=False)
         return lists.listing()
 
-    rows = _unknown(request.store, split, request.folders(split), known, listing, labels)
+    rows = _unknown(request.store, split, request.folders(split), known, listing, labels, scan)
     if not rows:
         return known
     if write:
@@ -79,6 +81,7 @@ def _unknown(
     known: Known,
     listing: Callable[[], Listing],
     labels: TestLabels,
+    scan: Callable[[str], set[str]],
 ) -> list[AdoptedRow]:
     """Return rows for clips that are there and that the ledger does not know, each checked.
 
@@ -89,6 +92,7 @@ def _unknown(
         known: What the ledger says.
         listing: Returns the host's listing, for clips in flat folders.
         labels: Labels of test clips.
+        scan: Lists a folder.
     """
     mine: dict[str, set[str]] = {}
     for clip in known.clips:
@@ -110,13 +114,13 @@ def _unknown(
         found.append((folder, name, path))
 
     for folder in folders:
-        for name in sorted(store.inventory(folder) - mine.get(folder, set())):
+        for name in sorted(scan(folder) - mine.get(folder, set())):
             consider(folder, name, f"{folder}/{name}")
     wanted, classes = set(folders), _Classes(split, listing, labels)
     for place, label in find_foreign(store.root, split).items():
         if label is not None and f"{split}/{label}" not in wanted:
             continue
-        for name in sorted(store.inventory(place)):
+        for name in sorted(scan(place)):
             path = f"{place}/{name}"
             before = checked.get(path)
             folder = before.folder if before else f"{split}/{label or classes.of(name)}"

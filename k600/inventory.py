@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from k600.foreign import find_foreign
@@ -16,14 +16,20 @@ __all__ = ["Inventory", "is_unchanged", "watched_folders"]
 class Inventory:
     """The clips of one split that are there and whole. Each folder is looked at once."""
 
-    def __init__(self, store: Store, adopted: Iterable[AdoptedRow]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        adopted: Iterable[AdoptedRow],
+        scan: Callable[[str], set[str]] | None = None,
+    ) -> None:
         """Look at nothing yet.
 
         Args:
             store: The store.
             adopted: What is known of clips that others brought.
+            scan: Lists a folder, as `Store.inventory` does; to share what was listed just now.
         """
-        self._store = store
+        self._store, self._scan = store, scan or store.inventory
         self._elsewhere: dict[str, dict[str, str]] = {}
         self._bad: dict[str, dict[str, AdoptedRow]] = {}
         for row in adopted:
@@ -60,17 +66,17 @@ class Inventory:
     def _at_place(self, folder: str) -> set[str]:
         """Return the names of the good clips at their own place."""
         if folder not in self._own:
-            found = set(self._store.inventory(folder))
+            found = self._scan(folder)
             for name, row in self._bad.get(folder, {}).items():
                 own = row.path == f"{folder}/{name}"
                 if own and name in found and is_unchanged(self._store.root / row.path, row):
-                    found.discard(name)
+                    found = found - {name}
             self._own[folder] = found
         return self._own[folder]
 
     def _listed(self, folder: str) -> set[str]:
         if folder not in self._listings:
-            self._listings[folder] = self._store.inventory(folder)
+            self._listings[folder] = self._scan(folder)
         return self._listings[folder]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from k600.adoption import adopt
 from k600.clip import UNLABELED, Clip
@@ -96,8 +97,9 @@ def look(
         labels, origin = request.manifest.test_labels, request.manifest.of(split)
     elif split == "test":
         labels = read_test_labels(request, store, offline=offline, keep=writable, refresh=refresh)
-    known = adopt(request, split, lists, labels, network=network, write=writable)
-    inventory = Inventory(store, known.adopted)
+    scan = cache(store.inventory)
+    known = adopt(request, split, lists, labels, network=network, write=writable, scan=scan)
+    inventory = Inventory(store, known.adopted, scan)
     return Situation(
         request, split, lists, labels, origin, known, inventory, network, youtube, writable
     )

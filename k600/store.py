@@ -310,7 +310,7 @@ def explained(path: Path) -> Iterator[None]:
     """Turn what the system says of writing a path into one of this project's errors."""
     try:
         yield
-    except Kinetics600Error:
+    except (Kinetics600Error, Timeout):  # (a lock that is held is no refusal, but an OSError)
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

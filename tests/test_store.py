@@ -155,3 +155,28 @@ def test_small_files_are_written_whole(store: Store, tmp_path: Path) -> None:
     write_whole(path, b"2\n")
     assert [file.name for file in path.parent.iterdir()] == ["some"]
     assert path.read_bytes() == b"2\n"
+
+
+def test_who_waits_for_a_lock_goes_on_waiting(store: Store) -> None:
+    """A lock held for longer than one look at it was once taken for a store that cannot be used."""
+    store.prepare()
+    entered, leave, got = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store.only_one("zumba", threading.Event()):
+            entered.set()
+            leave.wait(10)
+
+    def wait() -> None:
+        with store.only_one("zumba", threading.Event()):
+            got.set()
+
+    holder, waiter = threading.Thread(target=hold), threading.Thread(target=wait)
+    holder.start()
+    assert entered.wait(5)
+    waiter.start()
+    assert not got.wait(1.2)  # longer than the half second of one try
+    leave.set()
+    assert got.wait(5)
+    holder.join()
+    waiter.join()
