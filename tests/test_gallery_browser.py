@@ -1,0 +1,288 @@
+"""The gallery in a real browser: Chromium as the system has it, without a window."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from k600.gallery import write_gallery
+from k600.labels import NAMES
+from tests.test_gallery import CLIP, on_disk, row
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install '.[browser]'"
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"
+)
+
+expect = playwright.expect
+CLASSES = ("abseiling", "surfing water", "zumba")
+HOSTILE = (
+    "</script></style></title><img src=x onerror='window.hacked=1'><img src=http://127.0.0.1:9/x>"
+    "<script>window.hacked=1</script>\"'>&lt;\u2028\u202e{{videos}}<!--<script>"
+)
+FILTER = """async (text) => {
+  const start = performance.now();
+  byId("search").value = text;
+  byId("search").dispatchEvent(new Event("input"));
+  await new Promise((done) => requestAnimationFrame(done));
+  document.body.getBoundingClientRect();  // the new layout is part of it
+  return performance.now() - start;
+}"""
+Open = Callable[..., Any]
+
+
+def watch(page: Any) -> list[str]:
+    """Return the list that gets whatever the page does and must not do."""
+    wrong: list[str] = []
+
+    def request(request: Any) -> None:
+        if urlsplit(request.url).scheme not in {"file", "data", "blob"}:
+            wrong.append(f"network: {request.url}")
+
+    def failed(request: Any) -> None:
+        if request.resource_type != "media" or request.failure != "net::ERR_ABORTED":  # left early
+            wrong.append(f"failed: {request.url[:200]} {request.failure}")
+
+    def console(message: Any) -> None:
+        if message.type in {"error", "warning"}:
+            wrong.append(f"{message.type}: {message.text}")
+
+    page.on("request", request)
+    page.on("requestfailed", failed)
+    page.on("console", console)
+    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    return wrong
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]  # root, and small /dev/shm
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browse(browser: Any) -> Iterator[Open]:
+    """Open a page in a profile of its own; at the end it must have done nothing wrong."""
+    pages: list[Any] = []
+
+    def open_page(path: Path, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        page.wrong = watch(page)
+        pages.append(page)
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    wrong = [page.wrong for page in pages]
+    for page in pages:
+        page.context.close()
+    assert not any(wrong), wrong
+
+
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of twelve clips: three classes, three splits, all put in."""
+    rows = [
+        row(n, label=NAMES.index(CLASSES[n // 4]), split=("train", "validation", "test")[n % 3])
+        for n in range(12)
+    ]
+    return write_gallery(rows, tmp_path_factory.mktemp("twelve") / "gallery.html", title="Twelve")
+
+
+def tiles(page: Any) -> Any:
+    return page.locator(".tile:visible")
+
+
+def has_focus(page: Any, number: int) -> None:
+    expect(page.locator(f".tile[data-index='{number}']")).to_be_focused()
+
+
+def plays(page: Any) -> None:
+    """Wait until the clip has moved on, which it does only if it is decoded."""
+    page.wait_for_function(
+        "() => { const video = document.getElementById('video');"
+        " return video.currentTime > 0.05 && !video.paused && video.videoWidth > 0; }"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_opens_without_an_error_in_light_and_dark(
+    scheme: str, twelve: Path, browse: Open
+) -> None:
+    page = browse(twelve, color_scheme=scheme)
+    expect(page).to_have_title("Twelve")
+    expect(page.locator("#summary")).to_contain_text("12 clips  ·  3 classes")
+    expect(tiles(page)).to_have_count(12)
+    page.wait_for_function("[...document.images].every((image) => image.naturalWidth > 0)")
+    brightness = "parseInt(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"
+    assert (page.evaluate(brightness) > 128) == (scheme == "light")
+    page.click("#theme")
+    assert (page.evaluate(brightness) > 128) == (scheme == "dark")
+    page.reload()
+    assert (page.evaluate(brightness) > 128) == (scheme == "dark")
+
+
+def test_search_and_filters_narrow_what_is_shown(twelve: Path, browse: Open) -> None:
+    page = browse(twelve)
+
+    def click(selector: str, shown: int) -> None:
+        page.click(selector)
+        expect(tiles(page)).to_have_count(shown)
+
+    page.keyboard.press("/")
+    for text, shown in [("SURF water", 4), ("clip0000011", 1), ("no such clip", 0)]:
+        page.keyboard.press("Control+A")
+        page.keyboard.type(text)
+        expect(tiles(page)).to_have_count(shown)
+        expect(page.locator("#state")).to_have_text(f"{shown} of 12 clips")
+    expect(page.locator("#nothing")).to_be_visible()
+    click("#clear", 12)
+    click("#bars button:has-text('zumba')", 4)
+    click("#bars button:has-text('abseiling')", 8)
+    click("#splits button:has-text('validation')", 2)
+    click("#splits button:has-text('test')", 5)
+    page.fill("#class-search", "surf")
+    expect(page.locator("#bars button:visible")).to_have_count(1)
+
+
+def test_an_embedded_clip_plays_by_enter_and_escape_leads_back(twelve: Path, browse: Open) -> None:
+    page = browse(twelve)
+    page.locator(".tile").nth(2).focus()
+    page.keyboard.press("Enter")
+    plays(page)
+    assert page.evaluate("video.src").startswith("blob:")
+    page.keyboard.press("Space")
+    page.wait_for_function("video.paused")
+    page.keyboard.press("Space")
+    plays(page)
+    page.keyboard.press("Escape")
+    expect(page.locator("#player")).to_be_hidden()
+    has_focus(page, 2)
+    page.wait_for_function("video.paused && !video.hasAttribute('src')")
+
+
+@pytest.mark.parametrize("folder", ["beside", "elsewhere"])
+def test_a_clip_on_disk_plays_by_a_click(folder: str, tmp_path: Path, browse: Open) -> None:
+    name = "javascript:window.hacked=1;#a?b%41 é'\".mp4"
+    (tmp_path / "elsewhere").mkdir()
+    rows = [on_disk(tmp_path / "beside" / name)]
+    page = browse(write_gallery(rows, tmp_path / folder / "gallery.html", embed_bytes=0))
+    tiles(page).click()
+    plays(page)
+    link = page.locator("#facts dd a[href$='.mp4']")
+    assert name in link.inner_text()
+    assert link.evaluate("(link) => link.protocol") == "file:"
+    page.click("#close")
+    has_focus(page, 0)
+
+
+def test_what_cannot_be_played_says_why(tmp_path: Path, browse: Open) -> None:
+    rows = [on_disk(tmp_path / "a.mp4"), row(video={"path": "b.mp4", "bytes": CLIP[:900]})]
+    page = browse(write_gallery(rows, tmp_path / "gallery.html", embed_bytes=0))
+    (tmp_path / "a.mp4").unlink()
+    tiles(page).first.click()
+    expect(page.locator("#message")).to_contain_text("its file has gone")
+    assert all("ERR_FILE_NOT_FOUND" in line for line in page.wrong)
+    page.wrong.clear()
+    page.click("#close")
+    page.click("#problems button")
+    expect(tiles(page)).to_have_count(1)
+    tiles(page).click()
+    expect(page.locator("#message")).to_contain_text("cut off before its end")
+
+
+def test_arrow_keys_move_in_the_grid_and_in_the_player(twelve: Path, browse: Open) -> None:
+    page = browse(twelve)
+    page.focus("#search")
+    page.keyboard.press("ArrowDown")
+    moves = {"ArrowRight": 1, "ArrowDown": 5, "ArrowUp": 1, "ArrowLeft": 0, "End": 11, "Home": 0}
+    for key, number in moves.items():
+        page.keyboard.press(key)
+        has_focus(page, number)
+    assert page.locator(".tile[tabindex='0']").count() == 1
+    page.keyboard.press("Enter")
+    for key, position in [("ArrowLeft", 1), ("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2)]:
+        page.keyboard.press(key)
+        expect(page.locator("#position")).to_have_text(f"{position} / 12")
+    page.focus("#video")  # where the arrows would seek
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#position")).to_have_text("3 / 12")
+    plays(page)
+    page.keyboard.press("Escape")
+    has_focus(page, 2)
+
+
+@pytest.mark.parametrize("policy", ["with its policy", "without its policy"])
+def test_hostile_data_is_text(policy: str, tmp_path: Path, browse: Open) -> None:
+    words = {"label": HOSTILE, "youtube_id": HOSTILE, "split": HOSTILE, "source": HOSTILE}
+    rows = [
+        row(**words, video={"path": HOSTILE, "bytes": CLIP}),
+        on_disk(tmp_path / HOSTILE / "a.mp4", **words),
+        row(**words, video={"path": HOSTILE, "bytes": None}),
+        row(youtube_id="javascript:", split="__proto__", label="constructor"),
+    ]
+    path = write_gallery(rows, tmp_path / "gallery.html", title=HOSTILE, embed_bytes=len(CLIP))
+    page = browse(path, bypass_csp=policy.startswith("without"))
+    for place in ("h1", ".tile b", ".group h2 bdi", "#bars .name", "#splits button"):
+        assert any(HOSTILE in text for text in page.locator(place).all_text_contents()), place
+    for number in range(3):
+        page.locator(f".tile[data-index='{number}']").click()
+        assert page.text_content("#player-title") == HOSTILE
+        assert page.text_content("#facts").count(HOSTILE) >= 4
+        if number < 2:
+            plays(page)
+        page.keyboard.press("Escape")
+    page.fill("#search", HOSTILE.split()[0])
+    expect(tiles(page)).to_have_count(3)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("script").count() == 3  # data, the page's own, one embedded clip
+    assert page.evaluate("[...document.images].every((image) => image.src.startsWith('data:'))")
+
+
+def test_these_tests_would_see_a_request_and_a_script(twelve: Path, browse: Open) -> None:
+    page = browse(twelve, bypass_csp=True)
+    with page.expect_event("requestfailed", lambda request: request.url.startswith("http:")):
+        page.evaluate("(html) => { document.body.innerHTML = html; }", HOSTILE)
+    page.wait_for_function("window.hacked")
+    assert "network: http://127.0.0.1:9/x" in page.wrong
+    page.wrong.clear()
+
+
+def test_five_hundred_clips_are_at_hand_soon(
+    tmp_path: Path, browse: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    free = 134_000 - len(CLIP)  # so that the clips fill `embed_bytes`: the default's largest page
+    data = CLIP + free.to_bytes(4, "big") + b"free" + bytes(free - 8)
+    plain = row(video={"path": "a.mp4", "bytes": data})
+    rows = [{**plain, "label": n % 100, "youtube_id": f"clip{n:07d}"} for n in range(500)]
+    path = write_gallery(rows, tmp_path / "gallery.html")
+    start = time.perf_counter()
+    page = browse(path)
+    expect(page.locator("#state")).to_have_text("500 clips")
+    load = 1000 * (time.perf_counter() - start)
+    filters = [page.evaluate(FILTER, text) for text in ("a", "ab", "clip0000123", "")]
+    page.fill("#search", "clip0000123")
+    expect(tiles(page)).to_have_count(1)
+    tiles(page).click()
+    plays(page)
+    with capsys.disabled():
+        print(
+            f"\n500 clips, {path.stat().st_size / 1e6:.0f} MB: load {load:.0f} ms, "
+            f"filter {max(filters):.0f} ms at most"
+        )
+    assert load < 10_000
+    assert max(filters) < 2_000
