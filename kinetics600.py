@@ -21,7 +21,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
 from datasets.utils import tqdm as _datasets_tqdm
@@ -40,6 +40,9 @@ from k600.request import make_request as _make_request
 from k600.store import Store
 from k600.stream import stream_split
 
+if TYPE_CHECKING:
+    from k600.publish import Published
+
 __all__ = [
     "Kinetics600",
     "Kinetics600Config",
@@ -52,6 +55,7 @@ __all__ = [
     "labels",
     "load_dataset",
     "make_request",
+    "publish",
     "register",
     "save_manifest",
 ]
@@ -552,6 +556,56 @@ def make_request(split: str, **options: Any) -> Request:
     check_option_names(options, {field.name for field in _option_fields()})
     default = _default_data_dir(None)
     return Kinetics600Config(name=split, **options).request(default, {})
+
+
+def publish(
+    repo: str | None,
+    split: str = "all",
+    *,
+    to: str | None = None,
+    kind: str = "metadata",
+    i_have_the_rights: bool = False,
+    private: bool | None = None,
+    shard_size_mb: int = 500,
+    mix: int = 16,
+    token: str | None = None,
+    to_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Published:
+    """Publish a dataset that loads without this loader; the same call again goes on.
+
+    Args:
+        repo: `USER/NAME` on the Hub, or a folder or URL; with `to`, only what the card calls it.
+        split: `train`, `validation`, `test` or `all`.
+        to: A folder or any URL that fsspec writes to.
+        kind: `metadata`, or `embedded`: with the clips themselves.
+        i_have_the_rights: Embedded clips need it said.
+        private: Whether only some may see a repository; by default, embedded clips.
+        shard_size_mb: Embedded: MB of clips in a file, 1 to 1,900.
+        mix: Embedded: tarballs read side by side, so classes in a file, 1 to 600.
+        token: Of the Hub; default the one of this machine.
+        to_options: fsspec storage options for `to`.
+        **options: The fields of `Kinetics600Config`; `seed` fixes the mixing, too.
+
+    Raises:
+        Kinetics600Error: One of its kinds; see `k600.errors`.
+    """
+    from k600.publish import publish as carry_out
+    from k600.published import Recipe
+
+    with _plain_errors():
+        return carry_out(
+            make_request(split, **options),
+            repo,
+            to=to,
+            recipe=Recipe(kind=kind, shard_size_mb=shard_size_mb, mix=mix),
+            i_have_the_rights=i_have_the_rights,
+            private=private,
+            token=token,
+            to_options=to_options,
+            progress=_progress,
+            offline=_offline(),
+        )
 
 
 def save_manifest(ds: Any, path: str | os.PathLike[str]) -> str:

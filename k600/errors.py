@@ -17,6 +17,9 @@
     ├── DamagedTarballError (ValueError)      a tarball that fails gzip's or tar's own checks
     ├── StoreError (OSError)                  the folder of clips cannot be used
     │   └── DiskFullError                     not enough room on its volume
+    ├── DestinationError (OSError)            the place to publish to cannot be used
+    │   ├── DestinationDeniedError            no token, or one that may not write there
+    │   └── DestinationTakenError             it holds something else, or another request
     ├── IncompleteError (RuntimeError)        clips are missing and that may not be
     │   └── NoClipsError                      not one of the clips asked for is there
     └── Stopped                               a run was told to stop (Ctrl-C); nothing is wrong
@@ -32,6 +35,9 @@ from collections.abc import Iterable
 
 __all__ = [
     "DamagedTarballError",
+    "DestinationDeniedError",
+    "DestinationError",
+    "DestinationTakenError",
     "DiskFullError",
     "IncompleteError",
     "Kinetics600Error",
@@ -121,6 +127,18 @@ class StoreError(Kinetics600Error, OSError):
 
 class DiskFullError(StoreError):
     """The store's volume has not enough room."""
+
+
+class DestinationError(Kinetics600Error, OSError):
+    """The place to publish to cannot be used."""
+
+
+class DestinationDeniedError(DestinationError):
+    """There is no token for the place to publish to, or one that may not write there."""
+
+
+class DestinationTakenError(DestinationError):
+    """The place to publish to holds something else, or what another request made."""
 
 
 class IncompleteError(Kinetics600Error, RuntimeError):

@@ -11,6 +11,7 @@ from k600.cli import (  # noqa: F401 - each adds its command
     gallery,
     manifest,
     plan,
+    publish,
     status,
     verify,
 )

@@ -1,0 +1,126 @@
+"""`kinetics600 publish`: a dataset that loads without this loader, on the Hub or anywhere."""
+
+# No `from __future__ import annotations`: `takes_request` hands annotations on as they are. And no
+# default is None: Python 3.10 would make another annotation of it.
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from k600.cli.app import app
+from k600.cli.request_options import request_of, takes_request
+from k600.cli.screen import Meter, is_offline, print_json, say
+from k600.clip import CONFIGS
+from k600.errors import OptionError
+
+__all__ = ["publish"]
+
+
+def _repo_first(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Put the argument REPO before SPLIT, and let both be left out."""
+    parameters = dict(inspect.signature(command).parameters)
+    repo, split = parameters.pop("repo"), parameters.pop("split").replace(default="")
+    text = f"One of {', '.join(CONFIGS)}; metadata: all."
+    split = split.replace(annotation=Annotated[str, typer.Argument(help=text)])
+    ordered = [repo, split, *parameters.values()]
+    command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
+    return command
+
+
+@app.command()
+@_repo_first
+@takes_request
+def publish(
+    split: str,
+    options: dict[str, Any],
+    repo: Annotated[str, typer.Argument(help="USER/NAME on the Hub, or a folder or URL.")] = "",
+    to: Annotated[
+        str, typer.Option("--to", help="A folder or any fsspec URL instead of the Hub.")
+    ] = "",
+    to_options: Annotated[
+        str, typer.Option("--to-options", help="fsspec options for --to, as JSON.")
+    ] = "",
+    embed: Annotated[
+        bool, typer.Option("--embed", help="Publish the clips themselves, not only metadata.")
+    ] = False,
+    i_have_the_rights: Annotated[
+        bool, typer.Option("--i-have-the-rights", help="You may hand these videos on.")
+    ] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Everyone may see the repository, clips or not.")
+    ] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Not everyone may; what --embed does anyway.")
+    ] = False,
+    shard_size_mb: Annotated[
+        int, typer.Option("--shard-size-mb", help="With --embed: MB of clips in a file.")
+    ] = 500,
+    mix: Annotated[
+        int, typer.Option("--mix", help="With --embed: tarballs, so classes, in each file.")
+    ] = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but warnings.")] = False,
+) -> None:
+    """Publish a dataset that needs no script: metadata, or the clips; safe to stop and run again.
+
+    The Hub's token is that of 'hf auth login', or HF_TOKEN.
+
+    Example: kinetics600 publish USER/NAME validation
+    """
+    import logging
+
+    from k600.publish import publish as carry_out
+    from k600.published import Recipe
+
+    if public and private:
+        raise OptionError("public, private: only one of --public and --private is allowed")
+    if to and not split and repo in CONFIGS:
+        repo, split = "", repo
+    if not split:
+        if embed:
+            raise OptionError("split: with --embed, say which: train is 648 GB, validation 43 GB")
+        split = "all"
+    request = request_of(split, options)
+    if quiet:  # not before: the loader's lines are switched on when it is imported
+        logging.getLogger("kinetics600").setLevel(logging.WARNING)
+    done = carry_out(
+        request,
+        repo or None,
+        to=to or None,
+        recipe=Recipe(
+            kind="embedded" if embed else "metadata", shard_size_mb=shard_size_mb, mix=mix
+        ),
+        i_have_the_rights=i_have_the_rights,
+        private=private if public or private else None,
+        to_options=_options(to_options),
+        progress=Meter(quiet=quiet),
+        offline=is_offline(),
+    )
+    if as_json:
+        print_json(done.as_plain())
+    elif not quiet:
+        for one in done.splits:
+            say(
+                f"{one.split}: {one.clips:,} clips in {one.shards:,} files, "
+                f"{one.new_shards:,} of them new"
+            )
+        say(f"published: {done.address}")
+
+
+def _options(text: str) -> dict[str, Any] | None:
+    import json
+
+    if not text:
+        return None
+    try:
+        options = json.loads(text)
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise OptionError(
+            'to_options: this is no JSON object, such as {"endpoint_url": "http://…"}'
+        )
+    return options

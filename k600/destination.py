@@ -1,0 +1,183 @@
+"""Where a dataset is published to: what any place must be able to do, and folders and buckets.
+
+`k600.hub` is the other place: a dataset repository on the Hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from k600.errors import DestinationError, DiskFullError, Kinetics600Error, OptionError
+from k600.remote import public_url
+
+__all__ = ["Destination", "FileDestination", "plain_text"]
+
+
+class Destination(Protocol):
+    """A place for files. Paths are relative to its root, with `/`.
+
+    A file that was `send` need not be seen before the next `commit`; then it is, whole.
+    """
+
+    address: str
+    """For messages, without credentials."""
+
+    def prepare(self) -> None:
+        """Make the place if it is not there, and prove that it may be used."""
+
+    def scratch(self) -> Path | None:
+        """Return a folder of the place's own for unfinished files, if it is on this machine."""
+
+    def names(self, folder: str) -> set[str]:
+        """Return the names of files and folders in a folder; none if there is no such folder."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return a small file; None if it is not there."""
+
+    def send(self, path: str, file: Path) -> None:
+        """Bring a large file of this machine there, if it is not there already; moves it or not."""
+
+    def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
+        """Make what was sent visible, remove files, and write small ones, the last one last."""
+
+
+class FileDestination:
+    """A folder, or anything else that fsspec writes to."""
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+        """Open nothing yet.
+
+        Args:
+            url: A path, or a URL such as `s3://bucket/folder`.
+            options: fsspec storage options: keys, an endpoint.
+        """
+        self.address = public_url(url)
+        self._url, self._options = url, dict(options or {})
+        self._fs: Any = None
+        self._root = ""
+
+    def prepare(self) -> None:
+        from fsspec.core import url_to_fs
+        from fsspec.implementations.local import LocalFileSystem
+
+        url = self._url if "://" in self._url else str(Path(self._url).expanduser().absolute())
+        with self._explained():
+            try:
+                self._fs, root = url_to_fs(url, **self._options)
+            except (ValueError, TypeError, ImportError) as error:
+                raise OptionError(
+                    f"to: {self.address!r} is not allowed ({plain_text(error)}). Expected "
+                    "USER/NAME, a folder, or a URL that fsspec knows, and options that suit it"
+                ) from None
+            self._root = str(root).rstrip("/")
+            self._is_local = isinstance(self._fs, LocalFileSystem)
+            if self._is_local and Path(self._root).exists() and not Path(self._root).is_dir():
+                raise DestinationError(f"to: '{self.address}' is not a folder")
+            self._fs.makedirs(self._root, exist_ok=True)
+            if self._is_local:
+                shutil.rmtree(self._scratch(), ignore_errors=True)  # of a run that was killed
+
+    def scratch(self) -> Path | None:
+        if not self._is_local:
+            return None
+        with self._explained():
+            self._scratch().mkdir(parents=True, exist_ok=True)
+        return self._scratch()
+
+    def names(self, folder: str) -> set[str]:
+        with self._explained():
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self._at(folder), detail=False)
+            except FileNotFoundError:
+                return set()
+        return {str(path).rstrip("/").rpartition("/")[2] for path in found} - {""}
+
+    def read(self, path: str) -> bytes | None:
+        with self._explained():
+            try:
+                return bytes(self._fs.cat_file(self._at(path)))
+            except FileNotFoundError:
+                return None
+
+    def send(self, path: str, file: Path) -> None:
+        target = self._at(path)
+        with self._explained():
+            if self._size(target) == file.stat().st_size:  # its name says what is in it
+                return
+            if self._is_local:
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+                return
+            self._fs.put_file(str(file), target)
+            if (there := self._size(target)) != file.stat().st_size:
+                raise DestinationError(
+                    f"to: {self.address}/{path} has {there} bytes there, and not the "
+                    f"{file.stat().st_size:,} that were sent. Call again"
+                )
+
+    def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
+        with self._explained():
+            for path in delete:
+                with contextlib.suppress(FileNotFoundError):
+                    self._fs.rm_file(self._at(path))
+            for path, data in files.items():
+                target = self._at(path)
+                if self._is_local:
+                    from k600.store import write_whole
+
+                    Path(target).parent.mkdir(parents=True, exist_ok=True)
+                    write_whole(Path(target), data)
+                else:
+                    self._fs.pipe_file(target, data)
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    def _scratch(self) -> Path:
+        return Path(self._root) / ".kinetics600/incoming"
+
+    def _size(self, target: str) -> int | None:
+        self._fs.invalidate_cache()
+        try:
+            return int(self._fs.info(target)["size"])
+        except FileNotFoundError:
+            return None
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except Kinetics600Error:
+            raise
+        except Exception as error:  # fsspec's file systems raise what they like
+            said = getattr(error, "strerror", None) or plain_text(error)
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFullError(
+                    f"to: the volume of {self.address} is full. Make room and call again: shards "
+                    "that are there stay"
+                ) from None
+            raise DestinationError(
+                f"to: {self.address} cannot be used ({type(error).__name__}: {said}). Pass to=… a "
+                "place that you may write to, with its credentials and endpoint in to_options=…"
+            ) from None
+
+
+def plain_text(error: object) -> str:
+    """Return one line of what an error says, without what may be a secret in it.
+
+    Example:
+        >>> plain_text(ValueError("no hf_abcdefgh at https://x.y/z?X-Amz-Signature=1 today"))
+        'no hf_… at https://x.y/z?… today'
+    """
+    text = " ".join(str(error).split())
+    text = re.sub(r"\bhf_[A-Za-z0-9]+", "hf_…", text)
+    text = re.sub(r"(://)[^/\s@]+@", r"\1…@", text)
+    text = re.sub(r"(https?://[^\s?'\"]+\?)[^\s'\")>]+", r"\1…", text)
+    return text[:300]

@@ -1,0 +1,167 @@
+"""Clips straight from tarballs into shards whose classes are mixed; nothing lands in the store.
+
+A group of tarballs is the unit of work: its rows depend on the request, the seed and the tarballs
+alone, so one that was broken off is made again, to the same bytes, and what is there of it is not
+sent again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from k600.destination import Destination
+from k600.errors import OptionError, StoreError
+from k600.mixing import grouped, mixed
+from k600.progress import Bar, Progress
+from k600.published import Made, Recipe, freeze, read_json, to_json
+from k600.records import StoredShard, StreamedShard
+from k600.request import Request
+from k600.sending import Sending, said_of, scratch_folder
+from k600.shards import write_clips
+from k600.store import OWN
+from k600.stream import stream_split
+
+__all__ = ["embed_split"]
+
+BUFFER_BYTES = 128 << 20
+BUFFER_ROWS = 1_000
+MOST_FILES = 9_000  # of the Hub's 10,000 in a folder
+
+_USUAL_CLIPS = {"train": 713, "validation": 50, "test": 993}  # in a tarball, about
+_USUAL_CLIP_BYTES = 1_500_000
+
+_Part = StreamedShard | StoredShard
+
+
+def embed_split(
+    request: Request,
+    split: str,
+    destination: Destination,
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    offline: bool,
+) -> Made:
+    """Bring a split's clips to a place, group by group; those that are marked there stay.
+
+    Raises:
+        OptionError: The request cannot be streamed, or shards of this size would be too many.
+        DestinationError: The place refuses, or holds shards of another request.
+        MirrorError, ListError, NoClipsError: As for a stream.
+    """
+    parts = _parts(request, split, recipe, offline=offline)
+    groups = grouped(parts, recipe.mix, request.limits.seed)
+    freeze(destination, request, split, recipe, groups)
+    done = read_json(destination, f"{OWN}/{split}/done.json")
+    if done is not None:
+        return Made(done["shards"], done["unlabelled"], 0)
+    marked = destination.names(f"{OWN}/{split}/groups")
+    total = sum(map(_usual_clips, parts.values()))
+    shards: list[dict[str, Any]] = []
+    unlabelled = new = 0
+    with progress(total, f"{split}, publishing", unit=" clips") as bar:
+        for number, names in enumerate(groups):
+            name = f"{number:05d}.json"
+            path = f"{OWN}/{split}/groups/{name}"
+            if name in marked and (group := read_json(destination, path)) is not None:
+                bar.update(sum(_usual_clips(parts[name]) for name in names))
+            else:
+                with scratch_folder(request, destination) as folder:
+                    rows = _rows(
+                        [parts[name] for name in names], f"{request.limits.seed}/{split}/{number}"
+                    )
+                    group = _send_group(rows, number, split, destination, recipe, folder, bar)
+                destination.commit(f"{split}: group {number}", {path: to_json(group)})
+                new += len(group["shards"])
+            shards += group["shards"]
+            unlabelled += group["unlabelled"]
+    return Made(shards, unlabelled, new)
+
+
+def _send_group(
+    rows: Iterator[dict[str, Any]],
+    number: int,
+    split: str,
+    destination: Destination,
+    recipe: Recipe,
+    folder: Path,
+    bar: Bar,
+) -> dict[str, Any]:
+    """Make a group's shards, each sent while the next is made; return what its marker says."""
+    unlabelled = 0
+
+    def counted() -> Iterator[dict[str, Any]]:
+        nonlocal unlabelled
+        for row in rows:
+            unlabelled += row["label"] is None
+            bar.update(1)
+            yield row
+
+    shards = []
+    size = recipe.shard_size_mb * 1_000_000
+    with Sending(destination) as sending:
+        for shard in write_clips(counted(), folder, prefix=f"{number:05d}", shard_bytes=size):
+            sending.send(f"data/{split}/{shard.name}", shard.path)
+            shards.append(said_of(shard))
+    return {"shards": shards, "unlabelled": unlabelled}
+
+
+def _parts(request: Request, split: str, recipe: Recipe, *, offline: bool) -> dict[str, _Part]:
+    """Return what to read by a name that says what is in it, and so fixes the order."""
+    if request.source == "youtube":
+        raise OptionError(
+            "source: 'youtube' cannot be published as it comes. Run 'kinetics600 download' first, "
+            "then publish with source='local'"
+        )
+    parts = {_name_of(part): part for part in stream_split(request, split, offline=offline)}
+    expected = sum(map(_usual_clips, parts.values())) * _USUAL_CLIP_BYTES
+    files = expected // (recipe.shard_size_mb * 1_000_000)
+    if files > MOST_FILES:
+        raise OptionError(
+            f"shard_size_mb: {recipe.shard_size_mb} would make about {files:,} files of {split}, "
+            "and the Hub takes 10,000 in a folder. Expected at least "
+            f"{expected // MOST_FILES // 1_000_000 + 1}"
+        )
+    return parts
+
+
+def _rows(parts: Sequence[_Part], seed: str) -> Iterator[dict[str, Any]]:
+    return mixed(
+        [_embedded_rows(part) for part in parts],
+        seed=seed,
+        size_of=lambda row: len(row["video"]["bytes"]),
+        most_bytes=BUFFER_BYTES,
+        most_rows=BUFFER_ROWS,
+    )
+
+
+def _embedded_rows(part: _Part) -> Iterator[dict[str, Any]]:
+    """Yield a tarball's rows with the clips' bytes, and no path of this machine."""
+    for row in part.records():
+        path, data = row["video"]["path"], row["video"]["bytes"]
+        if data is None:
+            try:
+                data = Path(path).read_bytes()
+            except OSError as error:
+                raise StoreError(f"data_dir: '{path}' cannot be read ({error.strerror})") from None
+        name = path.replace("\\", "/").rpartition("/")[2]
+        yield {**row, "video": {"bytes": data, "path": name}}
+
+
+def _name_of(part: _Part) -> str:
+    only = part.only if isinstance(part, StreamedShard) else part.names
+    name = part.tarball.path if isinstance(part, StreamedShard) else part.folder
+    if only is None:
+        return name
+    return f"{name} {hashlib.sha256(' '.join(sorted(only)).encode()).hexdigest()[:16]}"
+
+
+def _usual_clips(part: _Part) -> int:
+    only = part.only if isinstance(part, StreamedShard) else part.names
+    if only is not None:
+        return len(only)
+    assert isinstance(part, StreamedShard)
+    return _USUAL_CLIPS[part.tarball.split]

@@ -1,0 +1,88 @@
+"""Rows of many tarballs in a random order that a seed fixes, within bounded memory.
+
+A tarball holds one class. Rows that train well come from many, so a group of tarballs is read side
+by side, and what comes goes through a buffer that gives out a random one of those it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+__all__ = ["grouped", "mixed"]
+
+T = TypeVar("T")
+
+
+def grouped(names: Iterable[str], size: int, seed: int) -> list[list[str]]:
+    """Return names in groups of at most `size`, as equal as can be, in the order the seed gives.
+
+    Example:
+        >>> [len(group) for group in grouped("abcdefg", 3, seed=0)]
+        [3, 2, 2]
+    """
+    order = sorted(set(names), key=lambda name: _hash(f"{seed}/{name}"))
+    count = -(-len(order) // size)
+    return [order[number::count] for number in range(count)]
+
+
+def mixed(
+    parts: Sequence[Iterable[T]],
+    *,
+    seed: str,
+    size_of: Callable[[T], int],
+    most_bytes: int,
+    most_rows: int,
+) -> Iterator[T]:
+    """Yield the rows of all parts, each part read in its order, in a random order altogether.
+
+    Args:
+        parts: What to read side by side.
+        seed: Fixes the order, on every machine and version of Python.
+        size_of: Returns a row's size in bytes.
+        most_bytes: Bytes of rows held at a time (and one row more).
+        most_rows: Rows held at a time.
+
+    Example:
+        >>> rows = mixed([[1, 2], [3]], seed="0", size_of=lambda row: 1, most_bytes=9, most_rows=9)
+        >>> sorted(rows)
+        [1, 2, 3]
+    """
+    chance = random.Random(seed)
+
+    def draw(among: int) -> int:
+        return int(chance.random() * among)  # of all that `random` has, only this never changes
+
+    held: list[T] = []
+    held_bytes = 0
+    for row in _side_by_side([iter(part) for part in parts], draw):
+        held.append(row)
+        held_bytes += size_of(row)
+        while len(held) > most_rows or held_bytes > most_bytes:
+            row = _take(held, draw(len(held)))
+            held_bytes -= size_of(row)
+            yield row
+    while held:
+        yield _take(held, draw(len(held)))
+
+
+def _side_by_side(live: list[Iterator[T]], draw: Callable[[int], int]) -> Iterator[T]:
+    while live:
+        place = draw(len(live))
+        try:
+            row = next(live[place])
+        except StopIteration:
+            del live[place]
+        else:
+            yield row
+
+
+def _take(held: list[T], place: int) -> T:
+    held[place], held[-1] = held[-1], held[place]
+    return held.pop()
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()

@@ -1,0 +1,202 @@
+"""What a published place says of itself: the request it holds, what is done, and its card.
+
+It lies beside the rows as small JSON files, so that a run that was broken off goes on, on whichever
+machine, and another request is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from k600.card import SplitFacts, write_card
+from k600.clip import SPLITS
+from k600.destination import Destination
+from k600.errors import DestinationTakenError, OptionError
+from k600.request import Request
+from k600.shards import MOST_SHARD_MB
+from k600.store import OWN
+
+__all__ = [
+    "KINDS",
+    "Made",
+    "Recipe",
+    "check_place",
+    "finish",
+    "freeze",
+    "read_json",
+    "to_json",
+    "update_card",
+]
+
+KINDS = ("metadata", "embedded")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How rows become shards."""
+
+    kind: str = "metadata"
+    """`metadata`, or `embedded`: with the clips themselves."""
+    shard_size_mb: int = 500
+    """Embedded: bytes of clips in a shard, in units of 1,000,000, 1 to 1,900."""
+    mix: int = 16
+    """Embedded: tarballs read side by side, 1 or more: so many classes are in a shard."""
+
+    def check(self) -> None:
+        """Raise `OptionError` for a value that is not allowed."""
+        if self.kind not in KINDS:
+            allowed = ", ".join(map(repr, KINDS))
+            raise OptionError(f"kind: {self.kind!r} is not allowed. Allowed: {allowed}")
+        for option, most in (("shard_size_mb", MOST_SHARD_MB), ("mix", 600)):
+            value = getattr(self, option)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+                raise OptionError(
+                    f"{option}: {value!r} is not allowed, expected a whole number from 1 to "
+                    f"{most:,}"
+                )
+
+
+def check_place(destination: Destination, recipe: Recipe) -> None:
+    """Raise `DestinationTakenError` if there is what no run of this kind has put there."""
+    there = destination.names("") - {".gitattributes", "README.md", "data", OWN}
+    ours = {split for split in SPLITS if split in destination.names(OWN)}
+    if not ours:
+        there |= destination.names("") - {".gitattributes", OWN}
+    if there:
+        some = ", ".join(repr(name) for name in sorted(there)[:5])
+        raise DestinationTakenError(
+            f"{destination.address} holds something else already: {some}. Publish to a place that "
+            "is empty or not there yet"
+        )
+    for split in sorted(ours):
+        run = read_json(destination, f"{OWN}/{split}/run.json")
+        if run is not None and run["kind"] != recipe.kind:
+            raise DestinationTakenError(
+                f"{destination.address} holds {run['kind']} of {split!r}: kind: {recipe.kind!r} is "
+                "not allowed beside it. Publish to another place"
+            )
+
+
+def freeze(
+    destination: Destination,
+    request: Request,
+    split: str,
+    recipe: Recipe,
+    groups: Sequence[Sequence[str]],
+) -> None:
+    """Note what is asked for of a split; refuse it if something else was before.
+
+    Raises:
+        DestinationTakenError: Something else was, and the message says what.
+    """
+    now = _description(request, split, recipe, groups)
+    path = f"{OWN}/{split}/run.json"
+    before = read_json(destination, path)
+    if before is None:
+        destination.commit(f"{split}: begun", {path: to_json(now)})
+        return
+    changed = [
+        f"{key} was {before.get(key)!r:.80}, now {now.get(key)!r:.80}"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise DestinationTakenError(
+            f"{destination.address} holds {split!r} of another request: {'; '.join(changed)}. Use "
+            "the same options, or publish to another place"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The shards of a split."""
+
+    shards: list[dict[str, Any]]
+    """As `k600.sending.said_of` tells of them, in the order of their names."""
+    unlabelled: int
+    """Clips without a label."""
+    new: int
+    """Shards that this run made; the others were there."""
+
+
+def finish(destination: Destination, request: Request, split: str, made: Made) -> dict[str, Any]:
+    """Mark a split as done, remove files that belong to no group, and return its counts."""
+    done = {
+        "split": split,
+        "clips": sum(shard["clips"] for shard in made.shards),
+        "unlabelled": made.unlabelled,
+        "video_bytes": sum(shard["video_bytes"] for shard in made.shards),
+        "parquet_bytes": sum(shard["size_bytes"] for shard in made.shards),
+        "whole": request.classes is None and not request.chooses,
+        "shards": made.shards,
+    }
+    folder, path = f"data/{split}", f"{OWN}/{split}/done.json"
+    stale = destination.names(folder) - {shard["name"] for shard in made.shards}
+    if stale or made.new or read_json(destination, path) != done:
+        destination.commit(
+            f"{split}: done",
+            {path: to_json(done)},
+            delete=[f"{folder}/{name}" for name in sorted(stale)],
+        )
+    return done
+
+
+def update_card(destination: Destination, recipe: Recipe, *, name: str, private: bool) -> None:
+    """Write the card of all splits that are done, unless it is there as it should be."""
+    done = [read_json(destination, f"{OWN}/{split}/done.json") for split in SPLITS]
+    names = [field.name for field in dataclasses.fields(SplitFacts)]
+    facts = [SplitFacts(**{key: each[key] for key in names}) for each in done if each]
+    card = write_card(recipe.kind, facts, name=name, private=private).encode()
+    if destination.read("README.md") != card:
+        destination.commit("The card", {"README.md": card})
+
+
+def _description(
+    request: Request, split: str, recipe: Recipe, groups: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    """Return what fixes a split's shards, to the byte."""
+    limits = request.limits
+    said: dict[str, Any] = {
+        "format": 1,
+        "kind": recipe.kind,
+        "split": split,
+        "classes": None if request.classes is None else [*request.classes],
+        "max_samples": limits.max_samples,
+        "max_per_class": limits.max_per_class,
+        "balanced": limits.balanced,
+        "shuffle": limits.shuffle,
+        "seed": limits.seed,
+        "manifest": None if request.manifest is None else request.manifest.digest,
+        "source": request.source,
+    }
+    if recipe.kind == "embedded":
+        digest = hashlib.sha256("\n".join(name for g in groups for name in g).encode())
+        said |= {
+            "shard_size_mb": recipe.shard_size_mb,
+            "mix": recipe.mix,
+            "tarballs": f"{sum(map(len, groups))} ({digest.hexdigest()[:16]})",
+        }
+    return said
+
+
+def to_json(value: Any) -> bytes:
+    """Return plain data as the bytes of such a file."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def read_json(destination: Destination, path: str) -> dict[str, Any] | None:
+    """Return a small JSON file of a place; None if it is not there."""
+    data = destination.read(path)
+    if data is None:
+        return None
+    try:
+        return dict(json.loads(data))
+    except ValueError:
+        raise DestinationTakenError(
+            f"{destination.address}/{path} is damaged. Publish to another place"
+        ) from None

@@ -1,0 +1,91 @@
+"""How finished shards leave this machine: a folder while they are made, and one sent at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from k600.destination import Destination
+from k600.errors import DiskFullError, Kinetics600Error, StoreError
+from k600.request import Request
+from k600.shards import Shard
+
+__all__ = ["Sending", "said_of", "scratch_folder"]
+
+
+@contextlib.contextmanager
+def scratch_folder(request: Request, destination: Destination) -> Iterator[Path]:
+    """Open a folder for shards that are in flight; empty at the end, killed or not."""
+    with contextlib.ExitStack() as stack:
+        folder = destination.scratch()
+        if folder is not None:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        elif request.store.is_writable(make=True):
+            incoming = stack.enter_context(request.store.incoming())
+            folder = incoming.new_part()
+            folder.mkdir()
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        try:
+            yield folder
+        except OSError as error:
+            if isinstance(error, Kinetics600Error):
+                raise
+            kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+            raise kind(
+                f"a shard cannot be written to '{folder}' ({error.strerror or error})."
+                " Two shards need room there"
+            ) from error
+
+
+class Sending:
+    """Sends one file while the next is made, and never more than one."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Sending:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._wait()
+
+    def send(self, path: str, file: Path) -> None:
+        self._wait()
+        # A daemon: Ctrl-C does not wait for half a gigabyte.
+        self._thread = threading.Thread(target=self._run, args=(path, file), daemon=True)
+        self._thread.start()
+
+    def _run(self, path: str, file: Path) -> None:
+        try:
+            self._destination.send(path, file)
+            file.unlink(missing_ok=True)
+        except BaseException as error:
+            self._error = error
+
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            raise self._error
+
+
+def said_of(shard: Shard) -> dict[str, Any]:
+    """Return what a group's marker says of a shard."""
+    return {
+        "name": shard.name,
+        "clips": shard.clips,
+        "video_bytes": shard.video_bytes,
+        "size_bytes": shard.size_bytes,
+        "sha256": shard.sha256,
+    }

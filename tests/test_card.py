@@ -1,0 +1,64 @@
+"""The cards: this project's own, and those of what it publishes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import datasets
+import pytest
+import yaml
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard
+
+import kinetics600
+from k600.card import SplitFacts, front_matter, project_front_matter, write_card
+from k600.shards import COLUMNS
+from tests.hub import card_errors
+
+FACTS = [
+    SplitFacts("train", 400_000, 0, 10, 20, True),
+    SplitFacts("validation", 29_000, 0, 11, 21, True),
+    SplitFacts("test", 60_000, 7_000, 12, 22, False),
+]
+
+
+@pytest.mark.parametrize("kind", ["metadata", "embedded"])
+def test_datasets_reads_what_a_card_says(kind: str) -> None:
+    card = DatasetCard(write_card(kind, FACTS, name="owner/name", private=True))
+    assert card_errors(card.content) == []
+    configs = MetadataConfigs.from_dataset_card_data(card.data)
+    assert [*configs] == ["train", "validation", "test", "all"]
+    infos = DatasetInfosDict.from_dataset_card_data(card.data)
+    for info in infos.values():
+        assert [*info.features] == [*COLUMNS[kind]]
+        assert info.features["label"].names == kinetics600.labels()
+        if kind == "embedded":
+            assert isinstance(info.features["video"], datasets.Video)
+    assert infos["test"].splits is None  # counts that `filters` would contradict
+    assert card.data.size_categories == ["100K<n<1M"]
+    assert card.data.license == ("cc-by-4.0" if kind == "metadata" else "other")
+    for word in ("@article{carreira", "Thousands of validation clips", "7,000 here have none"):
+        assert word in card.text
+    assert "`test` | 60,000 | 7,000 | 22 bytes | a part" in card.text
+    assert ("It is private" in card.text) == (kind == "embedded")
+    for label in ("owner/name", "video-classification"):
+        assert label in card.content
+
+
+def test_one_split_is_one_configuration() -> None:
+    matter = front_matter("metadata", FACTS[1:2])
+    assert [config["config_name"] for config in matter["configs"]] == ["validation"]
+    assert matter["size_categories"] == ["10K<n<100K"]
+
+
+def test_this_projects_own_card_is_valid_and_says_what_it_is() -> None:
+    readme = (Path(kinetics600.__file__).parent / "README.md").read_text("utf-8")
+    match = re.match(r"---\n(.*?)\n---\n", readme, re.S)
+    assert match, "README.md has no front matter"
+    assert yaml.safe_load(match[1]) == project_front_matter()
+    assert card_errors(readme) == []
+    data = DatasetCard(readme).data
+    assert data.task_categories == ["video-classification"]
+    assert data.pretty_name == "Kinetics-600"

@@ -1,0 +1,588 @@
+"""Publishing to a Hub on loopback by the real client, to folders and to S3; and loading it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub.constants
+import pyarrow.parquet
+import pytest
+
+import k600.cli.publish
+import k600.hub
+import kinetics600
+from k600.cli import main
+from k600.errors import Kinetics600Error, NoClipsError, OptionError
+from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
+from k600.mixing import grouped, mixed
+from k600.progress import Bar
+from k600.publish import Published, publish
+from k600.published import Recipe
+from tests.hub import STRANGER, TOKEN, Hub, loopback_hub
+from tests.servers import S3Server
+
+COMMAND = "import k600.cli.publish; from k600.cli import main; main()"
+EMBEDDED = Recipe(kind="embedded", shard_size_mb=1, mix=2)
+
+# The client hands a file to its HTTP library in a way that this one does not like any more.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+
+Publish = Callable[..., Published]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(k600.hub, "FIRST_PAUSE_SECONDS", 0.0)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with loopback_hub() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
+    """A miniature whose train clips have some hundred kilobytes, so that shards are several."""
+    host = make_miniature(tmp_path_factory.mktemp("large"), flaws=False)
+    for number, (label, clips) in enumerate(host.clips["train"].items()):
+        fat = {name: padded(data, 50 * number + i) for i, (name, data) in enumerate(clips.items())}
+        (host.root / f"train/{label}.tar.gz").write_bytes(make_tarball(fat))
+        host.clips["train"][label].update(fat)  # type: ignore[attr-defined]
+    return host
+
+
+def padded(clip: bytes, seed: int) -> bytes:
+    """Return a clip with a box of noise behind it."""
+    noise = hashlib.shake_128(b"%d" % seed).digest(200_000 + 9_000 * (seed % 20))
+    return clip + struct.pack(">I", 8 + len(noise)) + b"free" + noise
+
+
+class _Progress:
+    """Counts; a progress bar for tests."""
+
+    def __call__(self, total: int, description: str, *, unit: str = "B") -> Any:
+        return self
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def update(self, n: int, part: str = "") -> None: ...
+
+    def begin(self, part: str, total: int) -> None: ...
+
+    def end(self, part: str) -> None: ...
+
+
+@pytest.fixture
+def put(miniature: Miniature, tmp_path: Path, request: pytest.FixtureRequest) -> Publish:
+    """`publish` of the miniature, to the loopback Hub if the test has one."""
+    hub = request.getfixturevalue("hub") if "hub" in request.fixturenames else None
+
+    def put(
+        repo: str | None,
+        split: str = "validation",
+        recipe: Recipe | None = None,
+        *,
+        host: Miniature = miniature,
+        more: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Published:
+        wanted = {"data_dir": str(tmp_path / "clips"), "test_labels": str(host.test_labels)}
+        recipe = recipe or Recipe()
+        if hub is not None:
+            options = {"token": TOKEN, "endpoint": hub.url, **options}
+        if recipe.kind == "embedded":
+            options = {"i_have_the_rights": True, **options}
+        wanted = {"mirror": str(host.root), **wanted, **(more or {})}
+        return publish(
+            kinetics600.make_request(split, **wanted),
+            repo,
+            recipe=recipe,
+            progress=_Progress(),
+            **options,
+        )
+
+    return put
+
+
+def rows_of(folder: Path, split: str) -> list[dict[str, Any]]:
+    files = sorted((folder / "data" / split).glob("*.parquet"))
+    return [row for file in files for row in pyarrow.parquet.read_table(file).to_pylist()]
+
+
+def test_metadata_are_a_row_for_each_clip_with_what_is_known_of_it(
+    put: Publish, miniature: Miniature, tmp_path: Path, load: Any
+) -> None:
+    to = tmp_path / "published"
+    done = put(None, to=str(to))
+    listed = rows_of(to, "validation")
+    assert done.splits[0].clips == len(listed)
+    assert {row["sha256"] for row in listed} == {None}
+    ds = load("validation", classes=CLASSES[1])["validation"]
+    done = put(None, to=str(to))
+    assert done.splits[0].new_shards == 1
+    rows = rows_of(to, "validation")
+    proved = {row["youtube_id"]: row for row in rows if row["sha256"]}
+    assert len(proved) == len(ds) == 5
+    assert len(rows) == len(listed) + 5  # this tarball's clips are not on the host's list
+    for clip in ds:
+        row, data = proved[clip["youtube_id"]], Path(clip["video"]["path"]).read_bytes()
+        assert row["sha256"] == hashlib.sha256(data).hexdigest()
+        assert (row["size_bytes"], row["source"]) == (len(data), "cvdf")
+        assert row["tarball"] == kinetics600.id2label()[row["label"]] == CLASSES[1]
+        start = f"&t={row['time_start']}s"
+        assert row["url"] == f"https://www.youtube.com/watch?v={row['youtube_id']}{start}"
+    assert [row["label"] for row in rows] == sorted(row["label"] for row in rows)
+    assert not list(to.glob("*.py"))
+    again = put(None, to=str(to))
+    assert again.splits[0].new_shards == 0
+
+
+def test_metadata_of_test_clips_and_of_a_few(put: Publish, tmp_path: Path, load: Any) -> None:
+    put(None, "test", to=str(tmp_path / "a"))
+    labelled = rows_of(tmp_path / "a", "test")
+    assert labelled
+    assert {row["tarball"] for row in labelled} == {None}
+    load("test")
+    put(None, "test", to=str(tmp_path / "b"))
+    rows = rows_of(tmp_path / "b", "test")
+    assert len(rows) == 12
+    assert {row["tarball"] for row in rows} == {"part_0", "part_1"}
+    assert None in {row["label"] for row in rows}
+    put(None, to=str(tmp_path / "c"), more={"max_samples": 7, "shuffle": True, "seed": 3})
+    assert len(rows_of(tmp_path / "c", "validation")) == 7
+    with pytest.raises(NoClipsError):
+        put(None, to=str(tmp_path / "d"), more={"source": "local"})
+
+
+def test_embedded_clips_are_those_of_the_tarballs_mixed_and_always_the_same(
+    put: Publish, large: Miniature, tmp_path: Path
+) -> None:
+    done = put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "a"))
+    assert not (tmp_path / "clips" / "train").exists()
+    assert done.splits[0].shards >= 9
+    rows = rows_of(tmp_path / "a", "train")
+    hashes = sorted(hashlib.sha256(row["video"]["bytes"]).hexdigest() for row in rows)
+    clips = [data for held in large.clips["train"].values() for data in held.values()]
+    assert hashes == sorted(hashlib.sha256(data).hexdigest() for data in clips)
+    assert all(
+        large.clips["train"][CLASSES[0]].keys() >= {row["video"]["path"]}
+        for row in rows
+        if row["label"] == kinetics600.label2id()[CLASSES[0]]
+    )
+    files = sorted((tmp_path / "a/data/train").iterdir())
+    mixed_files = 0
+    for file in files:
+        parquet = pyarrow.parquet.ParquetFile(file)
+        assert file.stat().st_size < 1_200_000
+        assert file.name.endswith(hashlib.sha256(file.read_bytes()).hexdigest()[:16] + ".parquet")
+        assert parquet.metadata.row_group(0).num_rows <= 100
+        mixed_files += len(set(parquet.read(["label"])["label"].to_pylist())) > 1
+    assert mixed_files >= len(files) / 2
+    put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "b"))
+    assert [f.name for f in files] == sorted(f.name for f in (tmp_path / "b/data/train").iterdir())
+    put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "c"), more={"seed": 1})
+    assert {f.name for f in files}.isdisjoint(f.name for f in (tmp_path / "c/data/train").iterdir())
+
+
+def test_row_groups_are_bounded(
+    put: Publish, large: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("k600.shards.MOST_GROUP_BYTES", 700_000)
+    monkeypatch.setattr("k600.shards.MOST_GROUP_ROWS", 2)
+    monkeypatch.setattr("k600.embedding.BUFFER_ROWS", 3)
+    recipe = Recipe(kind="embedded", shard_size_mb=100, mix=6)
+    put(None, "train", recipe, host=large, to=str(tmp_path / "a"))
+    (file,) = (tmp_path / "a/data/train").iterdir()
+    parquet = pyarrow.parquet.ParquetFile(file).metadata
+    assert {parquet.row_group(i).num_rows for i in range(parquet.num_row_groups)} <= {1, 2}
+    assert parquet.num_rows == 30
+
+
+def test_embedded_from_the_store_without_the_mirror(
+    put: Publish, tmp_path: Path, load: Any
+) -> None:
+    load("validation", classes=list(CLASSES[:2]), on_missing="skip")
+    put(None, recipe=EMBEDDED, to=str(tmp_path / "a"), more={"source": "local"})
+    rows = rows_of(tmp_path / "a", "validation")
+    assert len(rows) == 10
+    assert all("/" not in row["video"]["path"] for row in rows)  # no path of this machine
+    assert {row["source"] for row in rows} == {"cvdf"}
+
+
+LOADS = """
+import hashlib, json, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("kinetics600", "k600"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocker())
+import datasets
+from huggingface_hub import DatasetCard
+datasets.disable_progress_bars()
+found = {"datasets": datasets.__version__, "modules": []}
+for repo in sys.argv[1:3]:
+    ds = datasets.load_dataset(repo, "validation")["validation"]
+    stream = datasets.load_dataset(repo, "validation", split="validation", streaming=True)
+    both = datasets.load_dataset(repo, "all")
+    if "video" in ds.features:
+        found["video"] = ds.features["video"]._type
+        ds = ds.cast_column("video", datasets.Video(decode=False))
+        stream = stream.cast_column("video", datasets.Video(decode=False))
+        found["hashes"] = sorted(hashlib.sha256(r["video"]["bytes"]).hexdigest() for r in ds)
+        found["streamed"] = sorted(
+            hashlib.sha256(r["video"]["bytes"]).hexdigest() for r in stream)
+    found[repo] = {
+        "clips": len(ds), "stream": sum(1 for _ in stream), "names": ds.features["label"].names,
+        "splits": {name: len(part) for name, part in both.items()},
+    }
+    for key, more in (("filtered", {}), ("filtered stream", {"streaming": True})):
+        label = ds.features["label"].str2int("surfing water")
+        some = datasets.load_dataset(
+            repo, "validation", split="validation", filters=[("label", "=", label)],
+            columns=["label", "youtube_id"], **more)
+        found[repo][key] = [row["label"] == label for row in some]
+    card = DatasetCard.load(repo)
+    if "ENDPOINT" in card.validate.__code__.co_names:
+        card.validate()  # older ones ask huggingface.co whatever HF_ENDPOINT says
+found["modules"] = [name for name in sys.modules if name.startswith(("k600", "kinetics"))]
+print(json.dumps(found))
+"""
+
+
+def test_what_is_published_loads_where_the_loader_is_not_installed(
+    hub: Hub, put: Publish, miniature: Miniature, tmp_path: Path
+) -> None:
+    for split in ("validation", "test"):
+        put("owner/meta", split)
+        put("owner/clips", split, EMBEDDED)
+    python = os.environ.get("K600_TEST_PYTHON", sys.executable)
+    done = subprocess.run(
+        [python, "-I", "-c", LOADS, "owner/meta", "owner/clips"],
+        env=environment(hub, tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["modules"] == []
+    assert found["video"] == "Video"
+    clips = [data for held in miniature.clips["validation"].values() for data in held.values()]
+    assert found["hashes"] == found["streamed"]
+    assert found["hashes"] == sorted(hashlib.sha256(data).hexdigest() for data in clips)
+    for repo, count in (("owner/meta", 29), ("owner/clips", 30)):
+        said = found[repo]
+        assert said["clips"] == said["stream"] == said["splits"]["validation"] == count
+        assert said["names"] == kinetics600.labels()
+        assert said["filtered"] == said["filtered stream"] == [True] * 5
+    assert found["owner/clips"]["splits"]["test"] == 12
+    roots = {path for repo in hub.repos for path in hub.files(repo) if "/" not in path}
+    assert roots == {"README.md", ".gitattributes"}
+
+
+def environment(hub: Hub, folder: Path, token: str = TOKEN) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": token,
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "COLUMNS": "300",
+    }
+
+
+def test_a_killed_run_goes_on_and_sends_only_what_is_missing(
+    hub: Hub, put: Publish, large: Miniature, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", COMMAND, "publish", "owner/clips", "train"]
+    command += ["--embed", "--i-have-the-rights", "--shard-size-mb", "1", "--mix", "2"]
+    command += ["--mirror", str(large.root), "--data-dir", str(tmp_path / "clips"), "--json"]
+    hub.stop_after = 5
+    process = subprocess.Popen(command, env=environment(hub, tmp_path), stderr=subprocess.PIPE)
+    assert hub.stopped.wait(60)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    there = hub.files("owner/clips")
+    assert "README.md" not in there
+    marked = [path for path in there if "/groups/" in path]
+    shards = {s["name"] for path in marked for s in json.loads(there[path])["shards"]}
+    seen = {path.rpartition("/")[2] for path in there if path.endswith(".parquet")}
+    assert 0 < len(seen) < 5  # some that were sent are in no commit yet, and so not seen
+    assert shards == seen
+    first = list(hub.uploads)
+    hub.stop_after = None
+    done = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)["splits"][0]
+    assert said["shards"] - said["new_shards"] == len(seen)
+    assert len(set(hub.uploads)) == len(hub.uploads) == said["shards"] > len(first) == 5
+    put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "undisturbed"))
+    undisturbed = {path.name for path in (tmp_path / "undisturbed/data/train").iterdir()}
+    there = hub.files("owner/clips")
+    assert {p.rpartition("/")[2] for p in there if p.endswith(".parquet")} == undisturbed
+    assert hub.repos["owner/clips"].private
+    assert not [*(tmp_path / "clips").rglob("*.parquet")]  # nothing is left in flight
+    before = hub.repos["owner/clips"].head
+    done = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert hub.repos["owner/clips"].head == before  # all is there: not one commit
+    assert TOKEN not in done.stderr + done.stdout
+
+
+def test_a_killed_run_into_a_folder_leaves_no_half_shard(
+    put: Publish, large: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = tmp_path / "published"
+    incoming = to / ".kinetics600/incoming"
+    put(None, "train", EMBEDDED, host=large, to=str(to))
+    names = sorted(path.name for path in (to / "data/train").iterdir())
+    (to / "README.md").unlink()  # as if killed in the last group
+    (to / ".kinetics600/train/done.json").unlink()
+    (to / ".kinetics600/train/groups/00002.json").unlink()
+    (to / "data/train" / names[-1]).unlink()
+    (to / "data/train/00002-000-0000000000000000.parquet").write_bytes(b"of other bytes")
+    incoming.mkdir()
+    (incoming / "00002-001.part").write_bytes(b"half")
+    kept = (to / "data/train" / names[-2]).stat().st_mtime_ns
+    put(None, "train", EMBEDDED, host=large, to=str(to))
+    assert sorted(path.name for path in (to / "data/train").iterdir()) == names
+    assert (to / "data/train" / names[-2]).stat().st_mtime_ns == kept
+    assert not incoming.exists()
+    assert (to / "README.md").exists()
+
+
+def test_another_request_is_refused_and_told_what_differs(put: Publish, tmp_path: Path) -> None:
+    to = str(tmp_path / "published")
+    put(None, recipe=EMBEDDED, to=to)
+    with pytest.raises(Kinetics600Error, match=r"mix was 2, now 3.*Use the same options"):
+        put(None, recipe=Recipe(kind="embedded", shard_size_mb=1, mix=3), to=to)
+    with pytest.raises(Kinetics600Error, match=r"classes was None, now \['zumba'\]"):
+        put(None, recipe=EMBEDDED, to=to, more={"classes": "zumba"})
+    with pytest.raises(Kinetics600Error, match="kind: 'metadata' is not allowed beside it"):
+        put(None, to=to)
+    put(None, "test", EMBEDDED, to=to)  # another split beside it is welcome
+    assert (tmp_path / "published/README.md").read_text().count("config_name: all") == 2
+
+
+def test_a_place_that_holds_something_else_is_left_alone(put: Publish, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/README.md").write_text("mine")
+    with pytest.raises(Kinetics600Error, match=r"holds something else already: 'README.md'"):
+        put(None, to=str(tmp_path / "home"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Kinetics600Error, match="is not a folder"):
+        put(None, to=str(tmp_path / "file"))
+    with pytest.raises(Kinetics600Error, match=r"to: .*cannot be used"):
+        put(None, to="/proc/nowhere/k600")
+
+
+def test_to_s3(put: Publish, s3: S3Server, tmp_path: Path, large: Miniature) -> None:
+    s3.make_bucket("published")
+    options = {"to": "s3://published/k600", "to_options": s3.options}
+    done = put(None, "train", EMBEDDED, host=large, **options)
+    assert done.splits[0].new_shards == done.splits[0].shards
+    assert put(None, "train", EMBEDDED, host=large, **options).splits[0].new_shards == 0
+    files = [f"s3://published/k600/data/train/{name}" for name in names_at(s3, "k600/data/train")]
+    stream = datasets.load_dataset(
+        "parquet", data_files=files, streaming=True, storage_options=s3.options, split="train"
+    ).cast_column("video", datasets.Video(decode=False))
+    assert sum(1 for _ in stream) == 30
+    with pytest.raises(Kinetics600Error, match=r"to: s3://published/x cannot be used"):
+        put(None, to="s3://published/x", to_options={"endpoint_url": "http://127.0.0.1:9"})
+
+
+def names_at(s3: S3Server, folder: str) -> list[str]:
+    from s3fs import S3FileSystem
+
+    fs = S3FileSystem(**s3.options, skip_instance_cache=True)
+    return [path.rpartition("/")[2] for path in fs.ls(f"published/{folder}", detail=False)]
+
+
+def test_who_may_see_it(hub: Hub, put: Publish) -> None:
+    put("owner/clips", recipe=EMBEDDED)
+    assert hub.repos["owner/clips"].private
+    assert "It is private" in hub.files("owner/clips")["README.md"].decode()
+    put("hf://datasets/owner/meta")
+    assert not hub.repos["owner/meta"].private
+    put("owner/shut", private=True)
+    assert hub.repos["owner/shut"].private
+    put("owner/open", recipe=EMBEDDED, private=False)
+    assert not hub.repos["owner/open"].private
+    with pytest.raises(Kinetics600Error, match="is there already, and public"):
+        put("owner/open", recipe=EMBEDDED)
+    with pytest.raises(OptionError, match="--i-have-the-rights"):
+        put("owner/clips", recipe=EMBEDDED, i_have_the_rights=False)
+
+
+def test_without_a_token_or_with_one_that_may_not(hub: Hub, put: Publish) -> None:
+    with pytest.raises(Kinetics600Error, match="token: there is no token.*hf auth login"):
+        put("owner/meta", token=None)
+    with pytest.raises(Kinetics600Error, match="does not know the token") as refused:
+        put("owner/meta", token="hf_wrongSecretToken")
+    assert "Secret" not in str(refused.value)
+    with pytest.raises(Kinetics600Error, match=r"may not write to .*/owner/meta"):
+        put("owner/meta", token=STRANGER)
+    put("owner/meta")
+    with pytest.raises(Kinetics600Error, match=r"may not write to .*/owner/meta") as refused:
+        put("owner/meta", "test", token=STRANGER)
+    assert "Secret" not in str(refused.value)
+    put("owner/shut", private=True)
+    with pytest.raises(Kinetics600Error, match=r"'owner/shut' is taken"):
+        put("owner/shut", token=STRANGER)
+
+
+@pytest.mark.parametrize("status", [500, 429])
+def test_a_fault_of_the_hub_that_passes(hub: Hub, put: Publish, status: int) -> None:
+    asked = [("GET", "whoami"), ("POST", "repos/create"), ("GET", "/api/datasets/owner/meta$")]
+    asked += [("POST", "/commit/"), ("PUT", "/upload/"), ("GET", "/tree/"), ("POST", "validate")]
+    hub.faults = [(method, pattern, status) for method, pattern in asked]
+    put("owner/meta")
+    assert hub.faults == []
+    assert len(hub.uploads) == 1
+    assert "README.md" in hub.files("owner/meta")
+
+
+def test_a_fault_of_the_hub_that_stays(
+    hub: Hub, put: Publish, lines: pytest.LogCaptureFixture
+) -> None:
+    hub.faults = [("GET", "whoami", 503)] * 20
+    with pytest.raises(Kinetics600Error, match="answered 503 5 times.*same command goes on"):
+        put("owner/meta")
+    assert TOKEN not in lines.text
+    hub.faults = []
+    with pytest.raises(Kinetics600Error, match="who the token is of, and failed"):
+        put("owner/meta", endpoint="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("repo", "options", "word"),
+    [
+        (None, {}, "repo: say where to"),
+        ("meta", {}, "repo: 'meta' is not allowed, expected USER/NAME"),
+        ("a/b/c", {}, "repo: 'a/b/c' is not allowed"),
+        ("own er/meta", {}, "repo: 'own er/meta' is not allowed"),
+        ("s4://bucket/x", {}, "to: 's4://bucket/x' is not allowed"),
+        (None, {"to": "s4://bucket/x"}, "to: 's4://bucket/x' is not allowed"),
+        ("o/m", {"recipe": Recipe(kind="video")}, "kind: 'video' is not allowed"),
+        ("o/m", {"recipe": Recipe(shard_size_mb=2000)}, "shard_size_mb: 2000 is not allowed"),
+        ("o/m", {"recipe": Recipe(mix=0)}, "mix: 0 is not allowed"),
+        ("o/m", {"offline": True}, "HF_HUB_OFFLINE"),
+        ("./x", {"recipe": EMBEDDED, "more": {"source": "youtube"}}, "source: 'youtube' cannot"),
+    ],
+)
+def test_wrong_options(
+    put: Publish,
+    repo: str | None,
+    options: dict[str, Any],
+    word: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Kinetics600Error) as refused:
+        put(repo, **options)
+    assert word in str(refused.value)
+
+
+def test_shards_that_would_be_too_many(
+    put: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("k600.embedding.MOST_FILES", 3)
+    with pytest.raises(OptionError, match=r"shard_size_mb: 1 would make .* Expected at least"):
+        put(None, recipe=EMBEDDED, to=str(tmp_path / "a"))
+
+
+def test_on_the_command_line(
+    miniature: Miniature,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+    host = ["--mirror", miniature.root, "--data-dir", tmp_path / "clips"]
+    host += ["--test-labels", miniature.test_labels]
+    level = logging.getLogger("kinetics600").level
+
+    def run(*arguments: object, code: int = 0) -> tuple[str, str]:
+        words = ["kinetics600", "publish", *map(str, (*arguments, *host))]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as left:
+            main()
+        logging.getLogger("kinetics600").setLevel(level)
+        assert (left.value.code or 0) == code
+        shown = capsys.readouterr()
+        return shown.out, shown.err
+
+    printed, _ = run("--to", "./all", "--json")
+    splits = [one["split"] for one in json.loads(printed)["splits"]]
+    assert splits == ["train", "validation", "test"]
+    _, said = run("./one", "validation")
+    assert "published: ./one" in said
+    assert "29 clips in 1 files" in said
+    assert run("--to", "./two", "validation", "--quiet") == ("", "")
+    for arguments, word in (
+        (["./x", "--embed", "--i-have-the-rights"], "split: with --embed"),
+        (["./x", "validation", "--embed"], "--i-have-the-rights"),
+        (["./x", "val"], "did you mean 'validation'"),
+        (["./x", "validation", "--public", "--private"], "only one of"),
+        (["nobody", "validation"], "expected USER/NAME"),
+        (["--to", "s3://x/y", "validation", "--to-options", "{"], "to_options: this is no JSON"),
+    ):
+        assert word in run(*arguments, code=2)[1]
+
+
+def test_grouping_and_mixing_hold_all_and_depend_on_the_seed_alone() -> None:
+    names = [f"n{i}" for i in range(600)]
+    groups = grouped(names, 16, 0)
+    assert len(groups) == 38
+    assert {len(group) for group in groups} <= {15, 16}
+    assert sorted(name for group in groups for name in group) == sorted(names)
+    assert groups == grouped(reversed(names), 16, 0) != grouped(names, 16, 1)
+    parts = [[(part, i) for i in range(50)] for part in range(8)]
+    held = 0
+
+    def counted(part: list[Any]) -> Iterator[Any]:
+        nonlocal held
+        for row in part:
+            held += 1
+            yield row
+
+    rows = []
+    for row in mixed(
+        [counted(part) for part in parts],
+        seed="7",
+        size_of=lambda row: 10,
+        most_bytes=300,
+        most_rows=100,
+    ):
+        held -= 1
+        assert held <= 32
+        rows.append(row)
+    assert sorted(rows) == sorted(row for part in parts for row in part)
+    assert len({part for part, _ in rows[:40]}) == 8
+    assert rows[:3] == [(7, 3), (7, 5), (5, 4)]  # on every machine
+
+
+def test_the_padding_is_a_whole_clip() -> None:
+    import io
+
+    from k600.video import box_problem
+
+    assert box_problem(io.BytesIO(padded(make_clip(1), 1))) is None
