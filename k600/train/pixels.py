@@ -1,0 +1,82 @@
+"""Frames to pixel values: scale the short side, crop, flip, normalise."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from k600.train.sampling import import_torch, place_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["crop_places", "normalised", "scaled", "scaled_size"]
+
+
+def scaled_size(
+    height: int, width: int, *, short_side: int | None, at_least: int
+) -> tuple[int, int]:
+    """Return height and width in pixels once the shorter one is `short_side`.
+
+    Args:
+        height: Pixels.
+        width: Pixels.
+        short_side: Pixels; None leaves frames as they are.
+        at_least: Pixels that both must have; smaller frames are scaled up to it.
+
+    Example:
+        >>> scaled_size(360, 640, short_side=256, at_least=224)
+        (256, 455)
+    """
+    short = max(short_side or min(height, width), at_least)
+    if height <= width:
+        return short, max(round(width * short / height), short)
+    return max(round(height * short / width), short), short
+
+
+def scaled(frames: Tensor, *, short_side: int | None, at_least: int) -> Tensor:
+    """Return uint8 frames (T, C, H, W) scaled, bilinear with antialiasing."""
+    height, width = frames.shape[-2:]
+    size = scaled_size(height, width, short_side=short_side, at_least=at_least)
+    if size == (height, width):
+        return frames
+    functional = import_torch().nn.functional
+    result: Tensor = functional.interpolate(frames, size=size, mode="bilinear", antialias=True)
+    return result
+
+
+def crop_places(
+    mode: str, height: int, width: int, crop: int, chance: random.Random
+) -> list[tuple[int, int]]:
+    """Return top and left, in pixels, of the square crops of a frame.
+
+    Args:
+        mode: `center`, `random`, or `three`: at both ends and in the middle of the longer side.
+        height: Pixels, `crop` or more.
+        width: Pixels, `crop` or more.
+        crop: Side of the square in pixels.
+        chance: Source of the random ones.
+
+    Example:
+        >>> crop_places("three", 256, 340, 224, random.Random(0))
+        [(16, 0), (16, 58), (16, 116)]
+    """
+    rooms = height - crop, width - crop
+    if mode == "three":
+        fractions = [(0.5, end) if width >= height else (end, 0.5) for end in (0.0, 0.5, 1.0)]
+    elif mode == "random":
+        fractions = [(chance.random(), chance.random())]
+    else:
+        fractions = [(0.5, 0.5)]
+    return [(place_of(top, rooms[0]), place_of(left, rooms[1])) for top, left in fractions]
+
+
+def normalised(frames: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return uint8 frames (T, C, H, W) as float32: 0 to 1, less `mean`, over `std`, a channel."""
+    torch = import_torch()
+    shape = (len(mean), 1, 1)
+    scale = torch.tensor([255 * value for value in std]).view(shape)
+    shift = torch.tensor([255 * value for value in mean]).view(shape)
+    pixels: Tensor = frames.to(torch.float32, memory_format=torch.contiguous_format)
+    return pixels.sub_(shift).div_(scale)

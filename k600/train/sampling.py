@@ -1,0 +1,216 @@
+"""Which frames of a video make a clip, decoded by torchcodec's own samplers.
+
+A clip's place is a fraction of the room it has to move in: 0 is the first possible start, 1 the
+last. A video shorter than a clip has no room; its last frame is repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from k600.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "clips_at",
+    "import_torch",
+    "import_torchcodec",
+    "open_video",
+    "place_of",
+    "places",
+    "step_of",
+]
+
+_HINT = (
+    "training needs a working torch and torchcodec: pip install 'kinetics600[decode]', and "
+    "FFmpeg's libraries (apt-get install ffmpeg)"
+)
+
+
+def import_torch() -> Any:
+    """Return the module `torch`.
+
+    Raises:
+        MissingDependencyError: It is not installed, or broken.
+    """
+    try:
+        import torch
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MissingDependencyError(f"{_HINT}. Importing torch said: {error}") from error
+    return torch
+
+
+def import_torchcodec() -> tuple[Any, Any]:
+    """Return the modules `torchcodec.decoders` and `torchcodec.samplers`.
+
+    Raises:
+        MissingDependencyError: They are not installed, or broken.
+    """
+    try:
+        from torchcodec import decoders, samplers
+    except (ImportError, OSError, RuntimeError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise MissingDependencyError(f"{_HINT}. Importing torchcodec said: {first}") from error
+    return decoders, samplers
+
+
+def places(sampling: str, num_clips: int, chance: random.Random) -> list[float]:
+    """Return where `num_clips` clips start, as fractions from 0 to 1, ascending.
+
+    Args:
+        sampling: `center`, `uniform` (from the first possible start to the last) or `random`.
+        num_clips: 1 or more; one uniform clip is the centred one.
+        chance: Source of the random ones.
+
+    Example:
+        >>> places("uniform", 3, random.Random(0))
+        [0.0, 0.5, 1.0]
+    """
+    if sampling == "random":
+        return sorted(chance.random() for _ in range(num_clips))
+    if sampling == "center" or num_clips == 1:
+        return [0.5] * num_clips
+    return [index / (num_clips - 1) for index in range(num_clips)]
+
+
+def place_of(fraction: float, room: int) -> int:
+    """Return the whole number from 0 to `room` at this fraction; equal fractions, equal shares.
+
+    Example:
+        >>> [place_of(fraction, 10) for fraction in (0.0, 0.5, 1.0)]
+        [0, 5, 10]
+    """
+    return min(int(fraction * (room + 1)), room)
+
+
+def step_of(stride: int | None, fps: float | None) -> int | None:
+    """Return the frames from one to the next of a clip, or None where `fps` rules: 4 by default."""
+    return 4 if stride is None and fps is None else stride
+
+
+def open_video(video: Any) -> Any:
+    """Return a decoder for a row's `video`, opened anew unless it is a decoder already.
+
+    Args:
+        video: `{"path", "bytes"}`, a path, an MP4's bytes, or a torchcodec `VideoDecoder`.
+
+    Raises:
+        RuntimeError: torchcodec cannot open it.
+        MissingDependencyError: No working torchcodec.
+    """
+    decoders, _ = import_torchcodec()
+    if isinstance(video, Mapping):
+        data = video.get("bytes")
+        video = data if data is not None else video.get("path")
+    if not isinstance(video, (str, bytes, os.PathLike)):
+        return video
+    source = video if isinstance(video, bytes) else os.fspath(video)
+    if not source:
+        raise ValueError("there are no bytes and no path")
+    # One thread: workers are what decodes side by side.
+    return decoders.VideoDecoder(source, num_ffmpeg_threads=1)
+
+
+def clips_at(
+    decoder: Any,
+    fractions: Sequence[float],
+    *,
+    num_frames: int,
+    step: int | None,
+    fps: float | None,
+) -> Tensor:
+    """Decode one clip for every fraction.
+
+    Args:
+        decoder: A torchcodec `VideoDecoder`.
+        fractions: Where clips start, ascending; see `places`.
+        num_frames: Frames of a clip (T).
+        step: Frames from one to the next, 1 or more.
+        fps: Frames a second, instead of `step`.
+
+    Returns:
+        uint8 of shape (clips, T, C, H, W).
+    """
+    torch = import_torch()
+    if step is None:
+        assert fps is not None
+        parts = _by_seconds(decoder, fractions, num_frames, fps)
+    else:
+        parts = _by_index(decoder, fractions, num_frames, step)
+    clips: Tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return clips
+
+
+def _by_index(decoder: Any, fractions: Sequence[float], num_frames: int, step: int) -> list[Tensor]:
+    _, samplers = import_torchcodec()
+    room = max(len(decoder) - ((num_frames - 1) * step + 1), 0)
+    options: dict[str, Any] = {
+        "num_frames_per_clip": num_frames,
+        "num_indices_between_frames": step,
+        "policy": "repeat_last",
+    }
+    if _is_uniform(fractions):  # in one pass: frames that clips share are decoded once
+        found = samplers.clips_at_regular_indices(decoder, num_clips=len(fractions), **options)
+        return [found.data]
+    parts = []
+    for fraction in fractions:
+        # torchcodec's random sampler draws from torch's global generator, which depends on who
+        # drew before. A range that holds one start only draws nothing.
+        start = place_of(fraction, room)
+        found = samplers.clips_at_regular_indices(
+            decoder,
+            num_clips=1,
+            sampling_range_start=start,
+            sampling_range_end=start + 1,
+            **options,
+        )
+        parts.append(found.data)
+    return parts
+
+
+def _by_seconds(
+    decoder: Any, fractions: Sequence[float], num_frames: int, fps: float
+) -> list[Tensor]:
+    _, samplers = import_torchcodec()
+    begin = decoder.metadata.begin_stream_seconds
+    half_frame = 0.5 / decoder.metadata.average_fps
+    last = decoder.metadata.end_stream_seconds - (num_frames - 1) / fps - half_frame
+    room = max(last - begin, 0.0)
+    options: dict[str, Any] = {
+        "num_frames_per_clip": num_frames,
+        "seconds_between_frames": 1 / fps,
+        "policy": "repeat_last",
+    }
+    if _is_uniform(fractions) and room > 0:
+        between = room / (len(fractions) - 1)
+        found = samplers.clips_at_regular_timestamps(
+            decoder,
+            seconds_between_clip_starts=between,
+            sampling_range_start=begin,
+            sampling_range_end=begin + room + min(between, half_frame) / 2,
+            **options,
+        )
+        return [found.data]
+    parts = []
+    for fraction in fractions:
+        start = begin + fraction * room
+        found = samplers.clips_at_regular_timestamps(
+            decoder,
+            seconds_between_clip_starts=half_frame,
+            sampling_range_start=start,
+            sampling_range_end=start + half_frame / 2,
+            **options,
+        )
+        parts.append(found.data)
+    return parts
+
+
+def _is_uniform(fractions: Sequence[float]) -> bool:
+    return len(fractions) > 1 and list(fractions) == places(
+        "uniform", len(fractions), random.Random()
+    )
