@@ -18,7 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from k600.video import box_problem
+from k600.video import box_problem, open_mp4
 
 __all__ = ["HIGHEST", "WIDTH", "Look", "Picture", "look_at", "to_jpeg", "to_png"]
 
@@ -105,7 +105,7 @@ def _size(path: str) -> int:
 def _decode(video: bytes | str, facts: dict[str, Any]) -> None:
     """Fill in the fields of a `Look`, as far as it goes before something raises."""
     source = io.BytesIO(video) if isinstance(video, bytes) else f"file:{os.path.abspath(video)}"
-    with av.open(source, format="mp4", metadata_errors="replace") as container:
+    with open_mp4(source) as container:
         if not container.streams.video:
             raise ValueError("the file has no pictures")
         stream = container.streams.video[0]

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from k600.errors import StoreError
 
-__all__ = ["BAD", "VERDICTS", "Probe", "box_problem", "probe_clip"]
+__all__ = ["BAD", "VERDICTS", "Probe", "box_problem", "open_mp4", "probe_clip"]
 
 VERDICTS: dict[str, str] = {
     "ok": "whole",
@@ -102,6 +102,18 @@ def box_problem(file: BinaryIO) -> str | None:
     return None
 
 
+def open_mp4(source: Any, **options: Any) -> Any:
+    """Open an MP4 with PyAV; a name in it that is no text is no reason to fail.
+
+    The name of the format keeps FFmpeg from taking the file for a list of other files.
+    """
+    import av
+
+    if int(av.__version__.split(".")[0]) < 19:  # from then on that goes without saying
+        options["metadata_errors"] = "replace"
+    return av.open(source, format="mp4", **options)
+
+
 def probe_clip(path: Path, *, seconds: float, deep: bool = False) -> Probe:
     """Look into one file.
 
@@ -123,8 +135,7 @@ def probe_clip(path: Path, *, seconds: float, deep: bool = False) -> Probe:
         with open(path, "rb") as file:
             if (problem := box_problem(file)) is not None:
                 return Probe(problem)
-        # The name of the format keeps FFmpeg from taking the file for a list of other files.
-        with av.open(str(path), format="mp4", metadata_errors="replace") as container:
+        with open_mp4(str(path)) as container:
             return _look(container, path, seconds, deep=deep)
     except (FileNotFoundError, NotADirectoryError):
         return Probe("vanished")
@@ -194,10 +205,7 @@ def _look(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
 
 def _samples(path: Path) -> int:
     """Return how many video packets are there if those count that an edit list leaves out."""
-    import av
-
-    options = {"advanced_editlist": "0"}
-    with av.open(str(path), format="mp4", options=options, metadata_errors="replace") as container:
+    with open_mp4(str(path), options={"advanced_editlist": "0"}) as container:
         return sum(bool(packet.size) for packet in container.demux(container.streams.video[0]))
 
 
