@@ -132,11 +132,14 @@ class _Fetch:
         return False
 
     def _route(self, candidate: Candidate, lacking: int, situation: Situation) -> str:
-        source, row = self.request.source, situation.origin.get(clip_at(candidate, self.split))
-        if row is not None and source == "auto":  # another source has other bytes
-            source = "youtube" if row.source == "youtube" else "cvdf"
+        row = situation.origin.get(clip_at(candidate, self.split))
         given_up = self.revived or self.from_youtube.given_up is not None or not situation.youtube
-        route = choose_route(source, lacking=lacking, given_up=given_up)
+        route = choose_route(
+            self.request.source,
+            lacking=lacking,
+            given_up=given_up,
+            origin=row.source if row is not None else None,
+        )
         return "" if route == "cvdf" and not situation.network else route
 
     def _note_replaced(

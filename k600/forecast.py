@@ -141,10 +141,12 @@ def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int]:
     asked = 0
     for label, name in lacking:
         row = origin.get(clip_at((label, name), split))
-        source = request.source
-        if row is not None and source == "auto":
-            source = "youtube" if row.source == "youtube" else "cvdf"
-        route = choose_route(source, lacking=len(lacking), given_up=not situation.youtube)
+        route = choose_route(
+            request.source,
+            lacking=len(lacking),
+            given_up=not situation.youtube,
+            origin=row.source if row is not None else None,
+        )
         if route == "youtube":
             asked += 1
         elif route == "cvdf" and situation.network:

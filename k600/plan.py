@@ -37,13 +37,14 @@ class Need:
     """With `until_found`: how many of the wanted are enough; None for all."""
 
 
-def choose_route(source: str, *, lacking: int, given_up: bool) -> str:
+def choose_route(source: str, *, lacking: int, given_up: bool, origin: str | None = None) -> str:
     """Decide where chosen clips come from that are not in the store.
 
     Args:
         source: The option.
         lacking: How many clips are to come, 1 or more.
         given_up: Whether YouTube refuses, cannot be reached or lacks a tool here.
+        origin: Where a manifest has a clip from, None without one: another source has other bytes.
 
     Returns:
         `youtube`, `cvdf` (the tarballs), or empty for nowhere.
@@ -52,6 +53,8 @@ def choose_route(source: str, *, lacking: int, given_up: bool) -> str:
         >>> choose_route("auto", lacking=10, given_up=False)
         'youtube'
     """
+    if source == "auto" and origin is not None:
+        source = "youtube" if origin == "youtube" else "cvdf"
     if source == "youtube":
         return "" if given_up else "youtube"
     if source == "auto" and not given_up and lacking <= MOST_FROM_YOUTUBE:

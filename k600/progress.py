@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-__all__ = ["Bar", "Progress"]
+__all__ = ["Bar", "NoBar", "Progress", "no_progress"]
 
 
 class Bar(Protocol):
@@ -27,3 +28,19 @@ class Progress(Protocol):
     def __call__(
         self, total: int, description: str, *, unit: str = "B"
     ) -> AbstractContextManager[Bar]: ...
+
+
+class NoBar:
+    """A bar that shows nothing."""
+
+    def update(self, n: int, part: str = "") -> None: ...
+
+    def begin(self, part: str, total: int) -> None: ...
+
+    def end(self, part: str) -> None: ...
+
+
+@contextmanager
+def no_progress(total: int, description: str, *, unit: str = "B") -> Iterator[Bar]:
+    """Show nothing."""
+    yield NoBar()

@@ -13,13 +13,13 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.ledger import AdoptedRow, CheckRow, Ledger
 from k600.probe import Finding, Report, SplitReport, Target, check_clips, find_targets
-from k600.progress import Bar, Progress
+from k600.progress import Progress, no_progress
 from k600.reasons import REASONS
 from k600.repair import fetch_again
 from k600.request import Request
@@ -85,7 +85,9 @@ def verify_clips(
     store = request.store
     store.check_folder()
     started = time.perf_counter()
-    runs = [_Run(request, split, deep, offline, progress or _silent) for split in request.splits]
+    runs = [
+        _Run(request, split, deep, offline, progress or no_progress) for split in request.splits
+    ]
     if not any(run.targets for run in runs):
         raise NoClipsError(
             f"kinetics600: there is no clip of the request in '{store.root}' to verify. Pass "
@@ -309,16 +311,3 @@ def _free_name(store: Store, target: Target) -> str:
 def _reason(verdict: str) -> str:
     """Return what the loader calls it, of `k600.reasons.REASONS`."""
     return verdict if verdict in REASONS else "unreadable"
-
-
-class _Silent:
-    def update(self, n: int, part: str = "") -> None: ...
-
-    def begin(self, part: str, total: int) -> None: ...
-
-    def end(self, part: str) -> None: ...
-
-
-@contextlib.contextmanager
-def _silent(total: int, description: str, *, unit: str = "B") -> Iterator[Bar]:
-    yield _Silent()

@@ -25,6 +25,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from k600.progress import NoBar
+
 __all__ = ["Meter", "bar_of", "console", "is_offline", "print_json", "say", "say_error"]
 
 _LOG_EVERY_SECONDS = 30
@@ -79,7 +81,7 @@ class Meter:
         """Open a bar of a total in bytes, or in another unit."""
         screen = console(stderr=True)
         if self._quiet:
-            yield _Silent()
+            yield NoBar()
         elif screen.is_terminal:
             with Progress(
                 SpinnerColumn(),
@@ -95,17 +97,7 @@ class Meter:
             yield _Lines(screen, total, description, unit)
 
 
-class _Silent:
-    """Shows nothing."""
-
-    def update(self, n: int, part: str = "") -> None: ...
-
-    def begin(self, part: str, total: int) -> None: ...
-
-    def end(self, part: str) -> None: ...
-
-
-class _Bars(_Silent):
+class _Bars(NoBar):
     """A bar for the whole and one for each part that is being worked on."""
 
     def __init__(self, progress: Progress, total: int, description: str, unit: str) -> None:
@@ -125,7 +117,7 @@ class _Bars(_Silent):
         self._progress.remove_task(self._parts.pop(part))
 
 
-class _Lines(_Silent):
+class _Lines(NoBar):
     """A line now and then, for log files."""
 
     def __init__(self, screen: Console, total: int, description: str, unit: str) -> None:
