@@ -9,6 +9,7 @@ import itertools
 import os
 import pickle
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -608,6 +609,45 @@ def test_the_store_is_a_videofolder(stored: Path, tmp_path: Path) -> None:
         "validation": 30,
         "test": 12,
     }
+
+
+def in_readme(tool: str, data_dir: Path) -> Any:
+    """Return what README's snippet for a tool calls `train`."""
+    import datasets
+
+    readme = (Path(kinetics600.__file__).parent / "README.md").read_text()
+    section = readme.partition("## In other tools")[2].partition("\n## ")[0]
+    snippets = re.findall(r"```py\n(.*?)```", section, re.S)
+    (snippet,) = (each for each in snippets if tool in each)
+    names = {"kinetics600": kinetics600, "datasets": datasets, "data_dir": str(data_dir)}
+    exec(compile(snippet, "README.md", "exec"), names)
+    return names["train"]
+
+
+def test_readme_opens_the_store_as_a_videofolder(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    train = in_readme("videofolder", stored)
+    assert len(train) == 30
+    for row in train:
+        assert NAMES[row["label"]] == Path(row["video"]["path"]).parent.name
+
+
+@decoding
+@pytest.mark.filterwarnings("ignore")  # what they warn of as they are imported
+def test_readme_opens_the_store_in_torchvision(stored: Path) -> None:
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"torchvision does not work here: {error}")
+    train = in_readme("torchvision", stored)
+    clip, label = train[7]
+    assert len(train) == 30
+    assert clip[0].ndim == 3
+    assert train.classes[label] == sorted(CLASSES)[label]
 
 
 @pytest.mark.filterwarnings("ignore")  # what they warn of as they are imported
