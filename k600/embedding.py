@@ -24,7 +24,7 @@ from k600.shards import write_clips
 from k600.store import OWN
 from k600.stream import stream_split
 
-__all__ = ["embed_split"]
+__all__ = ["check_embeddable", "embed_split"]
 
 BUFFER_BYTES = 128 << 20
 BUFFER_ROWS = 1_000
@@ -34,6 +34,19 @@ _USUAL_CLIPS = {"train": 713, "validation": 50, "test": 993}  # in a tarball, ab
 _USUAL_CLIP_BYTES = 1_500_000
 
 _Part = StreamedShard | StoredShard
+
+
+def check_embeddable(request: Request, *, offline: bool) -> None:
+    """Raise `OptionError` for a request whose clips cannot go straight from tarballs to shards."""
+    way_out = "Run 'kinetics600 download' first, then publish with source='local'"
+    if request.source == "youtube":
+        raise OptionError(f"source: 'youtube' cannot be published as it comes. {way_out}")
+    unchosen = "test" in request.splits and request.limits.limited
+    if unchosen and request.may_fetch(offline=offline):
+        raise OptionError(
+            "max_samples, max_per_class: the test split cannot be chosen from as it comes, as no "
+            f"list says which tarball holds a clip. {way_out}"
+        )
 
 
 def embed_split(
@@ -111,11 +124,6 @@ def _send_group(
 
 def _parts(request: Request, split: str, recipe: Recipe, *, offline: bool) -> dict[str, _Part]:
     """Return what to read by a name that says what is in it, and so fixes the order."""
-    if request.source == "youtube":
-        raise OptionError(
-            "source: 'youtube' cannot be published as it comes. Run 'kinetics600 download' first, "
-            "then publish with source='local'"
-        )
     parts = {_name_of(part): part for part in stream_split(request, split, offline=offline)}
     expected = sum(map(_usual_clips, parts.values())) * _USUAL_CLIP_BYTES
     files = expected // (recipe.shard_size_mb * 1_000_000)

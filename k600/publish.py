@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from k600.destination import Destination, FileDestination
-from k600.embedding import embed_split
+from k600.embedding import check_embeddable, embed_split
 from k600.errors import NoClipsError, OfflineError, OptionError
 from k600.hub import HubDestination, check_repo_id
 from k600.metadata_rows import metadata_rows
@@ -102,6 +102,7 @@ def publish(
                 "embedded only for who says that they may hand them on: --i-have-the-rights "
                 "(i_have_the_rights=True). Metadata alone need no such word"
             )
+        check_embeddable(request, offline=offline)
         private = private is not False
     where, name = _where(repo, to)
     destination: HubDestination | FileDestination

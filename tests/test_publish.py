@@ -500,6 +500,26 @@ def test_wrong_options(
     assert word in str(refused.value)
 
 
+@pytest.mark.parametrize("limits", [{"max_samples": 5}, {"max_per_class": 1, "shuffle": True}])
+def test_some_clips_of_the_test_split_are_refused_before_anything_is_made(
+    put: Publish, tmp_path: Path, limits: dict[str, Any]
+) -> None:
+    place = tmp_path / "published"
+    for split in ("test", "all"):
+        with pytest.raises(OptionError, match=r"max_samples, .* publish with source='local'"):
+            put(None, split, EMBEDDED, to=str(place), more=limits)
+    assert not place.exists()
+
+
+def test_some_clips_of_the_test_split_from_the_store(
+    put: Publish, tmp_path: Path, load: Any, miniature: Miniature
+) -> None:
+    load("test", max_samples=5)
+    more = {"max_samples": 5, "source": "local"}
+    published = put(None, "test", EMBEDDED, to=str(tmp_path / "published"), more=more)
+    assert [split.clips for split in published.splits] == [5]
+
+
 def test_shards_that_would_be_too_many(
     put: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
