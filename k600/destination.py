@@ -13,8 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from k600.errors import DestinationError, DiskFullError, Kinetics600Error, OptionError
+from filelock import FileLock, Timeout
+
+from k600.errors import (
+    DestinationError,
+    DestinationTakenError,
+    DiskFullError,
+    Kinetics600Error,
+    OptionError,
+)
 from k600.remote import public_url
+from k600.store import OWN, write_whole
 
 __all__ = ["Destination", "FileDestination", "plain_text"]
 
@@ -30,6 +39,9 @@ class Destination(Protocol):
 
     def prepare(self) -> None:
         """Make the place if it is not there, and prove that it may be used."""
+
+    def close(self) -> None:
+        """Be done with the place, well or not."""
 
     def scratch(self) -> Path | None:
         """Return a folder of the place's own for unfinished files, if it is on this machine."""
@@ -61,6 +73,8 @@ class FileDestination:
         self._url, self._options = url, dict(options or {})
         self._fs: Any = None
         self._root = ""
+        self._is_local = False
+        self._lock: FileLock | None = None
 
     def prepare(self) -> None:
         from fsspec.core import url_to_fs
@@ -81,7 +95,17 @@ class FileDestination:
                 raise DestinationError(f"to: '{self.address}' is not a folder")
             self._fs.makedirs(self._root, exist_ok=True)
             if self._is_local:
+                self._lock_out_others()
                 shutil.rmtree(self._scratch(), ignore_errors=True)  # of a run that was killed
+
+    def close(self) -> None:
+        if self._lock is None:
+            return
+        self._lock.release()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds something: that is as it should be
+            Path(self._lock.lock_file).parent.rmdir()
+        self._lock = None
 
     def scratch(self) -> Path | None:
         if not self._is_local:
@@ -130,8 +154,6 @@ class FileDestination:
             for path, data in files.items():
                 target = self._at(path)
                 if self._is_local:
-                    from k600.store import write_whole
-
                     Path(target).parent.mkdir(parents=True, exist_ok=True)
                     write_whole(Path(target), data)
                 else:
@@ -140,8 +162,22 @@ class FileDestination:
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
 
+    def _lock_out_others(self) -> None:
+        """Take a folder for this run; the lock of a run that was killed is free."""
+        own = Path(self._root) / OWN
+        own.mkdir(exist_ok=True)
+        lock = FileLock(own / "publish.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise DestinationTakenError(
+                f"to: '{self.address}' is being published to by another run. Wait for it and call "
+                "again, or publish to another place"
+            ) from None
+        self._lock = lock
+
     def _scratch(self) -> Path:
-        return Path(self._root) / ".kinetics600/incoming"
+        return Path(self._root) / OWN / "incoming"
 
     def _size(self, target: str) -> int | None:
         self._fs.invalidate_cache()

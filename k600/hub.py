@@ -66,6 +66,9 @@ class HubDestination:
         self._sent: list[Any] = []
         self.address = f"{self._api.endpoint}/datasets/{repo_id}"
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def prepare(self) -> None:
         from huggingface_hub import get_token
 

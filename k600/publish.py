@@ -9,6 +9,7 @@ data/<split>/<group>-<number>-<hash>.parquet  the rows
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import re
@@ -91,7 +92,8 @@ def publish(
 
     Raises:
         OptionError: A value is not allowed.
-        DestinationError: The place cannot be used, holds something else, or another run's shards.
+        DestinationError: The place cannot be used, holds something else, or another run's shards,
+            or, a folder, another run is at it now.
         MirrorError, ListError, NoClipsError: As for a stream.
     """
     recipe.check()
@@ -115,14 +117,15 @@ def publish(
         destination = HubDestination(name, private=private, token=token, endpoint=endpoint)
     else:
         destination = FileDestination(where, to_options)
-    destination.prepare()
-    check_place(destination, recipe)
-    found = [
-        _publish_split(request, split, destination, recipe, progress, offline=offline)
-        for split in request.splits
-    ]
-    shut = isinstance(destination, HubDestination) and bool(destination.private)
-    update_card(destination, recipe, name=name, private=shut)
+    with contextlib.closing(destination):
+        destination.prepare()
+        check_place(destination, recipe)
+        found = [
+            _publish_split(request, split, destination, recipe, progress, offline=offline)
+            for split in request.splits
+        ]
+        shut = isinstance(destination, HubDestination) and bool(destination.private)
+        update_card(destination, recipe, name=name, private=shut)
     return Published(destination.address, recipe.kind, tuple(found))
 
 

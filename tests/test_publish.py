@@ -23,7 +23,12 @@ import k600.cli.publish
 import k600.hub
 import kinetics600
 from k600.cli import main
-from k600.errors import Kinetics600Error, NoClipsError, OptionError
+from k600.errors import (
+    DestinationTakenError,
+    Kinetics600Error,
+    NoClipsError,
+    OptionError,
+)
 from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
 from k600.mixing import grouped, mixed
 from k600.progress import Bar
@@ -390,6 +395,25 @@ def test_a_place_that_holds_something_else_is_left_alone(put: Publish, tmp_path:
         put(None, to=str(tmp_path / "file"))
     with pytest.raises(Kinetics600Error, match=r"to: .*cannot be used"):
         put(None, to="/proc/nowhere/k600")
+
+
+def test_a_folder_takes_one_run_at_a_time(put: Publish, tmp_path: Path) -> None:
+    place = tmp_path / "published"
+    script = (
+        "import sys; from k600.destination import FileDestination as F; f = F(sys.argv[1]); "
+        "f.prepare(); (f.scratch() / 'shard').write_bytes(b'half'); print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", script, str(place)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(DestinationTakenError, match="by another run. Wait for it"):
+            put(None, recipe=EMBEDDED, to=str(place))
+        assert (place / ".kinetics600/incoming/shard").read_bytes() == b"half"
+        other.kill()
+    put(None, recipe=EMBEDDED, to=str(place))  # the lock of a dead run is free
+    assert not list(place.rglob("*.lock"))
+    assert not (place / ".kinetics600/incoming").exists()
 
 
 def test_to_s3(put: Publish, s3: S3Server, tmp_path: Path, large: Miniature) -> None:
