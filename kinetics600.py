@@ -106,6 +106,9 @@ class Kinetics600Config(datasets.BuilderConfig):
     data_dir: str | None = None
     """Folder where the clips live; default `kinetics600-clips` in `cache_dir` (the `datasets`
     cache), or KINETICS600_HOME."""
+    short_side: int | None = None
+    """Most pixels of a clip's shorter side, 16 or more: larger clips are encoded anew as they land,
+    in `short_side_<pixels>` in `data_dir`. None: as their source has them, from YouTube 360."""
     test_labels: str | None = None
     """URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`; default its URL."""
     num_workers: int | None = _runtime(None)
@@ -121,8 +124,6 @@ class Kinetics600Config(datasets.BuilderConfig):
     """What to do when clips are missing: `warn`, `raise`, or `skip` (say nothing)."""
     retry_errors: bool = _runtime(False)
     """Ask again for clips that were proved not to be had."""
-    short_side: int | None = _runtime(360)
-    """Clips from YouTube: pixels of the shorter side at most; None for YouTube's best."""
     audio: bool = _runtime(False)
     """Clips from YouTube: keep the sound."""
     cookies: str | None = _runtime(None, secret=True)
@@ -136,7 +137,7 @@ class Kinetics600Config(datasets.BuilderConfig):
     patience_seconds: int = _runtime(600)
     """With `source="youtube"`: how long to wait in all while YouTube refuses this address."""
     requests_per_hour: int = _runtime(900)
-    """YouTube: questions an hour, over two for each video; more may get an address refused."""
+    """YouTube: questions an hour, two to four for each video; more may get an address refused."""
 
     def request(self, default_data_dir: str, storage_options: Mapping[str, Any]) -> Request:
         """Check the options and return the request they make.

@@ -12,13 +12,13 @@ from typing import IO, Any
 
 from k600.errors import MissingDependencyError
 
-__all__ = ["CutError", "CutFacts", "check_encoder", "cut_clip"]
+__all__ = ["CutError", "CutFacts", "check_encoder", "count_pictures", "cut_clip", "fitted"]
 
 Source = str | os.PathLike[str] | IO[bytes] | io.RawIOBase
 
 
 class CutError(ValueError):
-    """A video cannot be cut; `code` is `out_of_range`, `short` or `damaged`."""
+    """A video cannot be cut; `code` is `out_of_range`, `short`, `damaged` or `no_video`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -46,8 +46,9 @@ def check_encoder() -> None:
         av.codec.Codec("libx264", "w")
     except (av.error.FFmpegError, ValueError):
         raise MissingDependencyError(
-            f"source: clips from YouTube are encoded with libx264, and PyAV {av.__version__} was "
-            "built without it. Install PyAV's own wheel: pip install --force-reinstall av"
+            f"clips from YouTube and clips made smaller (short_side) are encoded with libx264, and "
+            f"PyAV {av.__version__} was built without it. Install PyAV's own wheel: "
+            "pip install --force-reinstall av"
         ) from None
 
 
@@ -110,7 +111,7 @@ def _copy_video(
     stream.thread_type = "AUTO"
     tick = stream.time_base
     first, last = (math.ceil((second + _origin(container)) / tick) for second in (start, end))
-    width, height = _scaled(stream.codec_context.width, stream.codec_context.height, short_side)
+    width, height = fitted(stream.codec_context.width, stream.codec_context.height, short_side)
     rate = stream.average_rate or stream.guessed_rate or Fraction(30)
     options = {"crf": "18", "preset": "veryfast"}
     encoder = output.add_stream("libx264", rate=rate, options=options)
@@ -188,6 +189,15 @@ class _Sound:
                 self.container.close()
 
 
+def count_pictures(path: Path) -> int:
+    """Decode a clip to its end and return how many pictures it holds.
+
+    Raises:
+        CutError: It is `damaged`.
+    """
+    return _decoded(path).frames
+
+
 def _decoded(path: Path) -> CutFacts:
     """Decode a file to its end; any damage is an error."""
     import av
@@ -223,7 +233,7 @@ def _origin(container: Any) -> Fraction:
     return Fraction(min(times, default=0))
 
 
-def _scaled(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+def fitted(width: int, height: int, short_side: int | None) -> tuple[int, int]:
     """Return the size in even pixels, the shorter side at most `short_side`."""
     scale = min(Fraction(1), Fraction(short_side or min(width, height), min(width, height)))
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)

@@ -19,9 +19,9 @@ from k600.situation import Situation, look
 
 __all__ = ["Forecast", "forecast_split"]
 
-_YOUTUBE_SECONDS = 4.0
-"""For each clip, in the long run: 900 questions an hour, and a bit over two for each clip. (The
-first 40 or so do not wait.)"""
+_YOUTUBE_SECONDS = 12.0
+"""For each clip, in the long run: 900 questions an hour, and three for each clip: the page, and the
+two clients that yt-dlp asks since October 2026. (The first 30 clips do not wait.)"""
 _CLIP_BYTES = 700_000
 """Mean size of a clip cut from YouTube, at 360 lines."""
 
@@ -83,7 +83,7 @@ def forecast_split(
     fetches, failures = stat_tarballs(request, needs) if needs and network else ({}, {})
     tarball_bytes = sum(remote.size_bytes for remote in fetches.values())
     needed = sum(disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
-    questions = max(youtube - 40, 0) * _YOUTUBE_SECONDS + youtube / request.num_workers
+    questions = max(youtube - 30, 0) * _YOUTUBE_SECONDS + youtube / request.num_workers
     return Forecast(
         split,
         here,

@@ -173,6 +173,7 @@ def _description(
         "seed": limits.seed,
         "manifest": None if request.manifest is None else request.manifest.digest,
         "source": request.source,
+        "short_side": request.short_side,
     }
     if recipe.kind == "embedded":
         digest = hashlib.sha256("\n".join(name for g in groups for name in g).encode())

@@ -76,6 +76,8 @@ class StreamedShard:
     """Yield clips of these classes only (test tarballs mix them)."""
     only: frozenset[str] | None = None
     """Yield the clips of these file names only, and read no further than the last."""
+    short_side: int | None = None
+    """Most pixels of a clip's shorter side; larger ones are made smaller on the way."""
     proofs: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 that clips must have, by file name; empty where unknown."""
 
@@ -142,7 +144,9 @@ class StreamedShard:
 
     def _streamed(self) -> Iterator[tuple[Clip, str, bytes, str]]:
         try:
-            for streamed in stream_tarball(self.mirror, self.tarball, self.labels):
+            for streamed in stream_tarball(
+                self.mirror, self.tarball, self.labels, short_side=self.short_side
+            ):
                 path = f"{self.tarball.path}/{streamed.file_name}"  # no file of this machine
                 if streamed.problem is None and streamed.clip is not None:
                     yield streamed.clip, path, streamed.data, "cvdf"

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from k600.clip import CONFIGS, SPLITS, UNLABELED
+from k600.cut import check_encoder
 from k600.errors import ManifestError, OptionError, UnknownSplitError, nearest
 from k600.labels import NAMES, canonical
 from k600.manifest import Manifest, read_manifest
 from k600.remote import Mirror, public_url
 from k600.selection import Limits
 from k600.store import Store
-from k600.youtube_options import YouTubeOptions, youtube_options
+from k600.youtube_options import YOUTUBE_SHORT_SIDE, YouTubeOptions, youtube_options
 
 __all__ = [
     "DEFAULT_MIRROR",
@@ -54,6 +55,8 @@ class Request:
     test_labels: str
     """URL or path of the labels of the test split."""
     store: Store
+    short_side: int | None
+    """Most pixels of a clip's shorter side; None for clips as their source has them."""
     num_workers: int
     """Tarballs, or clips from YouTube, worked on at a time, 1 or more."""
     on_missing: str
@@ -104,7 +107,9 @@ class Request:
             key["manifest"] = self.manifest.digest
         if self.source != "auto":
             key["source"] = self.source
-        if self.store != Store.at(default_data_dir):
+        if self.short_side is not None:
+            key["short_side"] = self.short_side
+        if self.store != Store.at(default_data_dir, self.short_side):
             key["data_dir"] = str(self.store.root)
         if "test" in self.splits and self.test_labels != DEFAULT_TEST_LABELS:
             key["test_labels"] = public_url(self.test_labels)
@@ -128,6 +133,7 @@ def make_request(
     mirror_options: Mapping[str, Any] | None = None,
     test_labels: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
+    short_side: int | None = None,
     on_missing: str = "warn",
     retry_errors: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -149,6 +155,9 @@ def make_request(
     _check_count("max_per_class", max_per_class, least=1)
     _check_count("seed", seed, least=0)
     _check_count("num_workers", num_workers, least=1)
+    _check_count("short_side", short_side, least=16)
+    if short_side is not None:
+        check_encoder()
     _check_choice("source", source, SOURCES)
     _check_choice("on_missing", on_missing, ON_MISSING)
     if mirror_options is not None and not isinstance(mirror_options, Mapping):
@@ -198,10 +207,11 @@ def make_request(
         limits=limits,
         manifest=frozen,
         source=source,
-        youtube=youtube_options(**youtube),
+        youtube=youtube_options(short_side=short_side or YOUTUBE_SHORT_SIDE, **youtube),
         mirror=Mirror(url.rstrip("/"), dict(mirror_options or {})),
         test_labels=labels,
-        store=Store.at(folder),
+        store=Store.at(folder, short_side),
+        short_side=short_side,
         num_workers=num_workers or os.cpu_count() or 1,
         on_missing=on_missing,
         retry_errors=retry_errors,

@@ -120,6 +120,7 @@ class Run:
                 bar,
                 self.planned,
                 rewrite=self.refetch,
+                short_side=self.request.short_side,
             )
             done = self._round(lander, fetches, failures, stop)
             again = {

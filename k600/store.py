@@ -2,6 +2,7 @@
 
     <data_dir>/<split>/<class name>/<id>_<start>_<end>.mp4     the clips (FiftyOne's tree)
     <data_dir>/.kinetics600/                                   ledger, lists, unfinished files
+    <data_dir>/short_side_<pixels>/                            the same again, of smaller clips
 
 A file bears a clip's name only once it is complete and checked: it is written below
 `.kinetics600/incoming/` and moved by one rename.
@@ -38,12 +39,19 @@ class Store:
     """A folder of clips. Opening one touches nothing."""
 
     root: Path
-    """The folder given as `data_dir`, absolute."""
+    """The folder given as `data_dir`, absolute, or the one in it for smaller clips."""
 
     @classmethod
-    def at(cls, data_dir: str | os.PathLike[str]) -> Store:
-        """Return the store at a folder; `~` is the home folder."""
-        return cls(Path(os.path.abspath(os.path.expanduser(os.fspath(data_dir)))))
+    def at(cls, data_dir: str | os.PathLike[str], short_side: int | None = None) -> Store:
+        """Return the store at a folder; `~` is the home folder.
+
+        Args:
+            data_dir: The folder.
+            short_side: Clips made smaller have a store of their own in it, never mixed with those
+                that are as their source has them.
+        """
+        root = Path(os.path.abspath(os.path.expanduser(os.fspath(data_dir))))
+        return cls(root if short_side is None else root / f"short_side_{short_side}")
 
     @property
     def ledger_path(self) -> Path:

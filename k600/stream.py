@@ -67,6 +67,7 @@ def stream_split(
             labels,
             request.on_missing,
             classes=request.classes if split == "test" else None,
+            short_side=request.short_side,
         )
         for tarball in tarballs_of(request, split, lists)
     ]
@@ -128,6 +129,7 @@ def _chosen(situation: Situation) -> list[StreamedShard | StoredShard]:
             labels,
             request.on_missing,
             only=frozenset(only),
+            short_side=request.short_side,
             proofs=only,
         )
         for tarball, only in by_tarball.items()

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from k600.errors import MissingDependencyError, OptionError, nearest
 
 __all__ = [
+    "YOUTUBE_SHORT_SIDE",
     "YouTubeOptions",
     "check_proxy",
     "check_tools",
@@ -29,6 +30,12 @@ __all__ = [
 
 logger = logging.getLogger("kinetics600")
 
+YOUTUBE_SHORT_SIDE = 360
+"""Pixels of the shorter side of clips from YouTube, at most, unless told otherwise."""
+
+_SIZES = (144, 240, 360, 480, 720, 1080, 1440, 2160)
+"""Pixels of the shorter side in which YouTube keeps videos."""
+
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _OLD_AFTER_DAYS = 90
 """yt-dlp calls itself old after this; YouTube has always changed something by then."""
@@ -39,8 +46,8 @@ _NAMED = {"cookiefile": "cookies", "cookiesfrombrowser": "cookies_from_browser",
 class YouTubeOptions:
     """Checked options."""
 
-    short_side: int | None = 360
-    """Pixels of the shorter side at most; None for YouTube's best."""
+    short_side: int = YOUTUBE_SHORT_SIDE
+    """Pixels of the shorter side at most."""
     audio: bool = False
     """Keep the sound where there is some."""
     cookies: Path | None = field(default=None, repr=False)
@@ -54,7 +61,7 @@ class YouTubeOptions:
     patience_seconds: int = 600
     """How long `source="youtube"` waits in all for a block to be lifted."""
     requests_per_hour: int = 900
-    """Questions about videos, over two for each, that an hour may see."""
+    """Questions about videos, two to four for each, that an hour may see."""
 
     @property
     def signed_in(self) -> bool:
@@ -64,7 +71,7 @@ class YouTubeOptions:
 
 def youtube_options(
     *,
-    short_side: object = 360,
+    short_side: int = YOUTUBE_SHORT_SIDE,
     audio: object = False,
     cookies: object = None,
     cookies_from_browser: object = None,
@@ -78,11 +85,6 @@ def youtube_options(
     Raises:
         OptionError: A value is not allowed, or the cookie file cannot be read.
     """
-    if short_side is not None and not _is_whole(short_side, least=16):
-        raise OptionError(
-            f"short_side: {short_side!r} is not allowed, expected pixels, a whole number of at "
-            "least 16, or None for YouTube's best"
-        )
     if not isinstance(audio, bool):
         raise OptionError(f"audio: {audio!r} is not allowed, expected True or False")
     for name, value, least in (
@@ -95,7 +97,6 @@ def youtube_options(
             )
     assert isinstance(patience_seconds, int)
     assert isinstance(requests_per_hour, int)
-    assert short_side is None or isinstance(short_side, int)
     return YouTubeOptions(
         short_side=short_side,
         audio=audio,
@@ -209,7 +210,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
     video = "bv[vcodec^=avc1][protocol^=http]/bv[protocol^=http]"
     both = "b[vcodec^=avc1][protocol^=http]/b[protocol^=http]"
     sound = "ba[ext=m4a][protocol^=http]/ba[protocol^=http]"
-    size = [f"res:{options.short_side}"] if options.short_side else ["res"]
+    size = next((size for size in _SIZES if size >= options.short_side), _SIZES[-1])
     params: dict[str, Any] = {
         "quiet": True,
         "no_warnings": True,
@@ -219,7 +220,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
         "socket_timeout": 20,
         "extractor_retries": 1,
         "format": f"({video})+({sound})/{both}" if options.audio else f"{video}/{both}",
-        "format_sort": [*size, "vcodec:h264", "proto:https", "+size"],
+        "format_sort": [f"res:{size}", "vcodec:h264", "proto:https", "+size"],
         "extractor_args": {"youtube": {"skip": ["hls", "dash", "translated_subs"]}},
     }
     if options.proxy:

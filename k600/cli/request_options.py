@@ -27,6 +27,7 @@ _OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "manifest": (str | None, "--manifest", "Exactly the clips of this file."),
     "source": (str, "--source", "auto, cvdf, youtube or local."),
     "data_dir": (str | None, "--data-dir", "Where clips live; default as for load_dataset."),
+    "short_side": (int | None, "--short-side", "Most pixels of the shorter side; default as is."),
     "mirror": (str | None, "--mirror", "fsspec URL with the host's layout below it."),
     "endpoint_url": (str | None, "--endpoint-url", "Endpoint of an s3:// mirror of your own."),
     "test_labels": (str | None, "--test-labels", "URL or path of DeepMind's kinetics600.tar.gz."),
@@ -38,12 +39,11 @@ _OPTIONS: dict[str, tuple[Any, Any, str]] = {
         "YouTube: a browser to take cookies from.",
     ),
     "proxy": (str | None, "--proxy", "YouTube: URL of a proxy."),
-    "short_side": (int, "--short-side", "YouTube: pixels of the shorter side at most."),
     "audio": (bool, "--audio", "YouTube: keep the sound."),
     "patience_seconds": (int, "--patience", "YouTube: seconds to wait while it refuses."),
     "retry_errors": (bool, "--retry-errors", "Ask again for clips proved not to be had."),
 }
-_DEFAULTS = {"source": "auto", "short_side": 360, "patience_seconds": 600}
+_DEFAULTS = {"source": "auto", "patience_seconds": 600}
 
 
 def takes_request(command: Callable[..., Any]) -> Callable[..., Any]:

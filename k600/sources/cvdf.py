@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from k600.clip import HOST_FOLDERS, Clip, Tarball, parse_file_name
+from k600.cut import CutError
 from k600.errors import MirrorDeniedError, MirrorNotFoundError
 from k600.lists import (
     Listing,
@@ -17,6 +20,7 @@ from k600.lists import (
     parse_test_list,
 )
 from k600.remote import Mirror
+from k600.shrink import shrink_clip
 from k600.untar import members
 from k600.video import box_problem
 
@@ -88,9 +92,21 @@ class StreamedClip:
 
 
 def stream_tarball(
-    mirror: Mirror, tarball: Tarball, labels: TestLabels, *, ahead: int = 2
+    mirror: Mirror,
+    tarball: Tarball,
+    labels: TestLabels,
+    *,
+    short_side: int | None = None,
+    ahead: int = 2,
 ) -> Iterator[StreamedClip]:
     """Yield a tarball's clips in its own order, storing nothing.
+
+    Args:
+        mirror: Where it is.
+        tarball: Which.
+        labels: Labels of test clips.
+        short_side: Most pixels of a clip's shorter side; None leaves clips as they are.
+        ahead: Byte ranges requested ahead.
 
     Raises:
         MirrorError: It cannot be read.
@@ -105,11 +121,24 @@ def stream_tarball(
                 continue
             data = b"" if member.problem else b"".join(member.chunks)
             problem = member.problem or box_problem(io.BytesIO(data))
+            if problem is None and short_side is not None:
+                data, problem = _smaller(data, short_side)
             if problem is None:
                 seen.add(member.file_name)
             yield StreamedClip(
                 member.file_name, clip_of(tarball, member.file_name, labels), data, problem
             )
+
+
+def _smaller(data: bytes, short_side: int) -> tuple[bytes, str | None]:
+    """Return a clip with a shorter side, and what is wrong with it."""
+    with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
+        target = Path(folder, "clip.mp4")
+        try:
+            made = shrink_clip(io.BytesIO(data), target, short_side)
+        except CutError as error:
+            return data, error.code
+        return target.read_bytes() if made else data, None
 
 
 def clip_of(tarball: Tarball, file_name: str, labels: TestLabels) -> Clip | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from k600.clip import UNLABELED, Tarball
+from k600.cut import CutError
 from k600.errors import DamagedTarballError, MirrorChangedError
 from k600.inventory import Inventory, is_unchanged
 from k600.ledger import ClipRow, Ledger, TarballRow
@@ -18,8 +19,9 @@ from k600.lists import Listing, TestLabels
 from k600.plan import Need
 from k600.progress import Bar
 from k600.remote import Mirror, RemoteFile
+from k600.shrink import shrink_clip
 from k600.sources.cvdf import clip_of
-from k600.store import Incoming, Store, flush
+from k600.store import Incoming, Store, explained, flush
 from k600.untar import Member, members
 from k600.video import box_problem
 
@@ -48,6 +50,8 @@ class Lander:
     """What the ledger said of the split's tarballs when the run was planned."""
     rewrite: bool = False
     """Replace clips that are there already, but not those that came from elsewhere."""
+    short_side: int | None = None
+    """Most pixels of a clip's shorter side; larger ones are made smaller."""
     ahead: int = 4
     """Byte ranges requested ahead, for each tarball."""
 
@@ -205,8 +209,11 @@ class _Pass:
         if self.need.wanted is not None and name not in self.need.wanted and not present:
             return known or row._replace(state="skipped", source="")
         part, size, problem = self.lander.incoming.write(member.chunks, box_problem)
+        if problem is None and self.lander.short_side is not None:
+            part, size, problem = self._smaller(part, size, self.lander.short_side)
+        row = row._replace(size_bytes=size)
         if problem is not None:
-            return row._replace(state="bad", reason=problem, size_bytes=size)
+            return row._replace(state="bad", reason=problem)
         if present and source is None and filecmp.cmp(part, there, shallow=False):
             part.unlink()
             self.unproved.append(path)  # from a pass that was cut short
@@ -216,6 +223,21 @@ class _Pass:
             self.lander.incoming.place(part, path)
             self.unproved.append(path)
         return row
+
+    def _smaller(self, part: Path, size: int, short_side: int) -> tuple[Path, int, str | None]:
+        """Return what `Incoming.write` does, for the same clip with a shorter side."""
+        smaller = self.lander.incoming.new_part()
+        try:
+            with open(part, "rb") as source, explained(smaller):
+                made = shrink_clip(source, smaller, short_side)
+        except CutError as error:
+            part.unlink()
+            smaller.unlink(missing_ok=True)
+            return part, size, error.code
+        if not made:
+            return part, size, None
+        part.unlink()
+        return smaller, smaller.stat().st_size, None
 
     def _origin(self, row: ClipRow, there: Path) -> str | None:
         """Return where a clip that is there came from; None if that is not known.

@@ -64,8 +64,8 @@ class Reader:
     cookies: str
     """A cookie file's text; empty for a guest."""
     gate: Gate
-    short_side: int | None
-    """Pixels of the shorter side at most; None for YouTube's best."""
+    short_side: int
+    """Pixels of the shorter side at most."""
     audio: bool
     _downloader: _Downloader | None = field(default=None, init=False)
 
