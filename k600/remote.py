@@ -1,8 +1,11 @@
 """Bytes from the mirror: what lies there, and a reader that survives broken connections.
 
 A mirror is any fsspec URL with the host's layout below it. Nothing here knows tarballs or
-clips: only addresses, sizes, ETags and byte ranges. All transfers go through fsspec's public
-`info` and `cat_file`, so `s3://`, `https://` and `file://` share one path.
+clips: only addresses, sizes, ETags and byte ranges. All that is asked goes through fsspec's public
+`info` and `cat_file`, so `s3://`, `https://` and `file://` share one path. Where a plain web
+address leads to the same object (that of `https://`, or one that s3fs signs), its ranges come from
+there (`k600.plain_get`) for a third of the CPU time; what goes wrong there, the file system is
+asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -33,15 +38,35 @@ from k600.errors import (
     OptionError,
     Stopped,
 )
+from k600.plain_get import PlainGets
 
-__all__ = ["Mirror", "RangeReader", "RemoteFile", "public_url"]
+__all__ = ["AHEAD_BYTES", "Mirror", "RangeReader", "RemoteFile", "public_url"]
 
 PUBLIC_BUCKET = "s3://kinetics"
 """The bucket that CVDF keeps open to everyone: read anonymously."""
 
 FIRST_BLOCK_BYTES = 512 << 10
-MOST_BLOCK_BYTES = 4 << 20
+MOST_BLOCK_BYTES = 8 << 20
 LEAST_BLOCK_BYTES = 64 << 10
+
+AHEAD_BYTES = 40 << 20
+"""Bytes asked for ahead of a reader, at most. Over a link of 40 ms whose connections give 50 MB/s
+each, twenty ranges of 2 MiB make 400 MB/s."""
+_AHEAD_OF_FSSPEC_BYTES = 16 << 20
+"""The same through the file system, which holds each block several times."""
+_BLOCKS_AT_FIRST = 2
+_MOST_BLOCKS = 20
+_SOON_SECONDS, _LATE_SECONDS = 2.0, 6.0
+"""How long a block may be on its way for one more, and for no fewer, to be asked for ahead."""
+
+_SAFE = "/:%!$&'()*+,;=@~-._"
+"""What stays as it is in a web address; spaces and letters beyond ASCII are percent-encoded."""
+_ADDRESS_SECONDS = 300.0
+"""How long a signed address serves; what signed it may be good for not much longer."""
+_PLAIN_S3_OPTIONS = frozenset(
+    {"anon", "key", "secret", "token", "profile", "endpoint_url", "username", "password", "use_ssl"}
+)
+"""Options of s3fs that say who asks whom. With any other, it asks by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +158,7 @@ class Mirror:
         self,
         remote: RemoteFile,
         *,
-        ahead: int = 4,
+        ahead_bytes: int = AHEAD_BYTES,
         stop: threading.Event | None = None,
         on_bytes: Callable[[int], object] | None = None,
     ) -> RangeReader:
@@ -141,11 +166,12 @@ class Mirror:
 
         Args:
             remote: From `stat`; the content must still have its ETag.
-            ahead: Byte ranges requested ahead of the reader, 1 or more.
+            ahead_bytes: Bytes requested ahead of the reader at most: in two ranges at first, and
+                in more and smaller ones while the reader waits for them.
             stop: Ends every wait and read with `Stopped` once set.
             on_bytes: Called with the number of bytes handed to the reader.
         """
-        return RangeReader(self, remote, ahead=ahead, stop=stop, on_bytes=on_bytes)
+        return RangeReader(self, remote, ahead_bytes=ahead_bytes, stop=stop, on_bytes=on_bytes)
 
     def request(self, remote: RemoteFile, start: int, end: int) -> Future[bytes]:
         """Ask for the bytes `[start, end)`; the answer comes through the future."""
@@ -162,6 +188,28 @@ class Mirror:
                 f"mirror: {remote.url} sent {len(data):,} bytes for a range of {length_bytes:,}"
             )
         return data
+
+    def plain_address(self, remote: RemoteFile) -> str | None:
+        """Return where a plain GET finds an object, for the next minutes; None if none would.
+
+        It may be signed with the user's key, so it is not for messages.
+        """
+        protocol = _protocol(self.url)
+        address = None
+        if protocol in ("http", "https"):
+            plain = not self.options and "@" not in self.url and "?" not in self.url
+            address = quote(remote.path, safe=_SAFE) if plain else None
+        elif protocol in ("s3", "s3a") and _PLAIN_S3_OPTIONS.issuperset(self.options):
+            fs, _ = self._connect()
+            try:
+                address = fs.sign(remote.path, expiration=int(2 * _ADDRESS_SECONDS))
+            except Exception as error:
+                raise explain(error, remote.url) from error
+        if address is None:
+            return None
+        parts = urlsplit(address)
+        proxied = parts.scheme in getproxies() and not proxy_bypass(parts.netloc)
+        return None if proxied else address
 
     def has_ranges(self, remote: RemoteFile) -> bool:
         """Whether byte ranges are served. Only a web server may not; it is asked for one."""
@@ -225,6 +273,18 @@ class Mirror:
         return fs, str(root).rstrip("/")
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A range on its way."""
+
+    start: int
+    end: int
+    answer: Future[Any]
+    plain: PlainGets | None = None
+    """Who was asked; None for the file system."""
+    at: float = field(default_factory=time.monotonic)
+
+
 class RangeReader(io.RawIOBase):
     """One pass over an object by ordered byte ranges, a few of them requested ahead.
 
@@ -242,18 +302,20 @@ class RangeReader(io.RawIOBase):
         mirror: Mirror,
         remote: RemoteFile,
         *,
-        ahead: int,
+        ahead_bytes: int,
         stop: threading.Event | None,
         on_bytes: Callable[[int], object] | None,
     ) -> None:
         super().__init__()
-        _keep_memory_of_blocks()
         self._mirror, self._remote = mirror, remote
         self._stop = stop or threading.Event()
         self._on_bytes = on_bytes or (lambda _: None)
         self._block = memoryview(b"")
-        self._ahead = ahead
-        self._pending: deque[tuple[int, int, Future[bytes]]] = deque()
+        self._ahead_bytes = ahead_bytes
+        self._blocks_ahead = _BLOCKS_AT_FIRST
+        self._pending: deque[_Asked] = deque()
+        self._plain: PlainGets | None = None
+        self._plain_until = 0.0
         self._blocks = self._ranges() if mirror.has_ranges(remote) else self._whole()
 
     def readable(self) -> bool:
@@ -290,33 +352,90 @@ class RangeReader(io.RawIOBase):
             )
 
     def close(self) -> None:
-        for _, _, answer in self._pending:
-            answer.cancel()
+        for asked in self._pending:
+            asked.answer.cancel()
         self._pending.clear()
+        if self._plain is not None:
+            self._plain.close()
         super().close()
 
-    def _ranges(self) -> Iterator[bytes]:
+    def _ranges(self) -> Iterator[bytes | memoryview]:
+        self._use_plain()
         position, length, size = 0, FIRST_BLOCK_BYTES, self._remote.size_bytes
         while self._pending or position < size:
-            while position < size and len(self._pending) < self._ahead:
-                end = min(position + length, size)
-                answer = self._mirror.request(self._remote, position, end)
-                self._pending.append((position, end, answer))
+            while position < size and len(self._pending) < self._blocks_ahead:
+                end = min(position + min(length, self._most_block_bytes()), size)
+                self._pending.append(self._ask(position, end))
                 position, length = end, min(2 * length, MOST_BLOCK_BYTES)
-            start, end, answer = self._pending[0]
+            asked = self._pending[0]
+            waited = not asked.answer.done()
             try:
-                block = self._wait(answer, end - start)
+                block = self._wait(asked)
+                self._adapt(waited, time.monotonic() - asked.at)
             except MirrorUnreachableError as error:
-                block = self._fetch_again(start, end, error)
+                block = self._fetch_again(asked.start, asked.end, error)
+                self._blocks_ahead = _BLOCKS_AT_FIRST
             self._pending.popleft()
             yield block
+            if asked.plain is not None and isinstance(block, memoryview):
+                asked.plain.give_back(block)
 
-    def _wait(self, answer: Future[bytes], length_bytes: int) -> bytes:
-        while not wait((answer,), timeout=0.2).done:
+    def _most_block_bytes(self) -> int:
+        most = self._ahead_bytes if self._plain else min(self._ahead_bytes, _AHEAD_OF_FSSPEC_BYTES)
+        share = max(most // self._blocks_ahead, LEAST_BLOCK_BYTES)
+        return 1 << share.bit_length() - 1  # so that memory of few sizes is used again
+
+    def _adapt(self, waited: bool, seconds: float) -> None:
+        """Ask for more ranges at a time where the link is far, for fewer where it is slow."""
+        if waited and seconds < _SOON_SECONDS:
+            self._blocks_ahead = min(self._blocks_ahead + 1, _MOST_BLOCKS)
+        elif seconds > _LATE_SECONDS:
+            self._blocks_ahead = max(self._blocks_ahead - 1, _BLOCKS_AT_FIRST)
+
+    def _use_plain(self) -> None:
+        """Ask for ranges by plain GETs from now on, if the mirror can be asked so."""
+        address = self._mirror.plain_address(self._remote)
+        self._plain_until = time.monotonic() + _ADDRESS_SECONDS
+        if address is None:
+            _keep_memory_of_blocks()
+        else:
+            self._plain = PlainGets(
+                address,
+                self._remote.url,
+                lines=_MOST_BLOCKS,
+                timeout_seconds=self._mirror.request_seconds,
+            )
+
+    def _ask(self, start: int, end: int) -> _Asked:
+        plain = self._plain
+        if plain is not None and (not plain.fits or time.monotonic() > self._plain_until):
+            plain.retire()
+            self._plain = None
+            if plain.fits:
+                self._use_plain()
+        answer: Future[Any]
+        if self._plain is not None:
+            answer = self._plain.request(start, end)
+        else:
+            answer = self._mirror.request(self._remote, start, end)
+        return _Asked(start, end, answer, self._plain, time.monotonic())
+
+    def _wait(self, asked: _Asked) -> bytes | memoryview:
+        limit = asked.at + self._mirror.request_seconds + 1  # fsspec's own end comes first
+        while not wait((asked.answer,), timeout=0.2).done:
             if self._stop.is_set():
-                answer.cancel()
+                asked.answer.cancel()
                 raise Stopped("stopped")
-        return self._mirror.received(self._remote, answer, length_bytes)
+            if time.monotonic() > limit:
+                asked.answer.cancel()
+                raise MirrorUnreachableError(
+                    f"mirror: {self._remote.url} did not send a range of "
+                    f"{asked.end - asked.start:,} bytes in {self._mirror.request_seconds:g} s"
+                )
+        if asked.plain is not None:
+            block: memoryview = asked.answer.result()
+            return block
+        return self._mirror.received(self._remote, asked.answer, asked.end - asked.start)
 
     def _fetch_again(self, start: int, end: int, error: MirrorUnreachableError) -> bytes:
         """Fetch a range that failed, in ever smaller pieces, each asked for after a pause."""
@@ -338,7 +457,7 @@ class RangeReader(io.RawIOBase):
                 while start < end:
                     stop = min(start + length, end)
                     answer = self._mirror.request(self._remote, start, stop)
-                    parts.append(self._wait(answer, stop - start))
+                    parts.append(bytes(self._wait(_Asked(start, stop, answer))))
                     start, attempts = stop, 1
                     deadline = time.monotonic() + self._mirror.patience_seconds
             except MirrorUnreachableError as again:
