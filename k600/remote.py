@@ -404,7 +404,8 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
             f"mirror: {url} is refused ({brief}). Pass credentials as mirror_options=…, or check "
             "the address: S3 refuses a missing object, too, where listing is not allowed"
         )
-    if isinstance(chain[-1], (ImportError, ValueError, TypeError)):  # no transfer was tried
+    untried = isinstance(chain[-1], (ImportError, ValueError, TypeError))
+    if untried and not isinstance(chain[-1], OSError):  # a bad certificate is both
         return OptionError(
             f"mirror: {url} cannot be opened with these mirror_options ({brief}). Allowed is any "
             "fsspec URL, such as 's3://kinetics/600', 'https://…' or a folder"

@@ -7,6 +7,7 @@ import dataclasses
 import http.server
 import re
 import socket
+import ssl
 import struct
 import threading
 import urllib.parse
@@ -86,7 +87,7 @@ class Host:
 
 
 @contextlib.contextmanager
-def faulty_host(folder: Path) -> Iterator[Host]:
+def faulty_host(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[Host]:
     """Serve a folder that holds `600/`, also as the bucket `kinetics`, until the block ends."""
 
     class Handler(_Handler):
@@ -95,7 +96,10 @@ def faulty_host(folder: Path) -> Iterator[Host]:
     server = http.server.ThreadingHTTPServer((LOOPBACK, 0), Handler)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client may leave early
-    Handler.host = host = Host(f"http://{LOOPBACK}:{server.server_address[1]}")
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if tls is None else "https"
+    Handler.host = host = Host(f"{scheme}://{LOOPBACK}:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
