@@ -8,13 +8,14 @@ clips: only addresses, sizes, ETags and byte ranges. All transfers go through fs
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, field
 from functools import cache
@@ -122,11 +123,14 @@ class Mirror:
         remote = self.stat(path)
         if remote.size_bytes > most_bytes:
             raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
-        data = bytes(self._ask(remote.url, "cat_file", remote.path))
+        if _protocol(self.url) in ("http", "https"):  # may send more than it has announced
+            data = self._thrice(remote.url, lambda: self._bounded(remote))
+        else:
+            data = bytes(self._ask(remote.url, "cat_file", remote.path))
         if len(data) != remote.size_bytes:
             raise ListError(
-                f"mirror: {remote.url} is truncated: {len(data):,} of {remote.size_bytes:,} bytes "
-                "came. Call again"
+                f"mirror: {remote.url} is truncated or another: {len(data):,} bytes came, "
+                f"{remote.size_bytes:,} were announced. Call again"
             )
         return data, remote.etag
 
@@ -182,7 +186,7 @@ class Mirror:
         except ValueError:  # fsspec's word for a server that answers a range with everything
             return False
 
-    def stream(self, remote: RemoteFile) -> Iterator[bytes]:
+    def stream(self, remote: RemoteFile) -> Generator[bytes, None, None]:
         """Yield the object in one request, for servers without byte ranges; no resume."""
         fs, _ = self._connect()
         try:
@@ -193,6 +197,17 @@ class Mirror:
             raise
         except Exception as error:
             raise explain(error, remote.url) from error
+
+    def _bounded(self, remote: RemoteFile) -> bytes:
+        """Return an object of a web server, or a little more than its size of something longer."""
+        data = bytearray()
+        deadline = time.monotonic() + 20 * self.request_seconds
+        with contextlib.closing(self.stream(remote)) as blocks:
+            for block in blocks:
+                data += block
+                if len(data) > remote.size_bytes or time.monotonic() > deadline:
+                    break
+        return bytes(data)
 
     def _ask(self, url: str, method: str, *args: Any, **options: Any) -> Any:
         """Send a small request and wait for its answer."""

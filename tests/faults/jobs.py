@@ -119,7 +119,28 @@ def verify(split: str, **options: Any) -> None:
     verify_clips(kinetics600.make_request(split, **options), deep=True, repair=True)
 
 
-JOBS: dict[str, Callable[..., Any]] = {"load": load, "publish": publish, "verify": verify}
+def measure(split: str, **options: Any) -> Any:
+    """Fetch what a request asks for; returns the error, the time and the memory that it took."""
+    import resource
+
+    from tests.faults.trial import fetch
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = fetch(split, **options)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {
+        "error": type(result.error).__name__,
+        "seconds": result.seconds,
+        "memory_bytes": 1024 * grown,
+    }
+
+
+JOBS: dict[str, Callable[..., Any]] = {
+    "load": load,
+    "publish": publish,
+    "verify": verify,
+    "measure": measure,
+}
 
 
 def _become(order: dict[str, Any]) -> None:
