@@ -11,12 +11,14 @@ asked for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import itertools
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, field
 from functools import cache
@@ -146,11 +148,14 @@ class Mirror:
         remote = self.stat(path)
         if remote.size_bytes > most_bytes:
             raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
-        data = bytes(self._ask(remote.url, "cat_file", remote.path))
+        if _protocol(self.url) in ("http", "https"):  # may send more than it has announced
+            data = self._thrice(remote.url, lambda: self._bounded(remote))
+        else:
+            data = bytes(self._ask(remote.url, "cat_file", remote.path))
         if len(data) != remote.size_bytes:
             raise ListError(
-                f"mirror: {remote.url} is truncated: {len(data):,} of {remote.size_bytes:,} bytes "
-                "came. Call again"
+                f"mirror: {remote.url} is truncated or another: {len(data):,} bytes came, "
+                f"{remote.size_bytes:,} were announced. Call again"
             )
         return data, remote.etag
 
@@ -175,7 +180,10 @@ class Mirror:
 
     def request(self, remote: RemoteFile, start: int, end: int) -> Future[bytes]:
         """Ask for the bytes `[start, end)`; the answer comes through the future."""
-        return self._send("cat_file", remote.path, start=start, end=end)
+        options: dict[str, Any] = {"start": start, "end": end}
+        if _protocol(self.url) in ("http", "https"):  # goes on to aiohttp: looks before it reads
+            options["raise_for_status"] = _range_check(remote, start, end)
+        return self._send("cat_file", remote.path, **options)
 
     def received(self, remote: RemoteFile, answer: Future[bytes], length_bytes: int) -> bytes:
         """Return what a finished request brought; its errors are explained."""
@@ -215,6 +223,9 @@ class Mirror:
         """Whether byte ranges are served. Only a web server may not; it is asked for one."""
         if _protocol(self.url) not in ("http", "https") or remote.size_bytes < 2:
             return True
+        return bool(self._thrice(remote.url, lambda: self._serves_last_byte(remote)))
+
+    def _serves_last_byte(self, remote: RemoteFile) -> bool:
         fs, _ = self._connect()
         try:
             with fs.open(remote.path, "rb", cache_type="none", size=remote.size_bytes) as file:
@@ -222,10 +233,8 @@ class Mirror:
                 return len(file.read(1)) == 1
         except ValueError:  # fsspec's word for a server that answers a range with everything
             return False
-        except Exception as error:
-            raise explain(error, remote.url) from error
 
-    def stream(self, remote: RemoteFile) -> Iterator[bytes]:
+    def stream(self, remote: RemoteFile) -> Generator[bytes, None, None]:
         """Yield the object in one request, for servers without byte ranges; no resume."""
         fs, _ = self._connect()
         try:
@@ -237,11 +246,26 @@ class Mirror:
         except Exception as error:
             raise explain(error, remote.url) from error
 
+    def _bounded(self, remote: RemoteFile) -> bytes:
+        """Return an object of a web server, or a little more than its size of something longer."""
+        data = bytearray()
+        deadline = time.monotonic() + 20 * self.request_seconds
+        with contextlib.closing(self.stream(remote)) as blocks:
+            for block in blocks:
+                data += block
+                if len(data) > remote.size_bytes or time.monotonic() > deadline:
+                    break
+        return bytes(data)
+
     def _ask(self, url: str, method: str, *args: Any, **options: Any) -> Any:
-        """Send a small request and wait for its answer, three times if it is not reached."""
+        """Send a small request and wait for its answer."""
+        return self._thrice(url, lambda: self._send(method, *args, **options).result())
+
+    def _thrice(self, url: str, call: Callable[[], Any]) -> Any:
+        """Return what a call brings; it is made three times if the mirror is not reached."""
         for attempt in range(1, 4):
             try:
-                return self._send(method, *args, **options).result()
+                return call()
             except Exception as error:
                 explained = explain(error, url)
                 if attempt == 3 or not isinstance(explained, MirrorUnreachableError):
@@ -343,7 +367,22 @@ class RangeReader(io.RawIOBase):
             self._on_bytes(len(self._block))
 
     def check_unchanged(self) -> None:
-        """Raise `MirrorChangedError` if the object is no longer the one that was opened."""
+        """Raise `MirrorChangedError` if the object is no longer the one that was opened.
+
+        All of it may have been read by now, so this is asked with as much patience as a range.
+        """
+        deadline = time.monotonic() + self._mirror.patience_seconds
+        for attempt in itertools.count(1):
+            try:
+                self._compare()
+                break
+            except MirrorUnreachableError:
+                if time.monotonic() > deadline:
+                    raise
+            if self._stop.wait(min(0.3 * 2**attempt, 10)):
+                raise Stopped("stopped")
+
+    def _compare(self) -> None:
         now = self._mirror.stat(self._remote.name)
         if now.etag != self._remote.etag or now.size_bytes != self._remote.size_bytes:
             raise MirrorChangedError(
@@ -453,7 +492,7 @@ class RangeReader(io.RawIOBase):
             attempts += 1
             length = max(length // 2, LEAST_BLOCK_BYTES)
             try:
-                self.check_unchanged()
+                self._compare()
                 while start < end:
                     stop = min(start + length, end)
                     answer = self._mirror.request(self._remote, start, stop)
@@ -486,7 +525,7 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
         return error
     chain = [e for e in _causes(error) if type(e).__name__ != "CancelledError"] or [error]
     status = next((s for e in reversed(chain) if (s := _http_status(e)) is not None), None)
-    brief = f"{type(chain[-1]).__name__}: {chain[-1]}"[:300].rstrip(": ")
+    brief = " ".join(f"{type(chain[-1]).__name__}: {chain[-1]}"[:300].split()).rstrip(": ")
     if status == 404 or (status is None and isinstance(chain[-1], FileNotFoundError)):
         return MirrorNotFoundError(
             f"mirror: {url} does not exist. Check the mirror's address: below it, "
@@ -499,7 +538,8 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
             f"mirror: {url} is refused ({brief}). Pass credentials as mirror_options=…, or check "
             "the address: S3 refuses a missing object, too, where listing is not allowed"
         )
-    if isinstance(chain[-1], (ImportError, ValueError, TypeError)):  # no transfer was tried
+    untried = isinstance(chain[-1], (ImportError, ValueError, TypeError))
+    if untried and not isinstance(chain[-1], OSError):  # a bad certificate is both
         return OptionError(
             f"mirror: {url} cannot be opened with these mirror_options ({brief}). Allowed is any "
             "fsspec URL, such as 's3://kinetics/600', 'https://…' or a folder"
@@ -508,6 +548,23 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
         f"mirror: {url} cannot be reached ({brief}). Check the network and the mirror's address; "
         "calling again goes on where this stopped"
     )
+
+
+def _range_check(remote: RemoteFile, start: int, end: int) -> Callable[[Any], Any]:
+    """Return what looks at a response before its body is read: is it the range asked for?"""
+
+    async def check(response: Any) -> None:
+        said = response.headers.get("Content-Range", "")
+        if response.status == 206 and said and not said.startswith(f"bytes {start}-{end - 1}/"):
+            raise MirrorUnreachableError(
+                f"mirror: {remote.url} sent {said[:100]!r}, asked for bytes {start}-{end - 1}"
+            )
+        if response.status == 200 and end - start < remote.size_bytes:
+            raise MirrorUnreachableError(
+                f"mirror: {remote.url} answered the range {start}-{end - 1} with everything"
+            )
+
+    return check
 
 
 @cache

@@ -265,9 +265,15 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file so that it is seen complete or not at all."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+def write_whole(path: Path, data: bytes, *, by: Path | None = None) -> None:
+    """Write a small file so that it is seen complete or not at all.
+
+    Args:
+        path: The file.
+        data: All that is to be in it.
+        by: Folder, on the same volume, for the unfinished file; beside the finished one if None.
+    """
+    part = (by or path.parent) / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         with open(part, "wb") as file:
             file.write(data)
