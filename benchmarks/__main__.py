@@ -25,6 +25,9 @@ GROUPS = {
     "whole_split": "whole_split",
     "few_clips": "few_clips",
     "streaming": "streaming",
+    "arrow": "arrow",
+    "store": "store",
+    "scale": "growth",
 }
 """Groups by name, with the modules that hold them."""
 

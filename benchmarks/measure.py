@@ -25,8 +25,8 @@ __all__ = ["Figures", "Way", "child", "in_turns", "python"]
 
 Figures = dict[str, Any]
 """What one run gave: `wall_s`, `cpu_s` (children included), `memory_mb` over the imports
-(of ways in Python), `disk_bytes` at most, and whatever the way itself counts. `absent` or `failed` says why there is
-nothing, and `right` whether the result was the expected one."""
+(of ways in Python), `disk_bytes` at most, and whatever the way itself counts. `absent` or `failed`
+says why there is nothing, and `right` whether the result was the expected one."""
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _MOST_SECONDS = 900

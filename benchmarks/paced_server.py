@@ -2,8 +2,8 @@
 
     python -m benchmarks.paced_server '{"BUCKET": "FOLDER"}' LATENCY_MS MB_PER_S
 
-GET (also of a byte range) and HEAD with ETags, path-style and open to everyone, so that s3fs and wget
-both take it for theirs. Each answer starts `LATENCY_MS` late and then comes at `MB_PER_S` a
+GET (also of a byte range) and HEAD with ETags, path-style and open to everyone, so that s3fs and
+wget both take it for theirs. Each answer starts `LATENCY_MS` late and then comes at `MB_PER_S` a
 connection. `GET /-/sent` returns how many bytes and requests there were since it was asked last.
 """
 
