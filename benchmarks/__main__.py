@@ -10,6 +10,7 @@ made of all that is in it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import shutil
@@ -28,6 +29,7 @@ GROUPS = {
     "arrow": "arrow",
     "store": "store",
     "scale": "growth",
+    "corruption": "corruption",
 }
 """Groups by name, with the modules that hold them."""
 
@@ -46,20 +48,23 @@ def main() -> None:
     base = Path(tempfile.mkdtemp(prefix="k600-bench-", dir=options.folder))
     results = options.json or base / "results.json"
     try:
-        for name in options.groups or GROUPS:
-            print(f"{name}", file=sys.stderr, flush=True)
-            start = time.perf_counter()
+        with contextlib.ExitStack() as stack:
             settings = Settings(
                 (options.folder or base) / "hosts",
                 base / "work",
                 1 if options.quick else options.repeats,
                 options.quick,
+                stack,
             )
-            settings.work.mkdir(parents=True)
-            tables = importlib.import_module(f"benchmarks.{GROUPS[name]}").measure(settings)
-            merge(results, name, tables)
-            shutil.rmtree(settings.work)
-            print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+            for name in options.groups or GROUPS:
+                print(f"{name}", file=sys.stderr, flush=True)
+                start = time.perf_counter()
+                settings.work.mkdir(parents=True)
+                tables = importlib.import_module(f"benchmarks.{GROUPS[name]}").measure(settings)
+                merge(results, name, tables)
+                shutil.rmtree(settings.work)
+                spent = time.perf_counter() - start
+                print(f"{name}: {spent:.0f} s", file=sys.stderr, flush=True)
         text = render(json.loads(results.read_text()), () if options.json else options.groups)
         print(text)
         if options.markdown:

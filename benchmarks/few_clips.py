@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote
 
-from benchmarks.measure import Figures, Way, in_turns, python
-from benchmarks.paced_server import PacedServer, paced_server
+from benchmarks.measure import Figures, Way, python
+from benchmarks.paced_server import PacedServer
 from benchmarks.peers import SCRIPTS
 from benchmarks.report import Aim, Column, Table
-from benchmarks.settings import Settings, same_clips
+from benchmarks.settings import HTTP, LINK, S3, Settings, mirror_of, same_clips, urls_of
 from benchmarks.tarballs import Host
-from benchmarks.whole_split import HTTP, LATENCY_MS, LINK, MB_PER_S, S3, mirror_of, shape_of
+from benchmarks.whole_split import shape_of
 
 __all__ = ["measure"]
 
@@ -32,15 +31,14 @@ WHOLE = "wget, then tar: all of it"
 def measure(settings: Settings) -> list[Table]:
     host = settings.host(1, 1000)
     mixed = settings.host(1, 1000, mixed=True)
-    buckets = {"kinetics": host.root.parent, "mixed": mixed.root.parent}
-    with paced_server(buckets, LATENCY_MS, MB_PER_S) as server:
+    with settings.far(host, mixed) as server:
         ways = [
             _whole(settings, host, server),
             *(_stored(host, server, name) for name in (HTTP, S3)),
             *(_streamed(host, server, name) for name in (HTTP, S3)),
-            _stored(mixed, server, HTTP, bucket="mixed"),
+            _stored(mixed, server, HTTP, " to disk, members in no order"),
         ]
-        rows = in_turns(ways, settings.repeats, settings.work)
+        rows = settings.in_turns(ways)
     http, s3 = f"{HTTP} to disk", f"{S3} to disk"
     return [
         Table(
@@ -66,22 +64,21 @@ def measure(settings: Settings) -> list[Table]:
 
 def _whole(settings: Settings, host: Host, server: PacedServer) -> Way:
     listed = settings.work / "urls-few"
-    listed.write_text(f"{server.url}/kinetics/600/{quote(host.tarballs[0])}\n")
+    listed.write_text("\n".join(urls_of(host, server.url)) + "\n")
     command = ["sh", "-c", SCRIPTS, "sh", "{folder}", str(listed)]
     return _way(WHOLE, command, host, server, same_clips(host), needs="wget", repeats=2)
 
 
-def _stored(host: Host, server: PacedServer, name: str, *, bucket: str = "kinetics") -> Way:
-    arguments = mirror_of(name, server.url)
-    arguments["mirror"] = str(arguments["mirror"]).replace("kinetics", bucket)
+def _stored(host: Host, server: PacedServer, name: str, said: str = " to disk") -> Way:
     more = {"max_samples": CLIPS, "classes": list(host.clips)}
-    command = python("ours", "to_disk", folder="{folder}", **arguments, **more)
-    shown = " to disk, members in no order" if bucket == "mixed" else " to disk"
-    return _way(f"{name}{shown}", command, host, server, partial(_first_by_name, host))
+    arguments = mirror_of(name, server.url, host) | more
+    command = python("ours", "to_disk", folder="{folder}", **arguments)
+    return _way(f"{name}{said}", command, host, server, partial(_first_by_name, host))
 
 
 def _streamed(host: Host, server: PacedServer, name: str) -> Way:
-    arguments = {**mirror_of(name, server.url), "classes": list(host.clips), "most": CLIPS}
+    more = {"classes": list(host.clips), "most": CLIPS}
+    arguments = mirror_of(name, server.url, host) | more
 
     def right(folder: Path, figures: Figures) -> bool:
         return bool(figures["clips"] == CLIPS)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.measure import Figures, Way, in_turns, python
+from benchmarks.measure import Figures, Way, python
 from benchmarks.report import Aim, Column, Table
-from benchmarks.settings import Settings, per_gigabyte, same_clips
+from benchmarks.settings import HTTP, S3, Settings, mirror_of, per_gigabyte, same_clips
 from benchmarks.tarballs import Host
-from benchmarks.whole_split import HTTP, S3, mirror_of
-from tests.servers import s3_server
 
 __all__ = ["measure"]
 
@@ -25,20 +23,18 @@ BYTES = 100_000
 
 def measure(settings: Settings) -> list[Table]:
     small = settings.host(600, 4, clip_bytes=BYTES)
-    large = settings.host(1, 1000), settings.host(1, 300)
+    middle, large = settings.host(1, 300), settings.host(1, 1000)
     labels = list(small.clips)
-    with s3_server(settings.work / "s3") as server:
-        for host, bucket in ((small, "small"), (large[0], "large"), (large[1], "middle")):
-            server.make_bucket(bucket)
-            server.upload(host.root, f"{bucket}/600")
-        ways = []
-        for name in (HTTP, S3):
-            for count in (1, 10, 100, 600):
-                some = _part(small, labels[:count])
-                ways.append(_way(name, server.url, "small", some, f"{count} small"))
-            ways.append(_way(name, server.url, "middle", large[1], "one of 300 MB"))
-            ways.append(_way(name, server.url, "large", large[0], "one of 1 GB"))
-        rows = in_turns(ways, settings.repeats, settings.work)
+    url = settings.near(small, middle, large)
+    ways = []
+    for name in (HTTP, S3):
+        ways += [
+            _way(name, url, _part(small, labels[:count]), f"{count} small")
+            for count in (1, 10, 100, 600)
+        ]
+        ways.append(_way(name, url, middle, "one of 300 MB"))
+        ways.append(_way(name, url, large, "one of 1 GB"))
+    rows = settings.in_turns(ways)
     return [
         Table(
             "Cost as work grows",
@@ -77,11 +73,10 @@ def _part(host: Host, labels: list[str]) -> Host:
     return Host(host.root, clips, size, 0)
 
 
-def _way(name: str, url: str, bucket: str, host: Host, said: str) -> Way:
-    arguments = mirror_of(name, url)
-    arguments["mirror"] = str(arguments["mirror"]).replace("kinetics", bucket)
+def _way(name: str, url: str, host: Host, said: str) -> Way:
     more = {"classes": list(host.clips), "num_workers": 2}
-    command = python("ours", "to_disk", folder="{folder}", **arguments, **more)
+    arguments = mirror_of(name, url, host) | more
+    command = python("ours", "to_disk", folder="{folder}", **arguments)
 
     def finish(figures: Figures) -> None:
         per_gigabyte(host.clip_bytes)(figures)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Figures", "Way", "child", "in_turns", "python"]
+__all__ = ["Figures", "Way", "child", "in_turns", "python", "run", "run_fresh"]
 
 Figures = dict[str, Any]
 """What one run gave: `wall_s`, `cpu_s` (children included), `memory_mb` over the imports
@@ -56,7 +56,13 @@ def python(module: str, way: str, **arguments: Any) -> list[str]:
     return [sys.executable, "-m", f"benchmarks.{module}", way, json.dumps(arguments)]
 
 
-def in_turns(ways: Iterable[Way], repeats: int, folder: Path) -> dict[str, list[Figures]]:
+Start = Callable[[list[str], Path], Figures]
+"""Runs a command in a folder and returns its figures."""
+
+
+def in_turns(
+    ways: Iterable[Way], repeats: int, folder: Path, start: Start | None = None
+) -> dict[str, list[Figures]]:
     """Run every way once, then every way again, and so on; return the figures of each."""
     ways = list(ways)
     rows: dict[str, list[Figures]] = {way.name: [] for way in ways}
@@ -64,11 +70,11 @@ def in_turns(ways: Iterable[Way], repeats: int, folder: Path) -> dict[str, list[
         for way in ways:
             if turn < (way.repeats or repeats):
                 print(f"  {turn + 1}/{repeats} {way.name}", file=sys.stderr, flush=True)
-                rows[way.name].append(run(way, folder / "run"))
+                rows[way.name].append(run(way, folder / "run", start))
     return rows
 
 
-def run(way: Way, folder: Path) -> Figures:
+def run(way: Way, folder: Path, start: Start | None = None) -> Figures:
     """Run a way once, in a folder that is made for it and removed."""
     if way.needs and shutil.which(way.needs, path=_path()) is None:
         return {"absent": f"{way.needs} is not installed"}
@@ -78,7 +84,7 @@ def run(way: Way, folder: Path) -> Figures:
     command = [part.replace("{folder}", str(folder)) for part in way.command]
     try:
         with _PeakDisk(folder) as disk:
-            figures = _measured(command, folder)
+            figures = (start or run_fresh)(command, folder)
         if "absent" not in figures and "failed" not in figures:
             figures["disk_bytes"] = disk.peak
             figures["right"] = bool(way.right(folder, figures))
@@ -86,10 +92,12 @@ def run(way: Way, folder: Path) -> Figures:
         return figures
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.sync()  # what is left to write must not fall on the next way
+        if start is None:
+            os.sync()  # what is left to write must not fall on the next way
 
 
-def _measured(command: list[str], folder: Path) -> Figures:
+def run_fresh(command: list[str], folder: Path) -> Figures:
+    """Run a command as a process of its own."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KINETICS600_")}
     environment |= {
         "PATH": _path(),

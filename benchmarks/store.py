@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.arrow import all_rows, per_row
 from benchmarks.full_store import TRAIN_CLIPS, make_full_store
-from benchmarks.measure import Way, in_turns, python
+from benchmarks.measure import Way, python
 from benchmarks.report import Aim, Column, Table
 from benchmarks.settings import Settings
 
@@ -36,7 +36,7 @@ def measure(settings: Settings) -> list[Table]:
         "choosing 1,000, balanced": python("rows", "select", **shape, **choices[1]),
     }
     ways = [Way(name, command, all_rows(clips), per_row) for name, command in commands.items()]
-    rows = in_turns(ways, settings.repeats, settings.work)
+    rows = settings.in_turns(ways)
     return [
         Table(
             "A full store",

@@ -6,23 +6,12 @@ import io
 import tarfile
 from pathlib import Path
 
-from benchmarks.measure import Figures, Way, in_turns, python
-from benchmarks.paced_server import paced_server
+from benchmarks.measure import Figures, Way, python
 from benchmarks.report import Aim, Column, Table
-from benchmarks.settings import Settings
+from benchmarks.settings import HTTP, LINK, S3, Settings, mirror_of, urls_of
 from benchmarks.streams import mark
 from benchmarks.tarballs import Host
-from benchmarks.whole_split import (
-    HTTP,
-    LATENCY_MS,
-    LINK,
-    MB_PER_S,
-    S3,
-    mirror_of,
-    shape_of,
-    urls_of,
-)
-from tests.servers import s3_server
+from benchmarks.whole_split import shape_of
 
 __all__ = ["measure"]
 
@@ -38,11 +27,9 @@ BUILDER, LIBRARY, ARCHIVE = "webdataset builder of datasets", "webdataset", "ite
 
 def measure(settings: Settings) -> list[Table]:
     host = settings.host(1, 300)
-    with s3_server(settings.work / "s3") as server:
-        server.upload(host.root, "kinetics/600")
-        near = in_turns(_ways(host, server.url), settings.repeats, settings.work)
-    with paced_server({"kinetics": host.root.parent}, LATENCY_MS, MB_PER_S) as paced:
-        far = in_turns(_ways(host, paced.url), min(settings.repeats, 2), settings.work)
+    near = settings.in_turns(_ways(host, settings.near(host)))
+    with settings.far(host) as server:
+        far = settings.in_turns(_ways(host, server.url), most=2)
     return [
         Table(
             "Streaming, loopback",
@@ -82,7 +69,7 @@ def _ways(host: Host, url: str) -> list[Way]:
         LIBRARY: python("streams", "webdataset_library", urls=urls_of(host, url)),
         ARCHIVE: python("streams", "iter_archive", urls=urls_of(host, url)),
     }
-    own = {name: python("ours", "stream", **mirror_of(name, url)) for name in (HTTP, S3)}
+    own = {name: python("ours", "stream", **mirror_of(name, url, host)) for name in (HTTP, S3)}
     return [Way(name, command, right, finish) for name, command in (own | peers).items()]
 
 

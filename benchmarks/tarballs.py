@@ -44,6 +44,11 @@ class Host:
     tarball_bytes: int
 
     @property
+    def bucket(self) -> str:
+        """Its name on a server."""
+        return f"k600-{self.root.parent.name}"
+
+    @property
     def checksums(self) -> dict[str, int]:
         """`{file name: CRC-32}` of all clips; no name is in two classes."""
         return {name: crc for names in self.clips.values() for name, crc in names.items()}

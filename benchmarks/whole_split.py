@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from functools import partial
-from urllib.parse import quote
 
-from benchmarks.measure import Way, in_turns, python
-from benchmarks.paced_server import paced_server
+from benchmarks.measure import Way, python
 from benchmarks.peers import S5CMD, SCRIPTS, UNTAR
 from benchmarks.report import Aim, Column, Table
-from benchmarks.settings import Settings, per_gigabyte, same_clips
+from benchmarks.settings import (
+    HTTP,
+    LINK,
+    MB_PER_S,
+    S3,
+    Settings,
+    mirror_of,
+    per_gigabyte,
+    same_clips,
+    urls_of,
+)
 from benchmarks.tarballs import Host
-from tests.servers import s3_server
 
-__all__ = ["HTTP", "LINK", "S3", "measure", "mirror_of", "shape_of", "urls_of"]
+__all__ = ["measure", "shape_of"]
 
 COLUMNS = (
     Column("wall_s", "wall s", spread=True),
@@ -21,9 +28,6 @@ COLUMNS = (
     Column("disk_x", "peak disk x"),
     Column("memory_mb", "memory MB", 0),
 )
-LATENCY_MS, MB_PER_S = 40, 50
-LINK = f"{LATENCY_MS} ms to the first byte, {MB_PER_S} MB/s a connection"
-S3, HTTP = "ours, s3://", "ours, http://"
 SCRIPTS_ROW = "CVDF's scripts"
 
 
@@ -35,25 +39,13 @@ def measure(settings: Settings) -> list[Table]:
 
 def ours(host: Host, url: str, name: str, workers: int) -> Way:
     """Return our way over one of the two kinds of mirror that a server is."""
-    arguments = mirror_of(name, url) | {"num_workers": workers}
+    arguments = mirror_of(name, url, host) | {"num_workers": workers}
     return Way(
         f"{name}, {_workers(workers)}",
         python("ours", "to_disk", folder="{folder}", **arguments),
         same_clips(host),
         per_gigabyte(host.clip_bytes),
     )
-
-
-def mirror_of(name: str, url: str) -> dict[str, object]:
-    """Return the arguments that lead our way to a server, as S3 or by plain GETs."""
-    if name == S3:
-        return {"mirror": "s3://kinetics/600", "options": {"anon": True, "endpoint_url": url}}
-    return {"mirror": f"{url}/kinetics/600", "options": {}}
-
-
-def urls_of(host: Host, url: str) -> list[str]:
-    """Return the addresses of the tarballs on a server."""
-    return [f"{url}/kinetics/600/{quote(path)}" for path in host.tarballs]
 
 
 def scripts(host: Host, url: str, settings: Settings) -> Way:
@@ -86,27 +78,26 @@ def _loopback(settings: Settings, host: Host) -> Table:
     floor = python(
         "peers", "write", folder="{folder}", tarballs=len(paths), clips=count, size_bytes=mean
     )
-    with s3_server(settings.work / "s3") as server:
-        server.upload(host.root, "kinetics/600")
-        scripted = scripts(host, server.url, settings)
-        fiftyone = python("peers", "fiftyone", folder="{folder}", urls=urls_of(host, server.url))
-        s5cmd = ["sh", "-c", S5CMD, "sh", "{folder}", server.url]
-        way = partial(ours, host, server.url)
-        ways = [
-            scripted,
-            way(HTTP, 2),
-            _to_disk("FiftyOne's loop", host, fiftyone),
-            way(S3, 2),
-            *pools(host, server.url, 1),
-            way(HTTP, 1),
-            *pools(host, server.url, 2),
-            way(S3, 1),
-            _to_disk("s5cmd, then tar", host, s5cmd, "s5cmd"),
-            Way("memcpy", python("peers", "memcpy", size_bytes=host.clip_bytes), finish=finish),
-            Way("inflate by ISA-L alone", python("peers", "inflate", paths=paths), finish=finish),
-            Way("write from memory alone", floor, finish=finish),
-        ]
-        rows = in_turns(ways, settings.repeats, settings.work)
+    url = settings.near(host)
+    scripted = scripts(host, url, settings)
+    fiftyone = python("peers", "fiftyone", folder="{folder}", urls=urls_of(host, url))
+    s5cmd = ["sh", "-c", S5CMD, "sh", "{folder}", url, host.bucket]
+    way = partial(ours, host, url)
+    ways = [
+        scripted,
+        way(HTTP, 2),
+        _to_disk("FiftyOne's loop", host, fiftyone),
+        way(S3, 2),
+        *pools(host, url, 1),
+        way(HTTP, 1),
+        *pools(host, url, 2),
+        way(S3, 1),
+        _to_disk("s5cmd, then tar", host, s5cmd, "s5cmd"),
+        Way("memcpy", python("peers", "memcpy", size_bytes=host.clip_bytes), finish=finish),
+        Way("inflate by ISA-L alone", python("peers", "inflate", paths=paths), finish=finish),
+        Way("write from memory alone", floor, finish=finish),
+    ]
+    rows = settings.in_turns(ways)
     best = f"{HTTP}, 2 workers"
     return Table(
         "Whole split to disk, loopback",
@@ -137,19 +128,14 @@ def _loopback(settings: Settings, host: Host) -> Table:
 def _untar(settings: Settings, host: Host) -> Table:
     paths = [str(host.root / path) for path in host.tarballs]
     root = {"root": str(host.root), "paths": host.tarballs}
-    rows = in_turns(
-        [
-            _to_disk("tar zxf", host, ["sh", "-c", UNTAR, "sh", "{folder}", *paths]),
-            _to_disk("ours", host, python("ours", "untar", folder="{folder}", **root)),
-            _to_disk(
-                "tarfile, r:gz",
-                host,
-                python("peers", "untar_tarfile", folder="{folder}", paths=paths),
-            ),
-        ],
-        settings.repeats,
-        settings.work,
-    )
+    own = python("ours", "untar", folder="{folder}", **root)
+    peer = python("peers", "untar_tarfile", folder="{folder}", paths=paths)
+    ways = [
+        _to_disk("tar zxf", host, ["sh", "-c", UNTAR, "sh", "{folder}", *paths]),
+        _to_disk("ours", host, own),
+        _to_disk("tarfile, r:gz", host, peer),
+    ]
+    rows = settings.in_turns(ways)
     return Table(
         "Untar alone",
         f"{shape_of(host)} on the local disk, unpacked to files.",
@@ -162,11 +148,10 @@ def _untar(settings: Settings, host: Host) -> Table:
 
 def _paced(settings: Settings, host: Host, one: Host) -> list[Table]:
     tables = []
-    repeats = min(settings.repeats, 2)
-    with paced_server({"kinetics": host.root.parent}, LATENCY_MS, MB_PER_S) as server:
+    with settings.far(host) as server:
         way = partial(ours, host, server.url)
         ways = [way(HTTP, 2), *pools(host, server.url, 2), way(S3, 2)]
-        rows = in_turns(ways, repeats, settings.work)
+        rows = settings.in_turns(ways, most=2)
     for found in rows.values():
         for run in found:
             if "mb_per_s" in run:
@@ -187,10 +172,10 @@ def _paced(settings: Settings, host: Host, one: Host) -> list[Table]:
             ),
         )
     )
-    with paced_server({"kinetics": one.root.parent}, LATENCY_MS, MB_PER_S) as server:
+    with settings.far(one) as server:
         way = partial(ours, one, server.url)
         ways = [scripts(one, server.url, settings), way(HTTP, 1), way(S3, 1)]
-        rows = in_turns(ways, repeats, settings.work)
+        rows = settings.in_turns(ways, most=2)
     best = f"{HTTP}, 1 worker"
     tables.append(
         Table(
