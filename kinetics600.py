@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
+import pyarrow
 from datasets.utils import tqdm as _datasets_tqdm
 from filelock import FileLock
 
@@ -242,6 +243,20 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         for shard in shards:
             for record in shard.records():
                 yield record["video"]["path"], record
+
+    def _generate_tables(self, shards: list[Any]) -> Iterator[tuple[int, pyarrow.Table]]:
+        schema = self.info.features.arrow_schema
+        for number, shard in enumerate(shards):
+            yield number, pyarrow.table(shard.columns(), schema=schema)
+
+    # Rows of the store are known column by column. Written so, half a million of them take a tenth
+    # of the time that `datasets` spends on looking at each; streams still come row by row.
+    _prepare_split_single = datasets.ArrowBasedBuilder._prepare_split_single
+
+    def _prepare_split(
+        self, split_generator: Any, *args: Any, check_duplicate_keys: bool = False, **kwargs: Any
+    ) -> None:
+        datasets.ArrowBasedBuilder._prepare_split(self, split_generator, *args, **kwargs)
 
     def download_and_prepare(
         self,
