@@ -16,7 +16,7 @@ from k600.miniature import Miniature, make_miniature
 from tests.conftest import contents, expected
 from tests.faults.host import faulty_host
 from tests.faults.jobs import Job, Jobs, jobs
-from tests.faults.trial import Note, assert_intact
+from tests.faults.trial import Note, assert_intact, visible
 from tests.youtube import youtube_replica
 from tests.youtube_videos import good_video
 
@@ -182,7 +182,7 @@ def test_a_verification_that_repairs(
         path.write_bytes(data)
 
     def look() -> None:
-        there = contents(mine["data_dir"])
+        there = visible(mine["data_dir"])
         assert {k: v for k, v in there.items() if k != spoilt}.items() <= wanted.items()
 
     calm = places(tmp_path, "undisturbed")
