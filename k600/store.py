@@ -301,14 +301,18 @@ def write_whole(path: Path, data: bytes, *, by: Path | None = None) -> None:
         with open(part, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            _to_disk(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
 def flush(paths: Iterable[Path]) -> None:
-    """Bring files and their folders' entries onto the disk itself."""
+    """Bring files and their folders' entries onto the disk itself.
+
+    Raises:
+        DiskFullError, StoreError: Only now the volume turns out to be full, or to be broken.
+    """
     folders = set()
     for path in paths:
         folders.add(path.parent)
@@ -324,11 +328,20 @@ def _start_writeback(file: BinaryIO) -> None:
 
 
 def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    with explained(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            _to_disk(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _to_disk(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise  # else this file system knows no such thing: all it can do is done
 
 
 def _write(file: BinaryIO, chunk: bytes) -> int:

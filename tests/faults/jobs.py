@@ -119,17 +119,27 @@ def verify(split: str, **options: Any) -> None:
     verify_clips(kinetics600.make_request(split, **options), deep=True, repair=True)
 
 
-def measure(split: str, **options: Any) -> Any:
-    """Fetch what a request asks for; returns the error, the time and the memory that it took."""
+def measure(split: str, uid: int | None = None, **options: Any) -> Any:
+    """Fetch what a request asks for; returns the error, the time and the memory that it took.
+
+    With `uid` it is another user's process, who is in no group.
+    """
     import resource
 
     from tests.faults.trial import fetch
 
+    if uid is not None:
+        calm = {**options, "data_dir": options["data_dir"] + "-before"}
+        fetch(split, **calm)  # imports what another user may not read
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = fetch(split, **options)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return {
         "error": type(result.error).__name__,
+        "message": str(result.error),
         "seconds": result.seconds,
         "memory_bytes": 1024 * grown,
     }
