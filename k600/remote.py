@@ -190,7 +190,7 @@ class Mirror:
         """Yield the object in one request, for servers without byte ranges; no resume."""
         fs, _ = self._connect()
         try:
-            with fs.open(remote.path, "rb", block_size=0) as file:
+            with fs.open(remote.path, "rb", block_size=0, size=remote.size_bytes) as file:
                 while block := file.read(FIRST_BLOCK_BYTES):
                     yield block
         except Kinetics600Error:
