@@ -103,8 +103,14 @@ def assert_intact(data_dir: Path | str, wanted: Mapping[str, bytes]) -> int:
     return len(there)
 
 
+lost_bytes: list[int] = []
+"""What the comparisons of the running test found to be lost; `note` puts it into the report."""
+
+
 def assert_whole(data_dir: Path | str, wanted: Mapping[str, bytes]) -> None:
     """Check that the store holds all of it, and nothing unfinished."""
+    there = visible(data_dir)
+    lost_bytes.append(sum(len(data) for key, data in wanted.items() if there.get(key) != data))
     assert_intact(data_dir, wanted)
-    assert visible(data_dir).keys() == wanted.keys()
+    assert there.keys() == wanted.keys()
     assert not [*Path(data_dir, ".kinetics600/incoming").glob("*")]
