@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import html
 import importlib
@@ -29,7 +30,13 @@ from datasets.utils import tqdm as _datasets_tqdm
 from filelock import FileLock
 
 from k600.clip import CONFIGS
-from k600.errors import IncompleteError, Kinetics600Error, MissingDependencyError, OptionError
+from k600.errors import (
+    DiskFullError,
+    IncompleteError,
+    Kinetics600Error,
+    MissingDependencyError,
+    OptionError,
+)
 from k600.fetch import fetch_split
 from k600.freshness import Note
 from k600.infos import read_info
@@ -282,8 +289,8 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             else:
                 now = note
                 _tell_missing(request, note.message)
-        os.makedirs(os.path.dirname(self._cache_dir), exist_ok=True)
-        with FileLock(f"{self._cache_dir}_kinetics600.lock"):  # processes may load side by side
+        place = os.path.dirname(self._cache_dir)
+        with _room_for_rows(place), _one_at_a_time(self._cache_dir):
             note = Note.read(self._cache_dir)
             same = note is not None and note.digest == now.digest and output_dir is None
             if not same and not refetch:
@@ -492,6 +499,33 @@ def _plain_errors() -> Iterator[None]:
     else:
         return
     raise plain from None
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: str) -> Iterator[None]:
+    """Let processes that load side by side write their rows one after the other."""
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    with FileLock(f"{folder}_kinetics600.lock"):
+        yield
+
+
+@contextlib.contextmanager
+def _room_for_rows(folder: str) -> Iterator[None]:
+    """Say it in our words if the volume of the Arrow files is full."""
+    try:
+        yield
+    except Exception as error:
+        full: BaseException | None = error
+        while full and getattr(full, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+            full = full.__cause__ or full.__context__
+        if full is None or isinstance(error, Kinetics600Error):
+            raise
+    else:
+        return
+    raise DiskFullError(
+        f"cache_dir: the volume of '{folder}' is full, so no rows can be written. Make room, or "
+        "pass cache_dir=… on another volume, and call again: clips that are there stay"
+    )
 
 
 class _Bar:
