@@ -547,7 +547,7 @@ def test_some_clips_of_the_test_split_from_the_store(
 def test_shards_that_would_be_too_many(
     put: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("k600.embedding.MOST_FILES", 3)
+    monkeypatch.setattr("k600.shards.MOST_FILES", 3)
     with pytest.raises(OptionError, match=r"shard_size_mb: 1 would make .* Expected at least"):
         put(None, recipe=EMBEDDED, to=str(tmp_path / "a"))
 
