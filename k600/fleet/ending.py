@@ -54,6 +54,8 @@ def end_split(job: Job, destination: FileDestination) -> None:
 def tidy(job: Job, destination: FileDestination) -> None:
     """Bring the card up to date and remove what only the making needed; safe to do again."""
     update_card(destination, job.recipe.kind, name=job.name, private=False)
+    if "incoming" in destination.names(OWN):  # of workers that were killed
+        destination.clear(f"{OWN}/incoming")
     left = destination.names(f"{OWN}/{job.split}")
     for name in sorted(left & {"parts", "shards"}):
         destination.clear(job.own(name))

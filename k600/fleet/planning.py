@@ -107,7 +107,7 @@ def unit_key(url: str, etag: str, options: object) -> str:
 
     Example:
         >>> unit_key("s3://kinetics/600/val/zumba.tar.gz", "1a2b", {"short_side": None})
-        'df2f0ec6e9b5af79'
+        '987d17fd6d87f9a6'
     """
     said = json.dumps([url, etag, options], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:16]
