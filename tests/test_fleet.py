@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from k600.fleet.job import FleetRecipe
 from k600.fleet.run import Fleet, Workforce, run_fleet
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.progress import no_progress
+from tests.fleets import made, stored, wait_for
 from tests.servers import S3Server, web_server
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
@@ -77,25 +77,6 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
         )
 
     return run
-
-
-def made(folder: Path) -> dict[str, bytes]:
-    """Return all that a run left, but the notes on single tarballs: these name their mirror."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "units" not in path.parts
-    }
-
-
-def stored(server: S3Server, place: str) -> dict[str, bytes]:
-    """The same of a place in a bucket."""
-    fs = fsspec.filesystem("s3", **server.options, use_listings_cache=False)
-    return {
-        path.removeprefix(f"{place}/"): fs.cat_file(path)
-        for path in sorted(fs.find(place))
-        if "/units/" not in path
-    }
 
 
 def clips_of(host: Miniature, split: str) -> list[str]:
@@ -300,13 +281,6 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(
     assert (split["tarballs"], split["new_tarballs"]) == (6, 1)
     run(tmp_path / "b/a", "train")
     assert made(tmp_path / "a") == made(tmp_path / "b/a")
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 LOADS = """

@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,6 +176,16 @@ class _Local(_Plain, LocalPipelineExecutor):
 
 class _Slurm(_Plain, SlurmPipelineExecutor):
     """Tasks as arrays of Slurm jobs, each array waiting for the one before."""
+
+    def run(self) -> None:
+        """Hand the tasks in, or on a node of the cluster, do one."""
+        try:
+            super().run()
+        except subprocess.CalledProcessError as error:
+            raise OptionError(
+                f"executor_options: sbatch refused (exit code {error.returncode}); what it said is "
+                "above. They hold partition, time, qos, mem_per_cpu_gb, sbatch_args and more"
+            ) from None
 
     def launch_merge_stats(self) -> None:
         """Hand in no further job: the markers say more than datatrove's statistics."""

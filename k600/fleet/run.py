@@ -7,11 +7,13 @@ import dataclasses
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from k600.clip import Tarball
@@ -98,6 +100,11 @@ class Workforce:
             raise MissingDependencyError(
                 "fleet: it runs on datatrove: pip install 'kinetics600[fleet]'"
             ) from None
+        if self.executor == "slurm" and shutil.which("sbatch") is None:
+            raise MissingDependencyError(
+                "executor: 'slurm' needs the program sbatch, which is not here. Run this where "
+                "jobs are handed in to Slurm"
+            )
 
     def ranks(self, work: int) -> int:
         """Return how many tasks so many pieces of work are dealt to."""
@@ -404,7 +411,10 @@ def _logs(works: Sequence[_Work], workforce: Workforce) -> Iterator[tuple[str, M
         with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
             yield folder, {}
     elif workforce.executor == "slurm":
-        yield os.path.abspath(os.path.join(workforce.logs or "kinetics600-fleet", name)), {}
+        shared = Path(workforce.logs or "kinetics600-fleet").expanduser().absolute() / name
+        shared.mkdir(parents=True)
+        shared.chmod(0o700)  # the options will lie there, a bucket's keys among them
+        yield str(shared), {}
     else:
         job = works[0].job
         yield f"{job.to}/{_RAY_LOGS}/{name}", job.to_options
