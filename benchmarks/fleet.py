@@ -3,8 +3,8 @@ the measured rates mean for all of Kinetics-600 on 1 to 1,000 workers.
 
     python -m benchmarks.fleet [--tarballs 4] [--clips 300] [--repeats 3] [--network 100]
 
-The tarballs are those of `whole_split.py`: real H.264 of about 1.4 MB a clip, gzip -6. Each run is a
-fresh process with an empty destination; reported are medians with the least and the most. CPU is
+The tarballs are those of `whole_split.py`: real H.264 of about 1.4 MB a clip, gzip -6. Each run is
+a fresh process with an empty destination; reported are medians with the least and the most. CPU is
 that of the run and all its workers, without imports, and without the server's.
 """
 
@@ -33,6 +33,7 @@ import contextlib, json, re, sys, time
 import kinetics600, s3fs
 import k600.fleet.executors, k600.fleet.steps
 from k600.fleet.job import FleetRecipe
+from k600.fleet.places import Places
 from k600.fleet.run import Workforce, run_fleet
 from k600.progress import NoBar
 
@@ -55,8 +56,8 @@ def main():
     clock = Clock(int(tarballs))
     start = (time.perf_counter(), time.process_time())
     run_fleet(
-        request, to, recipe=FleetRecipe(shard_size_mb=int(mb)),
-        workforce=Workforce(workers=int(workers)), to_options=options, progress=clock)
+        request, Places(work=to, options=options), recipe=FleetRecipe(shard_size_mb=int(mb)),
+        workforce=Workforce(workers=int(workers)), progress=clock)
     (read,) = clock.marks
     peak = int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
     print(json.dumps({

@@ -29,10 +29,12 @@ from k600.errors import (
     OptionError,
 )
 from k600.fleet.job import FleetRecipe
+from k600.fleet.places import Places, choose_places
 from k600.fleet.run import Fleet, Workforce, run_fleet
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.progress import no_progress
 from tests.fleets import made, stored, wait_for
+from tests.hub import environment, loopback_hub
 from tests.servers import S3Server, web_server
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
@@ -53,6 +55,7 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
         *,
         host: Miniature = miniature,
         to_options: dict[str, Any] | None = None,
+        work: str | None = None,
         offline: bool = False,
         workers: int = 1,
         tasks: int | None = None,
@@ -68,10 +71,9 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
         }
         return run_fleet(
             kinetics600.make_request(split, **wanted),
-            str(to),
+            choose_places(str(to), to_options or {}, work=work, i_have_the_rights=False),
             recipe=recipe,
             workforce=Workforce(executor=executor, workers=workers, tasks=tasks, more=more or {}),
-            to_options=to_options,
             progress=no_progress,
             offline=offline,
         )
@@ -190,7 +192,13 @@ def finished(miniature: Miniature, tmp_path_factory: pytest.TempPathFactory) -> 
     to = tmp_path_factory.mktemp("fleet") / "finished"
     options = {"mirror": str(miniature.root), "data_dir": str(to.parent / "clips")}
     request = kinetics600.make_request("validation", **options)
-    run_fleet(request, str(to), recipe=FOUR, workforce=Workforce(workers=1), progress=no_progress)
+    run_fleet(
+        request,
+        Places(work=str(to), options={}),
+        recipe=FOUR,
+        workforce=Workforce(workers=1),
+        progress=no_progress,
+    )
     return to
 
 
@@ -237,8 +245,9 @@ def command(mirror: str, to: Path) -> list[str]:
     return [str(word) for word in words]
 
 
-def started(words: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def started(words: list[str], env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=env)
 
 
 def test_what_a_killed_worker_had_in_hand_is_done_by_another(
@@ -349,6 +358,42 @@ def test_what_is_written_loads_where_the_loader_is_not_installed(
     }
 
 
+def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> None:
+    words = [PROGRAM, "fleet", "validation", "--to", "hf://datasets/owner/clips", "--workers", "2"]
+    words += ["--mirror", miniature.root, "--data-dir", tmp_path / "clips", "--json"]
+    words += ["--shards-multiple-of", "4", "--work", tmp_path / "work"]
+    with loopback_hub() as hub:
+        place = environment(hub, tmp_path)
+
+        def said(*more: str, code: int) -> tuple[str, str]:
+            process = started([str(word) for word in (*words, *more)], env=place)
+            out, shown = process.communicate(timeout=100)
+            assert process.returncode == code, shown
+            return out, shown
+
+        assert "--i-have-the-rights" in said(code=2)[1]
+        hub.faults = [("POST", "/commit/", 412)] * 2
+        done = json.loads(said("--i-have-the-rights", code=0)[0])
+        assert done["address"] == f"{hub.url}/datasets/owner/clips"
+        assert done["splits"][0]["shards"] == 4
+        assert hub.repos["owner/clips"].private
+        there = hub.files("owner/clips")
+        assert len(hub.uploads) == 5  # four shards and the manifest
+        again = json.loads(said("--i-have-the-rights", code=0)[0])
+        assert again["splits"][0]["new_tarballs"] == 0
+        assert hub.files("owner/clips") == there
+    shards = {name for name in there if name.startswith("data/")}
+    assert len(shards) == 4
+    assert {*there} - shards == {
+        *("README.md", ".gitattributes"),
+        *(f".kinetics600/validation/{name}" for name in ("run.json", "done.json")),
+        ".kinetics600/validation/manifest.parquet",
+    }
+    assert "It is private" in there["README.md"].decode()
+    left = {path.name for path in (tmp_path / "work/.kinetics600/validation").iterdir()}
+    assert left == {"run.json", "units"}
+
+
 def test_machines_share_the_shards_evenly_and_every_shard_mixes_classes(
     run: Run, tmp_path: Path
 ) -> None:
@@ -364,6 +409,19 @@ def test_machines_share_the_shards_evenly_and_every_shard_mixes_classes(
         assert len({label for label, _, _ in rows[-1]}) >= 4
     assert [len(part) for part in rows] == [10, 10, 10]
     assert len({row for part in rows for row in part}) == 30
+
+
+def test_in_python(miniature: Miniature, tmp_path: Path, finished: Path) -> None:
+    done = kinetics600.fleet(
+        str(tmp_path / "finished"),
+        "validation",
+        workers=1,
+        shards_multiple_of=4,
+        mirror=str(miniature.root),
+        data_dir=str(tmp_path / "clips"),
+    )
+    assert done.splits[0].clips == 30
+    assert made(tmp_path / "finished") == made(finished)
 
 
 def test_clips_are_made_smaller_on_the_way(run: Run, miniature: Miniature, tmp_path: Path) -> None:
@@ -433,6 +491,9 @@ def test_a_tarball_that_is_not_there(
         ({"recipe": FleetRecipe(format="tar")}, "format: 'tar' is not allowed"),
         ({"recipe": FleetRecipe(shard_size_mb=0)}, "shard_size_mb: 0 is not allowed"),
         ({"recipe": FleetRecipe(shards_multiple_of=0)}, "shards_multiple_of: 0 is not allowed"),
+        ({"to": "hf://datasets/a/b"}, "work: needed with hf://, as the Hub takes files by commits"),
+        ({"to": "hf://datasets/a/b", "work": "w"}, "i_have_the_rights: the videos belong"),
+        ({"work": "w"}, "work: 'w' is not allowed with to"),
         ({"to": "s4://bucket/x"}, "to: 's4://bucket/x' is not allowed"),
         ({"more": {"wings": 2}}, "executor_options: .*'wings'.*LocalPipelineExecutor"),
         ({"mirror": "https://192.0.2.1/600", "offline": True}, "HF_DATASETS_OFFLINE forbids"),

@@ -14,6 +14,7 @@ import pytest
 
 import kinetics600
 from k600.fleet.job import FleetRecipe
+from k600.fleet.places import Places
 from k600.fleet.run import Fleet, Workforce, run_fleet
 from k600.miniature import Miniature
 from k600.progress import no_progress
@@ -53,14 +54,13 @@ def cluster() -> Iterator[Cluster]:
 
 
 def run(to: Path | str, host: Miniature, *, executor: str, **options: Any) -> Fleet:
-    to_options = options.pop("to_options", None)
+    to_options = options.pop("to_options", {})
     wanted = {"mirror": str(host.root), "data_dir": "/nonexistent", **options}
     return run_fleet(
         kinetics600.make_request("train", **wanted),
-        str(to),
+        Places(work=str(to), options=to_options),
         recipe=FleetRecipe(shards_multiple_of=4),
         workforce=Workforce(executor=executor, workers=2, tasks=4),
-        to_options=to_options,
         progress=no_progress,
     )
 

@@ -19,6 +19,7 @@ import pytest
 import kinetics600
 from k600.errors import MissingDependencyError, OptionError
 from k600.fleet.job import FleetRecipe
+from k600.fleet.places import Places
 from k600.fleet.run import Fleet, Workforce, run_fleet
 from k600.miniature import Miniature
 from k600.progress import no_progress
@@ -69,12 +70,11 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
         request = kinetics600.make_request(split, data_dir=str(tmp_path / "clips"), **options)
         return run_fleet(
             request,
-            str(to),
+            Places(work=str(to), options={"auto_mkdir": True}),
             recipe=FleetRecipe(shards_multiple_of=4),
             workforce=Workforce(
                 executor=executor, workers=2, tasks=3, logs=str(tmp_path / "logs"), more=more
             ),
-            to_options={"auto_mkdir": True},
             progress=no_progress,
         )
 

@@ -34,7 +34,7 @@ from k600.mixing import grouped, mixed
 from k600.progress import Bar
 from k600.publish import Published, publish
 from k600.published import Recipe
-from tests.hub import STRANGER, TOKEN, Hub, loopback_hub
+from tests.hub import STRANGER, TOKEN, Hub, environment, loopback_hub
 from tests.servers import S3Server
 
 COMMAND = "import k600.cli.publish; from k600.cli import main; main()"
@@ -297,19 +297,6 @@ def test_what_is_published_loads_where_the_loader_is_not_installed(
     assert found["owner/clips"]["splits"]["test"] == 12
     roots = {path for repo in hub.repos for path in hub.files(repo) if "/" not in path}
     assert roots == {"README.md", ".gitattributes"}
-
-
-def environment(hub: Hub, folder: Path, token: str = TOKEN) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    return {
-        **kept,
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": token,
-        "HF_HOME": str(folder / "hf"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "COLUMNS": "300",
-    }
 
 
 def test_a_killed_run_goes_on_and_sends_only_what_is_missing(

@@ -19,11 +19,17 @@ def fleet(
     split: str,
     options: dict[str, Any],
     to: Annotated[
-        str, typer.Option("--to", help="Folder that all workers see, or any fsspec URL.")
+        str, typer.Option("--to", help="Folder that all workers see, fsspec URL, or hf://.")
     ] = "",
     to_options: Annotated[
-        str, typer.Option("--to-options", help="fsspec options for --to, as JSON.")
+        str, typer.Option("--to-options", help="fsspec options for --to (or --work), as JSON.")
     ] = "",
+    work: Annotated[
+        str, typer.Option("--work", help="With --to hf://…: folder or URL for what is unfinished.")
+    ] = "",
+    i_have_the_rights: Annotated[
+        bool, typer.Option("--i-have-the-rights", help="With hf://: you may hand the videos on.")
+    ] = False,
     format_: Annotated[
         str, typer.Option("--format", help="parquet, or webdataset: tar files.")
     ] = "parquet",
@@ -64,6 +70,7 @@ def fleet(
 
     from k600.errors import OptionError
     from k600.fleet.job import FleetRecipe
+    from k600.fleet.places import choose_places
     from k600.fleet.run import Workforce, run_fleet
 
     request = request_of(split, options)
@@ -79,7 +86,12 @@ def fleet(
         logging.getLogger("kinetics600").setLevel(logging.WARNING)
     done = run_fleet(
         request,
-        to,
+        choose_places(
+            to,
+            json_options("to_options", to_options) or {},
+            work=work or None,
+            i_have_the_rights=i_have_the_rights,
+        ),
         recipe=recipe,
         workforce=Workforce(
             executor=executor,
@@ -88,7 +100,6 @@ def fleet(
             logs=logs or None,
             more=json_options("executor_options", executor_options) or {},
         ),
-        to_options=json_options("to_options", to_options),
         progress=Meter(quiet=quiet),
         offline=is_offline(),
     )

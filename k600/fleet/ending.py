@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from k600.destination import FileDestination
 from k600.errors import IncompleteError
 from k600.fleet.job import Job
 from k600.fleet.merging import Plan, read_plan, shard_path
+from k600.fleet.places import OpenPlaces
 from k600.fleet.planning import PlacedClip
 from k600.published import Made, finish, read_json, update_card
 from k600.store import OWN
@@ -18,16 +18,17 @@ from k600.store import OWN
 __all__ = ["end_split", "tidy"]
 
 
-def end_split(job: Job, destination: FileDestination) -> None:
+def end_split(job: Job, places: OpenPlaces) -> None:
     """Note that a split is done, and remove the parts.
 
     Raises:
         IncompleteError: A shard is not there yet.
     """
-    plan, shards = read_plan(job, destination)
+    work = places.work
+    plan, shards = read_plan(job, work)
     with ThreadPoolExecutor(16) as pool:
         paths = [shard_path(job, plan, number) for number in range(plan.shards)]
-        markers = list(pool.map(lambda path: read_json(destination, path), paths))
+        markers = list(pool.map(lambda path: read_json(work, path), paths))
     made = [marker for marker in markers if marker is not None]
     if len(made) < plan.shards:
         raise IncompleteError(
@@ -36,9 +37,9 @@ def end_split(job: Job, destination: FileDestination) -> None:
         )
     names = [marker["shard"]["name"] for marker in made]
     manifest = {job.own("manifest.parquet"): _manifest(shards, names)}
-    destination.commit(f"{job.split}: manifest", manifest)
+    places.shards.commit(f"{job.split}: manifest", manifest)
     finish(
-        destination,
+        places.shards,
         job.split,
         Made(
             [marker["shard"] for marker in made],
@@ -48,19 +49,20 @@ def end_split(job: Job, destination: FileDestination) -> None:
         whole=job.whole,
         more=_counts(plan),
     )
-    tidy(job, destination)
+    tidy(job, places)
 
 
-def tidy(job: Job, destination: FileDestination) -> None:
+def tidy(job: Job, places: OpenPlaces) -> None:
     """Bring the card up to date and remove what only the making needed; safe to do again."""
-    update_card(destination, job.recipe.kind, name=job.name, private=False)
-    if "incoming" in destination.names(OWN):  # of workers that were killed
-        destination.clear(f"{OWN}/incoming")
-    left = destination.names(f"{OWN}/{job.split}")
+    update_card(places.shards, job.recipe.kind, name=job.places.name, private=bool(job.places.repo))
+    work = places.work
+    if "incoming" in work.names(OWN):  # of workers that were killed
+        work.clear(f"{OWN}/incoming")
+    left = work.names(f"{OWN}/{job.split}")
     for name in sorted(left & {"parts", "shards"}):
-        destination.clear(job.own(name))
+        work.clear(job.own(name))
     if plans := sorted(left & {"plan.parquet", "plan.json"}):
-        destination.commit(f"{job.split}: tidied", {}, delete=[job.own(name) for name in plans])
+        work.commit(f"{job.split}: tidied", {}, delete=[job.own(name) for name in plans])
 
 
 def _counts(plan: Plan) -> dict[str, Any]:

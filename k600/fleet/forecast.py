@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from k600.errors import OfflineError, OptionError
 from k600.fleet.estimate import Rates, Simulation, enough_workers, simulate
 from k600.fleet.job import FleetRecipe
+from k600.fleet.places import Places
 from k600.fleet.run import check_fleet, make_job, plan_units, tarballs_to_read
 from k600.request import Request
 
@@ -60,9 +61,10 @@ def forecast_fleet(
         raise OfflineError(
             f"mirror: {request.mirror} is across a network, and HF_DATASETS_OFFLINE forbids it"
         )
+    places = Places(work="", options={})  # nothing is written
     sizes: list[int] = []
     for split in request.splits:
-        job = make_job(request, split, recipe, to="", to_options={}, with_labels=False)
+        job = make_job(request, split, recipe, places, with_labels=False)
         units = plan_units(tarballs_to_read(request, split), job, on_missing=request.on_missing)
         sizes += [unit.size_bytes for unit in units]
     rates = Rates(network_bytes_per_second=network_mb_s * 1e6, dollars_per_hour=dollars_per_hour)

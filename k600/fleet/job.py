@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k600.clip import Tarball
-from k600.destination import FileDestination
 from k600.errors import OptionError
+from k600.fleet.places import Places
 from k600.fleet.planning import PartClip, Reject, Unit, UnitMarker, unit_key
 from k600.lists import TestLabels
 from k600.published import check_whole_number, to_json
@@ -66,19 +66,10 @@ class Job:
     """Fixes the order of the clips."""
     whole: bool
     """Whether all classes are asked for."""
-    to: str
-    """Folder or URL of the shards."""
-    to_options: Mapping[str, Any] = field(repr=False)
-    name: str
-    """What the card calls the place."""
+    places: Places
+    """Where it all goes."""
     options: Mapping[str, Any]
     """What beside a tarball's bytes decides what its part holds."""
-
-    def open(self) -> FileDestination:
-        """Return the destination, ready, for one of several workers."""
-        destination = FileDestination(self.to, self.to_options, shared=True)
-        destination.prepare()
-        return destination
 
     def own(self, path: str) -> str:
         """Return the path of one of the run's own files."""

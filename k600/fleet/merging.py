@@ -14,6 +14,7 @@ from typing import Any
 from k600.destination import FileDestination
 from k600.errors import DestinationError, NoClipsError
 from k600.fleet.job import Job, marker_of
+from k600.fleet.places import OpenPlaces
 from k600.fleet.planning import PartClip, PlacedClip, Unit, UnitMarker, deal_clips
 from k600.published import read_json, to_json
 from k600.records import record_of
@@ -21,7 +22,7 @@ from k600.sending import said_of
 from k600.shards import Shard, write_clips
 from k600.tars import write_tar
 
-__all__ = ["Plan", "make_plan", "merge_shard", "read_plan", "shard_path"]
+__all__ = ["Plan", "make_plan", "merge_shards", "read_plan", "shard_path"]
 
 AHEAD_BYTES = 64 << 20
 """Bytes of clips read ahead of what is written."""
@@ -100,31 +101,50 @@ def shard_path(job: Job, plan: Plan, number: int) -> str:
     return job.own(f"shards/{plan.digest}-{number:05d}.json")
 
 
-def merge_shard(
-    number: int,
-    clips: Sequence[PlacedClip],
+def merge_shards(
+    shards: Mapping[int, Sequence[PlacedClip]],
     plan: Plan,
     job: Job,
-    destination: FileDestination,
+    places: OpenPlaces,
     folder: Path,
-) -> Shard:
-    """Write a shard, bring it to the destination, then its marker.
+) -> list[Shard]:
+    """Write shards, bring them to their place, then their markers.
+
+    Args:
+        shards: Clips by number of the shard.
+        plan: The plan they are of.
+        job: The run.
+        places: Where the parts are, and where the shards go.
+        folder: Of this machine, for a shard until it is whole.
 
     Raises:
         DestinationError: A part cannot be read or is not what was written, or the place refuses.
     """
-    rows = _rows(clips, job, destination)
-    prefix = f"{number:05d}"
+    written: list[Shard] = []
+    markers: dict[str, bytes] = {}
+    for number, clips in shards.items():
+        shard = _write(number, clips, job, places.work, folder)
+        places.shards.send(f"data/{job.split}/{shard.name}", shard.path)
+        said = {
+            "shard": said_of(shard),
+            "unlabelled": sum(clip.found.label is None for clip in clips),
+        }
+        markers[shard_path(job, plan, number)] = to_json(said)
+        written.append(shard)
+    name = f"{job.split}: {', '.join(map(str, shards))}"
+    if places.apart:
+        places.shards.commit(name, {})
+    places.work.commit(name, markers)
+    return written
+
+
+def _write(
+    number: int, clips: Sequence[PlacedClip], job: Job, work: FileDestination, folder: Path
+) -> Shard:
+    rows, prefix = _rows(clips, job, work), f"{number:05d}"
     if job.recipe.format == "webdataset":
-        shard = write_tar(rows, folder, prefix=prefix)
-    else:
-        (shard,) = write_clips(rows, folder, prefix=prefix, shard_bytes=None)
-    destination.send(f"data/{job.split}/{shard.name}", shard.path)
-    said = {
-        "shard": said_of(shard),
-        "unlabelled": sum(clip.found.label is None for clip in clips),
-    }
-    destination.commit(f"{job.split}: {number}", {shard_path(job, plan, number): to_json(said)})
+        return write_tar(rows, folder, prefix=prefix)
+    (shard,) = write_clips(rows, folder, prefix=prefix, shard_bytes=None)
     return shard
 
 

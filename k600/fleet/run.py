@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from k600.clip import Tarball
-from k600.destination import FileDestination
 from k600.errors import (
     IncompleteError,
     MirrorDeniedError,
@@ -30,6 +29,7 @@ from k600.errors import (
 )
 from k600.fleet.ending import tidy
 from k600.fleet.job import FleetRecipe, Job
+from k600.fleet.places import OpenPlaces, Places
 from k600.fleet.planning import Unit, deal_units
 from k600.kept_lists import KeptLists, read_test_labels, tarballs_of, wanted_names
 from k600.lists import TestLabels
@@ -41,7 +41,6 @@ from k600.published import (
     digest_of_names,
     freeze,
     is_whole,
-    name_on_card,
     read_json,
 )
 from k600.remote import Mirror
@@ -157,11 +156,10 @@ class Fleet:
 
 def run_fleet(
     request: Request,
-    to: str,
+    places: Places,
     *,
     recipe: FleetRecipe,
     workforce: Workforce,
-    to_options: Mapping[str, Any] | None = None,
     progress: Progress,
     offline: bool = False,
 ) -> Fleet:
@@ -169,10 +167,9 @@ def run_fleet(
 
     Args:
         request: Which tarballs.
-        to: A folder that all workers see, or any URL that fsspec writes to.
+        places: Where they go.
         recipe: Format, and size and number of shards.
         workforce: Who does it.
-        to_options: fsspec storage options for `to`.
         progress: Makes the progress bar.
         offline: Never cross a network.
 
@@ -190,24 +187,20 @@ def run_fleet(
         raise OfflineError(
             f"mirror: {request.mirror} is across a network, and HF_DATASETS_OFFLINE forbids it"
         )
-    if "://" not in to:
-        to = os.path.abspath(os.path.expanduser(to))
     handed_in = workforce.executor == "slurm"
-    destination = FileDestination(to, to_options, shared=handed_in)
-    with contextlib.closing(destination):
-        destination.prepare()
-        check_place(destination, recipe.kind)
-        found: list[FleetSplit] = []
+    with places.open(shared=handed_in) as ready:
+        for place in {ready.work, ready.shards}:
+            check_place(place, recipe.kind)
         works: list[_Work] = []
         for split in request.splits:
-            work = _prepare(request, split, destination, recipe, to, to_options or {})
+            work = _prepare(request, split, ready, recipe, places)
             if work.units and not handed_in:
-                _carry_out([work], workforce, destination, progress)
+                _carry_out([work], workforce, ready, progress)
             works.append(work)
         if handed_in:
-            _carry_out([work for work in works if work.units], workforce, destination, progress)
-        found = [_result(work, destination, handed_in=handed_in) for work in works]
-    return Fleet(destination.address, recipe.kind, tuple(found))
+            _carry_out([work for work in works if work.units], workforce, ready, progress)
+        found = [_result(work, ready, handed_in=handed_in) for work in works]
+        return Fleet(ready.shards.address, recipe.kind, tuple(found))
 
 
 def check_fleet(request: Request) -> None:
@@ -234,9 +227,8 @@ def make_job(
     request: Request,
     split: str,
     recipe: FleetRecipe,
+    places: Places,
     *,
-    to: str,
-    to_options: Mapping[str, Any],
     with_labels: bool = True,
     offline: bool = False,
 ) -> Job:
@@ -246,8 +238,7 @@ def make_job(
         request: The request.
         split: One of its splits.
         recipe: Format, and size and number of shards.
-        to: Where they go.
-        to_options: fsspec storage options for it.
+        places: Where they go.
         with_labels: Fetch the labels of test clips, which no estimate needs.
         offline: Never cross a network.
 
@@ -276,9 +267,7 @@ def make_job(
         recipe=recipe,
         seed=request.limits.seed,
         whole=is_whole(request),
-        to=to,
-        to_options=dict(to_options),
-        name=name_on_card(to),
+        places=places,
         options=options,
     )
 
@@ -340,13 +329,12 @@ class _Work:
 def _prepare(
     request: Request,
     split: str,
-    destination: FileDestination,
+    ready: OpenPlaces,
     recipe: FleetRecipe,
-    to: str,
-    to_options: Mapping[str, Any],
+    places: Places,
 ) -> _Work:
     """Freeze what is asked for, and see what is left to do."""
-    job = make_job(request, split, recipe, to=to, to_options=to_options)
+    job = make_job(request, split, recipe, places)
     tarballs = tarballs_to_read(request, split)
     said = {
         **describe(request, split, recipe.kind),
@@ -357,18 +345,20 @@ def _prepare(
         "tarballs": digest_of_names([tarball.path for tarball in tarballs]),
     }
     said["classes"] = None if request.classes is None else [*request.classes]  # as JSON has it
-    freeze(destination, split, said)
-    if read_json(destination, job.own("done.json")) is not None:
-        tidy(job, destination)
+    freeze(ready.shards, split, said)
+    if ready.apart:
+        freeze(ready.work, split, said)
+    if read_json(ready.shards, job.own("done.json")) is not None:
+        tidy(job, ready)
         return _Work(job, (), ())
     units = plan_units(tarballs, job, on_missing=request.on_missing)
     check_number_of_files(split, sum(u.size_bytes for u in units), recipe.shard_size_mb)
-    marked = destination.names(job.own("units"))
+    marked = ready.work.names(job.own("units"))
     return _Work(job, units, [unit for unit in units if f"{unit.key}.json" not in marked])
 
 
 def _carry_out(
-    works: Sequence[_Work], workforce: Workforce, destination: FileDestination, progress: Progress
+    works: Sequence[_Work], workforce: Workforce, ready: OpenPlaces, progress: Progress
 ) -> None:
     from k600.fleet.executors import run_stages
 
@@ -378,7 +368,7 @@ def _carry_out(
         crew = workforce.crew(logs)
         run_stages([stage for work in works for stage in _stages(work, workforce, bar)], crew)
     if workforce.executor == "ray":
-        destination.clear(_RAY_LOGS)
+        ready.work.clear(_RAY_LOGS)
 
 
 def _stages(work: _Work, workforce: Workforce, bar: Bar) -> Iterator[Any]:
@@ -416,13 +406,13 @@ def _logs(works: Sequence[_Work], workforce: Workforce) -> Iterator[tuple[str, M
         shared.chmod(0o700)  # the options will lie there, a bucket's keys among them
         yield str(shared), {}
     else:
-        job = works[0].job
-        yield f"{job.to}/{_RAY_LOGS}/{name}", job.to_options
+        places = works[0].job.places
+        yield f"{places.work}/{_RAY_LOGS}/{name}", places.options
 
 
-def _result(work: _Work, destination: FileDestination, *, handed_in: bool) -> FleetSplit:
+def _result(work: _Work, ready: OpenPlaces, *, handed_in: bool) -> FleetSplit:
     job = work.job
-    done = read_json(destination, job.own("done.json"))
+    done = read_json(ready.shards, job.own("done.json"))
     if done is None and handed_in:
         return FleetSplit(job.split, "submitted", len(work.units), len(work.pending), 0, 0, 0, {})
     if done is None:

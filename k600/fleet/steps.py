@@ -5,7 +5,6 @@ Only `executors` imports this, as datatrove is an extra.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +13,15 @@ from datatrove.pipeline.base import PipelineStep
 from k600.errors import MirrorError
 from k600.fleet.ending import end_split
 from k600.fleet.job import Job
-from k600.fleet.merging import make_plan, merge_shard, read_plan, shard_path
+from k600.fleet.merging import make_plan, merge_shards, read_plan, shard_path
 from k600.fleet.parts import read_unit
 from k600.fleet.planning import Unit
 from k600.sending import scratch_folder
 
 __all__ = ["End", "MakePlan", "MergeShards", "ReadTarballs"]
+
+SHARDS_IN_A_COMMIT = 16
+"""On the Hub, which takes some hundred commits an hour."""
 
 
 class _Step(PipelineStep):
@@ -44,14 +46,14 @@ class ReadTarballs(_Step):
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         job, failed = self.job, None
-        with contextlib.closing(job.open()) as destination:
-            marked = destination.names(job.own("units"))
-            with scratch_folder(destination) as folder:
+        with job.places.open() as places:
+            marked = places.work.names(job.own("units"))
+            with scratch_folder(places.work) as folder:
                 for unit in self.ranks[rank]:
                     if f"{unit.key}.json" in marked:
                         continue
                     try:
-                        marker = read_unit(unit, job, destination, folder)
+                        marker = read_unit(unit, job, places.work, folder)
                     except MirrorError as error:  # need not be the next one's trouble
                         failed = failed or error
                     else:
@@ -72,8 +74,8 @@ class MakePlan(_Step):
         self.units = units
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
-        with contextlib.closing(self.job.open()) as destination:
-            make_plan(self.job, self.units, destination)
+        with self.job.places.open() as places:
+            make_plan(self.job, self.units, places.work)
 
 
 class MergeShards(_Step):
@@ -83,16 +85,21 @@ class MergeShards(_Step):
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         job = self.job
-        with contextlib.closing(job.open()) as destination:
-            plan, shards = read_plan(job, destination)
-            marked = destination.names(job.own("shards"))
-            with scratch_folder(destination) as folder:
-                for number in range(rank, plan.shards, world_size):
-                    if shard_path(job, plan, number).rpartition("/")[2] in marked:
-                        continue
-                    shard = merge_shard(number, shards[number], plan, job, destination, folder)
-                    self.stat_update("clips", value=shard.clips, unit="shard")
-                    self.stat_update("bytes", value=shard.size_bytes, unit="shard")
+        with job.places.open() as places:
+            plan, shards = read_plan(job, places.work)
+            marked = places.work.names(job.own("shards"))
+            left = [
+                number
+                for number in range(rank, plan.shards, world_size)
+                if shard_path(job, plan, number).rpartition("/")[2] not in marked
+            ]
+            at_once = SHARDS_IN_A_COMMIT if places.apart else 1
+            with scratch_folder(places.work) as folder:
+                for start in range(0, len(left), at_once):
+                    clips = {number: shards[number] for number in left[start : start + at_once]}
+                    for shard in merge_shards(clips, plan, job, places, folder):
+                        self.stat_update("clips", value=shard.clips, unit="shard")
+                        self.stat_update("bytes", value=shard.size_bytes, unit="shard")
 
 
 class End(_Step):
@@ -101,5 +108,5 @@ class End(_Step):
     name = "end"
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
-        with contextlib.closing(self.job.open()) as destination:
-            end_split(self.job, destination)
+        with self.job.places.open() as places:
+            end_split(self.job, places)
