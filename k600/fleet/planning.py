@@ -127,11 +127,11 @@ def deal_units(units: Iterable[Unit], ranks: int) -> list[list[Unit]]:
     """
     ordered = sorted(units, key=lambda unit: (-unit.size_bytes, unit.key))
     dealt: list[list[Unit]] = [[] for _ in range(min(ranks, len(ordered)))]
-    load = [(0, rank) for rank in range(len(dealt))]
+    load = [(0, 0, rank) for rank in range(len(dealt))]
     for unit in ordered:
-        held, rank = heapq.heappop(load)
+        held, units_held, rank = heapq.heappop(load)
         dealt[rank].append(unit)
-        heapq.heappush(load, (held + unit.size_bytes, rank))
+        heapq.heappush(load, (held + unit.size_bytes, units_held + 1, rank))
     return dealt
 
 
