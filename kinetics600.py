@@ -654,7 +654,8 @@ def fleet(
     """
     from k600.fleet.job import FleetRecipe
     from k600.fleet.places import choose_places
-    from k600.fleet.run import Workforce, run_fleet
+    from k600.fleet.run import run_fleet
+    from k600.fleet.workforce import Workforce
 
     with _plain_errors():
         return run_fleet(

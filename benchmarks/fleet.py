@@ -34,7 +34,8 @@ import kinetics600, s3fs
 import k600.fleet.executors, k600.fleet.steps
 from k600.fleet.job import FleetRecipe
 from k600.fleet.places import Places
-from k600.fleet.run import Workforce, run_fleet
+from k600.fleet.run import run_fleet
+from k600.fleet.workforce import Workforce
 from k600.progress import NoBar
 
 class Clock(NoBar):

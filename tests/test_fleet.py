@@ -30,7 +30,8 @@ from k600.errors import (
 )
 from k600.fleet.job import FleetRecipe
 from k600.fleet.places import Places, choose_places
-from k600.fleet.run import Fleet, Workforce, run_fleet
+from k600.fleet.run import Fleet, run_fleet
+from k600.fleet.workforce import Workforce
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.progress import no_progress
 from tests.fleets import made, stored, wait_for
@@ -451,6 +452,7 @@ def test_a_damaged_tarball_leaves_nothing_but_its_reason(
     path.write_bytes(data[:-4] + bytes(4))
     (split,) = run(tmp_path / "a", "train", FleetRecipe(), host=own_miniature).splits
     assert split.rejects == {"tarball_damaged": 1}
+    assert not split.complete
     assert (split.tarballs, split.clips) == (2, 5)
 
 
@@ -474,7 +476,9 @@ def test_a_tarball_that_is_not_there(
     (own_miniature.root / "train/zumba.tar.gz").unlink()
     with pytest.raises(IncompleteError, match=r"zumba.tar.gz is left out: .* does not exist"):
         run(tmp_path / "a", "train", host=own_miniature, on_missing="raise")
-    assert run(tmp_path / "b", "train", host=own_miniature).splits[0].clips == 5
+    (split,) = run(tmp_path / "b", "train", FleetRecipe(), host=own_miniature).splits
+    assert (split.clips, split.rejects) == (5, {"tarball_not_found": 1})
+    assert not split.complete
     assert "zumba.tar.gz is left out" in lines.text
     with pytest.raises(NoClipsError):
         run(tmp_path / "c", "train", host=own_miniature, classes="zumba")

@@ -71,7 +71,8 @@ def fleet(
     from k600.errors import OptionError
     from k600.fleet.job import FleetRecipe
     from k600.fleet.places import choose_places
-    from k600.fleet.run import Workforce, run_fleet
+    from k600.fleet.run import run_fleet
+    from k600.fleet.workforce import Workforce
 
     request = request_of(split, options)
     recipe = FleetRecipe(
@@ -117,6 +118,7 @@ def fleet(
             for reason, count in one.rejects.items():
                 say(f"  {count:>9,}  {reason}")
         say(f"{'on its way to' if done.submitted else 'written'}: {done.address}")
+    raise typer.Exit(0 if all(one.complete for one in done.splits) else 1)
 
 
 def _estimate(

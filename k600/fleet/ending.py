@@ -9,7 +9,7 @@ from typing import Any
 
 from k600.errors import IncompleteError
 from k600.fleet.job import Job
-from k600.fleet.merging import Plan, read_plan, shard_path
+from k600.fleet.merging import Plan, read_plan, read_shards, shard_path
 from k600.fleet.places import OpenPlaces
 from k600.fleet.planning import PlacedClip
 from k600.published import Made, finish, read_json, update_card
@@ -25,7 +25,8 @@ def end_split(job: Job, places: OpenPlaces) -> None:
         IncompleteError: A shard is not there yet.
     """
     work = places.work
-    plan, shards = read_plan(job, work)
+    plan = read_plan(job, work)
+    shards = [*read_shards(job, plan, work).values()]
     with ThreadPoolExecutor(16) as pool:
         paths = [shard_path(job, plan, number) for number in range(plan.shards)]
         markers = list(pool.map(lambda path: read_json(work, path), paths))

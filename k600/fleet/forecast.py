@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from k600.errors import OfflineError, OptionError
+from k600.errors import OptionError
+from k600.fleet.asking import check_fleet, find_units, make_job, tarballs_to_read
 from k600.fleet.estimate import Rates, Simulation, enough_workers, simulate
 from k600.fleet.job import FleetRecipe
 from k600.fleet.places import Places
-from k600.fleet.run import check_fleet, make_job, plan_units, tarballs_to_read
 from k600.request import Request
 
 __all__ = ["FleetForecast", "forecast_fleet"]
@@ -52,20 +52,17 @@ def forecast_fleet(
         MirrorError, ListError: The sizes cannot be had.
     """
     recipe.check()
-    check_fleet(request)
+    check_fleet(request, offline=offline)
     if not network_mb_s > 0:
         raise OptionError(f"network: {network_mb_s} is not allowed, expected MB/s above 0")
     if not dollars_per_hour >= 0:
         raise OptionError(f"price: {dollars_per_hour} is not allowed, expected dollars, 0 or more")
-    if not request.may_fetch(offline=offline):
-        raise OfflineError(
-            f"mirror: {request.mirror} is across a network, and HF_DATASETS_OFFLINE forbids it"
-        )
     places = Places(work="", options={})  # nothing is written
     sizes: list[int] = []
     for split in request.splits:
         job = make_job(request, split, recipe, places, with_labels=False)
-        units = plan_units(tarballs_to_read(request, split), job, on_missing=request.on_missing)
+        tarballs = tarballs_to_read(request, split)
+        units, _ = find_units(tarballs, job, on_missing=request.on_missing)
         sizes += [unit.size_bytes for unit in units]
     rates = Rates(network_bytes_per_second=network_mb_s * 1e6, dollars_per_hour=dollars_per_hour)
     if request.short_side is not None:

@@ -22,7 +22,7 @@ from k600.sending import said_of
 from k600.shards import Shard, write_clips
 from k600.tars import write_tar
 
-__all__ = ["Plan", "make_plan", "merge_shards", "read_plan", "shard_path"]
+__all__ = ["Plan", "make_plan", "merge_shards", "read_plan", "read_shards", "shard_path"]
 
 AHEAD_BYTES = 64 << 20
 """Bytes of clips read ahead of what is written."""
@@ -44,8 +44,16 @@ class Plan:
     """What was no good, by reason."""
 
 
-def make_plan(job: Job, units: Sequence[Unit], destination: FileDestination) -> Plan:
+def make_plan(
+    job: Job, units: Sequence[Unit], destination: FileDestination, *, lacking: Mapping[str, int]
+) -> Plan:
     """Deal the clips of all markers to shards, and write that down.
+
+    Args:
+        job: The run.
+        units: All tarballs, read by now.
+        destination: Where their markers are.
+        lacking: How many further tarballs could not be had, by reason.
 
     Raises:
         NoClipsError: There is no clip, or a tarball has not been read.
@@ -53,7 +61,8 @@ def make_plan(job: Job, units: Sequence[Unit], destination: FileDestination) -> 
     """
     with ThreadPoolExecutor(16) as pool:
         markers = list(pool.map(lambda unit: _marker(job, unit, destination), units))
-    rejects = Counter(reject.reason for marker in markers for reject in marker.rejects)
+    rejects = Counter(lacking)
+    rejects.update(reject.reason for marker in markers for reject in marker.rejects)
     shards = deal_clips(
         markers,
         seed=job.seed,
@@ -72,28 +81,43 @@ def make_plan(job: Job, units: Sequence[Unit], destination: FileDestination) -> 
     return plan
 
 
-def read_plan(job: Job, destination: FileDestination) -> tuple[Plan, list[list[PlacedClip]]]:
-    """Return the plan, and the clips of each shard.
+def read_plan(job: Job, destination: FileDestination) -> Plan:
+    """Return the plan.
 
     Raises:
         DestinationError: There is none.
     """
+    said = read_json(destination, job.own("plan.json"))
+    if said is None:
+        raise _no_plan(job, destination)
+    return Plan(**said)
+
+
+def read_shards(
+    job: Job, plan: Plan, destination: FileDestination, *, only: Sequence[int] | None = None
+) -> dict[int, list[PlacedClip]]:
+    """Return the clips of shards by their numbers, all or some.
+
+    Raises:
+        DestinationError: There is no plan.
+    """
+    import pyarrow
+    import pyarrow.compute
     import pyarrow.parquet
 
-    said = read_json(destination, job.own("plan.json"))
     data = destination.read(job.own("plan.parquet"))
-    if said is None or data is None:
-        raise DestinationError(
-            f"to: {destination.address} has no plan of {job.split!r} yet, as not all tarballs have "
-            "been read. Call again"
-        )
-    plan = Plan(**said)
-    shards: list[list[PlacedClip]] = [[] for _ in range(plan.shards)]
-    for row in pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist():
+    if data is None:
+        raise _no_plan(job, destination)
+    table = pyarrow.parquet.read_table(io.BytesIO(data))
+    numbers = range(plan.shards) if only is None else only
+    if only is not None:
+        wanted = pyarrow.array(only, pyarrow.int32())
+        table = table.filter(pyarrow.compute.is_in(table["shard"], wanted))
+    shards: dict[int, list[PlacedClip]] = {number: [] for number in numbers}
+    for row in table.to_pylist():
         found = PartClip(**{name: row[name] for name in _CLIP_COLUMNS})
-        clip = PlacedClip(b"", row["tarball"], row["part"], job.split, found)
-        shards[row["shard"]].append(clip)
-    return plan, shards
+        shards[row["shard"]].append(PlacedClip(b"", row["tarball"], row["part"], job.split, found))
+    return shards
 
 
 def shard_path(job: Job, plan: Plan, number: int) -> str:
@@ -146,6 +170,13 @@ def _write(
         return write_tar(rows, folder, prefix=prefix)
     (shard,) = write_clips(rows, folder, prefix=prefix, shard_bytes=None)
     return shard
+
+
+def _no_plan(job: Job, destination: FileDestination) -> DestinationError:
+    return DestinationError(
+        f"to: {destination.address} has no plan of {job.split!r} yet, as not all tarballs have "
+        "been read. Call again"
+    )
 
 
 def _marker(job: Job, unit: Unit, destination: FileDestination) -> UnitMarker:

@@ -5,7 +5,7 @@ Only `executors` imports this, as datatrove is an extra.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
@@ -13,7 +13,7 @@ from datatrove.pipeline.base import PipelineStep
 from k600.errors import MirrorError
 from k600.fleet.ending import end_split
 from k600.fleet.job import Job
-from k600.fleet.merging import make_plan, merge_shards, read_plan, shard_path
+from k600.fleet.merging import make_plan, merge_shards, read_plan, read_shards, shard_path
 from k600.fleet.parts import read_unit
 from k600.fleet.planning import Unit
 from k600.sending import scratch_folder
@@ -68,14 +68,14 @@ class MakePlan(_Step):
 
     name = "deal clips to shards"
 
-    def __init__(self, job: Job, units: Sequence[Unit]) -> None:
-        """Take all units, done by now."""
+    def __init__(self, job: Job, units: Sequence[Unit], lacking: Mapping[str, int]) -> None:
+        """Take all units, done by now, and how many tarballs the mirror has not, by reason."""
         super().__init__(job)
-        self.units = units
+        self.units, self.lacking = units, lacking
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         with self.job.places.open() as places:
-            make_plan(self.job, self.units, places.work)
+            make_plan(self.job, self.units, places.work, lacking=self.lacking)
 
 
 class MergeShards(_Step):
@@ -86,7 +86,7 @@ class MergeShards(_Step):
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         job = self.job
         with job.places.open() as places:
-            plan, shards = read_plan(job, places.work)
+            plan = read_plan(job, places.work)
             marked = places.work.names(job.own("shards"))
             left = [
                 number
@@ -94,10 +94,11 @@ class MergeShards(_Step):
                 if shard_path(job, plan, number).rpartition("/")[2] not in marked
             ]
             at_once = SHARDS_IN_A_COMMIT if places.apart else 1
+            clips = read_shards(job, plan, places.work, only=left)
             with scratch_folder(places.work) as folder:
                 for start in range(0, len(left), at_once):
-                    clips = {number: shards[number] for number in left[start : start + at_once]}
-                    for shard in merge_shards(clips, plan, job, places, folder):
+                    some = {number: clips.pop(number) for number in left[start : start + at_once]}
+                    for shard in merge_shards(some, plan, job, places, folder):
                         self.stat_update("clips", value=shard.clips, unit="shard")
                         self.stat_update("bytes", value=shard.size_bytes, unit="shard")
 
