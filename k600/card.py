@@ -34,6 +34,8 @@ _MEANINGS = {
     "list labels",
     "json": "`label` (the class's name), `youtube_id`, `time_start` and `time_end` (seconds in the "
     "YouTube video, the end exclusive), `split`, and `source`: `cvdf`, a tarball",
+    "__key__": "what the files of a clip are called in the tar, without their endings",
+    "__url__": "the tar",
 }
 
 

@@ -61,7 +61,13 @@ COLUMNS: dict[str, dict[str, str]] = {
         "size_bytes": "int64",
         "sha256": "string",
     },
-    "webdataset": {"mp4": "video", "cls": "label", "json": "facts"},
+    "webdataset": {
+        "mp4": "video",
+        "cls": "label",
+        "json": "facts",
+        "__key__": "string",  # these two, `datasets` adds itself
+        "__url__": "string",
+    },
 }
 """Columns by kind of publication; `label` is a `ClassLabel` of the 600 names, `video` a `Video`."""
 

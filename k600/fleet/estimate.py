@@ -23,10 +23,10 @@ class Rates:
 
     network_bytes_per_second: float = 50e6
     """Of one worker, either way."""
-    read_cpu_seconds_per_gb: float = 3.5
-    """Of a tarball: gunzip, tar, boxes, SHA-256."""
-    merge_cpu_seconds_per_gb: float = 3.0
-    """Of a shard."""
+    read_cpu_seconds_per_gb: float = 5.4
+    """Of a tarball: from S3, gunzip, tar, boxes, SHA-256, to S3."""
+    merge_cpu_seconds_per_gb: float = 8.5
+    """Of a shard: from S3 in pieces, SHA-256, Parquet, to S3."""
     shrink_cpu_seconds_per_gb: float = 0.0
     """Of a tarball, in addition, where clips are made smaller."""
     shrunk: float = 1.0
@@ -40,7 +40,7 @@ class Rates:
 
     def shrinking(self) -> Rates:
         """Return the rates where clips are made smaller, which depends on how large they are."""
-        return replace(self, shrink_cpu_seconds_per_gb=900.0, shrunk=0.5)
+        return replace(self, shrink_cpu_seconds_per_gb=1_000.0, shrunk=0.4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ class _Local(_Plain, LocalPipelineExecutor):
                 self.on_task(rank)
             return
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["k600.fleet.steps"])
+        context.set_forkserver_preload(["k600.fleet.steps", "pyarrow.parquet", "s3fs"])
         with ProcessPoolExecutor(self.workers, context, _begin_worker) as pool:
             running = {pool.submit(_error_of, self._bare(), rank): rank for rank in ranks}
             try:
