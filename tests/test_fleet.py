@@ -21,6 +21,7 @@ from datasets.distributed import split_dataset_by_node
 
 import kinetics600
 from k600.errors import (
+    DestinationError,
     DestinationTakenError,
     IncompleteError,
     Kinetics600Error,
@@ -468,6 +469,37 @@ def test_a_tarball_that_was_replaced_is_read_anew(
     recipe = FleetRecipe(shards_multiple_of=64)
     (split,) = run(tmp_path / "a", "train", recipe, host=own_miniature).splits
     assert (split.new_tarballs, split.clips, split.shards) == (1, 75, 64)
+
+
+def test_a_part_that_was_changed_or_is_gone_is_found_out(
+    run: Run, own_miniature: Miniature, tmp_path: Path
+) -> None:
+    recipe = FleetRecipe(shards_multiple_of=64)
+    with pytest.raises(OptionError, match="there are 10"):
+        run(tmp_path / "a", "train", recipe, host=own_miniature)
+    own = tmp_path / "a/.kinetics600/train"
+    part = max((own / "parts").iterdir())
+    part.write_bytes(bytes(part.stat().st_size))
+    members = {f"newclip{n:04d}_000000_000010.mp4": make_clip(900 + n) for n in range(60)}
+    names = {json.loads(path.read_text())["name"]: path.stem for path in own.glob("units/*.json")}
+    other = next(name for name, key in names.items() if key != part.name)
+    (own_miniature.root / f"train/{other}.tar.gz").write_bytes(make_tarball(members))
+    with pytest.raises(DestinationError, match=f"{part.name} was changed. Remove it and "):
+        run(tmp_path / "a", "train", recipe, host=own_miniature)
+    part.unlink()
+    with pytest.raises(DestinationError, match=f"{part.name} is gone. Remove it and "):
+        run(tmp_path / "a", "train", recipe, host=own_miniature)
+    (own / f"units/{part.name}.json").unlink()
+    (split,) = run(tmp_path / "a", "train", recipe, host=own_miniature).splits
+    assert (split.new_tarballs, split.clips) == (1, 65)
+
+
+def test_what_is_read_ahead_is_bounded_and_changes_nothing(
+    run: Run, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("k600.fleet.merging.AHEAD_BYTES", 1)
+    run(tmp_path / "finished")
+    assert made(tmp_path / "finished") == made(finished)
 
 
 def test_a_tarball_that_is_not_there(

@@ -109,7 +109,10 @@ def fleet(
     elif not quiet:
         for one in done.splits:
             if one.state == "submitted":
-                say(f"{one.split}: {one.new_tarballs:,} tarballs handed in to Slurm")
+                say(
+                    f"{one.split}: {one.new_tarballs:,} tarballs handed in to Slurm; once squeue "
+                    "shows no job any more, the same command says what came of it"
+                )
                 continue
             say(
                 f"{one.split}: {one.clips:,} clips in {one.shards:,} shards, from "

@@ -240,7 +240,8 @@ def _bytes_of(clip: PlacedClip, job: Job, destination: FileDestination) -> bytes
     data = destination.read(path, found.offset_bytes, end)
     if data is None or hashlib.sha256(data).hexdigest() != found.sha256:
         raise DestinationError(
-            f"to: {destination.address}/{path} {'is gone' if data is None else 'was changed'}: "
-            f"remove {job.own(f'units/{clip.part}.json')} and call again, and it is read anew"
+            f"to: {destination.address}/{path} {'is gone' if data is None else 'was changed'}. "
+            f"Remove it and {job.own(f'units/{clip.part}.json')} and call again: its tarball is "
+            "read anew"
         )
     return data
