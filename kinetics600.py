@@ -49,6 +49,7 @@ from k600.store import Store
 from k600.stream import stream_split
 
 if TYPE_CHECKING:
+    from k600.fleet.run import Fleet
     from k600.publish import Published
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Kinetics600Error",
     "__version__",
     "features",
+    "fleet",
     "gallery",
     "id2label",
     "label2id",
@@ -653,6 +655,71 @@ def publish(
             private=private,
             token=token,
             to_options=to_options,
+            progress=_progress,
+            offline=_offline(),
+        )
+
+
+def fleet(
+    to: str,
+    split: str,
+    *,
+    executor: str = "local",
+    workers: int | None = None,
+    tasks: int | None = None,
+    format: str = "parquet",  # noqa: A002 - as it is called on the command line
+    shard_size_mb: int = 500,
+    shards_multiple_of: int = 1,
+    work: str | None = None,
+    i_have_the_rights: bool = False,
+    to_options: Mapping[str, Any] | None = None,
+    logs: str | None = None,
+    executor_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Fleet:
+    """Turn tarballs into class-mixed training shards, with many workers; a rerun goes on.
+
+    With `local`, call it below `if __name__ == "__main__":`, as workers are processes.
+
+    Args:
+        to: A folder that all workers see, any URL that fsspec writes to, or
+            `hf://datasets/USER/NAME`.
+        split: `train`, `validation`, `test` or `all`.
+        executor: `local`, `slurm` or `ray`.
+        workers: Tasks at a time; None for one a CPU, or on Slurm and Ray for all.
+        tasks: Tasks that the tarballs are dealt to, 1 to 1,000; None for one each.
+        format: `parquet`, or `webdataset`: tar files.
+        shard_size_mb: MB of clips in a shard, at most on average, 1 to 1,900.
+        shards_multiple_of: The number of shards is a multiple of this: of the machines that train.
+        work: With `hf://`: a folder or URL for what is unfinished.
+        i_have_the_rights: With `hf://`: you may hand the videos on.
+        to_options: fsspec storage options for `to`, or `work`.
+        logs: Slurm: a folder that all machines see, for scripts and logs.
+        executor_options: Further parameters of datatrove's executor, such as Slurm's `partition`.
+        **options: The fields of `Kinetics600Config`; `seed` fixes the order of the clips.
+
+    Raises:
+        Kinetics600Error: One of its kinds; see `k600.errors`.
+    """
+    from k600.fleet.job import FleetRecipe
+    from k600.fleet.places import choose_places
+    from k600.fleet.run import run_fleet
+    from k600.fleet.workforce import Workforce
+
+    with _plain_errors():
+        return run_fleet(
+            make_request(split, **options),
+            choose_places(to, to_options or {}, work=work, i_have_the_rights=i_have_the_rights),
+            recipe=FleetRecipe(
+                format=format, shard_size_mb=shard_size_mb, shards_multiple_of=shards_multiple_of
+            ),
+            workforce=Workforce(
+                executor=executor,
+                workers=workers,
+                tasks=tasks,
+                logs=logs,
+                more=executor_options or {},
+            ),
             progress=_progress,
             offline=_offline(),
         )

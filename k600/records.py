@@ -30,7 +30,7 @@ from k600.remote import Mirror
 from k600.sources.cvdf import stream_tarball
 from k600.store import Store
 
-__all__ = ["OnLeftOut", "StoredShard", "StreamedShard", "digest_of"]
+__all__ = ["OnLeftOut", "StoredShard", "StreamedShard", "digest_of", "record_of"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -140,7 +140,7 @@ class StreamedShard:
                 self._complain(f"{clip.key} is left out: {REASONS['differs']}")
                 continue
             if self.classes is None or clip.label in self.classes:
-                yield _record(clip, path, data, source)
+                yield record_of(clip, path, data, source)
             if left is not None and not left:
                 return
         if left:
@@ -235,7 +235,15 @@ def digest_of(shards: Iterable[StoredShard]) -> str:
     return digest.hexdigest()
 
 
-def _record(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
+def record_of(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
+    """Return a clip's row.
+
+    Args:
+        clip: The clip.
+        path: Where its file is, or what it is called.
+        data: The file's bytes; None if they are at `path`.
+        source: `cvdf`, `youtube` or `local`.
+    """
     return {
         "video": {"path": path, "bytes": data},
         "label": None if clip.label is None else label_id(clip.label),
