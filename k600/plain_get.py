@@ -56,7 +56,8 @@ class PlainGets:
     def request(self, start: int, end: int) -> Future[memoryview]:
         """Ask for the bytes `[start, end)`.
 
-        The future's errors are `MirrorUnreachableError`. Its result is to be handed to `give_back`.
+        The future's errors are `MirrorUnreachableError`. Its result is to be handed to `give_back`;
+        it is what came until the connection broke, if it did.
         """
         answer: Future[memoryview] = Future()
         self._jobs.put((start, end, answer))
@@ -122,13 +123,18 @@ class PlainGets:
             raise http.client.HTTPException(f"HTTP {response.status} for a range")
         block = self._memory(end - start)
         received = 0
-        while received < len(block):
-            count = response.readinto(block[received : received + _CHUNK_BYTES])
-            if not count:
-                raise http.client.IncompleteRead(b"", len(block) - received)
-            received += count
+        try:
+            while received < len(block):
+                count = response.readinto(block[received : received + _CHUNK_BYTES])
+                if not count:
+                    raise http.client.IncompleteRead(b"", len(block) - received)
+                received += count
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            if not received:
+                raise
         response.close()
-        return block
+        return block[:received]
 
     def _memory(self, size: int) -> memoryview:
         """Return memory that was used before, if there is some of this size.

@@ -406,18 +406,21 @@ class RangeReader(io.RawIOBase):
                 end = min(position + min(length, self._most_block_bytes()), size)
                 self._pending.append(self._ask(position, end))
                 position, length = end, min(2 * length, MOST_BLOCK_BYTES)
-            asked = self._pending[0]
-            waited = not asked.answer.done()
+            asked = self._pending.popleft()
+            error = None
+            block: bytes | memoryview = b""
             try:
                 block = self._wait(asked)
-                self._adapt(waited, time.monotonic() - asked.at)
-            except MirrorUnreachableError as error:
-                block = self._fetch_again(asked.start, asked.end, error)
-                self._blocks_ahead = _BLOCKS_AT_FIRST
-            self._pending.popleft()
-            yield block
+            except MirrorUnreachableError as caught:
+                error = caught
+            received = len(block)
+            if received:
+                yield block
             if asked.plain is not None and isinstance(block, memoryview):
                 asked.plain.give_back(block)
+            if received < asked.end - asked.start:  # the connection broke
+                self._blocks_ahead, length = _BLOCKS_AT_FIRST, FIRST_BLOCK_BYTES
+                yield self._fetch_again(asked.start + received, asked.end, error)
 
     def _most_block_bytes(self) -> int:
         most = self._ahead_bytes if self._plain else min(self._ahead_bytes, _AHEAD_OF_FSSPEC_BYTES)
@@ -446,20 +449,23 @@ class RangeReader(io.RawIOBase):
             )
 
     def _ask(self, start: int, end: int) -> _Asked:
+        self._renew_plain()
+        if self._plain is not None:
+            return _Asked(start, end, self._plain.request(start, end), self._plain)
+        return _Asked(start, end, self._mirror.request(self._remote, start, end))
+
+    def _renew_plain(self) -> None:
+        """Leave a server that does not answer as it should; have an old address signed anew."""
         plain = self._plain
         if plain is not None and (not plain.fits or time.monotonic() > self._plain_until):
             plain.retire()
             self._plain = None
             if plain.fits:
                 self._use_plain()
-        answer: Future[Any]
-        if self._plain is not None:
-            answer = self._plain.request(start, end)
-        else:
-            answer = self._mirror.request(self._remote, start, end)
-        return _Asked(start, end, answer, self._plain, time.monotonic())
 
     def _wait(self, asked: _Asked) -> bytes | memoryview:
+        """Return what a range brought; by plain GET it may be a part of it."""
+        waited = not asked.answer.done()
         limit = asked.at + self._mirror.request_seconds + 1  # fsspec's own end comes first
         while not wait((asked.answer,), timeout=0.2).done:
             if self._stop.is_set():
@@ -471,13 +477,14 @@ class RangeReader(io.RawIOBase):
                     f"mirror: {self._remote.url} did not send a range of "
                     f"{asked.end - asked.start:,} bytes in {self._mirror.request_seconds:g} s"
                 )
+        self._adapt(waited, time.monotonic() - asked.at)
         if asked.plain is not None:
             block: memoryview = asked.answer.result()
             return block
         return self._mirror.received(self._remote, asked.answer, asked.end - asked.start)
 
-    def _fetch_again(self, start: int, end: int, error: MirrorUnreachableError) -> bytes:
-        """Fetch a range that failed, in ever smaller pieces, each asked for after a pause."""
+    def _fetch_again(self, start: int, end: int, error: MirrorUnreachableError | None) -> bytes:
+        """Fetch a range that failed from the file system, in ever smaller pieces, after pauses."""
         parts: list[bytes] = []
         length, attempts = end - start, 1
         deadline = time.monotonic() + self._mirror.patience_seconds
