@@ -33,7 +33,8 @@ def measure(settings: Settings) -> list[Table]:
     return [
         Table(
             "Streaming, loopback",
-            f"{shape_of(host)} from SeaweedFS on loopback, every byte of every clip in memory.",
+            f"{shape_of(host)} from SeaweedFS on loopback, every byte of every clip in memory. The "
+            "peers are given the tarball's address, ours the class.",
             near,
             COLUMNS,
             HTTP,
@@ -69,7 +70,10 @@ def _ways(host: Host, url: str) -> list[Way]:
         LIBRARY: python("streams", "webdataset_library", urls=urls_of(host, url)),
         ARCHIVE: python("streams", "iter_archive", urls=urls_of(host, url)),
     }
-    own = {name: python("ours", "stream", **mirror_of(name, url, host)) for name in (HTTP, S3)}
+    own = {
+        name: python("ours", "stream", **mirror_of(name, url, host), classes=list(host.clips))
+        for name in (HTTP, S3)
+    }
     return [Way(name, command, right, finish) for name, command in (own | peers).items()]
 
 
