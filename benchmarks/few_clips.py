@@ -31,7 +31,7 @@ WHOLE = "wget, then tar: all of it"
 def measure(settings: Settings) -> list[Table]:
     host = settings.host(1, 1000)
     mixed = settings.host(1, 300, mixed=True)
-    with settings.far(host, mixed) as server:
+    with settings.far() as server:
         ways = [
             _whole(settings, host, server),
             *(_stored(host, server, name) for name in (HTTP, S3)),

@@ -28,7 +28,7 @@ BUILDER, LIBRARY, ARCHIVE = "webdataset builder of datasets", "webdataset", "ite
 def measure(settings: Settings) -> list[Table]:
     host = settings.host(1, 300)
     near = settings.in_turns(_ways(host, settings.near(host)))
-    with settings.far(host) as server:
+    with settings.far() as server:
         far = settings.in_turns(_ways(host, server.url), most=2)
     return [
         Table(
