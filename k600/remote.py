@@ -164,6 +164,7 @@ class Mirror:
         remote: RemoteFile,
         *,
         ahead_bytes: int = AHEAD_BYTES,
+        most_ahead_bytes: int | None = None,
         stop: threading.Event | None = None,
         on_bytes: Callable[[int], object] | None = None,
     ) -> RangeReader:
@@ -173,10 +174,19 @@ class Mirror:
             remote: From `stat`; the content must still have its ETag.
             ahead_bytes: Bytes requested ahead of the reader at most: in two ranges at first, and
                 in more and smaller ones while the reader waits for them.
+            most_ahead_bytes: What that may grow to, as an eighth of what was read; by default it
+                does not.
             stop: Ends every wait and read with `Stopped` once set.
             on_bytes: Called with the number of bytes handed to the reader.
         """
-        return RangeReader(self, remote, ahead_bytes=ahead_bytes, stop=stop, on_bytes=on_bytes)
+        return RangeReader(
+            self,
+            remote,
+            ahead_bytes=ahead_bytes,
+            most_ahead_bytes=most_ahead_bytes,
+            stop=stop,
+            on_bytes=on_bytes,
+        )
 
     def request(self, remote: RemoteFile, start: int, end: int) -> Future[bytes]:
         """Ask for the bytes `[start, end)`; the answer comes through the future."""
@@ -238,7 +248,7 @@ class Mirror:
         """Yield the object in one request, for servers without byte ranges; no resume."""
         fs, _ = self._connect()
         try:
-            with fs.open(remote.path, "rb", block_size=0) as file:
+            with fs.open(remote.path, "rb", block_size=0, size=remote.size_bytes) as file:
                 while block := file.read(FIRST_BLOCK_BYTES):
                     yield block
         except Kinetics600Error:
@@ -327,6 +337,7 @@ class RangeReader(io.RawIOBase):
         remote: RemoteFile,
         *,
         ahead_bytes: int,
+        most_ahead_bytes: int | None,
         stop: threading.Event | None,
         on_bytes: Callable[[int], object] | None,
     ) -> None:
@@ -335,12 +346,12 @@ class RangeReader(io.RawIOBase):
         self._stop = stop or threading.Event()
         self._on_bytes = on_bytes or (lambda _: None)
         self._block = memoryview(b"")
-        self._ahead_bytes = ahead_bytes
+        self._ahead_bytes, self._most_ahead_bytes = ahead_bytes, most_ahead_bytes or ahead_bytes
         self._blocks_ahead = _BLOCKS_AT_FIRST
         self._pending: deque[_Asked] = deque()
         self._plain: PlainGets | None = None
         self._plain_until = 0.0
-        self._blocks = self._ranges() if mirror.has_ranges(remote) else self._whole()
+        self._blocks = self._ranges()
 
     def readable(self) -> bool:
         return True
@@ -391,19 +402,20 @@ class RangeReader(io.RawIOBase):
             )
 
     def close(self) -> None:
-        for asked in self._pending:
-            asked.answer.cancel()
-        self._pending.clear()
+        self._forget_pending()
         if self._plain is not None:
             self._plain.close()
         super().close()
 
     def _ranges(self) -> Iterator[bytes | memoryview]:
         self._use_plain()
+        if self._plain is None and not self._mirror.has_ranges(self._remote):
+            yield from self._whole()
+            return
         position, length, size = 0, FIRST_BLOCK_BYTES, self._remote.size_bytes
         while self._pending or position < size:
             while position < size and len(self._pending) < self._blocks_ahead:
-                end = min(position + min(length, self._most_block_bytes()), size)
+                end = min(position + min(length, self._most_block_bytes(position)), size)
                 self._pending.append(self._ask(position, end))
                 position, length = end, min(2 * length, MOST_BLOCK_BYTES)
             asked = self._pending.popleft()
@@ -418,12 +430,27 @@ class RangeReader(io.RawIOBase):
                 yield block
             if asked.plain is not None and isinstance(block, memoryview):
                 asked.plain.give_back(block)
+            if not asked.start and not received and not self._mirror.has_ranges(self._remote):
+                self._forget_pending()
+                yield from self._whole()
+                return
             if received < asked.end - asked.start:  # the connection broke
                 self._blocks_ahead, length = _BLOCKS_AT_FIRST, FIRST_BLOCK_BYTES
                 yield self._fetch_again(asked.start + received, asked.end, error)
 
-    def _most_block_bytes(self) -> int:
-        most = self._ahead_bytes if self._plain else min(self._ahead_bytes, _AHEAD_OF_FSSPEC_BYTES)
+    def _forget_pending(self) -> None:
+        for asked in self._pending:
+            asked.answer.cancel()
+        self._pending.clear()
+
+    def _most_block_bytes(self, position: int) -> int:
+        """Return how large a block may be: what is asked for ahead has to be worth its memory.
+
+        Who may stop at any clip wastes an eighth of what was read at most.
+        """
+        most = min(max(self._ahead_bytes, position // 8), self._most_ahead_bytes)
+        if self._plain is None:
+            most = min(most, _AHEAD_OF_FSSPEC_BYTES)
         share = max(most // self._blocks_ahead, LEAST_BLOCK_BYTES)
         return 1 << share.bit_length() - 1  # so that memory of few sizes is used again
 

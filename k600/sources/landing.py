@@ -28,7 +28,8 @@ from k600.video import box_problem
 __all__ = ["Lander"]
 
 _AHEAD_OF_A_FEW = 4 << 20
-"""Bytes requested ahead where reading stops at the last clip wanted: what comes after is waste."""
+"""Bytes requested ahead at first where reading stops at the last clip wanted: what comes after is
+waste."""
 
 _PASSES = 2
 """Times a tarball that fails its own checks is read before it counts as damaged."""
@@ -56,7 +57,7 @@ class Lander:
     short_side: int | None = None
     """Most pixels of a clip's shorter side; larger ones are made smaller."""
     ahead_bytes: int = AHEAD_BYTES
-    """Bytes requested ahead, for each tarball that is read to its end."""
+    """Bytes requested ahead, for each tarball."""
 
     def land(self, need: Need, remote: RemoteFile) -> TarballRow:
         """Read a tarball once and store the clips that are wanted.
@@ -167,6 +168,7 @@ class _Pass:
             lander.mirror.open(
                 remote,
                 ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else lander.ahead_bytes,
+                most_ahead_bytes=lander.ahead_bytes,
                 stop=lander.stop,
                 on_bytes=self._on_bytes,
             )

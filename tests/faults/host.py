@@ -136,9 +136,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if there:
             answer.headers["ETag"] = f'"{file.stat().st_mtime_ns:x}-{len(whole):x}"'
             if found := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
-                start, end = int(found[1]), min(int(found[2]) + 1, len(whole))
+                start, end = int(found[1]), int(found[2]) + 1
                 answer.wanted, answer.status = (start, end), 206
                 answer.body = whole[start:end]
+                end = start + len(answer.body)
                 answer.headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(whole)}"
         answer.headers["Content-Length"] = str(len(answer.body))
         honest = dataclasses.replace(answer, headers=dict(answer.headers))

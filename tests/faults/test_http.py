@@ -71,6 +71,8 @@ def wrong_place(answer: Answer, by: int = 1) -> None:
     if answer.wanted is not None and answer.wanted[0] >= by:
         start, end = answer.wanted[0] - by, answer.wanted[1] - by
         answer.body = answer.whole[start:end]
+        answer.headers["Content-Length"] = str(len(answer.body))
+        end = start + len(answer.body)
         answer.headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(answer.whole)}"
 
 
