@@ -208,6 +208,21 @@ def test_a_mirror_that_is_away_for_a_moment_at_the_end_of_a_tarball_costs_no_sec
     note("503 at a tarball's end", recovered=1, seconds=result.seconds)
 
 
+def test_a_tarball_whose_size_is_refused_for_a_moment_is_asked_for_once_more(
+    host: Host, origin: Miniature, data_dir: str, note: Note
+) -> None:
+    def refuse(answer: Answer) -> None:
+        if answer.method == "HEAD" and answer.path.endswith("zumba.tar.gz"):
+            answer.say(503, b"")
+
+    host.fault = first(4, refuse)
+    result = fetch(**host.mirror_of("s3"), data_dir=data_dir)
+    assert host.struck == 4
+    assert result.recovered, result
+    assert_whole(data_dir, expected(origin, "train"))
+    note("503 for one tarball's size", recovered=1, seconds=result.seconds)
+
+
 def sizes(origin: Miniature) -> int:
     return sum(path.stat().st_size for path in (origin.root / "train").glob("*.tar.gz"))
 
