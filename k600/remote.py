@@ -601,7 +601,9 @@ def _range_check(remote: RemoteFile, start: int, end: int) -> Callable[[Any], An
             raise MirrorUnreachableError(
                 f"mirror: {remote.url} sent {said[:100]!r}, asked for bytes {start}-{end - 1}"
             )
-        if response.status == 200 and end - start < remote.size_bytes:
+        length = end - start  # (some servers send the range, but say 200)
+        everything = length < remote.size_bytes and response.content_length != length
+        if response.status == 200 and everything:
             raise MirrorUnreachableError(
                 f"mirror: {remote.url} answered the range {start}-{end - 1} with everything"
             )

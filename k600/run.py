@@ -190,11 +190,15 @@ def stat_tarballs(
     if isinstance(first, MirrorUnreachableError):
         raise first
     with ThreadPoolExecutor(min(16, len(needs))) as pool:
-        for need, found in zip(needs, [first, *pool.map(stat, needs[1:])], strict=True):
-            if isinstance(found, RemoteFile):
-                fetches[need] = found
-            else:
-                failures[need.tarball] = Failure(_reason(found), found)
+        answers = dict(zip(needs, [first, *pool.map(stat, needs[1:])], strict=True))
+        again = [n for n, found in answers.items() if isinstance(found, MirrorUnreachableError)]
+        answers |= zip(again, pool.map(stat, again), strict=True)  # now that the others are through
+    for need in needs:
+        found = answers[need]
+        if isinstance(found, RemoteFile):
+            fetches[need] = found
+        else:
+            failures[need.tarball] = Failure(_reason(found), found)
     return fetches, failures
 
 

@@ -102,8 +102,8 @@ class Store:
         A tree that came from somebody else may hold links, and nothing is to be written through
         one. (The store itself may lie behind a link.)
         """
-        really = os.path.realpath(path)
-        if not really.startswith(os.path.realpath(self.root) + os.sep):
+        really, root = os.path.realpath(path), os.path.realpath(self.root)
+        if os.path.commonpath((really, root)) != root:
             raise StoreError(
                 f"data_dir: '{path}' leads to '{really}', out of the store, where nothing is "
                 "written. Remove the link, or pass data_dir=… another folder"

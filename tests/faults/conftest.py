@@ -11,6 +11,7 @@ import pytest
 import k600.remote
 from k600.miniature import Miniature, make_miniature
 from tests.faults.host import Host, faulty_host
+from tests.faults.jobs import Jobs, jobs
 from tests.faults.trial import Note, lost_bytes
 
 
@@ -33,6 +34,12 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def host(origin: Miniature) -> Iterator[Host]:
     with faulty_host(origin.root.parent) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    with jobs(tmp_path_factory.mktemp("jobs")) as running:
         yield running
 
 

@@ -16,7 +16,7 @@ import kinetics600
 from k600.errors import DiskFullError, StoreError
 from k600.miniature import Miniature
 from tests.conftest import expected
-from tests.faults.jobs import Jobs, jobs
+from tests.faults.jobs import Jobs
 from tests.faults.trial import Note, assert_intact, assert_whole, fetch
 
 NOBODY = 65_534
@@ -112,12 +112,6 @@ def test_a_disk_that_becomes_read_only(origin: Miniature, tmp_path: Path, note: 
         assert fetch(**options).recovered
         assert_whole(volume / "clips", expected(origin, "train"))
     note("read-only disk", refused=1, said=result.said, seconds=result.seconds)
-
-
-@pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    with jobs(tmp_path_factory.mktemp("jobs")) as running:
-        yield running
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")

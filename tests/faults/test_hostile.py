@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import io
 import os
+import shutil
 import sqlite3
 import tarfile
 from collections.abc import Callable, Iterator
@@ -15,10 +16,12 @@ from typing import Any
 
 import pytest
 
+import kinetics600
 from k600.errors import Kinetics600Error, ListError, StoreError
 from k600.ledger import Ledger
 from k600.lists import parse_listing, parse_path_list, parse_test_labels
 from k600.miniature import Miniature, make_clip
+from k600.verify import verify_clips
 from tests.conftest import contents, expected
 from tests.faults.jobs import ROOT
 from tests.faults.trial import Result, assert_whole, fetch
@@ -202,6 +205,18 @@ def test_a_link_in_a_stranger_s_tree_leads_nobody_out_of_it(
     assert isinstance(result.error, StoreError), result
     assert "data_dir" in str(result.error)
     assert str(outside) in str(result.error)
+
+
+def test_a_verification_puts_nothing_aside_that_lies_outside(tmp_path: Path, outside: Path) -> None:
+    land(tmp_path, tarball([entry(NAME)], make_clip(1)))
+    folder = tmp_path / "clips/train/zumba"
+    shutil.rmtree(folder)
+    folder.symlink_to(outside / "zumba")
+    request = kinetics600.make_request(
+        "train", classes="zumba", mirror=str(tmp_path / "600"), data_dir=str(tmp_path / "clips")
+    )
+    with pytest.raises(StoreError, match="out of the store"):
+        verify_clips(request, quarantine=True)
 
 
 @pytest.mark.parametrize("dangling", [True, False])

@@ -143,8 +143,17 @@ STAYING: dict[str, tuple[Fault, str]] = {
 }
 
 
-@pytest.mark.parametrize("protocol", ["http", "s3"])
-@pytest.mark.parametrize("fault", PASSING)
+BOTH = [(fault, protocol) for fault in PASSING for protocol in ("http", "s3")]
+"""In the normal size every fault meets one of the two."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "protocol"),
+    [
+        case if number % 4 in (0, 3) else pytest.param(*case, marks=pytest.mark.slow)
+        for number, case in enumerate(BOTH)
+    ],
+)
 def test_what_passes_is_recovered_with_the_same_bytes(
     fault: str, protocol: str, host: Host, origin: Miniature, data_dir: str, note: Note
 ) -> None:
@@ -199,6 +208,21 @@ def test_a_mirror_that_is_away_for_a_moment_at_the_end_of_a_tarball_costs_no_sec
     assert result.recovered, result
     assert host.sent_bytes == sizes(origin)
     note("503 at a tarball's end", recovered=1, seconds=result.seconds)
+
+
+def test_a_tarball_whose_size_is_refused_for_a_moment_is_asked_for_once_more(
+    host: Host, origin: Miniature, data_dir: str, note: Note
+) -> None:
+    def refuse(answer: Answer) -> None:
+        if answer.method == "HEAD" and answer.path.endswith("zumba.tar.gz"):
+            answer.say(503, b"")
+
+    host.fault = first(4, refuse)
+    result = fetch(**host.mirror_of("s3"), data_dir=data_dir)
+    assert host.struck == 4
+    assert result.recovered, result
+    assert_whole(data_dir, expected(origin, "train"))
+    note("503 for one tarball's size", recovered=1, seconds=result.seconds)
 
 
 def sizes(origin: Miniature) -> int:

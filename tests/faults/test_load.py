@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,12 @@ import pytest
 from k600.labels import NAMES
 from k600.miniature import Miniature, make_clip, make_tarball
 from tests.faults.host import Answer, Fault, faulty_host
-from tests.faults.jobs import Jobs, jobs
+from tests.faults.jobs import Jobs
 from tests.faults.trial import Note
 
 SMALL = (60, 20, 0.2)  # tarballs, clips in each, share of answers that are bad
 LONG = (600, 700, 0.05)
 MOST_GROWTH = 40 << 20
-
-
-@pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    with jobs(tmp_path_factory.mktemp("jobs")) as running:
-        yield running
 
 
 def make_origin(folder: Path, tarballs: int, clips: int) -> Path:

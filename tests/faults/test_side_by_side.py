@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,9 @@ import pytest
 from k600.miniature import Miniature
 from tests.conftest import expected
 from tests.faults.host import Answer, Host
-from tests.faults.jobs import Jobs, jobs
+from tests.faults.jobs import Jobs
 from tests.faults.test_http import sizes
 from tests.faults.trial import Note, assert_intact, assert_whole
-
-
-@pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    with jobs(tmp_path_factory.mktemp("jobs")) as running:
-        yield running
 
 
 @pytest.mark.parametrize("same_cache", [True, False])
@@ -113,6 +106,7 @@ def test_old_locks_and_unfinished_files_of_the_dead_are_no_obstacle(
         path.write_text(f"{os.getpid()}\n")
     options = {"mirror": str(origin.root), "data_dir": str(tmp_path / "clips")}
     forge.run("load", split="train", cache_dir=str(tmp_path / "cache"), **options)
+    assert not [*(own / "incoming").iterdir()]
     assert_whole(tmp_path / "clips", expected(origin, "train"))
 
 
