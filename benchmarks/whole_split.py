@@ -1,204 +1,204 @@
-"""Whole split to disk, side by side: CVDF's own way (`wget`, then `tar xzf`) and this loader.
-
-    python -m benchmarks.whole_split [--tarballs 4] [--clips 150] [--repeats 3] [--json FILE]
-
-Makes realistic tarballs (real H.264 of about 1.4 MB a clip, gzip -6), serves them from a real
-S3-compatible server on loopback, and runs both ways on them in turns, each in a fresh process
-and an empty folder. Reported are medians with the least and the most. Needs `wget` and `tar`.
-"""
+"""A whole split onto the disk: this loader beside the ways that others take."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import resource
-import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
-import threading
-import time
-import urllib.parse
-from pathlib import Path
+from functools import partial
 
-from k600.labels import NAMES
-from k600.miniature import URL, make_clip_of_size, make_tarball
-from tests.servers import S3Server, s3_server
-
-WAYS = {"floor": -1, "scripts": 0, "ours, 1 worker": 1, "ours, 2 workers": 2}
-"""Ways by name, with the number of workers of ours."""
-
-FLOOR = """
-import os, sys
-folder, tarballs, clips, size = sys.argv[1], *map(int, sys.argv[2:])
-data = os.urandom(size)
-for tarball in range(tarballs):
-    os.mkdir(f"{folder}/{tarball}")
-    for clip in range(clips):
-        with open(f"{folder}/{tarball}/{clip}.mp4", "wb", buffering=0) as file:
-            file.write(data)
-"""
-
-SCRIPTS = r"""
-set -eu
-cd "$1"; mkdir -p tar/val val
-# k600_downloader.sh: every line of the path list through wget, one after the other
-wget -q -c -i "$2" -P tar/val
-# k600_extractor.sh: every tarball through tar
-for file in tar/val/*.gz; do
-  folder="$(basename "$file" .tar.gz | tr ' ' '_')"; mkdir -p "val/$folder"
-  tar zxf "$file" -C "val/$folder"
-done
-"""
-
-OURS = r"""
-import re, sys
-import datasets
-import kinetics600, k600.remote, s3fs
-def peak():  # of this program alone: ru_maxrss would count its parent, too
-    return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
-base = peak()
-datasets.disable_progress_bars()
-kinetics600.logger.setLevel("WARNING")
-folder, mirror, endpoint, workers = sys.argv[1:]
-kinetics600.load_dataset(
-    "validation", data_dir=folder + "/clips", cache_dir=folder + "/cache", mirror=mirror,
-    mirror_options={"anon": True, "endpoint_url": endpoint}, num_workers=int(workers),
+from benchmarks.measure import Way, python
+from benchmarks.peers import S5CMD, SCRIPTS, UNTAR
+from benchmarks.report import Aim, Column, Table
+from benchmarks.settings import (
+    HTTP,
+    LINK,
+    MB_PER_S,
+    S3,
+    Settings,
+    mirror_of,
+    per_gigabyte,
+    same_clips,
+    urls_of,
 )
-print((peak() - base) / 1024)
-"""
+from benchmarks.tarballs import Host
+
+__all__ = ["measure", "shape_of"]
+
+COLUMNS = (
+    Column("wall_s", "wall s", spread=True),
+    Column("cpu_s_per_gb", "CPU s/GB"),
+    Column("disk_x", "peak disk x"),
+    Column("memory_mb", "memory MB", 0),
+)
+SCRIPTS_ROW = "CVDF's scripts"
 
 
-def make_host(server: S3Server, tarballs: int, clips: int) -> tuple[int, list[str]]:
-    """Store the tarballs and lists of a validation split; return bytes of clips and URLs."""
-    names = list(NAMES[:tarballs])
-    pool = [make_clip_of_size(seed, 1_400_000) for seed in range(24)]
-    listing = ["val:", *names, ""]
-    total = 0
-    for number, name in enumerate(names):
-        members = {
-            f"{number:05d}_{index:05d}_000000_000010.mp4": pool[(index + number) % len(pool)]
-            for index in range(clips)
-        }
-        total += sum(map(len, members.values()))
-        server.put(f"kinetics/600/val/{name}.tar.gz", make_tarball(members))
-        listing += [f"val/{name}:", *members, ""]
-    paths = "".join(f"{URL}/val/{name}.tar.gz\n" for name in names)
-    server.put("kinetics/600/val/k600_val_path.txt", paths.encode())
-    server.put("kinetics/600/annotations/val.txt", ("\n".join(listing) + "\n").encode())
-    folder = f"{server.url}/kinetics/600/val"
-    return total, [f"{folder}/{urllib.parse.quote(name)}.tar.gz" for name in names]
+def measure(settings: Settings) -> list[Table]:
+    host = settings.host(4, 300)
+    one = settings.host(1, 1000)
+    return [_loopback(settings, host), _untar(settings, host), *_paced(settings, host, one)]
 
 
-class PeakDisk:
-    """Watches how much a folder grows at most."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.peak = folder, 0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> PeakDisk:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.25):
-            size = 0
-            for root, _, files in os.walk(self.folder):
-                for name in files:
-                    try:
-                        size += os.stat(os.path.join(root, name)).st_size
-                    except FileNotFoundError:
-                        continue
-            self.peak = max(self.peak, size)
-
-
-def run(command: list[str], folder: Path) -> dict[str, float]:
-    """Run a command; return its wall and CPU seconds, peak disk and what it printed last."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    with PeakDisk(folder) as disk:
-        result = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    wall = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    printed = result.stdout.split()
-    memory = float(printed[-1]) if printed else float("nan")
-    return {"wall_s": wall, "cpu_s": cpu, "disk_bytes": disk.peak, "memory_mb": memory}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tarballs", type=int, default=4)
-    parser.add_argument("--clips", type=int, default=150)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    base = Path(tempfile.mkdtemp(prefix="k600-bench-"))
-    rows: dict[str, list[dict[str, float]]] = {}
-    try:
-        with s3_server(base / "s3") as server:
-            total, urls = make_host(server, options.tarballs, options.clips)
-            (base / "urls").write_text("\n".join(urls) + "\n")
-            imports = run([sys.executable, "-c", "import kinetics600"], base / "none")
-            for _ in range(options.repeats):
-                for name, workers in WAYS.items():
-                    folder = base / "run"
-                    folder.mkdir()
-                    if workers < 0:
-                        shape = (options.tarballs, options.clips)
-                        size = total // (options.tarballs * options.clips)
-                        arguments = [str(folder), *map(str, (*shape, size))]
-                        found = run([sys.executable, "-c", FLOOR, *arguments], folder)
-                    elif workers:
-                        arguments = [str(folder), "s3://kinetics/600", server.url, str(workers)]
-                        found = run([sys.executable, "-c", OURS, *arguments], folder)
-                        found["wall_s"] -= imports["wall_s"]
-                        found["cpu_s"] -= imports["cpu_s"]
-                    else:
-                        script = ["sh", "-c", SCRIPTS, "sh", str(folder), str(base / "urls")]
-                        found = run(script, folder)
-                    rows.setdefault(name, []).append(found)
-                    shutil.rmtree(folder)
-                    os.sync()
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
-    report(rows, total, options)
-
-
-def report(
-    rows: dict[str, list[dict[str, float]]], total: int, options: argparse.Namespace
-) -> None:
-    """Print a Markdown table, and write the single figures if asked to."""
-    gigabytes = total / 1e9
-    peer = statistics.median(found["wall_s"] for found in rows["scripts"])
-    print(
-        f"{options.tarballs} tarballs, {gigabytes:.2f} GB of clips, {options.repeats} runs each, "
-        f"{os.cpu_count()} CPUs, Python {platform.python_version()}; wall and CPU without imports"
+def ours(host: Host, url: str, name: str, workers: int) -> Way:
+    """Return our way over one of the two kinds of mirror that a server is."""
+    arguments = mirror_of(name, url, host) | {"num_workers": workers}
+    return Way(
+        f"{name}, {_workers(workers)}",
+        python("ours", "to_disk", folder="{folder}", **arguments),
+        same_clips(host),
+        per_gigabyte(host.clip_bytes),
     )
-    print("\n| way | wall s (least to most) | times faster | CPU s/GB | peak disk | memory MB |")
-    print("|---|---|---|---|---|---|")
-    for name, runs in rows.items():
-        wall = [found["wall_s"] for found in runs]
-        cpu = statistics.median(found["cpu_s"] for found in runs) / gigabytes
-        disk = statistics.median(found["disk_bytes"] for found in runs) / total
-        memory = statistics.median(found["memory_mb"] for found in runs)
-        median = statistics.median(wall)
-        print(
-            f"| {name} | {median:.2f} ({min(wall):.2f} to {max(wall):.2f}) | {peer / median:.1f} "
-            f"| {cpu:.2f} | {disk:.2f}x | {memory:.0f} |"
+
+
+def scripts(host: Host, url: str, settings: Settings) -> Way:
+    """Return CVDF's way."""
+    listed = settings.work / f"urls-{host.root.parent.name}"
+    listed.write_text("\n".join(urls_of(host, url)) + "\n")
+    return _to_disk(SCRIPTS_ROW, host, ["sh", "-c", SCRIPTS, "sh", "{folder}", str(listed)], "wget")
+
+
+def pools(host: Host, url: str, workers: int) -> list[Way]:
+    """Return the ways that take a number of workers."""
+    more = {"folder": "{folder}", "urls": urls_of(host, url), "workers": workers}
+    said = _workers(workers)
+    return [
+        _to_disk(f"torchvision's loop, {said}", host, python("peers", "torchvision", **more)),
+        _to_disk(f"DownloadManager, {said}", host, python("peers", "manager", **more)),
+    ]
+
+
+def _to_disk(name: str, host: Host, command: list[str], needs: str = "") -> Way:
+    finish = per_gigabyte(host.clip_bytes)
+    return Way(name, command, same_clips(host), finish, needs=needs)
+
+
+def _loopback(settings: Settings, host: Host) -> Table:
+    paths = [str(host.root / path) for path in host.tarballs]
+    finish = per_gigabyte(host.clip_bytes)
+    mean = host.clip_bytes // len(host.checksums)
+    count = len(host.checksums) // len(host.tarballs)
+    floor = python(
+        "peers", "write", folder="{folder}", tarballs=len(paths), clips=count, size_bytes=mean
+    )
+    url = settings.near(host)
+    scripted = scripts(host, url, settings)
+    fiftyone = python("peers", "fiftyone", folder="{folder}", urls=urls_of(host, url))
+    s5cmd = ["sh", "-c", S5CMD, "sh", "{folder}", url, host.bucket]
+    way = partial(ours, host, url)
+    ways = [
+        scripted,
+        way(HTTP, 2),
+        _to_disk("FiftyOne's loop", host, fiftyone),
+        way(S3, 2),
+        *pools(host, url, 1),
+        way(HTTP, 1),
+        *pools(host, url, 2),
+        way(S3, 1),
+        _to_disk("s5cmd, then tar", host, s5cmd, "s5cmd"),
+        Way("memcpy", python("peers", "memcpy", size_bytes=host.clip_bytes), finish=finish),
+        Way("inflate by ISA-L alone", python("peers", "inflate", paths=paths), finish=finish),
+        Way("write from memory alone", floor, finish=finish),
+    ]
+    rows = settings.in_turns(ways)
+    best = f"{HTTP}, 2 workers"
+    return Table(
+        "Whole split to disk, loopback",
+        f"{shape_of(host)} from SeaweedFS on loopback; wall and CPU without imports, without the "
+        "server.",
+        rows,
+        COLUMNS,
+        best,
+        (
+            Aim("CVDF's scripts, wall", best, "wall_s", 8, SCRIPTS_ROW),
+            Aim("CVDF's scripts, CPU", best, "cpu_s", 5, SCRIPTS_ROW),
+            Aim("FiftyOne's loop, wall", best, "wall_s", 3.5, "FiftyOne's loop"),
+            Aim("torchvision, 1 worker, wall", best, "wall_s", 3.5, "torchvision's loop, 1 worker"),
+            Aim("DownloadManager, wall", best, "wall_s", 3, "DownloadManager, 1 worker"),
+            Aim(
+                "torchvision, as many workers", best, "wall_s", 1.8, "torchvision's loop, 2 workers"
+            ),
+            Aim("DownloadManager, as many", best, "wall_s", 1.8, "DownloadManager, 2 workers"),
+            Aim("CPU s/GB, fastest route", best, "cpu_s_per_gb", 1.25, at_most=True),
+            Aim("CPU s/GB, s3fs", f"{S3}, 2 workers", "cpu_s_per_gb", 1.9, at_most=True),
+            Aim("peak disk", best, "disk_x", 1.05, at_most=True),
+            Aim("memory MB, http", best, "memory_mb", 64, at_most=True),
+            Aim("memory MB, s3fs", f"{S3}, 2 workers", "memory_mb", 64, at_most=True),
+        ),
+    )
+
+
+def _untar(settings: Settings, host: Host) -> Table:
+    paths = [str(host.root / path) for path in host.tarballs]
+    root = {"root": str(host.root), "paths": host.tarballs}
+    own = python("ours", "untar", folder="{folder}", **root)
+    peer = python("peers", "untar_tarfile", folder="{folder}", paths=paths)
+    ways = [
+        _to_disk("tar zxf", host, ["sh", "-c", UNTAR, "sh", "{folder}", *paths]),
+        _to_disk("ours", host, own),
+        _to_disk("tarfile, r:gz", host, peer),
+    ]
+    rows = settings.in_turns(ways)
+    return Table(
+        "Untar alone",
+        f"{shape_of(host)} on the local disk, unpacked to files.",
+        rows,
+        COLUMNS,
+        "ours",
+        (Aim("tar zxf, CPU", "ours", "cpu_s", 5.5, "tar zxf"),),
+    )
+
+
+def _paced(settings: Settings, host: Host, one: Host) -> list[Table]:
+    tables = []
+    with settings.far(host) as server:
+        way = partial(ours, host, server.url)
+        ways = [way(HTTP, 2), *pools(host, server.url, 2), way(S3, 2)]
+        rows = settings.in_turns(ways, most=2)
+    for found in rows.values():
+        for run in found:
+            if "mb_per_s" in run:
+                run["line_percent"] = 100 * run["mb_per_s"] / (2 * MB_PER_S)
+    best = f"{HTTP}, 2 workers"
+    percent = Column("line_percent", "% of 2 connections", 0)
+    tables.append(
+        Table(
+            "Whole split to disk, paced link",
+            f"{shape_of(host)}; {LINK}.",
+            rows,
+            (*COLUMNS, percent),
+            best,
+            (
+                Aim("torchvision, wall", best, "wall_s", 1.5, "torchvision's loop, 2 workers"),
+                Aim("DownloadManager, wall", best, "wall_s", 1.5, "DownloadManager, 2 workers"),
+                Aim("% of the line rate", best, "line_percent", 95),
+            ),
         )
-    if options.json:
-        options.json.write_text(json.dumps({"clip_bytes": total, "runs": rows}, indent=1) + "\n")
+    )
+    with settings.far(one) as server:
+        way = partial(ours, one, server.url)
+        ways = [scripts(one, server.url, settings), way(HTTP, 1), way(S3, 1)]
+        rows = settings.in_turns(ways, most=2)
+    best = f"{HTTP}, 1 worker"
+    tables.append(
+        Table(
+            "One whole tarball, paced link",
+            f"{shape_of(one)}; {LINK}.",
+            rows,
+            COLUMNS,
+            best,
+            (
+                Aim("wget + tar, wall", best, "wall_s", 8, SCRIPTS_ROW),
+                Aim("wget + tar, wall, s3fs", f"{S3}, 1 worker", "wall_s", 8, SCRIPTS_ROW),
+            ),
+        )
+    )
+    return tables
 
 
-if __name__ == "__main__":
-    main()
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
+
+
+def shape_of(host: Host) -> str:
+    """Say how large a host is."""
+    count, clips = len(host.tarballs), len(host.checksums)
+    mean = host.tarball_bytes / count / 1e6
+    return f"{count} tarball{'s' * (count > 1)} of {mean:,.0f} MB, {clips:,} clips"

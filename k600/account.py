@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from k600.clip import UNLABELED, Tarball, parse_file_name
 from k600.errors import DamagedTarballError, Kinetics600Error, NoClipsError
 from k600.inventory import Inventory
-from k600.ledger import Known
+from k600.ledger import Held, Known
 from k600.lists import Listing, TestLabels
 from k600.outcome import Missing, missing_csv
 from k600.reasons import REASONS
@@ -46,14 +46,14 @@ def stored_shards(
         inventory: What is in the store.
         chosen: Returns the file names to load of a folder (`<split>/<class name>`); by default all.
     """
-    sources: dict[str, dict[str, str]] = {}
-    for row in known.clips:
-        if row.state == "have":
-            sources.setdefault(row.folder, {})[row.file_name] = row.source
+    held: dict[str, list[Held]] = {}
+    for group in known.held:
+        held.setdefault(group.folder, []).append(group)
     unproved = ("started", "partial")
+    cut: dict[str, set[str]] = {}
     for answer in known.answers:
         if answer.kind == "have":
-            sources.setdefault(answer.folder, {})[answer.file_name] = "youtube"
+            cut.setdefault(answer.folder, set()).add(answer.file_name)
     started = [row.started_at for row in known.tarballs.values() if row.state in unproved]
     store, seen = request.store, set[str]()
     shards = []
@@ -67,21 +67,24 @@ def stored_shards(
             if request.classes is not None:
                 names = [n for n in names if labels.get(_times(n), label) in request.classes]
         if names:
-            origin = sources.get(folder, {})
-            usual = "cvdf" if "cvdf" in origin.values() or started else "local"
-            others = {}
+            groups = held.get(folder, [])
+            tarballs = any(group.source == "cvdf" for group in groups)
+            usual = "cvdf" if tarballs or started else "local"
             elsewhere = inventory.elsewhere(folder)
             elsewhere = {n: elsewhere[n] for n in names if n in elsewhere}
-            for n in names:
-                if n in elsewhere:
-                    source = "local"
-                elif n in origin:
-                    source = origin[n]
-                else:  # no row yet: it came with a tarball that broke off, or was there before
-                    came = bool(started) and store.written_since(folder, n, min(started))
-                    source = "cvdf" if came else "local"
-                if source != usual:
-                    others[n] = source
+            here = set(names)
+            sources: dict[str, str] = {}
+            told = [group.names for group in groups]
+            for n in here.difference(*told, elsewhere, cut.get(folder, ())):
+                # No row yet: it came with a tarball that broke off, or was there before.
+                came = bool(started) and store.written_since(folder, n, min(started))
+                sources[n] = "cvdf" if came else "local"
+            for group in groups:
+                if group.source != usual:
+                    sources |= dict.fromkeys(here & group.names, group.source)
+            sources |= dict.fromkeys(here & cut.get(folder, set()), "youtube")
+            sources |= dict.fromkeys(elsewhere, "local")
+            others = {n: source for n, source in sources.items() if source != usual}
             shards.append(
                 StoredShard(
                     store, split, label, folder, tuple(names), usual, others, labels, elsewhere
@@ -131,17 +134,24 @@ def missing_clips(
         if own.problem:
             tarball = Tarball(split, own.folder.partition("/")[2])
             miss(tarball, own.folder, own.file_name, own.problem)
-    for clip in known.clips:
-        if clip.tarball not in asked:
-            continue
-        if clip.state in ("bad", "absent"):
-            miss(clip.tarball, clip.folder, clip.file_name, clip.reason)
-        elif clip.tarball in broken:
-            failure = broken[clip.tarball]
-            miss(clip.tarball, clip.folder, clip.file_name, failure.reason, str(failure.error))
+
+    def miss_lost(tarball: Tarball, folder: str, name: str) -> None:
+        failure = broken.get(tarball)
+        if failure is None:
+            miss(tarball, folder, name, "not_stored")
         else:
-            miss(clip.tarball, clip.folder, clip.file_name, "not_stored")
-    read_once = {clip.tarball for clip in known.clips}
+            miss(tarball, folder, name, failure.reason, str(failure.error))
+
+    for group in known.held:
+        if group.tarball in asked:
+            for name in sorted(group.names.difference(here(group.folder))):
+                miss_lost(group.tarball, group.folder, name)
+    for clip in known.others:
+        if clip.tarball in asked and clip.state in ("bad", "absent"):
+            miss(clip.tarball, clip.folder, clip.file_name, clip.reason)
+        elif clip.tarball in asked:
+            miss_lost(clip.tarball, clip.folder, clip.file_name)
+    read_once = {group.tarball for group in known.held} | {clip.tarball for clip in known.others}
     for tarball in (t for t in tarballs if t in broken):
         failure = broken[tarball]
         if names := listing.get(tarball.name):

@@ -94,13 +94,12 @@ def _unknown(
         labels: Labels of test clips.
         scan: Lists a folder.
     """
-    mine: dict[str, set[str]] = {}
-    for clip in known.clips:
-        if clip.state == "have":
-            mine.setdefault(clip.folder, set()).add(clip.file_name)
+    mine: dict[str, list[frozenset[str]]] = {}
+    for held in known.held:
+        mine.setdefault(held.folder, []).append(held.names)
     for answer in known.answers:
         if answer.kind == "have":
-            mine.setdefault(answer.folder, set()).add(answer.file_name)
+            mine.setdefault(answer.folder, []).append(frozenset((answer.file_name,)))
     checked = {row.path: row for row in known.adopted}
     unproved = ("started", "partial")
     begun = [row.started_at for row in known.tarballs.values() if row.state in unproved]
@@ -114,7 +113,7 @@ def _unknown(
         found.append((folder, name, path))
 
     for folder in folders:
-        for name in sorted(scan(folder) - mine.get(folder, set())):
+        for name in sorted(scan(folder).difference(*mine.get(folder, ()))):
             consider(folder, name, f"{folder}/{name}")
     wanted, classes = set(folders), _Classes(split, listing, labels)
     for place, label in find_foreign(store.root, split).items():

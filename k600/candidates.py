@@ -85,7 +85,7 @@ def _of_read_tarballs(lists: KeptLists, known: Known, labels: TestLabels) -> Nam
     done = {name for name, row in known.tarballs.items() if row.state == "done"}
     found: dict[str, list[str]] = {}
     if names and names <= done:
-        for clip in known.clips:
+        for clip in known.clips():
             times = parse_file_name(clip.file_name)
             if times and clip.state in ("have", "skipped"):
                 found.setdefault(labels.get(times, UNLABELED), []).append(clip.file_name)

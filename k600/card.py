@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.filesize import decimal
 
 from k600.infos import read_info
 from k600.labels import NAMES
+from k600.reasons import REASONS
 from k600.shards import COLUMNS, ENDINGS, FACTS
 
 __all__ = ["SplitFacts", "front_matter", "project_front_matter", "write_card"]
@@ -53,6 +54,8 @@ class SplitFacts:
     parquet_bytes: int
     whole: bool
     """Whether all classes and clips were asked for."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """How many clips and tarballs had to be left out, by reason: keys of `k600.reasons.REASONS`."""
 
 
 def front_matter(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
@@ -213,7 +216,21 @@ def _table(splits: Sequence[SplitFacts]) -> str:
         for s in splits
     ]
     head = "| split | clips | without a label | size | of the split |\n|---|---:|---:|---:|---|"
-    return "## Splits\n\n" + "\n".join([head, *rows])
+    return "## Splits\n\n" + "\n".join([head, *rows]) + _left_out(splits)
+
+
+def _left_out(splits: Sequence[SplitFacts]) -> str:
+    """Return what had to be left out, a row for each split and reason; nothing if nothing was."""
+    rows = [
+        f"| `{split.split}` | {count:,} | {REASONS[reason]} |"
+        for split in splits
+        for reason, count in split.left_out.items()
+    ]
+    if not rows:
+        return ""
+    head = "| split | left out | why |\n|---|---:|---|"
+    where = "Each is named in `.kinetics600/<split>/groups/`."
+    return "\n\n" + "\n".join([head, *rows]) + f"\n\n{where}"
 
 
 def _columns(kind: str) -> str:

@@ -311,7 +311,7 @@ def proved_bad(situation: Situation, names: Names, *, youtube: bool = True) -> d
     asked = {label: set(found) for label, found in names.items()}
     bad: dict[Candidate, str] = {}
     if request.source != "youtube":
-        for clip in known.clips:
+        for clip in known.others:
             label = clip.folder.partition("/")[2]
             if clip.state in ("bad", "absent") and clip.file_name in asked.get(label, ()):
                 bad[label, clip.file_name] = clip.reason

@@ -102,6 +102,8 @@ class FileDestination:
             if self._is_local and not self._shared:
                 self._lock_out_others()
                 shutil.rmtree(self._scratch(), ignore_errors=True)  # of a run that was killed
+                for part in Path(self._root, OWN).glob(".*.part"):
+                    part.unlink()
 
     def close(self) -> None:
         if self._lock is None:
@@ -172,7 +174,7 @@ class FileDestination:
                 target = self._at(path)
                 if self._is_local:
                     Path(target).parent.mkdir(parents=True, exist_ok=True)
-                    write_whole(Path(target), data)
+                    write_whole(Path(target), data, by=Path(self._root, OWN))
                 else:
                     self._fs.pipe_file(target, data)
 

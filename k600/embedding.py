@@ -2,13 +2,15 @@
 
 A group of tarballs is the unit of work: its rows depend on the request, the seed and the tarballs
 alone, so one that was broken off is made again, to the same bytes, and what is there of it is not
-sent again.
+sent again. Its marker names what had to be left out. A tarball that proves damaged at its end is
+left out whole, and its group made again without it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from k600.errors import OptionError, StoreError
 from k600.mixing import grouped, mixed
 from k600.progress import Bar, Progress
 from k600.published import Made, Recipe, freeze, read_json, to_json
-from k600.records import StoredShard, StreamedShard
+from k600.records import OnLeftOut, StoredShard, StreamedShard
 from k600.request import Request
 from k600.sending import Sending, said_of, scratch_folder
 from k600.shards import check_number_of_files, write_clips
@@ -69,11 +71,10 @@ def embed_split(
     freeze(destination, split, recipe.describe(request, split, groups))
     done = read_json(destination, f"{OWN}/{split}/done.json")
     if done is not None:
-        return Made(done["shards"], done["unlabelled"], 0)
+        return Made(done["shards"], done["unlabelled"], 0, done.get("left_out", {}))
     marked = destination.names(f"{OWN}/{split}/groups")
     total = sum(map(_usual_clips, parts.values()))
-    shards: list[dict[str, Any]] = []
-    unlabelled = new = 0
+    made = Made([], 0, 0)
     with progress(total, f"{split}, publishing", unit=" clips") as bar:
         for number, names in enumerate(groups):
             name = f"{number:05d}.json"
@@ -82,19 +83,43 @@ def embed_split(
                 bar.update(sum(_usual_clips(parts[name]) for name in names))
             else:
                 with scratch_folder(destination, request.store) as folder:
-                    rows = _rows(
-                        [parts[name] for name in names], f"{request.limits.seed}/{split}/{number}"
+                    send = partial(
+                        _send_group,
+                        number=number,
+                        split=split,
+                        destination=destination,
+                        recipe=recipe,
+                        folder=folder,
+                        bar=bar,
                     )
-                    group = _send_group(rows, number, split, destination, recipe, folder, bar)
+                    seed = f"{request.limits.seed}/{split}/{number}"
+                    group = _send_sound([parts[name] for name in names], seed, send)
                 destination.commit(f"{split}: group {number}", {path: to_json(group)})
-                new += len(group["shards"])
-            shards += group["shards"]
-            unlabelled += group["unlabelled"]
-    return Made(shards, unlabelled, new)
+                made.new += len(group["shards"])
+            made.add(group)
+    return made
+
+
+def _send_sound(
+    parts: Sequence[_Part],
+    seed: str,
+    send: Callable[[Iterator[dict[str, Any]]], dict[str, Any]],
+) -> dict[str, Any]:
+    """Send a group; once more without them where tarballs prove damaged at their end."""
+    damaged: dict[str, str] = {}
+    while True:
+        left_out: dict[str, str] = {}
+        sound = [part for part in parts if _address(part) not in damaged]
+        group = send(_rows(sound, seed, left_out.__setitem__))
+        found = {what: why for what, why in left_out.items() if why == "tarball_damaged"}
+        if not found:
+            return {**group, "left_out": dict(sorted({**left_out, **damaged}.items()))}
+        damaged |= found
 
 
 def _send_group(
     rows: Iterator[dict[str, Any]],
+    *,
     number: int,
     split: str,
     destination: Destination,
@@ -129,9 +154,9 @@ def _parts(request: Request, split: str, recipe: Recipe, *, offline: bool) -> di
     return parts
 
 
-def _rows(parts: Sequence[_Part], seed: str) -> Iterator[dict[str, Any]]:
+def _rows(parts: Sequence[_Part], seed: str, on_left_out: OnLeftOut) -> Iterator[dict[str, Any]]:
     return mixed(
-        [_embedded_rows(part) for part in parts],
+        [_embedded_rows(part, on_left_out) for part in parts],
         seed=seed,
         size_of=lambda row: len(row["video"]["bytes"]),
         most_bytes=BUFFER_BYTES,
@@ -139,9 +164,9 @@ def _rows(parts: Sequence[_Part], seed: str) -> Iterator[dict[str, Any]]:
     )
 
 
-def _embedded_rows(part: _Part) -> Iterator[dict[str, Any]]:
+def _embedded_rows(part: _Part, on_left_out: OnLeftOut) -> Iterator[dict[str, Any]]:
     """Yield a tarball's rows with the clips' bytes, and no path of this machine."""
-    for row in part.records():
+    for row in part.records(on_left_out):
         path, data = row["video"]["path"], row["video"]["bytes"]
         if data is None:
             try:
@@ -154,10 +179,14 @@ def _embedded_rows(part: _Part) -> Iterator[dict[str, Any]]:
 
 def _name_of(part: _Part) -> str:
     only = part.only if isinstance(part, StreamedShard) else part.names
-    name = part.tarball.path if isinstance(part, StreamedShard) else part.folder
+    name = _address(part)
     if only is None:
         return name
     return f"{name} {hashlib.sha256(' '.join(sorted(only)).encode()).hexdigest()[:16]}"
+
+
+def _address(part: _Part) -> str:
+    return part.tarball.path if isinstance(part, StreamedShard) else part.folder
 
 
 def _usual_clips(part: _Part) -> int:

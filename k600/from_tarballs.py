@@ -56,7 +56,7 @@ class FromTarballs:
         after = situation.now()
         bad = {
             (c.folder, c.file_name): c.reason
-            for c in after.known.clips
+            for c in after.known.others
             if c.state in ("bad", "absent")
         }
         for candidate in lacking:
@@ -109,7 +109,7 @@ class FromTarballs:
             need = Need(tarball, frozenset(left), until_found=True, most=len(left))
             failed |= self.read([need], situation, refetch=refetch)
             situation = situation.now()
-            left -= {c.file_name for c in situation.known.clips if c.state in ("have", "bad")}
+            left -= {c.file_name for c in situation.known.clips() if c.state in ("have", "bad")}
         return failed
 
 
@@ -120,7 +120,7 @@ def tarball_of(candidate: Candidate, situation: Situation) -> Tarball | None:
     row = situation.origin.get(clip_at(candidate, "test"))
     if row is not None and row.tarball:
         return Tarball("test", row.tarball)
-    for clip in situation.known.clips:
+    for clip in situation.known.clips():
         if clip.file_name == candidate[1] and clip.state in ("have", "skipped", "bad"):
             return clip.tarball
     return None

@@ -166,7 +166,7 @@ def assess(
         size_of: Returns the size in bytes of a clip that is here and that no row tells.
     """
     facts = {label: _Facts() for label in here}
-    for row in known.clips:
+    for row in known.clips():
         if (own := facts.get(row.folder.partition("/")[2])) is not None:
             own.take(row.file_name, row.state, row.source, row.size_bytes)
     for adopted in known.adopted:

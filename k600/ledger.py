@@ -14,12 +14,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from k600.clip import Clip, Tarball
 from k600.errors import DiskFullError, StoreError
 
-__all__ = ["AdoptedRow", "AnswerRow", "CheckRow", "ClipRow", "Known", "Ledger", "TarballRow"]
+__all__ = [
+    "AdoptedRow",
+    "AnswerRow",
+    "CheckRow",
+    "ClipRow",
+    "Held",
+    "Known",
+    "Ledger",
+    "TarballRow",
+]
 
 _SCHEMAS = (
     """
@@ -161,18 +171,62 @@ class CheckRow(NamedTuple):
     """Where the file was put aside, relative to the store; empty if it was not."""
 
 
+class Held(NamedTuple):
+    """Clips of one tarball that are stored in one folder. (A row for each would take seconds.)"""
+
+    tarball: Tarball
+    folder: str
+    """`<split>/<class name>`."""
+    source: str
+    """As in `ClipRow`."""
+    names: frozenset[str]
+    """File names."""
+    sizes: Mapping[str, int] = MappingProxyType({})
+    """Bytes by file name; empty where they were not asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """All that a ledger says of one split at one moment."""
 
     tarballs: Mapping[str, TarballRow]
     """By the tarball's name."""
-    clips: Sequence[ClipRow]
-    """Tarball by tarball, in the tarball's order."""
+    held: Sequence[Held] = ()
+    """Clips that are stored."""
+    others: Sequence[ClipRow] = ()
+    """Every clip that is not, tarball by tarball, in the tarball's order."""
     answers: Sequence[AnswerRow] = ()
     """What YouTube said, by folder and file name."""
     adopted: Sequence[AdoptedRow] = ()
     """Clips that others brought, by folder and file name."""
+
+    @classmethod
+    def of(
+        cls,
+        tarballs: Mapping[str, TarballRow],
+        clips: Iterable[ClipRow],
+        answers: Sequence[AnswerRow] = (),
+        adopted: Sequence[AdoptedRow] = (),
+    ) -> Known:
+        """Return the same for rows clip by clip, their sizes with them."""
+        sizes: dict[tuple[Tarball, str, str], dict[str, int]] = {}
+        others = []
+        for clip in clips:
+            if clip.state == "have":
+                key = (clip.tarball, clip.folder, clip.source)
+                sizes.setdefault(key, {})[clip.file_name] = clip.size_bytes
+            else:
+                others.append(clip)
+        held = [Held(*key, frozenset(found), found) for key, found in sizes.items()]
+        return cls(tarballs, held, others, answers, adopted)
+
+    def clips(self) -> Iterator[ClipRow]:
+        """Yield a row for each clip, those that are stored first, by name and not by position."""
+        for held in self.held:
+            for name in sorted(held.names):
+                size = held.sizes.get(name, 0)
+                yield ClipRow(held.tarball, -1, held.folder, name, "have", "", held.source, size)
+        yield from self.others
 
 
 class Ledger:
@@ -193,13 +247,23 @@ class Ledger:
                 for row in (db.execute(query, (split,)) if db else ())
             }
 
-    def clips(self, split: str, tarball: str | None = None) -> list[ClipRow]:
-        """Return the rows of a split's clips, or of one tarball's, in the tarball's order."""
+    def clips(
+        self, split: str, tarball: str | None = None, *, but_stored: bool = False
+    ) -> list[ClipRow]:
+        """Return the rows of a split's clips, or of one tarball's, in the tarball's order.
+
+        Args:
+            split: The split.
+            tarball: Name of the tarball; None for all.
+            but_stored: Leave out those that are stored.
+        """
         unit = cache(partial(Tarball, split))
-        keys = (split,) if tarball is None else (split, tarball)
+        left_out = "have" if but_stored else ""
+        keys = (split, left_out) if tarball is None else (split, left_out, tarball)
         query = (
             "SELECT tarball, position, folder, file_name, state, reason, source, size_bytes "
-            f"FROM clips WHERE split = ? {'' if tarball is None else 'AND tarball = ?'} "
+            "FROM clips WHERE split = ? AND state != ? "
+            f"{'' if tarball is None else 'AND tarball = ?'} "
             "ORDER BY tarball, position, file_name"
         )
         with self._open() as db:
@@ -209,8 +273,24 @@ class Ledger:
     def known(self, split: str) -> Known:
         """Return all that is known of a split."""
         return Known(
-            self.tarballs(split), self.clips(split), self.answers(split), self.adopted(split)
+            self.tarballs(split),
+            self._held(split),
+            self.clips(split, but_stored=True),
+            self.answers(split),
+            self.adopted(split),
         )
+
+    def _held(self, split: str) -> list[Held]:
+        query = (  # no file name has a slash in it
+            "SELECT tarball, folder, source, group_concat(file_name, '/') FROM clips "
+            "WHERE split = ? AND state = 'have' GROUP BY tarball, folder, source"
+        )
+        with self._open() as db:
+            found = db.execute(query, (split,)) if db else ()
+            return [
+                Held(Tarball(split, tarball), folder, source, frozenset(names.split("/")))
+                for tarball, folder, source, names in found
+            ]
 
     def adopted(self, split: str, folder: str | None = None) -> list[AdoptedRow]:
         """Return a split's or one folder's clips that others brought, by folder and file name."""

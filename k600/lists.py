@@ -9,14 +9,13 @@ validation take their labels from the tarball's name, never from a table.
 from __future__ import annotations
 
 import csv
-import io
-import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import unquote
 
 from k600.clip import HOST_FOLDERS, Tarball, parse_file_name
-from k600.errors import ListError, UnknownClassError
+from k600.errors import DamagedTarballError, ListError, UnknownClassError
 from k600.labels import canonical
+from k600.untar import file_in_archive
 
 __all__ = [
     "Listing",
@@ -34,6 +33,9 @@ TestLabels = Mapping[tuple[str, int, int], str]
 """`{(youtube_id, time_start, time_end): class name}` of the labelled test clips."""
 
 _MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
+
+
+_MOST_LINE_CHARACTERS = 10_000
 
 
 def parse_path_list(text: str, split: str, *, name: str = "path list") -> list[Tarball]:
@@ -140,7 +142,7 @@ def parse_test_list(text: str, *, name: str = "test list") -> list[str]:
         ListError: It is cut off, or no such list.
     """
     lines = _complete_lines(text, name)
-    reader = csv.DictReader(lines)
+    reader = csv.DictReader(_short(lines, name))
     if not {"youtube_id", "time_start", "time_end"} <= set(reader.fieldnames or ()):
         raise ListError(f"{name}: begins with {lines[0][:200]!r}, expected a header of its columns")
     names: dict[str, None] = {}
@@ -173,7 +175,7 @@ def parse_test_labels(data: bytes, *, name: str = "test_labels") -> TestLabels:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ListError(f"{name}: not UTF-8 text ({error})") from error
-    rows = csv.reader(io.StringIO("\n".join(_complete_lines(text, name))))
+    rows = csv.reader(_short(_complete_lines(text, name), name))
     header = next(rows, [])
     wanted = ("label", "youtube_id", "time_start", "time_end")
     if not set(wanted) <= set(header):
@@ -191,17 +193,12 @@ def parse_test_labels(data: bytes, *, name: str = "test_labels") -> TestLabels:
 
 def _test_csv_of_archive(data: bytes, name: str) -> bytes:
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-            for member in archive:
-                if member.isreg() and member.name.rpartition("/")[2] == "test.csv":
-                    if member.size > _MOST_LIST_BYTES:
-                        raise ListError(f"{name}: its test.csv claims {member.size:,} bytes")
-                    file = archive.extractfile(member)
-                    assert file is not None  # it is a regular file
-                    return file.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+        found = file_in_archive(data, "test.csv", most_bytes=_MOST_LIST_BYTES, name=name)
+    except DamagedTarballError as error:
         raise ListError(f"{name}: a broken archive ({error})") from error
-    raise ListError(f"{name}: the archive holds no 'test.csv'")
+    if found is None:
+        raise ListError(f"{name}: the archive holds no 'test.csv'")
+    return found
 
 
 def _complete_lines(text: str, name: str) -> list[str]:
@@ -218,6 +215,18 @@ def _complete_lines(text: str, name: str) -> list[str]:
             "Fetch the list again"
         )
     return text.splitlines()
+
+
+def _short(lines: Iterable[str], name: str) -> Iterator[str]:
+    """Yield the lines of a table; one that is too long for it, or holds NUL, is an error.
+
+    (Python's reader raises an error of its own for either, and a quote that is never closed would
+    make one field of all that follows.)
+    """
+    for number, line in enumerate(lines, 1):
+        if len(line) > _MOST_LINE_CHARACTERS or "\0" in line or line.count('"') % 2:
+            raise ListError(f"{name}: line {number} is {line[:200]!r}, expected a row of a table")
+        yield line
 
 
 def _is_class(name: str) -> bool:

@@ -117,7 +117,7 @@ def _tarballs(situation: Situation) -> dict[str, str]:
     if situation.split != "test":
         return {}
     states = ("have", "skipped", "bad")
-    return {c.file_name: c.tarball.name for c in situation.known.clips if c.state in states}
+    return {c.file_name: c.tarball.name for c in situation.known.clips() if c.state in states}
 
 
 def _row(clip: Clip, tarball: str | None) -> Row:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from k600.clip import Tarball
-from k600.ledger import ClipRow, Known
+from k600.ledger import ClipRow, Held, Known
 
 __all__ = ["MEAN_CLIP_BYTES", "MOST_FROM_YOUTUBE", "Need", "choose_route", "plan_needs"]
 
@@ -92,10 +92,13 @@ def plan_needs(
     def here_has(tarball: Tarball, listed: Collection[str]) -> bool:
         return set(here(f"{tarball.split}/{tarball.label}")).issuperset(listed)
 
-    members: dict[str, list[ClipRow]] = defaultdict(list)
-    for clip in known.clips:
+    held: dict[str, list[Held]] = defaultdict(list)
+    for group in known.held:
+        held[group.tarball.name].append(group)
+    others: dict[str, list[ClipRow]] = defaultdict(list)
+    for clip in known.others:
         if wanted is None or clip.file_name in wanted:
-            members[clip.tarball.name].append(clip)
+            others[clip.tarball.name].append(clip)
     needs = []
     for tarball in tarballs:
         row = known.tarballs.get(tarball.name)
@@ -105,16 +108,19 @@ def plan_needs(
             if refetch or not (unread and listed and here_has(tarball, listed)):
                 needs.append(Need(tarball, wanted))
             continue
-        own = members[tarball.name]
+        own = others[tarball.name]
         failed = row.state == "damaged" or any(clip.state in ("bad", "absent") for clip in own)
         if failed and retry_errors:
             needs.append(Need(tarball, wanted))
         elif row.state == "done":
-            lacking = frozenset(
+            lacking = {
                 clip.file_name
                 for clip in own
-                if clip.state in ("have", "skipped") and clip.file_name not in here(clip.folder)
-            )
+                if clip.state == "skipped" and clip.file_name not in here(clip.folder)
+            }
+            for group in held[tarball.name]:
+                vanished = group.names.difference(here(group.folder))
+                lacking |= vanished if wanted is None else vanished & wanted
             if lacking:
-                needs.append(Need(tarball, lacking, until_found=True))
+                needs.append(Need(tarball, frozenset(lacking), until_found=True))
     return needs

@@ -163,7 +163,7 @@ def find_targets(
             elsewhere.setdefault(row.folder, {}).setdefault(row.file_name, row.path)
     stored: dict[str, set[str]] = {}
     for folder, name in (
-        *((row.folder, row.file_name) for row in known.clips if row.state == "have"),
+        *((held.folder, name) for held in known.held for name in held.names),
         *((row.folder, row.file_name) for row in known.answers if row.kind == "have"),
     ):
         stored.setdefault(folder, set()).add(name)

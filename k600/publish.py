@@ -3,7 +3,8 @@
 README.md                                     the card; written last
 data/<split>/<group>-<number>-<hash>.parquet  the rows
 .kinetics600/<split>/run.json                 what was asked for; another request is refused
-.kinetics600/<split>/groups/<group>.json      a group of tarballs is done: its shards
+.kinetics600/<split>/groups/<group>.json      a group of tarballs is done: its shards, and which
+                                              clips had to be left out, and why
 .kinetics600/<split>/done.json                the split is done: its counts
 """
 
@@ -54,6 +55,8 @@ class PublishedSplit:
     parquet_bytes: int
     new_shards: int
     """Shards that this run made; the others were there."""
+    left_out: dict[str, int]
+    """Clips and tarballs that had to be left out, by reason; the groups' markers name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,9 @@ def _publish_split(
         destination.address,
         f"{made.new:,}",
     )
-    return PublishedSplit(split, done["clips"], len(made.shards), done["parquet_bytes"], made.new)
+    return PublishedSplit(
+        split, done["clips"], len(made.shards), done["parquet_bytes"], made.new, done["left_out"]
+    )
 
 
 def _metadata(

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from k600.card import SplitFacts, write_card
@@ -133,9 +133,9 @@ def freeze(destination: Destination, split: str, now: Mapping[str, Any]) -> None
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Made:
-    """The shards of a split."""
+    """The shards of a split, as they are made."""
 
     shards: list[dict[str, Any]]
     """As `k600.sending.said_of` tells of them, in the order of their names."""
@@ -143,6 +143,15 @@ class Made:
     """Clips without a label."""
     new: int
     """Shards that this run made; the others were there."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """How many clips and tarballs had to be left out, by reason; the groups' markers name them."""
+
+    def add(self, group: Mapping[str, Any]) -> None:
+        """Add what a group's marker says."""
+        self.shards += group["shards"]
+        self.unlabelled += group["unlabelled"]
+        for reason in group.get("left_out", {}).values():
+            self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
 
 def finish(
@@ -169,6 +178,7 @@ def finish(
         "video_bytes": sum(shard["video_bytes"] for shard in made.shards),
         "parquet_bytes": sum(shard["size_bytes"] for shard in made.shards),
         "whole": whole,
+        "left_out": dict(sorted(made.left_out.items())),
         **(more or {}),
         "shards": made.shards,
     }
@@ -187,7 +197,9 @@ def update_card(destination: Destination, kind: str, *, name: str, private: bool
     """Write the card of all splits that are done, unless it is there as it should be."""
     done = [read_json(destination, f"{OWN}/{split}/done.json") for split in SPLITS]
     names = [field.name for field in dataclasses.fields(SplitFacts)]
-    facts = [SplitFacts(**{key: each[key] for key in names}) for each in done if each]
+    facts = [
+        SplitFacts(**{key: each[key] for key in names if key in each}) for each in done if each
+    ]
     card = write_card(kind, facts, name=name, private=private).encode()
     if destination.read("README.md") != card:
         destination.commit("The card", {"README.md": card})

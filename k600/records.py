@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from k600.clip import Clip, Tarball, parse_file_name
-from k600.errors import DamagedTarballError, IncompleteError, MirrorDeniedError, MirrorNotFoundError
+from k600.errors import (
+    DamagedTarballError,
+    IncompleteError,
+    Kinetics600Error,
+    MirrorDeniedError,
+    MirrorNotFoundError,
+)
 from k600.inventory import Inventory
 from k600.labels import label_id
 from k600.ledger import Ledger
@@ -24,11 +30,19 @@ from k600.remote import Mirror
 from k600.sources.cvdf import stream_tarball
 from k600.store import Store
 
-__all__ = ["StoredShard", "StreamedShard", "digest_of", "record_of"]
+__all__ = ["OnLeftOut", "StoredShard", "StreamedShard", "digest_of", "record_of"]
 
 logger = logging.getLogger("kinetics600")
 
 Record = dict[str, Any]
+
+OnLeftOut = Callable[[str, str], object]
+"""Is told of what a stream leaves out: `<host's split>/<tarball>`, or such a path and a file name
+in it; and why, a key of `k600.reasons.REASONS`."""
+
+
+def _nobody(what: str, reason: str) -> None:
+    """Is told of nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +66,8 @@ class StoredShard:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Where clips lie that are not at their own place, relative to the store, by file name."""
 
-    def records(self) -> Iterator[Record]:
-        """Yield the rows, `video.path` absolute and `video.bytes` None."""
+    def records(self, on_left_out: OnLeftOut = _nobody) -> Iterator[Record]:
+        """Yield the rows, `video.path` absolute and `video.bytes` None; nothing is left out."""
         for name in self.names:
             times = parse_file_name(name)
             assert times is not None  # the inventory holds nothing else
@@ -81,15 +95,20 @@ class StreamedShard:
     proofs: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 that clips must have, by file name; empty where unknown."""
 
-    def records(self) -> Iterator[Record]:
+    def records(self, on_left_out: OnLeftOut = _nobody) -> Iterator[Record]:
         """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
+
+        Args:
+            on_left_out: Is told of each clip that is no good, and of the tarball if it is none, or
+                proves damaged at its end: then what came before may be damaged, too.
 
         Raises:
             IncompleteError: A clip is no good and `on_missing` is `raise`.
             MirrorError: The tarball cannot be read.
         """
-        stored = self._stored()
-        rows = stored if stored is not None else self._streamed()
+        rows: Iterable[tuple[Clip, str, bytes | None, str]] | None = self._stored(on_left_out)
+        if rows is None:
+            rows = self._streamed(on_left_out)
         left = None if self.only is None else set(self.only)
         for clip, path, data, source in rows:
             if left is not None:
@@ -98,16 +117,23 @@ class StreamedShard:
                 left.remove(clip.file_name)
             proof = self.proofs.get(clip.file_name)
             if proof and hashlib.sha256(data or Path(path).read_bytes()).hexdigest() != proof:
-                self._complain(f"{clip.key} is left out: {REASONS['differs']}", None)
+                on_left_out(self._member(clip.file_name), "differs")
+                self._complain(f"{clip.key} is left out: {REASONS['differs']}")
                 continue
             if self.classes is None or clip.label in self.classes:
                 yield record_of(clip, path, data, source)
             if left is not None and not left:
                 return
         if left:
-            self._complain(f"{len(left)} clips are not in {self.tarball.path}", None)
+            for name in sorted(left):
+                on_left_out(self._member(name), "not_in_tarball")
+            self._complain(f"{len(left)} clips are not in {self.tarball.path}")
 
-    def _stored(self) -> Iterator[tuple[Clip, str, None, str]] | None:
+    def _member(self, file_name: str) -> str:
+        """Return what to call a clip: where it lies on the host, no file of this machine."""
+        return f"{self.tarball.path}/{file_name}"
+
+    def _stored(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, None, str]] | None:
         """Return the tarball's clips in its own order if the store has them all."""
         ledger = Ledger(self.store.ledger_path)
         row = ledger.tarball(self.tarball)
@@ -128,8 +154,7 @@ class StreamedShard:
         def rows() -> Iterator[tuple[Clip, str, None, str]]:
             for clip in members:
                 if clip.state == "bad" and (self.only is None or clip.file_name in self.only):
-                    path = f"{self.tarball.path}/{clip.file_name}"
-                    self._complain(f"{path} is left out: {clip.reason}", None)
+                    self._leave_out(self._member(clip.file_name), clip.reason, on_left_out)
             for clip in there:
                 times = parse_file_name(clip.file_name)
                 assert times is not None
@@ -142,22 +167,36 @@ class StreamedShard:
 
         return rows()
 
-    def _streamed(self) -> Iterator[tuple[Clip, str, bytes, str]]:
+    def _streamed(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, bytes, str]]:
+        whole = self.tarball.path
         try:
             for streamed in stream_tarball(
                 self.mirror, self.tarball, self.labels, short_side=self.short_side
             ):
-                path = f"{self.tarball.path}/{streamed.file_name}"  # no file of this machine
+                path = self._member(streamed.file_name)
                 if streamed.problem is None and streamed.clip is not None:
                     yield streamed.clip, path, streamed.data, "cvdf"
                 else:
-                    self._complain(f"{path} is left out: {streamed.problem}", None)
+                    self._leave_out(path, streamed.problem or "odd_name", on_left_out)
         except DamagedTarballError as error:
+            on_left_out(whole, "tarball_damaged")
             self._complain(f"{error}; its clips may be damaged", error)
-        except (MirrorNotFoundError, MirrorDeniedError) as error:
-            self._complain(f"{self.tarball.path} is left out: {error}", error)
+        except MirrorNotFoundError as error:
+            self._leave_out(whole, "tarball_not_found", on_left_out, error)
+        except MirrorDeniedError as error:
+            self._leave_out(whole, "tarball_denied", on_left_out, error)
 
-    def _complain(self, message: str, cause: Exception | None) -> None:
+    def _leave_out(
+        self,
+        what: str,
+        reason: str,
+        on_left_out: OnLeftOut,
+        cause: Kinetics600Error | None = None,
+    ) -> None:
+        on_left_out(what, reason)
+        self._complain(f"{what} is left out: {cause or reason}", cause)
+
+    def _complain(self, message: str, cause: Exception | None = None) -> None:
         if self.on_missing == "raise":
             raise IncompleteError(message) from cause
         if self.on_missing == "warn":

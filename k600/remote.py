@@ -1,23 +1,30 @@
 """Bytes from the mirror: what lies there, and a reader that survives broken connections.
 
 A mirror is any fsspec URL with the host's layout below it. Nothing here knows tarballs or
-clips: only addresses, sizes, ETags and byte ranges. All transfers go through fsspec's public
-`info` and `cat_file`, so `s3://`, `https://` and `file://` share one path.
+clips: only addresses, sizes, ETags and byte ranges. All that is asked goes through fsspec's public
+`info` and `cat_file`, so `s3://`, `https://` and `file://` share one path. Where a plain web
+address leads to the same object (that of `https://`, or one that s3fs signs), its ranges come from
+there (`k600.plain_get`) for a third of the CPU time; what goes wrong there, the file system is
+asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import itertools
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -33,15 +40,35 @@ from k600.errors import (
     OptionError,
     Stopped,
 )
+from k600.plain_get import PlainGets
 
-__all__ = ["Mirror", "RangeReader", "RemoteFile", "public_url"]
+__all__ = ["AHEAD_BYTES", "Mirror", "RangeReader", "RemoteFile", "public_url"]
 
 PUBLIC_BUCKET = "s3://kinetics"
 """The bucket that CVDF keeps open to everyone: read anonymously."""
 
 FIRST_BLOCK_BYTES = 512 << 10
-MOST_BLOCK_BYTES = 4 << 20
+MOST_BLOCK_BYTES = 8 << 20
 LEAST_BLOCK_BYTES = 64 << 10
+
+AHEAD_BYTES = 40 << 20
+"""Bytes asked for ahead of a reader, at most. Over a link of 40 ms whose connections give 50 MB/s
+each, twenty ranges of 2 MiB make 400 MB/s."""
+_AHEAD_OF_FSSPEC_BYTES = 16 << 20
+"""The same through the file system, which holds each block several times."""
+_BLOCKS_AT_FIRST = 2
+_MOST_BLOCKS = 20
+_SOON_SECONDS, _LATE_SECONDS = 2.0, 6.0
+"""How long a block may be on its way for one more, and for no fewer, to be asked for ahead."""
+
+_SAFE = "/:%!$&'()*+,;=@~-._"
+"""What stays as it is in a web address; spaces and letters beyond ASCII are percent-encoded."""
+_ADDRESS_SECONDS = 300.0
+"""How long a signed address serves; what signed it may be good for not much longer."""
+_PLAIN_S3_OPTIONS = frozenset(
+    {"anon", "key", "secret", "token", "profile", "endpoint_url", "username", "password", "use_ssl"}
+)
+"""Options of s3fs that say who asks whom. With any other, it asks by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +148,14 @@ class Mirror:
         remote = self.stat(path)
         if remote.size_bytes > most_bytes:
             raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
-        data = bytes(self._ask(remote.url, "cat_file", remote.path))
+        if _protocol(self.url) in ("http", "https"):  # may send more than it has announced
+            data = self._thrice(remote.url, lambda: self._bounded(remote))
+        else:
+            data = bytes(self._ask(remote.url, "cat_file", remote.path))
         if len(data) != remote.size_bytes:
             raise ListError(
-                f"mirror: {remote.url} is truncated: {len(data):,} of {remote.size_bytes:,} bytes "
-                "came. Call again"
+                f"mirror: {remote.url} is truncated or another: {len(data):,} bytes came, "
+                f"{remote.size_bytes:,} were announced. Call again"
             )
         return data, remote.etag
 
@@ -133,7 +163,8 @@ class Mirror:
         self,
         remote: RemoteFile,
         *,
-        ahead: int = 4,
+        ahead_bytes: int = AHEAD_BYTES,
+        most_ahead_bytes: int | None = None,
         stop: threading.Event | None = None,
         on_bytes: Callable[[int], object] | None = None,
     ) -> RangeReader:
@@ -141,15 +172,28 @@ class Mirror:
 
         Args:
             remote: From `stat`; the content must still have its ETag.
-            ahead: Byte ranges requested ahead of the reader, 1 or more.
+            ahead_bytes: Bytes requested ahead of the reader at most: in two ranges at first, and
+                in more and smaller ones while the reader waits for them.
+            most_ahead_bytes: What that may grow to, as an eighth of what was read; by default it
+                does not.
             stop: Ends every wait and read with `Stopped` once set.
             on_bytes: Called with the number of bytes handed to the reader.
         """
-        return RangeReader(self, remote, ahead=ahead, stop=stop, on_bytes=on_bytes)
+        return RangeReader(
+            self,
+            remote,
+            ahead_bytes=ahead_bytes,
+            most_ahead_bytes=most_ahead_bytes,
+            stop=stop,
+            on_bytes=on_bytes,
+        )
 
     def request(self, remote: RemoteFile, start: int, end: int) -> Future[bytes]:
         """Ask for the bytes `[start, end)`; the answer comes through the future."""
-        return self._send("cat_file", remote.path, start=start, end=end)
+        options: dict[str, Any] = {"start": start, "end": end}
+        if _protocol(self.url) in ("http", "https"):  # goes on to aiohttp: looks before it reads
+            options["raise_for_status"] = _range_check(remote, start, end)
+        return self._send("cat_file", remote.path, **options)
 
     def received(self, remote: RemoteFile, answer: Future[bytes], length_bytes: int) -> bytes:
         """Return what a finished request brought; its errors are explained."""
@@ -163,10 +207,35 @@ class Mirror:
             )
         return data
 
+    def plain_address(self, remote: RemoteFile) -> str | None:
+        """Return where a plain GET finds an object, for the next minutes; None if none would.
+
+        It may be signed with the user's key, so it is not for messages.
+        """
+        protocol = _protocol(self.url)
+        address = None
+        if protocol in ("http", "https"):
+            plain = not self.options and "@" not in self.url and "?" not in self.url
+            address = quote(remote.path, safe=_SAFE) if plain else None
+        elif protocol in ("s3", "s3a") and _PLAIN_S3_OPTIONS.issuperset(self.options):
+            fs, _ = self._connect()
+            try:
+                address = fs.sign(remote.path, expiration=int(2 * _ADDRESS_SECONDS))
+            except Exception as error:
+                raise explain(error, remote.url) from error
+        if address is None:
+            return None
+        parts = urlsplit(address)
+        proxied = parts.scheme in getproxies() and not proxy_bypass(parts.netloc)
+        return None if proxied else address
+
     def has_ranges(self, remote: RemoteFile) -> bool:
         """Whether byte ranges are served. Only a web server may not; it is asked for one."""
         if _protocol(self.url) not in ("http", "https") or remote.size_bytes < 2:
             return True
+        return bool(self._thrice(remote.url, lambda: self._serves_last_byte(remote)))
+
+    def _serves_last_byte(self, remote: RemoteFile) -> bool:
         fs, _ = self._connect()
         try:
             with fs.open(remote.path, "rb", cache_type="none", size=remote.size_bytes) as file:
@@ -174,14 +243,12 @@ class Mirror:
                 return len(file.read(1)) == 1
         except ValueError:  # fsspec's word for a server that answers a range with everything
             return False
-        except Exception as error:
-            raise explain(error, remote.url) from error
 
-    def stream(self, remote: RemoteFile) -> Iterator[bytes]:
+    def stream(self, remote: RemoteFile) -> Generator[bytes, None, None]:
         """Yield the object in one request, for servers without byte ranges; no resume."""
         fs, _ = self._connect()
         try:
-            with fs.open(remote.path, "rb", block_size=0) as file:
+            with fs.open(remote.path, "rb", block_size=0, size=remote.size_bytes) as file:
                 while block := file.read(FIRST_BLOCK_BYTES):
                     yield block
         except Kinetics600Error:
@@ -189,11 +256,26 @@ class Mirror:
         except Exception as error:
             raise explain(error, remote.url) from error
 
+    def _bounded(self, remote: RemoteFile) -> bytes:
+        """Return an object of a web server, or a little more than its size of something longer."""
+        data = bytearray()
+        deadline = time.monotonic() + 20 * self.request_seconds
+        with contextlib.closing(self.stream(remote)) as blocks:
+            for block in blocks:
+                data += block
+                if len(data) > remote.size_bytes or time.monotonic() > deadline:
+                    break
+        return bytes(data)
+
     def _ask(self, url: str, method: str, *args: Any, **options: Any) -> Any:
-        """Send a small request and wait for its answer, three times if it is not reached."""
+        """Send a small request and wait for its answer."""
+        return self._thrice(url, lambda: self._send(method, *args, **options).result())
+
+    def _thrice(self, url: str, call: Callable[[], Any]) -> Any:
+        """Return what a call brings; it is made three times if the mirror is not reached."""
         for attempt in range(1, 4):
             try:
-                return self._send(method, *args, **options).result()
+                return call()
             except Exception as error:
                 explained = explain(error, url)
                 if attempt == 3 or not isinstance(explained, MirrorUnreachableError):
@@ -225,6 +307,18 @@ class Mirror:
         return fs, str(root).rstrip("/")
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A range on its way."""
+
+    start: int
+    end: int
+    answer: Future[Any]
+    plain: PlainGets | None = None
+    """Who was asked; None for the file system."""
+    at: float = field(default_factory=time.monotonic)
+
+
 class RangeReader(io.RawIOBase):
     """One pass over an object by ordered byte ranges, a few of them requested ahead.
 
@@ -242,19 +336,22 @@ class RangeReader(io.RawIOBase):
         mirror: Mirror,
         remote: RemoteFile,
         *,
-        ahead: int,
+        ahead_bytes: int,
+        most_ahead_bytes: int | None,
         stop: threading.Event | None,
         on_bytes: Callable[[int], object] | None,
     ) -> None:
         super().__init__()
-        _keep_memory_of_blocks()
         self._mirror, self._remote = mirror, remote
         self._stop = stop or threading.Event()
         self._on_bytes = on_bytes or (lambda _: None)
         self._block = memoryview(b"")
-        self._ahead = ahead
-        self._pending: deque[tuple[int, int, Future[bytes]]] = deque()
-        self._blocks = self._ranges() if mirror.has_ranges(remote) else self._whole()
+        self._ahead_bytes, self._most_ahead_bytes = ahead_bytes, most_ahead_bytes or ahead_bytes
+        self._blocks_ahead = _BLOCKS_AT_FIRST
+        self._pending: deque[_Asked] = deque()
+        self._plain: PlainGets | None = None
+        self._plain_until = 0.0
+        self._blocks = self._ranges()
 
     def readable(self) -> bool:
         return True
@@ -281,7 +378,22 @@ class RangeReader(io.RawIOBase):
             self._on_bytes(len(self._block))
 
     def check_unchanged(self) -> None:
-        """Raise `MirrorChangedError` if the object is no longer the one that was opened."""
+        """Raise `MirrorChangedError` if the object is no longer the one that was opened.
+
+        All of it may have been read by now, so this is asked with as much patience as a range.
+        """
+        deadline = time.monotonic() + self._mirror.patience_seconds
+        for attempt in itertools.count(1):
+            try:
+                self._compare()
+                break
+            except MirrorUnreachableError:
+                if time.monotonic() > deadline:
+                    raise
+            if self._stop.wait(min(0.3 * 2**attempt, 10)):
+                raise Stopped("stopped")
+
+    def _compare(self) -> None:
         now = self._mirror.stat(self._remote.name)
         if now.etag != self._remote.etag or now.size_bytes != self._remote.size_bytes:
             raise MirrorChangedError(
@@ -290,36 +402,116 @@ class RangeReader(io.RawIOBase):
             )
 
     def close(self) -> None:
-        for _, _, answer in self._pending:
-            answer.cancel()
-        self._pending.clear()
+        self._forget_pending()
+        if self._plain is not None:
+            self._plain.close()
         super().close()
 
-    def _ranges(self) -> Iterator[bytes]:
+    def _ranges(self) -> Iterator[bytes | memoryview]:
+        self._use_plain()
+        if self._plain is None and not self._mirror.has_ranges(self._remote):
+            yield from self._whole()
+            return
         position, length, size = 0, FIRST_BLOCK_BYTES, self._remote.size_bytes
         while self._pending or position < size:
-            while position < size and len(self._pending) < self._ahead:
-                end = min(position + length, size)
-                answer = self._mirror.request(self._remote, position, end)
-                self._pending.append((position, end, answer))
+            while position < size and len(self._pending) < self._blocks_ahead:
+                end = min(position + min(length, self._most_block_bytes(position)), size)
+                self._pending.append(self._ask(position, end))
                 position, length = end, min(2 * length, MOST_BLOCK_BYTES)
-            start, end, answer = self._pending[0]
+            asked = self._pending.popleft()
+            error = None
+            block: bytes | memoryview = b""
             try:
-                block = self._wait(answer, end - start)
-            except MirrorUnreachableError as error:
-                block = self._fetch_again(start, end, error)
-            self._pending.popleft()
-            yield block
+                block = self._wait(asked)
+            except MirrorUnreachableError as caught:
+                error = caught
+            received = len(block)
+            if received:
+                yield block
+            if asked.plain is not None and isinstance(block, memoryview):
+                asked.plain.give_back(block)
+            if not asked.start and not received and not self._mirror.has_ranges(self._remote):
+                self._forget_pending()
+                yield from self._whole()
+                return
+            if received < asked.end - asked.start:  # the connection broke
+                self._blocks_ahead, length = _BLOCKS_AT_FIRST, FIRST_BLOCK_BYTES
+                yield self._fetch_again(asked.start + received, asked.end, error)
 
-    def _wait(self, answer: Future[bytes], length_bytes: int) -> bytes:
-        while not wait((answer,), timeout=0.2).done:
+    def _forget_pending(self) -> None:
+        for asked in self._pending:
+            asked.answer.cancel()
+        self._pending.clear()
+
+    def _most_block_bytes(self, position: int) -> int:
+        """Return how large a block may be: what is asked for ahead has to be worth its memory.
+
+        Who may stop at any clip wastes an eighth of what was read at most.
+        """
+        most = min(max(self._ahead_bytes, position // 8), self._most_ahead_bytes)
+        if self._plain is None:
+            most = min(most, _AHEAD_OF_FSSPEC_BYTES)
+        share = max(most // self._blocks_ahead, LEAST_BLOCK_BYTES)
+        return 1 << share.bit_length() - 1  # so that memory of few sizes is used again
+
+    def _adapt(self, waited: bool, seconds: float) -> None:
+        """Ask for more ranges at a time where the link is far, for fewer where it is slow."""
+        if waited and seconds < _SOON_SECONDS:
+            self._blocks_ahead = min(self._blocks_ahead + 1, _MOST_BLOCKS)
+        elif seconds > _LATE_SECONDS:
+            self._blocks_ahead = max(self._blocks_ahead - 1, _BLOCKS_AT_FIRST)
+
+    def _use_plain(self) -> None:
+        """Ask for ranges by plain GETs from now on, if the mirror can be asked so."""
+        address = self._mirror.plain_address(self._remote)
+        self._plain_until = time.monotonic() + _ADDRESS_SECONDS
+        if address is None:
+            _keep_memory_of_blocks()
+        else:
+            self._plain = PlainGets(
+                address,
+                self._remote.url,
+                lines=_MOST_BLOCKS,
+                timeout_seconds=self._mirror.request_seconds,
+            )
+
+    def _ask(self, start: int, end: int) -> _Asked:
+        self._renew_plain()
+        if self._plain is not None:
+            return _Asked(start, end, self._plain.request(start, end), self._plain)
+        return _Asked(start, end, self._mirror.request(self._remote, start, end))
+
+    def _renew_plain(self) -> None:
+        """Leave a server that does not answer as it should; have an old address signed anew."""
+        plain = self._plain
+        if plain is not None and (not plain.fits or time.monotonic() > self._plain_until):
+            plain.retire()
+            self._plain = None
+            if plain.fits:
+                self._use_plain()
+
+    def _wait(self, asked: _Asked) -> bytes | memoryview:
+        """Return what a range brought; by plain GET it may be a part of it."""
+        waited = not asked.answer.done()
+        limit = asked.at + self._mirror.request_seconds + 1  # fsspec's own end comes first
+        while not wait((asked.answer,), timeout=0.2).done:
             if self._stop.is_set():
-                answer.cancel()
+                asked.answer.cancel()
                 raise Stopped("stopped")
-        return self._mirror.received(self._remote, answer, length_bytes)
+            if time.monotonic() > limit:
+                asked.answer.cancel()
+                raise MirrorUnreachableError(
+                    f"mirror: {self._remote.url} did not send a range of "
+                    f"{asked.end - asked.start:,} bytes in {self._mirror.request_seconds:g} s"
+                )
+        self._adapt(waited, time.monotonic() - asked.at)
+        if asked.plain is not None:
+            block: memoryview = asked.answer.result()
+            return block
+        return self._mirror.received(self._remote, asked.answer, asked.end - asked.start)
 
-    def _fetch_again(self, start: int, end: int, error: MirrorUnreachableError) -> bytes:
-        """Fetch a range that failed, in ever smaller pieces, each asked for after a pause."""
+    def _fetch_again(self, start: int, end: int, error: MirrorUnreachableError | None) -> bytes:
+        """Fetch a range that failed from the file system, in ever smaller pieces, after pauses."""
         parts: list[bytes] = []
         length, attempts = end - start, 1
         deadline = time.monotonic() + self._mirror.patience_seconds
@@ -334,11 +526,11 @@ class RangeReader(io.RawIOBase):
             attempts += 1
             length = max(length // 2, LEAST_BLOCK_BYTES)
             try:
-                self.check_unchanged()
+                self._compare()
                 while start < end:
                     stop = min(start + length, end)
                     answer = self._mirror.request(self._remote, start, stop)
-                    parts.append(self._wait(answer, stop - start))
+                    parts.append(bytes(self._wait(_Asked(start, stop, answer))))
                     start, attempts = stop, 1
                     deadline = time.monotonic() + self._mirror.patience_seconds
             except MirrorUnreachableError as again:
@@ -367,7 +559,7 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
         return error
     chain = [e for e in _causes(error) if type(e).__name__ != "CancelledError"] or [error]
     status = next((s for e in reversed(chain) if (s := _http_status(e)) is not None), None)
-    brief = f"{type(chain[-1]).__name__}: {chain[-1]}"[:300].rstrip(": ")
+    brief = " ".join(f"{type(chain[-1]).__name__}: {chain[-1]}"[:300].split()).rstrip(": ")
     if status == 404 or (status is None and isinstance(chain[-1], FileNotFoundError)):
         return MirrorNotFoundError(
             f"mirror: {url} does not exist. Check the mirror's address: below it, "
@@ -380,7 +572,8 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
             f"mirror: {url} is refused ({brief}). Pass credentials as mirror_options=…, or check "
             "the address: S3 refuses a missing object, too, where listing is not allowed"
         )
-    if isinstance(chain[-1], (ImportError, ValueError, TypeError)):  # no transfer was tried
+    untried = isinstance(chain[-1], (ImportError, ValueError, TypeError))
+    if untried and not isinstance(chain[-1], OSError):  # a bad certificate is both
         return OptionError(
             f"mirror: {url} cannot be opened with these mirror_options ({brief}). Allowed is any "
             "fsspec URL, such as 's3://kinetics/600', 'https://…' or a folder"
@@ -389,6 +582,23 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
         f"mirror: {url} cannot be reached ({brief}). Check the network and the mirror's address; "
         "calling again goes on where this stopped"
     )
+
+
+def _range_check(remote: RemoteFile, start: int, end: int) -> Callable[[Any], Any]:
+    """Return what looks at a response before its body is read: is it the range asked for?"""
+
+    async def check(response: Any) -> None:
+        said = response.headers.get("Content-Range", "")
+        if response.status == 206 and said and not said.startswith(f"bytes {start}-{end - 1}/"):
+            raise MirrorUnreachableError(
+                f"mirror: {remote.url} sent {said[:100]!r}, asked for bytes {start}-{end - 1}"
+            )
+        if response.status == 200 and end - start < remote.size_bytes:
+            raise MirrorUnreachableError(
+                f"mirror: {remote.url} answered the range {start}-{end - 1} with everything"
+            )
+
+    return check
 
 
 @cache

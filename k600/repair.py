@@ -36,7 +36,7 @@ def fetch_again(
     tarballs = FromTarballs(request, split, progress)
     candidates = {_candidate(target): target for target in targets}
     cut = {(a.folder, a.file_name) for a in known.answers if a.kind == "have"}
-    bad = {(c.folder, c.file_name): c.reason for c in known.clips if c.state in ("bad", "absent")}
+    bad = {(c.folder, c.file_name): c.reason for c in known.others if c.state in ("bad", "absent")}
     why: Why = {}
     asked: list[Candidate] = []
     packed: list[Candidate] = []

@@ -25,7 +25,7 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
-from k600.clip import parse_file_name
+from k600.clip import clip_names
 from k600.errors import DiskFullError, Kinetics600Error, Stopped, StoreError
 
 __all__ = ["OWN", "Incoming", "Store", "explained", "flush", "write_whole"]
@@ -115,11 +115,7 @@ class Store:
         """Return the names of the clips in `<split>/<class name>`; other files do not count."""
         try:
             with os.scandir(self.root / folder) as entries:
-                return {
-                    entry.name
-                    for entry in entries
-                    if parse_file_name(entry.name) and _is_file(entry)
-                }
+                return clip_names({entry.name for entry in entries if _is_file(entry)})
         except (FileNotFoundError, NotADirectoryError):
             return set()
 
@@ -269,9 +265,15 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file so that it is seen complete or not at all."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+def write_whole(path: Path, data: bytes, *, by: Path | None = None) -> None:
+    """Write a small file so that it is seen complete or not at all.
+
+    Args:
+        path: The file.
+        data: All that is to be in it.
+        by: Folder, on the same volume, for the unfinished file; beside the finished one if None.
+    """
+    part = (by or path.parent) / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         with open(part, "wb") as file:
             file.write(data)

@@ -80,7 +80,7 @@ def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> Known
         clips = [row for label in classes for row in ledger.clips(split, label)]
     if classes is not None and split != "test":
         known = {name: row for name, row in known.items() if name in classes}
-    return Known(known, clips, ledger.answers(split), ledger.adopted(split))
+    return Known.of(known, clips, ledger.answers(split), ledger.adopted(split))
 
 
 def _not_taken_in(

@@ -8,6 +8,7 @@ standard library's. `tarfile` stops at the tar's end mark and so never sees gzip
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from isal import igzip, isal_zlib
 from k600.clip import parse_file_name
 from k600.errors import DamagedTarballError, Kinetics600Error
 
-__all__ = ["CHUNK_BYTES", "Member", "members"]
+__all__ = ["CHUNK_BYTES", "Member", "file_in_archive", "members"]
 
 CHUNK_BYTES = 256 << 10
 """Members are handed on in pieces of at most this size."""
@@ -104,6 +105,35 @@ def members(raw: Raw, compressed_bytes: int, *, name: str) -> Iterator[Member]:
         raise
     except (tarfile.TarError, ValueError) as error:
         raise DamagedTarballError(f"{name}: damaged ({error})") from error
+
+
+def file_in_archive(data: bytes, file_name: str, *, most_bytes: int, name: str) -> bytes | None:
+    """Return a file out of a small `.tar.gz` in memory, whatever folder it lies in; None if absent.
+
+    Args:
+        data: The archive.
+        file_name: Base name of the file; the first regular one counts.
+        most_bytes: Most bytes that the file may have, and a fourth of what all may unpack to.
+        name: What to call the archive in an error.
+
+    Raises:
+        DamagedTarballError: It is no such archive, ends early, or claims more than is allowed.
+    """
+    source = _open_gzip(fileobj=io.BytesIO(data), mode="rb")
+    reader = _ForwardReader(source, 4 * most_bytes, name)
+    try:
+        with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
+            for info in tar:
+                cast(Any, tar).members.clear()
+                if info.isreg() and info.name.rpartition("/")[2] == file_name:
+                    if info.size > most_bytes:
+                        raise reader.damaged(f"{info.name!r:.200} claims {info.size:,} bytes")
+                    return b"".join(_chunks(reader, info))
+    except (tarfile.TarError, ValueError) as error:
+        if isinstance(error, Kinetics600Error):
+            raise
+        raise reader.damaged(str(error)) from error
+    return None
 
 
 def _problem(info: tarfile.TarInfo) -> str | None:

@@ -63,13 +63,9 @@ class Walk:
             if name in failed:
                 continue
             before = len(walk_clips([*clips.values()], limits, classes=classes))
-            for clip in known.clips:
+            for clip in situation.ledger.clips("test", name):
                 usable = clip.state in ("have", "skipped")
-                if (
-                    clip.tarball.name == name
-                    and usable
-                    and (wanted is None or clip.file_name in wanted)
-                ):
+                if usable and (wanted is None or clip.file_name in wanted):
                     candidate = (_label(clip.file_name, labels), clip.file_name)
                     clips.setdefault(clip.file_name, candidate)
             row = known.tarballs.get(name)
@@ -89,7 +85,7 @@ class Walk:
             ]
         lacking = {name for label, name in chosen if situation.place_of((label, name)) is None}
         where: dict[Tarball, set[str]] = {}
-        for clip in known.clips:
+        for clip in known.clips():
             if clip.file_name in lacking and clip.tarball.name not in failed:
                 where.setdefault(clip.tarball, set()).add(clip.file_name)
         return chosen, [

@@ -97,7 +97,7 @@ def test_four_tasks_make_the_same_bytes_as_one_and_a_rerun_makes_none(
     done = run("s3://shards/four", workers=4, tasks=4, **place, **host)
     (split,) = done.splits
     assert (split.tarballs, split.new_tarballs, split.clips, split.shards) == (6, 6, 30, 4)
-    assert split.rejects == {"empty": 1, "truncated": 1}
+    assert split.left_out == {"empty": 1, "truncated": 1}
     four = stored(s3, "shards/four")
     run("s3://shards/one/four", **place, **host)
     assert stored(s3, "shards/one/four") == four
@@ -446,7 +446,7 @@ def test_a_damaged_tarball_leaves_nothing_but_its_reason(
     data = path.read_bytes()
     path.write_bytes(data[:-4] + bytes(4))
     (split,) = run(tmp_path / "a", "train", FleetRecipe(), host=own_miniature).splits
-    assert split.rejects == {"tarball_damaged": 1}
+    assert split.left_out == {"tarball_damaged": 1}
     assert not split.complete
     assert (split.tarballs, split.clips) == (2, 5)
 
@@ -503,7 +503,7 @@ def test_a_tarball_that_is_not_there(
     with pytest.raises(IncompleteError, match=r"zumba.tar.gz is left out: .* does not exist"):
         run(tmp_path / "a", "train", host=own_miniature, on_missing="raise")
     (split,) = run(tmp_path / "b", "train", FleetRecipe(), host=own_miniature).splits
-    assert (split.clips, split.rejects) == (5, {"tarball_not_found": 1})
+    assert (split.clips, split.left_out) == (5, {"tarball_not_found": 1})
     assert not split.complete
     assert "zumba.tar.gz is left out" in lines.text
     with pytest.raises(NoClipsError):

@@ -41,7 +41,7 @@ def known(*rows: Any, state: str = "done") -> Known:
     def of(kind: type) -> list[Any]:
         return [row for row in rows if isinstance(row, kind)]
 
-    return Known(tarballs, of(ClipRow), of(AnswerRow), of(AdoptedRow))
+    return Known.of(tarballs, of(ClipRow), of(AnswerRow), of(AdoptedRow))
 
 
 def counts(rows: Known, here: set[str], **options: Any) -> Counts:
@@ -127,7 +127,7 @@ def test_the_test_split_is_complete_once_all_of_its_tarballs_are(
 ) -> None:
     part = Tarball("test", "part_0")
     rows = [ClipRow(part, 0, "test/_unlabeled", A, "have", "", "cvdf", 1)]
-    split = Known({"part_0": TarballRow(part, "done", "", 1, 0.0)}, rows)
+    split = Known.of({"part_0": TarballRow(part, "done", "", 1, 0.0)}, rows)
     here = {"zumba": {A}, "_unlabeled": {A}}  # as it came without its label, and with
     found = assess("test", split, here, listing={}, tarballs=tarballs)
     assert found.counts.have == found.counts.known == 1

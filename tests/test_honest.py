@@ -395,7 +395,7 @@ def test_many_may_open_a_ledger_of_the_first_version_at_once(tmp_path: Path) -> 
         db.execute("PRAGMA user_version = 1")
     db.close()
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda _: len(ledger.known("train").clips), range(64))) == [0] * 64
+        assert list(pool.map(lambda _: len(ledger.known("train").others), range(64))) == [0] * 64
         list(pool.map(lambda _: ledger.adopt("train", []), range(16)))
     assert ledger.answers("train") == []
 

@@ -101,7 +101,7 @@ def test_a_ledger_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         db.execute("DROP TABLE checks")
         db.execute("PRAGMA user_version = 1")
     known = Ledger(path).known("train")
-    assert [row.file_name for row in known.clips] == ["a"]
+    assert [row.file_name for row in known.clips()] == ["a"]
     assert (list(known.answers), list(known.adopted)) == ([], [])
     Ledger(path).record_stored(Clip("train", "zumba", "abcdefghijk", 0, 10), 1, "1")
     assert len(Ledger(path).answers("train")) == 1

@@ -19,7 +19,7 @@ def clip(tarball: Tarball, name: str, state: str) -> ClipRow:
 
 
 def plan(rows, clips, here, **options):  # type: ignore[no-untyped-def]
-    known = Known({row.tarball.name: row for row in rows}, clips)
+    known = Known.of({row.tarball.name: row for row in rows}, clips)
     return plan_needs([ZUMBA, YOGA], known, lambda folder: here.get(folder, ()), **options)
 
 

@@ -11,6 +11,8 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ import kinetics600
 from k600.cli import main
 from k600.errors import (
     DestinationTakenError,
+    IncompleteError,
     Kinetics600Error,
     NoClipsError,
     OptionError,
@@ -201,6 +204,51 @@ def test_embedded_clips_are_those_of_the_tarballs_mixed_and_always_the_same(
     assert [f.name for f in files] == sorted(f.name for f in (tmp_path / "b/data/train").iterdir())
     put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "c"), more={"seed": 1})
     assert {f.name for f in files}.isdisjoint(f.name for f in (tmp_path / "c/data/train").iterdir())
+
+
+def test_what_had_to_be_left_out_is_named_and_counted(put: Publish, tmp_path: Path) -> None:
+    done = put(None, "validation", EMBEDDED, to=str(tmp_path))
+    groups = sorted((tmp_path / ".kinetics600/validation/groups").iterdir())
+    named: dict[str, str] = {}
+    for group in groups:
+        named |= json.loads(group.read_text())["left_out"]
+    assert named == {
+        f"val/massaging person's head.tar.gz/{name}_000000_000010.mp4": why
+        for name, why in (("cutoffclip0", "truncated"), ("emptyclip00", "empty"))
+    }
+    assert done.splits[0].left_out == {"empty": 1, "truncated": 1}
+    assert "| `validation` | 1 | the file in the tarball is cut off |" in (
+        tmp_path / "README.md"
+    ).read_text(encoding="utf-8")
+    assert put(None, "validation", EMBEDDED, to=str(tmp_path)).splits == (
+        replace(done.splits[0], new_shards=0),
+    )
+
+
+def test_a_damaged_tarball_is_left_out_whole(
+    own_miniature: Miniature, put: Publish, tmp_path: Path
+) -> None:
+    tarball = own_miniature.root / "train/zumba.tar.gz"
+    data = bytearray(tarball.read_bytes())
+    data[-6] ^= 1  # in gzip's checksum: every clip has gone by when it is seen
+    tarball.write_bytes(data)
+    done = put(None, "train", EMBEDDED, host=own_miniature, to=str(tmp_path / "a"))
+    assert done.splits[0].left_out == {"tarball_damaged": 1}
+    rows = rows_of(tmp_path / "a", "train")
+    zumba = kinetics600.label2id()["zumba"]
+    assert len(rows) == done.splits[0].clips > 0
+    assert zumba not in {row["label"] for row in rows}
+    more = {"on_missing": "raise"}
+    with pytest.raises(IncompleteError, match="its clips may be damaged"):
+        put(None, "train", EMBEDDED, host=own_miniature, to=str(tmp_path / "b"), more=more)
+
+
+def test_a_tarball_that_is_not_there_is_named(
+    own_miniature: Miniature, put: Publish, tmp_path: Path
+) -> None:
+    (own_miniature.root / "train/zumba.tar.gz").unlink()
+    done = put(None, "train", EMBEDDED, host=own_miniature, to=str(tmp_path / "a"))
+    assert done.splits[0].left_out == {"tarball_not_found": 1}
 
 
 def test_row_groups_are_bounded(
@@ -409,7 +457,10 @@ def test_to_s3(put: Publish, s3: S3Server, tmp_path: Path, large: Miniature) -> 
     done = put(None, "train", EMBEDDED, host=large, **options)
     assert done.splits[0].new_shards == done.splits[0].shards
     assert put(None, "train", EMBEDDED, host=large, **options).splits[0].new_shards == 0
-    files = [f"s3://published/k600/data/train/{name}" for name in names_at(s3, "k600/data/train")]
+    files = [
+        f"s3://published/k600/data/train/{name}"
+        for name in names_at(s3, "published/k600/data/train")
+    ]
     stream = datasets.load_dataset(
         "parquet", data_files=files, streaming=True, storage_options=s3.options, split="train"
     ).cast_column("video", datasets.Video(decode=False))
@@ -418,11 +469,30 @@ def test_to_s3(put: Publish, s3: S3Server, tmp_path: Path, large: Miniature) -> 
         put(None, to="s3://published/x", to_options={"endpoint_url": "http://127.0.0.1:9"})
 
 
+def test_two_runs_into_one_bucket_leave_what_one_would(
+    put: Publish, s3: S3Server, large: Miniature
+) -> None:
+    s3.make_bucket("twice")
+    options = {"to_options": s3.options, "host": large}
+    put(None, "train", EMBEDDED, to="s3://twice/one", **options)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(put, None, "train", EMBEDDED, to="s3://twice/both", **options)
+            for _ in range(2)
+        ]
+        done = [run.result().splits[0] for run in runs]
+    assert done[0].clips == done[1].clips == 30
+    for folder in ("data/train", ".kinetics600/train/groups"):
+        assert sorted(names_at(s3, f"twice/one/{folder}")) == sorted(
+            names_at(s3, f"twice/both/{folder}")
+        )
+
+
 def names_at(s3: S3Server, folder: str) -> list[str]:
     from s3fs import S3FileSystem
 
     fs = S3FileSystem(**s3.options, skip_instance_cache=True)
-    return [path.rpartition("/")[2] for path in fs.ls(f"published/{folder}", detail=False)]
+    return [path.rpartition("/")[2] for path in fs.ls(folder, detail=False)]
 
 
 def test_who_may_see_it(hub: Hub, put: Publish) -> None:

@@ -106,5 +106,6 @@ def publish(
             say(
                 f"{one.split}: {one.clips:,} clips in {one.shards:,} files, "
                 f"{one.new_shards:,} of them new"
+                + "".join(f"; left out: {n:,} {reason}" for reason, n in one.left_out.items())
             )
         say(f"published: {done.address}")

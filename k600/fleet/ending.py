@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from k600.errors import IncompleteError
 from k600.fleet.job import Job
-from k600.fleet.merging import Plan, read_plan, read_shards, shard_path
+from k600.fleet.merging import read_plan, read_shards, shard_path
 from k600.fleet.places import OpenPlaces
 from k600.fleet.planning import PlacedClip
 from k600.published import Made, finish, read_json, update_card
@@ -46,9 +45,10 @@ def end_split(job: Job, places: OpenPlaces) -> None:
             [marker["shard"] for marker in made],
             sum(marker["unlabelled"] for marker in made),
             len(made),
+            dict(plan.rejects),
         ),
         whole=job.whole,
-        more=_counts(plan),
+        more={"tarballs": plan.tarballs},
     )
     tidy(job, places)
 
@@ -64,10 +64,6 @@ def tidy(job: Job, places: OpenPlaces) -> None:
         work.clear(job.own(name))
     if plans := sorted(left & {"plan.parquet", "plan.json"}):
         work.commit(f"{job.split}: tidied", {}, delete=[job.own(name) for name in plans])
-
-
-def _counts(plan: Plan) -> dict[str, Any]:
-    return {"tarballs": plan.tarballs, "rejects": dict(plan.rejects)}
 
 
 def _manifest(shards: Sequence[Sequence[PlacedClip]], names: Sequence[str]) -> bytes:

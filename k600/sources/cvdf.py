@@ -97,7 +97,7 @@ def stream_tarball(
     labels: TestLabels,
     *,
     short_side: int | None = None,
-    ahead: int = 2,
+    ahead_bytes: int = 8 << 20,
 ) -> Iterator[StreamedClip]:
     """Yield a tarball's clips in its own order, storing nothing.
 
@@ -106,7 +106,7 @@ def stream_tarball(
         tarball: Which.
         labels: Labels of test clips.
         short_side: Most pixels of a clip's shorter side; None leaves clips as they are.
-        ahead: Byte ranges requested ahead.
+        ahead_bytes: Bytes requested ahead.
 
     Raises:
         MirrorError: It cannot be read.
@@ -115,7 +115,7 @@ def stream_tarball(
     """
     remote = mirror.stat(tarball.path)
     seen: set[str] = set()
-    with contextlib.closing(mirror.open(remote, ahead=ahead)) as raw:
+    with contextlib.closing(mirror.open(remote, ahead_bytes=ahead_bytes)) as raw:
         for member in members(raw, remote.size_bytes, name=remote.url):
             if member.file_name in seen:
                 continue

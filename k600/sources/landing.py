@@ -18,7 +18,7 @@ from k600.ledger import ClipRow, Ledger, TarballRow
 from k600.lists import Listing, TestLabels
 from k600.plan import Need
 from k600.progress import Bar
-from k600.remote import Mirror, RemoteFile
+from k600.remote import AHEAD_BYTES, Mirror, RemoteFile
 from k600.shrink import shrink_clip
 from k600.sources.cvdf import clip_of
 from k600.store import Incoming, Store, explained, flush
@@ -26,6 +26,10 @@ from k600.untar import Member, members
 from k600.video import box_problem
 
 __all__ = ["Lander"]
+
+_AHEAD_OF_A_FEW = 4 << 20
+"""Bytes requested ahead at first where reading stops at the last clip wanted: what comes after is
+waste."""
 
 _PASSES = 2
 """Times a tarball that fails its own checks is read before it counts as damaged."""
@@ -52,8 +56,8 @@ class Lander:
     """Replace clips that are there already, but not those that came from elsewhere."""
     short_side: int | None = None
     """Most pixels of a clip's shorter side; larger ones are made smaller."""
-    ahead: int = 4
-    """Byte ranges requested ahead, for each tarball."""
+    ahead_bytes: int = AHEAD_BYTES
+    """Bytes requested ahead, for each tarball."""
 
     def land(self, need: Need, remote: RemoteFile) -> TarballRow:
         """Read a tarball once and store the clips that are wanted.
@@ -162,7 +166,11 @@ class _Pass:
         inventory = Inventory(lander.store, adopted)
         with contextlib.closing(
             lander.mirror.open(
-                remote, ahead=lander.ahead, stop=lander.stop, on_bytes=self._on_bytes
+                remote,
+                ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else lander.ahead_bytes,
+                most_ahead_bytes=lander.ahead_bytes,
+                stop=lander.stop,
+                on_bytes=self._on_bytes,
             )
         ) as raw:
             for position, member in enumerate(members(raw, remote.size_bytes, name=remote.url)):

@@ -1,0 +1,121 @@
+"""What all groups of benchmarks are given: where to work, how often, how large, and servers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from isal import isal_zlib
+
+from benchmarks.measure import Figures, Way, in_turns
+from benchmarks.paced_server import PacedServer, paced_server
+from benchmarks.quick import run_forked
+from benchmarks.tarballs import Host, make_host
+from tests.servers import S3Server, s3_server
+
+__all__ = ["HTTP", "LINK", "S3", "Settings", "mirror_of", "per_gigabyte", "same_clips", "urls_of"]
+
+S3, HTTP = "ours, s3://", "ours, http://"
+"""The two kinds of mirror that an S3 server is; names of our rows begin with them."""
+
+LATENCY_MS, MB_PER_S = 40, 50
+LINK = f"{LATENCY_MS} ms to the first byte, {MB_PER_S} MB/s a connection"
+
+
+@dataclass
+class Settings:
+    """One run of benchmarks."""
+
+    folder: Path
+    """Where made tarballs are kept for the next time."""
+    work: Path
+    """Where ways work; empty at the start, gone at the end."""
+    repeats: int
+    quick: bool
+    """Tiny sizes, to see that everything works: the figures mean nothing."""
+    stack: contextlib.ExitStack
+    """Ends with the run, and the S3 server with it."""
+    _near: S3Server | None = None
+    _uploaded: set[str] = field(default_factory=set)
+
+    def pick(self, usual: int, quick: int) -> int:
+        """Return a size."""
+        return quick if self.quick else usual
+
+    def host(
+        self, tarballs: int, clips: int, *, clip_bytes: int = 1_000_000, mixed: bool = False
+    ) -> Host:
+        """Return a host of that shape; with `quick` a tiny one."""
+        if self.quick:
+            tarballs, clips, clip_bytes = min(tarballs, 3), min(clips, 12), 60_000
+        return make_host(
+            self.folder, tarballs=tarballs, clips=clips, clip_bytes=clip_bytes, mixed=mixed
+        )
+
+    def near(self, *hosts: Host) -> str:
+        """Return the address of an S3 server on loopback that has these hosts as buckets."""
+        if self._near is None:
+            self._near = self.stack.enter_context(s3_server(self.work.parent / "s3"))
+        for host in hosts:
+            if host.bucket not in self._uploaded:
+                self._near.make_bucket(host.bucket)
+                self._near.upload(host.root, f"{host.bucket}/600")
+                self._uploaded.add(host.bucket)
+        return self._near.url
+
+    @contextlib.contextmanager
+    def far(self, *hosts: Host) -> Iterator[PacedServer]:
+        """Serve these hosts as buckets over a paced link until the block ends."""
+        buckets = {host.bucket: host.root.parent for host in hosts}
+        with paced_server(buckets, LATENCY_MS, MB_PER_S) as server:
+            yield server
+
+    def in_turns(self, ways: Iterable[Way], *, most: int = 1000) -> dict[str, list[Figures]]:
+        """Run ways in turns as often as wanted, or `most` times; return the figures of each."""
+        start = run_forked if self.quick else None
+        return in_turns(ways, min(self.repeats, most), self.work, start)
+
+
+def mirror_of(name: str, url: str, host: Host) -> dict[str, object]:
+    """Return the arguments that lead our way to a server, as S3 or by plain GETs."""
+    if name == S3:
+        options = {"anon": True, "endpoint_url": url}
+        return {"mirror": f"s3://{host.bucket}/600", "options": options}
+    return {"mirror": f"{url}/{host.bucket}/600", "options": {}}
+
+
+def urls_of(host: Host, url: str) -> list[str]:
+    """Return the addresses of the tarballs on a server."""
+    return [f"{url}/{host.bucket}/600/{quote(path)}" for path in host.tarballs]
+
+
+def same_clips(host: Host) -> Callable[[Path, Figures], bool]:
+    """Return a check that a folder holds exactly the host's clips, wherever, byte by byte."""
+    expected = host.checksums
+
+    def right(folder: Path, figures: Figures) -> bool:
+        found: dict[str, int] = {}
+        for root, _, names in os.walk(folder):
+            for name in names:
+                if name.endswith(".mp4"):
+                    if name in found:
+                        return False
+                    found[name] = isal_zlib.crc32(Path(root, name).read_bytes())
+        return found == expected
+
+    return right
+
+
+def per_gigabyte(size_bytes: int) -> Callable[[Figures], None]:
+    """Return what adds the figures that are relative to the bytes of the clips."""
+
+    def finish(figures: Figures) -> None:
+        figures["cpu_s_per_gb"] = figures["cpu_s"] / (size_bytes / 1e9)
+        figures["disk_x"] = figures["disk_bytes"] / size_bytes
+        figures["mb_per_s"] = size_bytes / 1e6 / figures["wall_s"]
+
+    return finish

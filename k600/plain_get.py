@@ -1,0 +1,174 @@
+"""Byte ranges of one web address, by plain GETs on a few threads, into memory that is used again.
+
+A quarter of what an S3 library costs in CPU time: no signature for each range, no event loop, no
+copy but the kernel's. It knows the usual answer only, 206 with just the bytes asked for; whatever
+else comes is an error here, and whoever asked turns to the file system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import mmap
+import queue
+import socket
+import ssl
+import threading
+from concurrent.futures import Future, InvalidStateError
+from functools import cache
+from urllib.parse import urlsplit
+
+from k600.errors import MirrorUnreachableError
+
+__all__ = ["PlainGets"]
+
+_CHUNK_BYTES = 256 << 10
+
+
+class PlainGets:
+    """Fetches ranges of one object, some of them at a time. To be closed."""
+
+    def __init__(self, address: str, shown: str, *, lines: int, timeout_seconds: float) -> None:
+        """Ask for nothing yet.
+
+        Args:
+            address: `http://` or `https://`, percent-encoded; it may be signed, so no message
+                holds it.
+            shown: What messages call it.
+            lines: Connections, and so ranges on their way, at most.
+            timeout_seconds: How long a connection may be silent.
+        """
+        parts = urlsplit(address)
+        self._host, self._secure = parts.netloc, parts.scheme == "https"
+        self._target = parts.path + (f"?{parts.query}" if parts.query else "")
+        self._shown = shown
+        self._most_lines = lines
+        self._timeout_seconds = timeout_seconds
+        self._jobs: queue.SimpleQueue[tuple[int, int, Future[memoryview]] | None]
+        self._jobs = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._connections: set[http.client.HTTPConnection] = set()
+        self._free: list[memoryview] = []
+        self._closed = False
+        self.fits = True
+        """Whether the server has answered as this needs it so far."""
+
+    def request(self, start: int, end: int) -> Future[memoryview]:
+        """Ask for the bytes `[start, end)`.
+
+        The future's errors are `MirrorUnreachableError`. Its result is to be handed to `give_back`;
+        it is what came until the connection broke, if it did.
+        """
+        answer: Future[memoryview] = Future()
+        self._jobs.put((start, end, answer))
+        if len(self._threads) < self._most_lines:
+            # A daemon: nothing waits for a server that never answers, not even Python's end.
+            thread = threading.Thread(target=self._work, name="k600-get", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return answer
+
+    def give_back(self, block: memoryview) -> None:
+        """Take back the memory of a range that was read, for the next one of its size."""
+        self._free.append(block)
+
+    def retire(self) -> None:
+        """Take no further requests; what is on its way still comes."""
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def close(self) -> None:
+        """End what is on its way."""
+        self._closed = True
+        self.retire()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError, AttributeError):  # it may end by itself just now
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _work(self) -> None:
+        connection = self._connection()
+        self._connections.add(connection)
+        try:
+            while not self._closed and (job := self._jobs.get()) is not None:
+                start, end, answer = job
+                try:
+                    block = self._fetch(connection, start, end)
+                except (OSError, http.client.HTTPException) as error:
+                    connection.close()
+                    found = MirrorUnreachableError(
+                        f"mirror: {self._shown} cannot be read ({type(error).__name__}: {error})"
+                    )
+                    with contextlib.suppress(InvalidStateError):  # given up meanwhile
+                        answer.set_exception(found)
+                else:
+                    with contextlib.suppress(InvalidStateError):
+                        answer.set_result(block)
+        finally:
+            self._connections.discard(connection)
+            connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._secure:
+            return http.client.HTTPSConnection(
+                self._host, timeout=self._timeout_seconds, context=_tls()
+            )
+        return http.client.HTTPConnection(self._host, timeout=self._timeout_seconds)
+
+    def _fetch(self, connection: http.client.HTTPConnection, start: int, end: int) -> memoryview:
+        response = self._ask(connection, start, end)
+        said = response.getheader("Content-Range", "").partition("/")[0]
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT or said != f"bytes {start}-{end - 1}":
+            passing = response.status >= 500 or response.status == http.HTTPStatus.TOO_MANY_REQUESTS
+            self.fits = self.fits and passing
+            raise http.client.HTTPException(f"HTTP {response.status} for a range")
+        block = self._memory(end - start)
+        received = 0
+        try:
+            while received < len(block):
+                count = response.readinto(block[received : received + _CHUNK_BYTES])
+                if not count:
+                    raise http.client.IncompleteRead(b"", len(block) - received)
+                received += count
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            if not received:
+                raise
+        response.close()
+        return block[:received]
+
+    def _memory(self, size: int) -> memoryview:
+        """Return memory that was used before, if there is some of this size.
+
+        Not from the heap: what each thread frees there stays with it.
+        """
+        while True:
+            try:
+                block = self._free.pop()
+            except IndexError:
+                return memoryview(mmap.mmap(-1, size))
+            if len(block) == size:
+                return block
+
+    def _ask(
+        self, connection: http.client.HTTPConnection, start: int, end: int
+    ) -> http.client.HTTPResponse:
+        """Send a request; once more if the server had closed a connection that was kept."""
+        headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        kept = connection.sock is not None
+        try:
+            connection.request("GET", self._target, headers=headers)
+            return connection.getresponse()
+        except (ConnectionError, http.client.BadStatusLine):
+            if not kept or self._closed:
+                raise
+            connection.close()
+            connection.request("GET", self._target, headers=headers)
+            return connection.getresponse()
+        except ssl.SSLError:
+            self.fits = False  # the file system may have other certificates
+            raise
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

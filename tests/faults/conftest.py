@@ -1,0 +1,51 @@
+"""Fixtures of the fault suite: a host that misbehaves, and the notes that make the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import k600.remote
+from k600.miniature import Miniature, make_miniature
+from tests.faults.host import Host, faulty_host
+from tests.faults.trial import Note
+
+
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
+    """Two train tarballs of about 100 kB; nothing in it is ever changed."""
+    folder = tmp_path_factory.mktemp("origin")
+    classes = ["surfing water", "zumba"]
+    return make_miniature(folder, classes=classes, clips_per_class=24, flaws=False)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a tiny tarball take as many byte ranges as a real one."""
+    monkeypatch.setattr(k600.remote, "FIRST_BLOCK_BYTES", 8 << 10)
+    monkeypatch.setattr(k600.remote, "MOST_BLOCK_BYTES", 32 << 10)
+    monkeypatch.setattr(k600.remote, "LEAST_BLOCK_BYTES", 4 << 10)
+
+
+@pytest.fixture
+def host(origin: Miniature) -> Iterator[Host]:
+    with faulty_host(origin.root.parent) as running:
+        yield running
+
+
+@pytest.fixture
+def note(record_property: Callable[[str, object], None]) -> Note:
+    """Note what a trial brought, for the table of `python -m tests.faults.report`."""
+
+    def note(fault: str, **numbers: Any) -> None:
+        record_property("trial", {"fault": fault, **numbers})
+
+    return note
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> str:
+    return str(tmp_path / "clips")

@@ -1,0 +1,183 @@
+"""Runs of the loader in processes of their own, made by fork so that hundreds can be killed.
+
+Run as a program it is the parent of these processes: it has imported all, and takes one line of
+JSON for each order. Nothing of the loader is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One running process."""
+
+    pid: int
+    said: Path
+    """Where it writes what came of it, as JSON."""
+    parent: subprocess.Popen[str]
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def ends(self) -> tuple[int, Any]:
+        """Wait for its end; returns its status (negative: the signal) and what it said."""
+        status = int(_ask(self.parent, {"wait": self.pid}))
+        said = json.loads(self.said.read_text()) if self.said.exists() else None
+        return status, said
+
+
+@dataclasses.dataclass(frozen=True)
+class Jobs:
+    """Starts processes."""
+
+    folder: Path
+    parent: subprocess.Popen[str]
+
+    def start(self, name: str, **options: Any) -> Job:
+        """Begin one of `JOBS`."""
+        said = self.folder / f"{os.urandom(8).hex()}.json"
+        pid = int(_ask(self.parent, {"start": name, "options": options, "said": str(said)}))
+        return Job(pid, said, self.parent)
+
+    def run(self, name: str, **options: Any) -> Any:
+        """Carry one out to its good end; returns what it said."""
+        status, said = self.start(name, **options).ends()
+        assert status == 0, said
+        return said
+
+
+@contextlib.contextmanager
+def jobs(folder: Path) -> Iterator[Jobs]:
+    """Have a parent of processes until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "HF_HOME": str(folder / "hf"), "TMPDIR": str(folder)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.jobs"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    ) as parent:
+        yield Jobs(folder, parent)
+        assert parent.stdin is not None
+        parent.stdin.close()
+
+
+def _ask(parent: subprocess.Popen[str], order: dict[str, Any]) -> str:
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    parent.stdin.write(json.dumps(order) + "\n")
+    parent.stdin.flush()
+    return parent.stdout.readline()
+
+
+def load(split: str, **options: Any) -> Any:
+    """Load a dataset; returns its rows, with paths as they are in the store."""
+    import kinetics600
+
+    rows = kinetics600.load_dataset(split, **options)
+    root = options["data_dir"]
+    return [{**row, "video": os.path.relpath(row["video"]["path"], root)} for row in rows]
+
+
+def publish(split: str, to: str, **options: Any) -> None:
+    import kinetics600
+
+    kinetics600.publish(
+        "owner/clips",
+        split,
+        to=to,
+        kind="embedded",
+        i_have_the_rights=True,
+        shard_size_mb=1,
+        mix=1,
+        **options,
+    )
+
+
+def verify(split: str, **options: Any) -> None:
+    """Look into every picture, put bad clips aside and fetch them again."""
+    import kinetics600
+    from k600.verify import verify_clips
+
+    verify_clips(kinetics600.make_request(split, **options), deep=True, repair=True)
+
+
+def measure(split: str, **options: Any) -> Any:
+    """Fetch what a request asks for; returns the error, the time and the memory that it took."""
+    import resource
+
+    from tests.faults.trial import fetch
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = fetch(split, **options)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {
+        "error": type(result.error).__name__,
+        "seconds": result.seconds,
+        "memory_bytes": 1024 * grown,
+    }
+
+
+JOBS: dict[str, Callable[..., Any]] = {
+    "load": load,
+    "publish": publish,
+    "verify": verify,
+    "measure": measure,
+}
+
+
+def _become(order: dict[str, Any]) -> None:
+    """Be the process of a job, to the end."""
+    status = 1
+    said: Any = None
+    try:
+        quiet = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(quiet, standard)
+        said = JOBS[order["start"]](**order["options"])
+        status = 0
+    except BaseException:
+        said = traceback.format_exc()
+    finally:
+        part = Path(order["said"] + ".part")
+        part.write_text(json.dumps(said))
+        part.replace(order["said"])
+        os._exit(status)
+
+
+def main() -> None:
+    import datasets
+
+    import kinetics600  # noqa: F401 - the forked processes find it there
+
+    datasets.disable_progress_bars()
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "wait" in order:
+            _, status = os.waitpid(order["wait"], 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+        elif pid := os.fork():
+            print(pid, flush=True)
+        else:
+            _become(order)
+
+
+if __name__ == "__main__":
+    main()
