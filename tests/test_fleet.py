@@ -534,12 +534,20 @@ def test_wrong_options(run: Run, tmp_path: Path, options: dict[str, Any], word: 
         run(**{"to": tmp_path / "a", **options})
 
 
-def test_without_datatrove_it_says_what_to_install(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("module", "executor", "extra"), [("datatrove", "local", "fleet"), ("ray", "ray", "ray")]
+)
+def test_without_its_engine_it_says_what_to_install(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    executor: str,
+    extra: str,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "datatrove", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'kinetics600\[fleet\]'"):
-        run(tmp_path / "a")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependencyError, match=rf"pip install 'kinetics600\[{extra}\]'"):
+        run(tmp_path / "a", executor=executor)
     assert not (tmp_path / "a").exists()
 
 
