@@ -294,6 +294,21 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(
     assert made(tmp_path / "a") == made(tmp_path / "b/a")
 
 
+def test_ctrl_c_ends_it_at_once_with_one_line(miniature: Miniature, tmp_path: Path) -> None:
+    gate = Gate(f"/600/train/{CLASSES[3]}.tar.gz")
+    with web_server(miniature.root.parent, hold=gate) as server:
+        process = started(command(f"{server.url}/600", tmp_path / "a"))
+        assert gate.reached.wait(60)
+        workers = workers_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+        wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        gate.open.set()
+    assert process.returncode in (1, 130)
+    assert "Traceback" not in said
+    assert not (tmp_path / "a/.kinetics600/publish.lock").exists()
+
+
 LOADS = """
 import hashlib, json, sys
 class Blocker:
