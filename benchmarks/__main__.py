@@ -66,11 +66,20 @@ def main() -> None:
                 spent = time.perf_counter() - start
                 print(f"{name}: {spent:.0f} s", file=sys.stderr, flush=True)
         text = render(json.loads(results.read_text()), () if options.json else options.groups)
+        if options.quick:
+            text = f"Tiny sizes: these figures mean nothing.\n\n{text}"
         print(text)
         if options.markdown:
-            options.markdown.write_text(text)
+            write_below(options.markdown, text)
     finally:
         shutil.rmtree(base, ignore_errors=True)
+
+
+def write_below(path: Path, text: str) -> None:
+    """Write a text into a file, below the line that marks its place if there is one."""
+    mark = "<!-- results -->\n"
+    before, found, _ = (path.read_text() if path.exists() else "").partition(mark)
+    path.write_text(f"{before}{mark}\n{text}" if found else text)
 
 
 if __name__ == "__main__":

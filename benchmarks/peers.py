@@ -35,13 +35,13 @@ done
 S5CMD = r"""
 set -eu
 cd "$1"; mkdir -p tar val
-s5cmd --log error --no-sign-request --endpoint-url "$2" cp "s3://$3/600/val/*.tar.gz" tar/
+s5cmd --log error --no-sign-request --endpoint-url "$2" cp "s3://$3/val/*.tar.gz" tar/
 for file in tar/*.gz; do
   folder="$(basename "$file" .tar.gz | tr ' ' '_')"; mkdir -p "val/$folder"
   tar zxf "$file" -C "val/$folder"
 done
 """
-"""The fastest downloader for S3 in front of `tar`; arguments: folder, endpoint, bucket."""
+"""The fastest downloader for S3 in front of `tar`; arguments: folder, endpoint, place."""
 
 UNTAR = r"""
 set -eu

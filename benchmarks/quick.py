@@ -43,11 +43,8 @@ def run_forked(command: list[str], folder: Path) -> Figures:
     if child == 0:
         _work(command[2:], folder, printed)
     _, status = os.waitpid(child, 0)
-    text = printed.read_text().strip()
-    if status:
-        return {"failed": text[-300:]}
-    found: Figures = json.loads(text.splitlines()[-1])
-    return found
+    last = printed.read_text().strip().splitlines()[-1]
+    return {"failed": last[:300]} if status else json.loads(last)
 
 
 def _work(arguments: list[str], folder: Path, printed: Path) -> None:

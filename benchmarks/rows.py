@@ -159,7 +159,8 @@ def known(data_dir: str) -> Work:
     from k600.store import Store
 
     def work() -> Figures:
-        return {"rows": len(Ledger(Store.at(data_dir).ledger_path).known("train").clips)}
+        found = Ledger(Store.at(data_dir).ledger_path).known("train")
+        return {"rows": sum(len(held.names) for held in found.held)}
 
     return work
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -37,7 +37,7 @@ class Settings:
     repeats: int
     quick: bool
     """Tiny sizes, to see that everything works: the figures mean nothing."""
-    stack: contextlib.ExitStack
+    stack: ExitStack
     """Ends with the run, and the S3 server with it."""
     _near: S3Server | None = None
     _uploaded: set[str] = field(default_factory=set)
@@ -57,22 +57,18 @@ class Settings:
         )
 
     def near(self, *hosts: Host) -> str:
-        """Return the address of an S3 server on loopback that has these hosts as buckets."""
+        """Return the address of an S3 server on loopback that has these hosts."""
         if self._near is None:
             self._near = self.stack.enter_context(s3_server(self.work.parent / "s3"))
         for host in hosts:
-            if host.bucket not in self._uploaded:
-                self._near.make_bucket(host.bucket)
-                self._near.upload(host.root, f"{host.bucket}/600")
-                self._uploaded.add(host.bucket)
+            if host.key not in self._uploaded:
+                self._near.upload(host.root, host.key)
+                self._uploaded.add(host.key)
         return self._near.url
 
-    @contextlib.contextmanager
-    def far(self, *hosts: Host) -> Iterator[PacedServer]:
-        """Serve these hosts as buckets over a paced link until the block ends."""
-        buckets = {host.bucket: host.root.parent for host in hosts}
-        with paced_server(buckets, LATENCY_MS, MB_PER_S) as server:
-            yield server
+    def far(self) -> AbstractContextManager[PacedServer]:
+        """Serve all hosts over a paced link until the block ends."""
+        return paced_server({"kinetics": self.folder}, LATENCY_MS, MB_PER_S)
 
     def in_turns(self, ways: Iterable[Way], *, most: int = 1000) -> dict[str, list[Figures]]:
         """Run ways in turns as often as wanted, or `most` times; return the figures of each."""
@@ -84,13 +80,13 @@ def mirror_of(name: str, url: str, host: Host) -> dict[str, object]:
     """Return the arguments that lead our way to a server, as S3 or by plain GETs."""
     if name == S3:
         options = {"anon": True, "endpoint_url": url}
-        return {"mirror": f"s3://{host.bucket}/600", "options": options}
-    return {"mirror": f"{url}/{host.bucket}/600", "options": {}}
+        return {"mirror": f"s3://{host.key}", "options": options}
+    return {"mirror": f"{url}/{host.key}", "options": {}}
 
 
 def urls_of(host: Host, url: str) -> list[str]:
     """Return the addresses of the tarballs on a server."""
-    return [f"{url}/{host.bucket}/600/{quote(path)}" for path in host.tarballs]
+    return [f"{url}/{host.key}/{quote(path)}" for path in host.tarballs]
 
 
 def same_clips(host: Host) -> Callable[[Path, Figures], bool]:

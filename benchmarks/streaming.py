@@ -28,12 +28,13 @@ BUILDER, LIBRARY, ARCHIVE = "webdataset builder of datasets", "webdataset", "ite
 def measure(settings: Settings) -> list[Table]:
     host = settings.host(1, 300)
     near = settings.in_turns(_ways(host, settings.near(host)))
-    with settings.far(host) as server:
+    with settings.far() as server:
         far = settings.in_turns(_ways(host, server.url), most=2)
     return [
         Table(
             "Streaming, loopback",
-            f"{shape_of(host)} from SeaweedFS on loopback, every byte of every clip in memory.",
+            f"{shape_of(host)} from SeaweedFS on loopback, every byte of every clip in memory. The "
+            "peers are given the tarball's address, ours the class.",
             near,
             COLUMNS,
             HTTP,
@@ -69,7 +70,10 @@ def _ways(host: Host, url: str) -> list[Way]:
         LIBRARY: python("streams", "webdataset_library", urls=urls_of(host, url)),
         ARCHIVE: python("streams", "iter_archive", urls=urls_of(host, url)),
     }
-    own = {name: python("ours", "stream", **mirror_of(name, url, host)) for name in (HTTP, S3)}
+    own = {
+        name: python("ours", "stream", **mirror_of(name, url, host), classes=list(host.clips))
+        for name in (HTTP, S3)
+    }
     return [Way(name, command, right, finish) for name, command in (own | peers).items()]
 
 

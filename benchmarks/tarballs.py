@@ -44,9 +44,9 @@ class Host:
     tarball_bytes: int
 
     @property
-    def bucket(self) -> str:
-        """Its name on a server."""
-        return f"k600-{self.root.parent.name}"
+    def key(self) -> str:
+        """Where it is on a server: a bucket, and a folder in it."""
+        return f"kinetics/{self.root.parent.name}/600"
 
     @property
     def checksums(self) -> dict[str, int]:

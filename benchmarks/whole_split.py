@@ -81,7 +81,7 @@ def _loopback(settings: Settings, host: Host) -> Table:
     url = settings.near(host)
     scripted = scripts(host, url, settings)
     fiftyone = python("peers", "fiftyone", folder="{folder}", urls=urls_of(host, url))
-    s5cmd = ["sh", "-c", S5CMD, "sh", "{folder}", url, host.bucket]
+    s5cmd = ["sh", "-c", S5CMD, "sh", "{folder}", url, host.key]
     way = partial(ours, host, url)
     ways = [
         scripted,
@@ -148,7 +148,7 @@ def _untar(settings: Settings, host: Host) -> Table:
 
 def _paced(settings: Settings, host: Host, one: Host) -> list[Table]:
     tables = []
-    with settings.far(host) as server:
+    with settings.far() as server:
         way = partial(ours, host, server.url)
         ways = [way(HTTP, 2), *pools(host, server.url, 2), way(S3, 2)]
         rows = settings.in_turns(ways, most=2)
@@ -172,7 +172,7 @@ def _paced(settings: Settings, host: Host, one: Host) -> list[Table]:
             ),
         )
     )
-    with settings.far(one) as server:
+    with settings.far() as server:
         way = partial(ours, one, server.url)
         ways = [scripts(one, server.url, settings), way(HTTP, 1), way(S3, 1)]
         rows = settings.in_turns(ways, most=2)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +22,10 @@ from k600.errors import (
     Kinetics600Error,
     OptionError,
 )
-from k600.remote import public_url
+from k600.remote import plain_text, public_url
 from k600.store import OWN, write_whole
 
-__all__ = ["Destination", "FileDestination", "plain_text"]
+__all__ = ["Destination", "FileDestination"]
 
 
 class Destination(Protocol):
@@ -222,17 +221,3 @@ class FileDestination:
                 f"to: {self.address} cannot be used ({type(error).__name__}: {said}). Pass to=… a "
                 "place that you may write to, with its credentials and endpoint in to_options=…"
             ) from None
-
-
-def plain_text(error: object) -> str:
-    """Return one line of what an error says, without what may be a secret in it.
-
-    Example:
-        >>> plain_text(ValueError("no hf_abcdefgh at https://x.y/z?X-Amz-Signature=1 today"))
-        'no hf_… at https://x.y/z?… today'
-    """
-    text = " ".join(str(error).split())
-    text = re.sub(r"\bhf_[A-Za-z0-9]+", "hf_…", text)
-    text = re.sub(r"(://)[^/\s@]+@", r"\1…@", text)
-    text = re.sub(r"(https?://[^\s?'\"]+\?)[^\s'\")>]+", r"\1…", text)
-    return text[:300]
