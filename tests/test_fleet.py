@@ -97,7 +97,7 @@ def test_four_tasks_make_the_same_bytes_as_one_and_a_rerun_makes_none(
     done = run("s3://shards/four", workers=4, tasks=4, **place, **host)
     (split,) = done.splits
     assert (split.tarballs, split.new_tarballs, split.clips, split.shards) == (6, 6, 30, 4)
-    assert split.rejects == {"empty": 1, "truncated": 1}
+    assert split.left_out == {"empty": 1, "truncated": 1}
     four = stored(s3, "shards/four")
     run("s3://shards/one/four", **place, **host)
     assert stored(s3, "shards/one/four") == four
@@ -294,6 +294,21 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(
     assert made(tmp_path / "a") == made(tmp_path / "b/a")
 
 
+def test_ctrl_c_ends_it_at_once_with_one_line(miniature: Miniature, tmp_path: Path) -> None:
+    gate = Gate(f"/600/train/{CLASSES[3]}.tar.gz")
+    with web_server(miniature.root.parent, hold=gate) as server:
+        process = started(command(f"{server.url}/600", tmp_path / "a"))
+        assert gate.reached.wait(60)
+        workers = workers_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+        wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        gate.open.set()
+    assert process.returncode in (1, 130)
+    assert "Traceback" not in said
+    assert not (tmp_path / "a/.kinetics600/publish.lock").exists()
+
+
 LOADS = """
 import hashlib, json, sys
 class Blocker:
@@ -446,7 +461,7 @@ def test_a_damaged_tarball_leaves_nothing_but_its_reason(
     data = path.read_bytes()
     path.write_bytes(data[:-4] + bytes(4))
     (split,) = run(tmp_path / "a", "train", FleetRecipe(), host=own_miniature).splits
-    assert split.rejects == {"tarball_damaged": 1}
+    assert split.left_out == {"tarball_damaged": 1}
     assert not split.complete
     assert (split.tarballs, split.clips) == (2, 5)
 
@@ -503,7 +518,7 @@ def test_a_tarball_that_is_not_there(
     with pytest.raises(IncompleteError, match=r"zumba.tar.gz is left out: .* does not exist"):
         run(tmp_path / "a", "train", host=own_miniature, on_missing="raise")
     (split,) = run(tmp_path / "b", "train", FleetRecipe(), host=own_miniature).splits
-    assert (split.clips, split.rejects) == (5, {"tarball_not_found": 1})
+    assert (split.clips, split.left_out) == (5, {"tarball_not_found": 1})
     assert not split.complete
     assert "zumba.tar.gz is left out" in lines.text
     with pytest.raises(NoClipsError):
@@ -534,12 +549,20 @@ def test_wrong_options(run: Run, tmp_path: Path, options: dict[str, Any], word: 
         run(**{"to": tmp_path / "a", **options})
 
 
-def test_without_datatrove_it_says_what_to_install(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("module", "executor", "extra"), [("datatrove", "local", "fleet"), ("ray", "ray", "ray")]
+)
+def test_without_its_engine_it_says_what_to_install(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    executor: str,
+    extra: str,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "datatrove", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'kinetics600\[fleet\]'"):
-        run(tmp_path / "a")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependencyError, match=rf"pip install 'kinetics600\[{extra}\]'"):
+        run(tmp_path / "a", executor=executor)
     assert not (tmp_path / "a").exists()
 
 

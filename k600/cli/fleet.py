@@ -118,7 +118,7 @@ def fleet(
                 f"{one.split}: {one.clips:,} clips in {one.shards:,} shards, from "
                 f"{one.tarballs:,} tarballs, {one.new_tarballs:,} of them read now"
             )
-            for reason, count in one.rejects.items():
+            for reason, count in one.left_out.items():
                 say(f"  {count:>9,}  {reason}")
         say(f"{'on its way to' if done.submitted else 'written'}: {done.address}")
     raise typer.Exit(0 if all(one.complete for one in done.splits) else 1)

@@ -25,7 +25,7 @@ from datatrove.executor.slurm import SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from loguru import logger as datatrove_logger
 
-from k600.errors import IncompleteError, MissingDependencyError, OptionError
+from k600.errors import IncompleteError, OptionError
 from k600.remote import public_url
 
 __all__ = ["Crew", "Stage", "run_stages"]
@@ -150,8 +150,9 @@ class _Local(_Plain, LocalPipelineExecutor):
         """Run tasks; yield what became of each, an error or none."""
         if self.workers == 1:
             for rank in ranks:
-                yield _error_of(self._bare(), rank)
-                self.on_task(rank)
+                yield (error := _error_of(self._bare(), rank))
+                if error is None:
+                    self.on_task(rank)
             return
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["k600.fleet.steps", "pyarrow.parquet", "s3fs"])
@@ -159,8 +160,9 @@ class _Local(_Plain, LocalPipelineExecutor):
             running = {pool.submit(_error_of, self._bare(), rank): rank for rank in ranks}
             try:
                 for done in as_completed(running):
-                    yield done.result()
-                    self.on_task(running[done])
+                    yield (error := done.result())
+                    if error is None:
+                        self.on_task(running[done])
             except BaseException:
                 for worker in multiprocessing.active_children():  # Ctrl-C waits for no tarball
                     worker.terminate()
@@ -219,12 +221,8 @@ def _begin_worker() -> None:
 
 
 def _connect_to_ray() -> None:
-    try:
-        import ray
-    except ImportError:
-        raise MissingDependencyError(
-            "executor: 'ray' needs Ray: pip install 'kinetics600[ray]'"
-        ) from None
+    import ray
+
     if not ray.is_initialized():
         ray.init(log_to_driver=False)  # RAY_ADDRESS, or the cluster of this machine, or a new one
 

@@ -43,13 +43,13 @@ class FleetSplit:
     """0 until it is done, as the next three."""
     shards: int
     shard_bytes: int
-    rejects: Mapping[str, int]
+    left_out: Mapping[str, int]
     """What was no good in the tarballs, by reason."""
 
     @property
     def complete(self) -> bool:
         """Whether every tarball was read to its end; what is no good in them is the host's."""
-        return not any(reason.startswith("tarball_") for reason in self.rejects)
+        return not any(reason.startswith("tarball_") for reason in self.left_out)
 
 
 @dataclass(frozen=True, slots=True)

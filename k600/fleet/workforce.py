@@ -49,6 +49,13 @@ class Workforce:
             raise MissingDependencyError(
                 "fleet: it runs on datatrove: pip install 'kinetics600[fleet]'"
             ) from None
+        if self.executor == "ray":
+            try:
+                import ray  # noqa: F401
+            except ImportError:
+                raise MissingDependencyError(
+                    "executor: 'ray' needs Ray: pip install 'kinetics600[ray]'"
+                ) from None
         if self.executor == "slurm" and shutil.which("sbatch") is None:
             raise MissingDependencyError(
                 "executor: 'slurm' needs the program sbatch, which is not here. Run this where "
