@@ -13,6 +13,8 @@ import pytest
 from benchmarks.__main__ import GROUPS
 from benchmarks.report import Aim, Column, Table, merge, render
 
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONAL = ("webdataset", "s5cmd", "wget")
 """Peers that may not be installed."""
