@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from k600.infos import read_info
 from k600.labels import NAMES
 from k600.reasons import REASONS
-from k600.shards import COLUMNS
+from k600.shards import COLUMNS, ENDINGS, FACTS
 
 __all__ = ["SplitFacts", "front_matter", "project_front_matter", "write_card"]
 
@@ -30,6 +30,13 @@ _MEANINGS = {
     "tarball": "name of the CVDF's tarball for the clip; null where unknown",
     "size_bytes": "of the clip's file; null where no file was seen",
     "sha256": "of the clip's file, in hexadecimal; null where no file was seen",
+    "mp4": "an MP4 of about 10 seconds; torchcodec decodes it when it is looked at",
+    "cls": "0 to 599, in the byte order of the class names; no such file for a test clip that no "
+    "list labels",
+    "json": "`label` (the class's name), `youtube_id`, `time_start` and `time_end` (seconds in the "
+    "YouTube video, the end exclusive), `split`, and `source`: `cvdf`, a tarball",
+    "__key__": "what the files of a clip are called in the tar, without their endings",
+    "__url__": "the tar",
 }
 
 
@@ -57,11 +64,11 @@ def front_matter(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
     Every split is a configuration of its own name, and together they are `all`, as for the loader.
 
     Args:
-        kind: `metadata` or `embedded`.
+        kind: `metadata`, `embedded` or `webdataset`.
         splits: What there is, in the order of `k600.clip.SPLITS`; at least one.
     """
     total = sum(split.clips for split in splits)
-    embedded = kind == "embedded"
+    embedded = kind != "metadata"
     configs: dict[str, Sequence[SplitFacts]] = {split.split: [split] for split in splits}
     if len(splits) > 1:
         configs["all"] = splits
@@ -84,7 +91,8 @@ def front_matter(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
             {
                 "config_name": name,
                 "data_files": [
-                    {"split": part.split, "path": f"data/{part.split}/*.parquet"} for part in parts
+                    {"split": part.split, "path": f"data/{part.split}/*.{ENDINGS[kind]}"}
+                    for part in parts
                 ],
             }
             for name, parts in configs.items()
@@ -110,7 +118,7 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
     """Return the card, front matter and text.
 
     Args:
-        kind: `metadata` or `embedded`.
+        kind: `metadata`, `embedded` or `webdataset`.
         splits: What there is; at least one.
         name: What `load_dataset` is to be given: `USER/NAME`, or where the files are.
         private: Whether only some may see it.
@@ -143,11 +151,15 @@ def _info(name: str, kind: str) -> dict[str, Any]:
     # No counts: `datasets` would refuse the fewer rows that `filters` leaves.
     return {
         "config_name": name,
-        "features": [
-            {"name": column, "dtype": _label() if what == "label" else what}
-            for column, what in COLUMNS[kind].items()
-        ],
+        "features": [_feature(column, what) for column, what in COLUMNS[kind].items()],
     }
+
+
+def _feature(column: str, what: str) -> dict[str, Any]:
+    if what == "facts":
+        inner = [{"name": name, "dtype": kind} for name, kind in FACTS.items()]
+        return {"name": column, "struct": inner}
+    return {"name": column, "dtype": _label() if what == "label" else what}
 
 
 def _label() -> Mapping[str, Any]:
@@ -160,11 +172,13 @@ def _head(kind: str, *, private: bool) -> str:
         "metadata": "This repository holds **metadata**: one row for each clip, no video.",
         "embedded": "This repository holds the **clips** themselves, as they are in the CVDF's "
         "tarballs, in rows whose classes are mixed.",
+        "webdataset": "This repository holds the **clips** themselves, from the CVDF's tarballs, "
+        "as WebDataset tars whose classes are mixed.",
     }[kind]
     shut = (
         "\n\nIt is private, as the videos belong to those who made them: see the licence before "
         "you hand anything on."
-        if private and kind == "embedded"
+        if private and kind != "metadata"
         else ""
     )
     return f"# Kinetics-600\n\n{info.get('description', '')}\n\n{what}{shut}"
@@ -177,15 +191,20 @@ def _use(kind: str, splits: Sequence[SplitFacts], name: str) -> str:
         "",
         f'ds = load_dataset("{name}", "{config}", split="{config}")',
         f'stream = load_dataset("{name}", "{config}", split="{config}", streaming=True)',
-        'label = ds.features["label"].str2int("surfing water")',
-        f'surfing = load_dataset("{name}", "{config}", split="{config}", '
-        'filters=[("label", "=", label)])',
     ]
-    if kind == "embedded":
+    if kind != "webdataset":
+        lines += [
+            'label = ds.features["label"].str2int("surfing water")',
+            f'surfing = load_dataset("{name}", "{config}", split="{config}", '
+            'filters=[("label", "=", label)])',
+        ]
+    if kind != "metadata":
+        column = next(name for name, what in COLUMNS[kind].items() if what == "video")
         lines += [
             "",
             "from datasets import Video",
-            'raw = ds.cast_column("video", Video(decode=False))  # {"bytes", "path"}, no decoder',
+            f'raw = ds.cast_column("{column}", Video(decode=False))  '
+            '# {"bytes", "path"}, no decoder',
         ]
     return "## Use\n\n```python\n" + "\n".join(lines) + "\n```"
 
@@ -227,13 +246,13 @@ def _origin(kind: str) -> str:
         "many are in no tarball. `size_bytes` and `sha256` are of the files that whoever published "
         "this had. A listed clip need not be in its tarball, nor on YouTube any more.",
         "embedded": "The clips were read straight out of the tarballs that the CVDF hosts in "
-        "`s3://kinetics/600`. Clips that are empty or cut off there were left out. Groups of "
-        "tarballs were read side by side and their clips shuffled with a fixed seed.",
+        "`s3://kinetics/600`. Clips that are empty or cut off there were left out. The clips of "
+        "many tarballs were shuffled together, with a fixed seed.",
     }
     return (
-        f"## How the clips were obtained\n\n{ways[kind]} The label of a train or validation "
-        "clip is the name of its tarball; labels of test clips come from DeepMind's archive, by "
-        "(id, start, end). Made by the `kinetics600` loader's `publish` command."
+        f"## How the clips were obtained\n\n{ways.get(kind, ways['embedded'])} The label of a "
+        "train or validation clip is the name of its tarball; labels of test clips come from "
+        "DeepMind's archive, by (id, start, end). Made by the `kinetics600` loader."
     )
 
 

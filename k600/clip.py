@@ -99,13 +99,15 @@ def parse_file_name(name: str) -> tuple[str, int, int] | None:
         >>> parse_file_name("-_abcdefghi_000012_000022.mp4")
         ('-_abcdefghi', 12, 22)
     """
-    match = _FILE_NAME.fullmatch(name)
-    if match is None:
+    if _SIX_DIGITS.fullmatch(name):  # all but those of videos longer than eleven days
+        youtube_id, start, end = name[:11], int(name[12:18]), int(name[19:25])
+    elif match := _FILE_NAME.fullmatch(name):
+        youtube_id, start, end = match[1], int(match[2]), int(match[3])
+        if name != f"{youtube_id}_{start:06d}_{end:06d}.mp4":
+            return None
+    else:
         return None
-    start, end = int(match[2]), int(match[3])
-    if name != f"{match[1]}_{start:06d}_{end:06d}.mp4" or end <= start:
-        return None
-    return match[1], start, end
+    return (youtube_id, start, end) if start < end else None
 
 
 def clip_names(names: Collection[str]) -> set[str]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,10 +22,10 @@ from k600.errors import (
     Kinetics600Error,
     OptionError,
 )
-from k600.remote import public_url
+from k600.remote import plain_text, public_url
 from k600.store import OWN, write_whole
 
-__all__ = ["Destination", "FileDestination", "plain_text"]
+__all__ = ["Destination", "FileDestination"]
 
 
 class Destination(Protocol):
@@ -62,12 +62,15 @@ class Destination(Protocol):
 class FileDestination:
     """A folder, or anything else that fsspec writes to."""
 
-    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, url: str, options: Mapping[str, Any] | None = None, *, shared: bool = False
+    ) -> None:
         """Open nothing yet.
 
         Args:
             url: A path, or a URL such as `s3://bucket/folder`.
             options: fsspec storage options: keys, an endpoint.
+            shared: Whether others of the same run write there, too. Else a folder is locked.
         """
         self.address = public_url(url)
         self._url, self._options = url, dict(options or {})
@@ -75,6 +78,7 @@ class FileDestination:
         self._root = ""
         self._is_local = False
         self._lock: FileLock | None = None
+        self._shared = shared
 
     def prepare(self) -> None:
         from fsspec.core import url_to_fs
@@ -94,7 +98,7 @@ class FileDestination:
             if self._is_local and Path(self._root).exists() and not Path(self._root).is_dir():
                 raise DestinationError(f"to: '{self.address}' is not a folder")
             self._fs.makedirs(self._root, exist_ok=True)
-            if self._is_local:
+            if self._is_local and not self._shared:
                 self._lock_out_others()
                 shutil.rmtree(self._scratch(), ignore_errors=True)  # of a run that was killed
                 for part in Path(self._root, OWN).glob(".*.part"):
@@ -112,9 +116,10 @@ class FileDestination:
     def scratch(self) -> Path | None:
         if not self._is_local:
             return None
+        folder = self._scratch() / uuid.uuid4().hex if self._shared else self._scratch()
         with self._explained():
-            self._scratch().mkdir(parents=True, exist_ok=True)
-        return self._scratch()
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def names(self, folder: str) -> set[str]:
         with self._explained():
@@ -125,12 +130,23 @@ class FileDestination:
                 return set()
         return {str(path).rstrip("/").rpartition("/")[2] for path in found} - {""}
 
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes | None:
+        """Return a file, or its bytes from `start` to `end` (exclusive); None if it is not there.
+
+        Safe in threads.
+        """
         with self._explained():
             try:
-                return bytes(self._fs.cat_file(self._at(path)))
+                return bytes(self._fs.cat_file(self._at(path), start=start, end=end))
             except FileNotFoundError:
                 return None
+
+    def clear(self, folder: str) -> None:
+        """Remove a folder and all that is in it, if it is there."""
+        with self._explained():
+            self._fs.invalidate_cache()
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm(self._at(folder), recursive=True)
 
     def send(self, path: str, file: Path) -> None:
         target = self._at(path)
@@ -205,17 +221,3 @@ class FileDestination:
                 f"to: {self.address} cannot be used ({type(error).__name__}: {said}). Pass to=… a "
                 "place that you may write to, with its credentials and endpoint in to_options=…"
             ) from None
-
-
-def plain_text(error: object) -> str:
-    """Return one line of what an error says, without what may be a secret in it.
-
-    Example:
-        >>> plain_text(ValueError("no hf_abcdefgh at https://x.y/z?X-Amz-Signature=1 today"))
-        'no hf_… at https://x.y/z?… today'
-    """
-    text = " ".join(str(error).split())
-    text = re.sub(r"\bhf_[A-Za-z0-9]+", "hf_…", text)
-    text = re.sub(r"(://)[^/\s@]+@", r"\1…@", text)
-    text = re.sub(r"(https?://[^\s?'\"]+\?)[^\s'\")>]+", r"\1…", text)
-    return text[:300]

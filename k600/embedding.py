@@ -22,7 +22,7 @@ from k600.published import Made, Recipe, freeze, read_json, to_json
 from k600.records import OnLeftOut, StoredShard, StreamedShard
 from k600.request import Request
 from k600.sending import Sending, said_of, scratch_folder
-from k600.shards import write_clips
+from k600.shards import check_number_of_files, write_clips
 from k600.store import OWN
 from k600.stream import stream_split
 
@@ -30,7 +30,6 @@ __all__ = ["check_embeddable", "embed_split"]
 
 BUFFER_BYTES = 128 << 20
 BUFFER_ROWS = 1_000
-MOST_FILES = 9_000  # of the Hub's 10,000 in a folder
 
 _USUAL_CLIPS = {"train": 713, "validation": 50, "test": 993}  # in a tarball, about
 _USUAL_CLIP_BYTES = 1_500_000
@@ -69,7 +68,7 @@ def embed_split(
     """
     parts = _parts(request, split, recipe, offline=offline)
     groups = grouped(parts, recipe.mix, request.limits.seed)
-    freeze(destination, request, split, recipe, groups)
+    freeze(destination, split, recipe.describe(request, split, groups))
     done = read_json(destination, f"{OWN}/{split}/done.json")
     if done is not None:
         return Made(done["shards"], done["unlabelled"], 0, done.get("left_out", {}))
@@ -83,7 +82,7 @@ def embed_split(
             if name in marked and (group := read_json(destination, path)) is not None:
                 bar.update(sum(_usual_clips(parts[name]) for name in names))
             else:
-                with scratch_folder(request, destination) as folder:
+                with scratch_folder(destination, request.store) as folder:
                     send = partial(
                         _send_group,
                         number=number,
@@ -151,13 +150,7 @@ def _parts(request: Request, split: str, recipe: Recipe, *, offline: bool) -> di
     """Return what to read by a name that says what is in it, and so fixes the order."""
     parts = {_name_of(part): part for part in stream_split(request, split, offline=offline)}
     expected = sum(map(_usual_clips, parts.values())) * _USUAL_CLIP_BYTES
-    files = expected // (recipe.shard_size_mb * 1_000_000)
-    if files > MOST_FILES:
-        raise OptionError(
-            f"shard_size_mb: {recipe.shard_size_mb} would make about {files:,} files of {split}, "
-            "and the Hub takes 10,000 in a folder. Expected at least "
-            f"{expected // MOST_FILES // 1_000_000 + 1}"
-        )
+    check_number_of_files(split, expected, recipe.shard_size_mb)
     return parts
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from k600.destination import plain_text
 from k600.errors import (
     DestinationDeniedError,
     DestinationError,
@@ -22,6 +21,7 @@ from k600.errors import (
     Kinetics600Error,
     OptionError,
 )
+from k600.remote import plain_text
 
 __all__ = ["HubDestination", "check_repo_id"]
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 1.0
 MOST_PAUSE_SECONDS = 120.0
-_PASSING = (408, 425, 429, 500, 502, 503, 504)
+_PASSING = (408, 412, 425, 429, 500, 502, 503, 504)
 
 
 class HubDestination:

@@ -67,6 +67,17 @@ CREATE TABLE checks (
 )
 """What each version of the file adds to the one before."""
 
+_ODD_PLACES = {
+    "folder": "instr(folder, split || '/') <> 1 OR instr(substr(folder, length(split) + 2), '/')"
+    " OR substr(folder, -2) IN ('/.', '..') OR instr(folder, char(0))",
+    "file_name": "instr(file_name, '/') OR file_name IN ('.', '..')",
+    "tarball": "instr(tarball, '/') OR tarball IN ('.', '..')",
+    "name": "instr(name, '/') OR name IN ('.', '..')",
+    "path": "path LIKE '/%' OR instr('/' || path || '/', '/../') OR instr(path, char(0))",
+    "moved_to": "moved_to LIKE '/%' OR instr('/' || moved_to || '/', '/../')",
+}
+"""Columns, and the values that no run wrote there: they lead out of the store."""
+
 
 @dataclass(frozen=True, slots=True)
 class TarballRow:
@@ -242,6 +253,7 @@ class Ledger:
             "FROM tarballs WHERE split = ?"
         )
         with self._open() as db:
+            _refuse_strange(db, "tarballs", split=split)
             return {
                 row[1]: TarballRow(Tarball(row[0], row[1]), *row[2:])
                 for row in (db.execute(query, (split,)) if db else ())
@@ -267,6 +279,7 @@ class Ledger:
             "ORDER BY tarball, position, file_name"
         )
         with self._open() as db:
+            _refuse_strange(db, "clips", **dict(zip(("split", "tarball"), keys, strict=False)))
             found = db.execute(query, keys) if db else ()
             return [ClipRow(unit(row[0]), *row[1:]) for row in found]
 
@@ -435,6 +448,7 @@ class Ledger:
             if db is None or db.execute(known, (table,)).fetchone() is None:
                 return []
             keys = (split,) if folder is None else (split, folder)
+            _refuse_strange(db, table, **dict(zip(("split", "folder"), keys, strict=False)))
             return db.execute(f"{query} ORDER BY folder, file_name", keys).fetchall()
 
     @contextlib.contextmanager
@@ -447,6 +461,10 @@ class Ledger:
             with contextlib.closing(sqlite3.connect(self._path, timeout=120)) as db, db:
                 if create:
                     db.execute("BEGIN IMMEDIATE")
+                db.execute("PRAGMA trusted_schema = OFF")
+                made = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger') LIMIT 1"
+                if odd := db.execute(made).fetchone():
+                    raise sqlite3.DatabaseError(f"it holds {odd[0]!r}, which no release made")
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version > len(_SCHEMAS):
                     raise sqlite3.DatabaseError(
@@ -457,7 +475,7 @@ class Ledger:
                         db.execute(statement)
                     db.execute(f"PRAGMA user_version = {len(_SCHEMAS)}")
                 yield db if version or create else None
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # (of a damaged file, either)
             if "disk is full" in str(error):
                 raise DiskFullError(
                     f"data_dir: the volume of '{self._path}' is full. Make room and call again: "
@@ -467,3 +485,26 @@ class Ledger:
                 f"data_dir: the ledger '{self._path}' cannot be used ({error}). Use the release "
                 "that wrote it, or move the file away: clips that are there stay"
             ) from error
+
+
+def _refuse_strange(db: sqlite3.Connection | None, table: str, **keys: str) -> None:
+    """Raise an error if rows hold what no run wrote: a place out of the store, a wrong type.
+
+    A ledger may come with a store from somebody else, and its rows say where clips lie.
+
+    Args:
+        db: The ledger; None if there is none yet.
+        table: One of its tables.
+        keys: The rows that are about to be read, by column.
+    """
+    if db is None:
+        return
+    odd = []
+    for _, name, kind, *_ in db.execute(f"PRAGMA table_info({table})").fetchall():
+        if name in _ODD_PLACES:
+            odd.append(_ODD_PLACES[name])
+        odd.append(f"typeof({name}) <> '{kind.lower()}'")
+    of_these = " AND ".join(f"{name} = :{name}" for name in keys)
+    query = f"SELECT 1 FROM {table} WHERE {of_these} AND ({' OR '.join(odd)}) LIMIT 1"
+    if db.execute(query, keys).fetchone() is not None:
+        raise sqlite3.DatabaseError(f"its table {table!r} holds a row that no run wrote")

@@ -24,8 +24,16 @@ from k600.errors import NoClipsError, OfflineError, OptionError
 from k600.hub import HubDestination, check_repo_id
 from k600.metadata_rows import metadata_rows
 from k600.progress import Progress
-from k600.published import Made, Recipe, check_place, finish, freeze, update_card
-from k600.remote import public_url
+from k600.published import (
+    Made,
+    Recipe,
+    check_place,
+    finish,
+    freeze,
+    is_whole,
+    name_on_card,
+    update_card,
+)
 from k600.request import Request
 from k600.sending import said_of, scratch_folder
 from k600.shards import write_metadata
@@ -122,13 +130,13 @@ def publish(
         destination = FileDestination(where, to_options)
     with contextlib.closing(destination):
         destination.prepare()
-        check_place(destination, recipe)
+        check_place(destination, recipe.kind)
         found = [
             _publish_split(request, split, destination, recipe, progress, offline=offline)
             for split in request.splits
         ]
         shut = isinstance(destination, HubDestination) and bool(destination.private)
-        update_card(destination, recipe, name=name, private=shut)
+        update_card(destination, recipe.kind, name=name, private=shut)
     return Published(destination.address, recipe.kind, tuple(found))
 
 
@@ -148,8 +156,7 @@ def _where(repo: str | None, to: str | None) -> tuple[str | None, str]:
             raise OptionError("repo: say where to: USER/NAME on the Hub, or --to (to=…) a folder")
         check_repo_id(repo)
         return None, repo
-    last = public_url(to).rstrip("/").rpartition("/")[2]
-    return to, repo or f"./{last or 'kinetics-600'}"
+    return to, repo or name_on_card(to)
 
 
 def _publish_split(
@@ -167,7 +174,7 @@ def _publish_split(
         made = embed_split(request, split, destination, recipe, progress, offline=offline)
     if not made.shards:
         raise NoClipsError(f"kinetics600 {split}: there was not one clip to publish")
-    done = finish(destination, request, split, made)
+    done = finish(destination, split, made, whole=is_whole(request))
     logger.info(
         "kinetics600 %s: %s clips in %s shards at %s, %s of them new",
         split,
@@ -191,11 +198,11 @@ def _metadata(
     offline: bool,
 ) -> Made:
     """Publish one shard of rows; one that says the same is there already is left alone."""
-    freeze(destination, request, split, recipe, ())
+    freeze(destination, split, recipe.describe(request, split, ()))
     with progress(0, f"{split}, reading", unit=" clips") as bar:
         rows = metadata_rows(request, split, offline=offline, on_clip=lambda: bar.update(1))
     unlabelled = sum(row["label"] is None for row in rows)
-    with scratch_folder(request, destination) as folder:
+    with scratch_folder(destination, request.store) as folder:
         shard = write_metadata(rows, folder, prefix="00000")
         new = shard.name not in destination.names(f"data/{split}")
         if new:

@@ -17,6 +17,7 @@ from k600.card import SplitFacts, write_card
 from k600.clip import SPLITS
 from k600.destination import Destination
 from k600.errors import DestinationTakenError, OptionError
+from k600.remote import public_url
 from k600.request import Request
 from k600.shards import MOST_SHARD_MB
 from k600.store import OWN
@@ -26,8 +27,13 @@ __all__ = [
     "Made",
     "Recipe",
     "check_place",
+    "check_whole_number",
+    "describe",
+    "digest_of_names",
     "finish",
     "freeze",
+    "is_whole",
+    "name_on_card",
     "read_json",
     "to_json",
     "update_card",
@@ -53,15 +59,32 @@ class Recipe:
             allowed = ", ".join(map(repr, KINDS))
             raise OptionError(f"kind: {self.kind!r} is not allowed. Allowed: {allowed}")
         for option, most in (("shard_size_mb", MOST_SHARD_MB), ("mix", 600)):
-            value = getattr(self, option)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-                raise OptionError(
-                    f"{option}: {value!r} is not allowed, expected a whole number from 1 to "
-                    f"{most:,}"
-                )
+            check_whole_number(option, getattr(self, option), most=most)
+
+    def describe(
+        self, request: Request, split: str, groups: Sequence[Sequence[str]]
+    ) -> dict[str, Any]:
+        """Return what fixes a split's shards, to the byte."""
+        said = describe(request, split, self.kind)
+        if self.kind == "embedded":
+            names = [name for group in groups for name in group]
+            said |= {
+                "shard_size_mb": self.shard_size_mb,
+                "mix": self.mix,
+                "tarballs": digest_of_names(names),
+            }
+        return said
 
 
-def check_place(destination: Destination, recipe: Recipe) -> None:
+def check_whole_number(option: str, value: object, *, most: int) -> None:
+    """Raise `OptionError` unless this is a whole number from 1 to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise OptionError(
+            f"{option}: {value!r} is not allowed, expected a whole number from 1 to {most:,}"
+        )
+
+
+def check_place(destination: Destination, kind: str) -> None:
     """Raise `DestinationTakenError` if there is what no run of this kind has put there."""
     there = destination.names("") - {".gitattributes", "README.md", "data", OWN}
     ours = {split for split in SPLITS if split in destination.names(OWN)}
@@ -75,26 +98,24 @@ def check_place(destination: Destination, recipe: Recipe) -> None:
         )
     for split in sorted(ours):
         run = read_json(destination, f"{OWN}/{split}/run.json")
-        if run is not None and run["kind"] != recipe.kind:
+        if run is not None and run["kind"] != kind:
             raise DestinationTakenError(
-                f"{destination.address} holds {run['kind']} of {split!r}: kind: {recipe.kind!r} is "
+                f"{destination.address} holds {run['kind']} of {split!r}: kind: {kind!r} is "
                 "not allowed beside it. Publish to another place"
             )
 
 
-def freeze(
-    destination: Destination,
-    request: Request,
-    split: str,
-    recipe: Recipe,
-    groups: Sequence[Sequence[str]],
-) -> None:
+def freeze(destination: Destination, split: str, now: Mapping[str, Any]) -> None:
     """Note what is asked for of a split; refuse it if something else was before.
+
+    Args:
+        destination: The place.
+        split: The split.
+        now: What fixes its shards, as plain data; `describe` is the request's part of it.
 
     Raises:
         DestinationTakenError: Something else was, and the message says what.
     """
-    now = _description(request, split, recipe, groups)
     path = f"{OWN}/{split}/run.json"
     before = read_json(destination, path)
     if before is None:
@@ -133,16 +154,32 @@ class Made:
             self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
 
-def finish(destination: Destination, request: Request, split: str, made: Made) -> dict[str, Any]:
-    """Mark a split as done, remove files that belong to no group, and return its counts."""
+def finish(
+    destination: Destination,
+    split: str,
+    made: Made,
+    *,
+    whole: bool,
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Mark a split as done, remove files that belong to no run, and return its counts.
+
+    Args:
+        destination: The place.
+        split: The split.
+        made: Its shards.
+        whole: Whether all classes and clips were asked for.
+        more: Further counts to note.
+    """
     done = {
         "split": split,
         "clips": sum(shard["clips"] for shard in made.shards),
         "unlabelled": made.unlabelled,
         "video_bytes": sum(shard["video_bytes"] for shard in made.shards),
         "parquet_bytes": sum(shard["size_bytes"] for shard in made.shards),
-        "whole": request.classes is None and not request.chooses,
+        "whole": whole,
         "left_out": dict(sorted(made.left_out.items())),
+        **(more or {}),
         "shards": made.shards,
     }
     folder, path = f"data/{split}", f"{OWN}/{split}/done.json"
@@ -156,26 +193,39 @@ def finish(destination: Destination, request: Request, split: str, made: Made) -
     return done
 
 
-def update_card(destination: Destination, recipe: Recipe, *, name: str, private: bool) -> None:
+def update_card(destination: Destination, kind: str, *, name: str, private: bool) -> None:
     """Write the card of all splits that are done, unless it is there as it should be."""
     done = [read_json(destination, f"{OWN}/{split}/done.json") for split in SPLITS]
     names = [field.name for field in dataclasses.fields(SplitFacts)]
     facts = [
         SplitFacts(**{key: each[key] for key in names if key in each}) for each in done if each
     ]
-    card = write_card(recipe.kind, facts, name=name, private=private).encode()
+    card = write_card(kind, facts, name=name, private=private).encode()
     if destination.read("README.md") != card:
         destination.commit("The card", {"README.md": card})
 
 
-def _description(
-    request: Request, split: str, recipe: Recipe, groups: Sequence[Sequence[str]]
-) -> dict[str, Any]:
-    """Return what fixes a split's shards, to the byte."""
+def name_on_card(to: str) -> str:
+    """Return what the card calls a folder or a URL: what `load_dataset` takes once it is here.
+
+    Example:
+        >>> name_on_card("s3://bucket/k600/")
+        './k600'
+    """
+    return f"./{public_url(to).rstrip('/').rpartition('/')[2] or 'kinetics-600'}"
+
+
+def is_whole(request: Request) -> bool:
+    """Whether all classes and clips of its splits are asked for."""
+    return request.classes is None and not request.chooses
+
+
+def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
+    """Return what a request says of which clips, and which bytes, are in a split's shards."""
     limits = request.limits
-    said: dict[str, Any] = {
+    return {
         "format": 1,
-        "kind": recipe.kind,
+        "kind": kind,
         "split": split,
         "classes": None if request.classes is None else [*request.classes],
         "max_samples": limits.max_samples,
@@ -187,14 +237,12 @@ def _description(
         "source": request.source,
         "short_side": request.short_side,
     }
-    if recipe.kind == "embedded":
-        digest = hashlib.sha256("\n".join(name for g in groups for name in g).encode())
-        said |= {
-            "shard_size_mb": recipe.shard_size_mb,
-            "mix": recipe.mix,
-            "tarballs": f"{sum(map(len, groups))} ({digest.hexdigest()[:16]})",
-        }
-    return said
+
+
+def digest_of_names(names: Sequence[str]) -> str:
+    """Return how many names these are, and a fingerprint of them in their order."""
+    digest = hashlib.sha256("\n".join(names).encode())
+    return f"{len(names)} ({digest.hexdigest()[:16]})"
 
 
 def to_json(value: Any) -> bytes:

@@ -30,7 +30,7 @@ from k600.remote import Mirror
 from k600.sources.cvdf import stream_tarball
 from k600.store import Store
 
-__all__ = ["OnLeftOut", "StoredShard", "StreamedShard", "digest_of"]
+__all__ = ["OnLeftOut", "StoredShard", "StreamedShard", "digest_of", "record_of"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -68,13 +68,32 @@ class StoredShard:
 
     def records(self, on_left_out: OnLeftOut = _nobody) -> Iterator[Record]:
         """Yield the rows, `video.path` absolute and `video.bytes` None; nothing is left out."""
-        for name in self.names:
-            times = parse_file_name(name)
-            assert times is not None  # the inventory holds nothing else
-            clip = Clip(self.split, self.labels.get(times, self.label), *times)
-            place = self.elsewhere.get(name, f"{self.folder}/{name}")
-            path = str(self.store.root / place)
-            yield _record(clip, path, None, self.other_sources.get(name, self.source))
+        columns = self.columns()
+        for values in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, values, strict=True))
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the same rows column by column."""
+        times = [parse_file_name(name) for name in self.names]
+        known = [each for each in times if each is not None]  # the inventory holds nothing else
+        assert len(known) == len(self.names)
+        label = None if self.label is None else label_id(self.label)
+        base = str(self.store.root / self.folder)
+        places = [f"{base}/{name}" for name in self.names]
+        if self.elsewhere:
+            root = self.store.root
+            moved = [self.elsewhere.get(name) for name in self.names]
+            places = [str(root / m) if m else at for m, at in zip(moved, places, strict=True)]
+        told = [self.labels.get(clip) for clip in known] if self.labels else [None] * len(known)
+        return {
+            "video": [{"path": place, "bytes": None} for place in places],
+            "label": [label if name is None else label_id(name) for name in told],
+            "youtube_id": [clip[0] for clip in known],
+            "time_start": [clip[1] for clip in known],
+            "time_end": [clip[2] for clip in known],
+            "split": [self.split] * len(known),
+            "source": [self.other_sources.get(name, self.source) for name in self.names],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +140,7 @@ class StreamedShard:
                 self._complain(f"{clip.key} is left out: {REASONS['differs']}")
                 continue
             if self.classes is None or clip.label in self.classes:
-                yield _record(clip, path, data, source)
+                yield record_of(clip, path, data, source)
             if left is not None and not left:
                 return
         if left:
@@ -209,14 +228,22 @@ def digest_of(shards: Iterable[StoredShard]) -> str:
     for shard in shards:
         digest.update(f"{shard.store.root}/{shard.folder} {shard.source}\n".encode())
         for name in shard.names:
-            times = parse_file_name(name)
-            label = shard.labels.get(times) if times and shard.labels else None
+            times = parse_file_name(name) if shard.labels else None
+            label = shard.labels.get(times) if times else None
             place = shard.elsewhere.get(name)
             digest.update(f"{name} {shard.other_sources.get(name)} {label} {place}\n".encode())
     return digest.hexdigest()
 
 
-def _record(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
+def record_of(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
+    """Return a clip's row.
+
+    Args:
+        clip: The clip.
+        path: Where its file is, or what it is called.
+        data: The file's bytes; None if they are at `path`.
+        source: `cvdf`, `youtube` or `local`.
+    """
     return {
         "video": {"path": path, "bytes": data},
         "label": None if clip.label is None else label_id(clip.label),

@@ -15,6 +15,7 @@ import contextlib
 import io
 import itertools
 import random
+import re
 import threading
 import time
 from collections import deque
@@ -42,7 +43,14 @@ from k600.errors import (
 )
 from k600.plain_get import PlainGets
 
-__all__ = ["AHEAD_BYTES", "Mirror", "RangeReader", "RemoteFile", "public_url"]
+__all__ = [
+    "AHEAD_BYTES",
+    "Mirror",
+    "RangeReader",
+    "RemoteFile",
+    "plain_text",
+    "public_url",
+]
 
 PUBLIC_BUCKET = "s3://kinetics"
 """The bucket that CVDF keeps open to everyone: read anonymously."""
@@ -559,7 +567,7 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
         return error
     chain = [e for e in _causes(error) if type(e).__name__ != "CancelledError"] or [error]
     status = next((s for e in reversed(chain) if (s := _http_status(e)) is not None), None)
-    brief = " ".join(f"{type(chain[-1]).__name__}: {chain[-1]}"[:300].split()).rstrip(": ")
+    brief = plain_text(f"{type(chain[-1]).__name__}: {chain[-1]}").rstrip(": ")
     if status == 404 or (status is None and isinstance(chain[-1], FileNotFoundError)):
         return MirrorNotFoundError(
             f"mirror: {url} does not exist. Check the mirror's address: below it, "
@@ -620,6 +628,20 @@ def public_url(url: str) -> str:
         return url
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}".rstrip("/")
+
+
+def plain_text(error: object) -> str:
+    """Return one line of what an error says, without what may be a secret in it.
+
+    Example:
+        >>> plain_text(ValueError("no hf_abcdefgh at https://x.y/z?X-Amz-Signature=1 today"))
+        'no hf_… at https://x.y/z?… today'
+    """
+    text = " ".join(str(error).split())
+    text = re.sub(r"\bhf_[A-Za-z0-9]+", "hf_…", text)
+    text = re.sub(r"(://)[^/\s@]+@", r"\1…@", text)
+    text = re.sub(r"(https?://[^\s?'\"]+\?)[^\s'\")>]+", r"\1…", text)
+    return text[:300]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

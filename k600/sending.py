@@ -13,21 +13,26 @@ from typing import Any
 
 from k600.destination import Destination
 from k600.errors import DiskFullError, Kinetics600Error, StoreError
-from k600.request import Request
 from k600.shards import Shard
+from k600.store import Store
 
 __all__ = ["Sending", "said_of", "scratch_folder"]
 
 
 @contextlib.contextmanager
-def scratch_folder(request: Request, destination: Destination) -> Iterator[Path]:
-    """Open a folder for shards that are in flight; empty at the end, killed or not."""
+def scratch_folder(destination: Destination, store: Store | None = None) -> Iterator[Path]:
+    """Open a folder for shards that are in flight; empty at the end, killed or not.
+
+    Args:
+        destination: Where they go: a place on this machine has a folder for it.
+        store: Else it is in this store, if it can be written to.
+    """
     with contextlib.ExitStack() as stack:
         folder = destination.scratch()
         if folder is not None:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        elif request.store.is_writable(make=True):
-            incoming = stack.enter_context(request.store.incoming())
+        elif store is not None and store.is_writable(make=True):
+            incoming = stack.enter_context(store.incoming())
             folder = incoming.new_part()
             folder.mkdir()
         else:

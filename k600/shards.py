@@ -16,13 +16,27 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from k600.errors import OptionError
 from k600.labels import NAMES
 
-__all__ = ["COLUMNS", "MOST_SHARD_MB", "Shard", "features_of", "write_clips", "write_metadata"]
+__all__ = [
+    "COLUMNS",
+    "ENDINGS",
+    "FACTS",
+    "MOST_FILES",
+    "MOST_SHARD_MB",
+    "HashingFile",
+    "Shard",
+    "check_number_of_files",
+    "features_of",
+    "write_clips",
+    "write_metadata",
+]
 
 MOST_GROUP_ROWS = 100
 MOST_GROUP_BYTES = 32 << 20  # the Hub allows far more; writing holds a group three times
 MOST_SHARD_MB = 1_900  # below 2 GB with all that is around the clips
+MOST_FILES = 9_000  # of the Hub's 10,000 in a folder
 _METADATA_GROUP_ROWS = 10_000
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -47,8 +61,28 @@ COLUMNS: dict[str, dict[str, str]] = {
         "size_bytes": "int64",
         "sha256": "string",
     },
+    "webdataset": {
+        "mp4": "video",
+        "cls": "label",
+        "json": "facts",
+        "__key__": "string",  # these two, `datasets` adds itself
+        "__url__": "string",
+    },
 }
 """Columns by kind of publication; `label` is a `ClassLabel` of the 600 names, `video` a `Video`."""
+
+FACTS = {
+    "label": "string",
+    "youtube_id": "string",
+    "time_start": "int32",
+    "time_end": "int32",
+    "split": "string",
+    "source": "string",
+}
+"""What the JSON file beside a clip in a WebDataset tar says of it; `label` is the class's name."""
+
+ENDINGS = {"embedded": "parquet", "metadata": "parquet", "webdataset": "tar"}
+"""What the names of shards end in, by kind of publication."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +110,19 @@ def features_of(kind: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def check_number_of_files(split: str, expected_bytes: int, shard_size_mb: int) -> None:
+    """Raise `OptionError` if shards of this size would be more than the Hub takes in a folder."""
+    files = expected_bytes // (shard_size_mb * 1_000_000)
+    if files > MOST_FILES:
+        raise OptionError(
+            f"shard_size_mb: {shard_size_mb} would make about {files:,} files of {split}, "
+            "and the Hub takes 10,000 in a folder. Expected at least "
+            f"{expected_bytes // MOST_FILES // 1_000_000 + 1}"
+        )
+
+
 def write_clips(
-    rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str, shard_bytes: int
+    rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str, shard_bytes: int | None
 ) -> Iterator[Shard]:
     """Write rows of the dataset, `video.bytes` set, as shards; the next once one is taken.
 
@@ -85,9 +130,14 @@ def write_clips(
         rows: The rows. They are held until a row group is full: 100 rows, or 32 MiB.
         folder: Where to write.
         prefix: What the names begin with.
-        shard_bytes: Bytes of clips in a shard, at most unless one clip alone has more.
+        shard_bytes: Bytes of clips in a shard, at most unless one clip alone has more; None for
+            one shard of all.
     """
     schema = _schema("embedded")
+
+    def name() -> str:
+        return prefix if shard_bytes is None else f"{prefix}-{index:03d}"
+
     writer: _Writer | None = None
     group: list[Mapping[str, Any]] = []
     group_bytes = 0
@@ -95,7 +145,11 @@ def write_clips(
     try:
         for row in rows:
             size = len(row["video"]["bytes"])
-            full = writer is not None and writer.video_bytes + group_bytes + size > shard_bytes
+            full = (
+                writer is not None
+                and shard_bytes is not None
+                and writer.video_bytes + group_bytes + size > shard_bytes
+            )
             if group and (
                 full or len(group) == MOST_GROUP_ROWS or group_bytes + size > MOST_GROUP_BYTES
             ):
@@ -104,16 +158,16 @@ def write_clips(
                 group, group_bytes = [], 0
             if full:
                 assert writer is not None
-                yield writer.finish(f"{prefix}-{index:03d}")
+                yield writer.finish(name())
                 writer, index = None, index + 1
             if writer is None:
-                writer = _Writer(folder / f"{prefix}-{index:03d}.part", schema)
+                writer = _Writer(folder / f"{name()}.part", schema)
             group.append(row)
             group_bytes += size
         if writer is not None:
             writer.write(_clip_table(group, schema), group_bytes)
             group = []
-            yield writer.finish(f"{prefix}-{index:03d}")
+            yield writer.finish(name())
             writer = None
     finally:
         if writer is not None:
@@ -138,8 +192,7 @@ class _Writer:
     """One Parquet file that is being written, hashed on the way."""
 
     def __init__(self, path: Path, schema: Any) -> None:
-        self._path = path
-        self._file = _HashingFile(path)
+        self._file = HashingFile(path)
         plain = [name for name in schema.names if name != "video"]
         compression = dict.fromkeys(plain, "zstd")
         if "video" in schema.names:  # H.264 gets no smaller
@@ -161,24 +214,19 @@ class _Writer:
 
     def finish(self, prefix: str) -> Shard:
         self._writer.close()
-        self._file.close()
-        sha256 = self._file.digest.hexdigest()
-        name = f"{prefix}-{sha256[:16]}.parquet"
-        path = self._path.with_name(name)
-        self._path.replace(path)
-        return Shard(path, name, self.clips, self.video_bytes, path.stat().st_size, sha256)
+        return self._file.finish(prefix, "parquet", self.clips, self.video_bytes)
 
     def abandon(self) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        self._file.abandon()
 
 
-class _HashingFile:
-    """The little that Parquet's writer needs of a file."""
+class HashingFile:
+    """A shard while it is written: the little that Parquet's and tar's writers need of a file."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("wb")
-        self.digest = hashlib.sha256()
+        self._digest = hashlib.sha256()
         self._position = 0
 
     @property
@@ -186,7 +234,7 @@ class _HashingFile:
         return self._file.closed
 
     def write(self, data: Any) -> int:
-        self.digest.update(data)
+        self._digest.update(data)
         count = self._file.write(data)
         self._position += count
         return count
@@ -199,6 +247,19 @@ class _HashingFile:
 
     def close(self) -> None:
         self._file.close()
+
+    def finish(self, prefix: str, ending: str, clips: int, video_bytes: int) -> Shard:
+        """Give the file the name that its bytes call for."""
+        self._file.close()
+        sha256 = self._digest.hexdigest()
+        path = self._path.with_name(f"{prefix}-{sha256[:16]}.{ending}")
+        self._path.replace(path)
+        return Shard(path, path.name, clips, video_bytes, path.stat().st_size, sha256)
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 def _schema(kind: str) -> Any:

@@ -61,8 +61,10 @@ class Store:
         """Create the store's own folders and prove that a file can be written and renamed.
 
         Raises:
-            StoreError: The path is a file, or may not be written.
+            StoreError: The path is a file, may not be written, or a link in it leads elsewhere.
         """
+        for name in (".", "incoming", "lists", "locks", "reports", "quarantine", "ledger.sqlite"):
+            self.check_inside(self._own(name))
         with explained(self.root):
             for name in ("incoming", "lists", "locks", "reports"):
                 self._own(name).mkdir(parents=True, exist_ok=True)
@@ -92,6 +94,19 @@ class Store:
             raise StoreError(
                 f"data_dir: '{self.root}' is not a folder. Pass data_dir=… a folder, or set "
                 "KINETICS600_HOME"
+            )
+
+    def check_inside(self, path: Path) -> None:
+        """Raise `StoreError` if a place in the store really lies out of it: a link leads there.
+
+        A tree that came from somebody else may hold links, and nothing is to be written through
+        one. (The store itself may lie behind a link.)
+        """
+        really = os.path.realpath(path)
+        if not really.startswith(os.path.realpath(self.root) + os.sep):
+            raise StoreError(
+                f"data_dir: '{path}' leads to '{really}', out of the store, where nothing is "
+                "written. Remove the link, or pass data_dir=… another folder"
             )
 
     def bytes_here(self, folders: Iterable[str]) -> int:
@@ -151,6 +166,7 @@ class Store:
         """
         base = self._own("incoming")
         for lock_path in base.glob("*.lock"):
+            self.check_inside(lock_path)
             with contextlib.suppress(Timeout, OSError):
                 with FileLock(lock_path, timeout=0):  # its run is dead
                     shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
@@ -161,7 +177,7 @@ class Store:
             lock.acquire()
             folder.mkdir()
         try:
-            yield Incoming(folder)
+            yield Incoming(folder, self)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()
@@ -174,7 +190,9 @@ class Store:
         Raises:
             Stopped: `stop` was set while waiting.
         """
-        lock = FileLock(self._own(f"locks/{name}.lock"))
+        path = self._own(f"locks/{name}.lock")
+        self.check_inside(path)
+        lock = FileLock(path)
         while True:
             if stop.is_set():
                 raise Stopped("stopped")
@@ -208,8 +226,8 @@ class Store:
 class Incoming:
     """Where one run writes clips before they bear their names. Safe in threads."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, store: Store) -> None:
+        self._folder, self._store = folder, store
 
     def new_part(self) -> Path:
         """Return a path for an unfinished file, of a name that is nobody's."""
@@ -247,8 +265,9 @@ class Incoming:
         """Give a checked file its name, in one step.
 
         Raises:
-            DiskFullError, StoreError: The volume is full, or refuses.
+            DiskFullError, StoreError: The volume is full, or refuses; or a link leads elsewhere.
         """
+        self._store.check_inside(target.parent)
         with explained(target):
             try:
                 os.replace(part, target)
@@ -278,14 +297,18 @@ def write_whole(path: Path, data: bytes, *, by: Path | None = None) -> None:
         with open(part, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            _to_disk(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
 def flush(paths: Iterable[Path]) -> None:
-    """Bring files and their folders' entries onto the disk itself."""
+    """Bring files and their folders' entries onto the disk itself.
+
+    Raises:
+        DiskFullError, StoreError: Only now the volume turns out to be full, or to be broken.
+    """
     folders = set()
     for path in paths:
         folders.add(path.parent)
@@ -301,11 +324,20 @@ def _start_writeback(file: BinaryIO) -> None:
 
 
 def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    with explained(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            _to_disk(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _to_disk(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise  # else this file system knows no such thing: all it can do is done
 
 
 def _write(file: BinaryIO, chunk: bytes) -> int:

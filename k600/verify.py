@@ -252,6 +252,7 @@ class _Run:
         """Move a file of the store's own to the quarantine; note one that is another tool's."""
         store, row = self.request.store, self.rows[target]
         source = store.root / target.path
+        store.check_inside(store.root / target.folder)
         if target.is_foreign:
             problem = _reason(row.verdict)
             noted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
@@ -269,6 +270,7 @@ class _Run:
                     self._say(target, why="it has changed since; verify again")
                     return
                 moved_to = _free_name(store, target)
+                store.check_inside((store.root / moved_to).parent)
                 os.makedirs((store.root / moved_to).parent, exist_ok=True)
                 os.replace(source, store.root / moved_to)
         except StoreError as error:

@@ -12,10 +12,12 @@ import contextlib
 import hashlib
 import http.server
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
@@ -70,6 +72,20 @@ class Hub:
         oid = hashlib.sha256(data).hexdigest()
         self.blobs[oid] = data
         return oid
+
+
+def environment(hub: Hub, folder: Path, token: str = TOKEN) -> dict[str, str]:
+    """Return what a client needs that is to know this Hub alone; its files are kept in `folder`."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": token,
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "COLUMNS": "300",
+    }
 
 
 def card_errors(content: str) -> list[str]:

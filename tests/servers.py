@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,7 @@ class _RangeHandler(http.server.SimpleHTTPRequestHandler):
     ranges = True
     missing = 404
     requests: list[tuple[str, str]] = []
+    hold: Callable[[str, str], object] = staticmethod(lambda method, path: None)
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -127,7 +128,9 @@ class _RangeHandler(http.server.SimpleHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         path = Path(self.translate_path(self.path))
-        self.requests.append((self.command, urllib.parse.unquote(self.path)))
+        asked = (self.command, urllib.parse.unquote(self.path))
+        self.requests.append(asked)
+        self.hold(*asked)
         if not path.is_file():
             self.send_response(self.missing)
             self.send_header("Content-Length", "0")
@@ -160,16 +163,24 @@ class WebServer:
 
 
 @contextlib.contextmanager
-def web_server(folder: Path, *, ranges: bool = True, missing: int = 404) -> Iterator[WebServer]:
+def web_server(
+    folder: Path,
+    *,
+    ranges: bool = True,
+    missing: int = 404,
+    hold: Callable[[str, str], object] = lambda method, path: None,
+) -> Iterator[WebServer]:
     """Serve a folder by HTTP until the block ends.
 
     Args:
         folder: What to serve.
         ranges: False to answer every range with everything.
         missing: Status for what is not there; 403 is S3's where listing is not allowed.
+        hold: Called with method and path before a request is answered; may wait.
     """
     requests: list[tuple[str, str]] = []
     members = {"ranges": ranges, "missing": missing, "requests": requests}
+    members |= {"hold": staticmethod(hold)}
     handler = type("Handler", (_RangeHandler,), members)
     server = http.server.ThreadingHTTPServer(
         (LOOPBACK, 0), functools.partial(handler, directory=str(folder))

@@ -37,7 +37,7 @@ from k600.mixing import grouped, mixed
 from k600.progress import Bar
 from k600.publish import Published, publish
 from k600.published import Recipe
-from tests.hub import STRANGER, TOKEN, Hub, loopback_hub
+from tests.hub import STRANGER, TOKEN, Hub, environment, loopback_hub
 from tests.servers import S3Server
 
 COMMAND = "import k600.cli.publish; from k600.cli import main; main()"
@@ -347,19 +347,6 @@ def test_what_is_published_loads_where_the_loader_is_not_installed(
     assert roots == {"README.md", ".gitattributes"}
 
 
-def environment(hub: Hub, folder: Path, token: str = TOKEN) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    return {
-        **kept,
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": token,
-        "HF_HOME": str(folder / "hf"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "COLUMNS": "300",
-    }
-
-
 def test_a_killed_run_goes_on_and_sends_only_what_is_missing(
     hub: Hub, put: Publish, large: Miniature, tmp_path: Path
 ) -> None:
@@ -617,7 +604,7 @@ def test_some_clips_of_the_test_split_from_the_store(
 def test_shards_that_would_be_too_many(
     put: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("k600.embedding.MOST_FILES", 3)
+    monkeypatch.setattr("k600.shards.MOST_FILES", 3)
     with pytest.raises(OptionError, match=r"shard_size_mb: 1 would make .* Expected at least"):
         put(None, recipe=EMBEDDED, to=str(tmp_path / "a"))
 

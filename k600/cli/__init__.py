@@ -8,6 +8,7 @@ from k600.cli import (  # noqa: F401 - each adds its command
     classes,
     demo,
     doctor,
+    fleet,
     gallery,
     manifest,
     plan,

@@ -9,7 +9,7 @@ import typer
 
 from k600.cli.app import app
 from k600.cli.request_options import request_of, takes_request
-from k600.cli.screen import Meter, console, is_offline, print_json, say
+from k600.cli.screen import Meter, console, is_offline, print_json, say, time_of
 
 __all__ = ["download", "plan"]
 
@@ -98,7 +98,7 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
             f"{f.youtube_clips:,} clips" if f.youtube_clips else "none",
             decimal(f.needed_bytes),
             decimal(f.free_bytes),
-            _time(f.seconds),
+            time_of(f.seconds),
         )
     console().print(table)
     for f in found:
@@ -106,9 +106,3 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
             say(f"{path}: {why}")
         if f.needed_bytes > f.free_bytes:
             say(f"{f.split}: the clips need more than is free on the volume of {f.store}")
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

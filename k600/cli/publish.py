@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
-from k600.cli.request_options import request_of, takes_request
+from k600.cli.request_options import json_options, request_of, takes_request
 from k600.cli.screen import Meter, is_offline, print_json, say
 from k600.clip import CONFIGS
 from k600.errors import OptionError
@@ -95,7 +95,7 @@ def publish(
         ),
         i_have_the_rights=i_have_the_rights,
         private=private if public or private else None,
-        to_options=_options(to_options),
+        to_options=json_options("to_options", to_options),
         progress=Meter(quiet=quiet),
         offline=is_offline(),
     )
@@ -109,19 +109,3 @@ def publish(
                 + "".join(f"; left out: {n:,} {reason}" for reason, n in one.left_out.items())
             )
         say(f"published: {done.address}")
-
-
-def _options(text: str) -> dict[str, Any] | None:
-    import json
-
-    if not text:
-        return None
-    try:
-        options = json.loads(text)
-    except ValueError:
-        options = None
-    if not isinstance(options, dict):
-        raise OptionError(
-            'to_options: this is no JSON object, such as {"endpoint_url": "http://…"}'
-        )
-    return options

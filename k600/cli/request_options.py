@@ -14,7 +14,7 @@ from k600.clip import CONFIGS
 if TYPE_CHECKING:
     from k600.request import Request
 
-__all__ = ["request_of", "takes_request"]
+__all__ = ["json_options", "request_of", "takes_request"]
 
 _OPTIONS: dict[str, tuple[Any, Any, str]] = {
     # option: type, flag, help
@@ -95,6 +95,25 @@ def request_of(split: str, options: dict[str, Any]) -> Request:
     if (endpoint := options.pop("endpoint_url", None)) is not None:
         options["mirror_options"] = {"endpoint_url": endpoint}
     return kinetics600.make_request(split, **options)
+
+
+def json_options(option: str, text: str) -> dict[str, Any] | None:
+    """Return the JSON object that an option holds; None if it is empty."""
+    import json
+
+    from k600.errors import OptionError
+
+    if not text:
+        return None
+    try:
+        options = json.loads(text)
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise OptionError(
+            f'{option}: this is no JSON object, such as {{"endpoint_url": "http://…"}}'
+        )
+    return options
 
 
 def _default(name: str, type_: Any) -> Any:

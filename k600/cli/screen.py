@@ -27,7 +27,7 @@ from rich.text import Text
 
 from k600.progress import NoBar
 
-__all__ = ["Meter", "bar_of", "console", "is_offline", "print_json", "say", "say_error"]
+__all__ = ["Meter", "bar_of", "console", "is_offline", "print_json", "say", "say_error", "time_of"]
 
 _LOG_EVERY_SECONDS = 30
 
@@ -58,6 +58,18 @@ def say_error(text: str) -> None:
 def print_json(value: Any) -> None:
     """Print plain data as JSON, on stdout; the same on a terminal and in a pipe."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def time_of(seconds: float) -> str:
+    """Return a span of time for people.
+
+    Example:
+        >>> time_of(45), time_of(600), time_of(9000)
+        ('45 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def bar_of(share: float, *, width: int = 20, style: str = "green") -> Text:

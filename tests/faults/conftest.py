@@ -11,7 +11,7 @@ import pytest
 import k600.remote
 from k600.miniature import Miniature, make_miniature
 from tests.faults.host import Host, faulty_host
-from tests.faults.trial import Note
+from tests.faults.trial import Note, lost_bytes
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +41,9 @@ def note(record_property: Callable[[str, object], None]) -> Note:
     """Note what a trial brought, for the table of `python -m tests.faults.report`."""
 
     def note(fault: str, **numbers: Any) -> None:
-        record_property("trial", {"fault": fault, **numbers})
+        record_property("trial", {"fault": fault, "bytes_lost": sum(lost_bytes), **numbers})
 
+    lost_bytes.clear()
     return note
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,19 +121,79 @@ def verify(split: str, **options: Any) -> None:
     verify_clips(kinetics600.make_request(split, **options), deep=True, repair=True)
 
 
-def measure(split: str, **options: Any) -> Any:
-    """Fetch what a request asks for; returns the error, the time and the memory that it took."""
+def measure(split: str, uid: int | None = None, **options: Any) -> Any:
+    """Fetch what a request asks for; returns the error, the time and the memory that it took.
+
+    With `uid` it is another user's process, who is in no group.
+    """
     import resource
 
     from tests.faults.trial import fetch
 
+    if uid is not None:
+        calm = {**options, "data_dir": options["data_dir"] + "-before"}
+        fetch(split, **calm)  # imports what another user may not read
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = fetch(split, **options)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return {
         "error": type(result.error).__name__,
+        "message": str(result.error),
         "seconds": result.seconds,
         "memory_bytes": 1024 * grown,
+    }
+
+
+def watch(split: str, **options: Any) -> Any:
+    """Fetch, and look at this process's memory and open files as the tarballs come in.
+
+    The first tenth of the bytes is what a run needs to come up to speed; what comes after it has
+    to be as much as before.
+    """
+    import kinetics600
+    from k600.errors import Kinetics600Error
+    from k600.fetch import fetch_split
+
+    seen: list[tuple[int, int]] = []
+    began = time.monotonic()
+
+    class Bar:
+        def update(self, n: int, part: str = "") -> None: ...
+
+        def begin(self, part: str, total: int) -> None: ...
+
+        def end(self, part: str) -> None:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            memory = pages * os.sysconf("SC_PAGE_SIZE")
+            seen.append((memory, len(os.listdir("/proc/self/fd"))))
+
+    @contextlib.contextmanager
+    def progress(total: int, description: str, *, unit: str = "B") -> Iterator[Any]:
+        yield Bar()
+
+    request = kinetics600.make_request(split, **options)
+    request = dataclasses.replace(
+        request, mirror=dataclasses.replace(request.mirror, request_seconds=10.0)
+    )
+    error, clips = None, 0
+    try:
+        outcome = fetch_split(request, split, progress=progress)
+        clips = outcome.clips if not outcome.missing else 0
+    except Kinetics600Error as caught:
+        error = caught
+    early, later = seen[: len(seen) // 4], seen[len(seen) // 4 :]
+    return {
+        "error": type(error).__name__,
+        "message": str(error),
+        "clips": clips,
+        "seconds": time.monotonic() - began,
+        "early_memory": max(memory for memory, _ in early),
+        "later_memory": max(memory for memory, _ in later),
+        "early_files": max(files for _, files in early),
+        "later_files": max(files for _, files in later),
     }
 
 
@@ -140,6 +202,7 @@ JOBS: dict[str, Callable[..., Any]] = {
     "publish": publish,
     "verify": verify,
     "measure": measure,
+    "watch": watch,
 }
 
 
@@ -165,9 +228,13 @@ def _become(order: dict[str, Any]) -> None:
 def main() -> None:
     import datasets
 
-    import kinetics600  # noqa: F401 - the forked processes find it there
+    import k600.remote
 
+    for name in ("kinetics600", "k600.publish", "k600.verify", "k600.sources.youtube"):
+        importlib.import_module(name)  # once, for all the processes to come
     datasets.disable_progress_bars()
+    k600.remote.FIRST_BLOCK_BYTES = 8 << 10  # so that tiny tarballs take several ranges
+    k600.remote.MOST_BLOCK_BYTES = 64 << 10
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:

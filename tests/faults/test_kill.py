@@ -16,7 +16,7 @@ from k600.miniature import Miniature, make_miniature
 from tests.conftest import contents, expected
 from tests.faults.host import faulty_host
 from tests.faults.jobs import Job, Jobs, jobs
-from tests.faults.trial import Note, assert_intact
+from tests.faults.trial import Note, assert_intact, assert_whole, visible
 from tests.youtube import youtube_replica
 from tests.youtube_videos import good_video
 
@@ -95,8 +95,7 @@ def test_a_load_of_tarballs(
             for _ in range(3):
                 killer.kill(forge.start("load", **options, **mine), look)
             assert forge.run("load", **options, **mine) == rows
-            assert contents(mine["data_dir"]) == wanted
-            assert not [*Path(mine["data_dir"], ".kinetics600/incoming").iterdir()]
+            assert_whole(mine["data_dir"], wanted)
             again = host.sent_bytes - sum(sizes)
             assert again <= (killer.kills - before) * in_flight
             bytes_twice += max(again, 0)
@@ -134,7 +133,7 @@ def test_a_load_from_youtube(
             for _ in range(3):
                 killer.kill(forge.start("load", **options, **mine), look)
             assert forge.run("load", **options, **mine) == rows
-            assert contents(mine["data_dir"]) == wanted
+            assert_whole(mine["data_dir"], wanted)
     note("SIGKILL in a load from YouTube", times=killer.kills, recovered=killer.kills)
 
 
@@ -182,7 +181,7 @@ def test_a_verification_that_repairs(
         path.write_bytes(data)
 
     def look() -> None:
-        there = contents(mine["data_dir"])
+        there = visible(mine["data_dir"])
         assert {k: v for k, v in there.items() if k != spoilt}.items() <= wanted.items()
 
     calm = places(tmp_path, "undisturbed")
@@ -196,5 +195,5 @@ def test_a_verification_that_repairs(
         for _ in range(3):
             killer.kill(forge.start("verify", **options, data_dir=mine["data_dir"]), look)
         forge.run("verify", **options, data_dir=mine["data_dir"])
-        assert contents(mine["data_dir"]) == wanted
+        assert_whole(mine["data_dir"], wanted)
     note("SIGKILL in a verification that repairs", times=killer.kills, recovered=killer.kills)

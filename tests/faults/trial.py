@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +21,6 @@ import kinetics600
 from k600.errors import Kinetics600Error
 from k600.fetch import fetch_split
 from k600.progress import no_progress
-from tests.conftest import contents
 
 Note = Callable[..., None]
 """Puts a trial into the report: a fault's name, and numbers."""
@@ -74,13 +74,25 @@ def fetch(
     return Result(None, reasons, time.monotonic() - began, outcome.fetched_bytes)
 
 
+def visible(data_dir: Path | str) -> dict[str, bytes]:
+    """Return what bears a name in a store at this moment, though a run may be changing it."""
+    found = {}
+    for folder, folders, names in os.walk(data_dir):
+        folders[:] = [name for name in folders if name != ".kinetics600"]
+        for name in names:
+            path = Path(folder, name)
+            with contextlib.suppress(FileNotFoundError):  # put aside meanwhile
+                found[path.relative_to(data_dir).as_posix()] = path.read_bytes()
+    return found
+
+
 def assert_intact(data_dir: Path | str, wanted: Mapping[str, bytes]) -> int:
     """Check that the store holds nothing but whole, right clips and a sound ledger.
 
     Returns:
         How many clips it holds.
     """
-    there = contents(data_dir)
+    there = visible(data_dir)
     for key, data in there.items():
         assert key in wanted, f"{key} is nobody's"
         assert data == wanted[key], f"{key} has the wrong bytes"
@@ -91,8 +103,14 @@ def assert_intact(data_dir: Path | str, wanted: Mapping[str, bytes]) -> int:
     return len(there)
 
 
+lost_bytes: list[int] = []
+"""What the comparisons of the running test found to be lost; `note` puts it into the report."""
+
+
 def assert_whole(data_dir: Path | str, wanted: Mapping[str, bytes]) -> None:
     """Check that the store holds all of it, and nothing unfinished."""
+    there = visible(data_dir)
+    lost_bytes.append(sum(len(data) for key, data in wanted.items() if there.get(key) != data))
     assert_intact(data_dir, wanted)
-    assert contents(data_dir).keys() == wanted.keys()
+    assert there.keys() == wanted.keys()
     assert not [*Path(data_dir, ".kinetics600/incoming").glob("*")]

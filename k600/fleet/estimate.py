@@ -1,0 +1,130 @@
+"""How long a run takes and what it costs, with so many workers: a small simulation. Pure.
+
+Workers take the largest tarball that is left; then the clips are dealt, by one; then workers take
+shards. A worker reads while it computes, and writes afterwards. What the machines of a cluster
+share (a switch, a mirror of one's own) is not in it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+__all__ = ["Rates", "Simulation", "enough_workers", "simulate"]
+
+NEAR_BEST = 1.1
+"""With so many times the least time that there can be, more workers hardly help."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What a worker can do; as measured by `benchmarks/fleet.py`, but for network and price."""
+
+    network_bytes_per_second: float = 50e6
+    """Of one worker, either way."""
+    read_cpu_seconds_per_gb: float = 5.4
+    """Of a tarball: from S3, gunzip, tar, boxes, SHA-256, to S3."""
+    merge_cpu_seconds_per_gb: float = 8.5
+    """Of a shard: from S3 in pieces, SHA-256, Parquet, to S3."""
+    shrink_cpu_seconds_per_gb: float = 0.0
+    """Of a tarball, in addition, where clips are made smaller."""
+    shrunk: float = 1.0
+    """What is left of the bytes then, as a share."""
+    task_seconds: float = 2.0
+    """To start with a tarball or a shard."""
+    plan_seconds_per_gb: float = 0.03
+    """To deal the clips, and at the end: this one worker does alone."""
+    dollars_per_hour: float = 0.05
+    """Of one worker."""
+
+    def shrinking(self) -> Rates:
+        """Return the rates where clips are made smaller, which depends on how large they are."""
+        return replace(self, shrink_cpu_seconds_per_gb=1_000.0, shrunk=0.4)
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """A run as it would be."""
+
+    workers: int
+    seconds: float
+    """From begin to end: the next three."""
+    read_seconds: float
+    plan_seconds: float
+    merge_seconds: float
+    slowest_tarball_seconds: float
+    """Less than this, reading never takes."""
+    busy_share: float
+    """Share of the workers' time in which they work, 0 to 1."""
+    dollars: float
+    """Every worker paid until the end."""
+
+
+def simulate(
+    tarball_bytes: Sequence[int], workers: int, *, shard_bytes: int, rates: Rates
+) -> Simulation:
+    """Play a run through.
+
+    Args:
+        tarball_bytes: Size of each tarball.
+        workers: How many, 1 or more.
+        shard_bytes: Size of a shard.
+        rates: What a worker can do.
+
+    Example:
+        >>> one, two = (simulate([10**9] * 4, n, shard_bytes=10**9, rates=Rates()) for n in (1, 2))
+        >>> round(one.read_seconds / two.read_seconds, 2)
+        2.0
+    """
+    kept = rates.shrunk
+    read_cpu = rates.read_cpu_seconds_per_gb + rates.shrink_cpu_seconds_per_gb
+    reads = [_seconds(size, size * kept, read_cpu, rates) for size in tarball_bytes]
+    left = sum(tarball_bytes) * kept
+    shards = max(1, round(left / shard_bytes))
+    size = left / shards
+    merges = [_seconds(size, size, rates.merge_cpu_seconds_per_gb, rates)] * shards
+    read, merge = _makespan(reads, workers), _makespan(merges, workers)
+    plan = 2 * rates.task_seconds + rates.plan_seconds_per_gb * left / 1e9
+    seconds = read + plan + merge
+    return Simulation(
+        workers,
+        seconds,
+        read,
+        plan,
+        merge,
+        max(reads, default=0.0),
+        (sum(reads) + sum(merges) + plan) / (seconds * workers),
+        seconds / 3600 * workers * rates.dollars_per_hour,
+    )
+
+
+def enough_workers(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rates) -> int:
+    """Return the least number of workers that is hardly slower than any number of them."""
+
+    def seconds(workers: int) -> float:
+        return simulate(tarball_bytes, workers, shard_bytes=shard_bytes, rates=rates).seconds
+
+    shards = round(sum(tarball_bytes) * rates.shrunk / shard_bytes)
+    few, many = 1, max(1, len(tarball_bytes), shards)
+    most = seconds(many) * NEAR_BEST
+    while few < many:
+        middle = (few + many) // 2
+        if seconds(middle) <= most:
+            many = middle
+        else:
+            few = middle + 1
+    return few
+
+
+def _seconds(read_bytes: float, written_bytes: float, cpu_per_gb: float, rates: Rates) -> float:
+    reading = max(read_bytes / rates.network_bytes_per_second, cpu_per_gb * read_bytes / 1e9)
+    return rates.task_seconds + reading + written_bytes / rates.network_bytes_per_second
+
+
+def _makespan(seconds: Iterable[float], workers: int) -> float:
+    """Return when all is done if whoever is free takes the longest that is left."""
+    free = [0.0] * workers
+    for each in sorted(seconds, reverse=True):
+        heapq.heappush(free, heapq.heappop(free) + each)
+    return max(free)

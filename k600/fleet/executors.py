@@ -1,0 +1,239 @@
+"""datatrove's executors, as this project uses them: on this machine, on Slurm, on a Ray cluster.
+
+What a task did it notes at the destination, so datatrove's own notes (logs, completions) only have
+to hold for one run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any
+
+from datatrove.executor.local import LocalPipelineExecutor
+from datatrove.executor.ray import RayPipelineExecutor
+from datatrove.executor.slurm import SlurmPipelineExecutor
+from datatrove.pipeline.base import PipelineStep
+from loguru import logger as datatrove_logger
+
+from k600.errors import IncompleteError, MissingDependencyError, OptionError
+from k600.remote import public_url
+
+__all__ = ["Crew", "Stage", "run_stages"]
+
+ATTEMPTS = 3
+"""How often a task is given to another worker when its own was lost."""
+
+_SLURM = {"time": "24:00:00", "qos": "", "mem_per_cpu_gb": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Tasks that may run side by side; the next stage begins when all are done."""
+
+    name: str
+    step: PipelineStep
+    tasks: int
+    on_task: Callable[[int], object] = lambda rank: None
+    """Called with the rank of a task that is done, where that can be seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """Who does the work."""
+
+    kind: str
+    """`local`, `slurm` or `ray`."""
+    workers: int
+    """Tasks at a time, 1 or more."""
+    logs: tuple[str, Mapping[str, Any]] = field(repr=False)
+    """Folder or URL for datatrove's logs, which all workers see, and its fsspec options."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further parameters of datatrove's executor, such as Slurm's partition."""
+
+
+def run_stages(stages: Sequence[Stage], crew: Crew) -> None:
+    """Run stages one after the other; on Slurm, hand them in and return at once.
+
+    Raises:
+        Kinetics600Error: What stopped a task; with `local`, of the kind that it was there.
+        OptionError: A parameter in `crew.more` is unknown or lacks.
+    """
+    before = None
+    for stage in stages:
+        with _quiet():
+            executor = _executor(stage, crew, before)
+            executor.run()
+        before = executor
+        if crew.kind == "ray" and (left := len(executor.get_incomplete_ranks())):
+            logs = f"{crew.logs[0]}/{stage.name}/logs"
+            raise IncompleteError(
+                f"fleet: {left:,} of {stage.tasks:,} tasks of the stage '{stage.name}' failed; "
+                f"their logs are in {public_url(logs)}. Call again: what is done stays"
+            )
+
+
+def _executor(stage: Stage, crew: Crew, before: Any) -> Any:
+    """Return datatrove's executor for a stage."""
+    kinds = {"local": _Local, "slurm": _Slurm, "ray": _Ray}
+    kind = kinds[crew.kind]
+    logs, options = crew.logs
+    given: dict[str, Any] = {
+        "pipeline": [stage.step],
+        "tasks": stage.tasks,
+        "workers": min(crew.workers, stage.tasks),
+        "logging_dir": (f"{logs}/{stage.name}", dict(options)),
+    }
+    if crew.kind == "slurm":
+        given |= {**_SLURM, "depends": before, "job_name": f"kinetics600-{stage.name}"}
+        if sys.prefix != sys.base_prefix:
+            given["venv_path"] = os.path.join(sys.prefix, "bin", "activate")
+    if crew.kind == "ray":
+        _connect_to_ray()
+    try:
+        executor = kind(**{**given, **crew.more})
+    except TypeError as error:
+        raise OptionError(
+            f"executor_options: {str(error).partition('() ')[2]}. Allowed are the parameters of "
+            f"datatrove's {kind.__bases__[-1].__name__}"
+            + (', and "partition" is needed' if crew.kind == "slurm" else "")
+        ) from None
+    if isinstance(executor, _Local):
+        executor.on_task = stage.on_task
+    return executor
+
+
+class _Plain:
+    """What is left out of each executor."""
+
+    def save_executor_as_json(self, indent: int = 4) -> None:
+        """Write nothing: datatrove's copy would hold every option, a bucket's keys too."""
+
+
+class _Local(_Plain, LocalPipelineExecutor):
+    """Tasks on this machine, in processes of their own.
+
+    datatrove's own pool waits for ever for a worker that was killed; here another one does its
+    task.
+    """
+
+    on_task: Callable[[int], object]
+
+    def run(self) -> None:
+        """Run the tasks that are not done.
+
+        Raises:
+            Kinetics600Error: Of the first task that failed, once all others have been tried.
+            IncompleteError: A worker was killed again and again.
+        """
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(BrokenProcessPool):
+                errors = [error for error in self._attempt(self.get_incomplete_ranks()) if error]
+                if errors:
+                    raise errors[0]
+                return
+        raise IncompleteError(
+            f"fleet: a worker was killed, {ATTEMPTS} times (out of memory?). Call again, with "
+            "fewer workers: what is done stays"
+        )
+
+    def _attempt(self, ranks: Sequence[int]) -> Iterator[BaseException | None]:
+        """Run tasks; yield what became of each, an error or none."""
+        if self.workers == 1:
+            for rank in ranks:
+                yield _error_of(self._bare(), rank)
+                self.on_task(rank)
+            return
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["k600.fleet.steps", "pyarrow.parquet", "s3fs"])
+        with ProcessPoolExecutor(self.workers, context, _begin_worker) as pool:
+            running = {pool.submit(_error_of, self._bare(), rank): rank for rank in ranks}
+            try:
+                for done in as_completed(running):
+                    yield done.result()
+                    self.on_task(running[done])
+            except BaseException:
+                for worker in multiprocessing.active_children():  # Ctrl-C waits for no tarball
+                    worker.terminate()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _bare(self) -> LocalPipelineExecutor:
+        """Return an executor like this, without what only this process can call."""
+        bare = LocalPipelineExecutor.__new__(LocalPipelineExecutor)
+        bare.__dict__ = {name: value for name, value in vars(self).items() if name != "on_task"}
+        return bare
+
+
+class _Slurm(_Plain, SlurmPipelineExecutor):
+    """Tasks as arrays of Slurm jobs, each array waiting for the one before."""
+
+    def run(self) -> None:
+        """Hand the tasks in, or on a node of the cluster, do one."""
+        try:
+            super().run()
+        except subprocess.CalledProcessError as error:
+            raise OptionError(
+                f"executor_options: sbatch refused (exit code {error.returncode}); what it said is "
+                "above. They hold partition, time, qos, mem_per_cpu_gb, sbatch_args and more"
+            ) from None
+
+    def launch_merge_stats(self) -> None:
+        """Hand in no further job: the markers say more than datatrove's statistics."""
+
+
+class _Ray(_Plain, RayPipelineExecutor):
+    """Tasks on a Ray cluster."""
+
+
+def _error_of(executor: LocalPipelineExecutor, rank: int) -> BaseException | None:
+    """Run a task; return what stopped it."""
+    try:
+        executor._run_for_rank(rank, local_rank=rank + 1)  # only 0 would write to the screen
+    except Exception as error:
+        return error
+    return None
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, say nothing, and end when the parent does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    datatrove_logger.disable("datatrove")
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _connect_to_ray() -> None:
+    try:
+        import ray
+    except ImportError:
+        raise MissingDependencyError(
+            "executor: 'ray' needs Ray: pip install 'kinetics600[ray]'"
+        ) from None
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)  # RAY_ADDRESS, or the cluster of this machine, or a new one
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep datatrove's lines off the screen of whoever started the run."""
+    datatrove_logger.disable("datatrove")
+    try:
+        yield
+    finally:
+        datatrove_logger.enable("datatrove")

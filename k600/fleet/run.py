@@ -1,0 +1,232 @@
+"""A run of the fleet from its request: what is to be done, who does it, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from k600.errors import IncompleteError
+from k600.fleet.asking import check_fleet, find_units, make_job, tarballs_to_read
+from k600.fleet.ending import tidy
+from k600.fleet.job import FleetRecipe, Job
+from k600.fleet.places import OpenPlaces, Places
+from k600.fleet.planning import Unit, deal_units
+from k600.fleet.workforce import Workforce
+from k600.progress import Bar, Progress
+from k600.published import check_place, describe, digest_of_names, freeze, read_json
+from k600.request import Request
+from k600.shards import check_number_of_files
+from k600.store import OWN
+
+__all__ = ["Fleet", "FleetSplit", "run_fleet"]
+
+_RAY_LOGS = f"{OWN}/logs"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSplit:
+    """What there is of one split now."""
+
+    split: str
+    state: str
+    """`done`, or `submitted`: handed in to Slurm."""
+    tarballs: int
+    new_tarballs: int
+    """Tarballs that this run had to read."""
+    clips: int
+    """0 until it is done, as the next three."""
+    shards: int
+    shard_bytes: int
+    rejects: Mapping[str, int]
+    """What was no good in the tarballs, by reason."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tarball was read to its end; what is no good in them is the host's."""
+        return not any(reason.startswith("tarball_") for reason in self.rejects)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What a run brought, and where it is."""
+
+    address: str
+    kind: str
+    splits: tuple[FleetSplit, ...]
+
+    @property
+    def submitted(self) -> bool:
+        """Whether something was handed in to Slurm, and is not done."""
+        return any(split.state == "submitted" for split in self.splits)
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return dataclasses.asdict(self)
+
+
+def run_fleet(
+    request: Request,
+    places: Places,
+    *,
+    recipe: FleetRecipe,
+    workforce: Workforce,
+    progress: Progress,
+    offline: bool = False,
+) -> Fleet:
+    """Turn a request's tarballs into training shards; the same call again goes on.
+
+    Args:
+        request: Which tarballs.
+        places: Where they go.
+        recipe: Format, and size and number of shards.
+        workforce: Who does it.
+        progress: Makes the progress bar.
+        offline: Never cross a network.
+
+    Raises:
+        OptionError: A value is not allowed.
+        MissingDependencyError: datatrove or Ray is not installed.
+        DestinationError: The place cannot be used, or holds something else or another run's shards.
+        MirrorError, ListError: The mirror cannot serve the request.
+        IncompleteError: Something could not be done; what was done stays.
+    """
+    recipe.check()
+    check_fleet(request, offline=offline)
+    workforce.check()
+    handed_in = workforce.executor == "slurm"
+    with places.open(shared=handed_in) as ready:
+        check_place(ready.shards, recipe.kind)
+        if ready.apart:
+            check_place(ready.work, recipe.kind)
+        works: list[_Work] = []
+        for split in request.splits:
+            job = make_job(request, split, recipe, places, offline=offline)
+            work = _prepare(request, job, ready)
+            if work.units and not handed_in:
+                _carry_out([work], workforce, ready, progress)
+            works.append(work)
+        if handed_in:
+            _carry_out([work for work in works if work.units], workforce, ready, progress)
+        found = [_result(work, ready, handed_in=handed_in) for work in works]
+        return Fleet(ready.shards.address, recipe.kind, tuple(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to be done for a split."""
+
+    job: Job
+    units: Sequence[Unit]
+    """Its tarballs; none if the split is done."""
+    pending: Sequence[Unit]
+    """Those that are still to be read."""
+    lacking: Mapping[str, int]
+    """Tarballs that the mirror has not, by reason."""
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(unit.size_bytes for unit in self.units)
+
+
+def _prepare(request: Request, job: Job, ready: OpenPlaces) -> _Work:
+    """Freeze what is asked for, and see what is left to do."""
+    split, recipe = job.split, job.recipe
+    tarballs = tarballs_to_read(request, split)
+    said = {
+        **describe(request, split, recipe.kind),
+        "source": "cvdf",
+        **job.options,
+        "shard_size_mb": recipe.shard_size_mb,
+        "shards_multiple_of": recipe.shards_multiple_of,
+        "tarballs": digest_of_names([tarball.path for tarball in tarballs]),
+    }
+    said["classes"] = None if request.classes is None else [*request.classes]  # as JSON has it
+    freeze(ready.shards, split, said)
+    if ready.apart:
+        freeze(ready.work, split, said)
+    if read_json(ready.shards, job.own("done.json")) is not None:
+        tidy(job, ready)
+        return _Work(job, (), (), {})
+    units, lacking = find_units(tarballs, job, on_missing=request.on_missing)
+    check_number_of_files(split, sum(u.size_bytes for u in units), recipe.shard_size_mb)
+    marked = ready.work.names(job.own("units"))
+    pending = [unit for unit in units if f"{unit.key}.json" not in marked]
+    return _Work(job, units, pending, lacking)
+
+
+def _carry_out(
+    works: Sequence[_Work], workforce: Workforce, ready: OpenPlaces, progress: Progress
+) -> None:
+    from k600.fleet.executors import run_stages
+
+    total = sum(work.total_bytes + sum(u.size_bytes for u in work.pending) for work in works)
+    splits = ", ".join(work.job.split for work in works)
+    with _logs(works, workforce) as logs, progress(total, f"{splits}, fleet") as bar:
+        crew = workforce.crew(logs)
+        run_stages([stage for work in works for stage in _stages(work, workforce, bar)], crew)
+    if workforce.executor == "ray":
+        ready.work.clear(_RAY_LOGS)
+
+
+def _stages(work: _Work, workforce: Workforce, bar: Bar) -> Iterator[Any]:
+    from k600.fleet.executors import Stage
+    from k600.fleet.steps import End, MakePlan, MergeShards, ReadTarballs
+
+    job, recipe = work.job, work.job.recipe
+    ranks = deal_units(work.pending, workforce.ranks(len(work.pending)))
+    shards = max(work.total_bytes // (recipe.shard_size_mb * 1_000_000), recipe.shards_multiple_of)
+    merging = workforce.ranks(shards)
+
+    def read(rank: int) -> None:
+        bar.update(sum(unit.size_bytes for unit in ranks[rank]))
+
+    def merged(rank: int) -> None:
+        bar.update(work.total_bytes // merging)
+
+    if ranks:
+        yield Stage(f"{job.split}-read", ReadTarballs(job, ranks), len(ranks), read)
+    yield Stage(f"{job.split}-plan", MakePlan(job, work.units, work.lacking), 1)
+    yield Stage(f"{job.split}-merge", MergeShards(job), merging, merged)
+    yield Stage(f"{job.split}-end", End(job), 1)
+
+
+@contextlib.contextmanager
+def _logs(works: Sequence[_Work], workforce: Workforce) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Open a place for datatrove's notes of this one run."""
+    name = uuid.uuid4().hex[:12]
+    if workforce.executor == "local":
+        with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
+            yield folder, {}
+    elif workforce.executor == "slurm":
+        shared = Path(workforce.logs or "kinetics600-fleet").expanduser().absolute() / name
+        shared.mkdir(parents=True)
+        shared.chmod(0o700)  # the options will lie there, a bucket's keys among them
+        yield str(shared), {}
+    else:
+        places = works[0].job.places
+        yield f"{places.work}/{_RAY_LOGS}/{name}", places.options
+
+
+def _result(work: _Work, ready: OpenPlaces, *, handed_in: bool) -> FleetSplit:
+    job = work.job
+    done = read_json(ready.shards, job.own("done.json"))
+    if done is None and handed_in:
+        return FleetSplit(job.split, "submitted", len(work.units), len(work.pending), 0, 0, 0, {})
+    if done is None:
+        raise IncompleteError(f"kinetics600 {job.split}: not all of it is done. Call again")
+    return FleetSplit(
+        job.split,
+        "done",
+        done["tarballs"],
+        len(work.pending),
+        done["clips"],
+        len(done["shards"]),
+        done["parquet_bytes"],
+        done["left_out"],
+    )

@@ -1,0 +1,566 @@
+"""The fleet on this machine: real processes, from and to a real S3 server, folders and the web."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import fsspec
+import pyarrow.parquet
+import pytest
+from datasets.distributed import split_dataset_by_node
+
+import kinetics600
+from k600.errors import (
+    DestinationError,
+    DestinationTakenError,
+    IncompleteError,
+    Kinetics600Error,
+    MissingDependencyError,
+    NoClipsError,
+    OptionError,
+)
+from k600.fleet.job import FleetRecipe
+from k600.fleet.places import Places, choose_places
+from k600.fleet.run import Fleet, run_fleet
+from k600.fleet.workforce import Workforce
+from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
+from k600.progress import no_progress
+from tests.fleets import made, stored, wait_for
+from tests.hub import environment, loopback_hub
+from tests.servers import S3Server, web_server
+
+PROGRAM = Path(sys.executable).with_name("kinetics600")
+FOUR = FleetRecipe(shards_multiple_of=4)
+TARS = FleetRecipe(format="webdataset", shards_multiple_of=4)
+
+Run = Callable[..., Fleet]
+
+
+@pytest.fixture
+def run(miniature: Miniature, tmp_path: Path) -> Run:
+    """`run_fleet` on the miniature, with one worker unless told otherwise."""
+
+    def run(
+        to: Path | str,
+        split: str = "validation",
+        recipe: FleetRecipe = FOUR,
+        *,
+        host: Miniature = miniature,
+        to_options: dict[str, Any] | None = None,
+        work: str | None = None,
+        offline: bool = False,
+        workers: int = 1,
+        tasks: int | None = None,
+        executor: str = "local",
+        more: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Fleet:
+        wanted = {
+            "mirror": str(host.root),
+            "test_labels": str(host.test_labels),
+            "data_dir": str(tmp_path / "clips"),
+            **options,
+        }
+        return run_fleet(
+            kinetics600.make_request(split, **wanted),
+            choose_places(str(to), to_options or {}, work=work, i_have_the_rights=False),
+            recipe=recipe,
+            workforce=Workforce(executor=executor, workers=workers, tasks=tasks, more=more or {}),
+            progress=no_progress,
+            offline=offline,
+        )
+
+    return run
+
+
+def clips_of(host: Miniature, split: str) -> list[str]:
+    clips = [data for held in host.clips[split].values() for data in held.values()]
+    return sorted(hashlib.sha256(data).hexdigest() for data in clips)
+
+
+def test_four_tasks_make_the_same_bytes_as_one_and_a_rerun_makes_none(
+    run: Run, s3: S3Server, miniature: Miniature, tmp_path: Path
+) -> None:
+    s3.make_bucket("shards")
+    host = {"mirror": "s3://kinetics/600", "mirror_options": {"endpoint_url": s3.url}}
+    place = {"to_options": s3.options}
+    done = run("s3://shards/four", workers=4, tasks=4, **place, **host)
+    (split,) = done.splits
+    assert (split.tarballs, split.new_tarballs, split.clips, split.shards) == (6, 6, 30, 4)
+    assert split.rejects == {"empty": 1, "truncated": 1}
+    four = stored(s3, "shards/four")
+    run("s3://shards/one/four", **place, **host)
+    assert stored(s3, "shards/one/four") == four
+    run(tmp_path / "four")  # another mirror, another place
+    assert made(tmp_path / "four") == four
+    names = [name.partition("-")[0] for name in four if name.startswith("data/")]
+    assert names == [f"data/validation/0000{number}" for number in range(4)]
+    assert {name for name in four if name.startswith(".kinetics600")} == {
+        f".kinetics600/validation/{name}" for name in ("done.json", "manifest.parquet", "run.json")
+    }
+    fs = fsspec.filesystem("s3", **s3.options, use_listings_cache=False)
+    before = fs.find("shards/four", detail=True)
+    (split,) = run("s3://shards/four", workers=4, tasks=4, **place, **host).splits
+    assert (split.new_tarballs, split.clips) == (0, 30)
+    assert fs.find("shards/four", detail=True) == before
+
+
+def test_what_a_finished_tarball_leaves(run: Run, miniature: Miniature, tmp_path: Path) -> None:
+    run(tmp_path / "a")
+    folder = tmp_path / "a/.kinetics600/validation"
+    markers = {}
+    for path in folder.glob("units/*.json"):
+        said = json.loads(path.read_text())
+        markers[said["name"]] = said
+    assert {*markers} == {*CLASSES}
+    first = markers[CLASSES[0]]
+    clips = miniature.clips["validation"][CLASSES[0]]
+    assert {clip["file_name"]: clip["sha256"] for clip in first["clips"]} == {
+        name: hashlib.sha256(data).hexdigest() for name, data in clips.items()
+    }
+    assert first["part_bytes"] == sum(map(len, clips.values()))
+    assert sorted(reject["reason"] for reject in first["rejects"]) == ["empty", "truncated"]
+    assert first["size_bytes"] == (miniature.root / f"val/{CLASSES[0]}.tar.gz").stat().st_size
+    manifest = kinetics600.make_request("validation", manifest=folder / "manifest.parquet").manifest
+    assert manifest is not None
+    assert sorted(row.sha256 for row in manifest.rows) == clips_of(miniature, "validation")
+    shards = {path.name for path in (tmp_path / "a/data/validation").iterdir()}
+    table = pyarrow.parquet.read_table(folder / "manifest.parquet")
+    assert {*table["shard"].to_pylist()} == shards
+
+
+def test_what_is_written_is_published_from_its_manifest(
+    run: Run, miniature: Miniature, tmp_path: Path
+) -> None:
+    run(tmp_path / "a")
+    done = kinetics600.publish(
+        None,
+        "validation",
+        to=str(tmp_path / "b"),
+        mirror=str(miniature.root),
+        data_dir=str(tmp_path / "clips"),
+        source="cvdf",
+        manifest=tmp_path / "a/.kinetics600/validation/manifest.parquet",
+    )
+    assert done.splits[0].clips == 30
+    with pytest.raises(DestinationTakenError, match="'validation' of another request: source was"):
+        kinetics600.publish(
+            None,
+            "validation",
+            to=str(tmp_path / "a"),
+            kind="embedded",
+            i_have_the_rights=True,
+            mirror=str(miniature.root),
+            data_dir=str(tmp_path / "clips"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({"seed": 1}, "seed was 0, now 1"),
+        ({"classes": CLASSES[0]}, "classes was None, now .*tarballs was '6 .* now '1 "),
+        ({"short_side": 64}, "short_side was None, now 64"),
+        ({"recipe": FleetRecipe()}, "shards_multiple_of was 4, now 1"),
+        (
+            {"recipe": FleetRecipe(shard_size_mb=1, shards_multiple_of=4)},
+            "shard_size_mb was 500, now 1",
+        ),
+        ({"recipe": TARS}, "holds embedded of 'validation': kind: 'webdataset' is not allowed"),
+    ],
+)
+def test_other_options_are_refused(
+    run: Run, finished: Path, changed: dict[str, Any], word: str
+) -> None:
+    before = made(finished)
+    with pytest.raises(DestinationTakenError, match=word):
+        run(finished, **changed)
+    assert made(finished) == before
+
+
+@pytest.fixture(scope="module")
+def finished(miniature: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place where a run was."""
+    to = tmp_path_factory.mktemp("fleet") / "finished"
+    options = {"mirror": str(miniature.root), "data_dir": str(to.parent / "clips")}
+    request = kinetics600.make_request("validation", **options)
+    run_fleet(
+        request,
+        Places(work=str(to), options={}),
+        recipe=FOUR,
+        workforce=Workforce(workers=1),
+        progress=no_progress,
+    )
+    return to
+
+
+def test_a_place_that_holds_something_else_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a/data").mkdir(parents=True)
+    with pytest.raises(DestinationTakenError, match="holds something else already: 'data'"):
+        run(tmp_path / "a")
+
+
+class Gate:
+    """Holds a file of a web server back until it is opened."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.reached, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, method: str, path: str) -> None:
+        if (method, path) == ("GET", self.path):
+            self.reached.set()
+            self.open.wait(100)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started and that live."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if state != "Z" and int(parent) == pid:
+            found.append(int(path.parent.name))
+    return found
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the workers of a run: a child of it starts them."""
+    return [worker for child in children(pid) for worker in children(child)]
+
+
+def command(mirror: str, to: Path) -> list[str]:
+    words = [PROGRAM, "fleet", "train", "--to", to, "--mirror", mirror, "--workers", "2"]
+    words += ["--shards-multiple-of", "4", "--json", "--data-dir", to.parent / "clips"]
+    return [str(word) for word in words]
+
+
+def started(words: list[str], env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=env)
+
+
+def test_what_a_killed_worker_had_in_hand_is_done_by_another(
+    run: Run, miniature: Miniature, tmp_path: Path
+) -> None:
+    gate = Gate(f"/600/train/{CLASSES[3]}.tar.gz")
+    with web_server(miniature.root.parent, hold=gate) as server:
+        process = started(command(f"{server.url}/600", tmp_path / "a"))
+        assert gate.reached.wait(60)
+        os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+        gate.open.set()
+        out, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert json.loads(out)["splits"][0]["clips"] == 30
+    run(tmp_path / "b/a", "train")
+    assert made(tmp_path / "a") == made(tmp_path / "b/a")
+
+
+def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(
+    run: Run, miniature: Miniature, tmp_path: Path
+) -> None:
+    gate = Gate(f"/600/train/{CLASSES[3]}.tar.gz")
+    units = tmp_path / "a/.kinetics600/train/units"
+    with web_server(miniature.root.parent, hold=gate) as server:
+        words = command(f"{server.url}/600", tmp_path / "a")
+        process = started(words)
+        assert gate.reached.wait(60)
+        wait_for(lambda: len([*units.glob("*.json")]) == 5)
+        workers = workers_of(process.pid)
+        process.kill()
+        process.communicate()
+        wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        assert not (tmp_path / "a/data").exists()
+        gate.open.set()
+        process = started(words)
+        out, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    split = json.loads(out)["splits"][0]
+    assert (split["tarballs"], split["new_tarballs"]) == (6, 1)
+    run(tmp_path / "b/a", "train")
+    assert made(tmp_path / "a") == made(tmp_path / "b/a")
+
+
+LOADS = """
+import hashlib, json, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("kinetics600", "k600"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocker())
+import datasets
+datasets.disable_progress_bars()
+raw = datasets.Video(decode=False)
+def hashes(rows, column):
+    return sorted(hashlib.sha256(row[column]["bytes"]).hexdigest() for row in rows)
+found = {}
+for place, column in ((sys.argv[1], "video"), (sys.argv[2], "mp4")):
+    ds = datasets.load_dataset(place, "validation", split="validation")
+    both = datasets.load_dataset(place, "all")
+    stream = datasets.load_dataset(place, "validation", split="validation", streaming=True)
+    label = "label" if column == "video" else "cls"
+    found[column] = {
+        "kind": ds.features[column]._type,
+        "names": ds.features[label].names,
+        "hashes": hashes(ds.cast_column(column, raw), column),
+        "streamed": hashes(stream.cast_column(column, raw), column),
+        "shards": stream.num_shards,
+        "splits": {name: len(part) for name, part in both.items()},
+        "unlabelled": sum(value is None for value in both["test"][label]),
+    }
+ds = datasets.load_dataset(
+    "webdataset", data_files={"validation": sys.argv[2] + "/data/validation/*.tar"})["validation"]
+found["plain"] = hashes(ds.cast_column("mp4", raw), "mp4")
+found["facts"] = ds.select_columns("json")[0]["json"]
+found["modules"] = [name for name in sys.modules if name.startswith(("k600", "kinetics"))]
+print(json.dumps(found))
+"""
+
+
+def test_what_is_written_loads_where_the_loader_is_not_installed(
+    run: Run, miniature: Miniature, tmp_path: Path
+) -> None:
+    for split in ("validation", "test"):
+        run(tmp_path / "rows", split)
+        run(tmp_path / "tars", split, TARS)
+    done = subprocess.run(
+        [os.environ.get("K600_TEST_PYTHON", sys.executable), "-I", "-c", LOADS, "./rows", "./tars"],
+        env={**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["modules"] == []
+    for column in ("video", "mp4"):
+        said = found[column]
+        assert said["kind"] == "Video"
+        assert said["names"] == kinetics600.labels()
+        assert said["hashes"] == said["streamed"] == clips_of(miniature, "validation")
+        assert said["shards"] == 4
+        assert said["splits"] == {"validation": 30, "test": 12}
+        assert said["unlabelled"] == sum(label is None for label in miniature.labels.values())
+    assert found["plain"] == found["mp4"]["hashes"]
+    assert {*found["facts"]} == {
+        *("label", "youtube_id", "time_start", "time_end", "split", "source")
+    }
+
+
+def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> None:
+    words = [PROGRAM, "fleet", "validation", "--to", "hf://datasets/owner/clips", "--workers", "2"]
+    words += ["--mirror", miniature.root, "--data-dir", tmp_path / "clips", "--json"]
+    words += ["--shards-multiple-of", "4", "--work", tmp_path / "work", "--i-have-the-rights"]
+    with loopback_hub() as hub:
+        hub.faults = [("POST", "/commit/", 412)] * 2
+        found = []
+        for _ in range(2):
+            process = started([str(word) for word in words], env=environment(hub, tmp_path))
+            out, said = process.communicate(timeout=100)
+            assert process.returncode == 0, said
+            found.append(json.loads(out))
+            there = hub.files("owner/clips")
+            assert len(hub.uploads) == 5  # four shards and the manifest
+        assert hub.repos["owner/clips"].private
+        assert found[0]["address"] == f"{hub.url}/datasets/owner/clips"
+        assert found[0]["splits"][0]["shards"] == 4
+        assert found[1]["splits"][0]["new_tarballs"] == 0
+    shards = {name for name in there if name.startswith("data/")}
+    assert len(shards) == 4
+    assert {*there} - shards == {
+        *("README.md", ".gitattributes"),
+        *(f".kinetics600/validation/{name}" for name in ("run.json", "done.json")),
+        ".kinetics600/validation/manifest.parquet",
+    }
+    assert "It is private" in there["README.md"].decode()
+    left = {path.name for path in (tmp_path / "work/.kinetics600/validation").iterdir()}
+    assert left == {"run.json", "units"}
+
+
+def test_machines_share_the_shards_evenly_and_every_shard_mixes_classes(
+    run: Run, tmp_path: Path
+) -> None:
+    run(tmp_path / "a", recipe=FleetRecipe(shards_multiple_of=3))
+    stream = datasets.load_dataset(str(tmp_path / "a"), "validation", streaming=True)["validation"]
+    stream = stream.cast_column("video", datasets.Video(decode=False))
+    assert stream.num_shards == 3
+    rows = []
+    for rank in range(3):
+        part = split_dataset_by_node(stream, rank=rank, world_size=3)
+        assert part.num_shards == 1
+        rows.append([(row["label"], row["youtube_id"], row["time_start"]) for row in part])
+        assert len({label for label, _, _ in rows[-1]}) >= 4
+    assert [len(part) for part in rows] == [10, 10, 10]
+    assert len({row for part in rows for row in part}) == 30
+
+
+def test_in_python(miniature: Miniature, tmp_path: Path, finished: Path) -> None:
+    done = kinetics600.fleet(
+        str(tmp_path / "finished"),
+        "validation",
+        workers=1,
+        shards_multiple_of=4,
+        mirror=str(miniature.root),
+        data_dir=str(tmp_path / "clips"),
+    )
+    assert done.splits[0].clips == 30
+    assert made(tmp_path / "finished") == made(finished)
+
+
+def test_clips_are_made_smaller_on_the_way(run: Run, miniature: Miniature, tmp_path: Path) -> None:
+    run(tmp_path / "a", classes=CLASSES[:2], short_side=48, workers=2)
+    run(tmp_path / "b/a", classes=CLASSES[:2], short_side=48)
+    assert made(tmp_path / "a") == made(tmp_path / "b/a")
+    table = pyarrow.parquet.read_table(tmp_path / "a/.kinetics600/validation/manifest.parquet")
+    assert len(table) == 10
+    assert not {*table["sha256"].to_pylist()} & {*clips_of(miniature, "validation")}
+
+
+def test_classes_of_the_test_split(run: Run, miniature: Miniature, tmp_path: Path) -> None:
+    label = next(label for label in miniature.labels.values() if label)
+    run(tmp_path / "a", "test", FleetRecipe(), classes=label)
+    (file,) = (tmp_path / "a/data/test").iterdir()
+    labels = pyarrow.parquet.read_table(file, columns=["label"])["label"].to_pylist()
+    count = [*miniature.labels.values()].count(label)
+    assert labels == [kinetics600.label2id()[label]] * count
+    assert "a part" in (tmp_path / "a/README.md").read_text()
+
+
+def test_a_damaged_tarball_leaves_nothing_but_its_reason(
+    run: Run, own_miniature: Miniature, tmp_path: Path
+) -> None:
+    path = own_miniature.root / "train/zumba.tar.gz"
+    data = path.read_bytes()
+    path.write_bytes(data[:-4] + bytes(4))
+    (split,) = run(tmp_path / "a", "train", FleetRecipe(), host=own_miniature).splits
+    assert split.rejects == {"tarball_damaged": 1}
+    assert not split.complete
+    assert (split.tarballs, split.clips) == (2, 5)
+
+
+def test_a_tarball_that_was_replaced_is_read_anew(
+    run: Run, own_miniature: Miniature, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match="shards_multiple_of: 64 shards need as many clips"):
+        run(tmp_path / "a", "train", FleetRecipe(shards_multiple_of=64), host=own_miniature)
+    units = tmp_path / "a/.kinetics600/train/units"
+    assert len([*units.iterdir()]) == 2
+    members = {f"newclip{n:04d}_000000_000010.mp4": make_clip(900 + n) for n in range(70)}
+    (own_miniature.root / "train/zumba.tar.gz").write_bytes(make_tarball(members))
+    recipe = FleetRecipe(shards_multiple_of=64)
+    (split,) = run(tmp_path / "a", "train", recipe, host=own_miniature).splits
+    assert (split.new_tarballs, split.clips, split.shards) == (1, 75, 64)
+
+
+def test_a_part_that_was_changed_or_is_gone_is_found_out(
+    run: Run, own_miniature: Miniature, tmp_path: Path
+) -> None:
+    recipe = FleetRecipe(shards_multiple_of=64)
+    with pytest.raises(OptionError, match="there are 10"):
+        run(tmp_path / "a", "train", recipe, host=own_miniature)
+    own = tmp_path / "a/.kinetics600/train"
+    part = max((own / "parts").iterdir())
+    part.write_bytes(bytes(part.stat().st_size))
+    members = {f"newclip{n:04d}_000000_000010.mp4": make_clip(900 + n) for n in range(60)}
+    names = {json.loads(path.read_text())["name"]: path.stem for path in own.glob("units/*.json")}
+    other = next(name for name, key in names.items() if key != part.name)
+    (own_miniature.root / f"train/{other}.tar.gz").write_bytes(make_tarball(members))
+    with pytest.raises(DestinationError, match=f"{part.name} was changed. Remove it and "):
+        run(tmp_path / "a", "train", recipe, host=own_miniature)
+    part.unlink()
+    with pytest.raises(DestinationError, match=f"{part.name} is gone. Remove it and "):
+        run(tmp_path / "a", "train", recipe, host=own_miniature)
+    (own / f"units/{part.name}.json").unlink()
+    (split,) = run(tmp_path / "a", "train", recipe, host=own_miniature).splits
+    assert (split.new_tarballs, split.clips) == (1, 65)
+
+
+def test_what_is_read_ahead_is_bounded_and_changes_nothing(
+    run: Run, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("k600.fleet.merging.AHEAD_BYTES", 1)
+    run(tmp_path / "finished")
+    assert made(tmp_path / "finished") == made(finished)
+
+
+def test_a_tarball_that_is_not_there(
+    run: Run, own_miniature: Miniature, tmp_path: Path, lines: pytest.LogCaptureFixture
+) -> None:
+    (own_miniature.root / "train/zumba.tar.gz").unlink()
+    with pytest.raises(IncompleteError, match=r"zumba.tar.gz is left out: .* does not exist"):
+        run(tmp_path / "a", "train", host=own_miniature, on_missing="raise")
+    (split,) = run(tmp_path / "b", "train", FleetRecipe(), host=own_miniature).splits
+    assert (split.clips, split.rejects) == (5, {"tarball_not_found": 1})
+    assert not split.complete
+    assert "zumba.tar.gz is left out" in lines.text
+    with pytest.raises(NoClipsError):
+        run(tmp_path / "c", "train", host=own_miniature, classes="zumba")
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"source": "youtube"}, "source: 'youtube' is not allowed: YouTube counts what an address"),
+        ({"source": "local"}, "source: 'local' is not allowed"),
+        ({"max_samples": 3}, "max_samples, max_per_class, manifest: not allowed"),
+        ({"executor": "rya"}, "executor: 'rya' is not allowed; did you mean 'ray'"),
+        ({"tasks": 0}, "tasks: 0 is not allowed"),
+        ({"recipe": FleetRecipe(format="tar")}, "format: 'tar' is not allowed"),
+        ({"recipe": FleetRecipe(shard_size_mb=0)}, "shard_size_mb: 0 is not allowed"),
+        ({"recipe": FleetRecipe(shards_multiple_of=0)}, "shards_multiple_of: 0 is not allowed"),
+        ({"to": "hf://datasets/a/b"}, "work: needed with hf://, as the Hub takes files by commits"),
+        ({"to": "hf://datasets/a/b", "work": "w"}, "i_have_the_rights: the videos belong"),
+        ({"work": "w"}, "work: 'w' is not allowed with to"),
+        ({"to": "s4://bucket/x"}, "to: 's4://bucket/x' is not allowed"),
+        ({"more": {"wings": 2}}, "executor_options: .*'wings'.*LocalPipelineExecutor"),
+        ({"mirror": "https://192.0.2.1/600", "offline": True}, "HF_DATASETS_OFFLINE forbids"),
+    ],
+)
+def test_wrong_options(run: Run, tmp_path: Path, options: dict[str, Any], word: str) -> None:
+    with pytest.raises(Kinetics600Error, match=word):
+        run(**{"to": tmp_path / "a", **options})
+
+
+def test_without_datatrove_it_says_what_to_install(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "datatrove", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'kinetics600\[fleet\]'"):
+        run(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_on_the_command_line(miniature: Miniature, tmp_path: Path) -> None:
+    def said(*words: object, code: int = 0) -> tuple[str, str]:
+        host = ["--mirror", miniature.root, "--data-dir", tmp_path / "clips"]
+        process = started([str(word) for word in (PROGRAM, "fleet", *words, *host)])
+        out, said = process.communicate(timeout=100)
+        assert process.returncode == code, said
+        assert "Traceback" not in said
+        return out, " ".join(said.split())
+
+    _, shown = said("validation", "--to", tmp_path / "a", "--workers", "1")
+    assert "30 clips in 1 shards, from 6 tarballs, 6 of them read now" in shown
+    assert "1 truncated" in shown
+    assert f"written: {tmp_path / 'a'}" in shown
+    out, _ = said("train", "--estimate", "--workers", "3", "--json")
+    found = json.loads(out)
+    assert found["tarballs"] == 6
+    assert [one["workers"] for one in found["simulations"]] == [1, 3, 6, 10, 100, 1000]
+    assert not (tmp_path / "clips").exists()
+    assert "to: say where to" in said("train", code=2)[1]
+    assert "network: 0.0 is not" in said("train", "--estimate", "--network", "0", code=2)[1]
+    assert "no JSON object" in said("train", "--to", "x", "--to-options", "[]", code=2)[1]
