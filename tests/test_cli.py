@@ -9,9 +9,9 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 import kinetics600
 from k600.miniature import CLASSES, Miniature
 from tests.conftest import contents, expected
-from tests.servers import web_server
+from tests.servers import LOOPBACK
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -191,18 +191,20 @@ def test_in_a_terminal_a_download_shows_bars_and_leaves_lines(place: dict[str, s
     assert "none" in shown
 
 
-def test_ctrl_c_ends_a_download_with_one_line(place: dict[str, str], miniature: Miniature) -> None:
-    with web_server(miniature.root.parent) as server:
-        mirror = f"http://10.255.255.1:{server.url.rpartition(':')[2]}/600"  # nobody answers
+def test_ctrl_c_ends_a_download_with_one_line(place: dict[str, str]) -> None:
+    with socket.create_server((LOOPBACK, 0)) as listener:  # it never answers
+        listener.settimeout(90)
+        mirror = f"http://{LOOPBACK}:{listener.getsockname()[1]}/600"
         process = subprocess.Popen(
             [str(PROGRAM), "download", "train", "--mirror", mirror],
             stderr=subprocess.PIPE,
             text=True,
             env=place,
         )
-        time.sleep(3)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        connection, _ = listener.accept()
+        with connection:
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
     assert process.returncode in (1, 130)
     assert "Traceback" not in said
 
