@@ -3,7 +3,7 @@ the measured rates mean for all of Kinetics-600 on 1 to 1,000 workers.
 
     python -m benchmarks.fleet [--tarballs 4] [--clips 300] [--repeats 3] [--network 100]
 
-The tarballs are those of `whole_split.py`: real H.264 of about 1.4 MB a clip, gzip -6. Each run is
+The tarballs are those of `tarballs.py`: real H.264 of about 1.4 MB a clip, gzip -6. Each run is
 a fresh process with an empty destination; reported are medians with the least and the most. CPU is
 that of the run and all its workers, without imports, and without the server's.
 """
@@ -24,7 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.whole_split import make_host
+from benchmarks.tarballs import make_host
 from k600.fleet.estimate import Rates, enough_workers, simulate
 from tests.servers import s3_server
 
@@ -100,7 +100,9 @@ def measure(options: argparse.Namespace) -> tuple[float, dict[int, list[dict[str
         imports.write_text(OURS.partition("class Clock")[0])
         # The server is started by another process, so that waiting for all does not mean it.
         with s3_server(Path(folder, "s3")) as server:
-            total, _ = make_host(server, options.tarballs, options.clips)
+            shape = {"tarballs": options.tarballs, "clips": options.clips, "clip_bytes": 1_400_000}
+            host = make_host(Path(folder, "hosts"), **shape)
+            server.upload(host.root, "kinetics/600")
             server.make_bucket("shards")
             for repeat in range(options.repeats):
                 for workers in (1, 2):
@@ -119,7 +121,7 @@ def measure(options: argparse.Namespace) -> tuple[float, dict[int, list[dict[str
                     with os.fdopen(child) as pipe:
                         runs.setdefault(workers, []).append(json.load(pipe))
                     os.waitpid(pid, 0)
-    return total / 1e9, runs
+    return host.clip_bytes / 1e9, runs
 
 
 def main() -> None:
