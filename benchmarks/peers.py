@@ -154,7 +154,7 @@ def inflate(paths: list[str]) -> Work:
     return work
 
 
-def write(folder: str, tarballs: int, clips: int, size_bytes: int) -> Work:
+def write(folder: str, tarballs: int, clips: int, size_bytes: int, flushed: bool) -> Work:
     """Write as many files of that size from memory, a folder for each tarball."""
     data = os.urandom(size_bytes)
 
@@ -164,6 +164,11 @@ def write(folder: str, tarballs: int, clips: int, size_bytes: int) -> Work:
             for clip in range(clips):
                 with open(f"{folder}/{tarball}/{clip}.mp4", "wb", buffering=0) as file:
                     file.write(data)
+                    if flushed and hasattr(os, "posix_fadvise"):  # begin now, as ours does
+                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            for clip in range(clips if flushed else 0):
+                with open(f"{folder}/{tarball}/{clip}.mp4", "rb") as file:
+                    os.fsync(file.fileno())
 
     return work
 

@@ -56,7 +56,7 @@ def webdataset_builder(urls: list[str]) -> Work:
             "webdataset", data_files={"train": urls}, split="train", streaming=True
         )
         for row in ds.cast_column("mp4", datasets.Video(decode=False)):
-            seen.add(row["mp4"]["path"], row["mp4"]["bytes"])
+            seen.add(f"{row['__key__']}.mp4", row["mp4"]["bytes"])
         return seen.figures()
 
     return work

@@ -75,9 +75,9 @@ def _loopback(settings: Settings, host: Host) -> Table:
     finish = per_gigabyte(host.clip_bytes)
     mean = host.clip_bytes // len(host.checksums)
     count = len(host.checksums) // len(host.tarballs)
-    floor = python(
-        "peers", "write", folder="{folder}", tarballs=len(paths), clips=count, size_bytes=mean
-    )
+    files = {"folder": "{folder}", "tarballs": len(paths), "clips": count, "size_bytes": mean}
+    floor = python("peers", "write", **files, flushed=False)
+    flushed = python("peers", "write", **files, flushed=True)
     url = settings.near(host)
     scripted = scripts(host, url, settings)
     fiftyone = python("peers", "fiftyone", folder="{folder}", urls=urls_of(host, url))
@@ -96,6 +96,7 @@ def _loopback(settings: Settings, host: Host) -> Table:
         Way("memcpy", python("peers", "memcpy", size_bytes=host.clip_bytes), finish=finish),
         Way("inflate by ISA-L alone", python("peers", "inflate", paths=paths), finish=finish),
         Way("write from memory alone", floor, finish=finish),
+        Way("write from memory, flushed", flushed, finish=finish),
     ]
     rows = settings.in_turns(ways)
     best = f"{HTTP}, 2 workers"

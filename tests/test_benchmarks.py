@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 from benchmarks.__main__ import GROUPS
 from benchmarks.report import Aim, Column, Table, merge, render
+
+pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONAL = ("webdataset", "s5cmd", "wget")
@@ -86,6 +89,12 @@ def test_wrong_clips_are_said_instead_of_figures(tmp_path: Path) -> None:
     merge(tmp_path / "r.json", "one", [Table("Title", "", rows, (Column("wall_s", "wall s"),))])
     text = render(json.loads((tmp_path / "r.json").read_text()))
     assert "| ours | wrong result |" in text
+
+
+def test_every_module_imports() -> None:
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        if path.stem not in ("__init__", "training"):  # which needs torch
+            importlib.import_module(f"benchmarks.{path.stem}")
 
 
 def test_an_unknown_group_is_refused_with_the_known_ones() -> None:
