@@ -22,7 +22,7 @@ from k600.errors import (
     Kinetics600Error,
     OptionError,
 )
-from k600.remote import plain_text, public_url
+from k600.public import plain_text, public_url
 from k600.store import OWN, write_whole
 
 __all__ = ["Destination", "FileDestination"]

@@ -24,7 +24,8 @@ from rich.filesize import decimal
 from k600.clip import SPLITS
 from k600.errors import Kinetics600Error
 from k600.infos import read_info
-from k600.remote import Mirror, public_url
+from k600.public import public_url
+from k600.remote import Mirror
 from k600.store import Store
 from k600.toolbox import (
     PACKAGES,

@@ -21,7 +21,7 @@ from k600.errors import (
     Kinetics600Error,
     OptionError,
 )
-from k600.remote import plain_text
+from k600.public import plain_text
 
 __all__ = ["HubDestination", "check_repo_id"]
 

@@ -17,7 +17,8 @@ from k600.lists import (
     parse_test_labels,
     parse_test_list,
 )
-from k600.remote import Mirror, public_url
+from k600.public import public_url
+from k600.remote import Mirror
 from k600.request import Request
 from k600.sources.cvdf import read_listing, read_path_list, read_test_list
 from k600.store import Store

@@ -17,7 +17,7 @@ from k600.card import SplitFacts, write_card
 from k600.clip import SPLITS
 from k600.destination import Destination
 from k600.errors import DestinationTakenError, OptionError
-from k600.remote import public_url
+from k600.public import public_url
 from k600.request import Request
 from k600.shards import MOST_SHARD_MB
 from k600.store import OWN

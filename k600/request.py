@@ -12,7 +12,8 @@ from k600.cut import check_encoder
 from k600.errors import ManifestError, OptionError, UnknownSplitError, nearest
 from k600.labels import NAMES, canonical
 from k600.manifest import Manifest, read_manifest
-from k600.remote import Mirror, public_url
+from k600.public import public_url
+from k600.remote import Mirror
 from k600.selection import Limits
 from k600.store import Store
 from k600.youtube_options import YOUTUBE_SHORT_SIDE, YouTubeOptions, youtube_options

@@ -23,7 +23,8 @@ from k600.ledger import Ledger, TarballRow
 from k600.lists import Listing, TestLabels
 from k600.plan import MEAN_CLIP_BYTES, Need
 from k600.progress import Progress
-from k600.remote import AHEAD_BYTES, RemoteFile
+from k600.range_reader import AHEAD_BYTES
+from k600.remote import RemoteFile
 from k600.request import Request
 from k600.sources.landing import Lander
 from k600.store import Store

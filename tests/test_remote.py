@@ -18,7 +18,10 @@ from k600.errors import (
     OptionError,
     Stopped,
 )
-from k600.remote import Mirror, RemoteFile, explain, public_url
+from k600.explaining import explain
+from k600.public import public_url
+from k600.range_reader import RangeReader
+from k600.remote import Mirror, RemoteFile
 from tests.servers import CuttingProxy, S3Server, web_server
 
 DATA = bytes(range(256)) * 40_000  # 10 MB: several ranges
@@ -43,7 +46,7 @@ def mirror(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mirror]:
 
 
 def read(mirror: Mirror, remote: RemoteFile, **options: Any) -> bytes:
-    with mirror.open(remote, **options) as raw:
+    with RangeReader(mirror, remote, **options) as raw:
         return b"".join(iter(lambda: raw.read(100_000), b""))
 
 
@@ -58,7 +61,7 @@ def test_an_object_is_read_whole_by_ranges(mirror: Mirror) -> None:
 
 
 def test_reading_may_end_early(mirror: Mirror) -> None:
-    with mirror.open(mirror.stat(NAME)) as raw:
+    with RangeReader(mirror, mirror.stat(NAME)) as raw:
         assert raw.peek()[:100] == DATA[:100]
         assert raw.read(100) == DATA[:100]
 
@@ -101,7 +104,7 @@ def test_an_object_that_is_replaced_meanwhile_is_noticed(tmp_path: Path) -> None
     path = tmp_path / "object"
     path.write_bytes(DATA)
     mirror = Mirror(str(tmp_path))
-    with mirror.open(mirror.stat("object")) as raw:
+    with RangeReader(mirror, mirror.stat("object")) as raw:
         raw.read(1000)
         other = tmp_path / "other"
         other.write_bytes(DATA)
@@ -125,7 +128,7 @@ def test_a_range_that_fails_after_a_change_is_not_taken_from_the_new_object(
 
 def test_a_stop_ends_reading(mirror: Mirror) -> None:
     stop = threading.Event()
-    with mirror.open(mirror.stat(NAME), stop=stop) as raw:
+    with RangeReader(mirror, mirror.stat(NAME), stop=stop) as raw:
         raw.read(1000)
         stop.set()
         with pytest.raises(Stopped):

@@ -202,7 +202,7 @@ def _percent(share: float) -> str:
 
 def _hints(health: Health, options: dict[str, Any]) -> list[str]:
     """Return what to run next and why, a hint each."""
-    from k600.remote import public_url
+    from k600.public import public_url
 
     flags = []
     for name in options.get("classes") or ():

@@ -19,6 +19,7 @@ from k600.lists import (
     parse_path_list,
     parse_test_list,
 )
+from k600.range_reader import RangeReader
 from k600.remote import Mirror
 from k600.shrink import shrink_clip
 from k600.untar import members
@@ -115,7 +116,7 @@ def stream_tarball(
     """
     remote = mirror.stat(tarball.path)
     seen: set[str] = set()
-    with contextlib.closing(mirror.open(remote, ahead_bytes=ahead_bytes)) as raw:
+    with contextlib.closing(RangeReader(mirror, remote, ahead_bytes=ahead_bytes)) as raw:
         for member in members(raw, remote.size_bytes, name=remote.url):
             if member.file_name in seen:
                 continue

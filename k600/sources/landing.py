@@ -18,7 +18,8 @@ from k600.ledger import ClipRow, Ledger, TarballRow
 from k600.lists import Listing, TestLabels
 from k600.plan import Need
 from k600.progress import Bar
-from k600.remote import AHEAD_BYTES, Mirror, RemoteFile
+from k600.range_reader import AHEAD_BYTES, RangeReader
+from k600.remote import Mirror, RemoteFile
 from k600.shrink import shrink_clip
 from k600.sources.cvdf import clip_of
 from k600.store import Incoming, Store, explained, flush
@@ -165,7 +166,8 @@ class _Pass:
                 self.theirs[answer.folder, answer.file_name] = "youtube"
         inventory = Inventory(lander.store, adopted)
         with contextlib.closing(
-            lander.mirror.open(
+            RangeReader(
+                lander.mirror,
                 remote,
                 ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else lander.ahead_bytes,
                 most_ahead_bytes=lander.ahead_bytes,

@@ -228,13 +228,13 @@ def _become(order: dict[str, Any]) -> None:
 def main() -> None:
     import datasets
 
-    import k600.remote
+    import k600.range_reader
 
     for name in ("kinetics600", "k600.publish", "k600.verify", "k600.sources.youtube"):
         importlib.import_module(name)  # once, for all the processes to come
     datasets.disable_progress_bars()
-    k600.remote.FIRST_BLOCK_BYTES = 8 << 10  # so that tiny tarballs take several ranges
-    k600.remote.MOST_BLOCK_BYTES = 64 << 10
+    k600.range_reader.FIRST_BLOCK_BYTES = 8 << 10  # so that tiny tarballs take several ranges
+    k600.range_reader.MOST_BLOCK_BYTES = 64 << 10
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:
