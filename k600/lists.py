@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from urllib.parse import unquote
 
-from k600.clip import HOST_FOLDERS, Tarball, parse_file_name
+from k600.clip import HOST_FOLDERS, Tarball, clip_names, parse_file_name
 from k600.errors import DamagedTarballError, ListError, UnknownClassError
 from k600.labels import canonical
 from k600.untar import file_in_archive
@@ -107,20 +108,20 @@ def parse_listing(text: str, split: str, *, name: str = "listing") -> Listing:
     if not lines or lines[0].strip() != f"{folder}:":
         first = lines[0][:200] if lines else ""
         raise ListError(f"{name}: begins with {first!r}, expected '{folder}:'")
-    listing: Listing = {}
-    head: list[str] = []
-    block: list[str] | None = None
-    for number, line in enumerate(lines[1:], 2):
-        if line.startswith(f"{folder}/") and line.endswith(":"):
-            label = line[len(folder) + 1 : -1]
-            if not _is_class(label):
-                raise ListError(f"{name}: line {number} names the unknown class {label[:200]!r}")
-            block = listing.setdefault(label, [])
-        elif block is None:
-            if line.strip():
-                head.append(line)
-        elif parse_file_name(line) is not None:
-            block.append(line)
+    heads = [
+        number
+        for number, line in enumerate(lines)
+        if line.endswith(":") and line.startswith(f"{folder}/")
+    ]
+    listing: dict[str, list[str]] = {}
+    for start, end in pairwise([*heads, len(lines)]):
+        label = lines[start][len(folder) + 1 : -1]
+        if not _is_class(label):
+            raise ListError(f"{name}: line {start + 1} names the unknown class {label[:200]!r}")
+        block = lines[start + 1 : end]
+        clips = clip_names(block)
+        listing.setdefault(label, []).extend(line for line in block if line in clips)
+    head = [line for line in lines[1 : min(heads, default=len(lines))] if line.strip()]
     if not head:
         raise ListError(f"{name}: truncated: its head names no class. Fetch the list again")
     without_block = [label for label in head if label not in listing]

@@ -302,4 +302,4 @@ def _keep_memory_of_blocks() -> None:
     CPU seconds a GB. One large piece, never touched, lifts the threshold; elsewhere it does
     nothing.
     """
-    bytearray(31 << 20)
+    bytes(31 << 20)
