@@ -91,7 +91,8 @@ def test_a_load_of_tarballs(
             assert forge.run("load", **options, **mine) == rows
             assert_whole(mine["data_dir"], wanted)
             again = host.sent_bytes - sum(sizes)
-            assert again <= (killer.kills - before) * in_flight
+            questions = 10 * len(sizes)  # a byte each: are ranges served?
+            assert again <= (killer.kills - before) * in_flight + questions
             bytes_twice += max(again, 0)
     note("SIGKILL in a load of tarballs", times=killer.kills, recovered=killer.kills,
          bytes_twice=bytes_twice)  # fmt: skip
