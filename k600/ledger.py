@@ -272,6 +272,7 @@ class Ledger:
         unit = cache(partial(Tarball, split))
         left_out = "have" if but_stored else ""
         keys = (split, left_out) if tarball is None else (split, left_out, tarball)
+        these = {"split": split} if tarball is None else {"split": split, "tarball": tarball}
         query = (
             "SELECT tarball, position, folder, file_name, state, reason, source, size_bytes "
             "FROM clips WHERE split = ? AND state != ? "
@@ -279,21 +280,17 @@ class Ledger:
             "ORDER BY tarball, position, file_name"
         )
         with self._open() as db:
-            _refuse_strange(db, "clips", **dict(zip(("split", "tarball"), keys, strict=False)))
+            _refuse_strange(db, "clips", **these)
             found = db.execute(query, keys) if db else ()
             return [ClipRow(unit(row[0]), *row[1:]) for row in found]
 
     def known(self, split: str) -> Known:
         """Return all that is known of a split."""
-        return Known(
-            self.tarballs(split),
-            self._held(split),
-            self.clips(split, but_stored=True),
-            self.answers(split),
-            self.adopted(split),
-        )
+        tarballs, others = self.tarballs(split), self.clips(split, but_stored=True)
+        return Known(tarballs, self._held(split), others, self.answers(split), self.adopted(split))
 
     def _held(self, split: str) -> list[Held]:
+        """Return what is stored; whoever asks has looked at all rows (`clips`) for strange ones."""
         query = (  # no file name has a slash in it
             "SELECT tarball, folder, source, group_concat(file_name, '/') FROM clips "
             "WHERE split = ? AND state = 'have' GROUP BY tarball, folder, source"

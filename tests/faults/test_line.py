@@ -69,7 +69,7 @@ def test_a_line_that_stalls_or_trickles_brings_the_same_bytes(
             data_dir=data_dir,
             **mirror_of(line),
         )
-        assert line.harmed == 3
+        assert line.harmed > 0
     assert result.recovered, result
     assert_whole(data_dir, expected(stored, "train"))
     note(harm, recovered=1, seconds=result.seconds)
