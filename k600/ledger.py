@@ -280,7 +280,7 @@ class Ledger:
             "ORDER BY tarball, position, file_name"
         )
         with self._open() as db:
-            _refuse_strange(db, "clips", **these)
+            _refuse_strange(db, "clips", but=left_out, **these)
             found = db.execute(query, keys) if db else ()
             return [ClipRow(unit(row[0]), *row[1:]) for row in found]
 
@@ -290,17 +290,21 @@ class Ledger:
         return Known(tarballs, self._held(split), others, self.answers(split), self.adopted(split))
 
     def _held(self, split: str) -> list[Held]:
-        """Return what is stored; whoever asks has looked at all rows (`clips`) for strange ones."""
-        query = (  # no file name has a slash in it
-            "SELECT tarball, folder, source, group_concat(file_name, '/') FROM clips "
+        query = (
+            "SELECT tarball, folder, source, group_concat(file_name, '/'), count(*), "
+            "sum(typeof(size_bytes) <> 'integer' OR typeof(position) <> 'integer') FROM clips "
             "WHERE split = ? AND state = 'have' GROUP BY tarball, folder, source"
         )
+        held = []
         with self._open() as db:
-            found = db.execute(query, (split,)) if db else ()
-            return [
-                Held(Tarball(split, tarball), folder, source, frozenset(names.split("/")))
-                for tarball, folder, source, names in found
-            ]
+            for tarball, folder, source, joined, count, odd in (
+                db.execute(query, (split,)) if db else ()
+            ):
+                names = joined.split("/")  # no file name has a slash in it
+                if odd or len(names) != count or not _is_place(split, tarball, folder):
+                    raise sqlite3.DatabaseError("its table 'clips' holds a row that no run wrote")
+                held.append(Held(Tarball(split, tarball), folder, source, frozenset(names)))
+        return held
 
     def adopted(self, split: str, folder: str | None = None) -> list[AdoptedRow]:
         """Return a split's or one folder's clips that others brought, by folder and file name."""
@@ -484,7 +488,19 @@ class Ledger:
             ) from error
 
 
-def _refuse_strange(db: sqlite3.Connection | None, table: str, **keys: str) -> None:
+def _is_place(split: str, tarball: object, folder: object) -> bool:
+    """Whether a tarball's name and a store's folder are such as a run writes for a split."""
+    if not isinstance(tarball, str) or not isinstance(folder, str):
+        return False
+    home, _, name = folder.partition("/")
+    return home == split and not any(
+        each in ("", ".", "..") or "/" in each or "\0" in each for each in (name, tarball)
+    )
+
+
+def _refuse_strange(
+    db: sqlite3.Connection | None, table: str, *, but: str = "", **keys: str
+) -> None:
     """Raise an error if rows hold what no run wrote: a place out of the store, a wrong type.
 
     A ledger may come with a store from somebody else, and its rows say where clips lie.
@@ -492,6 +508,7 @@ def _refuse_strange(db: sqlite3.Connection | None, table: str, **keys: str) -> N
     Args:
         db: The ledger; None if there is none yet.
         table: One of its tables.
+        but: A state of clips whose rows are not about to be read.
         keys: The rows that are about to be read, by column.
     """
     if db is None:
@@ -502,6 +519,8 @@ def _refuse_strange(db: sqlite3.Connection | None, table: str, **keys: str) -> N
             odd.append(_ODD_PLACES[name])
         odd.append(f"typeof({name}) <> '{kind.lower()}'")
     of_these = " AND ".join(f"{name} = :{name}" for name in keys)
+    if but:
+        of_these, keys = f"{of_these} AND state <> :but", {**keys, "but": but}
     query = f"SELECT 1 FROM {table} WHERE {of_these} AND ({' OR '.join(odd)}) LIMIT 1"
     if db.execute(query, keys).fetchone() is not None:
         raise sqlite3.DatabaseError(f"its table {table!r} holds a row that no run wrote")

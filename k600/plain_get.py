@@ -91,6 +91,8 @@ class PlainGets:
         try:
             while not self._closed and (job := self._jobs.get()) is not None:
                 start, end, answer = job
+                if answer.cancelled():
+                    continue
                 try:
                     block = self._fetch(connection, start, end)
                 except (OSError, http.client.HTTPException) as error:

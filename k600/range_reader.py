@@ -174,7 +174,8 @@ class RangeReader(io.RawIOBase):
                 yield block
             if asked.plain is not None and isinstance(block, memoryview):
                 asked.plain.give_back(block)
-            if not asked.start and not received and not self._mirror.has_ranges(self._remote):
+            refused = asked.plain is not None and not asked.plain.fits
+            if refused and not asked.start and not self._mirror.has_ranges(self._remote):
                 self._forget_pending()
                 yield from self._whole()
                 return
