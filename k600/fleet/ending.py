@@ -57,8 +57,12 @@ def tidy(job: Job, places: OpenPlaces) -> None:
     """Bring the card up to date and remove what only the making needed; safe to do again."""
     update_card(places.shards, job.recipe.kind, name=job.places.name, private=bool(job.places.repo))
     work = places.work
-    if "incoming" in work.names(OWN):  # of workers that were killed
+    there = work.names(OWN)
+    if "incoming" in there:  # of workers that were killed, as are unfinished notes
         work.clear(f"{OWN}/incoming")
+    if parts := sorted(name for name in there if name.endswith(".part")):
+        unfinished = [f"{OWN}/{name}" for name in parts]
+        work.commit(f"{job.split}: unfinished notes", {}, delete=unfinished)
     left = work.names(f"{OWN}/{job.split}")
     for name in sorted(left & {"parts", "shards"}):
         work.clear(job.own(name))
