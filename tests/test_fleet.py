@@ -38,6 +38,7 @@ from k600.progress import no_progress
 from tests.fleets import made, stored, wait_for
 from tests.hub import environment, loopback_hub
 from tests.servers import S3Server, web_server
+from tests.without_loader import WITHOUT_LOADER
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
 FOUR = FleetRecipe(shards_multiple_of=4)
@@ -311,13 +312,10 @@ def test_ctrl_c_ends_it_at_once_with_one_line(miniature: Miniature, tmp_path: Pa
     assert not (tmp_path / "a/.kinetics600/publish.lock").exists()
 
 
-LOADS = """
-import hashlib, json, sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("kinetics600", "k600"):
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Blocker())
+LOADS = (
+    WITHOUT_LOADER
+    + """
+import hashlib, json
 import datasets
 datasets.disable_progress_bars()
 raw = datasets.Video(decode=False)
@@ -345,6 +343,7 @@ found["facts"] = ds.select_columns("json")[0]["json"]
 found["modules"] = [name for name in sys.modules if name.startswith(("k600", "kinetics"))]
 print(json.dumps(found))
 """
+)
 
 
 def test_what_is_written_loads_where_the_loader_is_not_installed(

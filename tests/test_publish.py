@@ -39,6 +39,7 @@ from k600.publish import Published, publish
 from k600.published import Recipe
 from tests.hub import STRANGER, TOKEN, Hub, environment, loopback_hub
 from tests.servers import S3Server
+from tests.without_loader import WITHOUT_LOADER
 
 COMMAND = "import k600.cli.publish; from k600.cli import main; main()"
 EMBEDDED = Recipe(kind="embedded", shard_size_mb=1, mix=2)
@@ -276,13 +277,10 @@ def test_embedded_from_the_store_without_the_mirror(
     assert {row["source"] for row in rows} == {"cvdf"}
 
 
-LOADS = """
-import hashlib, json, sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("kinetics600", "k600"):
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Blocker())
+LOADS = (
+    WITHOUT_LOADER
+    + """
+import hashlib, json
 import datasets
 from huggingface_hub import DatasetCard
 datasets.disable_progress_bars()
@@ -314,6 +312,7 @@ for repo in sys.argv[1:3]:
 found["modules"] = [name for name in sys.modules if name.startswith(("k600", "kinetics"))]
 print(json.dumps(found))
 """
+)
 
 
 def test_what_is_published_loads_where_the_loader_is_not_installed(
