@@ -59,10 +59,10 @@ def main() -> None:
             for name in options.groups or GROUPS:
                 print(f"{name}", file=sys.stderr, flush=True)
                 start = time.perf_counter()
+                settings.work = base / "work" / name
                 settings.work.mkdir(parents=True)
                 tables = importlib.import_module(f"benchmarks.{GROUPS[name]}").measure(settings)
                 merge(results, name, tables)
-                shutil.rmtree(settings.work)
                 spent = time.perf_counter() - start
                 print(f"{name}: {spent:.0f} s", file=sys.stderr, flush=True)
         text = render(json.loads(results.read_text()), () if options.json else options.groups)

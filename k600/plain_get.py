@@ -14,6 +14,8 @@ import queue
 import socket
 import ssl
 import threading
+import time
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, InvalidStateError
 from functools import cache
 from urllib.parse import urlsplit
@@ -23,6 +25,18 @@ from k600.errors import MirrorUnreachableError
 __all__ = ["PlainGets"]
 
 _CHUNK_BYTES = 256 << 10
+
+_NEAR_SECONDS = 0.01
+"""A server that answers sooner is in the same building."""
+_NEAR_BYTES_PER_SECOND = 100e6
+"""Least that one connection to it brings."""
+_NO_SIGN = (
+    http.HTTPStatus.TOO_MANY_REQUESTS,
+    http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,  # it was asked for before the size was known
+)
+"""Refusals that do not mean that a server cannot be asked for ranges."""
+_PATIENCE_SECONDS = 0.5
+"""How long one is waited for before that is judged."""
 
 
 class PlainGets:
@@ -52,9 +66,13 @@ class PlainGets:
         self._closed = False
         self.fits = True
         """Whether the server has answered as this needs it so far."""
+        self.near = False
+        """Whether it answers so soon that nothing is won by asking ahead."""
+        self.etags: set[str] = set()
+        """Which objects its answers were of, as they say themselves; `""` for one that does not."""
 
     def request(self, start: int, end: int) -> Future[memoryview]:
-        """Ask for the bytes `[start, end)`.
+        """Ask for the bytes `[start, end)`, or as many of them as the object has.
 
         The future's errors are `MirrorUnreachableError`. Its result is to be handed to `give_back`;
         it is what came until the connection broke, if it did.
@@ -71,6 +89,28 @@ class PlainGets:
     def give_back(self, block: memoryview) -> None:
         """Take back the memory of a range that was read, for the next one of its size."""
         self._free.append(block)
+
+    def straight(self, start: int, end: int) -> Generator[memoryview, None, None]:
+        """Yield the bytes `[start, end)` as they come by one GET, read by the caller's own thread.
+
+        From a server that is near it is the least work there is: no thread has to be woken, and
+        all goes through a memory so small that it stays in the processor's cache. Each piece is
+        good until the next one is asked for.
+
+        It ends early if the server turns out not to be so near, or if anything goes wrong: the
+        ranges that are asked for then will tell what.
+        """
+        connection = self._connection()
+        self._connections.add(connection)
+        try:
+            response = self._ask(connection, start, end)
+            if connection.sock is not None:  # (it is gone where the server hangs up after each)
+                yield from _pieces(connection.sock, response, end - start)
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            self._connections.discard(connection)
+            connection.close()
 
     def retire(self) -> None:
         """Take no further requests; what is on its way still comes."""
@@ -118,12 +158,7 @@ class PlainGets:
 
     def _fetch(self, connection: http.client.HTTPConnection, start: int, end: int) -> memoryview:
         response = self._ask(connection, start, end)
-        said = response.getheader("Content-Range", "").partition("/")[0]
-        if response.status != http.HTTPStatus.PARTIAL_CONTENT or said != f"bytes {start}-{end - 1}":
-            passing = response.status >= 500 or response.status == http.HTTPStatus.TOO_MANY_REQUESTS
-            self.fits = self.fits and passing
-            raise http.client.HTTPException(f"HTTP {response.status} for a range")
-        block = self._memory(end - start)
+        block = self._memory(response.length or 0)
         received = 0
         try:
             while received < len(block):
@@ -154,21 +189,71 @@ class PlainGets:
     def _ask(
         self, connection: http.client.HTTPConnection, start: int, end: int
     ) -> http.client.HTTPResponse:
+        """Return the answer to a request, if it is the range; its bytes are still to be read."""
+        response = self._send(connection, start, end)
+        said = response.getheader("Content-Range", "")
+        length = response.length or 0
+        last = start + length - 1
+        in_full = length == end - start or said.endswith(f"/{last + 1}")  # or to the object's end
+        right = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        if not right or not in_full or said.partition("/")[0] != f"bytes {start}-{last}":
+            self.fits = self.fits and (response.status >= 500 or response.status in _NO_SIGN)
+            raise http.client.HTTPException(f"HTTP {response.status} for a range")
+        etag = response.getheader("ETag", "").strip('"')
+        if self.etags and etag not in self.etags:
+            raise http.client.HTTPException(f"a range of another object (ETag {etag!r})")
+        self.etags.add(etag)
+        return response
+
+    def _send(
+        self, connection: http.client.HTTPConnection, start: int, end: int
+    ) -> http.client.HTTPResponse:
         """Send a request; once more if the server had closed a connection that was kept."""
-        headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
         kept = connection.sock is not None
         try:
-            connection.request("GET", self._target, headers=headers)
-            return connection.getresponse()
+            return self._send_once(connection, start, end)
         except (ConnectionError, http.client.BadStatusLine):
             if not kept or self._closed:
                 raise
             connection.close()
-            connection.request("GET", self._target, headers=headers)
-            return connection.getresponse()
+            return self._send_once(connection, start, end)
         except ssl.SSLError:
             self.fits = False  # the file system may have other certificates
             raise
+
+    def _send_once(
+        self, connection: http.client.HTTPConnection, start: int, end: int
+    ) -> http.client.HTTPResponse:
+        headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        connection.request("GET", self._target, headers=headers)
+        sent = time.monotonic()
+        response = connection.getresponse()
+        self.near = self.near or time.monotonic() - sent < _NEAR_SECONDS
+        return response
+
+
+def _pieces(
+    connection: socket.socket, response: http.client.HTTPResponse, length_bytes: int
+) -> Iterator[memoryview]:
+    """Yield the body of an answer as it comes off the socket, while it comes fast."""
+    memory = memoryview(bytearray(_CHUNK_BYTES))
+    first = response.read1(len(memory))  # with what came along with the headers
+    yield memoryview(first)
+    left, since, waited = length_bytes - len(first), 0, 0.0
+    connection.settimeout(_PATIENCE_SECONDS)
+    while left:
+        asked = time.monotonic()
+        count = connection.recv_into(memory[:left])
+        if not count:
+            break
+        left -= count
+        since += count
+        waited += time.monotonic() - asked
+        yield memory[:count]
+        if waited > _PATIENCE_SECONDS:
+            if since < waited * _NEAR_BYTES_PER_SECOND:
+                break
+            since, waited = 0, 0.0
 
 
 @cache

@@ -12,9 +12,9 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -22,7 +22,7 @@ from k600.errors import MirrorChangedError, MirrorUnreachableError, Stopped
 from k600.plain_get import PlainGets
 from k600.remote import ADDRESS_SECONDS, Mirror, RemoteFile
 
-__all__ = ["AHEAD_BYTES", "RangeReader"]
+__all__ = ["AHEAD_BYTES", "RangeReader", "keep_memory_of_blocks"]
 
 FIRST_BLOCK_BYTES = 512 << 10
 MOST_BLOCK_BYTES = 8 << 20
@@ -95,7 +95,44 @@ class RangeReader(io.RawIOBase):
         self._pending: deque[_Asked] = deque()
         self._plain: PlainGets | None = None
         self._plain_until = 0.0
+        self._may_be_near = True
+        self._by_ranges_alone = True
         self._blocks = self._ranges()
+
+    @classmethod
+    def at(cls, mirror: Mirror, path: str, **options: Any) -> RangeReader:
+        """Open an object that nothing is known of yet.
+
+        Where that is possible, its first bytes are asked for along with its size.
+
+        Args:
+            mirror: Where it is.
+            path: Path below the mirror's root.
+            **options: As for `RangeReader`.
+
+        Raises:
+            MirrorNotFoundError, MirrorDeniedError, MirrorUnreachableError: as they say.
+        """
+        plain = _plain_gets(mirror, path) if mirror.is_network else None
+        first = (0, FIRST_BLOCK_BYTES), (FIRST_BLOCK_BYTES, 3 * FIRST_BLOCK_BYTES)
+        asked = [_Asked(*ends, plain.request(*ends), plain) for ends in first] if plain else []
+        try:
+            reader = cls(mirror, mirror.stat(path), **options)
+        except BaseException:
+            if plain is not None:
+                plain.close()
+            raise
+        if plain is not None:
+            reader._plain, reader._plain_until = plain, time.monotonic() + ADDRESS_SECONDS
+            size = reader.remote.size_bytes
+            ranges = [replace(one, end=min(one.end, size)) for one in asked if one.start < size]
+            reader._pending.extend(ranges)
+        return reader
+
+    @property
+    def remote(self) -> RemoteFile:
+        """What is read, as the mirror described it."""
+        return self._remote
 
     def readable(self) -> bool:
         return True
@@ -124,8 +161,11 @@ class RangeReader(io.RawIOBase):
     def check_unchanged(self) -> None:
         """Raise `MirrorChangedError` if the object is no longer the one that was opened.
 
-        All of it may have been read by now, so this is asked with as much patience as a range.
+        If all that was read came in answers that say of themselves which object they are of, that
+        is known. Else it is asked, with as much patience as a range, as all may have been read.
         """
+        if self._by_ranges_alone and self._plain and self._plain.etags == {self._remote.etag}:
+            return
         deadline = time.monotonic() + self._mirror.patience_seconds
         for attempt in itertools.count(1):
             try:
@@ -140,25 +180,41 @@ class RangeReader(io.RawIOBase):
     def _compare(self) -> None:
         now = self._mirror.stat(self._remote.name)
         if now.etag != self._remote.etag or now.size_bytes != self._remote.size_bytes:
-            raise MirrorChangedError(
-                f"mirror: {self._remote.url} was replaced while it was read (ETag "
-                f"{self._remote.etag!r}, now {now.etag!r})"
-            )
+            raise self._replaced(f"ETag {self._remote.etag!r}, now {now.etag!r}")
+
+    def _replaced(self, seen: str) -> MirrorChangedError:
+        return MirrorChangedError(
+            f"mirror: {self._remote.url} was replaced while it was read ({seen})"
+        )
 
     def close(self) -> None:
         self._forget_pending()
+        self._blocks.close()
         if self._plain is not None:
             self._plain.close()
         super().close()
 
-    def _ranges(self) -> Iterator[bytes | memoryview]:
-        self._use_plain()
+    def _ranges(self) -> Generator[bytes | memoryview, None, None]:
+        if not self._mirror.is_network:
+            yield from self._whole()
+            return
+        if self._plain is None:
+            self._use_plain()
         if self._plain is None and not self._mirror.has_ranges(self._remote):
             yield from self._whole()
             return
-        position, length, size = 0, FIRST_BLOCK_BYTES, self._remote.size_bytes
+        position = max((asked.end for asked in self._pending), default=0)
+        length, size = max(position, FIRST_BLOCK_BYTES), self._remote.size_bytes
         while self._pending or position < size:
-            while position < size and len(self._pending) < self._blocks_ahead:
+            near = self._near()
+            if near is not None and not self._pending:
+                self._by_ranges_alone = False
+                for piece in near.straight(position, size):
+                    position += len(piece)
+                    yield piece
+                self._may_be_near = False
+                continue
+            while near is None and position < size and len(self._pending) < self._blocks_ahead:
                 end = min(position + min(length, self._most_block_bytes(position)), size)
                 self._pending.append(self._ask(position, end))
                 position, length = end, min(2 * length, MOST_BLOCK_BYTES)
@@ -170,6 +226,8 @@ class RangeReader(io.RawIOBase):
             except MirrorUnreachableError as caught:
                 error = caught
             received = len(block)
+            if received > asked.end - asked.start:  # asked for before the size was known
+                raise self._replaced("more bytes came than it has")
             if received:
                 yield block
             if asked.plain is not None and isinstance(block, memoryview):
@@ -182,6 +240,11 @@ class RangeReader(io.RawIOBase):
             if received < asked.end - asked.start:  # the connection broke
                 self._blocks_ahead, length = _BLOCKS_AT_FIRST, FIRST_BLOCK_BYTES
                 yield self._fetch_again(asked.start + received, asked.end, error)
+
+    def _near(self) -> PlainGets | None:
+        """Return whom to ask for all the rest at once; None if ranges ahead are better."""
+        plain = self._plain
+        return plain if plain is not None and plain.near and self._may_be_near else None
 
     def _forget_pending(self) -> None:
         for asked in self._pending:
@@ -208,22 +271,16 @@ class RangeReader(io.RawIOBase):
 
     def _use_plain(self) -> None:
         """Ask for ranges by plain GETs from now on, if the mirror can be asked so."""
-        address = self._mirror.plain_address(self._remote)
+        self._plain = _plain_gets(self._mirror, self._remote.name)
         self._plain_until = time.monotonic() + ADDRESS_SECONDS
-        if address is None:
-            _keep_memory_of_blocks()
-        else:
-            self._plain = PlainGets(
-                address,
-                self._remote.url,
-                lines=_MOST_BLOCKS,
-                timeout_seconds=self._mirror.request_seconds,
-            )
+        if self._plain is None:
+            keep_memory_of_blocks()
 
     def _ask(self, start: int, end: int) -> _Asked:
         self._renew_plain()
         if self._plain is not None:
             return _Asked(start, end, self._plain.request(start, end), self._plain)
+        self._by_ranges_alone = False
         return _Asked(start, end, self._mirror.request(self._remote, start, end))
 
     def _renew_plain(self) -> None:
@@ -257,6 +314,7 @@ class RangeReader(io.RawIOBase):
 
     def _fetch_again(self, start: int, end: int, error: MirrorUnreachableError | None) -> bytes:
         """Fetch a range that failed from the file system, in ever smaller pieces, after pauses."""
+        self._by_ranges_alone = False
         parts: list[bytes] = []
         length, attempts = end - start, 1
         deadline = time.monotonic() + self._mirror.patience_seconds
@@ -283,6 +341,7 @@ class RangeReader(io.RawIOBase):
         return b"".join(parts)
 
     def _whole(self) -> Iterator[bytes]:
+        self._by_ranges_alone = False
         received = 0
         for block in self._mirror.stream(self._remote):
             received += len(block)
@@ -294,9 +353,18 @@ class RangeReader(io.RawIOBase):
             )
 
 
+def _plain_gets(mirror: Mirror, path: str) -> PlainGets | None:
+    """Return what asks for ranges by plain GETs; None if the mirror cannot be asked so."""
+    address = mirror.plain_address(path)
+    if address is None:
+        return None
+    seconds = mirror.request_seconds
+    return PlainGets(address, f"{mirror}/{path}", lines=_MOST_BLOCKS, timeout_seconds=seconds)
+
+
 @cache
-def _keep_memory_of_blocks() -> None:
-    """Let the C allocator keep the memory of one block for the next.
+def keep_memory_of_blocks() -> None:
+    """Let the C allocator keep the memory of one block, or of one clip, for the next.
 
     glibc hands freed memory back above a threshold that follows the largest piece freed so far
     (at most 32 MiB), and then every block costs a page fault for each of its 4 KiB: 0.4 of 1.3

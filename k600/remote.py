@@ -126,8 +126,11 @@ class Mirror:
             raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
         if _protocol(self.url) in ("http", "https"):  # may send more than it has announced
             data = self._thrice(remote.url, lambda: self._bounded(remote))
+        elif remote.size_bytes:  # as a range: s3fs would ask for the size of the whole once more
+            limits = {"start": 0, "end": remote.size_bytes}
+            data = bytes(self._ask(remote.url, "cat_file", remote.path, **limits))
         else:
-            data = bytes(self._ask(remote.url, "cat_file", remote.path))
+            data = b""
         if len(data) != remote.size_bytes:
             raise ListError(
                 f"mirror: {remote.url} is truncated or another: {len(data):,} bytes came, "
@@ -154,22 +157,23 @@ class Mirror:
             )
         return data
 
-    def plain_address(self, remote: RemoteFile) -> str | None:
-        """Return where a plain GET finds an object, for the next minutes; None if none would.
+    def plain_address(self, path: str) -> str | None:
+        """Return where a plain GET finds the object at `path` below the root; None if none would.
 
-        It may be signed with the user's key, so it is not for messages.
+        It is good for the next minutes. It may be signed with the user's key, so it is not for
+        messages.
         """
         protocol = _protocol(self.url)
         address = None
         if protocol in ("http", "https"):
             plain = not self.options and "@" not in self.url and "?" not in self.url
-            address = quote(remote.path, safe=_SAFE) if plain else None
+            address = quote(f"{self.url.rstrip('/')}/{path}", safe=_SAFE) if plain else None
         elif protocol in ("s3", "s3a") and _PLAIN_S3_OPTIONS.issuperset(self.options):
-            fs, _ = self._connect()
+            fs, root = self._connect()
             try:
-                address = fs.sign(remote.path, expiration=int(2 * ADDRESS_SECONDS))
+                address = fs.sign(f"{root}/{path}", expiration=int(2 * ADDRESS_SECONDS))
             except Exception as error:
-                raise explain(error, remote.url) from error
+                raise explain(error, f"{self}/{path}") from error
         if address is None:
             return None
         parts = urlsplit(address)

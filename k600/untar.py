@@ -22,8 +22,8 @@ from k600.errors import DamagedTarballError, Kinetics600Error
 
 __all__ = ["CHUNK_BYTES", "Member", "file_in_archive", "members"]
 
-CHUNK_BYTES = 256 << 10
-"""Members are handed on in pieces of at most this size."""
+CHUNK_BYTES = 1 << 20
+"""Members are handed on in pieces of at most this size, if not asked for otherwise."""
 
 _VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".3gp")
 
@@ -60,7 +60,9 @@ class Member:
     `too_large` or `odd_name` (a video, but not named as clips are); None for a good one."""
 
 
-def members(raw: Raw, compressed_bytes: int, *, name: str) -> Iterator[Member]:
+def members(
+    raw: Raw, compressed_bytes: int, *, name: str, chunk_bytes: int = CHUNK_BYTES
+) -> Iterator[Member]:
     """Yield the clips of a tarball in its own order, then check it to its last byte.
 
     Folders, AppleDouble files (`._…`, from tarballs packed on macOS) and files that are neither
@@ -71,6 +73,7 @@ def members(raw: Raw, compressed_bytes: int, *, name: str) -> Iterator[Member]:
         raw: The bytes of the tarball from its first on.
         compressed_bytes: How many there are.
         name: What to call it in an error, such as its address.
+        chunk_bytes: Most bytes of a member that are handed on in one piece.
 
     Raises:
         DamagedTarballError: It is not gzip nor tar, fails a checksum, ends early, goes on
@@ -92,7 +95,8 @@ def members(raw: Raw, compressed_bytes: int, *, name: str) -> Iterator[Member]:
                 file_name = info.name.rpartition("/")[2]
                 if not info.isdir() and not file_name.startswith("._"):
                     if parse_file_name(file_name):
-                        yield Member(file_name, info.size, _chunks(reader, info), _problem(info))
+                        chunks = _chunks(reader, info, chunk_bytes)
+                        yield Member(file_name, info.size, chunks, _problem(info))
                     elif file_name.lower().endswith(_VIDEO_ENDINGS):
                         shown = file_name[:200].encode("utf-8", "backslashreplace").decode()
                         yield Member(shown, info.size, iter(()), "odd_name")
@@ -144,10 +148,12 @@ def _problem(info: tarfile.TarInfo) -> str | None:
     return None
 
 
-def _chunks(reader: _ForwardReader, info: tarfile.TarInfo) -> Iterator[bytes]:
+def _chunks(
+    reader: _ForwardReader, info: tarfile.TarInfo, most_bytes: int = CHUNK_BYTES
+) -> Iterator[bytes]:
     left = info.size
     while left:
-        chunk = reader.read_data(min(left, CHUNK_BYTES))
+        chunk = reader.read_data(min(left, most_bytes))
         if not chunk:
             raise reader.damaged(f"{info.name!r:.200} ends {left:,} bytes early")
         left -= len(chunk)

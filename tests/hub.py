@@ -113,6 +113,7 @@ def card_errors(content: str) -> list[str]:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     hub: Hub
 
     def log_message(self, *args: Any) -> None:

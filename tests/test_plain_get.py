@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.paced_server import paced_server
 from k600.errors import MirrorUnreachableError
 from k600.plain_get import PlainGets
-from k600.remote import Mirror, RemoteFile
+from k600.remote import Mirror
 from tests.servers import LOOPBACK, CuttingProxy, S3Server, web_server
 
 DATA = os.urandom(3_000_000)
 NAME = "val/massaging person's head (é).tar.gz"
-REMOTE = RemoteFile(NAME, f"kinetics/600/{NAME}", f"s3://kinetics/600/{NAME}", len(DATA), "etag")
 ENCODED = "massaging%20person%27s%20head%20%28%C3%A9%29.tar.gz"
 
 
@@ -61,19 +61,18 @@ def gets(address: str, lines: int = 2, timeout_seconds: float = 10) -> PlainGets
 def test_a_mirror_has_a_plain_address_where_nothing_but_it_is_needed(
     url: str, options: dict[str, Any], address: str | None
 ) -> None:
-    assert Mirror(url, options).plain_address(REMOTE) == address
+    assert Mirror(url, options).plain_address(NAME) == address
 
 
 def test_a_web_address_is_encoded_and_otherwise_as_it_is() -> None:
-    remote = RemoteFile("x", "https://h/600/val/tie dying (é)'.tar.gz", "", 1, "")
-    address = Mirror("https://h/600").plain_address(remote)
+    address = Mirror("https://h/600/").plain_address("val/tie dying (é)'.tar.gz")
     assert address == "https://h/600/val/tie%20dying%20(%C3%A9)'.tar.gz"
 
 
 def test_an_address_of_a_private_bucket_is_signed_and_never_shown() -> None:
     options = {"key": "AKIAsecret", "secret": "very secret", "endpoint_url": "http://127.0.0.1:9"}
     mirror = Mirror("s3://private/600", options)
-    address = mirror.plain_address(REMOTE)
+    address = mirror.plain_address(NAME)
     assert address is not None
     assert "Signature=" in address
     plain = gets(address)
@@ -87,17 +86,16 @@ def test_an_address_of_a_private_bucket_is_signed_and_never_shown() -> None:
 
 def test_who_goes_through_a_proxy_asks_the_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    assert Mirror("s3://kinetics/600").plain_address(REMOTE) is None
+    assert Mirror("s3://kinetics/600").plain_address(NAME) is None
     monkeypatch.setenv("no_proxy", "amazonaws.com")
-    assert Mirror("s3://kinetics/600").plain_address(REMOTE) is not None
+    assert Mirror("s3://kinetics/600").plain_address(NAME) is not None
 
 
 def test_signed_ranges_are_what_the_bucket_holds(s3: S3Server) -> None:
     s3.put("kinetics/plain/object", DATA)
     options = {"key": "any", "secret": "any", "endpoint_url": s3.url}
     mirror = Mirror("s3://kinetics/plain", options)
-    remote = RemoteFile("object", "kinetics/plain/object", "shown", len(DATA), "")
-    address = mirror.plain_address(remote)
+    address = mirror.plain_address("object")
     assert address is not None
     plain = gets(address)
     answers = [plain.request(n, n + 300_000) for n in range(0, len(DATA), 300_000)]
@@ -127,10 +125,40 @@ def test_what_came_before_a_connection_broke_is_kept(served: str) -> None:
         plain.close()
 
 
+def test_a_near_server_is_read_straight_to_the_end(served: str) -> None:
+    plain = gets(served)
+    assert plain.request(0, 1000).result(10) == DATA[:1000]
+    assert plain.near
+    pieces = [bytes(piece) for piece in plain.straight(1000, len(DATA))]
+    assert b"".join(pieces) == DATA[1000:]
+    assert max(map(len, pieces)) <= 256 << 10
+    plain.close()
+
+
+def test_what_came_straight_before_the_connection_broke_is_kept(served: str) -> None:
+    with CuttingProxy(served.rpartition("/")[0], 500_000) as proxy:
+        plain = gets(f"{proxy.url}/object")
+        part = b"".join(bytes(piece) for piece in plain.straight(0, len(DATA)))
+        assert 400_000 < len(part) < 500_000
+        assert part == DATA[: len(part)]
+        plain.close()
+
+
+def test_a_line_that_proves_slow_is_left(tmp_path: Path) -> None:
+    (tmp_path / "object").write_bytes(DATA)
+    with paced_server({"here": tmp_path}, 0, 2) as server:
+        plain = gets(f"{server.url}/here/object")
+        part = b"".join(bytes(piece) for piece in plain.straight(0, len(DATA)))
+        assert 0 < len(part) < len(DATA)
+        assert part == DATA[: len(part)]
+        plain.close()
+
+
 class _Answers(http.server.BaseHTTPRequestHandler):
     """Answers every request alike; stalls where the status is 0."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     status, said = 200, ""
     asked = threading.Event()
     over = threading.Event()
@@ -178,6 +206,7 @@ def answering(request: pytest.FixtureRequest) -> Iterator[tuple[str, type[_Answe
         ((403, ""), False),
         ((503, ""), True),
         ((429, ""), True),
+        ((416, ""), True),
     ],
     indirect=["answering"],
 )
@@ -188,6 +217,7 @@ def test_another_answer_than_the_range_is_an_error(
     with pytest.raises(MirrorUnreachableError, match="mirror: shown cannot be read"):
         plain.request(0, 10).result(10)
     assert plain.fits is fits
+    assert [*plain.straight(0, 10)] == []  # whoever asks by ranges then is told why
     plain.close()
 
 

@@ -60,6 +60,76 @@ def test_an_object_is_read_whole_by_ranges(mirror: Mirror) -> None:
     assert read(pickle.loads(pickle.dumps(mirror)), remote, ahead_bytes=1 << 20) == DATA
 
 
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have loopback count as far, so that all is asked for by ranges."""
+    monkeypatch.setattr("k600.plain_get._NEAR_SECONDS", 0.0)
+
+
+def test_from_far_an_object_is_read_whole_by_ranges_ahead(mirror: Mirror, far: None) -> None:
+    remote = mirror.stat(NAME)
+    for ahead_bytes in (1 << 20, 40 << 20):
+        assert read(mirror, remote, ahead_bytes=ahead_bytes) == DATA
+
+
+@pytest.mark.parametrize("size", [0, 1, 300_000, 512 << 10, 600_000, 1_572_864, 1_572_865])
+def test_an_object_of_any_size_is_opened_without_knowing_it(tmp_path: Path, size: int) -> None:
+    (tmp_path / "object").write_bytes(DATA[:size])
+    with web_server(tmp_path) as server:
+        for mirror in (Mirror(server.url), Mirror(str(tmp_path))):
+            with RangeReader.at(mirror, "object") as raw:
+                assert raw.remote.size_bytes == size
+                assert b"".join(iter(lambda raw=raw: raw.read(100_000), b"")) == DATA[:size]
+        with pytest.raises(MirrorNotFoundError, match="nothing.*does not exist"):
+            RangeReader.at(Mirror(server.url), "nothing")
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_whoever_opens_it_so_asks_once_for_each_part(tmp_path: Path, ranges: bool) -> None:
+    (tmp_path / "object").write_bytes(DATA)
+    with web_server(tmp_path, ranges=ranges) as server:
+        with RangeReader.at(Mirror(server.url), "object") as raw:
+            assert b"".join(iter(lambda: raw.read(100_000), b"")) == DATA
+        gets = [path for method, path in server.requests if method == "GET"]
+        # Two ranges while nothing is known, and all the rest; or those, a look, and everything.
+        assert len(gets) == (3 if ranges else 4)
+
+
+def test_ranges_that_say_which_object_they_are_of_need_no_last_question(
+    tmp_path: Path, far: None
+) -> None:
+    path = tmp_path / "object"
+    path.write_bytes(DATA)
+    with web_server(tmp_path) as server:
+        mirror = Mirror(server.url)
+        with RangeReader(mirror, mirror.stat("object")) as raw:
+            while raw.read(1 << 20):
+                pass
+            heads = server.requests.count(("HEAD", "/object"))
+            raw.check_unchanged()
+            assert server.requests.count(("HEAD", "/object")) == heads
+        remote = mirror.stat("object")
+        path.write_bytes(DATA[::-1])
+        with RangeReader(mirror, remote) as raw:
+            raw.read(1000)
+            with pytest.raises(MirrorChangedError, match="replaced"):
+                raw.check_unchanged()
+
+
+def test_a_range_of_another_object_is_not_taken(tmp_path: Path, far: None) -> None:
+    path, other = tmp_path / "object", tmp_path / "other"
+    path.write_bytes(DATA)
+    other.write_bytes(DATA[::-1])
+    with web_server(tmp_path) as server:
+        mirror = Mirror(server.url)
+        with RangeReader(mirror, mirror.stat("object"), ahead_bytes=1 << 20) as raw:
+            assert raw.read(1000) == DATA[:1000]
+            os.replace(other, path)
+            with pytest.raises(MirrorChangedError, match="replaced"):
+                while raw.read(1 << 20):
+                    pass
+
+
 def test_reading_may_end_early(mirror: Mirror) -> None:
     with RangeReader(mirror, mirror.stat(NAME)) as raw:
         assert raw.peek()[:100] == DATA[:100]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from k600.errors import DiskFullError, Stopped, StoreError
-from k600.store import Store, flush, write_whole
+from k600.store import Flushing, Store, flush, write_whole
 
 NAME = "-aFirstHyph_000000_000010.mp4"
 
@@ -51,8 +51,30 @@ def test_a_clip_gets_its_name_only_when_it_is_whole(store: Store) -> None:
         assert not path.exists()
         incoming.place(part, path)
     assert path.read_bytes() == b"firstsecond"
-    flush([path])
+    flush(path)
     assert store.inventory("train/zumba") == {NAME}
+
+
+def test_files_come_onto_the_disk_behind_their_writer(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}" for number in range(40)]
+    with Flushing() as flushing:
+        for path in paths:
+            path.write_bytes(bytes(1 << 20))
+            flushing.add(path, 1 << 20)
+        flushing.finish()
+        flushing.finish()  # nothing is left to do
+    assert all(path.stat().st_size == 1 << 20 for path in paths)
+
+
+@pytest.mark.parametrize("lost", [0, 39])
+def test_what_cannot_be_brought_onto_the_disk_is_an_error(tmp_path: Path, lost: int) -> None:
+    with pytest.raises(StoreError, match=f"/{lost}'"), Flushing() as flushing:
+        for number in range(40):
+            path = tmp_path / f"{number}"
+            if number != lost:
+                path.write_bytes(bytes(100))
+            flushing.add(path, 1 << 20)
+        flushing.finish()
 
 
 def test_a_clip_that_fails_its_check_or_breaks_off_leaves_nothing(store: Store) -> None:

@@ -215,7 +215,7 @@ class Asker:
                 return None
             if self._stop.is_set():
                 raise Stopped("stopped")
-            flush([part])
+            flush(part)
             self._ledger.record_stored(clip, part.stat().st_size, yt_dlp_version())
             self._incoming.place(part, target)
             return fetched

@@ -19,7 +19,7 @@ from k600.lists import (
     parse_path_list,
     parse_test_list,
 )
-from k600.range_reader import RangeReader
+from k600.range_reader import RangeReader, keep_memory_of_blocks
 from k600.remote import Mirror
 from k600.shrink import shrink_clip
 from k600.untar import members
@@ -33,6 +33,10 @@ __all__ = [
     "read_test_list",
     "stream_tarball",
 ]
+
+
+_IN_ONE_PIECE_BYTES = 16 << 20
+"""A clip of at most this size is not put together from pieces."""
 
 
 def read_path_list(mirror: Mirror, split: str) -> tuple[list[Tarball], bytes]:
@@ -114,10 +118,12 @@ def stream_tarball(
         DamagedTarballError: At its end it failed its own checks: one of the clips that came
             may be damaged.
     """
-    remote = mirror.stat(tarball.path)
+    keep_memory_of_blocks()
     seen: set[str] = set()
-    with contextlib.closing(RangeReader(mirror, remote, ahead_bytes=ahead_bytes)) as raw:
-        for member in members(raw, remote.size_bytes, name=remote.url):
+    reader = RangeReader.at(mirror, tarball.path, ahead_bytes=ahead_bytes)
+    with contextlib.closing(reader) as raw:
+        size, url = raw.remote.size_bytes, raw.remote.url
+        for member in members(raw, size, name=url, chunk_bytes=_IN_ONE_PIECE_BYTES):
             if member.file_name in seen:
                 continue
             data = b"" if member.problem else b"".join(member.chunks)

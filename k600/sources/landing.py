@@ -22,7 +22,7 @@ from k600.range_reader import AHEAD_BYTES, RangeReader
 from k600.remote import Mirror, RemoteFile
 from k600.shrink import shrink_clip
 from k600.sources.cvdf import clip_of
-from k600.store import Incoming, Store, explained, flush
+from k600.store import Flushing, Incoming, Store, explained
 from k600.untar import Member, members
 from k600.video import box_problem
 
@@ -149,6 +149,7 @@ class _Pass:
     """Clips, by folder and file name, that did not come from a tarball, and where from."""
     staged: list[tuple[Path, Path]] = field(default_factory=list)
     """Unfinished files and the clips that they will replace once the pass is proved."""
+    flushing: Flushing = field(default_factory=Flushing)
 
     def run(self) -> list[ClipRow]:
         """Read the tarball to its end, or to the last clip wanted if that is enough."""
@@ -165,16 +166,15 @@ class _Pass:
             if answer.kind == "have":
                 self.theirs[answer.folder, answer.file_name] = "youtube"
         inventory = Inventory(lander.store, adopted)
-        with contextlib.closing(
-            RangeReader(
-                lander.mirror,
-                remote,
-                ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else lander.ahead_bytes,
-                most_ahead_bytes=lander.ahead_bytes,
-                stop=lander.stop,
-                on_bytes=self._on_bytes,
-            )
-        ) as raw:
+        reader = RangeReader(
+            lander.mirror,
+            remote,
+            ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else lander.ahead_bytes,
+            most_ahead_bytes=lander.ahead_bytes,
+            stop=lander.stop,
+            on_bytes=self._on_bytes,
+        )
+        with self.flushing, contextlib.closing(reader) as raw:
             for position, member in enumerate(members(raw, remote.size_bytes, name=remote.url)):
                 name = member.file_name
                 if name in self.rows and self.rows[name].state != "bad":
@@ -188,11 +188,16 @@ class _Pass:
             else:
                 self.ended = True
             raw.check_unchanged()
-        for part, target in self.staged:
-            lander.incoming.place(part, target)
-            self.unproved.append(target)
-        flush(self.unproved)
+            for part, target in self.staged:
+                lander.incoming.place(part, target)
+                self._stored(target, target.stat().st_size)
+            self.flushing.finish()
         return [*self._members_after(left).values()]
+
+    def _stored(self, path: Path, size_bytes: int) -> None:
+        """Take note of a clip that has its name."""
+        self.unproved.append(path)
+        self.flushing.add(path, size_bytes)
 
     def _on_bytes(self, count: int) -> None:
         self.lander.on_bytes(count, self.need.tarball)
@@ -226,12 +231,12 @@ class _Pass:
             return row._replace(state="bad", reason=problem)
         if present and source is None and filecmp.cmp(part, there, shallow=False):
             part.unlink()
-            self.unproved.append(path)  # from a pass that was cut short
+            self._stored(path, size)  # by a pass that was cut short
         elif present:
             self.staged.append((part, path))
         else:
             self.lander.incoming.place(part, path)
-            self.unproved.append(path)
+            self._stored(path, size)
         return row
 
     def _smaller(self, part: Path, size: int, short_side: int) -> tuple[Path, int, str | None]:

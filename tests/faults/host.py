@@ -113,6 +113,7 @@ def faulty_host(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[Hos
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     root: Path
     host: Host
 
