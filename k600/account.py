@@ -70,9 +70,9 @@ def stored_shards(
             groups = held.get(folder, [])
             tarballs = any(group.source == "cvdf" for group in groups)
             usual = "cvdf" if tarballs or started else "local"
-            elsewhere = inventory.elsewhere(folder)
-            elsewhere = {n: elsewhere[n] for n in names if n in elsewhere}
             here = set(names)
+            elsewhere = inventory.elsewhere(folder)
+            elsewhere = {n: path for n, path in elsewhere.items() if n in here}
             sources: dict[str, str] = {}
             told = [group.names for group in groups]
             for n in here.difference(*told, elsewhere, cut.get(folder, ())):

@@ -49,7 +49,10 @@ def adopt(
         scan: Lists a folder of the store, as `Store.inventory` does.
     """
     ledger = Ledger(request.store.ledger_path)
-    known = ledger.known(split)
+    with ThreadPoolExecutor(1) as pool:  # the folders are listed while the ledger is read
+        folders = pool.submit(lambda: [scan(folder) for folder in request.folders(split)])
+        known = ledger.known(split)
+        folders.result()
 
     def listing() -> Listing:
         if not lists.listing() and network:

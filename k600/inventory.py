@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 
 from k600.foreign import find_foreign
@@ -37,18 +37,21 @@ class Inventory:
                 self._bad.setdefault(row.folder, {})[row.file_name] = row
             elif row.path != f"{row.folder}/{row.file_name}":
                 self._elsewhere.setdefault(row.folder, {}).setdefault(row.file_name, row.path)
-        self._own: dict[str, set[str]] = {}
-        self._names: dict[str, set[str]] = {}
-        self._listings: dict[str, set[str]] = {}
+        self._own: dict[str, Set[str]] = {}
+        self._names: dict[str, Set[str]] = {}
+        self._listings: dict[str, Set[str]] = {}
 
-    def names(self, folder: str) -> set[str]:
+    def names(self, folder: str) -> Set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""
         if folder not in self._names:
-            self._names[folder] = self._at_place(folder) | {
-                name
-                for name, path in self._elsewhere.get(folder, {}).items()
-                if name in self._listed(os.path.dirname(path))
-            }
+            names, elsewhere = self._at_place(folder), self._elsewhere.get(folder)
+            if elsewhere is not None:
+                names = names | {
+                    name
+                    for name, path in elsewhere.items()
+                    if name in self._listed(os.path.dirname(path))
+                }
+            self._names[folder] = names
         return self._names[folder]
 
     def elsewhere(self, folder: str) -> Mapping[str, str]:
@@ -63,7 +66,7 @@ class Inventory:
         path = self.elsewhere(folder).get(name) if folder in self._elsewhere else None
         return self._store.path(folder, name) if path is None else self._store.root / path
 
-    def _at_place(self, folder: str) -> set[str]:
+    def _at_place(self, folder: str) -> Set[str]:
         """Return the names of the good clips at their own place."""
         if folder not in self._own:
             found = self._scan(folder)
@@ -74,7 +77,7 @@ class Inventory:
             self._own[folder] = found
         return self._own[folder]
 
-    def _listed(self, folder: str) -> set[str]:
+    def _listed(self, folder: str) -> Set[str]:
         if folder not in self._listings:
             self._listings[folder] = self._scan(folder)
         return self._listings[folder]

@@ -9,8 +9,7 @@ validation take their labels from the tarball's name, never from a table.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
 from k600.clip import HOST_FOLDERS, Tarball, clip_names, parse_file_name
@@ -27,7 +26,7 @@ __all__ = [
     "parse_test_list",
 ]
 
-Listing = dict[str, list[str]]
+Listing = Mapping[str, Sequence[str]]
 """`{class name: [file name, ...]}` in the host's order."""
 
 TestLabels = Mapping[tuple[str, int, int], str]
@@ -103,34 +102,51 @@ def parse_listing(text: str, split: str, *, name: str = "listing") -> Listing:
         ListError: The list is cut off (its last line is broken, or a class that its head
             names has no block), holds an unknown class, or is no listing.
     """
-    lines = _complete_lines(text, name)
+    _check_complete(text, name)
     folder = HOST_FOLDERS[split]
-    if not lines or lines[0].strip() != f"{folder}:":
-        first = lines[0][:200] if lines else ""
-        raise ListError(f"{name}: begins with {first!r}, expected '{folder}:'")
-    heads = [
-        number
-        for number, line in enumerate(lines)
-        if line.endswith(":") and line.startswith(f"{folder}/")
-    ]
-    listing: dict[str, list[str]] = {}
-    for start, end in pairwise([*heads, len(lines)]):
-        label = lines[start][len(folder) + 1 : -1]
+    head, *sections = text.split(f"\n{folder}/")
+    first, *classes = head.splitlines()
+    if first.strip() != f"{folder}:":
+        raise ListError(f"{name}: begins with {first[:200]!r}, expected '{folder}:'")
+    blocks: dict[str, str] = {}
+    for number, section in enumerate(sections):
+        line, _, block = section.partition("\n")
+        label = line.rstrip("\r").removesuffix(":")
         if not _is_class(label):
-            raise ListError(f"{name}: line {start + 1} names the unknown class {label[:200]!r}")
-        block = lines[start + 1 : end]
-        clips = clip_names(block)
-        listing.setdefault(label, []).extend(line for line in block if line in clips)
-    head = [line for line in lines[1 : min(heads, default=len(lines))] if line.strip()]
-    if not head:
+            above = "".join((head, *sections[:number])).count("\n") + number + 1
+            raise ListError(f"{name}: line {above + 1} names the unknown class {label[:200]!r}")
+        blocks[label] = blocks.get(label, "") + block + "\n"
+    classes = [label for label in classes if label.strip()]
+    if not classes:
         raise ListError(f"{name}: truncated: its head names no class. Fetch the list again")
-    without_block = [label for label in head if label not in listing]
+    without_block = [label for label in classes if label not in blocks]
     if without_block:
         raise ListError(
-            f"{name}: truncated: its head names {len(head)} classes, and {len(without_block)} of "
-            f"them have no block, the first {without_block[0][:200]!r}. Fetch the list again"
+            f"{name}: truncated: its head names {len(classes)} classes, and {len(without_block)} "
+            f"of them have no block, the first {without_block[0][:200]!r}. Fetch the list again"
         )
-    return listing
+    return _Blocks(blocks)
+
+
+class _Blocks(Mapping[str, Sequence[str]]):
+    """File names by class, found in a class's lines when they are asked for: there are 430,000."""
+
+    def __init__(self, blocks: Mapping[str, str]) -> None:
+        self._blocks = blocks
+        self._names: dict[str, Sequence[str]] = {}
+
+    def __getitem__(self, label: str) -> Sequence[str]:
+        if label not in self._names:
+            lines = self._blocks[label].splitlines()
+            names = clip_names(lines)
+            self._names[label] = [line for line in lines if line in names]
+        return self._names[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
 
 
 def parse_test_list(text: str, *, name: str = "test list") -> list[str]:
@@ -203,7 +219,13 @@ def _test_csv_of_archive(data: bytes, name: str) -> bytes:
 
 
 def _complete_lines(text: str, name: str) -> list[str]:
-    """Return the lines of a text that ends with a line end; anything else was cut off."""
+    """Return the lines of a text that is no page and was not cut off."""
+    _check_complete(text, name)
+    return text.splitlines()
+
+
+def _check_complete(text: str, name: str) -> None:
+    """Raise `ListError` for a page, and for a text without a line end at its end: it was cut."""
     if text.lstrip()[:1] == "<":
         raise ListError(
             f"{name}: an HTML or XML page came instead of a list: check the mirror's address"
@@ -215,7 +237,6 @@ def _complete_lines(text: str, name: str) -> list[str]:
             f"{name}: truncated: its last line {text[-60:].rpartition(chr(10))[2]!r} has no end. "
             "Fetch the list again"
         )
-    return text.splitlines()
 
 
 def _short(lines: Iterable[str], name: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import contextlib
 import filecmp
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -268,7 +268,7 @@ class _Pass:
             return known.source
         return "local" if there.stat().st_mtime < self.started else None
 
-    def _folder(self, name: str, here: Callable[[str], set[str]]) -> str:
+    def _folder(self, name: str, here: Callable[[str], Set[str]]) -> str:
         """Return where the clip lies, or is to lie.
 
         A test clip that came when its label was not known stays where it is.
