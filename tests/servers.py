@@ -8,6 +8,7 @@ import http.server
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -170,6 +171,7 @@ def web_server(
     ranges: bool = True,
     missing: int = 404,
     hold: Callable[[str, str], object] = lambda method, path: None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[WebServer]:
     """Serve a folder by HTTP until the block ends.
 
@@ -178,6 +180,7 @@ def web_server(
         ranges: False to answer every range with everything.
         missing: Status for what is not there; 403 is S3's where listing is not allowed.
         hold: Called with method and path before a request is answered; may wait.
+        tls: For an encrypted line.
     """
     requests: list[tuple[str, str]] = []
     members = {"ranges": ranges, "missing": missing, "requests": requests}
@@ -186,12 +189,15 @@ def web_server(
     server = http.server.ThreadingHTTPServer(
         (LOOPBACK, 0), functools.partial(handler, directory=str(folder))
     )
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # a client may leave before it has everything
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield WebServer(f"http://{LOOPBACK}:{server.server_address[1]}", requests)
+        protocol = "https" if tls else "http"
+        yield WebServer(f"{protocol}://{LOOPBACK}:{server.server_address[1]}", requests)
     finally:
         server.shutdown()
         server.server_close()

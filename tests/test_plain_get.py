@@ -14,9 +14,10 @@ import pytest
 
 from benchmarks.paced_server import paced_server
 from k600.errors import MirrorUnreachableError
-from k600.plain_get import PlainGets
+from k600.plain_get import PlainGets, _tls
 from k600.remote import Mirror
 from tests.servers import LOOPBACK, CuttingProxy, S3Server, web_server
+from tests.youtube import certificate, tls_context
 
 DATA = os.urandom(3_000_000)
 NAME = "val/massaging person's head (é).tar.gz"
@@ -131,8 +132,25 @@ def test_a_near_server_is_read_straight_to_the_end(served: str) -> None:
     assert plain.near
     pieces = [bytes(piece) for piece in plain.straight(1000, len(DATA))]
     assert b"".join(pieces) == DATA[1000:]
-    assert max(map(len, pieces)) <= 256 << 10
+    assert max(map(len, pieces)) <= 1 << 20
     plain.close()
+
+
+def test_an_encrypted_line_brings_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "object").write_bytes(DATA)
+    (tmp_path / "authority.pem").write_bytes(certificate()[1])
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    _tls.cache_clear()
+    with web_server(tmp_path, tls=tls_context()) as server:
+        plain = gets(f"{server.url}/object")
+        assert plain.request(0, 1_000_000).result(10) == DATA[:1_000_000]
+        pieces = [bytes(piece) for piece in plain.straight(1_000_000, len(DATA))]
+        assert b"".join(pieces) == DATA[1_000_000:]
+        assert len(pieces) < 12  # and not one for each of the line's records
+        plain.close()
+    _tls.cache_clear()
 
 
 def test_what_came_straight_before_the_connection_broke_is_kept(served: str) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import functools
 import http.server
+import ipaddress
 import json
 import random
 import re
@@ -411,23 +412,31 @@ def watch_page(replica: Replica, video_id: str, *, embedded: bool) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def tls_context() -> ssl.SSLContext:
-    """Return a context with a certificate that nobody trusts, made for this process."""
+def certificate() -> tuple[bytes, bytes]:
+    """Return a key and a certificate for loopback that nobody trusts, made for this process."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "youtube.replica")])
     now = datetime.datetime.now(datetime.timezone.utc)
     day = datetime.timedelta(days=1)
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    certificate = builder.not_valid_before(now - day).not_valid_after(now + day)
-    signed = certificate.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    builder = builder.not_valid_before(now - day).not_valid_after(now + day)
+    loopback = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))])
+    builder = builder.add_extension(loopback, critical=False)
+    signed = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     private = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
+    return private, signed
+
+
+@functools.lru_cache(maxsize=1)
+def tls_context() -> ssl.SSLContext:
+    """Return what a server with that certificate needs."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "both.pem").write_bytes(private + signed)
+        Path(folder, "both.pem").write_bytes(b"".join(certificate()))
         context.load_cert_chain(Path(folder, "both.pem"))
     return context
 
