@@ -155,20 +155,25 @@ def inflate(paths: list[str]) -> Work:
 
 
 def write(folder: str, tarballs: int, clips: int, size_bytes: int, flushed: bool) -> Work:
-    """Write as many files of that size from memory, a folder for each tarball."""
+    """Write as many files of that size from memory, a folder for each tarball.
+
+    With `flushed` they come onto the disk, and leave the kernel's cache, as ours do.
+    """
+    from k600.store import Flushing
+
     data = os.urandom(size_bytes)
 
     def work() -> None:
         for tarball in range(tarballs):
             os.mkdir(f"{folder}/{tarball}")
-            for clip in range(clips):
-                with open(f"{folder}/{tarball}/{clip}.mp4", "wb", buffering=0) as file:
-                    file.write(data)
-                    if flushed and hasattr(os, "posix_fadvise"):  # begin now, as ours does
-                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            for clip in range(clips if flushed else 0):
-                with open(f"{folder}/{tarball}/{clip}.mp4", "rb") as file:
-                    os.fsync(file.fileno())
+            with Flushing() as flushing:
+                for clip in range(clips):
+                    path = Path(folder, str(tarball), f"{clip}.mp4")
+                    with open(path, "wb", buffering=0) as file:
+                        file.write(data)
+                    if flushed:
+                        flushing.add(path, size_bytes)
+                flushing.finish()
 
     return work
 

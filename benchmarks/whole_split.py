@@ -130,10 +130,13 @@ def _untar(settings: Settings, host: Host) -> Table:
     paths = [str(host.root / path) for path in host.tarballs]
     root = {"root": str(host.root), "paths": host.tarballs}
     own = python("ours", "untar", folder="{folder}", **root)
+    local = {"mirror": host.root.as_uri(), "options": {}, "num_workers": 1}
+    loader = python("ours", "to_disk", folder="{folder}", **local)
     peer = python("peers", "untar_tarfile", folder="{folder}", paths=paths)
     ways = [
         _to_disk("tar zxf", host, ["sh", "-c", UNTAR, "sh", "{folder}", *paths]),
         _to_disk("ours", host, own),
+        _to_disk("ours, load_dataset", host, loader),
         _to_disk("tarfile, r:gz", host, peer),
     ]
     rows = settings.in_turns(ways)
