@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from k600.clip import UNLABELED, parse_file_name
 from k600.foreign import find_foreign
-from k600.inventory import is_unchanged
+from k600.inventory import Folders, is_unchanged
 from k600.kept_lists import KeptLists
 from k600.ledger import AdoptedRow, Known, Ledger
 from k600.lists import Listing, TestLabels
@@ -22,7 +22,7 @@ from k600.request import Request
 from k600.store import Store
 from k600.video import box_problem
 
-__all__ = ["adopt"]
+__all__ = ["adopt", "read_known"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -35,7 +35,7 @@ def adopt(
     *,
     network: bool,
     write: bool,
-    scan: Callable[[str], set[str]],
+    folders: Folders,
 ) -> Known:
     """Check the clips that the ledger does not know, and return what is known then.
 
@@ -46,20 +46,17 @@ def adopt(
         labels: Labels of test clips.
         network: Whether the lists may be fetched.
         write: Whether to note it in the ledger; else it is looked up anew each time.
-        scan: Lists a folder of the store, as `Store.inventory` does.
+        folders: The store's folders.
     """
     ledger = Ledger(request.store.ledger_path)
-    with ThreadPoolExecutor(1) as pool:  # the folders are listed while the ledger is read
-        folders = pool.submit(lambda: [scan(folder) for folder in request.folders(split)])
-        known = ledger.known(split)
-        folders.result()
+    known = read_known(ledger, split, folders, request.folders(split))
 
     def listing() -> Listing:
         if not lists.listing() and network:
             lists.refresh(paths=False)
         return lists.listing()
 
-    rows = _unknown(request.store, split, request.folders(split), known, listing, labels, scan)
+    rows = _unknown(request.store, split, request.folders(split), known, listing, labels, folders)
     if not rows:
         return known
     if write:
@@ -77,6 +74,22 @@ def adopt(
     return dataclasses.replace(known, adopted=[*before, *rows])
 
 
+def read_known(ledger: Ledger, split: str, folders: Folders, own: Iterable[str]) -> Known:
+    """Read the ledger while the split's own folders are listed."""
+    with ThreadPoolExecutor(1) as pool:
+        listed = pool.submit(lambda: [folders.names(folder) for folder in own])
+        known = ledger.known(split)
+        listed.result()
+    held = [(group.folder, group.names) for group in known.held]
+    held += [
+        (row.folder, frozenset((row.file_name,))) for row in known.answers if row.kind == "have"
+    ]
+    for folder, names in held:  # what another process stored in between must not seem to be gone
+        if not names <= folders.names(folder):
+            folders.forget(folder)
+    return known
+
+
 def _unknown(
     store: Store,
     split: str,
@@ -84,7 +97,7 @@ def _unknown(
     known: Known,
     listing: Callable[[], Listing],
     labels: TestLabels,
-    scan: Callable[[str], set[str]],
+    listed: Folders,
 ) -> list[AdoptedRow]:
     """Return rows for clips that are there and that the ledger does not know, each checked.
 
@@ -95,7 +108,7 @@ def _unknown(
         known: What the ledger says.
         listing: Returns the host's listing, for clips in flat folders.
         labels: Labels of test clips.
-        scan: Lists a folder.
+        listed: The store's folders.
     """
     mine: dict[str, list[frozenset[str]]] = {}
     for held in known.held:
@@ -116,13 +129,13 @@ def _unknown(
         found.append((folder, name, path))
 
     for folder in folders:
-        for name in sorted(scan(folder).difference(*mine.get(folder, ()))):
+        for name in sorted(listed.names(folder).difference(*mine.get(folder, ()))):
             consider(folder, name, f"{folder}/{name}")
     wanted, classes = set(folders), _Classes(split, listing, labels)
     for place, label in find_foreign(store.root, split).items():
         if label is not None and f"{split}/{label}" not in wanted:
             continue
-        for name in sorted(scan(place)):
+        for name in sorted(listed.names(place)):
             path = f"{place}/{name}"
             before = checked.get(path)
             folder = before.folder if before else f"{split}/{label or classes.of(name)}"

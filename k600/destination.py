@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from k600.disk import write_whole
 from k600.errors import (
     DestinationError,
     DestinationTakenError,
@@ -23,7 +24,7 @@ from k600.errors import (
     OptionError,
 )
 from k600.public import plain_text, public_url
-from k600.store import OWN, write_whole
+from k600.store import OWN
 
 __all__ = ["Destination", "FileDestination"]
 

@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from k600.disk import write_whole
 from k600.inventory import watched_folders
 from k600.outcome import Outcome
 from k600.request import Request
-from k600.store import write_whole
 
 __all__ = ["Note"]
 

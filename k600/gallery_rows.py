@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from k600.disk import write_whole
 from k600.errors import OptionError, StoreError
 from k600.labels import NAMES
-from k600.store import write_whole
 from k600.thumbnails import Look, look_at
 
 __all__ = ["Row", "check_count", "check_target", "count_rows", "looks", "read_rows", "write_file"]

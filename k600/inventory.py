@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
 from k600.foreign import find_foreign
 from k600.ledger import AdoptedRow
 from k600.store import Store
 
-__all__ = ["Inventory", "is_unchanged", "watched_folders"]
+__all__ = ["Folders", "Inventory", "is_unchanged", "watched_folders"]
+
+
+class Folders:
+    """The folders of a store, each listed once, until it is to be forgotten."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listed: dict[str, set[str]] = {}
+
+    def names(self, folder: str) -> set[str]:
+        """Return what `Store.inventory` does."""
+        if folder not in self._listed:
+            self._listed[folder] = self._store.inventory(folder)
+        return self._listed[folder]
+
+    def forget(self, folder: str) -> None:
+        """Have a folder listed anew: something came into it, or left it."""
+        self._listed.pop(folder, None)
 
 
 class Inventory:
@@ -20,16 +38,16 @@ class Inventory:
         self,
         store: Store,
         adopted: Iterable[AdoptedRow],
-        scan: Callable[[str], set[str]] | None = None,
+        folders: Folders | None = None,
     ) -> None:
         """Look at nothing yet.
 
         Args:
             store: The store.
             adopted: What is known of clips that others brought.
-            scan: Lists a folder, as `Store.inventory` does; to share what was listed just now.
+            folders: To share what was listed just now.
         """
-        self._store, self._scan = store, scan or store.inventory
+        self._store, self._folders = store, folders or Folders(store)
         self._elsewhere: dict[str, dict[str, str]] = {}
         self._bad: dict[str, dict[str, AdoptedRow]] = {}
         for row in adopted:
@@ -39,7 +57,6 @@ class Inventory:
                 self._elsewhere.setdefault(row.folder, {}).setdefault(row.file_name, row.path)
         self._own: dict[str, Set[str]] = {}
         self._names: dict[str, Set[str]] = {}
-        self._listings: dict[str, Set[str]] = {}
 
     def names(self, folder: str) -> Set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""
@@ -49,7 +66,7 @@ class Inventory:
                 names = names | {
                     name
                     for name, path in elsewhere.items()
-                    if name in self._listed(os.path.dirname(path))
+                    if name in self._folders.names(os.path.dirname(path))
                 }
             self._names[folder] = names
         return self._names[folder]
@@ -69,18 +86,13 @@ class Inventory:
     def _at_place(self, folder: str) -> Set[str]:
         """Return the names of the good clips at their own place."""
         if folder not in self._own:
-            found = self._scan(folder)
+            found = self._folders.names(folder)
             for name, row in self._bad.get(folder, {}).items():
                 own = row.path == f"{folder}/{name}"
                 if own and name in found and is_unchanged(self._store.root / row.path, row):
                     found = found - {name}
             self._own[folder] = found
         return self._own[folder]
-
-    def _listed(self, folder: str) -> Set[str]:
-        if folder not in self._listings:
-            self._listings[folder] = self._scan(folder)
-        return self._listings[folder]
 
 
 def watched_folders(store: Store, split: str, folders: Iterable[str]) -> list[str]:

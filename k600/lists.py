@@ -9,6 +9,7 @@ validation take their labels from the tarball's name, never from a table.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
@@ -104,19 +105,17 @@ def parse_listing(text: str, split: str, *, name: str = "listing") -> Listing:
     """
     _check_complete(text, name)
     folder = HOST_FOLDERS[split]
-    head, *sections = text.split(f"\n{folder}/")
-    first, *classes = head.splitlines()
+    head, *rest = re.split(rf"(?m)^{folder}/(.*):\r?$", text)
+    first, *following = head.splitlines() or [""]
     if first.strip() != f"{folder}:":
         raise ListError(f"{name}: begins with {first[:200]!r}, expected '{folder}:'")
     blocks: dict[str, str] = {}
-    for number, section in enumerate(sections):
-        line, _, block = section.partition("\n")
-        label = line.rstrip("\r").removesuffix(":")
+    for label, block in zip(rest[::2], rest[1::2], strict=True):
         if not _is_class(label):
-            above = "".join((head, *sections[:number])).count("\n") + number + 1
-            raise ListError(f"{name}: line {above + 1} names the unknown class {label[:200]!r}")
-        blocks[label] = blocks.get(label, "") + block + "\n"
-    classes = [label for label in classes if label.strip()]
+            number = text[: text.index(f"{folder}/{label}:")].count("\n") + 1
+            raise ListError(f"{name}: line {number} names the unknown class {label[:200]!r}")
+        blocks[label] = blocks.get(label, "") + block
+    classes = [label for label in following if label.strip()]
     if not classes:
         raise ListError(f"{name}: truncated: its head names no class. Fetch the list again")
     without_block = [label for label in classes if label not in blocks]

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from k600.clip import SPLITS, Clip, parse_file_name
+from k600.disk import write_whole
 from k600.errors import ManifestError, UnknownClassError
 from k600.labels import NAMES, canonical
 from k600.ledger import Ledger
 from k600.lists import TestLabels
-from k600.store import OWN, Store, write_whole
+from k600.store import OWN, Store
 
 __all__ = [
     "Manifest",

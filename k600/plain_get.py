@@ -16,14 +16,16 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from urllib.parse import urlsplit
 
 from k600.errors import MirrorUnreachableError
 
-__all__ = ["PlainGets"]
+__all__ = ["Line", "PlainGets"]
 
 _CHUNK_BYTES = 1 << 20
 _LEAST_PIECE_BYTES = 256 << 10
@@ -40,6 +42,16 @@ _NO_SIGN = (
 """Refusals that do not mean that a server cannot be asked for ranges."""
 _PATIENCE_SECONDS = 0.5
 """How long one is waited for before that is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A range to ask for."""
+
+    start: int
+    end: int
+    answer: Future[Any]
+    fetch: Callable[[http.client.HTTPConnection, int, int], Any]
 
 
 class PlainGets:
@@ -61,8 +73,7 @@ class PlainGets:
         self._shown = shown
         self._most_lines = lines
         self._timeout_seconds = timeout_seconds
-        self._jobs: queue.SimpleQueue[tuple[int, int, Future[memoryview]] | None]
-        self._jobs = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._connections: set[http.client.HTTPConnection] = set()
         self._free: list[memoryview] = []
@@ -81,39 +92,30 @@ class PlainGets:
         it is what came until the connection broke, if it did.
         """
         answer: Future[memoryview] = Future()
-        self._jobs.put((start, end, answer))
+        self._put(_Job(start, end, answer, self._fetch))
+        return answer
+
+    def straight(self, start: int, end: int) -> Future[Line]:
+        """Ask for the bytes `[start, end)` by one GET that the caller reads; errors as above.
+
+        From a server that is near it is the least work there is: no thread has to be woken for each
+        range, and all goes through a memory so small that it stays in the processor's cache.
+        """
+        answer: Future[Line] = Future()
+        self._put(_Job(start, end, answer, self._open))
+        return answer
+
+    def _put(self, job: _Job) -> None:
+        self._jobs.put(job)
         if len(self._threads) < self._most_lines:
             # A daemon: nothing waits for a server that never answers, not even Python's end.
             thread = threading.Thread(target=self._work, name="k600-get", daemon=True)
             self._threads.append(thread)
             thread.start()
-        return answer
 
     def give_back(self, block: memoryview) -> None:
         """Take back the memory of a range that was read, for the next one of its size."""
         self._free.append(block)
-
-    def straight(self, start: int, end: int) -> Generator[memoryview, None, None]:
-        """Yield the bytes `[start, end)` as they come by one GET, read by the caller's own thread.
-
-        From a server that is near it is the least work there is: no thread has to be woken, and
-        all goes through a memory so small that it stays in the processor's cache. Each piece is
-        good until the next one is asked for.
-
-        It ends early if the server turns out not to be so near, or if anything goes wrong: the
-        ranges that are asked for then will tell what.
-        """
-        connection = self._connection()
-        self._connections.add(connection)
-        try:
-            response = self._ask(connection, start, end)
-            if connection.sock is not None:  # (it is gone where the server hangs up after each)
-                yield from _pieces(connection.sock, response, end - start)
-        except (OSError, http.client.HTTPException):
-            pass
-        finally:
-            self._connections.discard(connection)
-            connection.close()
 
     def retire(self) -> None:
         """Take no further requests; what is on its way still comes."""
@@ -133,21 +135,24 @@ class PlainGets:
         self._connections.add(connection)
         try:
             while not self._closed and (job := self._jobs.get()) is not None:
-                start, end, answer = job
+                answer = job.answer
                 if answer.cancelled():
                     continue
                 try:
-                    block = self._fetch(connection, start, end)
+                    found = job.fetch(connection, job.start, job.end)
                 except (OSError, http.client.HTTPException) as error:
                     connection.close()
-                    found = MirrorUnreachableError(
+                    explained = MirrorUnreachableError(
                         f"mirror: {self._shown} cannot be read ({type(error).__name__}: {error})"
                     )
                     with contextlib.suppress(InvalidStateError):  # given up meanwhile
-                        answer.set_exception(found)
+                        answer.set_exception(explained)
                 else:
-                    with contextlib.suppress(InvalidStateError):
-                        answer.set_result(block)
+                    try:
+                        answer.set_result(found)
+                    except InvalidStateError:
+                        if isinstance(found, Line):
+                            found.close()
         finally:
             self._connections.discard(connection)
             connection.close()
@@ -176,6 +181,19 @@ class PlainGets:
         response.close()
         return block[:received]
 
+    def _open(self, _: http.client.HTTPConnection, start: int, end: int) -> Line:
+        connection = self._connection()  # of its own: whoever reads it may leave it at any byte
+        self._connections.add(connection)
+        try:
+            response = self._ask(connection, start, end)
+            if connection.sock is None:
+                raise http.client.HTTPException("the server hangs up after each answer")
+        except BaseException:
+            self._connections.discard(connection)
+            connection.close()
+            raise
+        return Line(connection, response, end - start, self._connections.discard)
+
     def _memory(self, size: int) -> memoryview:
         """Return memory that was used before, if there is some of this size.
 
@@ -202,10 +220,7 @@ class PlainGets:
         if not right or not in_full or said.partition("/")[0] != f"bytes {start}-{last}":
             self.fits = self.fits and (response.status >= 500 or response.status in _NO_SIGN)
             raise http.client.HTTPException(f"HTTP {response.status} for a range")
-        etag = response.getheader("ETag", "").strip('"')
-        if self.etags and etag not in self.etags:
-            raise http.client.HTTPException(f"a range of another object (ETag {etag!r})")
-        self.etags.add(etag)
+        self.etags.add(response.getheader("ETag", "").strip('"'))
         return response
 
     def _send(
@@ -235,31 +250,58 @@ class PlainGets:
         return response
 
 
-def _pieces(
-    connection: socket.socket, response: http.client.HTTPResponse, length_bytes: int
-) -> Iterator[memoryview]:
-    """Yield the body of an answer as it comes off the socket, while it comes fast."""
-    memory = memoryview(bytearray(_CHUNK_BYTES))
-    first = response.read1(len(memory))  # with what came along with the headers
-    yield memoryview(first)
-    left, filled, since, waited = length_bytes - len(first), 0, 0, 0.0
-    connection.settimeout(_PATIENCE_SECONDS)
-    over = False
-    while left and not over:
-        asked = time.monotonic()
-        try:
-            count = connection.recv_into(memory[filled:], min(left, len(memory) - filled))
-        except OSError:  # whoever asks for the rest will see; what came is kept
-            count = 0
-        waited += time.monotonic() - asked
-        left, filled, since = left - count, filled + count, since + count
-        over = not count
-        if waited > _PATIENCE_SECONDS:
-            over = over or since < waited * _NEAR_BYTES_PER_SECOND
-            since, waited = 0, 0.0
-        if filled and (over or not left or filled >= _LEAST_PIECE_BYTES):
-            yield memory[:filled]
-            filled = 0
+class Line:
+    """The body of an answer, to be read as it comes. To be closed."""
+
+    def __init__(
+        self,
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+        length_bytes: int,
+        forget: Callable[[http.client.HTTPConnection], object],
+    ) -> None:
+        self._connection, self._response = connection, response
+        self._socket: socket.socket = connection.sock
+        self._length_bytes, self._forget = length_bytes, forget
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the bytes in pieces, each good until the next one is asked for.
+
+        They end early if the server turns out not to be so near, or if anything goes wrong:
+        whoever asks for the rest by ranges will be told what.
+        """
+        memory = memoryview(bytearray(_CHUNK_BYTES))
+        left, filled, since, waited = self._length_bytes, 0, 0, 0.0
+        self._socket.settimeout(_PATIENCE_SECONDS)
+        over = False
+        while left and not over:
+            asked = time.monotonic()
+            try:
+                count = self._read(memory[filled:], left)
+            except OSError:  # what came before is kept
+                count = 0
+            waited += time.monotonic() - asked
+            left, filled, since = left - count, filled + count, since + count
+            over = not count
+            if waited > _PATIENCE_SECONDS:
+                over = over or since < waited * _NEAR_BYTES_PER_SECOND
+                since, waited = 0, 0.0
+            if filled and (over or not left or filled >= _LEAST_PIECE_BYTES):
+                yield memory[:filled]
+                filled = 0
+
+    def _read(self, memory: memoryview, most: int) -> int:
+        """Read off the socket what is there; at first, what came along with the headers."""
+        if most == self._length_bytes:
+            first = self._response.read1(len(memory))
+            memory[: len(first)] = first
+            return len(first)
+        return int(self._socket.recv_into(memory, min(most, len(memory))))
+
+    def close(self) -> None:
+        """Hang up, whatever is still to come."""
+        self._forget(self._connection)
+        self._connection.close()
 
 
 @cache

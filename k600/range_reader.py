@@ -6,6 +6,7 @@ third of the CPU time; what goes wrong there, the file system is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import random
@@ -19,7 +20,7 @@ from functools import cache
 from typing import Any
 
 from k600.errors import MirrorChangedError, MirrorUnreachableError, Stopped
-from k600.plain_get import PlainGets
+from k600.plain_get import Line, PlainGets
 from k600.remote import ADDRESS_SECONDS, Mirror, RemoteFile
 
 __all__ = ["AHEAD_BYTES", "RangeReader", "keep_memory_of_blocks"]
@@ -48,6 +49,8 @@ class _Asked:
     answer: Future[Any]
     plain: PlainGets | None = None
     """Who was asked; None for the file system."""
+    early: bool = False
+    """Whether it was asked for before the object was looked at, so that it may be of another."""
     at: float = field(default_factory=time.monotonic)
 
 
@@ -114,9 +117,11 @@ class RangeReader(io.RawIOBase):
             MirrorNotFoundError, MirrorDeniedError, MirrorUnreachableError: as they say.
         """
         plain = _plain_gets(mirror, path) if mirror.is_network else None
-        first = (0, FIRST_BLOCK_BYTES), (FIRST_BLOCK_BYTES, 3 * FIRST_BLOCK_BYTES)
-        asked = [_Asked(*ends, plain.request(*ends), plain) for ends in first] if plain else []
         try:
+            first = (0, FIRST_BLOCK_BYTES), (FIRST_BLOCK_BYTES, 3 * FIRST_BLOCK_BYTES)
+            asked = [
+                _Asked(*ends, plain.request(*ends), plain, early=True) for ends in first if plain
+            ]
             reader = cls(mirror, mirror.stat(path), **options)
         except BaseException:
             if plain is not None:
@@ -152,11 +157,14 @@ class RangeReader(io.RawIOBase):
 
     def _fill(self) -> None:
         """Have an unread block in hand, unless at the end."""
-        if not self._block:
+        while not self._block:
             if self._stop.is_set():
                 raise Stopped("stopped")
-            self._block = memoryview(next(self._blocks, b""))
-            self._on_bytes(len(self._block))
+            block = next(self._blocks, None)
+            if block is None:
+                return
+            self._block = memoryview(block)
+            self._on_bytes(len(block))
 
     def check_unchanged(self) -> None:
         """Raise `MirrorChangedError` if the object is no longer the one that was opened.
@@ -164,7 +172,7 @@ class RangeReader(io.RawIOBase):
         If all that was read came in answers that say of themselves which object they are of, that
         is known. Else it is asked, with as much patience as a range, as all may have been read.
         """
-        if self._by_ranges_alone and self._plain and self._plain.etags == {self._remote.etag}:
+        if self._by_ranges_alone and self._proved():
             return
         deadline = time.monotonic() + self._mirror.patience_seconds
         for attempt in itertools.count(1):
@@ -177,15 +185,17 @@ class RangeReader(io.RawIOBase):
             if self._stop.wait(min(0.3 * 2**attempt, 10)):
                 raise Stopped("stopped")
 
+    def _proved(self) -> bool:
+        """Whether all plain GETs said that they are of the object that was opened."""
+        return self._plain is not None and self._plain.etags == {self._remote.etag}
+
     def _compare(self) -> None:
         now = self._mirror.stat(self._remote.name)
         if now.etag != self._remote.etag or now.size_bytes != self._remote.size_bytes:
-            raise self._replaced(f"ETag {self._remote.etag!r}, now {now.etag!r}")
-
-    def _replaced(self, seen: str) -> MirrorChangedError:
-        return MirrorChangedError(
-            f"mirror: {self._remote.url} was replaced while it was read ({seen})"
-        )
+            raise MirrorChangedError(
+                f"mirror: {self._remote.url} was replaced while it was read (ETag "
+                f"{self._remote.etag!r}, now {now.etag!r})"
+            )
 
     def close(self) -> None:
         self._forget_pending()
@@ -208,11 +218,7 @@ class RangeReader(io.RawIOBase):
         while self._pending or position < size:
             near = self._near()
             if near is not None and not self._pending:
-                self._by_ranges_alone = False
-                for piece in near.straight(position, size):
-                    position += len(piece)
-                    yield piece
-                self._may_be_near = False
+                position = yield from self._straight(near, position)
                 continue
             while near is None and position < size and len(self._pending) < self._blocks_ahead:
                 end = min(position + min(length, self._most_block_bytes(position)), size)
@@ -226,8 +232,10 @@ class RangeReader(io.RawIOBase):
             except MirrorUnreachableError as caught:
                 error = caught
             received = len(block)
-            if received > asked.end - asked.start:  # asked for before the size was known
-                raise self._replaced("more bytes came than it has")
+            if received and asked.early and not self._proved():
+                self._forget_pending()  # the object may have been replaced in between
+                position, length = asked.start, FIRST_BLOCK_BYTES
+                continue
             if received:
                 yield block
             if asked.plain is not None and isinstance(block, memoryview):
@@ -243,8 +251,25 @@ class RangeReader(io.RawIOBase):
 
     def _near(self) -> PlainGets | None:
         """Return whom to ask for all the rest at once; None if ranges ahead are better."""
+        self._renew_plain()
         plain = self._plain
         return plain if plain is not None and plain.near and self._may_be_near else None
+
+    def _straight(self, plain: PlainGets, start: int) -> Generator[memoryview, None, int]:
+        """Read on by one GET while that brings much; return where it ended."""
+        self._may_be_near = self._by_ranges_alone = False
+        end = self._remote.size_bytes
+        asked = _Asked(start, end, plain.straight(start, end), plain)
+        try:
+            self._wait_for(asked)
+            line: Line = asked.answer.result()
+        except MirrorUnreachableError:
+            return start  # the ranges that are asked for next will tell why
+        with contextlib.closing(line):
+            for piece in line.pieces():
+                start += len(piece)
+                yield piece
+        return start
 
     def _forget_pending(self) -> None:
         for asked in self._pending:
@@ -295,6 +320,15 @@ class RangeReader(io.RawIOBase):
     def _wait(self, asked: _Asked) -> bytes | memoryview:
         """Return what a range brought; by plain GET it may be a part of it."""
         waited = not asked.answer.done()
+        self._wait_for(asked)
+        self._adapt(waited, time.monotonic() - asked.at)
+        if asked.plain is not None:
+            block: memoryview = asked.answer.result()
+            return block
+        return self._mirror.received(self._remote, asked.answer, asked.end - asked.start)
+
+    def _wait_for(self, asked: _Asked) -> None:
+        """Return once an answer is there, or raise what ends the waiting."""
         limit = asked.at + self._mirror.request_seconds + 1  # fsspec's own end comes first
         while not wait((asked.answer,), timeout=0.2).done:
             if self._stop.is_set():
@@ -306,11 +340,6 @@ class RangeReader(io.RawIOBase):
                     f"mirror: {self._remote.url} did not send a range of "
                     f"{asked.end - asked.start:,} bytes in {self._mirror.request_seconds:g} s"
                 )
-        self._adapt(waited, time.monotonic() - asked.at)
-        if asked.plain is not None:
-            block: memoryview = asked.answer.result()
-            return block
-        return self._mirror.received(self._remote, asked.answer, asked.end - asked.start)
 
     def _fetch_again(self, start: int, end: int, error: MirrorUnreachableError | None) -> bytes:
         """Fetch a range that failed from the file system, in ever smaller pieces, after pauses."""

@@ -127,7 +127,7 @@ class Mirror:
         if _protocol(self.url) in ("http", "https"):  # may send more than it has announced
             data = self._thrice(remote.url, lambda: self._bounded(remote))
         elif remote.size_bytes:  # as a range: s3fs would ask for the size of the whole once more
-            limits = {"start": 0, "end": remote.size_bytes}
+            limits = {"start": 0, "end": remote.size_bytes + 1}  # one more shows that it grew
             data = bytes(self._ask(remote.url, "cat_file", remote.path, **limits))
         else:
             data = b""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 from k600.adoption import adopt
 from k600.clip import UNLABELED, Clip
-from k600.inventory import Inventory, watched_folders
+from k600.inventory import Folders, Inventory, watched_folders
 from k600.kept_lists import KeptLists, read_test_labels
 from k600.ledger import Known, Ledger
 from k600.lists import TestLabels
@@ -97,9 +96,9 @@ def look(
         labels, origin = request.manifest.test_labels, request.manifest.of(split)
     elif split == "test":
         labels = read_test_labels(request, store, offline=offline, keep=writable, refresh=refresh)
-    scan = cache(store.inventory)
-    known = adopt(request, split, lists, labels, network=network, write=writable, scan=scan)
-    inventory = Inventory(store, known.adopted, scan)
+    folders = Folders(store)
+    known = adopt(request, split, lists, labels, network=network, write=writable, folders=folders)
+    inventory = Inventory(store, known.adopted, folders)
     return Situation(
         request, split, lists, labels, origin, known, inventory, network, youtube, writable
     )

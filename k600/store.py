@@ -11,16 +11,13 @@ A file bears a clip's name only once it is complete and checked: it is written b
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
 import shutil
 import threading
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -29,16 +26,13 @@ from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
 from k600.clip import clip_names
-from k600.errors import DiskFullError, Kinetics600Error, Stopped, StoreError
+from k600.disk import explained, leave_cache, write_whole
+from k600.errors import DiskFullError, Stopped, StoreError
 
-__all__ = ["OWN", "Flushing", "Incoming", "Store", "explained", "flush", "write_whole"]
+__all__ = ["OWN", "Incoming", "Store"]
 
 OWN = ".kinetics600"
 """The folder in a store that is the loader's own."""
-
-_BATCH_BYTES = 4 << 20
-_MOST_BEHIND = 2
-"""Batches that a disk may be behind whoever writes them. (So few fit into a processor's cache.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +234,11 @@ class Incoming:
     def __init__(self, folder: Path, store: Store) -> None:
         self._folder, self._store = folder, store
         self._numbers = itertools.count()
-        self._inside: set[Path] = set()
+        self._inside: dict[Path, tuple[int, int]] = {}
+        """Folders that do not lead out of the store, each with what it was when that was seen."""
 
     def new_part(self) -> Path:
-        """Return a path for an unfinished file, of a name that is nobody's."""
+        """Return a path for an unfinished file. (The folder is this run's, so a number will do.)"""
         return self._folder / f"{next(self._numbers)}.part"
 
     def write(
@@ -268,7 +263,7 @@ class Incoming:
                 for chunk in chunks:
                     size += _write(file, chunk)
                 problem = check(file) or ""
-                _leave_cache(file.fileno())  # begins to write it out
+                leave_cache(file.fileno())  # begins to write it out
         finally:
             if problem:
                 part.unlink(missing_ok=True)
@@ -281,15 +276,25 @@ class Incoming:
             DiskFullError, StoreError: The volume is full, or refuses; or a link leads elsewhere.
         """
         folder = target.parent
-        if folder not in self._inside:
-            self._store.check_inside(folder)
-            self._inside.add(folder)
+        self._check_inside(folder)
         with explained(target):
             try:
                 os.replace(part, target)
             except FileNotFoundError:
                 folder.mkdir(parents=True, exist_ok=True)
                 os.replace(part, target)
+
+    def _check_inside(self, folder: Path) -> None:
+        """Raise `StoreError` if a folder leads out of the store; not twice for the same folder."""
+        try:
+            status = os.lstat(folder)
+        except FileNotFoundError:
+            self._store.check_inside(folder)
+            return
+        identity = status.st_dev, status.st_ino
+        if self._inside.get(folder) != identity:
+            self._store.check_inside(folder)
+            self._inside[folder] = identity
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -300,133 +305,8 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def write_whole(path: Path, data: bytes, *, by: Path | None = None) -> None:
-    """Write a small file so that it is seen complete or not at all.
-
-    Args:
-        path: The file.
-        data: All that is to be in it.
-        by: Folder, on the same volume, for the unfinished file; beside the finished one if None.
-    """
-    part = (by or path.parent) / f".{path.name}.{uuid.uuid4().hex}.part"
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            _to_disk(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-class Flushing:
-    """Brings files onto the disk itself while the next ones are written. A context manager.
-
-    What is on the disk leaves the kernel's cache: a split is larger than memory, so its pages would
-    push out those of others, and fresh pages cost more CPU time than all else that is done to a
-    clip where the host of a virtual machine has to find each (2 of 4 s/GB, measured).
-
-    Raises, from `add` and `finish`:
-        DiskFullError, StoreError: Only now the volume turns out to be full, or to be broken.
-    """
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="k600-flush")
-        self._batch: list[Path] = []
-        self._batch_bytes = 0
-        self._behind: deque[Future[None]] = deque()
-        self._folders: set[Path] = set()
-
-    def __enter__(self) -> Flushing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def add(self, path: Path, size_bytes: int) -> None:
-        """Take a file; wait if the disk is too far behind."""
-        self._batch.append(path)
-        self._batch_bytes += size_bytes
-        if self._batch_bytes >= _BATCH_BYTES:
-            self._start()
-            if len(self._behind) > _MOST_BEHIND:
-                self._behind.popleft().result()
-
-    def _start(self) -> None:
-        self._folders.update(path.parent for path in self._batch)
-        self._behind.append(self._pool.submit(_flush_all, self._batch))
-        self._batch, self._batch_bytes = [], 0
-
-    def finish(self) -> None:
-        """Return once all files taken, and their folders' entries, are on the disk."""
-        self._start()
-        while self._behind:
-            self._behind.popleft().result()
-        for folder in self._folders:
-            flush(folder)
-        self._folders.clear()
-
-
-def _leave_cache(descriptor: int) -> None:
-    """Let the kernel forget the pages of a file that are on the disk, and write out the others."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _flush_all(paths: Sequence[Path]) -> None:
-    for path in paths:
-        flush(path)
-
-
-def flush(path: Path) -> None:
-    """Bring a file, or a folder's entries, onto the disk itself.
-
-    Raises:
-        DiskFullError, StoreError: Only now the volume turns out to be full, or to be broken.
-    """
-    with explained(path):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            _to_disk(descriptor)
-            _leave_cache(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _to_disk(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
-            raise  # else this file system knows no such thing: all it can do is done
-
-
 def _write(file: BinaryIO, chunk: bytes) -> int:
     view = memoryview(chunk)
     while view:
         view = view[file.write(view) :]
     return len(chunk)
-
-
-@contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the system says of writing a path into one of this project's errors."""
-    try:
-        yield
-    except (Kinetics600Error, Timeout):  # (a lock that is held is no refusal, but an OSError)
-        raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"data_dir: the volume of '{path}' is full ({error.strerror}). Make room and "
-                "call again: clips that are there stay"
-            ) from error
-        if error.errno == errno.EXDEV:
-            raise StoreError(
-                f"data_dir: '{path.parent}' lies on another volume than the store's own "
-                f"'{OWN}' folder; a clip cannot be moved there in one step"
-            ) from error
-        raise StoreError(
-            f"data_dir: '{path}' cannot be written ({error.strerror or error}). Pass data_dir=… a "
-            "folder that you may write, or set KINETICS600_HOME; source='local' reads what is there"
-        ) from error

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
+from k600.disk import explained
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.ledger import AdoptedRow, CheckRow, Ledger
 from k600.probe import Finding, Report, SplitReport, Target, check_clips, find_targets
@@ -24,7 +25,7 @@ from k600.reasons import REASONS
 from k600.repair import fetch_again
 from k600.request import Request
 from k600.situation import Situation, look
-from k600.store import OWN, Store, explained
+from k600.store import OWN, Store
 from k600.video import BAD
 
 __all__ = ["find_failed", "verify_clips"]

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
+from k600.adoption import read_known
+from k600.clip import Tarball
+from k600.inventory import Folders
+from k600.ledger import ClipRow, Ledger, TarballRow
 from k600.miniature import CLASSES, Miniature, make_miniature
+from k600.store import Store
 from tests.conftest import Load, contents
 from tests.servers import WebServer, web_server
 
@@ -190,3 +195,20 @@ def test_flat_clips_of_no_list_are_counted(
     ds = load("train", data_dir=str(root), mirror=str(host.root))["train"]
     assert len(ds) == 20
     assert "1 clips in flat folders" in lines.text
+
+
+def test_a_clip_that_comes_while_one_looks_is_not_taken_for_gone(tmp_path: Path) -> None:
+    store = Store.at(tmp_path)
+    store.prepare()
+    ledger, folder = Ledger(store.ledger_path), "train/zumba"
+    folders = Folders(store)
+    assert folders.names(folder) == set()  # just before another process stores a clip
+    tarball = Tarball("train", "zumba")
+    name = "aFirstClip0_000000_000010.mp4"
+    store.path(folder, name).parent.mkdir(parents=True)
+    store.path(folder, name).write_bytes(b"clip")
+    row = ClipRow(tarball, 0, folder, name, "have", "", "cvdf", 4)
+    ledger.record(TarballRow(tarball, "done", "etag", 4, 0.0), [row])
+    known = read_known(ledger, "train", folders, [folder])
+    assert [group.names for group in known.held] == [{name}]
+    assert folders.names(folder) == {name}

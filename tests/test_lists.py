@@ -76,7 +76,9 @@ def test_a_listing_keeps_order_and_passes_over_stray_lines() -> None:
         ("val:\n", "truncated"),
         (LISTING[: LISTING.index("val/yoga")], "truncated.*'yoga'"),
         ("train:\nzumba\n", "expected 'val:'"),
-        ("val:\n../../etc\n\nval/../../etc:\n", "unknown class"),
+        ("val:\n../../etc\n\nval/../../etc:\n", "line 4 names the unknown class"),
+        ("\nval/zumba:\n", "expected 'val:'"),
+        (LISTING.replace("val/yoga:", "val/yoga"), "truncated.*'yoga'"),
     ],
 )
 def test_a_broken_listing_is_refused(text: str, word: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import threading
@@ -36,6 +37,12 @@ def served(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "object").write_bytes(DATA)
     with web_server(tmp_path) as server:
         yield f"{server.url}/object"
+
+
+def straight(plain: PlainGets, start: int = 0) -> list[bytes]:
+    """Return what one GET brings in pieces."""
+    with contextlib.closing(plain.straight(start, len(DATA)).result(10)) as line:
+        return [bytes(piece) for piece in line.pieces()]
 
 
 def gets(address: str, lines: int = 2, timeout_seconds: float = 10) -> PlainGets:
@@ -130,7 +137,7 @@ def test_a_near_server_is_read_straight_to_the_end(served: str) -> None:
     plain = gets(served)
     assert plain.request(0, 1000).result(10) == DATA[:1000]
     assert plain.near
-    pieces = [bytes(piece) for piece in plain.straight(1000, len(DATA))]
+    pieces = straight(plain, 1000)
     assert b"".join(pieces) == DATA[1000:]
     assert max(map(len, pieces)) <= 1 << 20
     plain.close()
@@ -146,7 +153,7 @@ def test_an_encrypted_line_brings_the_same_bytes(
     with web_server(tmp_path, tls=tls_context()) as server:
         plain = gets(f"{server.url}/object")
         assert plain.request(0, 1_000_000).result(10) == DATA[:1_000_000]
-        pieces = [bytes(piece) for piece in plain.straight(1_000_000, len(DATA))]
+        pieces = straight(plain, 1_000_000)
         assert b"".join(pieces) == DATA[1_000_000:]
         assert len(pieces) < 12  # and not one for each of the line's records
         plain.close()
@@ -156,7 +163,7 @@ def test_an_encrypted_line_brings_the_same_bytes(
 def test_what_came_straight_before_the_connection_broke_is_kept(served: str) -> None:
     with CuttingProxy(served.rpartition("/")[0], 500_000) as proxy:
         plain = gets(f"{proxy.url}/object")
-        part = b"".join(bytes(piece) for piece in plain.straight(0, len(DATA)))
+        part = b"".join(straight(plain))
         assert 400_000 < len(part) < 500_000
         assert part == DATA[: len(part)]
         plain.close()
@@ -166,7 +173,7 @@ def test_a_line_that_proves_slow_is_left(tmp_path: Path) -> None:
     (tmp_path / "object").write_bytes(DATA)
     with paced_server({"here": tmp_path}, 0, 2) as server:
         plain = gets(f"{server.url}/here/object")
-        part = b"".join(bytes(piece) for piece in plain.straight(0, len(DATA)))
+        part = b"".join(straight(plain))
         assert 0 < len(part) < len(DATA)
         assert part == DATA[: len(part)]
         plain.close()
@@ -234,8 +241,21 @@ def test_another_answer_than_the_range_is_an_error(
     plain = gets(answering[0])
     with pytest.raises(MirrorUnreachableError, match="mirror: shown cannot be read"):
         plain.request(0, 10).result(10)
+    with pytest.raises(MirrorUnreachableError, match="mirror: shown cannot be read"):
+        plain.straight(0, 10).result(10)
     assert plain.fits is fits
-    assert [*plain.straight(0, 10)] == []  # whoever asks by ranges then is told why
+    plain.close()
+
+
+def test_a_line_that_is_given_up_is_hung_up(served: str) -> None:
+    plain = gets(served)
+    line = plain.straight(0, len(DATA)).result(10)
+    pieces = line.pieces()
+    assert next(pieces)
+    assert len(plain._connections) == 2  # the line's, and the thread's own
+    line.close()
+    assert len(plain._connections) == 1
+    assert [*pieces] == []
     plain.close()
 
 

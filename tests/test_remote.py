@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import http.server
 import os
 import pickle
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from k600.explaining import explain
 from k600.public import public_url
 from k600.range_reader import RangeReader
 from k600.remote import Mirror, RemoteFile
-from tests.servers import CuttingProxy, S3Server, web_server
+from tests.servers import LOOPBACK, CuttingProxy, S3Server, web_server
 
 DATA = bytes(range(256)) * 40_000  # 10 MB: several ranges
 NAME = "val/massaging person's head (really).bin"
@@ -116,7 +119,7 @@ def test_ranges_that_say_which_object_they_are_of_need_no_last_question(
                 raw.check_unchanged()
 
 
-def test_a_range_of_another_object_is_not_taken(tmp_path: Path, far: None) -> None:
+def test_ranges_of_another_object_are_noticed(tmp_path: Path, far: None) -> None:
     path, other = tmp_path / "object", tmp_path / "other"
     path.write_bytes(DATA)
     other.write_bytes(DATA[::-1])
@@ -125,9 +128,99 @@ def test_a_range_of_another_object_is_not_taken(tmp_path: Path, far: None) -> No
         with RangeReader(mirror, mirror.stat("object"), ahead_bytes=1 << 20) as raw:
             assert raw.read(1000) == DATA[:1000]
             os.replace(other, path)
+            while raw.read(1 << 20):
+                pass
             with pytest.raises(MirrorChangedError, match="replaced"):
+                raw.check_unchanged()
+
+
+def test_what_was_asked_for_before_the_object_was_replaced_is_not_taken(tmp_path: Path) -> None:
+    path, other = tmp_path / "object", tmp_path / "other"
+    path.write_bytes(DATA)
+    other.write_bytes(DATA[::-1])
+    asked = threading.Semaphore(0)
+
+    def hold(method: str, _: str) -> None:
+        if method == "GET":
+            asked.release()
+        elif other.exists():  # the first look comes after the first two ranges
+            assert asked.acquire(timeout=10)
+            assert asked.acquire(timeout=10)
+            time.sleep(0.3)
+            os.replace(other, path)
+
+    with web_server(tmp_path, hold=hold) as server:
+        with RangeReader.at(Mirror(server.url), "object") as raw:
+            assert b"".join(iter(lambda: raw.read(100_000), b"")) == DATA[::-1]
+
+
+class _SilentAfter(http.server.BaseHTTPRequestHandler):
+    """Answers two ranges, and then says nothing, or only headers."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    headers_only = False
+    over = threading.Event()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(DATA)))
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+        silent = last - first > 2_000_000
+        if silent and not self.headers_only:
+            self.over.wait(30)
+            self.close_connection = True
+            return
+        self.send_response(206)
+        self.send_header("Content-Length", str(last - first + 1))
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(DATA)}")
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+        if silent:
+            self.close_connection = True
+        else:
+            self.wfile.write(DATA[first : last + 1])
+
+
+@contextlib.contextmanager
+def silent_server(*, headers_only: bool) -> Iterator[str]:
+    members = {"headers_only": headers_only, "over": threading.Event()}
+    handler = type("Handler", (_SilentAfter,), members)
+    with http.server.ThreadingHTTPServer((LOOPBACK, 0), handler) as server:
+        server.daemon_threads = True
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://{LOOPBACK}:{server.server_address[1]}"
+        members["over"].set()
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_hangs_up_after_the_headers_has_not_come_to_the_end() -> None:
+    with silent_server(headers_only=True) as url:
+        mirror = Mirror(url)
+        assert read(mirror, mirror.stat("object"), ahead_bytes=2 << 20) == DATA
+
+
+def test_a_stop_ends_the_wait_for_a_near_server_that_falls_silent() -> None:
+    stop = threading.Event()
+    with silent_server(headers_only=False) as url:
+        mirror = Mirror(url)
+        with RangeReader(mirror, mirror.stat("object"), stop=stop) as raw:
+            threading.Timer(0.5, stop.set).start()
+            start = time.monotonic()
+            with pytest.raises(Stopped):
                 while raw.read(1 << 20):
                     pass
+            assert time.monotonic() - start < 5
 
 
 def test_reading_may_end_early(mirror: Mirror) -> None:

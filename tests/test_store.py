@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from k600.disk import Flushing, explained, flush, write_whole
 from k600.errors import DiskFullError, Stopped, StoreError
-from k600.store import Flushing, Store, flush, write_whole
+from k600.store import Store
 
 NAME = "-aFirstHyph_000000_000010.mp4"
 
@@ -53,6 +54,24 @@ def test_a_clip_gets_its_name_only_when_it_is_whole(store: Store) -> None:
     assert path.read_bytes() == b"firstsecond"
     flush(path)
     assert store.inventory("train/zumba") == {NAME}
+
+
+def test_a_folder_that_becomes_a_link_during_a_run_is_not_written_through(
+    store: Store, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with store.incoming() as incoming:
+        for name in (NAME, f"x{NAME[1:]}"):
+            part, _, _ = incoming.write([b"clip"], lambda file: None)
+            incoming.place(part, store.path("train/zumba", name))
+        folder = store.root / "train/zumba"
+        folder.rename(tmp_path / "aside")
+        folder.symlink_to(outside)
+        part, _, _ = incoming.write([b"clip"], lambda file: None)
+        with pytest.raises(StoreError, match="out of the store"):
+            incoming.place(part, store.path("train/zumba", f"y{NAME[1:]}"))
+    assert [*outside.iterdir()] == []
 
 
 def test_files_come_onto_the_disk_behind_their_writer(tmp_path: Path) -> None:
@@ -130,8 +149,6 @@ def test_a_full_volume_is_named(store: Store) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    from k600.store import explained
-
     with pytest.raises(DiskFullError, match=r"is full .*clips that are there stay"):
         with explained(store.path("train/zumba", NAME)), open(full, "wb", buffering=0) as file:
             file.write(b"x")

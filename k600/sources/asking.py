@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from k600.clip import Clip
+from k600.disk import explained, flush
 from k600.errors import Stopped
 from k600.ledger import Ledger
 from k600.sources.pacing import Gate, Pace, Shut, pace_of
 from k600.sources.verdicts import Verdict
 from k600.sources.youtube import Fetched, Reader, Refused
-from k600.store import Incoming, Store, explained, flush
+from k600.store import Incoming, Store
 from k600.youtube_options import YouTubeOptions, cookie_text, yt_dlp_params, yt_dlp_version
 
 __all__ = ["Answers", "Asker", "open_asker"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from k600.clip import UNLABELED, Tarball
 from k600.cut import CutError
+from k600.disk import Flushing, explained
 from k600.errors import DamagedTarballError, MirrorChangedError
 from k600.inventory import Inventory, is_unchanged
 from k600.ledger import ClipRow, Ledger, TarballRow
@@ -22,7 +23,7 @@ from k600.range_reader import AHEAD_BYTES, RangeReader
 from k600.remote import Mirror, RemoteFile
 from k600.shrink import shrink_clip
 from k600.sources.cvdf import clip_of
-from k600.store import Flushing, Incoming, Store, explained
+from k600.store import Incoming, Store
 from k600.untar import Member, members
 from k600.video import box_problem
 
