@@ -115,6 +115,8 @@ class PlainGets:
 
     def give_back(self, block: memoryview) -> None:
         """Take back the memory of a range that was read, for the next one of its size."""
+        if any(len(other) != len(block) for other in self._free[-1:]):
+            self._free.clear()  # ranges have another size now
         self._free.append(block)
 
     def retire(self) -> None:
@@ -135,27 +137,30 @@ class PlainGets:
         self._connections.add(connection)
         try:
             while not self._closed and (job := self._jobs.get()) is not None:
-                answer = job.answer
-                if answer.cancelled():
-                    continue
-                try:
-                    found = job.fetch(connection, job.start, job.end)
-                except (OSError, http.client.HTTPException) as error:
-                    connection.close()
-                    explained = MirrorUnreachableError(
-                        f"mirror: {self._shown} cannot be read ({type(error).__name__}: {error})"
-                    )
-                    with contextlib.suppress(InvalidStateError):  # given up meanwhile
-                        answer.set_exception(explained)
-                else:
-                    try:
-                        answer.set_result(found)
-                    except InvalidStateError:
-                        if isinstance(found, Line):
-                            found.close()
+                self._serve(job, connection)
+                del job  # or a thread without work would keep the memory of its last range
         finally:
             self._connections.discard(connection)
             connection.close()
+
+    def _serve(self, job: _Job, connection: http.client.HTTPConnection) -> None:
+        if job.answer.cancelled():
+            return
+        try:
+            found = job.fetch(connection, job.start, job.end)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            explained = MirrorUnreachableError(
+                f"mirror: {self._shown} cannot be read ({type(error).__name__}: {error})"
+            )
+            with contextlib.suppress(InvalidStateError):  # given up meanwhile
+                job.answer.set_exception(explained)
+        else:
+            try:
+                job.answer.set_result(found)
+            except InvalidStateError:
+                if isinstance(found, Line):
+                    found.close()
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._secure:

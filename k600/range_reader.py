@@ -220,8 +220,8 @@ class RangeReader(io.RawIOBase):
             if near is not None and not self._pending:
                 position = yield from self._straight(near, position)
                 continue
-            while near is None and position < size and len(self._pending) < self._blocks_ahead:
-                end = min(position + min(length, self._most_block_bytes(position)), size)
+            while near is None and position < size and self._may_ask(position):
+                end = min(position + min(length, self._block_bytes(position)), size)
                 self._pending.append(self._ask(position, end))
                 position, length = end, min(2 * length, MOST_BLOCK_BYTES)
             asked = self._pending.popleft()
@@ -276,15 +276,23 @@ class RangeReader(io.RawIOBase):
             asked.answer.cancel()
         self._pending.clear()
 
-    def _most_block_bytes(self, position: int) -> int:
-        """Return how large a block may be: what is asked for ahead has to be worth its memory.
+    def _may_ask(self, position: int) -> bool:
+        """Whether one more range may be asked for, by the number and the bytes on their way."""
+        asked_bytes = sum(asked.end - asked.start for asked in self._pending)
+        room = asked_bytes + self._block_bytes(position) <= self._most_bytes(position)
+        return len(self._pending) < (self._blocks_ahead if room else _BLOCKS_AT_FIRST)
+
+    def _most_bytes(self, position: int) -> int:
+        """Return how much may be asked for ahead.
 
         Who may stop at any clip wastes an eighth of what was read at most.
         """
         most = min(max(self._ahead_bytes, position // 8), self._most_ahead_bytes)
-        if self._plain is None:
-            most = min(most, _AHEAD_OF_FSSPEC_BYTES)
-        share = max(most // self._blocks_ahead, LEAST_BLOCK_BYTES)
+        return min(most, _AHEAD_OF_FSSPEC_BYTES) if self._plain is None else most
+
+    def _block_bytes(self, position: int) -> int:
+        """Return how large a block may be: what is asked for ahead has to be worth its memory."""
+        share = max(self._most_bytes(position) // self._blocks_ahead, LEAST_BLOCK_BYTES)
         return 1 << share.bit_length() - 1  # so that memory of few sizes is used again
 
     def _adapt(self, waited: bool, seconds: float) -> None:
