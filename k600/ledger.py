@@ -290,16 +290,24 @@ class Ledger:
         return Known(tarballs, self._held(split), others, self.answers(split), self.adopted(split))
 
     def _held(self, split: str) -> list[Held]:
-        query = (
-            "SELECT tarball, folder, source, group_concat(file_name, '/'), count(*), "
-            "sum(typeof(size_bytes) <> 'integer' OR typeof(position) <> 'integer') FROM clips "
-            "WHERE split = ? AND state = 'have' GROUP BY tarball, folder, source"
+        facts = (
+            "group_concat(file_name, '/'), count(*), "
+            "sum(typeof(size_bytes) <> 'integer' OR typeof(position) <> 'integer')"
         )
+        these = "FROM clips WHERE split = ? AND state = 'have'"
+        # By tarball is the table's own order; where its clips differ, they are asked for once more.
+        tarballs = (
+            f"SELECT min(folder) = max(folder) AND min(source) = max(source), tarball, "
+            f"min(folder), min(source), {facts} {these} GROUP BY tarball"
+        )
+        parts = f"SELECT tarball, folder, source, {facts} {these} AND tarball = ? GROUP BY 2, 3"
         held = []
         with self._open() as db:
-            for tarball, folder, source, joined, count, odd in (
-                db.execute(query, (split,)) if db else ()
-            ):
+            rows: list[Sequence[Any]] = []
+            for alike, *row in db.execute(tarballs, (split,)) if db else ():
+                assert db is not None
+                rows += [row] if alike else db.execute(parts, (split, row[0]))
+            for tarball, folder, source, joined, count, odd in rows:
                 names = joined.split("/")  # no file name has a slash in it
                 if odd or len(names) != count or not _is_place(split, tarball, folder):
                     raise sqlite3.DatabaseError("its table 'clips' holds a row that no run wrote")

@@ -377,7 +377,7 @@ class RangeReader(io.RawIOBase):
                 error = again
         return b"".join(parts)
 
-    def _whole(self) -> Iterator[bytes]:
+    def _whole(self) -> Iterator[memoryview]:
         self._by_ranges_alone = False
         received = 0
         for block in self._mirror.stream(self._remote):

@@ -195,13 +195,17 @@ class Mirror:
         except ValueError:  # fsspec's word for a server that answers a range with everything
             return False
 
-    def stream(self, remote: RemoteFile) -> Generator[bytes, None, None]:
-        """Yield the object in one request, for servers without byte ranges; no resume."""
+    def stream(self, remote: RemoteFile) -> Generator[memoryview, None, None]:
+        """Yield the object in one request, for servers without byte ranges; no resume.
+
+        Each piece is good until the next one is asked for.
+        """
         fs, _ = self._connect()
+        memory = memoryview(bytearray(_PIECE_BYTES))
         try:
             with fs.open(remote.path, "rb", block_size=0, size=remote.size_bytes) as file:
-                while block := file.read(_PIECE_BYTES):
-                    yield block
+                while count := file.readinto(memory):
+                    yield memory[:count]
         except Kinetics600Error:
             raise
         except Exception as error:
