@@ -56,11 +56,10 @@ def main() -> None:
                 options.quick,
                 stack,
             )
+            settings.work.mkdir(parents=True)
             for name in options.groups or GROUPS:
                 print(f"{name}", file=sys.stderr, flush=True)
                 start = time.perf_counter()
-                settings.work = base / "work" / name
-                settings.work.mkdir(parents=True)
                 tables = importlib.import_module(f"benchmarks.{GROUPS[name]}").measure(settings)
                 merge(results, name, tables)
                 spent = time.perf_counter() - start

@@ -76,10 +76,9 @@ def in_turns(
 
 
 def run(way: Way, folder: Path, start: Start | None = None) -> Figures:
-    """Run a way once, in a folder that is made for it and emptied."""
+    """Run a way once, in a folder that is made for it, emptied and put aside."""
     if way.needs and shutil.which(way.needs, path=_path()) is None:
         return {"absent": f"{way.needs} is not installed"}
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     way.before()
     command = [part.replace("{folder}", str(folder)) for part in way.command]
@@ -92,11 +91,9 @@ def run(way: Way, folder: Path, start: Start | None = None) -> Figures:
             way.finish(figures)
         return figures
     finally:
+        _put_aside(folder)
         if start is None:
-            _put_aside(folder)
             os.sync()  # what is left to write must not fall on the next way
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put_aside(folder: Path) -> None:

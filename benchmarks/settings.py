@@ -33,7 +33,7 @@ class Settings:
     folder: Path
     """Where made tarballs are kept for the next time."""
     work: Path
-    """Where ways work; empty at the start of a group, gone at the end of the run."""
+    """Where ways work; empty at the start, gone at the end."""
     repeats: int
     quick: bool
     """Tiny sizes, to see that everything works: the figures mean nothing."""
@@ -59,7 +59,7 @@ class Settings:
     def near(self, *hosts: Host) -> str:
         """Return the address of an S3 server on loopback that has these hosts."""
         if self._near is None:
-            self._near = self.stack.enter_context(s3_server(self.work.parent.parent / "s3"))
+            self._near = self.stack.enter_context(s3_server(self.work.parent / "s3"))
         for host in hosts:
             if host.key not in self._uploaded:
                 self._near.upload(host.root, host.key)

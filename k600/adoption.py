@@ -80,12 +80,9 @@ def read_known(ledger: Ledger, split: str, folders: Folders, own: Iterable[str])
         listed = pool.submit(lambda: [folders.names(folder) for folder in own])
         known = ledger.known(split)
         listed.result()
-    held = [(group.folder, group.names) for group in known.held]
-    held += [
-        (row.folder, frozenset((row.file_name,))) for row in known.answers if row.kind == "have"
-    ]
-    for folder, names in held:  # what another process stored in between must not seem to be gone
-        if not names <= folders.names(folder):
+    for folder, parts in known.stored().items():
+        # What another process stored in between must not seem to be gone.
+        if not all(names <= folders.names(folder) for names in parts):
             folders.forget(folder)
     return known
 
@@ -110,12 +107,7 @@ def _unknown(
         labels: Labels of test clips.
         listed: The store's folders.
     """
-    mine: dict[str, list[frozenset[str]]] = {}
-    for held in known.held:
-        mine.setdefault(held.folder, []).append(held.names)
-    for answer in known.answers:
-        if answer.kind == "have":
-            mine.setdefault(answer.folder, []).append(frozenset((answer.file_name,)))
+    mine = known.stored()
     checked = {row.path: row for row in known.adopted}
     unproved = ("started", "partial")
     begun = [row.started_at for row in known.tarballs.values() if row.state in unproved]

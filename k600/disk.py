@@ -87,7 +87,7 @@ class Flushing:
         while self._behind:
             self._behind.popleft().result()
         for folder in self._folders:
-            _fsync(folder)
+            flush(folder)
         self._folders.clear()
 
 
@@ -97,12 +97,18 @@ def _flush_all(paths: Sequence[Path]) -> None:
 
 
 def flush(path: Path) -> None:
-    """Bring a file onto the disk itself, and out of the kernel's cache.
+    """Bring a file, or a folder's entries, onto the disk itself, and out of the kernel's cache.
 
     Raises:
         DiskFullError, StoreError: Only now the volume turns out to be full, or to be broken.
     """
-    _fsync(path, leave=True)
+    with explained(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            _to_disk(descriptor)
+            leave_cache(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def leave_cache(descriptor: int) -> None:
@@ -113,17 +119,6 @@ def leave_cache(descriptor: int) -> None:
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _fsync(path: Path, *, leave: bool = False) -> None:
-    with explained(path):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            _to_disk(descriptor)
-            if leave:
-                leave_cache(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _to_disk(descriptor: int) -> None:

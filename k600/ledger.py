@@ -231,6 +231,16 @@ class Known:
         held = [Held(*key, frozenset(found), found) for key, found in sizes.items()]
         return cls(tarballs, held, others, answers, adopted)
 
+    def stored(self) -> dict[str, list[frozenset[str]]]:
+        """Return the file names of the clips that came by a run, by folder, in some sets each."""
+        found: dict[str, list[frozenset[str]]] = {}
+        for held in self.held:
+            found.setdefault(held.folder, []).append(held.names)
+        for answer in self.answers:
+            if answer.kind == "have":
+                found.setdefault(answer.folder, []).append(frozenset((answer.file_name,)))
+        return found
+
     def clips(self) -> Iterator[ClipRow]:
         """Yield a row for each clip, those that are stored first, by name and not by position."""
         for held in self.held:

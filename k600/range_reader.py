@@ -128,7 +128,7 @@ class RangeReader(io.RawIOBase):
                 plain.close()
             raise
         if plain is not None:
-            reader._plain, reader._plain_until = plain, time.monotonic() + ADDRESS_SECONDS
+            reader._use_plain(plain)
             size = reader.remote.size_bytes
             ranges = [replace(one, end=min(one.end, size)) for one in asked if one.start < size]
             reader._pending.extend(ranges)
@@ -209,7 +209,7 @@ class RangeReader(io.RawIOBase):
             yield from self._whole()
             return
         if self._plain is None:
-            self._use_plain()
+            self._use_plain(_plain_gets(self._mirror, self._remote.name))
         if self._plain is None and not self._mirror.has_ranges(self._remote):
             yield from self._whole()
             return
@@ -302,9 +302,9 @@ class RangeReader(io.RawIOBase):
         elif seconds > _LATE_SECONDS:
             self._blocks_ahead = max(self._blocks_ahead - 1, _BLOCKS_AT_FIRST)
 
-    def _use_plain(self) -> None:
+    def _use_plain(self, plain: PlainGets | None) -> None:
         """Ask for ranges by plain GETs from now on, if the mirror can be asked so."""
-        self._plain = _plain_gets(self._mirror, self._remote.name)
+        self._plain = plain
         self._plain_until = time.monotonic() + ADDRESS_SECONDS
         if self._plain is None:
             keep_memory_of_blocks()
@@ -323,7 +323,7 @@ class RangeReader(io.RawIOBase):
             plain.retire()
             self._plain = None
             if plain.fits:
-                self._use_plain()
+                self._use_plain(_plain_gets(self._mirror, self._remote.name))
 
     def _wait(self, asked: _Asked) -> bytes | memoryview:
         """Return what a range brought; by plain GET it may be a part of it."""

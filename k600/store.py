@@ -131,11 +131,7 @@ class Store:
         """Return the names of the clips in `<split>/<class name>`; other files do not count."""
         try:
             with os.scandir(self.root / folder) as entries:
-                listed = [*entries]
-            try:
-                return clip_names({entry.name for entry in listed if entry.is_file()})
-            except OSError:  # one that cannot be looked at is none
-                return clip_names({entry.name for entry in listed if _is_file(entry)})
+                return clip_names({entry.name for entry in entries if _is_file(entry)})
         except (FileNotFoundError, NotADirectoryError):
             return set()
 

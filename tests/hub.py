@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 import yaml
 
-from tests.servers import LOOPBACK
+from tests.servers import serving
 
 TOKEN = "hf_ownersSecretToken"
 STRANGER = "hf_strangersSecretToken"
@@ -376,15 +376,6 @@ def loopback_hub() -> Iterator[Hub]:
     """Run a Hub until the block ends."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
-    server = http.server.ThreadingHTTPServer((LOOPBACK, 0), handler)
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] # a client may be killed
-    hub.url = f"http://{LOOPBACK}:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with serving(handler) as url:
+        hub.url = url
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

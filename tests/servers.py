@@ -109,6 +109,31 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
             process.wait()
 
 
+@contextlib.contextmanager
+def serving(
+    handler: Callable[..., http.server.BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
+    """Have a handler answer on loopback until the block ends; its URL.
+
+    Args:
+        handler: Its class. One that waits has to be released first.
+        tls: For an encrypted line.
+    """
+    server = http.server.ThreadingHTTPServer((LOOPBACK, 0), handler)
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client may leave early
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"{'https' if tls else 'http'}://{LOOPBACK}:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 class _RangeHandler(http.server.SimpleHTTPRequestHandler):
     """Serves files with byte ranges and ETags, and counts what it was asked for."""
 
@@ -186,22 +211,8 @@ def web_server(
     members = {"ranges": ranges, "missing": missing, "requests": requests}
     members |= {"hold": staticmethod(hold)}
     handler = type("Handler", (_RangeHandler,), members)
-    server = http.server.ThreadingHTTPServer(
-        (LOOPBACK, 0), functools.partial(handler, directory=str(folder))
-    )
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # a client may leave before it has everything
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        protocol = "https" if tls else "http"
-        yield WebServer(f"{protocol}://{LOOPBACK}:{server.server_address[1]}", requests)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(functools.partial(handler, directory=str(folder)), tls) as url:
+        yield WebServer(url, requests)
 
 
 class CuttingProxy:

@@ -17,7 +17,7 @@ from benchmarks.paced_server import paced_server
 from k600.errors import MirrorUnreachableError
 from k600.plain_get import PlainGets, _tls
 from k600.remote import Mirror
-from tests.servers import LOOPBACK, CuttingProxy, S3Server, web_server
+from tests.servers import CuttingProxy, S3Server, serving, web_server
 from tests.youtube import certificate, tls_context
 
 DATA = os.urandom(3_000_000)
@@ -210,15 +210,9 @@ def answering(request: pytest.FixtureRequest) -> Iterator[tuple[str, type[_Answe
     status, said = request.param
     events = {"asked": threading.Event(), "over": threading.Event()}
     handler = type("Handler", (_Answers,), {"status": status, "said": said, **events})
-    with http.server.ThreadingHTTPServer((LOOPBACK, 0), handler) as server:
-        server.daemon_threads = True
-        server.handle_error = lambda *_: None  # type: ignore[method-assign]
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://{LOOPBACK}:{server.server_address[1]}/object", handler
+    with serving(handler) as url:
+        yield f"{url}/object", handler
         handler.over.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from k600.explaining import explain
 from k600.public import public_url
 from k600.range_reader import RangeReader
 from k600.remote import Mirror, RemoteFile
-from tests.servers import LOOPBACK, CuttingProxy, S3Server, web_server
+from tests.servers import CuttingProxy, S3Server, serving, web_server
 
 DATA = bytes(range(256)) * 40_000  # 10 MB: several ranges
 NAME = "val/massaging person's head (really).bin"
@@ -193,15 +193,9 @@ class _SilentAfter(http.server.BaseHTTPRequestHandler):
 def silent_server(*, headers_only: bool) -> Iterator[str]:
     members = {"headers_only": headers_only, "over": threading.Event()}
     handler = type("Handler", (_SilentAfter,), members)
-    with http.server.ThreadingHTTPServer((LOOPBACK, 0), handler) as server:
-        server.daemon_threads = True
-        server.handle_error = lambda *_: None  # type: ignore[method-assign]
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://{LOOPBACK}:{server.server_address[1]}"
-        members["over"].set()
-        server.shutdown()
-        thread.join()
+    with serving(handler) as url:
+        yield url
+        handler.over.set()
 
 
 def test_a_server_that_hangs_up_after_the_headers_has_not_come_to_the_end() -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.servers import LOOPBACK
+from tests.servers import serving
 
 
 @dataclass
@@ -93,22 +93,12 @@ def faulty_host(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[Hos
     class Handler(_Handler):
         root = folder
 
-    server = http.server.ThreadingHTTPServer((LOOPBACK, 0), Handler)
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client may leave early
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    scheme = "http" if tls is None else "https"
-    Handler.host = host = Host(f"{scheme}://{LOOPBACK}:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield host
-    finally:
-        host.over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler, tls) as url:
+        Handler.host = host = Host(url)
+        try:
+            yield host
+        finally:
+            host.over.set()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
