@@ -18,7 +18,7 @@ from k600.errors import MirrorUnreachableError
 from k600.plain_get import PlainGets, _tls
 from k600.remote import Mirror
 from tests.servers import CuttingProxy, S3Server, serving, web_server
-from tests.youtube import certificate, tls_context
+from tests.youtube import CERTIFICATE, TLS_CONTEXT
 
 DATA = os.urandom(3_000_000)
 NAME = "val/massaging person's head (é).tar.gz"
@@ -147,10 +147,10 @@ def test_an_encrypted_line_brings_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "object").write_bytes(DATA)
-    (tmp_path / "authority.pem").write_bytes(certificate()[1])
+    (tmp_path / "authority.pem").write_bytes(CERTIFICATE)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     _tls.cache_clear()
-    with web_server(tmp_path, tls=tls_context()) as server:
+    with web_server(tmp_path, tls=TLS_CONTEXT) as server:
         plain = gets(f"{server.url}/object")
         assert plain.request(0, 1_000_000).result(10) == DATA[:1_000_000]
         pieces = straight(plain, 1_000_000)

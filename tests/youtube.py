@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import functools
 import http.server
 import ipaddress
 import json
@@ -187,7 +186,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         plain = self.connection
         self.rfile.close()
         self.wfile.close()
-        self.connection = tls_context().wrap_socket(
+        self.connection = TLS_CONTEXT.wrap_socket(
             plain, server_side=True, do_handshake_on_connect=False
         )
         self.server.open.add(self.connection)
@@ -411,9 +410,8 @@ def watch_page(replica: Replica, video_id: str, *, embedded: bool) -> str:
     return f"<html>{page}</script>{'made for kids' if kids else ''}</html>"
 
 
-@functools.lru_cache(maxsize=1)
-def certificate() -> tuple[bytes, bytes]:
-    """Return a key and a certificate for loopback that nobody trusts, made for this process."""
+def _identity() -> tuple[bytes, ssl.SSLContext]:
+    """Make a certificate for loopback that nobody trusts, and what a server with it needs."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "youtube.replica")])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -422,23 +420,21 @@ def certificate() -> tuple[bytes, bytes]:
     builder = builder.not_valid_before(now - day).not_valid_after(now + day)
     loopback = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))])
     builder = builder.add_extension(loopback, critical=False)
-    signed = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     private = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return private, signed
-
-
-@functools.lru_cache(maxsize=1)
-def tls_context() -> ssl.SSLContext:
-    """Return what a server with that certificate needs."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "both.pem").write_bytes(b"".join(certificate()))
+        Path(folder, "both.pem").write_bytes(private + certificate)
         context.load_cert_chain(Path(folder, "both.pem"))
-    return context
+    return certificate, context
+
+
+# Made with the module: a server's threads that made them on demand could each make a pair.
+CERTIFICATE, TLS_CONTEXT = _identity()
 
 
 @contextlib.contextmanager

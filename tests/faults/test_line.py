@@ -13,7 +13,7 @@ from tests.faults.host import faulty_host
 from tests.faults.proxy import BadLine
 from tests.faults.trial import Note, assert_intact, assert_whole, fetch
 from tests.servers import S3Server
-from tests.youtube import tls_context
+from tests.youtube import TLS_CONTEXT
 
 KIB = 1024
 
@@ -114,7 +114,7 @@ def test_a_mirror_out_of_reach_is_one_clear_error(
 
 
 def test_a_certificate_of_nobody_is_refused(origin: Miniature, data_dir: str, note: Note) -> None:
-    with faulty_host(origin.root.parent, tls=tls_context()) as host:
+    with faulty_host(origin.root.parent, tls=TLS_CONTEXT) as host:
         result = fetch(data_dir=data_dir, **host.mirror_of("http"))
         assert host.requests == []
     assert isinstance(result.error, MirrorUnreachableError)
