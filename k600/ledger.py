@@ -256,17 +256,18 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def tarballs(self, split: str) -> dict[str, TarballRow]:
-        """Return the rows of a split's tarballs by name; none if there is no ledger yet."""
+    def tarballs(self, split: str, name: str | None = None) -> dict[str, TarballRow]:
+        """Return the rows of a split's tarballs by name, or of one; none without a ledger."""
+        these = {"split": split} if name is None else {"split": split, "name": name}
         query = (
-            "SELECT split, name, state, etag, size_bytes, started_at, detail "
-            "FROM tarballs WHERE split = ?"
+            "SELECT split, name, state, etag, size_bytes, started_at, detail FROM tarballs WHERE "
+            + " AND ".join(f"{column} = :{column}" for column in these)
         )
         with self._open() as db:
-            _refuse_strange(db, "tarballs", split=split)
+            _refuse_strange(db, "tarballs", **these)
             return {
                 row[1]: TarballRow(Tarball(row[0], row[1]), *row[2:])
-                for row in (db.execute(query, (split,)) if db else ())
+                for row in (db.execute(query, these) if db else ())
             }
 
     def clips(
@@ -381,7 +382,7 @@ class Ledger:
 
     def tarball(self, tarball: Tarball) -> TarballRow | None:
         """Return the row of one tarball, None if nothing is known of it."""
-        return self.tarballs(tarball.split).get(tarball.name)
+        return self.tarballs(tarball.split, tarball.name).get(tarball.name)
 
     def record(self, row: TarballRow, clips: Iterable[ClipRow]) -> None:
         """Replace all that is known of a tarball and its clips, in one transaction."""

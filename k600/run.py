@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from rich.filesize import decimal
@@ -151,20 +151,18 @@ class Run:
             running: dict[Future[object], Need] = {
                 pool.submit(lander.land, need, fetches[need]): need for need in order
             }
-            while running:
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    need = running.pop(future)
-                    error = future.exception()
-                    if error is None:
-                        done, in_a_row = done + 1, 0
-                    elif isinstance(error, MirrorError):
-                        failures[need.tarball] = Failure(_reason(error), error)
-                        in_a_row += isinstance(error, MirrorUnreachableError)
-                        if in_a_row >= _GIVE_UP_AFTER:
-                            raise error
-                    else:
+            for future in as_completed(list(running)):
+                need = running.pop(future)
+                error = future.exception()
+                if error is None:
+                    done, in_a_row = done + 1, 0
+                elif isinstance(error, MirrorError):
+                    failures[need.tarball] = Failure(_reason(error), error)
+                    in_a_row += isinstance(error, MirrorUnreachableError)
+                    if in_a_row >= _GIVE_UP_AFTER:
                         raise error
+                else:
+                    raise error
         finally:
             stop_now = any(not future.done() for future in running)
             if stop_now:

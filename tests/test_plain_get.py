@@ -133,7 +133,7 @@ def test_what_came_before_a_connection_broke_is_kept(served: str) -> None:
         plain.close()
 
 
-def test_a_near_server_is_read_straight_to_the_end(served: str) -> None:
+def test_a_near_server_is_read_straight_to_the_end(served: str, near: None) -> None:
     plain = gets(served)
     assert plain.request(0, 1000).result(10) == DATA[:1000]
     assert plain.near
@@ -144,7 +144,7 @@ def test_a_near_server_is_read_straight_to_the_end(served: str) -> None:
 
 
 def test_an_encrypted_line_brings_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, near: None
 ) -> None:
     (tmp_path / "object").write_bytes(DATA)
     (tmp_path / "authority.pem").write_bytes(CERTIFICATE)
@@ -160,7 +160,7 @@ def test_an_encrypted_line_brings_the_same_bytes(
     _tls.cache_clear()
 
 
-def test_what_came_straight_before_the_connection_broke_is_kept(served: str) -> None:
+def test_what_came_straight_before_the_connection_broke_is_kept(served: str, near: None) -> None:
     with CuttingProxy(served.rpartition("/")[0], 500_000) as proxy:
         plain = gets(f"{proxy.url}/object")
         part = b"".join(straight(plain))

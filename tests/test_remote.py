@@ -63,12 +63,6 @@ def test_an_object_is_read_whole_by_ranges(mirror: Mirror) -> None:
     assert read(pickle.loads(pickle.dumps(mirror)), remote, ahead_bytes=1 << 20) == DATA
 
 
-@pytest.fixture
-def far(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have loopback count as far, so that all is asked for by ranges."""
-    monkeypatch.setattr("k600.plain_get._NEAR_SECONDS", 0.0)
-
-
 def test_from_far_an_object_is_read_whole_by_ranges_ahead(mirror: Mirror, far: None) -> None:
     remote = mirror.stat(NAME)
     for ahead_bytes in (1 << 20, 40 << 20):
@@ -88,7 +82,9 @@ def test_an_object_of_any_size_is_opened_without_knowing_it(tmp_path: Path, size
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_whoever_opens_it_so_asks_once_for_each_part(tmp_path: Path, ranges: bool) -> None:
+def test_whoever_opens_it_so_asks_once_for_each_part(
+    tmp_path: Path, ranges: bool, near: None
+) -> None:
     (tmp_path / "object").write_bytes(DATA)
     with web_server(tmp_path, ranges=ranges) as server:
         with RangeReader.at(Mirror(server.url), "object") as raw:
