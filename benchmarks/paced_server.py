@@ -4,7 +4,8 @@
 
 GET (also of a byte range) and HEAD with ETags, path-style and open to everyone, so that s3fs and
 wget both take it for theirs. Each answer starts `LATENCY_MS` late and then comes at `MB_PER_S` a
-connection. `GET /-/sent` returns how many bytes and requests there were since it was asked last.
+connection; with 0 and `inf` it is a near server that costs little, as the kernel copies the bytes.
+`GET /-/sent` returns how many bytes and requests there were since it was asked last.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import math
 import os
 import re
 import socket
@@ -27,7 +29,8 @@ from typing import Any
 
 __all__ = ["PacedServer", "paced_server"]
 
-_PIECE_BYTES = 128 << 10
+_PIECE_BYTES, _WHOLE_BYTES = 128 << 10, 64 << 20
+"""Handed to the kernel at a time, with a pace and without."""
 _REFUSED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"
 _ABSENT = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>"
 
@@ -129,10 +132,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
         out = self.connection.fileno()
         due = time.perf_counter()
+        piece_bytes = _WHOLE_BYTES if math.isinf(self.bytes_per_s) else _PIECE_BYTES
         with open(file, "rb") as source:
             while start < end:
                 try:
-                    count = os.sendfile(out, source.fileno(), start, min(_PIECE_BYTES, end - start))
+                    count = os.sendfile(out, source.fileno(), start, min(piece_bytes, end - start))
                 except OSError:  # the client has left, as an early stop does
                     self.close_connection = True
                     return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
@@ -69,6 +70,10 @@ class Settings:
     def far(self) -> AbstractContextManager[PacedServer]:
         """Serve all hosts over a paced link until the block ends."""
         return paced_server({"kinetics": self.folder}, LATENCY_MS, MB_PER_S)
+
+    def light(self) -> AbstractContextManager[PacedServer]:
+        """Serve all hosts on loopback, for little of the machine's time, until the block ends."""
+        return paced_server({"kinetics": self.folder}, 0, math.inf)
 
     def in_turns(self, ways: Iterable[Way], *, most: int = 1000) -> dict[str, list[Figures]]:
         """Run ways in turns as often as wanted, or `most` times; return the figures of each."""

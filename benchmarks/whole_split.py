@@ -29,12 +29,33 @@ COLUMNS = (
     Column("memory_mb", "memory MB", 0),
 )
 SCRIPTS_ROW = "CVDF's scripts"
+BEST = f"{HTTP}, 2 workers"
+AIMS = (
+    Aim("CVDF's scripts, wall", BEST, "wall_s", 8, SCRIPTS_ROW),
+    Aim("CVDF's scripts, CPU", BEST, "cpu_s", 5, SCRIPTS_ROW),
+    Aim("FiftyOne's loop, wall", BEST, "wall_s", 3.5, "FiftyOne's loop"),
+    Aim("torchvision, 1 worker, wall", BEST, "wall_s", 3.5, "torchvision's loop, 1 worker"),
+    Aim("DownloadManager, wall", BEST, "wall_s", 3, "DownloadManager, 1 worker"),
+    Aim("torchvision, as many workers", BEST, "wall_s", 1.8, "torchvision's loop, 2 workers"),
+    Aim("DownloadManager, as many", BEST, "wall_s", 1.8, "DownloadManager, 2 workers"),
+    Aim("CPU s/GB, fastest route", BEST, "cpu_s_per_gb", 1.25, at_most=True),
+    Aim("CPU s/GB, s3fs", f"{S3}, 2 workers", "cpu_s_per_gb", 1.9, at_most=True),
+    Aim("peak disk", BEST, "disk_x", 1.05, at_most=True),
+    Aim("memory MB, http", BEST, "memory_mb", 64, at_most=True),
+    Aim("memory MB, s3fs", f"{S3}, 2 workers", "memory_mb", 64, at_most=True),
+)
+"""What a whole split from a server on the same machine should reach."""
 
 
 def measure(settings: Settings) -> list[Table]:
     host = settings.host(4, 300)
     one = settings.host(1, 1000)
-    return [_loopback(settings, host), _untar(settings, host), *_paced(settings, host, one)]
+    return [
+        _loopback(settings, host),
+        _light(settings, host),
+        _untar(settings, host),
+        *_paced(settings, host, one),
+    ]
 
 
 def ours(host: Host, url: str, name: str, workers: int) -> Way:
@@ -70,6 +91,22 @@ def _to_disk(name: str, host: Host, command: list[str], needs: str = "") -> Way:
     return Way(name, command, same_clips(host), finish, needs=needs)
 
 
+def everyone(settings: Settings, host: Host, url: str) -> list[Way]:
+    """Return all ways from a server to files, this loader's and the others'."""
+    fiftyone = python("peers", "fiftyone", folder="{folder}", urls=urls_of(host, url))
+    way = partial(ours, host, url)
+    return [
+        scripts(host, url, settings),
+        way(HTTP, 2),
+        _to_disk("FiftyOne's loop", host, fiftyone),
+        way(S3, 2),
+        *pools(host, url, 1),
+        way(HTTP, 1),
+        *pools(host, url, 2),
+        way(S3, 1),
+    ]
+
+
 def _loopback(settings: Settings, host: Host) -> Table:
     paths = [str(host.root / path) for path in host.tarballs]
     finish = per_gigabyte(host.clip_bytes)
@@ -79,50 +116,37 @@ def _loopback(settings: Settings, host: Host) -> Table:
     floor = python("peers", "write", **files, flushed=False)
     flushed = python("peers", "write", **files, flushed=True)
     url = settings.near(host)
-    scripted = scripts(host, url, settings)
-    fiftyone = python("peers", "fiftyone", folder="{folder}", urls=urls_of(host, url))
     s5cmd = ["sh", "-c", S5CMD, "sh", "{folder}", url, host.key]
-    way = partial(ours, host, url)
     ways = [
-        scripted,
-        way(HTTP, 2),
-        _to_disk("FiftyOne's loop", host, fiftyone),
-        way(S3, 2),
-        *pools(host, url, 1),
-        way(HTTP, 1),
-        *pools(host, url, 2),
-        way(S3, 1),
+        *everyone(settings, host, url),
         _to_disk("s5cmd, then tar", host, s5cmd, "s5cmd"),
         Way("memcpy", python("peers", "memcpy", size_bytes=host.clip_bytes), finish=finish),
         Way("inflate by ISA-L alone", python("peers", "inflate", paths=paths), finish=finish),
         Way("write from memory alone", floor, finish=finish),
         Way("write from memory, flushed", flushed, finish=finish),
     ]
-    rows = settings.in_turns(ways)
-    best = f"{HTTP}, 2 workers"
     return Table(
         "Whole split to disk, loopback",
         f"{shape_of(host)} from SeaweedFS on loopback; wall and CPU without imports, without the "
         "server.",
+        settings.in_turns(ways),
+        COLUMNS,
+        BEST,
+        AIMS,
+    )
+
+
+def _light(settings: Settings, host: Host) -> Table:
+    with settings.light() as server:
+        rows = settings.in_turns(everyone(settings, host, server.url))
+    return Table(
+        "Whole split to disk, a server that costs little",
+        f"{shape_of(host)} from a server on loopback that has the kernel copy the bytes; wall and "
+        "CPU without imports, without the server.",
         rows,
         COLUMNS,
-        best,
-        (
-            Aim("CVDF's scripts, wall", best, "wall_s", 8, SCRIPTS_ROW),
-            Aim("CVDF's scripts, CPU", best, "cpu_s", 5, SCRIPTS_ROW),
-            Aim("FiftyOne's loop, wall", best, "wall_s", 3.5, "FiftyOne's loop"),
-            Aim("torchvision, 1 worker, wall", best, "wall_s", 3.5, "torchvision's loop, 1 worker"),
-            Aim("DownloadManager, wall", best, "wall_s", 3, "DownloadManager, 1 worker"),
-            Aim(
-                "torchvision, as many workers", best, "wall_s", 1.8, "torchvision's loop, 2 workers"
-            ),
-            Aim("DownloadManager, as many", best, "wall_s", 1.8, "DownloadManager, 2 workers"),
-            Aim("CPU s/GB, fastest route", best, "cpu_s_per_gb", 1.25, at_most=True),
-            Aim("CPU s/GB, s3fs", f"{S3}, 2 workers", "cpu_s_per_gb", 1.9, at_most=True),
-            Aim("peak disk", best, "disk_x", 1.05, at_most=True),
-            Aim("memory MB, http", best, "memory_mb", 64, at_most=True),
-            Aim("memory MB, s3fs", f"{S3}, 2 workers", "memory_mb", 64, at_most=True),
-        ),
+        BEST,
+        AIMS,
     )
 
 
@@ -160,7 +184,6 @@ def _paced(settings: Settings, host: Host, one: Host) -> list[Table]:
         for run in found:
             if "mb_per_s" in run:
                 run["line_percent"] = 100 * run["mb_per_s"] / (2 * MB_PER_S)
-    best = f"{HTTP}, 2 workers"
     percent = Column("line_percent", "% of 2 connections", 0)
     tables.append(
         Table(
@@ -168,11 +191,11 @@ def _paced(settings: Settings, host: Host, one: Host) -> list[Table]:
             f"{shape_of(host)}; {LINK}.",
             rows,
             (*COLUMNS, percent),
-            best,
+            BEST,
             (
-                Aim("torchvision, wall", best, "wall_s", 1.5, "torchvision's loop, 2 workers"),
-                Aim("DownloadManager, wall", best, "wall_s", 1.5, "DownloadManager, 2 workers"),
-                Aim("% of the line rate", best, "line_percent", 95),
+                Aim("torchvision, wall", BEST, "wall_s", 1.5, "torchvision's loop, 2 workers"),
+                Aim("DownloadManager, wall", BEST, "wall_s", 1.5, "DownloadManager, 2 workers"),
+                Aim("% of the line rate", BEST, "line_percent", 95),
             ),
         )
     )

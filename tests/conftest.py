@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="k600-test-hf-")
 for name in ("KINETICS600_MIRROR", "KINETICS600_HOME", "HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"):
     os.environ.pop(name, None)
+# A shell that starts the tests in the background has Ctrl-C ignored, for all that they start, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import datasets
 import hypothesis

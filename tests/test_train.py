@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,8 @@ def test_a_scaled_frame_has_its_short_side_and_its_shape(
     size = scaled_size(height, width, short_side=short_side, at_least=crop)
     assert min(size) == max(short_side, crop)
     assert (size[0] <= size[1]) == (height <= width) or size[0] == size[1]
-    long, ratio = max(size), max(height, width) / min(height, width)
-    assert abs(long - min(size) * ratio) <= 0.5
+    ratio = Fraction(max(height, width), min(height, width))
+    assert abs(max(size) - min(size) * ratio) <= Fraction(1, 2)
 
 
 def test_three_crops_go_along_the_longer_side() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.flags import AsJson, DataDir, ListsMirror
 from k600.cli.request_options import request_of
 from k600.cli.screen import console, print_json, say
 
@@ -16,13 +17,9 @@ __all__ = ["classes", "find_classes"]
 @app.command()
 def classes(
     query: Annotated[str | None, typer.Argument(help="Part of a name, or an id.")] = None,
-    data_dir: Annotated[
-        str | None, typer.Option("--data-dir", help="The store; default as for load_dataset.")
-    ] = None,
-    mirror: Annotated[
-        str | None, typer.Option("--mirror", help="The mirror whose lists count.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    data_dir: DataDir = None,
+    mirror: ListsMirror = None,
+    as_json: AsJson = False,
 ) -> None:
     """Search the 600 class names, in any spelling; show ids and how many clips the host lists.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.flags import AsJson, DataDir
 from k600.cli.request_options import request_of
 from k600.cli.screen import console, is_offline, print_json
 from k600.errors import Kinetics600Error
@@ -23,9 +24,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "
 
 @app.command()
 def doctor(
-    data_dir: Annotated[
-        str | None, typer.Option("--data-dir", help="The store; default as for load_dataset.")
-    ] = None,
+    data_dir: DataDir = None,
     mirror: Annotated[str | None, typer.Option("--mirror", help="The mirror to ask.")] = None,
     endpoint_url: Annotated[
         str | None, typer.Option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
@@ -34,7 +33,7 @@ def doctor(
         str | None, typer.Option("--proxy", help="URL of a proxy to reach YouTube by.")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Cross no network.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look whether this machine has what a load takes, and say what to do where not.
 

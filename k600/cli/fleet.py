@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.flags import AsJson, Quiet
 from k600.cli.request_options import json_options, request_of, takes_request
 from k600.cli.screen import Meter, console, is_offline, print_json, say, time_of
 
@@ -59,8 +60,8 @@ def fleet(
     price: Annotated[
         float, typer.Option("--price", help="With --estimate: dollars an hour of one worker.")
     ] = 0.05,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but warnings.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Turn tarballs into class-mixed training shards, with many workers; safe to run again.
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.flags import AsJson
 from k600.cli.request_options import request_of, takes_request
 from k600.cli.screen import Meter, is_offline, print_json, say
 
@@ -27,7 +28,7 @@ def gallery(
     ] = None,
     most: Annotated[int, typer.Option(help="Most clips to show.")] = 500,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "Kinetics-600",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write one self-contained page of clips: to look at, to filter and to play.
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.flags import AsJson, DataDir, Quiet
 from k600.cli.request_options import request_of, takes_request
 from k600.cli.screen import Meter, is_offline, print_json, say
 
@@ -19,9 +20,6 @@ manifest_app = typer.Typer(
     help="Write the table of clips, or check a store against one.", no_args_is_help=True
 )
 app.add_typer(manifest_app, name="manifest")
-
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-_Quiet = Annotated[bool, typer.Option("--quiet", help="Show nothing but warnings.")]
 
 
 @manifest_app.command()
@@ -35,8 +33,8 @@ def export(
     hashes: Annotated[
         bool, typer.Option("--hashes/--no-hashes", help="Read every file for its SHA-256.")
     ] = True,
-    quiet: _Quiet = False,
-    as_json: _Json = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a row for every clip: what is there, what lacks and why, and what proves it.
 
@@ -68,9 +66,9 @@ def export(
 @manifest_app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="A manifest, .csv or .parquet.")],
-    data_dir: Annotated[str | None, typer.Option("--data-dir", help="Where clips live.")] = None,
+    data_dir: DataDir = None,
     most: Annotated[int, typer.Option(help="Most clips to name.")] = 20,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the store with a manifest: each clip there, and the same to the last byte?
 

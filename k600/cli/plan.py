@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.flags import AsJson, Quiet
 from k600.cli.request_options import request_of, takes_request
 from k600.cli.screen import Meter, console, is_offline, print_json, say, time_of
 
 __all__ = ["download", "plan"]
-
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 @app.command()
@@ -22,7 +21,7 @@ def plan(
     split: str,
     options: dict[str, Any],
     rate: Annotated[float, typer.Option(help="MB/s at which tarballs are taken to come.")] = 50.0,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a request would fetch, from where, and what it takes. Touches nothing.
 
@@ -37,8 +36,8 @@ def download(
     split: str,
     options: dict[str, Any],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but warnings.")] = False,
-    as_json: _Json = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring clips into the store; safe to stop and to run again.
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.flags import AsJson, Quiet
 from k600.cli.request_options import json_options, request_of, takes_request
 from k600.cli.screen import Meter, is_offline, print_json, say
 from k600.clip import CONFIGS
@@ -61,8 +62,8 @@ def publish(
     mix: Annotated[
         int, typer.Option("--mix", help="With --embed: tarballs, so classes, in each file.")
     ] = 16,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but warnings.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Publish a dataset that needs no script: metadata, or the clips; safe to stop and run again.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.flags import AsJson, DataDir, ListsMirror
 from k600.cli.request_options import request_of
 from k600.cli.screen import bar_of, console, print_json, say
 
@@ -38,13 +39,9 @@ def status(
     every: Annotated[
         bool, typer.Option("--classes", help="A row for each incomplete class, worst first.")
     ] = False,
-    data_dir: Annotated[
-        str | None, typer.Option("--data-dir", help="The store; default as for load_dataset.")
-    ] = None,
-    mirror: Annotated[
-        str | None, typer.Option("--mirror", help="The mirror whose lists count.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    data_dir: DataDir = None,
+    mirror: ListsMirror = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is in the store and what lacks, and why. No network; touches nothing.
 

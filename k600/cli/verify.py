@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.flags import AsJson
 from k600.cli.request_options import request_of, takes_request
 from k600.cli.screen import Meter, console, is_offline, print_json, say
 
@@ -34,7 +35,7 @@ def verify(
     again: Annotated[
         bool, typer.Option("--again", help="Look also at what was verified before.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but what is bad.")] = False,
 ) -> None:
     """Look into every clip that is there; safe to stop and to run again.

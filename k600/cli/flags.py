@@ -1,0 +1,16 @@
+"""Options that several commands share, beside those of a request."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["AsJson", "DataDir", "ListsMirror", "Quiet"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show nothing but warnings.")]
+DataDir = Annotated[
+    str | None, typer.Option("--data-dir", help="The store; default as for load_dataset.")
+]
+ListsMirror = Annotated[str | None, typer.Option("--mirror", help="The mirror whose lists count.")]
