@@ -23,11 +23,18 @@ COLUMNS = (
     Column("memory_mb", "memory MB", 0),
 )
 BUILDER, LIBRARY, ARCHIVE = "webdataset builder of datasets", "webdataset", "iter_archive"
+AIMS = (
+    Aim("packaged webdataset builder, clips/s", HTTP, "clips_per_s", 15, BUILDER, True),
+    Aim("the same through s3fs", S3, "clips_per_s", 7, BUILDER, True),
+)
+"""What a stream from a server on the same machine should reach."""
 
 
 def measure(settings: Settings) -> list[Table]:
     host = settings.host(1, 300)
     near = settings.in_turns(_ways(host, settings.near(host)))
+    with settings.light() as server:
+        light = settings.in_turns(_ways(host, server.url))
     with settings.far() as server:
         far = settings.in_turns(_ways(host, server.url), most=2)
     return [
@@ -38,10 +45,15 @@ def measure(settings: Settings) -> list[Table]:
             near,
             COLUMNS,
             HTTP,
-            (
-                Aim("packaged webdataset builder, clips/s", HTTP, "clips_per_s", 15, BUILDER, True),
-                Aim("the same through s3fs", S3, "clips_per_s", 7, BUILDER, True),
-            ),
+            AIMS,
+        ),
+        Table(
+            "Streaming, a server that costs little",
+            f"{shape_of(host)} from a server on loopback that has the kernel copy the bytes.",
+            light,
+            COLUMNS,
+            HTTP,
+            AIMS,
         ),
         Table(
             "Streaming, paced link",

@@ -17,7 +17,7 @@ from k600.errors import DiskFullError, Kinetics600Error, StoreError
 
 __all__ = ["Flushing", "explained", "flush", "leave_cache", "write_whole"]
 
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 8 << 20
 _MOST_BEHIND = 2
 """Batches that a disk may be behind whoever writes them. (So few fit into a processor's cache.)"""
 
@@ -92,6 +92,9 @@ class Flushing:
 
 
 def _flush_all(paths: Sequence[Path]) -> None:
+    for path in paths:  # so that the disk has all of them to write before the first is waited for
+        with _opened(path) as descriptor:
+            leave_cache(descriptor)
     for path in paths:
         flush(path)
 
@@ -102,11 +105,17 @@ def flush(path: Path) -> None:
     Raises:
         DiskFullError, StoreError: Only now the volume turns out to be full, or to be broken.
     """
+    with _opened(path) as descriptor:
+        _to_disk(descriptor)
+        leave_cache(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
     with explained(path):
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            _to_disk(descriptor)
-            leave_cache(descriptor)
+            yield descriptor
         finally:
             os.close(descriptor)
 

@@ -270,60 +270,54 @@ class Ledger:
                 for row in (db.execute(query, these) if db else ())
             }
 
-    def clips(
-        self, split: str, tarball: str | None = None, *, but_stored: bool = False
-    ) -> list[ClipRow]:
-        """Return the rows of a split's clips, or of one tarball's, in the tarball's order.
-
-        Args:
-            split: The split.
-            tarball: Name of the tarball; None for all.
-            but_stored: Leave out those that are stored.
-        """
-        unit = cache(partial(Tarball, split))
-        left_out = "have" if but_stored else ""
-        keys = (split, left_out) if tarball is None else (split, left_out, tarball)
-        these = {"split": split} if tarball is None else {"split": split, "tarball": tarball}
-        query = (
-            "SELECT tarball, position, folder, file_name, state, reason, source, size_bytes "
-            "FROM clips WHERE split = ? AND state != ? "
-            f"{'' if tarball is None else 'AND tarball = ?'} "
-            "ORDER BY tarball, position, file_name"
-        )
+    def clips(self, split: str, tarball: str | None = None) -> list[ClipRow]:
+        """Return the rows of a split's clips, or of one tarball's, in the tarball's order."""
         with self._open() as db:
-            _refuse_strange(db, "clips", but=left_out, **these)
-            found = db.execute(query, keys) if db else ()
-            return [ClipRow(unit(row[0]), *row[1:]) for row in found]
+            return _clip_rows(db, split, tarball) if db else []
 
     def known(self, split: str) -> Known:
         """Return all that is known of a split."""
-        tarballs, others = self.tarballs(split), self.clips(split, but_stored=True)
-        return Known(tarballs, self._held(split), others, self.answers(split), self.adopted(split))
+        held, others = self._members(split)
+        tarballs, answers, adopted = self.tarballs(split), self.answers(split), self.adopted(split)
+        return Known(tarballs, held, others, answers, adopted)
 
-    def _held(self, split: str) -> list[Held]:
+    def _members(self, split: str) -> tuple[list[Held], list[ClipRow]]:
+        """Return the clips that are stored, in groups, and a row for every other one."""
+        have = "FILTER (WHERE state = 'have')"
         facts = (
-            "group_concat(file_name, '/'), count(*), "
-            "sum(typeof(size_bytes) <> 'integer' OR typeof(position) <> 'integer')"
+            f"group_concat(file_name, '/') {have}, count(*) {have}, "
+            f"sum(typeof(size_bytes) <> 'integer' OR typeof(position) <> 'integer') {have}"
         )
-        these = "FROM clips WHERE split = ? AND state = 'have'"
         # By tarball is the table's own order; where its clips differ, they are asked for once more.
         tarballs = (
-            f"SELECT min(folder) = max(folder) AND min(source) = max(source), tarball, "
-            f"min(folder), min(source), {facts} {these} GROUP BY tarball"
+            f"SELECT tarball, count(*), min(folder) {have} = max(folder) {have} "
+            f"AND min(source) {have} = max(source) {have}, "
+            f"min(folder) {have}, min(source) {have}, {facts} "
+            "FROM clips WHERE split = ? GROUP BY tarball"
         )
-        parts = f"SELECT tarball, folder, source, {facts} {these} AND tarball = ? GROUP BY 2, 3"
-        held = []
+        parts = (
+            f"SELECT folder, source, {facts} "
+            "FROM clips WHERE split = ? AND tarball = ? AND state = 'have' GROUP BY 1, 2"
+        )
+        held: list[Held] = []
+        others: list[ClipRow] = []
         with self._open() as db:
-            rows: list[Sequence[Any]] = []
-            for alike, *row in db.execute(tarballs, (split,)) if db else ():
+            for tarball, left, alike, *group in db.execute(tarballs, (split,)) if db else ():
                 assert db is not None
-                rows += [row] if alike else db.execute(parts, (split, row[0]))
-            for tarball, folder, source, joined, count, odd in rows:
-                names = joined.split("/")  # no file name has a slash in it
-                if odd or len(names) != count or not _is_place(split, tarball, folder):
-                    raise sqlite3.DatabaseError("its table 'clips' holds a row that no run wrote")
-                held.append(Held(Tarball(split, tarball), folder, source, frozenset(names)))
-        return held
+                groups: Iterable[Sequence[Any]] = (
+                    [group] if alike else db.execute(parts, (split, tarball))
+                )
+                for folder, source, joined, count, odd in groups:
+                    names = joined.split("/")  # no file name has a slash in it
+                    if odd or len(names) != count or not _is_place(split, tarball, folder):
+                        raise sqlite3.DatabaseError(
+                            "its table 'clips' holds a row that no run wrote"
+                        )
+                    held.append(Held(Tarball(split, tarball), folder, source, frozenset(names)))
+                    left -= count
+                if left:
+                    others += _clip_rows(db, split, tarball, but="have")
+        return held, others
 
     def adopted(self, split: str, folder: str | None = None) -> list[AdoptedRow]:
         """Return a split's or one folder's clips that others brought, by folder and file name."""
@@ -517,9 +511,26 @@ def _is_place(split: str, tarball: object, folder: object) -> bool:
     )
 
 
-def _refuse_strange(
-    db: sqlite3.Connection | None, table: str, *, but: str = "", **keys: str
-) -> None:
+def _strange(table: str) -> sqlite3.DatabaseError:
+    return sqlite3.DatabaseError(f"its table {table!r} holds a row that no run wrote")
+
+
+def _clip_rows(
+    db: sqlite3.Connection, split: str, tarball: str | None, *, but: str = ""
+) -> list[ClipRow]:
+    """Return what `Ledger.clips` does, without those of one state."""
+    these = {"split": split} if tarball is None else {"split": split, "tarball": tarball}
+    _refuse_strange(db, "clips", **these)
+    unit = cache(partial(Tarball, split))
+    query = (
+        "SELECT tarball, position, folder, file_name, state, reason, source, size_bytes "
+        f"FROM clips WHERE {' AND '.join(f'{name} = :{name}' for name in these)} "
+        "AND state <> :but ORDER BY tarball, position, file_name"
+    )
+    return [ClipRow(unit(row[0]), *row[1:]) for row in db.execute(query, {**these, "but": but})]
+
+
+def _refuse_strange(db: sqlite3.Connection | None, table: str, **keys: str) -> None:
     """Raise an error if rows hold what no run wrote: a place out of the store, a wrong type.
 
     A ledger may come with a store from somebody else, and its rows say where clips lie.
@@ -527,7 +538,6 @@ def _refuse_strange(
     Args:
         db: The ledger; None if there is none yet.
         table: One of its tables.
-        but: A state of clips whose rows are not about to be read.
         keys: The rows that are about to be read, by column.
     """
     if db is None:
@@ -538,8 +548,6 @@ def _refuse_strange(
             odd.append(_ODD_PLACES[name])
         odd.append(f"typeof({name}) <> '{kind.lower()}'")
     of_these = " AND ".join(f"{name} = :{name}" for name in keys)
-    if but:
-        of_these, keys = f"{of_these} AND state <> :but", {**keys, "but": but}
     query = f"SELECT 1 FROM {table} WHERE {of_these} AND ({' OR '.join(odd)}) LIMIT 1"
     if db.execute(query, keys).fetchone() is not None:
-        raise sqlite3.DatabaseError(f"its table {table!r} holds a row that no run wrote")
+        raise _strange(table)
