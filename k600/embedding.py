@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ __all__ = ["check_embeddable", "embed_split"]
 
 BUFFER_BYTES = 128 << 20
 BUFFER_ROWS = 1_000
+_AHEAD_BYTES = 128 << 20
+"""Requested ahead of a group's tarballs, all together."""
 
 _USUAL_CLIPS = {"train": 713, "validation": 50, "test": 993}  # in a tarball, about
 _USUAL_CLIP_BYTES = 1_500_000
@@ -148,7 +151,8 @@ def _send_group(
 
 def _parts(request: Request, split: str, recipe: Recipe, *, offline: bool) -> dict[str, _Part]:
     """Return what to read by a name that says what is in it, and so fixes the order."""
-    parts = {_name_of(part): part for part in stream_split(request, split, offline=offline)}
+    streams = stream_split(request, split, offline=offline)
+    parts = {_name_of(part): _one_of_many(part, recipe.mix) for part in streams}
     expected = sum(map(_usual_clips, parts.values())) * _USUAL_CLIP_BYTES
     check_number_of_files(split, expected, recipe.shard_size_mb)
     return parts
@@ -175,6 +179,13 @@ def _embedded_rows(part: _Part, on_left_out: OnLeftOut) -> Iterator[dict[str, An
                 raise StoreError(f"data_dir: '{path}' cannot be read ({error.strerror})") from None
         name = path.replace("\\", "/").rpartition("/")[2]
         yield {**row, "video": {"bytes": data, "path": name}}
+
+
+def _one_of_many(part: _Part, mix: int) -> _Part:
+    """Return a part that is read beside others, and shares with them what may be asked ahead."""
+    if not isinstance(part, StreamedShard):
+        return part
+    return replace(part, ahead_bytes=min(part.ahead_bytes, _AHEAD_BYTES // mix))
 
 
 def _name_of(part: _Part) -> str:

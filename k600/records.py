@@ -25,6 +25,7 @@ from k600.inventory import Inventory
 from k600.labels import label_id
 from k600.ledger import Ledger
 from k600.lists import TestLabels
+from k600.range_reader import AHEAD_BYTES
 from k600.reasons import REASONS
 from k600.remote import Mirror
 from k600.sources.cvdf import stream_tarball
@@ -113,6 +114,8 @@ class StreamedShard:
     """Most pixels of a clip's shorter side; larger ones are made smaller on the way."""
     proofs: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 that clips must have, by file name; empty where unknown."""
+    ahead_bytes: int = AHEAD_BYTES
+    """Bytes requested ahead of who iterates, at most."""
 
     def records(self, on_left_out: OnLeftOut = _nobody) -> Iterator[Record]:
         """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
@@ -190,7 +193,11 @@ class StreamedShard:
         whole = self.tarball.path
         try:
             for streamed in stream_tarball(
-                self.mirror, self.tarball, self.labels, short_side=self.short_side
+                self.mirror,
+                self.tarball,
+                self.labels,
+                short_side=self.short_side,
+                ahead_bytes=self.ahead_bytes,
             ):
                 path = self._member(streamed.file_name)
                 if streamed.problem is None and streamed.clip is not None:

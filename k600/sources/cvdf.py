@@ -19,7 +19,7 @@ from k600.lists import (
     parse_path_list,
     parse_test_list,
 )
-from k600.range_reader import RangeReader, keep_memory_of_blocks
+from k600.range_reader import AHEAD_BYTES, RangeReader, keep_memory_of_blocks
 from k600.remote import Mirror
 from k600.shrink import shrink_clip
 from k600.untar import members
@@ -37,6 +37,8 @@ __all__ = [
 
 _IN_ONE_PIECE_BYTES = 16 << 20
 """A clip of at most this size is not put together from pieces."""
+_AHEAD_AT_FIRST_BYTES = 8 << 20
+"""Who iterates may stop after a few clips."""
 
 
 def read_path_list(mirror: Mirror, split: str) -> tuple[list[Tarball], bytes]:
@@ -102,7 +104,7 @@ def stream_tarball(
     labels: TestLabels,
     *,
     short_side: int | None = None,
-    ahead_bytes: int = 8 << 20,
+    ahead_bytes: int = AHEAD_BYTES,
 ) -> Iterator[StreamedClip]:
     """Yield a tarball's clips in its own order, storing nothing.
 
@@ -111,7 +113,8 @@ def stream_tarball(
         tarball: Which.
         labels: Labels of test clips.
         short_side: Most pixels of a clip's shorter side; None leaves clips as they are.
-        ahead_bytes: Bytes requested ahead.
+        ahead_bytes: Bytes requested ahead, at most; at first as many as a reader of a few clips
+            can do without.
 
     Raises:
         MirrorError: It cannot be read.
@@ -120,7 +123,12 @@ def stream_tarball(
     """
     keep_memory_of_blocks()
     seen: set[str] = set()
-    reader = RangeReader.at(mirror, tarball.path, ahead_bytes=ahead_bytes)
+    reader = RangeReader.at(
+        mirror,
+        tarball.path,
+        ahead_bytes=min(ahead_bytes, _AHEAD_AT_FIRST_BYTES),
+        most_ahead_bytes=ahead_bytes,
+    )
     with contextlib.closing(reader) as raw:
         size, url = raw.remote.size_bytes, raw.remote.url
         for member in members(raw, size, name=url, chunk_bytes=_IN_ONE_PIECE_BYTES):
