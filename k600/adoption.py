@@ -81,9 +81,11 @@ def read_known(ledger: Ledger, split: str, folders: Folders, own: Iterable[str])
         known = ledger.known(split)
         listed.result()
     for folder, parts in known.stored().items():
-        # What another process stored in between must not seem to be gone.
-        if not all(names <= folders.names(folder) for names in parts):
-            folders.forget(folder)
+        here = folders.names(folder)
+        if parts == [here]:
+            folders.share(folder, parts[0])
+        elif not all(names <= here for names in parts):
+            folders.forget(folder)  # what another process stored in between must not seem gone
     return known
 
 

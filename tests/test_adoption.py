@@ -212,3 +212,5 @@ def test_a_clip_that_comes_while_one_looks_is_not_taken_for_gone(tmp_path: Path)
     known = read_known(ledger, "train", folders, [folder])
     assert [group.names for group in known.held] == [{name}]
     assert folders.names(folder) == {name}
+    known = read_known(ledger, "train", folders, [folder])
+    assert folders.names(folder) is known.held[0].names  # what both say is held once
