@@ -60,17 +60,17 @@ def stored_shards(
     for folder in request.folders(split):
         name = folder.partition("/")[2]
         label = None if name == UNLABELED else name
-        names = sorted((chosen or inventory.names)(folder))
+        here = frozenset((chosen or inventory.names)(folder))
         if split == "test":  # a clip may lie twice there: as it came without its label, and with
-            names = [n for n in names if n not in seen]
-            seen.update(names)
-            if request.classes is not None:
-                names = [n for n in names if labels.get(_times(n), label) in request.classes]
-        if names:
+            here -= seen
+            seen |= here
+            if (asked := request.classes) is not None:
+                here = frozenset(n for n in here if labels.get(_times(n), label) in asked)
+        if here:
+            names = tuple(sorted(here))
             groups = held.get(folder, [])
             tarballs = any(group.source == "cvdf" for group in groups)
             usual = "cvdf" if tarballs or started else "local"
-            here = set(names)
             elsewhere = inventory.elsewhere(folder)
             elsewhere = {n: path for n, path in elsewhere.items() if n in here}
             sources: dict[str, str] = {}
@@ -86,9 +86,7 @@ def stored_shards(
             sources |= dict.fromkeys(elsewhere, "local")
             others = {n: source for n, source in sources.items() if source != usual}
             shards.append(
-                StoredShard(
-                    store, split, label, folder, tuple(names), usual, others, labels, elsewhere
-                )
+                StoredShard(store, split, label, folder, names, usual, others, labels, elsewhere)
             )
     return shards
 
