@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from k600.account import Failure
 from k600.candidates import clip_at
 from k600.clip import Tarball
-from k600.ledger import Known, Ledger
+from k600.ledger import Known
 from k600.plan import Need
 from k600.progress import Progress
 from k600.request import Request
@@ -74,7 +74,7 @@ class FromTarballs:
             return {}
         request, split = self.request, self.split
         request.store.prepare()
-        ledger = Ledger(request.store.ledger_path)
+        ledger = request.ledger
         fetches, failed = stat_tarballs(request, needs)
         if fetches:
             run = Run(

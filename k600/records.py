@@ -157,7 +157,7 @@ class StreamedShard:
 
     def _stored(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, None, str]] | None:
         """Return the tarball's clips in its own order if the store has them all."""
-        ledger = Ledger(self.store.ledger_path)
+        ledger = Ledger(self.store.ledger_path, self.mirror.identity)
         row = ledger.tarball(self.tarball)
         whole = row is not None and row.state == "done"
         if not whole and self.only is None:

@@ -28,6 +28,7 @@ from k600.errors import (
     MirrorUnreachableError,
 )
 from k600.explaining import explain
+from k600.identity import mirror_identity
 from k600.public import public_url
 
 __all__ = ["ADDRESS_SECONDS", "Mirror", "RemoteFile"]
@@ -81,6 +82,11 @@ class Mirror:
 
     def __str__(self) -> str:
         return public_url(self.url)
+
+    @property
+    def identity(self) -> str:
+        """What this mirror is called where facts about it are kept: see `k600.identity`."""
+        return mirror_identity(self.url, self.options)
 
     @property
     def is_network(self) -> bool:

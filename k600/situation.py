@@ -44,7 +44,7 @@ class Situation:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.request.store.ledger_path)
+        return self.request.ledger
 
     def now(self) -> Situation:
         """Look at ledger and store again."""

@@ -36,7 +36,7 @@ def survey(request: Request) -> Health:
 
 
 def _survey_split(request: Request, split: str) -> SplitHealth:
-    store, ledger = request.store, Ledger(request.store.ledger_path)
+    store, ledger = request.store, request.ledger
     labels = [folder.partition("/")[2] for folder in request.folders(split)]
     known = _known(ledger, split, request.classes)
     lists = KeptLists(request.mirror, store, split, network=False, keep=False)
