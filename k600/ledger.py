@@ -8,10 +8,11 @@ that a killed run left in the store are found by looking, not here.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -335,6 +336,29 @@ class Known:
     other_mirrors: Sequence[Held] = ()
     """Clips that are stored and came from another mirror than the one that is meant."""
 
+    def hidden(self) -> dict[str, set[str]]:
+        """Return the file names by folder of clips that are in the store, but not this mirror's."""
+        found: dict[str, set[str]] = {}
+        for group in self.other_mirrors:
+            found.setdefault(group.folder, set()).update(group.names)
+        return found
+
+    def with_tarballs(self, names: Collection[str], theirs: Known) -> Known:
+        """Return the same with what is known of some tarballs at another mirror."""
+        held = [group for group in theirs.held if group.tarball.name in names]
+        mine = {(group.folder, name) for group in held for name in group.names}
+        hidden = [
+            group._replace(names=frozenset(n for n in group.names if (group.folder, n) not in mine))
+            for group in self.other_mirrors
+        ]
+        return dataclasses.replace(
+            self,
+            tarballs={**self.tarballs, **{name: theirs.tarballs[name] for name in names}},
+            held=[*self.held, *held],
+            others=[*self.others, *(c for c in theirs.others if c.tarball.name in names)],
+            other_mirrors=[group for group in hidden if group.names],
+        )
+
     @classmethod
     def of(
         cls,
@@ -357,9 +381,12 @@ class Known:
         return cls(tarballs, held, others, answers, adopted, other_mirrors)
 
     def stored(self) -> dict[str, list[frozenset[str]]]:
-        """Return the file names of the clips that came by a run, by folder, in some sets each."""
+        """Return the file names of the clips that came by a run, by folder, in some sets each.
+
+        From whichever mirror: it tells them from what others put there.
+        """
         found: dict[str, list[frozenset[str]]] = {}
-        for held in self.held:
+        for held in (*self.held, *self.other_mirrors):
             found.setdefault(held.folder, []).append(held.names)
         for answer in self.answers:
             if answer.kind == "have":
@@ -419,21 +446,8 @@ class Ledger:
 
     def known(self, split: str) -> Known:
         """Return all that is known of a split."""
-        held, others, elsewhere = self._members(split)
-        tarballs, answers, adopted = self.tarballs(split), self.answers(split), self.adopted(split)
-        return Known(tarballs, held, others, answers, adopted, elsewhere)
-
-    def other_mirrors(self, split: str) -> list[Held]:
-        """Return the clips that came from another mirror than this one, and not from both."""
-        return self._members(split)[2]
-
-    def _members(self, split: str) -> tuple[list[Held], list[ClipRow], list[Held]]:
-        """Return the clips that are stored, in groups, a row for every other one, and the clips
-        that are stored from another mirror.
-        """
         held: list[Held] = []
         others: list[ClipRow] = []
-        elsewhere: list[Held] = []
         with self._open() as db:
             for mirror in self._numbers(db):
                 assert db is not None
@@ -441,18 +455,88 @@ class Ledger:
                     held += groups
                     if left:
                         others += _clip_rows(db, mirror, split, tarball, but="have")
-            mine: dict[str, set[str]] = {}
-            for mirror in self._numbers(db, mine=False):
-                assert db is not None
-                if not mine:
-                    for group in held:
-                        mine.setdefault(group.folder, set()).update(group.names)
-                for _, groups, _ in _members_of(db, mirror, split):
+        tarballs, answers, adopted = self.tarballs(split), self.answers(split), self.adopted(split)
+        return Known(tarballs, held, others, answers, adopted, self.other_mirrors(split))
+
+    def same_objects(self, split: str, objects: Mapping[str, tuple[str, int]]) -> dict[str, str]:
+        """Return which mirrors have objects that this one has, too, but of which it knows nothing.
+
+        Args:
+            split: Which split.
+            objects: Strong ETag and size in bytes of what this mirror has, by tarball name.
+
+        Returns:
+            The identity of the mirror, by tarball name, for each that was read there with success.
+        """
+        found: dict[str, tuple[bool, str]] = {}
+        with self._open() as db:
+            if db is None or not (numbers := self._numbers(db, mine=False)):
+                return {}
+            unknown = objects.keys() - self.tarballs(split).keys()
+            identities = dict(db.execute("SELECT id, identity FROM mirrors").fetchall())
+            for number in numbers:
+                _refuse_strange(db, "tarballs", mirror=number, split=split)
+                for name, state, *what in db.execute(
+                    "SELECT name, state, etag, size_bytes FROM tarballs WHERE mirror = ? "
+                    "AND split = ? AND state IN ('done', 'partial')",
+                    (number, split),
+                ):
+                    if name in unknown and tuple(what) == objects[name]:
+                        found[name] = max(
+                            (state == "done", identities[number]), found.get(name, (False, ""))
+                        )
+        return {name: identity for name, (_, identity) in found.items()}
+
+    def take_over(self, split: str, mirrors: Mapping[str, str]) -> None:
+        """Note as this mirror's what is known of the same objects of others.
+
+        Args:
+            split: Which split.
+            mirrors: What `same_objects` returned.
+        """
+        with self._open(create=True) as db:
+            assert db is not None
+            own, other = self._number(db), "(SELECT id FROM mirrors WHERE identity = :identity)"
+            for name, identity in mirrors.items():
+                these = {"own": own, "identity": identity, "split": split, "name": name}
+                for table, key in (("tarballs", "name"), ("clips", "tarball")):
+                    columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")][1:]
+                    rows = f"WHERE mirror = {other} AND split = :split AND {key} = :name"
+                    db.execute(
+                        f"INSERT OR IGNORE INTO {table} SELECT :own, {', '.join(columns)} "
+                        f"FROM {table} {rows}",
+                        these,
+                    )
+                    if identity == "":  # nobody's any more
+                        db.execute(f"DELETE FROM {table} {rows}", these)
+
+    def other_mirrors(self, split: str, tarball: str | None = None) -> list[Held]:
+        """Return the clips that are stored and came from another mirror than the one meant.
+
+        Not those that came from both with the same bytes, nor what YouTube gave since.
+
+        Args:
+            split: Which split.
+            tarball: Only those that may be in this tarball.
+        """
+        one = None if split == "test" else tarball  # there, each mirror may pack them otherwise
+        found: list[Held] = []
+        mine: dict[str, set[str]] = {}
+        with self._open() as db:
+            if db is None or not (numbers := self._numbers(db, mine=False)):
+                return []
+            for number in self._numbers(db):
+                for _, groups, _ in _members_of(db, number, split, one):
                     for group in groups:
-                        names = group.names.difference(mine.get(group.folder, ()))
-                        if names and group.source == "cvdf":  # else no mirror has to do with it
-                            elsewhere.append(group._replace(names=names))
-        return held, others, elsewhere
+                        mine.setdefault(group.folder, set()).update(group.names)
+            for number in numbers:  # (a source other than `cvdf` has to do with no mirror)
+                for _, groups, _ in _members_of(db, number, split, one):
+                    found += [group for group in groups if group.source == "cvdf"]
+        for answer in self.answers(split, None if one is None else f"{split}/{one}"):
+            if answer.kind == "have":
+                mine.setdefault(answer.folder, set()).add(answer.file_name)
+        left = [g._replace(names=g.names.difference(mine.get(g.folder, ()))) for g in found]
+        return [group for group in left if group.names]
 
     def _numbers(self, db: sqlite3.Connection | None, *, mine: bool = True) -> list[int]:
         """Return the numbers of the mirrors that are meant, or of all others."""
@@ -692,9 +776,10 @@ def _equal(columns: Iterable[str]) -> str:
 
 
 def _members_of(
-    db: sqlite3.Connection, mirror: int, split: str
+    db: sqlite3.Connection, mirror: int, split: str, tarball: str | None = None
 ) -> Iterator[tuple[str, list[Held], int]]:
     """Yield each tarball of a mirror, its clips that are stored, and how many others it has."""
+    these = {"mirror": mirror, "split": split} | ({} if tarball is None else {"tarball": tarball})
     have = "FILTER (WHERE state = 'have')"
     numbers = ("position", "size_bytes", "crc32")
     good = " AND ".join(f"({_COLUMNS['clips'][name].format(name)})" for name in numbers)
@@ -704,27 +789,27 @@ def _members_of(
         f"SELECT tarball, count(*), min(folder) {have} = max(folder) {have} "
         f"AND min(source) {have} = max(source) {have}, "
         f"min(folder) {have}, min(source) {have}, {facts} "
-        "FROM clips WHERE mirror = ? AND split = ? GROUP BY tarball"
+        f"FROM clips WHERE {_equal(these)} GROUP BY tarball"
     )
     parts = (
         f"SELECT folder, source, {facts} "
         "FROM clips WHERE mirror = ? AND split = ? AND tarball = ? AND state = 'have' GROUP BY 1, 2"
     )
-    for tarball, left, alike, *group in db.execute(tarballs, (mirror, split)):
+    for name, left, alike, *group in db.execute(tarballs, these):
         held = []
         groups: Iterable[Sequence[Any]] = (
-            [group] if alike else db.execute(parts, (mirror, split, tarball))
+            [group] if alike else db.execute(parts, (mirror, split, name))
         )
         for folder, source, joined, count, odd in groups:
             names = joined.split("/")  # no file name has a slash in it
-            found = Held(Tarball(split, tarball), folder, source, frozenset(names))
+            found = Held(Tarball(split, name), folder, source, frozenset(names))
             if problem := _odd_column(found):
                 raise _strange("clips", problem)
             if odd or len(names) != count:
                 raise _strange("clips", "size_bytes" if odd else "file_name")
             held.append(found)
             left -= count
-        yield tarball, held, left
+        yield name, held, left
 
 
 def _take_from_others(

@@ -62,6 +62,11 @@ class RemoteFile:
     etag: str
     """Identity of the content: the ETag, or on a local disk size, inode and time."""
 
+    @property
+    def has_strong_etag(self) -> bool:
+        """Whether an object elsewhere with this `etag` and size is the same: no date, not weak."""
+        return not (self.etag.startswith("W/") or "GMT" in self.etag or "None" in self.etag)
+
 
 @dataclass(frozen=True, slots=True)
 class Mirror:

@@ -115,6 +115,9 @@ class Request:
             key["manifest"] = self.manifest.digest
         if self.source != "auto":
             key["source"] = self.source
+        mirror = self.mirror.identity
+        if self.source != "local" and mirror != DEFAULT_MIRROR:
+            key["mirror"] = mirror
         if self.short_side is not None:
             key["short_side"] = self.short_side
         if self.store != Store.at(default_data_dir, self.short_side):

@@ -10,6 +10,7 @@ from k600.clip import Clip, Tarball
 from k600.errors import StoreError
 from k600.identity import short_hash
 from k600.ledger import CheckRow, ClipRow, Ledger, TarballRow
+from tests.old_ledger import make_old_ledger
 
 MIRROR = "s3://kinetics/600"
 OTHER = "https://mirror.example/600"
@@ -20,27 +21,6 @@ ROW = TarballRow(ZUMBA, "done", "etag", 5, 1.5)
 def clip(name: str, position: int, state: str = "have") -> ClipRow:
     reason = "truncated" if state == "bad" else ""
     return ClipRow(ZUMBA, position, "train/zumba", name, state, reason, "cvdf", 3)
-
-
-def make_old_ledger(path: Path) -> None:
-    """Make a ledger as the first release wrote it, with two clips of one tarball."""
-    statements = [
-        "CREATE TABLE tarballs (split TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, "
-        "etag TEXT NOT NULL, size_bytes INTEGER NOT NULL, detail TEXT NOT NULL, started_at REAL "
-        "NOT NULL, updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (split, name)) "
-        "WITHOUT ROWID",
-        "CREATE TABLE clips (split TEXT NOT NULL, tarball TEXT NOT NULL, position INTEGER NOT "
-        "NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT "
-        "NULL, source TEXT NOT NULL, size_bytes INTEGER NOT NULL, PRIMARY KEY (split, tarball, "
-        "file_name)) WITHOUT ROWID",
-        "INSERT INTO tarballs VALUES ('train', 'zumba', 'done', 'etag', 5, '', 1.5, '')",
-        "INSERT INTO clips VALUES ('train', 'zumba', 0, 'train/zumba', 'a', 'have', '', 'cvdf', 3)",
-        "INSERT INTO clips VALUES ('train', 'zumba', 1, 'train/zumba', 'b', 'skipped', '', '', 3)",
-    ]
-    with contextlib.closing(sqlite3.connect(path)) as db, db:
-        for statement in statements:
-            db.execute(statement)
-        db.execute("PRAGMA user_version = 1")
 
 
 def test_a_ledger_that_is_not_there_knows_nothing_and_is_not_made_by_asking(
