@@ -125,7 +125,7 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
         retry_errors=request.retry_errors,
         listing=lists.listing(),
     )
-    if needs and not lists.listing() and split != "test":
+    if needs and situation.network and not lists.listing() and split != "test":
         lists.refresh(paths=False)
         return _of_whole(situation)
     names = [name for folder in request.folders(split) for name in inventory.names(folder)]

@@ -42,7 +42,11 @@ def test_a_public_bucket_has_one_identity_however_it_is_spelled(url: str) -> Non
         ("s3://Kinetics/600", {"key": "k", "secret": "s"}, "s3://Kinetics/600"),
         ("s3://a.dotted.bucket/600", {}, "s3://a.dotted.bucket/600"),
         ("https://a.dotted.bucket.s3.amazonaws.com/600", {}, "s3://a.dotted.bucket/600"),
-        ("https://s3.cn-north-1.amazonaws.com.cn/b", {}, "https://s3.cn-north-1.amazonaws.com.cn/b"),
+        (
+            "https://s3.cn-north-1.amazonaws.com.cn/b",
+            {},
+            "https://s3.cn-north-1.amazonaws.com.cn/b",
+        ),
         ("https://not-s3.amazonaws.com.example/b", {}, "https://not-s3.amazonaws.com.example/b"),
         ("s3://b/600", {"endpoint_url": "http://HOST:8333/"}, "http://host:8333/b/600"),
         ("s3://b/600", {"endpoint_url": "http://u:p@host:8333"}, "http://host:8333/b/600"),

@@ -9,7 +9,7 @@ import pytest
 from k600.clip import Clip, Tarball
 from k600.errors import StoreError
 from k600.identity import short_hash
-from k600.ledger import CheckRow, ClipRow, Ledger, TarballRow
+from k600.ledger import AdoptedRow, CheckRow, ClipRow, Ledger, TarballRow
 from tests.old_ledger import make_old_ledger
 
 MIRROR = "s3://kinetics/600"
@@ -174,3 +174,68 @@ def test_a_clip_that_is_bad_in_its_tarball_is_noted_there(tmp_path: Path) -> Non
         ledger.condemn("train", "train/zumba", name, "unreadable")
     found = [(row.file_name, row.state, row.reason) for row in ledger.clips("train")]
     assert found == [("a", "bad", "unreadable"), ("b", "have", ""), ("c", "skipped", "")]
+
+
+BAD_VALUES = [
+    ("tarballs", "state", "finished"),
+    ("tarballs", "etag", None),
+    ("tarballs", "size_bytes", -1),
+    ("tarballs", "started_at", float("inf")),
+    ("tarballs", "failures", "twice"),
+    ("tarballs", "failed_at", -1.0),
+    ("clips", "state", "half"),
+    ("clips", "state", 1),
+    ("clips", "reason", "because"),
+    ("clips", "source", "mars"),
+    ("clips", "source", ""),
+    ("clips", "position", -2),
+    ("clips", "size_bytes", 1 << 62),
+    ("clips", "crc32", 1 << 32),
+    ("clips", "crc32", "sum"),
+    ("answers", "kind", "perhaps"),
+    ("answers", "times", "often"),
+    ("answers", "days", -1),
+    ("answers", "last_on", "2026-13-01"),
+    ("adopted", "problem", "ugly"),
+    ("adopted", "mtime_ns", 0.5),
+    ("checks", "verdict", "fine"),
+    ("checks", "depth", "bottomless"),
+    ("checks", "duration_seconds", float("-inf")),
+    ("checks", "width", -1),
+    ("checks", "moved_to", "../x"),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "value"), BAD_VALUES)
+def test_a_value_that_no_run_wrote_is_one_clear_error(
+    table: str, column: str, value: object, tmp_path: Path
+) -> None:
+    """The ledger may have come with somebody else's store."""
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path, MIRROR)
+    ledger.record(ROW, [clip("a", 0), clip("b", 1, "skipped")])
+    ledger.record_refused(Clip("train", "zumba", "abcdefghijk", 0, 10), "gone", "gone", "", "1")
+    ledger.adopt("train", [AdoptedRow("train/zumba", "c", "train/zumba/c", 1, 2, "")])
+    check = CheckRow(
+        "train/zumba", "a", "train/zumba/a", 5, 7, "quick", "ok", "", 9.96, 2, 2, 5, ""
+    )
+    ledger.record_checks("train", [check])
+
+    def read() -> None:
+        ledger.known("train")
+        ledger.checks("train")
+
+    read()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        schema = db.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
+        columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+        rows = db.execute(f"SELECT * FROM {table}").fetchall()
+        db.execute(f"DROP TABLE {table}")  # a stranger's has no types to keep to
+        db.execute(schema.replace("NOT NULL", "").replace("WITHOUT ROWID", ""))
+        for row in rows:
+            held = dict(zip(columns, row, strict=True))
+            held[column] = value if held.get("file_name") != "b" else held[column]
+            marks = ", ".join("?" * len(columns))
+            db.execute(f"INSERT INTO {table} VALUES ({marks})", [*held.values()])
+    with pytest.raises(StoreError, match=f"'{table}' holds a row that no run wrote"):
+        read()
