@@ -107,7 +107,8 @@ _OLD_ROWS = (
 """What makes a ledger from before the fourth version readable as it is."""
 
 _TEXT = "typeof({0}) = 'text'"
-_COUNT = "typeof({0}) = 'integer' AND {0} BETWEEN 0 AND 1 << 60"
+_IN_RANGE = "{0} BETWEEN 0 AND 1 << 60"  # (where text and bytes are more than any number)
+_COUNT = f"typeof({{0}}) = 'integer' AND {_IN_RANGE}"
 _SECONDS = "typeof({0}) = 'real' AND {0} BETWEEN 0 AND 1e12"
 _PART = f"{_TEXT} AND NOT instr({{0}}, '/') AND {{0}} NOT IN ('', '.', '..')"
 _PATH = (
@@ -781,9 +782,8 @@ def _members_of(
     """Yield each tarball of a mirror, its clips that are stored, and how many others it has."""
     these = {"mirror": mirror, "split": split} | ({} if tarball is None else {"tarball": tarball})
     have = "FILTER (WHERE state = 'have')"
-    numbers = ("position", "size_bytes", "crc32")
-    good = " AND ".join(f"({_COLUMNS['clips'][name].format(name)})" for name in numbers)
-    facts = f"group_concat(file_name, '/') {have}, count(*) {have}, sum(NOT ({good})) {have}"
+    sound = f"sum({_IN_RANGE.format('size_bytes')} AND {_IN_RANGE.format('position + 1')}) {have}"
+    facts = f"group_concat(file_name, '/') {have}, count(*) {have}, {sound}"
     # By tarball is the table's own order; where its clips differ, they are asked for once more.
     tarballs = (
         f"SELECT tarball, count(*), min(folder) {have} = max(folder) {have} "
@@ -800,13 +800,13 @@ def _members_of(
         groups: Iterable[Sequence[Any]] = (
             [group] if alike else db.execute(parts, (mirror, split, name))
         )
-        for folder, source, joined, count, odd in groups:
+        for folder, source, joined, count, good in groups:
             names = joined.split("/")  # no file name has a slash in it
             found = Held(Tarball(split, name), folder, source, frozenset(names))
             if problem := _odd_column(found):
                 raise _strange("clips", problem)
-            if odd or len(names) != count:
-                raise _strange("clips", "size_bytes" if odd else "file_name")
+            if good != count or len(names) != count:
+                raise _strange("clips", "file_name" if good == count else "size_bytes")
             held.append(found)
             left -= count
         yield name, held, left
