@@ -51,11 +51,14 @@ def mirror_identity(url: str, options: Mapping[str, Any]) -> str:
         endpoint = _endpoint(options)
         return mirror_identity(f"{endpoint}/{bucket}", {}) if endpoint else f"s3://{bucket}"
     if scheme in _PORTS:
-        parts = urlsplit(f"{scheme}://{rest}")
+        try:
+            parts = urlsplit(f"{scheme}://{rest}")
+            port = "" if parts.port in (None, _PORTS[scheme]) else f":{parts.port}"
+        except ValueError:  # no address at all: whoever asks there is told so
+            return public_url(url)
         host, path = (parts.hostname or "").rstrip("."), unquote(parts.path).strip("/")
         if aws := _AWS.fullmatch(host):
             return f"s3://{'/'.join(filter(None, (aws['bucket'], path)))}"
-        port = "" if parts.port in (None, _PORTS[scheme]) else f":{parts.port}"
         return f"{scheme}://{host}{port}/{path}".rstrip("/")
     places = [f"{name}={options[name]}" for name in _PLACES if name in options]
     return "#".join([public_url(f"{scheme}://{rest}"), *places])
@@ -70,8 +73,9 @@ def _endpoint(options: Mapping[str, Any]) -> str:
     """Return the server that s3fs asks, empty for Amazon's own."""
     configured = fsspec.config.conf.get("s3", {})
     for given in (options, configured):
-        kwargs = given.get("client_kwargs") or {}
-        if found := given.get("endpoint_url") or kwargs.get("endpoint_url"):
+        kwargs = given.get("client_kwargs")
+        further = kwargs if isinstance(kwargs, Mapping) else {}
+        if found := given.get("endpoint_url") or further.get("endpoint_url"):
             return str(found).rstrip("/")
     environment = os.environ
     return (

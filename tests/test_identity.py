@@ -56,6 +56,8 @@ def test_a_public_bucket_has_one_identity_however_it_is_spelled(url: str) -> Non
         ("HTTPS://user:secret@Example.org:443/x/?token=secret", {}, "https://example.org/x"),
         ("https://example.org:8443/A%20b", {}, "https://example.org:8443/A b"),
         ("http://example.org/x", {}, "http://example.org/x"),
+        ("http://example.org:port/x?secret", {}, "http://example.org:port/x"),
+        ("s3://b/600", {"client_kwargs": "odd"}, "s3://b/600"),
         ("gcs://b/600", {}, "gs://b/600"),
         ("abfs://b/600", {"account_name": "x", "account_key": "y"}, "abfs://b/600#account_name=x"),
         ("simplecache::s3://b/600?secret", {}, "simplecache::s3://b/600"),
