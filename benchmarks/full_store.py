@@ -58,9 +58,9 @@ def make_full_store(folder: Path, *, clips: int, classes: int) -> FullStore:
     (made.mirror / "train/k600_train_path.txt").write_text(paths)
     lines = "".join(f"{line}\n" for line in listing)
     (made.mirror / "annotations/train.txt").write_text(lines)
-    lists = KeptLists(Mirror(made.mirror.as_uri()), store, "train", network=True)
-    lists.refresh(paths=True)
-    ledger = Ledger(store.ledger_path)
+    mirror = Mirror(made.mirror.as_uri())
+    KeptLists(mirror, store, "train", network=True).refresh(paths=True)
+    ledger = Ledger(store.ledger_path, mirror.identity)
     for label, files in names.items():
         ledger.record(*ledger_rows(label, files))
     (base / "made").touch()

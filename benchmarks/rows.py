@@ -142,7 +142,7 @@ def record(folder: str, clips: int, classes: int) -> Work:
     rows = [ledger_rows(*item) for item in clip_names(clips=clips, classes=classes).items()]
 
     def work() -> Figures:
-        ledger = Ledger(Path(folder, "ledger.sqlite"))
+        ledger = Ledger(Path(folder, "ledger.sqlite"), "s3://kinetics/600")
         slowest = 0.0
         for row in rows:
             start = time.perf_counter()

@@ -195,6 +195,13 @@ def raise_nothing(
         why = f"the first for this reason: {first.reason}: {first.detail or REASONS[first.reason]}"
     else:
         why = "and the mirror's lists and tarballs hold none of them, either"
+    others = request.ledger.other_mirrors(split)
+    folders = set(request.folders(split))
+    if count := sum(len(group.names) for group in others if group.folder in folders):
+        why += (
+            f". {count:,} clips there came from another mirror than {request.mirror}: pass "
+            "mirror=… that one, or source='local' to load whatever is there"
+        )
     raise NoClipsError(
         f"kinetics600 {split}: not one of the clips asked for is in '{request.store.root}', {why}"
     )

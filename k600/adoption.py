@@ -48,7 +48,7 @@ def adopt(
         write: Whether to note it in the ledger; else it is looked up anew each time.
         folders: The store's folders.
     """
-    ledger = Ledger(request.store.ledger_path)
+    ledger = request.ledger
     known = read_known(ledger, split, folders, request.folders(split))
 
     def listing() -> Listing:

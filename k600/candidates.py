@@ -1,4 +1,4 @@
-"""Among which clips a request chooses: the host's lists, a manifest, or what is there."""
+"""Among which clips a request chooses: what is listed, was seen in tarballs, or is there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from k600.manifest import ManifestRow
 from k600.selection import Candidate
 from k600.situation import Situation
 
-__all__ = ["Names", "clip_at", "find_candidates"]
+__all__ = ["Names", "clip_at", "find_candidates", "with_found"]
 
 Names = dict[str, Sequence[str]]
 """File names by class; `_unlabeled` for test clips without one."""
@@ -23,9 +23,10 @@ Names = dict[str, Sequence[str]]
 def find_candidates(situation: Situation) -> Names:
     """Return the file names, by class, among which a request for some clips chooses.
 
-    Those of the manifest, or of the host's list; without the network, those in the store. For the
-    test split, what its tarballs hold once they were all read; before, DeepMind's list, or the
-    host's own, which has no labels.
+    Those of the manifest. Else those of the host's list, and with them what its tarballs were seen
+    to hold and what is in the store: the host's list does not name all. Without the network, those
+    in the store. For the test split, what its tarballs hold once they were all read; before,
+    DeepMind's list, or the host's own, which has no labels.
 
     Raises:
         ListError: The mirror has no list of the clips, and there is no other way to know them.
@@ -46,18 +47,50 @@ def find_candidates(situation: Situation) -> Names:
         return _of_manifest(situation.origin.values(), lists, split, network=network)
     if split == "test" and request.source == "cvdf" and network:
         return {}  # no list says what its tarballs hold: see `k600.walk`
-    asked = request.classes or (*NAMES, *([UNLABELED] if split == "test" else []))
+    asked = _asked(situation)
     if not network:
         there = {label: sorted(situation.inventory.names(f"{split}/{label}")) for label in asked}
         return {label: names for label, names in there.items() if names}
     if split == "test":
         listed = _of_read_tarballs(lists, situation.known, labels) or _test_names(lists, labels)
     else:
-        listed = _listed(lists, split)
-    found: Names = {label: listed[label] for label in asked if listed.get(label)}
+        listed = _listed(situation, asked)
+    found = with_found({label: listed[label] for label in asked if listed.get(label)}, situation)
     if not found and split != "test":
         raise NoClipsError(f"classes: the host's list names no clip of {', '.join(asked[:5])}")
     return found
+
+
+def with_found(names: Names, situation: Situation) -> Names:
+    """Return candidates with those of their classes that no list names, but that were found.
+
+    Args:
+        names: The candidates.
+        situation: What was seen in tarballs, and what is in the store.
+    """
+    split = situation.split
+    more = {
+        label: set(situation.inventory.names(f"{split}/{label}")) for label in _asked(situation)
+    }
+    if split != "test":  # there, what all tarballs hold is known together, or not at all
+        for group in situation.known.held:
+            more.get(group.folder.partition("/")[2], set()).update(group.names)
+        for clip in situation.known.others:
+            if clip.state in ("skipped", "bad"):
+                more.get(clip.folder.partition("/")[2], set()).add(clip.file_name)
+    listed = {name for found in names.values() for name in found} if split == "test" else set()
+    found = dict(names)
+    for label, others in more.items():
+        others -= listed.union(names.get(label, ()))
+        if others:
+            found[label] = [*names.get(label, ()), *sorted(others)]
+    return found
+
+
+def _asked(situation: Situation) -> tuple[str, ...]:
+    """Return the classes to choose from, for `test` with that of clips without a label."""
+    unlabeled = [UNLABELED] if situation.split == "test" else []
+    return situation.request.classes or (*NAMES, *unlabeled)
 
 
 def clip_at(candidate: Candidate, split: str) -> Clip:
@@ -68,10 +101,12 @@ def clip_at(candidate: Candidate, split: str) -> Clip:
     return Clip(split, None if label == UNLABELED else label, *times)
 
 
-def _listed(lists: KeptLists, split: str) -> Names:
+def _listed(situation: Situation, asked: Collection[str]) -> Names:
+    lists, split, tarballs = situation.lists, situation.split, situation.known.tarballs
     if not lists.listing():
         lists.refresh(paths=False)
-    if not lists.listing():
+    read = {name for name, row in tarballs.items() if row.state == "done"}
+    if not lists.listing() and not read.issuperset(asked):
         raise ListError(
             f"max_samples: {lists.mirror} has no list of the clips of {split!r} to choose from. "
             "Load whole classes with classes=[…], or use a mirror with 'annotations/'"

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from k600.account import raise_nothing, stored_shards, write_report
-from k600.candidates import Names, clip_at, find_candidates
+from k600.candidates import Names, clip_at, find_candidates, with_found
 from k600.clip import UNLABELED
 from k600.errors import YouTubeError
 from k600.from_tarballs import FromTarballs
@@ -95,6 +95,8 @@ class _Fetch:
                 break
             first = False
             situation = situation.now()
+            if self.names and not situation.origin:  # a tarball may hold more than its list names
+                self.names = with_found(self.names, situation)
             self._note_replaced(lacking, situation, asked_for)
         short = bool(lacking) or len(chosen) < self._asked()
         if _may_walk(situation) and (request.source == "cvdf" or short):

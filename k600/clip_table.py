@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from k600.clip import UNLABELED, Clip, parse_file_name
-from k600.ledger import Ledger
 from k600.manifest import Manifest, ManifestRow, differing, sha256_of
 from k600.outcome import Missing, Outcome
 from k600.records import StoredShard
@@ -52,7 +51,7 @@ def clip_table(
         on_clip: Called after each clip that is there.
     """
     split = outcome.split
-    ledger = Ledger(request.store.ledger_path)
+    ledger = request.ledger
     checks = {row.path: row for row in ledger.checks(split)}
     tarballs = {(c.folder, c.file_name): c.tarball.name for c in ledger.clips(split)}
 

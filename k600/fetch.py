@@ -72,6 +72,10 @@ def fetch_split(
         tarballs = tarballs_of(request, split, lists)
         todo = needs()
         fetches, failures = stat_tarballs(request, todo) if todo else ({}, {})
+        remotes = {need.tarball: remote for need, remote in fetches.items()}
+        if not refetch:
+            situation = situation.with_same_objects(remotes.items())
+            fetches = {need: remotes[need.tarball] for need in needs() if need.tarball in remotes}
         if fetches:
             run = Run(
                 request,

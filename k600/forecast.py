@@ -75,12 +75,13 @@ def forecast_split(
     """
     situation = look(request, split, offline=offline, keep=False)
     store, network = request.store, situation.network
-    if request.chooses:
-        here, wanted, needs, youtube = _of_chosen(situation)
-    else:
-        here, wanted, needs = _of_whole(situation)
-        youtube = 0
+    here, wanted, needs, youtube = _of(situation)
     fetches, failures = stat_tarballs(request, needs) if needs and network else ({}, {})
+    remotes = {need.tarball: remote for need, remote in fetches.items()}
+    known = situation.with_same_objects(remotes.items())
+    if known is not situation:
+        here, wanted, needs, youtube = _of(known)
+        fetches = {need: remotes[need.tarball] for need in needs if need.tarball in remotes}
     tarball_bytes = sum(remote.size_bytes for remote in fetches.values())
     needed = sum(disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
     questions = max(youtube - 30, 0) * _YOUTUBE_SECONDS + youtube / request.num_workers
@@ -101,6 +102,15 @@ def forecast_split(
     )
 
 
+def _of(situation: Situation) -> tuple[int, int | None, list[Need], int]:
+    """Return the clips that are there, all that are asked for, the tarballs to read, and how many
+    clips YouTube would be asked for.
+    """
+    if situation.request.chooses:
+        return _of_chosen(situation)
+    return *_of_whole(situation), 0
+
+
 def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
     """Return the clips that are there and asked for, and the tarballs to read."""
     request, split, lists = situation.request, situation.split, situation.lists
@@ -115,7 +125,7 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
         retry_errors=request.retry_errors,
         listing=lists.listing(),
     )
-    if needs and not lists.listing() and split != "test":
+    if needs and situation.network and not lists.listing() and split != "test":
         lists.refresh(paths=False)
         return _of_whole(situation)
     names = [name for folder in request.folders(split) for name in inventory.names(folder)]

@@ -84,7 +84,8 @@ class Note:
 
 
 def _asked(request: Request) -> str:
-    places = [str(request.store.root), request.mirror.url]
+    mirror = "" if request.source == "local" else request.mirror.identity
+    places = [str(request.store.root), mirror]
     if "test" in request.splits:
         places.append(request.test_labels)
         with contextlib.suppress(OSError):  # a file on this machine may be another by now

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from k600.account import Failure
 from k600.candidates import clip_at
 from k600.clip import Tarball
-from k600.ledger import Known, Ledger
+from k600.ledger import Known
 from k600.plan import Need
 from k600.progress import Progress
 from k600.request import Request
@@ -74,8 +75,17 @@ class FromTarballs:
             return {}
         request, split = self.request, self.split
         request.store.prepare()
-        ledger = Ledger(request.store.ledger_path)
+        ledger = request.ledger
         fetches, failed = stat_tarballs(request, needs)
+        remotes = {need.tarball: remote for need, remote in fetches.items()}
+        known = situation if refetch else situation.with_same_objects(remotes.items())
+        if known is not situation:
+            fetches = {
+                need: remotes[need.tarball]
+                for each in needs
+                if each.tarball in remotes and (need := _narrowed(each, situation, known))
+            }
+            situation = known
         if fetches:
             run = Run(
                 request,
@@ -124,6 +134,17 @@ def tarball_of(candidate: Candidate, situation: Situation) -> Tarball | None:
         if clip.file_name == candidate[1] and clip.state in ("have", "skipped", "bad"):
             return clip.tarball
     return None
+
+
+def _narrowed(need: Need, before: Situation, now: Situation) -> Need | None:
+    """Return what is left of a need once more is known of its tarball; None for nothing."""
+    if need.tarball.name in before.known.tarballs or need.tarball.name not in now.known.tarballs:
+        return need
+    if need.wanted is None:  # what it holds is known now: whoever asked chooses among that
+        return None
+    folders = now.request.folders(need.tarball.split)
+    wanted = need.wanted.difference(*(now.inventory.names(folder) for folder in folders))
+    return dataclasses.replace(need, wanted=wanted) if wanted else None
 
 
 def _damaged(known: Known) -> set[Tarball]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from k600.candidates import clip_at
 from k600.errors import MissingDependencyError
-from k600.ledger import Ledger
 from k600.progress import Progress
 from k600.request import Request
 from k600.selection import Candidate
@@ -102,7 +101,7 @@ class FromYouTube:
             open_asker(
                 options,
                 self.request.store,
-                Ledger(self.request.store.ledger_path),
+                self.request.ledger,
                 num_workers=min(self.request.num_workers, clips),
                 patience_seconds=options.patience_seconds if alone else 0,
                 remember_block=not alone,

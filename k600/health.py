@@ -117,6 +117,8 @@ class SplitHealth:
     """Clips in flat folders whose class no list that is here tells; counted nowhere else."""
     other_list: bool
     """Whether the list is not known, but that of another mirror is kept here."""
+    other_mirrors: int
+    """Clips that are here as another mirror has them; counted nowhere else."""
     classes: tuple[ClassHealth, ...] = field(repr=False)
     """In id order; those asked for, else those of which something is known."""
 
@@ -210,6 +212,8 @@ def assess(
             complete = not counts.lacking and (total is not None or (split == "test" and done))
             state = tarball.state if tarball else ""
             classes.append(ClassHealth(label, counts, total, state, complete))
+    hidden = known.hidden()
+    elsewhere = sum(len(hidden.get(f"{split}/{label}", ())) for label in here)
     whole = Counts.sum(one.counts for one in classes)
     return SplitHealth(
         split,
@@ -222,6 +226,7 @@ def assess(
         {kind: refusals[kind] for kind in KINDS if refusals[kind]},
         classless,
         other_list,
+        elsewhere,
         tuple(classes),
     )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
+from types import MappingProxyType
 
 from k600.foreign import find_foreign
-from k600.ledger import AdoptedRow
+from k600.ledger import AdoptedRow, Known
 from k600.store import Store
 
 __all__ = ["Folders", "Inventory", "is_unchanged", "watched_folders"]
@@ -46,6 +47,8 @@ class Inventory:
         store: Store,
         adopted: Iterable[AdoptedRow],
         folders: Folders | None = None,
+        *,
+        hidden: Mapping[str, Set[str]] = MappingProxyType({}),
     ) -> None:
         """Look at nothing yet.
 
@@ -53,6 +56,7 @@ class Inventory:
             store: The store.
             adopted: What is known of clips that others brought.
             folders: To share what was listed just now.
+            hidden: Names by folder of clips that do not count: they came from another mirror.
         """
         self._store, self._folders = store, folders or Folders(store)
         self._elsewhere: dict[str, dict[str, str]] = {}
@@ -62,8 +66,14 @@ class Inventory:
                 self._bad.setdefault(row.folder, {})[row.file_name] = row
             elif row.path != f"{row.folder}/{row.file_name}":
                 self._elsewhere.setdefault(row.folder, {}).setdefault(row.file_name, row.path)
+        self._hidden = hidden
         self._own: dict[str, Set[str]] = {}
         self._names: dict[str, Set[str]] = {}
+
+    @classmethod
+    def of(cls, store: Store, known: Known, folders: Folders | None = None) -> Inventory:
+        """Return the inventory for what a ledger says; the folders may be shared."""
+        return cls(store, known.adopted, folders, hidden=known.hidden())
 
     def names(self, folder: str) -> Set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""
@@ -94,6 +104,8 @@ class Inventory:
         """Return the names of the good clips at their own place."""
         if folder not in self._own:
             found = self._folders.names(folder)
+            if folder in self._hidden:
+                found = found - self._hidden[folder]
             for name, row in self._bad.get(folder, {}).items():
                 own = row.path == f"{folder}/{name}"
                 if own and name in found and is_unchanged(self._store.root / row.path, row):

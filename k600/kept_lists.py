@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from urllib.parse import urlsplit
 
 from k600.clip import Tarball
 from k600.errors import MirrorError, OfflineError
+from k600.identity import short_hash
 from k600.labels import NAMES
 from k600.lists import (
     Listing,
@@ -99,7 +99,7 @@ class KeptLists:
             self._store.write_own(self._name("listing"), text)
 
     def _name(self, kind: str) -> str:
-        return f"lists/{_hashed(self.mirror.url)}-{self._split}-{kind}"
+        return f"lists/{short_hash(self.mirror.identity)}-{self._split}-{kind}"
 
 
 def read_test_labels(
@@ -130,7 +130,7 @@ def read_test_labels(
     same_host = urlsplit(url)[:2] == urlsplit(request.mirror.url)[:2]
     root = Mirror(base or "/", request.mirror.options if same_host else {})
     network = not (root.is_network and (offline or request.source == "local"))
-    kept = f"lists/{_hashed(url)}-test-labels"
+    kept = f"lists/{short_hash(url)}-test-labels"
     data = store.read_own(kept)
     if data is None or (network and (refresh or not root.is_network)):
         try:
@@ -184,7 +184,3 @@ def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[
         for (youtube_id, start, end), label in labels.items()
         if label in chosen
     )
-
-
-def _hashed(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

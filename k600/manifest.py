@@ -198,10 +198,9 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
             raise ManifestError(f"ds: {clip.key} was streamed; load it without streaming=True")
         root = next((p for p in path.parents if (p / OWN / "ledger.sqlite").exists()), path.parent)
         if (root, clip.split) not in tarballs:
-            ledger = Ledger(Store.at(root).ledger_path)
-            tarballs[root, clip.split] = {
-                member.file_name: member.tarball.name for member in ledger.clips(clip.split)
-            }
+            members = Ledger(Store.at(root).ledger_path).clips(clip.split)
+            members.sort(key=lambda member: member.state == "have")  # of two mirrors, the one's
+            tarballs[root, clip.split] = {m.file_name: m.tarball.name for m in members}
         usual = label if clip.split != "test" else ""
         known = tarballs[root, clip.split] if clip.split == "test" else {}
         tarball = known.get(clip.file_name, usual) or ""

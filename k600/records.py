@@ -23,7 +23,7 @@ from k600.errors import (
 )
 from k600.inventory import Inventory
 from k600.labels import label_id
-from k600.ledger import Ledger
+from k600.ledger import Known, Ledger
 from k600.lists import TestLabels
 from k600.range_reader import AHEAD_BYTES
 from k600.reasons import REASONS
@@ -157,7 +157,7 @@ class StreamedShard:
 
     def _stored(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, None, str]] | None:
         """Return the tarball's clips in its own order if the store has them all."""
-        ledger = Ledger(self.store.ledger_path)
+        ledger = Ledger(self.store.ledger_path, self.mirror.identity)
         row = ledger.tarball(self.tarball)
         whole = row is not None and row.state == "done"
         if not whole and self.only is None:
@@ -168,7 +168,9 @@ class StreamedShard:
             clips = [clip for clip in clips if clip.file_name in self.only]
             if not whole and len(clips) < len(self.only):
                 return None
-        inventory = Inventory(self.store, ledger.adopted(self.tarball.split))
+        split = self.tarball.split
+        theirs = Known({}, other_mirrors=ledger.other_mirrors(split, self.tarball.name))
+        inventory = Inventory(self.store, ledger.adopted(split), hidden=theirs.hidden())
         there = [clip for clip in clips if clip.file_name in inventory.names(clip.folder)]
         if len(there) < len(clips):
             return None

@@ -28,6 +28,7 @@ from k600.errors import (
     MirrorUnreachableError,
 )
 from k600.explaining import explain
+from k600.identity import mirror_identity
 from k600.public import public_url
 
 __all__ = ["ADDRESS_SECONDS", "Mirror", "RemoteFile"]
@@ -61,6 +62,11 @@ class RemoteFile:
     etag: str
     """Identity of the content: the ETag, or on a local disk size, inode and time."""
 
+    @property
+    def has_strong_etag(self) -> bool:
+        """Whether an object elsewhere with this `etag` and size is the same: no date, not weak."""
+        return not (self.etag.startswith("W/") or "GMT" in self.etag or "None" in self.etag)
+
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
@@ -81,6 +87,11 @@ class Mirror:
 
     def __str__(self) -> str:
         return public_url(self.url)
+
+    @property
+    def identity(self) -> str:
+        """What this mirror is called where facts about it are kept: see `k600.identity`."""
+        return mirror_identity(self.url, self.options)
 
     @property
     def is_network(self) -> bool:

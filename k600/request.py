@@ -11,6 +11,7 @@ from k600.clip import CONFIGS, SPLITS, UNLABELED
 from k600.cut import check_encoder
 from k600.errors import ManifestError, OptionError, UnknownSplitError, nearest
 from k600.labels import NAMES, canonical
+from k600.ledger import Ledger
 from k600.manifest import Manifest, read_manifest
 from k600.public import public_url
 from k600.remote import Mirror
@@ -65,6 +66,12 @@ class Request:
     retry_errors: bool
     """Ask again for clips that were proved not to be had."""
 
+    @property
+    def ledger(self) -> Ledger:
+        """What is known of the store's clips; with `source="local"`, from whichever mirror."""
+        mirror = None if self.source == "local" else self.mirror.identity
+        return Ledger(self.store.ledger_path, mirror)
+
     def may_fetch(self, *, offline: bool) -> bool:
         """Whether the mirror may be read: always, but for `source="local"` and, offline, a mirror
         across a network.
@@ -108,6 +115,9 @@ class Request:
             key["manifest"] = self.manifest.digest
         if self.source != "auto":
             key["source"] = self.source
+        mirror = self.mirror.identity
+        if self.source != "local" and mirror != DEFAULT_MIRROR:
+            key["mirror"] = mirror
         if self.short_side is not None:
             key["short_side"] = self.short_side
         if self.store != Store.at(default_data_dir, self.short_side):

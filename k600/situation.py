@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from k600.adoption import adopt
-from k600.clip import UNLABELED, Clip
+from k600.clip import UNLABELED, Clip, Tarball
 from k600.inventory import Folders, Inventory, watched_folders
 from k600.kept_lists import KeptLists, read_test_labels
 from k600.ledger import Known, Ledger
 from k600.lists import TestLabels
 from k600.manifest import ManifestRow
+from k600.remote import RemoteFile
 from k600.request import Request
 from k600.selection import Candidate
 
@@ -44,12 +45,38 @@ class Situation:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.request.store.ledger_path)
+        return self.request.ledger
 
     def now(self) -> Situation:
         """Look at ledger and store again."""
         known = self.ledger.known(self.split)
-        inventory = Inventory(self.request.store, known.adopted)
+        inventory = Inventory.of(self.request.store, known)
+        return dataclasses.replace(self, known=known, inventory=inventory)
+
+    def with_same_objects(self, remotes: Iterable[tuple[Tarball, RemoteFile]]) -> Situation:
+        """Return how things stand once what is known of the same objects counts for this mirror.
+
+        Another mirror may have a tarball with the same strong ETag and size: what was read of it is
+        not read again. It is noted, if the store may be written to.
+
+        Args:
+            remotes: What this mirror says of its tarballs.
+
+        Returns:
+            This object itself if there is nothing of the kind.
+        """
+        objects = {t.name: (r.etag, r.size_bytes) for t, r in remotes if r.has_strong_etag}
+        same = self.ledger.same_objects(self.split, objects)
+        if not same:
+            return self
+        if self.writable:
+            self.ledger.take_over(self.split, same)
+            return self.now()
+        known = self.known
+        for mirror in set(same.values()):
+            theirs = Ledger(self.request.store.ledger_path, mirror).known(self.split)
+            known = known.with_tarballs([n for n in same if same[n] == mirror], theirs)
+        inventory = Inventory.of(self.request.store, known)
         return dataclasses.replace(self, known=known, inventory=inventory)
 
     def stamps(self) -> dict[str, int]:
@@ -98,7 +125,7 @@ def look(
         labels = read_test_labels(request, store, offline=offline, keep=writable, refresh=refresh)
     folders = Folders(store)
     known = adopt(request, split, lists, labels, network=network, write=writable, folders=folders)
-    inventory = Inventory(store, known.adopted, folders)
+    inventory = Inventory.of(store, known, folders)
     return Situation(
         request, split, lists, labels, origin, known, inventory, network, youtube, writable
     )

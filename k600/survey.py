@@ -36,7 +36,7 @@ def survey(request: Request) -> Health:
 
 
 def _survey_split(request: Request, split: str) -> SplitHealth:
-    store, ledger = request.store, Ledger(request.store.ledger_path)
+    store, ledger = request.store, request.ledger
     labels = [folder.partition("/")[2] for folder in request.folders(split)]
     known = _known(ledger, split, request.classes)
     lists = KeptLists(request.mirror, store, split, network=False, keep=False)
@@ -44,7 +44,7 @@ def _survey_split(request: Request, split: str) -> SplitHealth:
     tarballs = {tarball.name for tarball in lists.tarballs()} | set(listing)
     if request.classes is not None and split != "test":
         tarballs &= set(request.classes)
-    inventory = Inventory(store, known.adopted)
+    inventory = Inventory.of(store, known)
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
     paths, classless = _not_taken_in(request, split, known, here, listing)
     for label, name in paths:
@@ -80,7 +80,9 @@ def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> Known
         clips = [row for label in classes for row in ledger.clips(split, label)]
     if classes is not None and split != "test":
         known = {name: row for name, row in known.items() if name in classes}
-    return Known.of(known, clips, ledger.answers(split), ledger.adopted(split))
+    return Known.of(
+        known, clips, ledger.answers(split), ledger.adopted(split), ledger.other_mirrors(split)
+    )
 
 
 def _not_taken_in(

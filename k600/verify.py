@@ -118,7 +118,7 @@ def verify_clips(
 def find_failed(request: Request, split: str) -> dict[str, set[str]]:
     """Return the file names, by class, that failed their last check and are still the same."""
     failed: dict[str, set[str]] = {}
-    for row in Ledger(request.store.ledger_path).checks(split):
+    for row in request.ledger.checks(split):
         if row.verdict in BAD:
             with contextlib.suppress(OSError):
                 status = os.stat(request.store.root / row.path)

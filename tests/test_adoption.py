@@ -200,7 +200,7 @@ def test_flat_clips_of_no_list_are_counted(
 def test_a_clip_that_comes_while_one_looks_is_not_taken_for_gone(tmp_path: Path) -> None:
     store = Store.at(tmp_path)
     store.prepare()
-    ledger, folder = Ledger(store.ledger_path), "train/zumba"
+    ledger, folder = Ledger(store.ledger_path, "s3://kinetics/600"), "train/zumba"
     folders = Folders(store)
     assert folders.names(folder) == set()  # just before another process stores a clip
     tarball = Tarball("train", "zumba")

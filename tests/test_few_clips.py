@@ -21,8 +21,10 @@ from k600.errors import (
     OptionError,
     YouTubeError,
 )
+from k600.forecast import forecast_split
 from k600.ledger import Ledger
-from k600.miniature import CLASSES, Miniature
+from k600.metadata_rows import metadata_rows
+from k600.miniature import CLASSES, MACOS, Miniature, make_clip
 from k600.store import Store
 from tests.conftest import Load, contents
 from tests.servers import web_server
@@ -354,3 +356,51 @@ def test_whatever_is_gone_the_same_call_gives_the_same_clips_and_asks_nobody_aga
     again = load("train", cache_dir=str(root / "two"), **options)["train"]
     assert names(again) == names(ds)
     assert youtube.requests == []
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+def test_clips_that_the_host_s_list_does_not_name_are_chosen_too(
+    read_before: bool, load: Load, folders: dict[str, Any], miniature: Miniature
+) -> None:
+    """As on the host: five are in the tarball, and the list names none of them."""
+    if read_before:
+        load("validation", classes=MACOS, source="cvdf")
+    good = miniature.clips["validation"][MACOS]
+    for limits in ({"max_samples": 3}, {"max_samples": 3, "shuffle": True}, {"max_per_class": 5}):
+        options = {"classes": MACOS, "source": "cvdf", **limits}
+        ds = load("validation", **options)["validation"]
+        names = {os.path.basename(row["video"]["path"]) for row in ds}
+        assert len(names) == max(v for v in limits.values() if v is not True)
+        assert names <= good.keys()
+        stream = load("validation", streaming=True, **options)["validation"]
+        assert {os.path.basename(row["video"]["path"]) for row in stream} == names
+        request = kinetics600.make_request(
+            "validation", mirror=str(miniature.root), data_dir=folders["data_dir"], **options
+        )
+        forecast = forecast_split(request, "validation")
+        assert (forecast.complete, forecast.here_clips) == (True, len(names))
+        assert len(metadata_rows(request, "validation")) == len(names)
+    assert len(load("validation", classes=MACOS, max_samples=10**6)["validation"]) == 5
+
+
+def test_a_clip_of_the_user_s_own_is_among_those_to_choose_from(
+    load: Load, folders: dict[str, Any]
+) -> None:
+    own = Path(folders["data_dir"], "train", CLASS, "mineownclip_000000_000010.mp4")
+    own.parent.mkdir(parents=True)
+    own.write_bytes(make_clip(77))
+    for limits in ({"max_samples": 1}, {"max_per_class": 1}):
+        (row,) = load("train", classes=CLASS, **limits)["train"]
+        assert (os.path.basename(row["video"]["path"]), row["source"]) == (own.name, "local")
+
+
+def test_a_clip_of_another_mirror_is_asked_for_anew_and_is_youtube_s_then(
+    load: Load, folders: dict[str, Any], miniature: Miniature
+) -> None:
+    load("train", classes=CLASS, source="cvdf")
+    with web_server(miniature.root.parent) as server:
+        options = {"classes": CLASS, "max_samples": 2, "source": "youtube"}
+        ds = load("train", mirror=f"{server.url}/600", **options)["train"]
+    assert set(ds["source"]) == {"youtube"}
+    sources = Counter(load("train", classes=CLASS)["train"]["source"])
+    assert sources == {"youtube": 2, "cvdf": 3}

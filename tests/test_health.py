@@ -283,7 +283,7 @@ def test_no_store_and_a_list_of_another_mirror(
     load("train", classes="tie dying")
     other = look(folders, miniature, "train", mirror="file:///somewhere/else")
     assert other.other_list
-    assert (other.counts.have, other.total) == (5, None)
+    assert (other.counts.have, other.other_mirrors, other.total) == (0, 5, None)
     shutil.rmtree(Path(folders["data_dir"]) / ".kinetics600")
     bare = look(folders, miniature, "train")
     assert (bare.other_list, bare.counts.unchecked) == (False, 5)

@@ -205,11 +205,13 @@ def test_test_clips_of_some_classes_are_all_that_is_stored(
 ) -> None:
     chosen = CLASSES[4]
     names = {name for name, label in miniature.labels.items() if label == chosen}
-    ds = load("test", classes=[chosen])["test"]
-    assert {os.path.basename(row["video"]["path"]) for row in ds} == names
-    assert {os.path.basename(key) for key in contents(folders["data_dir"])} == names
-    with web_server(miniature.root.parent) as server:  # known now: nothing is read again
-        load("test", classes=[chosen], mirror=f"{server.url}/600", on_missing="raise")
+    with web_server(miniature.root.parent) as server:
+        options = {"classes": [chosen], "mirror": f"{server.url}/600"}
+        ds = load("test", **options)["test"]
+        assert {os.path.basename(row["video"]["path"]) for row in ds} == names
+        assert {os.path.basename(key) for key in contents(folders["data_dir"])} == names
+        server.requests.clear()
+        load("test", **options, on_missing="raise")  # known now: nothing is read again
         assert not [path for _, path in server.requests if path.endswith(".tar.gz")]
 
 

@@ -193,7 +193,7 @@ def test_clips_of_a_tarball_that_broke_off_are_not_called_local(
     path = own_miniature.root / "train/zumba.tar.gz"
     options = {"mirror": str(own_miniature.root)}
     load("train", **options)
-    store = ledger(folders)
+    store = Ledger(Store.at(folders["data_dir"]).ledger_path, str(own_miniature.root))
     row = store.tarball(Tarball("train", "zumba"))
     assert row is not None
     import dataclasses

@@ -217,6 +217,12 @@ def _hints(health: Health, options: dict[str, Any]) -> list[str]:
 
         counts = split.counts
         settled = counts.corrupt - counts.failed + counts.absent
+        if split.other_mirrors:
+            hints.append(
+                f"{split.split}: {split.other_mirrors:,} more clips here came from another mirror "
+                f"than {health.mirror}, which may have others under their names; --mirror … or "
+                "--source local loads them"
+            )
         if split.other_list:
             hints.append(
                 f"{split.split}: the list kept here is another mirror's; --mirror … says which"

@@ -204,7 +204,7 @@ class Asker:
         target = self._store.path(clip.folder, clip.file_name)
         lock = f"youtube-{zlib.crc32(clip.key.encode()) % _LOCKS:03d}"
         with self._store.only_one(lock, self._stop):
-            if target.exists() and not self._refetch:
+            if self._is_here(clip) and not self._refetch:
                 return Fetched(None, 0, 0)  # another process has brought it meanwhile
             part = self._incoming.new_part()
             try:
@@ -241,8 +241,17 @@ class Asker:
         self._patience_left -= pause_seconds
         self.gate.open()
 
+    def _is_here(self, clip: Clip) -> bool:
+        """Whether a clip is in the store, and not only as another mirror has it."""
+        if not self._store.path(clip.folder, clip.file_name).exists():
+            return False
+        others = self._ledger.other_mirrors(clip.split, clip.label)
+        return not any(
+            group.folder == clip.folder and clip.file_name in group.names for group in others
+        )
+
     def _record(self, clip: Clip, verdict: Verdict) -> None:
-        if self._store.path(clip.folder, clip.file_name).exists():
+        if self._is_here(clip):
             return  # asked for anew, in vain: what is there stays what it is
         self._ledger.record_refused(
             clip, verdict.kind, verdict.code, verdict.message, yt_dlp_version()

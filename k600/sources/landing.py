@@ -15,7 +15,7 @@ from k600.cut import CutError
 from k600.disk import Flushing, explained
 from k600.errors import DamagedTarballError, MirrorChangedError
 from k600.inventory import Inventory, is_unchanged
-from k600.ledger import ClipRow, Ledger, TarballRow
+from k600.ledger import ClipRow, Known, Ledger, TarballRow
 from k600.lists import Listing, TestLabels
 from k600.plan import Need
 from k600.progress import Bar
@@ -122,7 +122,9 @@ class Lander:
         """Whether another process has done all of it since this run was planned."""
         if row.state != "done" or row == self.planned.get(row.tarball.name):
             return False
-        here = Inventory(self.store, self.ledger.adopted(row.tarball.split)).names
+        split, name = row.tarball.split, row.tarball.name
+        theirs = Known({}, other_mirrors=self.ledger.other_mirrors(split, name))
+        here = Inventory(self.store, self.ledger.adopted(split), hidden=theirs.hidden()).names
         return row.etag == remote.etag and all(
             clip.state in ("bad", "absent") or clip.file_name in here(clip.folder)
             for clip in clips
@@ -148,6 +150,8 @@ class _Pass:
     """Whether the tarball was read and checked to its last byte."""
     theirs: dict[tuple[str, str], str] = field(default_factory=dict)
     """Clips, by folder and file name, that did not come from a tarball, and where from."""
+    elsewhere: set[tuple[str, str]] = field(default_factory=set)
+    """Clips, by folder and file name, that are in the store and came from another mirror."""
     staged: list[tuple[Path, Path]] = field(default_factory=list)
     """Unfinished files and the clips that they will replace once the pass is proved."""
     flushing: Flushing = field(default_factory=Flushing)
@@ -166,6 +170,8 @@ class _Pass:
         for answer in lander.ledger.answers(tarball.split, folder):
             if answer.kind == "have":
                 self.theirs[answer.folder, answer.file_name] = "youtube"
+        for group in lander.ledger.other_mirrors(tarball.split, tarball.name):
+            self.elsewhere.update((group.folder, name) for name in group.names)
         inventory = Inventory(lander.store, adopted)
         reader = RangeReader(
             lander.mirror,
@@ -232,7 +238,8 @@ class _Pass:
             return row._replace(state="bad", reason=problem)
         if present and source is None and filecmp.cmp(part, there, shallow=False):
             part.unlink()
-            self._stored(path, size)  # by a pass that was cut short
+            if (folder, name) not in self.elsewhere:
+                self._stored(path, size)  # by a pass that was cut short
         elif present:
             self.staged.append((part, path))
         else:
@@ -258,8 +265,9 @@ class _Pass:
     def _origin(self, row: ClipRow, there: Path) -> str | None:
         """Return where a clip that is there came from; None if that is not known.
 
-        Then it came with a pass of this tarball that was cut short, or somebody put it there
-        meanwhile: it stays if it is the same as in the tarball, or the tarball proves damaged.
+        Then it came with a pass of this tarball that was cut short, from another mirror, or
+        somebody put it there meanwhile: it stays if it is the same as in the tarball, or the
+        tarball proves damaged.
         """
         theirs = self.theirs.get((row.folder, row.file_name))
         known = self.before.get(row.file_name)
@@ -267,6 +275,8 @@ class _Pass:
             return theirs
         if known is not None and known.state == "have":
             return known.source
+        if (row.folder, row.file_name) in self.elsewhere:
+            return None
         return "local" if there.stat().st_mtime < self.started else None
 
     def _folder(self, name: str, here: Callable[[str], Set[str]]) -> str:

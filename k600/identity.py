@@ -1,0 +1,83 @@
+"""Which mirror a fact is about: one name for each, however its address is spelled."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+
+from k600.public import public_url
+
+__all__ = ["mirror_identity", "short_hash"]
+
+_AWS = re.compile(r"(?:(?P<bucket>.+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com")
+"""Hosts of Amazon's S3, of any region, where the names of buckets are everybody's."""
+
+_ALIASES = {"s3a": "s3", "gcs": "gs"}
+_PORTS = {"http": 80, "https": 443}
+_PLACES = ("account_name", "host", "port")
+"""Storage options that say, beside the URL, where something lies."""
+
+
+def mirror_identity(url: str, options: Mapping[str, Any]) -> str:
+    """Return the canonical address of a mirror's root, as it may be shown to anyone.
+
+    The usual spellings of one public bucket are one; the same bucket name at another endpoint is
+    another mirror. A folder of this machine is its real path.
+
+    Args:
+        url: The root, as given.
+        options: fsspec storage options.
+
+    Example:
+        >>> mirror_identity("https://kinetics.s3.us-east-1.amazonaws.com/600/", {})
+        's3://kinetics/600'
+        >>> mirror_identity("s3://kinetics/600", {"endpoint_url": "http://localhost:8333"})
+        'http://localhost:8333/kinetics/600'
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.lower() in ("file", "local"):
+        return os.path.realpath(os.path.expanduser(rest if separator else url))
+    if "::" in url:
+        return public_url(url)
+    scheme = _ALIASES.get(scheme.lower(), scheme.lower())
+    if scheme == "s3":
+        bucket = public_url(f"s3://{rest}").removeprefix("s3://")
+        endpoint = _endpoint(options)
+        return mirror_identity(f"{endpoint}/{bucket}", {}) if endpoint else f"s3://{bucket}"
+    if scheme in _PORTS:
+        try:
+            parts = urlsplit(f"{scheme}://{rest}")
+            port = "" if parts.port in (None, _PORTS[scheme]) else f":{parts.port}"
+        except ValueError:  # no address at all: whoever asks there is told so
+            return public_url(url)
+        host, path = (parts.hostname or "").rstrip("."), unquote(parts.path).strip("/")
+        if aws := _AWS.fullmatch(host):
+            return f"s3://{'/'.join(filter(None, (aws['bucket'], path)))}"
+        return f"{scheme}://{host}{port}/{path}".rstrip("/")
+    places = [f"{name}={options[name]}" for name in _PLACES if name in options]
+    return "#".join([public_url(f"{scheme}://{rest}"), *places])
+
+
+def short_hash(text: str) -> str:
+    """Return what stands for an address in a file's name."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _endpoint(options: Mapping[str, Any]) -> str:
+    """Return the server that s3fs asks, empty for Amazon's own."""
+    configured = fsspec.config.conf.get("s3", {})
+    for given in (options, configured):
+        kwargs = given.get("client_kwargs")
+        further = kwargs if isinstance(kwargs, Mapping) else {}
+        if found := given.get("endpoint_url") or further.get("endpoint_url"):
+            return str(found).rstrip("/")
+    environment = os.environ
+    return (
+        environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or ""
+    ).rstrip("/")
