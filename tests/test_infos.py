@@ -8,7 +8,7 @@ import pytest
 
 import kinetics600
 from k600 import infos
-from k600.clip import CONFIGS
+from k600.clip import CONFIGS, SPLITS
 from scripts.make_dataset_infos import make_infos
 
 FILE = Path(kinetics600.__file__).with_name("dataset_infos.json")
@@ -23,7 +23,9 @@ def test_datasets_reads_it() -> None:
         info = datasets.DatasetInfo.from_dict(json.loads(FILE.read_text())[name])
         assert info.features == kinetics600.features()
         assert info.config_name == name
-        assert info.splits is None  # no load is checked against published counts
+        assert set(info.splits) == set(SPLITS if name == "all" else [name])
+        assert info.size_in_bytes == info.download_size + info.dataset_size
+        assert info.dataset_size == sum(split.num_bytes for split in info.splits.values())
 
 
 def test_published_counts_come_with_their_meaning() -> None:
