@@ -429,17 +429,10 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
 
     def _as_dataset(self, split: Any, in_memory: bool = False) -> datasets.Dataset:
         rows = super()._as_dataset(split, in_memory)
-        # What was computed from these must not serve for other rows, nor for what other files
-        # under the same names hold, nor for decoded clips.
-        paths = pyarrow.compute.struct_field(rows.data.column("video"), "path")
-        made_from = [
-            self._get_dataset_fingerprint(split),
-            self._rows_digest,
-            digest_of_files(paths),
-            bool(self.config.decode),
-        ]
-        rows._fingerprint = datasets.fingerprint.Hasher.hash(made_from)
-        return rows
+        # Other rows may come under the same options, and the same rows decoded.
+        decoded = bool(self.config.decode)
+        made_from = [self._get_dataset_fingerprint(split), self._rows_digest, decoded]
+        return _LoadedRows.of(rows, datasets.fingerprint.Hasher.hash(made_from))
 
     def as_streaming_dataset(self, split: Any = None, base_path: str | None = None) -> Any:
         """Return rows that are read as they are asked for; nothing is stored.
@@ -543,6 +536,46 @@ def load_dataset(
     for config, name in zip(configs, names, strict=True):
         several.update(load(name) if name == "all" else {config: load(name)})
     return several
+
+
+class _LoadedRows(datasets.Dataset):
+    """Rows as they were loaded, under a fingerprint that stands for the clips' files as well.
+
+    What is computed from rows is kept under their fingerprint, and must not serve once a clip was
+    replaced. So each row's file is looked at, when the fingerprint is first asked for: half a
+    million files take a second or more, and a load is not to wait for that.
+    """
+
+    _is_looked_at = True
+
+    @classmethod
+    def of(cls, rows: datasets.Dataset, made_from: str) -> _LoadedRows:
+        """Return the same rows.
+
+        Args:
+            rows: What `datasets` read.
+            made_from: Fingerprint of the rows themselves.
+        """
+        loaded = cls(rows.data, rows.info, rows.split, fingerprint=made_from)
+        loaded._is_looked_at = False
+        return loaded
+
+    @property
+    def _fingerprint(self) -> Any:
+        if not self._is_looked_at:
+            paths = pyarrow.compute.struct_field(self.data.column("video"), "path")
+            made_from = [self.__dict__["_fingerprint"], digest_of_files(paths)]
+            self._fingerprint = datasets.fingerprint.Hasher.hash(made_from)
+        return self.__dict__["_fingerprint"]
+
+    @_fingerprint.setter
+    def _fingerprint(self, fingerprint: Any) -> None:
+        self.__dict__["_fingerprint"] = fingerprint
+        self._is_looked_at = True
+
+    def save_to_disk(self, *args: Any, **kwargs: Any) -> None:
+        self._fingerprint  # noqa: B018 - it is saved as it stands in `__dict__`
+        super().save_to_disk(*args, **kwargs)
 
 
 @dataclasses.dataclass(eq=False)
@@ -679,14 +712,12 @@ def _refuse_unused(arguments: Mapping[str, Any]) -> None:
     config = arguments.get("download_config")
     if config is None:
         return
-    # `datasets` itself puts in the token, the storage options, and some of its own for the Hub.
-    usual = vars(datasets.DownloadConfig()) | {
-        "token": None,
-        "storage_options": {**(arguments.get("storage_options") or {}), "hf": None},
-    }
+    # `datasets` itself puts in token and storage options, and always some for the Hub.
+    known = {"hf", *(arguments.get("storage_options") or {})}
+    usual = vars(datasets.DownloadConfig()) | {"token": None, "storage_options": set()}
     found = vars(config) | {
         "token": config.token or None,
-        "storage_options": {**config.storage_options, "hf": None},
+        "storage_options": config.storage_options.keys() - known,
     }
     for name in usual:
         if found[name] != usual[name]:
