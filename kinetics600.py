@@ -422,8 +422,9 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         return part._read(_without_blanks(split), *args, **kwargs)
 
     def _read(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._is_ready and (note := Note.read(self._cache_dir)) is not None:
-            self.info, self._rows_digest = self._load_info(), note.digest
+        if not self._is_ready and os.path.isdir(self._cache_dir):  # rows of an earlier call
+            note = Note.read(self._cache_dir)
+            self.info, self._rows_digest = self._load_info(), note.digest if note else ""
             self.info.features = self._features()
         return super().as_dataset(*args, **kwargs)
 
