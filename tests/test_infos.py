@@ -123,5 +123,5 @@ def test_a_disk_without_room_for_the_published_size_is_no_reason_to_refuse(
     assert len(load("train", split="train")) == 30
     shutil.rmtree(folders["cache_dir"])
     usage = shutil.disk_usage("/")._replace(free=100_000_000)  # less than 648 GB
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(datasets.utils.py_utils, "disk_usage", lambda path: usage)
     assert len(load("train", split="train")) == 30
