@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
 import pyarrow
+import pyarrow.compute
 from datasets.utils import tqdm as _datasets_tqdm
 from filelock import FileLock
 
@@ -38,15 +39,15 @@ from k600.errors import (
     OptionError,
 )
 from k600.fetch import fetch_split
-from k600.freshness import Note
+from k600.freshness import Note, digest_of_files
 from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
 from k600.manifest import ManifestRow, manifest_rows, write_manifest
 from k600.outcome import Outcome
-from k600.request import Request, check_config_name, check_option_names
+from k600.request import Request, check_config_name, check_option_names, check_split_names
 from k600.request import make_request as _make_request
-from k600.store import Store
 from k600.stream import stream_split
+from k600.values import flag, plain
 
 if TYPE_CHECKING:
     from k600.fleet.run import Fleet
@@ -77,10 +78,11 @@ logger = logging.getLogger("kinetics600")
 _SCHEMA = "k600r1"  # stands for the source's hash in cache paths: new rows' meaning, new name
 
 
-def _runtime(default: Any, *, secret: bool = False) -> Any:
-    """An option that changes neither which rows there are nor where they point.
+def _option(default: Any, *, secret: bool = False) -> Any:
+    """An option of a load; a secret one may hold a key or a password, and is not shown.
 
-    A secret one may hold a key or a password, and is not shown.
+    `datasets` is not to compare them: `Request.cache_key` says which requests give other rows, and
+    two that give the same share a folder of the cache.
     """
     return dataclasses.field(default=default, compare=False, repr=not secret)
 
@@ -94,59 +96,59 @@ class Kinetics600Config(datasets.BuilderConfig):
         'zumba'
     """
 
-    classes: str | Sequence[str] | None = None
+    classes: str | Sequence[str] | None = _option(None)
     """Class names to load, or one name; None for all 600. Folder spellings are understood."""
-    max_samples: int | None = None
+    max_samples: int | None = _option(None)
     """Most clips to load from each split, 1 or more. Those that cannot be had are replaced."""
-    max_per_class: int | None = None
+    max_per_class: int | None = _option(None)
     """Most clips of each class, 1 or more."""
-    balanced: bool = False
+    balanced: bool = _option(False)
     """With `max_samples`: take one clip of each class in turn."""
-    shuffle: bool = False
+    shuffle: bool = _option(False)
     """Which clips `max_samples` takes: a random choice that `seed` fixes, the same everywhere.
     False: those that are in `data_dir` first, then in the order of class and file name."""
-    seed: int | None = None
+    seed: int | None = _option(None)
     """Seed of that choice, 0 or more; None is 0."""
-    manifest: str | None = None
+    manifest: str | None = _option(None)
     """Path of a file written by `save_manifest`: load exactly its clips."""
-    source: str = "auto"
+    source: str = _option("auto")
     """Where clips come from that are not in `data_dir`. `auto`: whole splits and classes from the
     tarballs, a few clips from YouTube, or from the tarballs where YouTube gives none. `cvdf`: the
     tarballs. `youtube`: YouTube. `local`: nowhere."""
-    data_dir: str | None = None
+    data_dir: str | None = _option(None)
     """Folder where the clips live; default `kinetics600-clips` in `cache_dir` (the `datasets`
     cache), or KINETICS600_HOME."""
-    short_side: int | None = None
+    short_side: int | None = _option(None)
     """Most pixels of a clip's shorter side, 16 or more: larger clips are encoded anew as they land,
     in `short_side_<pixels>` in `data_dir`. None: as their source has them, from YouTube 360."""
-    test_labels: str | None = None
+    test_labels: str | None = _option(None)
     """URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`; default its URL."""
-    num_workers: int | None = _runtime(None)
+    num_workers: int | None = _option(None)
     """Tarballs or YouTube clips worked on at a time, 1 or more; default the number of CPUs."""
-    mirror: str | None = _runtime(None)
+    mirror: str | None = _option(None)
     """Any fsspec URL below which the host's layout lies; default `s3://kinetics/600`, or
     KINETICS600_MIRROR."""
-    mirror_options: Mapping[str, Any] | None = _runtime(None, secret=True)
+    mirror_options: Mapping[str, Any] | None = _option(None, secret=True)
     """fsspec storage options for it; the public bucket is read anonymously by default."""
-    decode: bool = _runtime(False)
+    decode: bool = _option(False)
     """False: `video` is `{"path", "bytes"}`. True: a torchcodec `VideoDecoder`."""
-    on_missing: str = _runtime("warn")
+    on_missing: str = _option("warn")
     """What to do when clips are missing: `warn`, `raise`, or `skip` (say nothing)."""
-    retry_errors: bool = _runtime(False)
+    retry_errors: bool = _option(False)
     """Ask again for clips that were proved not to be had."""
-    audio: bool = _runtime(False)
+    audio: bool = _option(False)
     """Clips from YouTube: keep the sound."""
-    cookies: str | None = _runtime(None, secret=True)
+    cookies: str | None = _option(None, secret=True)
     """YouTube: path of an account's cookie file in Netscape's format; read, never written."""
-    cookies_from_browser: str | None = _runtime(None, secret=True)
+    cookies_from_browser: str | None = _option(None, secret=True)
     """YouTube: a browser to take an account's cookies from, such as `firefox`."""
-    proxy: str | None = _runtime(None, secret=True)
+    proxy: str | None = _option(None, secret=True)
     """YouTube: URL of a proxy."""
-    yt_dlp_options: Mapping[str, Any] | None = _runtime(None, secret=True)
+    yt_dlp_options: Mapping[str, Any] | None = _option(None, secret=True)
     """YouTube: further parameters of `yt_dlp.YoutubeDL`; they overrule the loader's."""
-    patience_seconds: int = _runtime(600)
+    patience_seconds: int = _option(600)
     """With `source="youtube"`: how long to wait in all while YouTube refuses this address."""
-    requests_per_hour: int = _runtime(900)
+    requests_per_hour: int = _option(900)
     """YouTube: questions an hour, two to four for each video; more may get an address refused."""
 
     def request(self, default_data_dir: str, storage_options: Mapping[str, Any]) -> Request:
@@ -156,24 +158,13 @@ class Kinetics600Config(datasets.BuilderConfig):
             OptionError: A value is not allowed.
         """
         options = {field.name: getattr(self, field.name) for field in _option_fields()}
-        if options.pop("decode") not in (True, False):
-            raise OptionError(f"decode: {self.decode!r} is not allowed, expected True or False")
+        flag("decode", options.pop("decode"))
         return _make_request(
             self.name,
             default_data_dir=default_data_dir,
             storage_options=storage_options,
             **options,
         )
-
-    def create_config_id(
-        self, config_kwargs: dict[str, Any], custom_features: datasets.Features | None = None
-    ) -> str:
-        """Name the cache folder after what tells the rows apart, in canonical form."""
-        if isinstance(self.classes, Iterable) and not isinstance(self.classes, (str, Mapping)):
-            self.classes = tuple(self.classes)  # an iterator can be read but once
-        default = _default_data_dir(None)
-        key = self.request(default, {}).cache_key(default)
-        return str(super().create_config_id(key, custom_features=custom_features))
 
 
 def _option_fields() -> list[dataclasses.Field[Any]]:
@@ -187,11 +178,33 @@ def _default_data_dir(cache_dir: str | None) -> str:
     return os.path.join(str(cache_dir or datasets.config.HF_DATASETS_CACHE), "kinetics600-clips")
 
 
-def _is_written_out(data_dir: object, default: str) -> bool:
-    """Whether an option only says what would be without it, and so makes no other dataset."""
-    if not isinstance(data_dir, (str, os.PathLike)) or "KINETICS600_HOME" in os.environ:
-        return False
-    return Store.at(data_dir) == Store.at(default)
+_PASSED_ON = ("features", "storage_options", "writer_batch_size")
+"""Arguments of a builder of `datasets` that mean something here, beside the options."""
+
+_UNUSED = {
+    "base_path": "there are no files of a repository: pass mirror=… for a copy of the tarballs",
+    "config_id": "it follows from the options",
+    "data_files": "the loader knows its files: pass data_dir=… for a folder of clips, mirror=… for "
+    "a copy of the tarballs",
+    "info": "it follows from the configuration",
+    "repo_id": "there is no repository: pass mirror=… for a copy of the tarballs",
+    "revision": "there is one dataset, and the loader's version is that of the installed package: "
+    "pip install kinetics600==…",
+    "token": "nothing is read from the Hub: pass mirror_options={'token': …} for a mirror there",
+}
+"""Arguments of `datasets` that would be ignored, and what to do instead."""
+
+_COUNTS = ("splits", "download_size", "dataset_size", "size_in_bytes")
+"""What `datasets` may say of a dataset before it is loaded."""
+
+_AS_LOAD_DATASET_CALLS = {
+    "download_config",
+    "download_mode",
+    "num_proc",
+    "storage_options",
+    "verification_mode",
+}
+"""What `datasets.load_dataset`, and nobody else, passes to `download_and_prepare` all at once."""
 
 
 class Kinetics600(datasets.GeneratorBasedBuilder):
@@ -204,47 +217,124 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
     DEFAULT_WRITER_BATCH_SIZE = 1000  # a Video column would otherwise mean batches of 10 rows
 
     def __init__(
-        self, cache_dir: str | None = None, *, config_name: str | None = None, **kwargs: Any
+        self,
+        cache_dir: str | None = None,
+        *,
+        config_name: str | None = None,
+        only: Sequence[str] | None = None,
+        **kwargs: Any,
     ) -> None:
-        check_config_name(config_name)
+        """Check a request; nothing is looked at or fetched yet.
+
+        Args:
+            cache_dir: Where `datasets` keeps Arrow files.
+            config_name: `train`, `validation`, `test` or `all`; None if the split that is asked for
+                later is to say it.
+            only: These of the configuration's splits.
+            **kwargs: The fields of `Kinetics600Config`, `storage_options`, and `writer_batch_size`.
+
+        Raises:
+            Kinetics600Error: One of its kinds; see `k600.errors`.
+        """
+        if config_name is not None:
+            check_config_name(config_name)
         options = {field.name for field in _option_fields()}
         arguments = set(inspect.signature(datasets.DatasetBuilder.__init__).parameters)
-        check_option_names(set(kwargs) - arguments, options)
-        kwargs["hash"] = _SCHEMA  # never the source's hash: a changed comment must not matter
-        kwargs["dataset_name"] = "kinetics600"
-        self._default_data_dir = default = _default_data_dir(cache_dir)
-        if _is_written_out(kwargs.get("data_dir"), default):
-            del kwargs["data_dir"]
-        super().__init__(cache_dir, config_name=config_name, **kwargs)
-        self.info.splits = None  # of a cached result, which may have been partial
-        self.info.features = features(decode=self.config.decode)
+        check_option_names(set(kwargs) - arguments - {"download_config"}, options)
+        _refuse_unused(kwargs)
+        classes = kwargs.get("classes")
+        if isinstance(classes, Iterable) and not isinstance(classes, (str, Mapping)):
+            kwargs["classes"] = tuple(classes)  # an iterator can be read but once
+        kwargs = {
+            name: value
+            for name, value in kwargs.items()
+            if value is not None and (name in options or name in _PASSED_ON)
+        }
+        self._given = {"cache_dir": cache_dir, **kwargs}
+        self._is_named = config_name is not None
+        config_name = config_name or "all"
+        given = {name: value for name, value in kwargs.items() if name in options}
+        config = Kinetics600Config(name=config_name, **given)
+        default = _default_data_dir(cache_dir)
+        request = config.request(default, kwargs.get("storage_options", {}))
+        _check_features(kwargs.pop("features", None), features(decode=bool(config.decode)))
+        key = request.cache_key(default)
+        if only is not None:
+            request = request.of(only)
+            key["splits"] = list(request.splits)
+        self._request = request
+        super().__init__(
+            cache_dir,
+            config_name=config_name,
+            config_id=config.create_config_id(key),
+            hash=_SCHEMA,  # never the source's hash: a changed comment must not matter
+            dataset_name="kinetics600",
+            **kwargs,
+        )
+        self._set_info(self._info())  # not what a cached result says, which may have been partial
+        self._postponed: dict[str, Any] | None = None
+        self._is_ready = False
         self._outcomes: dict[str, Outcome] = {}
+        self._streamed: dict[str, list[Any]] = {}
         self._rows_digest = ""
+
+    def _features(self) -> datasets.Features:
+        return features(decode=bool(self.config.decode))
 
     def _info(self) -> datasets.DatasetInfo:
         said = read_info(self.config.name)
+        counts: dict[str, Any] = {}
+        request = self._request
+        these = tuple(said.get("splits", ())) == request.splits
+        if these and request.is_whole and request.source != "local":
+            counts = {name: said.get(name) for name in _COUNTS}
         return datasets.DatasetInfo(
             description=said.get("description", ""),
             citation=said.get("citation", ""),
             homepage=said.get("homepage", ""),
             license=said.get("license", ""),
-            features=features(decode=self.config.decode),
+            features=self._features(),
+            **counts,
         )
 
+    def _set_info(self, info: datasets.DatasetInfo) -> None:
+        for name in ("features", *_COUNTS):
+            setattr(self.info, name, getattr(info, name))
+
+    def of(self, split: Any) -> Kinetics600:
+        """Return the builder of those splits alone that a `split=…` of `load_dataset` means.
+
+        Args:
+            split: As `datasets.load_dataset` takes it: a name, `train+validation[:10%]`, a
+                `ReadInstruction`, a list of these; None for all of the configuration.
+
+        Raises:
+            UnknownSplitError: The configuration has no such split, or there is neither.
+        """
+        if split is None and not self._is_named:
+            check_config_name(None)
+        own = self._request.splits
+        names = {name for name, _ in _splits_of(split, own)} if split is not None else {*own}
+        check_split_names(names, own)
+        if self._is_named and names == {*own}:
+            return self
+        if len(names) == 1:
+            return type(self)(config_name=names.pop(), **self._given)
+        some = None if names == {*own} else sorted(names)
+        return type(self)(config_name="all", only=some, **self._given)
+
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        request = self._request()
-        with _plain_errors():
-            if dl_manager.is_streaming:  # `datasets` also comes here only to ask for names
-                shards: dict[str, Any] = {
-                    split: stream_split(request, split, offline=_offline())
-                    for split in request.splits
-                }
-            else:
-                if not self._outcomes:
+        request = self._request
+        shards: Mapping[str, Sequence[Any]]
+        if dl_manager.is_streaming:  # `datasets` also comes here only to ask for names: no shards
+            shards = self._streamed
+        else:
+            if not self._outcomes:
+                with _plain_errors():
                     self._bring(request, refetch=False)
-                shards = {split: list(self._outcomes[split].shards) for split in request.splits}
+            shards = {split: self._outcomes[split].shards for split in request.splits}
         return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"shards": shards[split]})
+            datasets.SplitGenerator(name=split, gen_kwargs={"shards": [*shards.get(split, ())]})
             for split in request.splits
         ]
 
@@ -268,22 +358,34 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         datasets.ArrowBasedBuilder._prepare_split(self, split_generator, *args, **kwargs)
 
     def download_and_prepare(
+        self, output_dir: str | None = None, *args: Any, **kwargs: Any
+    ) -> None:
+        """Bring the clips into the store and their rows into Arrow.
+
+        Rows made by an earlier call serve again only if they are what the store holds. (Called by
+        `datasets.load_dataset`, it waits: which split is asked for is told to `as_dataset`.)
+
+        Raises:
+            Kinetics600Error: One of its kinds; see `k600.errors`.
+        """
+        _refuse_unused({**self._given, **kwargs})
+        if output_dir is None and not args and kwargs.keys() >= _AS_LOAD_DATASET_CALLS:
+            self._postponed = kwargs
+            return
+        self.of(None)._prepare(output_dir, *args, **kwargs)
+
+    def _prepare(
         self,
         output_dir: str | None = None,
         *args: Any,
         download_mode: datasets.DownloadMode | str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Bring the clips into the store and their rows into Arrow.
-
-        Rows made by an earlier call serve again only if they are what the store holds.
-
-        Raises:
-            Kinetics600Error: One of its kinds; see `k600.errors`.
-        """
+        if self.config.decode:
+            _check_decoder()
         mode = datasets.DownloadMode(download_mode or "reuse_dataset_if_exists")
         refetch = mode == datasets.DownloadMode.FORCE_REDOWNLOAD
-        request = self._request()
+        request = self._request
         note = Note.read(self._cache_dir)
         with _plain_errors():
             if note is None or refetch or not note.holds(request):
@@ -297,23 +399,74 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             same = note is not None and note.digest == now.digest and output_dir is None
             if not same and not refetch:
                 mode = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS  # make the rows again
+            # `datasets` would check the rows, and the disk, against the published numbers.
+            self._set_info(datasets.DatasetInfo(features=self._features()))
             super().download_and_prepare(output_dir, *args, download_mode=mode, **kwargs)
-            self.info.features = features(decode=self.config.decode)
-            self._rows_digest = now.digest
+            self._rows_digest, self._is_ready = now.digest, True
+            self.info.features = self._features()
             if output_dir is None and now != note:
                 now.write(self._cache_dir)
 
-    def _get_dataset_fingerprint(self, split: Any) -> str:
-        # Other rows may come under the same options: what was computed from these must not serve
-        # for those.
-        made_from = [super()._get_dataset_fingerprint(split), self._rows_digest]
-        return str(datasets.fingerprint.Hasher.hash(made_from))
+    def as_dataset(self, split: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Return the rows of a split, or of several; what `datasets.load_dataset` returns.
 
-    def _request(self) -> Request:
-        if self.config.decode:
+        Raises:
+            Kinetics600Error: One of its kinds; see `k600.errors`.
+        """
+        postponed, self._postponed = self._postponed, None
+        if postponed is None and self._is_named:
+            return self._read(split, *args, **kwargs)
+        part = self.of(split)
+        if postponed is not None:
+            part._prepare(**postponed)
+        return part._read(_without_blanks(split), *args, **kwargs)
+
+    def _read(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._is_ready and os.path.isdir(self._cache_dir):  # rows of an earlier call
+            note = Note.read(self._cache_dir)
+            self.info, self._rows_digest = self._load_info(), note.digest if note else ""
+            self.info.features = self._features()
+        return super().as_dataset(*args, **kwargs)
+
+    def _as_dataset(self, split: Any, in_memory: bool = False) -> datasets.Dataset:
+        rows = super()._as_dataset(split, in_memory)
+        # Other rows may come under the same options, and the same rows decoded.
+        decoded = bool(self.config.decode)
+        made_from = [self._get_dataset_fingerprint(split), self._rows_digest, decoded]
+        return _LoadedRows.of(rows, datasets.fingerprint.Hasher.hash(made_from))
+
+    def as_streaming_dataset(self, split: Any = None, base_path: str | None = None) -> Any:
+        """Return rows that are read as they are asked for; nothing is stored.
+
+        Raises:
+            Kinetics600Error: One of its kinds; see `k600.errors`.
+        """
+        _refuse_unused({**self._given, "base_path": base_path})
+        part = self.of(split)
+        if isinstance(split, (list, tuple)):
+            return [self.as_streaming_dataset(each) for each in split]
+        if isinstance(split, Mapping):
+            streams = {name: self.as_streaming_dataset(each) for name, each in split.items()}
+            return datasets.IterableDatasetDict(streams)
+        parts = [] if split is None else _splits_of(split, part._request.splits)
+        for name, piece in parts:
+            if piece != name:
+                raise OptionError(
+                    f"split: {piece!r} is not allowed, a slice needs one split and "
+                    "streaming=False; use .take(n) of a stream"
+                )
+        if part.config.decode:
             _check_decoder()
-        config: Kinetics600Config = self.config
-        return config.request(self._default_data_dir, self.storage_options)
+        with _plain_errors():
+            part._streamed = {
+                name: stream_split(part._request, name, offline=_offline())
+                for name in part._request.splits
+            }
+        read = super(Kinetics600, part).as_streaming_dataset
+        if split is None:
+            return read()
+        several = [read(name) for name, _ in parts]
+        return several[0] if len(several) == 1 else datasets.concatenate_datasets(several)
 
     def _bring(self, request: Request, *, refetch: bool) -> Note:
         """Fetch what is missing, split by split, and tell what is there and what is not."""
@@ -331,7 +484,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
 
 
 def load_dataset(
-    split: str | None = None,
+    split: Any = None,
     splits: str | Sequence[str] | None = None,
     *,
     streaming: bool = False,
@@ -344,7 +497,8 @@ def load_dataset(
     """Load Kinetics-600 through public parts of `datasets` alone.
 
     Args:
-        split: `train`, `validation`, `test` or `all`, also with a slice: `validation[:10%]`.
+        split: `train`, `validation`, `test` or `all`, or what else `datasets.load_dataset` takes:
+            `validation[:10%]`, `train+validation`, a `ReadInstruction`, a list of these.
         splits: One such name or several, instead of `split`.
         streaming: Read clips as they are asked for, storing nothing.
         cache_dir: Where `datasets` keeps Arrow files.
@@ -354,40 +508,75 @@ def load_dataset(
         **options: The fields of `Kinetics600Config`.
 
     Returns:
-        For `split`, a `Dataset` (a `DatasetDict` for `all`); for `splits`, a `DatasetDict`.
-        Their iterable kinds with `streaming=True`.
+        For `split`, a `Dataset` (a `DatasetDict` for `all`, a list for a list); for `splits`, a
+        `DatasetDict`. Their iterable kinds with `streaming=True`.
 
     Raises:
         Kinetics600Error: One of its kinds; see `k600.errors`.
     """
     if (split is None) == (splits is None):
         check_config_name(None if split is None else f"{split} and splits={splits}")
-    chosen = [split] if split is not None else [splits] if isinstance(splits, str) else splits
-    names = [str(name) for name in chosen or ()]
+
+    def load(asked: Any) -> Any:
+        whole = isinstance(asked, str) and asked == "all"
+        builder = Kinetics600(cache_dir, config_name="all" if whole else None, **options)
+        part = None if whole else asked
+        if streaming:
+            return builder.as_streaming_dataset(part)
+        builder = builder.of(part)
+        builder.download_and_prepare(download_mode=download_mode, num_proc=num_proc)
+        return builder.as_dataset(part, in_memory=keep_in_memory)
+
+    if split is not None:
+        return load(split)
+    names = [splits] if isinstance(splits, str) else [str(name) for name in splits or ()]
     configs = [name.partition("[")[0] for name in names]
     if not names or len(set(configs)) < len(configs):
         raise OptionError(f"splits: {splits!r} is not allowed, expected different split names")
-    loaded = {}
-    for name, config in zip(names, configs, strict=True):
-        sliced = name != config
-        if sliced and (streaming or config == "all"):
-            raise OptionError(
-                f"split: {name!r} is not allowed, a slice needs one split and streaming=False; "
-                "use .take(n) of a stream"
-            )
-        builder = Kinetics600(cache_dir, config_name=config, **options)
-        part = None if config == "all" else name
-        if streaming:
-            loaded[config] = builder.as_streaming_dataset(split=part)
-        else:
-            builder.download_and_prepare(download_mode=download_mode, num_proc=num_proc)
-            loaded[config] = builder.as_dataset(split=part, in_memory=keep_in_memory)
-    if split is not None:
-        return next(iter(loaded.values()))
     several = datasets.IterableDatasetDict() if streaming else datasets.DatasetDict()
-    for config, found in loaded.items():
-        several.update(found if config == "all" else {config: found})
+    for config, name in zip(configs, names, strict=True):
+        several.update(load(name) if name == "all" else {config: load(name)})
     return several
+
+
+class _LoadedRows(datasets.Dataset):
+    """Rows as they were loaded, under a fingerprint that stands for the clips' files as well.
+
+    What is computed from rows is kept under their fingerprint, and must not serve once a clip was
+    replaced. So each row's file is looked at, when the fingerprint is first asked for: half a
+    million files take a second or more, and a load is not to wait for that.
+    """
+
+    _is_looked_at = True
+
+    @classmethod
+    def of(cls, rows: datasets.Dataset, made_from: str) -> _LoadedRows:
+        """Return the same rows.
+
+        Args:
+            rows: What `datasets` read.
+            made_from: Fingerprint of the rows themselves.
+        """
+        loaded = cls(rows.data, rows.info, rows.split, fingerprint=made_from)
+        loaded._is_looked_at = False
+        return loaded
+
+    @property
+    def _fingerprint(self) -> Any:
+        if not self._is_looked_at:
+            paths = pyarrow.compute.struct_field(self.data.column("video"), "path")
+            made_from = [self.__dict__["_fingerprint"], digest_of_files(paths)]
+            self._fingerprint = datasets.fingerprint.Hasher.hash(made_from)
+        return self.__dict__["_fingerprint"]
+
+    @_fingerprint.setter
+    def _fingerprint(self, fingerprint: Any) -> None:
+        self.__dict__["_fingerprint"] = fingerprint
+        self._is_looked_at = True
+
+    def save_to_disk(self, *args: Any, **kwargs: Any) -> None:
+        self._fingerprint  # noqa: B018 - it is saved as it stands in `__dict__`
+        super().save_to_disk(*args, **kwargs)
 
 
 @dataclasses.dataclass(eq=False)
@@ -460,17 +649,101 @@ def register() -> bool:
     if getattr(find, "answers_kinetics600", False):
         return True
 
+    parameters = inspect.signature(find)
+
     @functools.wraps(find)
     def dataset_module_factory(path: str, *args: Any, **kwargs: Any) -> Any:
-        if path == "kinetics600":
-            return module_class("kinetics600", _SCHEMA, {"dataset_name": "kinetics600"})
-        return find(path, *args, **kwargs)
+        if path != "kinetics600":
+            return find(path, *args, **kwargs)
+        given = parameters.bind(path, *args, **kwargs).arguments
+        _refuse_unused({name: given.get(name, kwargs.get(name)) for name in _UNUSED})
+        for_builder = {"dataset_name": "kinetics600"}
+        if given.get("download_config") is not None:
+            for_builder["download_config"] = given["download_config"]
+        return module_class("kinetics600", _SCHEMA, for_builder)
 
     dataset_module_factory.answers_kinetics600 = True  # type: ignore[attr-defined]
     for module in (datasets.load, datasets.inspect):
         if getattr(module, "dataset_module_factory", None) is find:
             module.dataset_module_factory = dataset_module_factory
     return True
+
+
+def _splits_of(split: Any, every: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each split that a `split=…` of `datasets` names, and what it says of it.
+
+    Args:
+        split: As `datasets.load_dataset` takes it.
+        every: What `all` stands for.
+
+    Example:
+        >>> _splits_of(["train[:1%]+test", "all"], ["validation"])
+        [('train', 'train[:1%]'), ('test', 'test'), ('validation', 'validation')]
+    """
+    if isinstance(split, Mapping):
+        split = [*split.values()]
+    if isinstance(split, (list, tuple)):
+        return [named for each in split for named in _splits_of(each, every)]
+    try:
+        said = str(datasets.ReadInstruction.from_spec(str(split)))
+    except (ValueError, AssertionError) as error:
+        raise OptionError(
+            f"split: {split!r} is not allowed ({error}), expected such as 'validation', "
+            "'train[:10%]' or 'train+validation'"
+        ) from None
+    pieces = every if said == "all" else said.split("+")
+    return [(piece.partition("[")[0].partition("(")[0], piece) for piece in pieces]
+
+
+def _without_blanks(split: Any) -> Any:
+    """Return a checked `split=…` as `datasets` takes it: `train + test` it would refuse, late."""
+    if isinstance(split, Mapping):
+        return {name: _without_blanks(each) for name, each in split.items()}
+    if isinstance(split, (list, tuple)):
+        return [_without_blanks(each) for each in split]
+    return "".join(split.split()) if isinstance(split, str) else split
+
+
+def _refuse_unused(arguments: Mapping[str, Any]) -> None:
+    """Raise `OptionError` for an argument of `datasets` that would be ignored."""
+    for name, why in _UNUSED.items():
+        given = arguments.get(name)
+        if given is not None and given is not False:
+            raise OptionError(f"{name}: it is not allowed, as {why}")
+    config = arguments.get("download_config")
+    if config is None:
+        return
+    # `datasets` itself puts in token and storage options, and always some for the Hub.
+    known = {"hf", *(arguments.get("storage_options") or {})}
+    usual = vars(datasets.DownloadConfig()) | {"token": None, "storage_options": set()}
+    found = vars(config) | {
+        "token": config.token or None,
+        "storage_options": config.storage_options.keys() - known,
+    }
+    for name in usual:
+        if found[name] != usual[name]:
+            raise OptionError(
+                f"download_config: {name!r} is not allowed, as `datasets` downloads nothing here: "
+                "pass storage_options=… or mirror_options=… for the mirror, num_workers=… for "
+                "how many at a time, proxy=… for YouTube"
+            )
+
+
+def _check_features(given: datasets.Features | None, own: datasets.Features) -> None:
+    """Raise `OptionError` if other columns are asked for than there are."""
+    if given is None or own == given:
+        return
+    if features(decode=True) == given or features(decode=False) == given:
+        raise OptionError(
+            f"features: Video(decode={given['video'].decode}) is not allowed with "
+            f"decode={own['video'].decode}; pass decode={given['video'].decode}, too"
+        )
+    other = [name for name in {**own, **given} if own.get(name) != given.get(name)]
+    raise OptionError(
+        f"features: {', '.join(map(repr, other))} are not allowed to differ from "
+        "kinetics600.features(). Load without it, then ds.cast(…), ds.cast_column(…) or "
+        "ds.select_columns(…)"
+    )
 
 
 def _tell_missing(request: Request, message: str) -> None:
@@ -650,7 +923,7 @@ def publish(
             make_request(split, **options),
             repo,
             to=to,
-            recipe=Recipe(kind=kind, shard_size_mb=shard_size_mb, mix=mix),
+            recipe=Recipe(kind=kind, shard_size_mb=plain(shard_size_mb), mix=plain(mix)),
             i_have_the_rights=i_have_the_rights,
             private=private,
             token=token,
@@ -711,12 +984,14 @@ def fleet(
             make_request(split, **options),
             choose_places(to, to_options or {}, work=work, i_have_the_rights=i_have_the_rights),
             recipe=FleetRecipe(
-                format=format, shard_size_mb=shard_size_mb, shards_multiple_of=shards_multiple_of
+                format=format,
+                shard_size_mb=plain(shard_size_mb),
+                shards_multiple_of=plain(shards_multiple_of),
             ),
             workforce=Workforce(
                 executor=executor,
-                workers=workers,
-                tasks=tasks,
+                workers=plain(workers),
+                tasks=plain(tasks),
                 logs=logs,
                 more=executor_options or {},
             ),
@@ -761,7 +1036,8 @@ class _OwnHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 if not logger.handlers:
     logger.addHandler(_OwnHandler())
-    logger.setLevel(logging.INFO)
+    if logger.level == logging.NOTSET:  # else the user has set it
+        logger.setLevel(logging.INFO)
 
 if __name__ == "kinetics600":
     register()

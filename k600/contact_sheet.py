@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from k600.errors import OptionError
-from k600.gallery_rows import Row, check_count, check_target, looks, read_rows, write_file
+from k600.gallery_rows import Row, check_target, looks, read_rows, write_file
 from k600.thumbnails import WIDTH, Look, Picture, to_png
+from k600.values import whole_number
 
 __all__ = ["sheet_size", "write_contact_sheet"]
 
@@ -68,8 +69,8 @@ def write_contact_sheet(
         OptionError: `rows` is empty or no dataset, or an option is not allowed.
         StoreError: The file cannot be written; one that was there stays.
     """
-    check_count("columns", columns, 1)
-    check_count("most", most, 1)
+    columns = whole_number("columns", columns, least=1)
+    most = whole_number("most", most, least=1)
     target = check_target(path, "contact sheet")
     tiles = [_tile(row, look) for row, look in looks(itertools.islice(read_rows(rows), most))]
     if not tiles:

@@ -25,7 +25,6 @@ from k600.contact_sheet import write_contact_sheet
 from k600.errors import OptionError
 from k600.gallery_rows import (
     Row,
-    check_count,
     check_target,
     count_rows,
     looks,
@@ -33,6 +32,7 @@ from k600.gallery_rows import (
     write_file,
 )
 from k600.thumbnails import Look, to_jpeg
+from k600.values import whole_number
 
 __all__ = ["write_contact_sheet", "write_gallery"]
 
@@ -76,8 +76,8 @@ def write_gallery(
         >>> write_gallery(rows, tempfile.mkdtemp() + "/gallery.html").name
         'gallery.html'
     """
-    check_count("embed_bytes", embed_bytes, 0)
-    check_count("most", most, 1)
+    embed_bytes = whole_number("embed_bytes", embed_bytes, least=0)
+    most = whole_number("most", most, least=1)
     target = check_target(path, "gallery")
     found = read_rows(rows)
     clips: list[dict[str, Any]] = []

@@ -21,7 +21,7 @@ from k600.errors import OptionError, StoreError
 from k600.labels import NAMES
 from k600.thumbnails import Look, look_at
 
-__all__ = ["Row", "check_count", "check_target", "count_rows", "looks", "read_rows", "write_file"]
+__all__ = ["Row", "check_target", "count_rows", "looks", "read_rows", "write_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +90,6 @@ def looks(rows: Iterable[Row]) -> Iterator[tuple[Row, Look]]:
                 yield first, future.result()
         for row, future in ahead:
             yield row, future.result()
-
-
-def check_count(name: str, value: object, least: int) -> None:
-    """Raise `OptionError` unless an option is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise OptionError(f"{name}: {value!r} is not allowed, expected an integer from {least}")
 
 
 def check_target(path: str | os.PathLike[str], what: str) -> Path:

@@ -21,13 +21,13 @@ from k600.public import public_url
 from k600.request import Request
 from k600.shards import MOST_SHARD_MB
 from k600.store import OWN
+from k600.values import whole_number
 
 __all__ = [
     "KINDS",
     "Made",
     "Recipe",
     "check_place",
-    "check_whole_number",
     "describe",
     "digest_of_names",
     "finish",
@@ -59,7 +59,7 @@ class Recipe:
             allowed = ", ".join(map(repr, KINDS))
             raise OptionError(f"kind: {self.kind!r} is not allowed. Allowed: {allowed}")
         for option, most in (("shard_size_mb", MOST_SHARD_MB), ("mix", 600)):
-            check_whole_number(option, getattr(self, option), most=most)
+            whole_number(option, getattr(self, option), least=1, most=most)
 
     def describe(
         self, request: Request, split: str, groups: Sequence[Sequence[str]]
@@ -74,14 +74,6 @@ class Recipe:
                 "tarballs": digest_of_names(names),
             }
         return said
-
-
-def check_whole_number(option: str, value: object, *, most: int) -> None:
-    """Raise `OptionError` unless this is a whole number from 1 to `most`."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise OptionError(
-            f"{option}: {value!r} is not allowed, expected a whole number from 1 to {most:,}"
-        )
 
 
 def check_place(destination: Destination, kind: str) -> None:
@@ -217,7 +209,7 @@ def name_on_card(to: str) -> str:
 
 def is_whole(request: Request) -> bool:
     """Whether all classes and clips of its splits are asked for."""
-    return request.classes is None and not request.chooses
+    return request.is_whole
 
 
 def describe(request: Request, split: str, kind: str) -> dict[str, Any]:

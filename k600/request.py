@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from k600.clip import CONFIGS, SPLITS, UNLABELED
@@ -17,6 +17,7 @@ from k600.public import public_url
 from k600.remote import Mirror
 from k600.selection import Limits
 from k600.store import Store
+from k600.values import flag, whole_number
 from k600.youtube_options import YOUTUBE_SHORT_SIDE, YouTubeOptions, youtube_options
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Request",
     "check_config_name",
     "check_option_names",
+    "check_split_names",
     "make_request",
 ]
 
@@ -81,6 +83,15 @@ class Request:
     def may_ask(self, *, offline: bool) -> bool:
         """Whether YouTube may be asked."""
         return self.source in ("auto", "youtube") and not offline
+
+    def of(self, splits: Iterable[str]) -> Request:
+        """Return the same request for some of its splits only."""
+        return replace(self, splits=tuple(split for split in self.splits if split in splits))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all classes and clips of its splits are asked for."""
+        return self.classes is None and not self.chooses
 
     @property
     def chooses(self) -> bool:
@@ -159,14 +170,7 @@ def make_request(
         OptionError: A value is not allowed; the message names option, value and what is.
     """
     check_config_name(config_name)
-    _check_bool("shuffle", shuffle)
-    _check_bool("balanced", balanced)
-    _check_bool("retry_errors", retry_errors)
-    _check_count("max_samples", max_samples, least=1)
-    _check_count("max_per_class", max_per_class, least=1)
-    _check_count("seed", seed, least=0)
-    _check_count("num_workers", num_workers, least=1)
-    _check_count("short_side", short_side, least=16)
+    short_side = _count("short_side", short_side, least=16)
     if short_side is not None:
         check_encoder()
     _check_choice("source", source, SOURCES)
@@ -178,11 +182,11 @@ def make_request(
         )
     chosen = _classes(classes)
     limits = Limits(
-        max_samples=max_samples,
-        max_per_class=max_per_class,
-        balanced=balanced,
-        shuffle=shuffle,
-        seed=seed or 0,
+        max_samples=_count("max_samples", max_samples, least=1),
+        max_per_class=_count("max_per_class", max_per_class, least=1),
+        balanced=flag("balanced", balanced),
+        shuffle=flag("shuffle", shuffle),
+        seed=_count("seed", seed, least=0) or 0,
     )
     splits = SPLITS if config_name == "all" else (config_name,)
     frozen = None
@@ -202,7 +206,7 @@ def make_request(
             )
     url = _text("mirror", mirror or os.environ.get("KINETICS600_MIRROR") or DEFAULT_MIRROR)
     if mirror_options is None:
-        mirror_options = (storage_options or {}).get(url.partition(":")[0])
+        mirror_options = _options_for(url, storage_options)
     folder = _text("data_dir", data_dir or os.environ.get("KINETICS600_HOME") or default_data_dir)
     if "://" in folder:
         raise OptionError(
@@ -223,9 +227,9 @@ def make_request(
         test_labels=labels,
         store=Store.at(folder, short_side),
         short_side=short_side,
-        num_workers=num_workers or os.cpu_count() or 1,
+        num_workers=_count("num_workers", num_workers, least=1) or os.cpu_count() or 1,
         on_missing=on_missing,
-        retry_errors=retry_errors,
+        retry_errors=flag("retry_errors", retry_errors),
     )
 
 
@@ -242,6 +246,19 @@ def check_config_name(name: object) -> None:
         raise UnknownSplitError(
             f"name: {name!r} is not a configuration{close or '.'} Allowed: {_listed(CONFIGS)}"
         )
+
+
+def check_split_names(names: Collection[str], allowed: Sequence[str]) -> None:
+    """Raise `UnknownSplitError` unless these are splits of the configuration, one at least."""
+    if not names:
+        raise UnknownSplitError(f"split: no split is named. Allowed: {_listed(allowed)}")
+    for name in sorted(names):
+        if name not in allowed:
+            close = nearest("validation" if name == "val" else name, allowed)
+            raise UnknownSplitError(
+                f"split: {name!r} is not a split of this configuration{close or '.'} Allowed: "
+                f"{_listed(allowed)}"
+            )
 
 
 def check_option_names(names: Iterable[str], allowed: Iterable[str]) -> None:
@@ -276,19 +293,8 @@ def _classes(classes: object) -> tuple[str, ...] | None:
     return None if len(chosen) == len(NAMES) else tuple(n for n in NAMES if n in chosen)
 
 
-def _check_bool(option: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise OptionError(f"{option}: {value!r} is not allowed, expected True or False")
-
-
-def _check_count(option: str, value: object, *, least: int) -> None:
-    if value is not None and (
-        not isinstance(value, int) or isinstance(value, bool) or value < least
-    ):
-        raise OptionError(
-            f"{option}: {value!r} is not allowed, expected a whole number of at least {least}, "
-            "or None"
-        )
+def _count(option: str, value: object, *, least: int) -> int | None:
+    return None if value is None else whole_number(option, value, least=least)
 
 
 def _check_choice(option: str, value: object, allowed: Sequence[str]) -> None:
@@ -297,6 +303,29 @@ def _check_choice(option: str, value: object, allowed: Sequence[str]) -> None:
             f"{option}: {value!r} is not allowed{nearest(value, allowed) or '.'} "
             f"Allowed: {_listed(allowed)}"
         )
+
+
+def _options_for(url: str, storage_options: object) -> Mapping[str, Any]:
+    """Return what `storage_options` say for the mirror's protocol."""
+    if not isinstance(storage_options or {}, Mapping):
+        raise OptionError(
+            f"storage_options: a {type(storage_options).__name__} is not allowed, expected a dict "
+            "of fsspec storage options by protocol such as {'s3': {'endpoint_url': 'http://…'}}"
+        )
+    options: Mapping[str, Any] = dict(storage_options or {})  # type: ignore[call-overload]
+    protocol = url.partition("://")[0] if "://" in url else "file"
+    if protocol not in options and options.keys() - {"hf"}:  # (`datasets` itself adds that one)
+        raise OptionError(
+            f"storage_options: {_listed(sorted(options))} is not the protocol of the mirror "
+            f"{public_url(url)!r}, expected {{{protocol!r}: {{…}}}}"
+        )
+    found = options.get(protocol, {})
+    if not isinstance(found, Mapping):
+        raise OptionError(
+            f"storage_options: a {type(found).__name__} is not allowed for {protocol!r}, expected "
+            "a dict of fsspec storage options such as {'endpoint_url': 'http://…'}"
+        )
+    return found
 
 
 def _text(option: str, value: object) -> str:

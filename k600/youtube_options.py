@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from k600.errors import MissingDependencyError, OptionError, nearest
+from k600.values import flag, whole_number
 
 __all__ = [
     "YOUTUBE_SHORT_SIDE",
@@ -85,27 +86,15 @@ def youtube_options(
     Raises:
         OptionError: A value is not allowed, or the cookie file cannot be read.
     """
-    if not isinstance(audio, bool):
-        raise OptionError(f"audio: {audio!r} is not allowed, expected True or False")
-    for name, value, least in (
-        ("patience_seconds", patience_seconds, 0),
-        ("requests_per_hour", requests_per_hour, 1),
-    ):
-        if not _is_whole(value, least=least):
-            raise OptionError(
-                f"{name}: {value!r} is not allowed, expected a whole number of at least {least}"
-            )
-    assert isinstance(patience_seconds, int)
-    assert isinstance(requests_per_hour, int)
     return YouTubeOptions(
         short_side=short_side,
-        audio=audio,
+        audio=flag("audio", audio),
         cookies=_cookie_file(cookies),
         cookies_from_browser=_browser(cookies_from_browser),
         proxy=_proxy(proxy),
         yt_dlp_options=_further(yt_dlp_options),
-        patience_seconds=patience_seconds,
-        requests_per_hour=requests_per_hour,
+        patience_seconds=whole_number("patience_seconds", patience_seconds, least=0),
+        requests_per_hour=whole_number("requests_per_hour", requests_per_hour, least=1),
     )
 
 
@@ -312,7 +301,3 @@ def _further(value: object) -> dict[str, Any]:
                 f"{nearest(name, allowed)}"
             )
     return dict(value)
-
-
-def _is_whole(value: object, *, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

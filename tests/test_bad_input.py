@@ -63,7 +63,8 @@ def test_a_bad_option(
 def test_no_configuration(load: Load, folders: dict[str, Any], options: dict[str, Any]) -> None:
     with pytest.raises(UnknownSplitError, match="'train', 'validation', 'test', 'all'"):
         load(**options)
-    assert not os.path.exists(folders["cache_dir"])
+    assert not any(files for _, _, files in os.walk(folders["data_dir"]))
+    assert not os.path.exists(os.path.join(folders["cache_dir"], "kinetics600"))
 
 
 def test_an_unknown_configuration(load: Load) -> None:

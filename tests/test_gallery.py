@@ -263,7 +263,7 @@ def test_what_is_no_dataset_is_refused(rows: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"embed_bytes": -1}, {"most": 0}, {"most": True}])
 def test_options_are_checked(options: Mapping[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=f"^{next(iter(options))}: .* expected an integer"):
+    with pytest.raises(OptionError, match=f"^{next(iter(options))}: .* expected a whole number"):
         write_gallery([row()], tmp_path / "page", **options)
     with pytest.raises(OptionError, match="^columns: 0"):
         write_contact_sheet([row()], tmp_path / "page", columns=0)

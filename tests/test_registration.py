@@ -65,6 +65,17 @@ def test_inspection_knows_the_name(load: Load, miniature: Miniature) -> None:
     assert "CC BY 4.0" in builder.info.license
 
 
+def test_a_level_that_was_set_before_the_import_stays(tmp_path: Path) -> None:
+    program = """
+import logging, sys
+logging.getLogger("kinetics600").setLevel(sys.argv[1])
+import kinetics600
+print(logging.getLevelName(logging.getLogger("kinetics600").level))
+"""
+    for level, after in (("WARNING", "WARNING"), ("DEBUG", "DEBUG"), ("NOTSET", "INFO")):
+        assert run(program, tmp_path, level) == f"{after}\n"
+
+
 def test_without_a_place_to_register_it_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, lines: pytest.LogCaptureFixture
 ) -> None:

@@ -12,10 +12,11 @@ from k600.errors import OptionError
 from k600.fleet.places import Places
 from k600.fleet.planning import PartClip, Reject, Unit, UnitMarker, unit_key
 from k600.lists import TestLabels
-from k600.published import check_whole_number, to_json
+from k600.published import to_json
 from k600.remote import Mirror, RemoteFile
 from k600.shards import MOST_SHARD_MB
 from k600.store import OWN
+from k600.values import whole_number
 
 __all__ = ["FORMATS", "FleetRecipe", "Job", "marker_of", "marker_to_json"]
 
@@ -39,8 +40,8 @@ class FleetRecipe:
         if self.format not in FORMATS:
             allowed = ", ".join(map(repr, FORMATS))
             raise OptionError(f"format: {self.format!r} is not allowed. Allowed: {allowed}")
-        check_whole_number("shard_size_mb", self.shard_size_mb, most=MOST_SHARD_MB)
-        check_whole_number("shards_multiple_of", self.shards_multiple_of, most=4_096)
+        whole_number("shard_size_mb", self.shard_size_mb, least=1, most=MOST_SHARD_MB)
+        whole_number("shards_multiple_of", self.shards_multiple_of, least=1, most=4_096)
 
     @property
     def kind(self) -> str:

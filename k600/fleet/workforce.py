@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k600.errors import MissingDependencyError, OptionError, nearest
-from k600.published import check_whole_number
+from k600.values import whole_number
 
 __all__ = ["EXECUTORS", "Workforce"]
 
@@ -42,7 +42,7 @@ class Workforce:
                 + ", ".join(map(repr, EXECUTORS))
             )
         if self.tasks is not None:
-            check_whole_number("tasks", self.tasks, most=MOST_TASKS)
+            whole_number("tasks", self.tasks, least=1, most=MOST_TASKS)
         try:
             import datatrove  # noqa: F401
         except ImportError:

@@ -19,6 +19,7 @@ from k600.train.sampling import (
     places,
     step_of,
 )
+from k600.values import is_whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,7 +98,7 @@ class ClipTransform:
         for name in ("num_frames", "stride", "clips_per_video", "short_side", "crop"):
             value = getattr(self, name)
             optional = name not in ("num_frames", "crop")
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            whole = is_whole_number(value, least=1)
             if not whole and not (optional and value is None):
                 raise OptionError(f"{name}: {value!r} is not allowed, expected 1 or more")
         if self.fps is not None and (self.stride is not None or not self.fps > 0):

@@ -1,0 +1,61 @@
+"""Values of options, checked alike everywhere; numpy's and torch's scalars are numbers, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from k600.errors import OptionError
+
+__all__ = ["flag", "is_whole_number", "plain", "whole_number"]
+
+
+def plain(value: Any) -> Any:
+    """Return a scalar of numpy or torch as Python's own, and anything else as it is.
+
+    Example:
+        >>> import numpy
+        >>> plain(numpy.int64(51)), plain("zumba")
+        (51, 'zumba')
+    """
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
+def is_whole_number(value: object, *, least: int, most: int | None = None) -> bool:
+    """Whether a value is an integer, and no bool, from `least` to `most`."""
+    number = plain(value)
+    if not isinstance(number, int) or isinstance(number, bool):
+        return False
+    return number >= least and (most is None or number <= most)
+
+
+def whole_number(option: str, value: object, *, least: int, most: int | None = None) -> int:
+    """Return an option's value as Python's own integer.
+
+    Args:
+        option: Its name, for the message.
+        value: What was given.
+        least: The smallest value allowed.
+        most: The largest value allowed; None for no limit.
+
+    Raises:
+        OptionError: It is no integer, or out of range.
+    """
+    if not is_whole_number(value, least=least, most=most):
+        allowed = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
+        raise OptionError(f"{option}: {value!r} is not allowed, expected a whole number {allowed}")
+    return int(plain(value))
+
+
+def flag(option: str, value: object) -> bool:
+    """Return an option's value as Python's own bool.
+
+    Args:
+        option: Its name, for the message.
+        value: What was given.
+
+    Raises:
+        OptionError: It is no bool, but 1 or "yes", say.
+    """
+    if not isinstance(plain(value), bool):
+        raise OptionError(f"{option}: {value!r} is not allowed, expected True or False")
+    return bool(plain(value))
