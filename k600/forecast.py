@@ -10,8 +10,10 @@ from k600.account import Failure
 from k600.candidates import clip_at, find_candidates
 from k600.chosen import proved_bad
 from k600.clip import Tarball
+from k600.errors import OfflineError
 from k600.kept_lists import tarballs_of, wanted_names
 from k600.plan import Need, choose_route, plan_needs
+from k600.reasons import REASONS
 from k600.request import Request
 from k600.run import disk_bytes, stat_tarballs
 from k600.selection import choose_clips
@@ -58,6 +60,11 @@ class Forecast:
         """Whether there is nothing to fetch."""
         return not (self.tarballs or self.youtube_clips or self.unreachable)
 
+    @property
+    def lacking_clips(self) -> int:
+        """Clips not here although there is nothing to fetch: they are proved not to be had."""
+        return max((self.wanted_clips or 0) - self.here_clips, 0) if self.complete else 0
+
 
 def forecast_split(
     request: Request, split: str, *, offline: bool = False, bytes_per_second: float = 50e6
@@ -80,7 +87,11 @@ def forecast_split(
     else:
         here, wanted, needs = _of_whole(situation)
         youtube = 0
-    fetches, failures = stat_tarballs(request, needs) if needs and network else ({}, {})
+    if network:
+        fetches, failures = stat_tarballs(request, needs) if needs else ({}, {})
+    else:
+        failure = Failure("offline", OfflineError(REASONS["offline"]))
+        fetches, failures = {}, {need.tarball: failure for need in needs}
     tarball_bytes = sum(remote.size_bytes for remote in fetches.values())
     needed = sum(disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
     questions = max(youtube - 30, 0) * _YOUTUBE_SECONDS + youtube / request.num_workers
@@ -120,9 +131,20 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
         return _of_whole(situation)
     names = [name for folder in request.folders(split) for name in inventory.names(folder)]
     here = sum(wanted is None or name in wanted for name in names)
-    listed = [lists.listing().get(tarball.name) for tarball in tarballs]
-    total = None if None in listed or not listed else sum(len(found or ()) for found in listed)
-    return here, total, needs
+    listing = lists.listing()
+    if not tarballs or any(tarball.name not in listing for tarball in tarballs):
+        return here, None, needs
+    asked: dict[str, set[str]] = {}  # what was seen counts as well as what is listed
+    for tarball in tarballs:
+        folder = f"{split}/{tarball.label}"
+        asked[folder] = {*listing[tarball.name], *inventory.names(folder)}
+    for group in situation.known.held:
+        if group.folder in asked:
+            asked[group.folder] |= group.names
+    for row in situation.known.others:
+        if row.folder in asked:
+            asked[row.folder].add(row.file_name)
+    return here, sum(map(len, asked.values())), needs
 
 
 def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int]:
