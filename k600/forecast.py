@@ -11,6 +11,7 @@ from k600.candidates import clip_at, find_candidates
 from k600.chosen import proved_bad
 from k600.clip import Tarball
 from k600.errors import OfflineError
+from k600.from_tarballs import tarball_of
 from k600.kept_lists import tarballs_of, wanted_names
 from k600.plan import Need, choose_route, plan_needs
 from k600.reasons import REASONS
@@ -40,8 +41,11 @@ class Forecast:
     tarballs: int
     """Tarballs that would be read."""
     tarball_bytes: int
-    """Their size; if `at_most`, reading stops earlier."""
+    """Their size; if `at_most`, reading may stop earlier."""
     at_most: bool
+    open_ended: bool
+    """Whether more tarballs may have to be read, one after the other until there are enough clips:
+    no list says which of them holds a test clip."""
     youtube_clips: int
     """Clips that YouTube would be asked for."""
     needed_bytes: int
@@ -52,13 +56,15 @@ class Forecast:
     """About how long it takes, at the rate given."""
     unreachable: dict[str, str]
     """Why tarballs cannot be read, by path."""
+    offline: bool
+    """Whether nothing is fetched only because the network is not to be used."""
     store: str
     mirror: str
 
     @property
     def complete(self) -> bool:
-        """Whether there is nothing to fetch."""
-        return not (self.tarballs or self.youtube_clips or self.unreachable)
+        """Whether there is nothing to fetch, and the network was not needed to know."""
+        return not (self.tarballs or self.youtube_clips or self.unreachable or self.offline)
 
     @property
     def lacking_clips(self) -> int:
@@ -83,15 +89,16 @@ def forecast_split(
     situation = look(request, split, offline=offline, keep=False)
     store, network = request.store, situation.network
     if request.chooses:
-        here, wanted, needs, youtube = _of_chosen(situation)
+        here, wanted, needs, youtube, open_ended = _of_chosen(situation)
     else:
         here, wanted, needs = _of_whole(situation)
-        youtube = 0
+        youtube, open_ended = 0, False
     if network:
         fetches, failures = stat_tarballs(request, needs) if needs else ({}, {})
     else:
         failure = Failure("offline", OfflineError(REASONS["offline"]))
         fetches, failures = {}, {need.tarball: failure for need in needs}
+    short = wanted is None or here < wanted
     tarball_bytes = sum(remote.size_bytes for remote in fetches.values())
     needed = sum(disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
     questions = max(youtube - 30, 0) * _YOUTUBE_SECONDS + youtube / request.num_workers
@@ -101,12 +108,14 @@ def forecast_split(
         wanted,
         len(fetches),
         tarball_bytes,
-        any(need.until_found for need in fetches),
+        any(need.until_found for need in fetches) and not open_ended,
+        open_ended,
         youtube,
         needed + youtube * _CLIP_BYTES,
         _free_bytes(store.root),
         tarball_bytes / bytes_per_second + questions,
         {tarball.path: _words(failure) for tarball, failure in failures.items()},
+        not network and not youtube and short,
         str(store.root),
         str(request.mirror),
     )
@@ -126,7 +135,7 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
         retry_errors=request.retry_errors,
         listing=lists.listing(),
     )
-    if needs and not lists.listing() and split != "test":
+    if needs and not lists.listing() and split != "test" and situation.network:
         lists.refresh(paths=False)
         return _of_whole(situation)
     names = [name for folder in request.folders(split) for name in inventory.names(folder)]
@@ -147,22 +156,24 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
     return here, sum(map(len, asked.values())), needs
 
 
-def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int]:
-    """The same for single clips, and how many YouTube would be asked for."""
+def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
+    """The same for single clips, how many YouTube would be asked for, and `open_ended`."""
     request, split, origin = situation.request, situation.split, situation.origin
-    names = find_candidates(situation)
+    limits, names = request.limits, find_candidates(situation)
     chosen = choose_clips(
         names,
-        request.limits,
-        dead=proved_bad(situation, names),
+        limits,
+        dead=() if request.retry_errors else proved_bad(situation, names),
         here=lambda label: situation.inventory.names(f"{split}/{label}"),
     )
+    wanted = limits.max_samples or len(choose_clips(names, limits))
     lacking = [c for c in chosen if situation.place_of(c) is None]
     here = len(chosen) - len(lacking)
+
     by_tarball: dict[Tarball, set[str]] = {}
-    asked = 0
-    for label, name in lacking:
-        row = origin.get(clip_at((label, name), split))
+    somewhere, youtube = set(), 0
+    for candidate in lacking:
+        row = origin.get(clip_at(candidate, split))
         route = choose_route(
             request.source,
             lacking=len(lacking),
@@ -170,23 +181,24 @@ def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int]:
             origin=row.source if row is not None else None,
         )
         if route == "youtube":
-            asked += 1
+            youtube += 1
         elif route == "cvdf" and situation.network:
-            tarball = Tarball(split, row.tarball if row and row.tarball else label)
-            by_tarball.setdefault(tarball, set()).add(name)
-    if split == "test" and not origin and (by_tarball or request.source == "cvdf"):
-        walked = situation.lists.tarballs()[:1]  # they are gone through until there are enough
-        return (
-            here,
-            request.limits.max_samples,
-            [
-                Need(tarball, None, until_found=True, most=request.limits.max_samples)
-                for tarball in walked
-            ],
-            asked,
-        )
+            tarball = tarball_of(candidate, situation)
+            if tarball is None or (split == "test" and not origin):
+                somewhere.add(candidate[1])
+            else:
+                by_tarball.setdefault(tarball, set()).add(candidate[1])
+
     needs = [Need(t, frozenset(found), until_found=True) for t, found in by_tarball.items()]
-    return here, len(chosen), needs, asked
+    unlisted = split == "test" and not origin and request.source == "cvdf" and here < wanted
+    if not somewhere and not (unlisted and situation.network):
+        return here, wanted, needs, youtube, False
+    # Tarballs are gone through until there are enough; the first of them is told.
+    most = len(somewhere) if origin else limits.max_samples
+    first = situation.lists.tarballs()[:1]
+    asked = frozenset(somewhere) if origin else None
+    needs += [Need(tarball, asked, until_found=True, most=most) for tarball in first]
+    return here, wanted, needs, youtube, True
 
 
 def _free_bytes(root: Path) -> int:

@@ -94,26 +94,33 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
         table.add_column(column, justify="left" if column == "split" else "right")
     for f in found:
         size = f"{'≤ ' if f.at_most else ''}{decimal(f.tarball_bytes)}"
+        least = "≥ " if f.open_ended else ""
         table.add_row(
             f.split,
             f"{f.here_clips:,}",
             "?" if f.wanted_clips is None else f"{f.wanted_clips:,}",
-            f"{f.tarballs:,} ({size})" if f.tarballs else "none",
+            f"{least}{f.tarballs:,} ({size})" if f.tarballs else "none",
             f"{f.youtube_clips:,} clips" if f.youtube_clips else "none",
             decimal(f.needed_bytes),
             decimal(f.free_bytes),
-            "-" if f.unreachable and not f.seconds else time_of(f.seconds),
+            "-" if (f.unreachable or f.offline) and not f.seconds else time_of(f.seconds),
         )
     console().print(table)
     say(f"into {found[0].store}, from {found[0].mirror}")
     for f in found:
+        if f.open_ended:
+            say(f"{f.split}: tarballs are read one after the other until there are enough clips")
+        if f.offline:
+            of = "an unknown number" if f.wanted_clips is None else f"{f.wanted_clips:,}"
+            say(f"{f.split}: {f.here_clips:,} of {of} are here, and the network is not to be used")
+            continue
         for why, paths in _by_reason(f.unreachable).items():
             more = f" and {len(paths) - 1:,} more tarballs" if len(paths) > 1 else ""
             say(f"{f.split}: cannot be had: {paths[0]}{more}: {why}")
         if f.lacking_clips:
             say(
-                f"{f.split}: {f.lacking_clips:,} clips are not here and proved not to be had "
-                f"(kinetics600 status {f.split} counts them by reason); nothing more would come"
+                f"{f.split}: nothing more would come: the other {f.lacking_clips:,} clips were "
+                f"proved not to be had (kinetics600 status {f.split}), or there are no more"
             )
         if f.needed_bytes > f.free_bytes:
             say(f"{f.split}: the clips need more than is free on the volume of {f.store}")
@@ -124,7 +131,9 @@ def _code_of(forecast: Forecast) -> int:
     """Return the code with which the download would end, as far as it can be told."""
     from k600.reasons import PASSING_REASONS
 
-    if any(why.partition(":")[0] in PASSING_REASONS for why in forecast.unreachable.values()):
+    if forecast.offline or any(
+        why.partition(":")[0] in PASSING_REASONS for why in forecast.unreachable.values()
+    ):
         return AGAIN
     return LACKING if forecast.unreachable or forecast.lacking_clips else DONE
 

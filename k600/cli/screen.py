@@ -54,7 +54,18 @@ _WIDE = 72
 _NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
 
 _PLAINER = str.maketrans(
-    {"…": "...", "≤": "<=", "→": "->", "–": "-", "’": "'", "█": "#", "·": ".", "━": "-", "×": "x"}
+    {
+        "…": "...",
+        "≤": "<=",
+        "≥": ">=",
+        "→": "->",
+        "–": "-",
+        "’": "'",
+        "█": "#",
+        "·": ".",
+        "━": "-",
+        "×": "x",
+    }
 )
 """What stands for our own marks where an encoding has none of them."""
 
