@@ -145,7 +145,10 @@ def say_error(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print plain data as JSON, on stdout: the same, and ASCII, on every terminal and in a pipe."""
-    print(json.dumps(value, indent=2))
+    try:
+        print(json.dumps(value, indent=2), flush=True)
+    except BrokenPipeError:
+        leave_pipe()
 
 
 def time_of(seconds: float) -> str:
