@@ -142,3 +142,19 @@ def test_a_member_s_name_reaches_a_stream_s_log_and_the_report_as_text(
 
 def test_a_tarball_is_named_by_its_path() -> None:
     assert printable(Tarball("train", "massaging person's head").path).endswith("head.tar.gz")
+
+
+@given(TEXT, TEXT)
+def test_the_command_line_shows_any_text_as_text(text: str, other: str) -> None:
+    from rich.table import Table
+
+    from k600.cli.screen import console
+
+    screen = console()
+    table = Table(title=other)
+    table.add_column(text)
+    table.add_row(other)
+    with screen.capture() as shown:
+        screen.print(f"[red]{text}", table)
+    assert all(is_harmless(line) for line in shown.get().split("\n"))
+    assert "[red]" in shown.get()

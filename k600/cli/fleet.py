@@ -73,6 +73,7 @@ def fleet(
     from k600.fleet.places import choose_places
     from k600.fleet.run import run_fleet
     from k600.fleet.workforce import Workforce
+    from k600.reasons import REASONS
 
     if quiet:
         hush()
@@ -119,7 +120,7 @@ def fleet(
                 f"{one.tarballs:,} tarballs, {one.new_tarballs:,} of them read now"
             )
             for reason, count in one.left_out.items():
-                say(f"  {count:>9,}  {reason}")
+                say(f"  {count:>9,}  {reason}  {REASONS.get(reason, '')}".rstrip())
         say(f"{'on its way to' if done.submitted else 'written'}: {done.address}")
     raise typer.Exit(
         worst(

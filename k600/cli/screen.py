@@ -243,9 +243,9 @@ class _Lines(NoBar):
             rate = self._done / (now - self._started)
             left = (self._total - self._done) / rate if rate else 0
             self._screen.print(
-                f"{self._description}: {_amount(self._done, self._unit)} of "
-                f"{_amount(self._total, self._unit)}, {_amount(int(rate), self._unit)}/s, "
-                f"{left / 60:.0f} min left"
+                f"{self._description}: {_share(self._done, self._total, self._unit)}, "
+                f"{_amount(int(rate), self._unit)}/s"
+                + (f", {left / 60:.0f} min left" if self._total else "")
             )
 
 
@@ -256,7 +256,14 @@ class _Amounts(ProgressColumn):
         unit = task.fields["unit"]
         done, total = int(task.completed), int(task.total or 0)
         rate = f", {_amount(int(task.speed), unit)}/s" if task.speed and unit == "B" else ""
-        return Text(f"{_amount(done, unit)} of {_amount(total, unit)}{rate}", style="cyan")
+        return Text(f"{_share(done, total, unit)}{rate}", style="cyan")
+
+
+def _share(done: int, total: int, unit: str) -> str:
+    """Return how much is done of a total; a total of 0 is not known."""
+    if not total:
+        return _amount(done, unit)
+    return f"{_amount(done, unit) if unit == 'B' else f'{done:,}'} of {_amount(total, unit)}"
 
 
 def _amount(number: int, unit: str) -> str:

@@ -114,7 +114,9 @@ def _show_split(screen: Any, split: SplitHealth) -> None:
 
     counts = split.counts
     first = Text(f"{split.split:<12}", "bold")
-    if split.total:
+    if split.total == 0:
+        first += Text("0 clips: the host lists none of these classes")
+    elif split.total:
         share = counts.have / split.total
         first += bar_of(share, style="green" if split.complete else "yellow")
         first += Text(f"  {counts.have:,} of {split.total:,} clips, {_percent(share)}")
