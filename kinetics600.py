@@ -43,7 +43,6 @@ from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
 from k600.manifest import ManifestRow, manifest_rows, write_manifest
 from k600.outcome import Outcome
-from k600.printable import PrintableRecords
 from k600.request import Request, check_config_name, check_option_names
 from k600.request import make_request as _make_request
 from k600.store import Store
@@ -760,7 +759,6 @@ class _OwnHandler(logging.StreamHandler):  # type: ignore[type-arg]
             super().emit(record)
 
 
-logger.addFilter(PrintableRecords())
 if not logger.handlers:
     logger.addHandler(_OwnHandler())
     logger.setLevel(logging.INFO)

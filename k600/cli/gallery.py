@@ -66,6 +66,9 @@ def gallery(
     else:
         for path in written.values():
             say(f"written: {path}")
+        complaints = [outcome.complaint() for outcome in outcomes if request.source != "local"]
+        for complaint in filter(None, complaints):
+            say(complaint)
         if step > 1:
             say(f"It shows {-(-clips // step):,} of {clips:,} clips; --most shows more")
     raise typer.Exit(DONE if request.source == "local" else code_of_outcomes(outcomes))
