@@ -11,7 +11,7 @@ from k600.inventory import Inventory
 from k600.ledger import Held, Known
 from k600.lists import Listing, TestLabels
 from k600.outcome import Missing, missing_csv
-from k600.reasons import REASONS
+from k600.reasons import PASSING_REASONS, REASONS
 from k600.records import StoredShard
 from k600.request import Request
 from k600.store import Store
@@ -182,9 +182,9 @@ def raise_nothing(
     Raises:
         NoClipsError: Always, unless a tarball failed: then that error.
     """
-    for failure in failures.values():
-        if failure.reason != "offline":
-            raise failure.error
+    failed = [failure for failure in failures.values() if failure.reason != "offline"]
+    if failed:  # one that passes tells more than a tarball that the host has not
+        raise min(failed, key=lambda failure: failure.reason not in PASSING_REASONS).error
     first = next(iter(missing), None)
     if failures or request.source == "local" or (first and first.reason == "offline"):
         why = (
@@ -203,7 +203,8 @@ def raise_nothing(
             "mirror=… that one, or source='local' to load whatever is there"
         )
     raise NoClipsError(
-        f"kinetics600 {split}: not one of the clips asked for is in '{request.store.root}', {why}"
+        f"kinetics600 {split}: not one of the clips asked for is in '{request.store.root}', {why}",
+        settled=first is not None and first.reason not in PASSING_REASONS,
     )
 
 

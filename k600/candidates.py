@@ -57,7 +57,9 @@ def find_candidates(situation: Situation) -> Names:
         listed = _listed(situation, asked)
     found = with_found({label: listed[label] for label in asked if listed.get(label)}, situation)
     if not found and split != "test":
-        raise NoClipsError(f"classes: the host's list names no clip of {', '.join(asked[:5])}")
+        raise NoClipsError(
+            f"classes: the host's list names no clip of {', '.join(asked[:5])}", settled=True
+        )
     return found
 
 

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 
 from k600.infos import read_info
 from k600.labels import NAMES
+from k600.printable import printable
 from k600.reasons import REASONS
 from k600.shards import COLUMNS, ENDINGS, FACTS
 
@@ -132,7 +133,7 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
     sections = [
         f"---\n{matter}---",
         _head(kind, private=private),
-        _use(kind, splits, name),
+        _use(kind, splits, printable(name)),
         _table(splits),
         _columns(kind),
         _origin(kind),

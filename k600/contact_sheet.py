@@ -22,7 +22,7 @@ from k600.gallery_rows import Row, check_target, looks, read_rows, write_file
 from k600.thumbnails import WIDTH, Look, Picture, to_png
 from k600.values import whole_number
 
-__all__ = ["sheet_size", "write_contact_sheet"]
+__all__ = ["draw_line", "sheet_size", "write_contact_sheet"]
 
 _HEIGHT = 120  # of the field for a picture, in pixels; WIDTH is its width
 _GAP = 16  # between tiles, and around them
@@ -95,9 +95,9 @@ def _tile(row: Row, look: Look) -> Picture:
         tile[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     else:
         for number, line in enumerate(_wrapped(look.problem or "no picture", 24)[:4]):
-            _write(tile, 8, 40 + 16 * number, line, _ALARM)
-    _write(tile, 0, _HEIGHT + 6, row.label or "(no label)", _INK)
-    _write(tile, 0, _HEIGHT + 6 + _LETTER_HEIGHT + 3, f"{row.youtube_id} {row.split}", _PALE)
+            draw_line(tile, 8, 40 + 16 * number, line, _ALARM)
+    draw_line(tile, 0, _HEIGHT + 6, row.label or "(no label)", _INK)
+    draw_line(tile, 0, _HEIGHT + 6 + _LETTER_HEIGHT + 3, f"{row.youtube_id} {row.split}", _PALE)
     return tile
 
 
@@ -116,8 +116,11 @@ def _wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def _write(tile: Picture, left: int, top: int, text: str, colour: tuple[int, int, int]) -> None:
-    """Draw a line of ASCII into a tile; what is too long ends in dots, what is not ASCII is `?`."""
+def draw_line(tile: Picture, left: int, top: int, text: str, colour: tuple[int, int, int]) -> None:
+    """Draw a line of ASCII into a picture; what is too long ends in dots, what is not ASCII is `?`.
+
+    A letter is 6 pixels wide and 13 high.
+    """
     most = (tile.shape[1] - left) // _LETTER_WIDTH
     if len(text) > most:
         text = text[: most - 2] + ".."

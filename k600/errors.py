@@ -33,6 +33,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from k600.printable import printable_lines
+
 __all__ = [
     "DamagedTarballError",
     "DestinationDeniedError",
@@ -62,7 +64,10 @@ __all__ = [
 
 
 class Kinetics600Error(Exception):
-    """Base of every error raised on purpose."""
+    """Base of every error raised on purpose; its words are safe to show, whosever they are."""
+
+    def __str__(self) -> str:
+        return printable_lines(super().__str__())
 
 
 class OptionError(Kinetics600Error, ValueError):
@@ -147,6 +152,11 @@ class IncompleteError(Kinetics600Error, RuntimeError):
 
 class NoClipsError(IncompleteError):
     """Not one of the clips asked for could be had."""
+
+    def __init__(self, message: str, *, settled: bool = False) -> None:
+        """Make the error; `settled` if the same call again would find none, either."""
+        super().__init__(message)
+        self.settled = settled
 
 
 class Stopped(Kinetics600Error):  # noqa: N818 - nothing is wrong

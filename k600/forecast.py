@@ -10,8 +10,11 @@ from k600.account import Failure
 from k600.candidates import clip_at, find_candidates
 from k600.chosen import proved_bad
 from k600.clip import Tarball
+from k600.errors import OfflineError
+from k600.from_tarballs import tarball_of
 from k600.kept_lists import tarballs_of, wanted_names
 from k600.plan import Need, choose_route, plan_needs
+from k600.reasons import REASONS
 from k600.request import Request
 from k600.run import disk_bytes, stat_tarballs
 from k600.selection import choose_clips
@@ -38,8 +41,11 @@ class Forecast:
     tarballs: int
     """Tarballs that would be read."""
     tarball_bytes: int
-    """Their size; if `at_most`, reading stops earlier."""
+    """Their size; if `at_most`, reading may stop earlier."""
     at_most: bool
+    open_ended: bool
+    """Whether more tarballs may have to be read, one after the other until there are enough clips:
+    no list says which of them holds a test clip."""
     youtube_clips: int
     """Clips that YouTube would be asked for."""
     needed_bytes: int
@@ -50,13 +56,20 @@ class Forecast:
     """About how long it takes, at the rate given."""
     unreachable: dict[str, str]
     """Why tarballs cannot be read, by path."""
+    offline: bool
+    """Whether nothing is fetched only because the network is not to be used."""
     store: str
     mirror: str
 
     @property
     def complete(self) -> bool:
-        """Whether there is nothing to fetch."""
-        return not (self.tarballs or self.youtube_clips or self.unreachable)
+        """Whether there is nothing to fetch, and the network was not needed to know."""
+        return not (self.tarballs or self.youtube_clips or self.unreachable or self.offline)
+
+    @property
+    def lacking_clips(self) -> int:
+        """Clips not here although there is nothing to fetch: they are proved not to be had."""
+        return max((self.wanted_clips or 0) - self.here_clips, 0) if self.complete else 0
 
 
 def forecast_split(
@@ -75,13 +88,18 @@ def forecast_split(
     """
     situation = look(request, split, offline=offline, keep=False)
     store, network = request.store, situation.network
-    here, wanted, needs, youtube = _of(situation)
-    fetches, failures = stat_tarballs(request, needs) if needs and network else ({}, {})
+    here, wanted, needs, youtube, open_ended = _of(situation)
+    if network:
+        fetches, failures = stat_tarballs(request, needs) if needs else ({}, {})
+    else:
+        failure = Failure("offline", OfflineError(REASONS["offline"]))
+        fetches, failures = {}, {need.tarball: failure for need in needs}
     remotes = {need.tarball: remote for need, remote in fetches.items()}
     known = situation.with_same_objects(remotes.items())
     if known is not situation:
-        here, wanted, needs, youtube = _of(known)
+        here, wanted, needs, youtube, open_ended = _of(known)
         fetches = {need: remotes[need.tarball] for need in needs if need.tarball in remotes}
+    short = wanted is None or here < wanted
     tarball_bytes = sum(remote.size_bytes for remote in fetches.values())
     needed = sum(disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
     questions = max(youtube - 30, 0) * _YOUTUBE_SECONDS + youtube / request.num_workers
@@ -91,24 +109,26 @@ def forecast_split(
         wanted,
         len(fetches),
         tarball_bytes,
-        any(need.until_found for need in fetches),
+        any(need.until_found for need in fetches) and not open_ended,
+        open_ended,
         youtube,
         needed + youtube * _CLIP_BYTES,
         _free_bytes(store.root),
         tarball_bytes / bytes_per_second + questions,
         {tarball.path: _words(failure) for tarball, failure in failures.items()},
+        not network and not youtube and short,
         str(store.root),
         str(request.mirror),
     )
 
 
-def _of(situation: Situation) -> tuple[int, int | None, list[Need], int]:
-    """Return the clips that are there, all that are asked for, the tarballs to read, and how many
-    clips YouTube would be asked for.
+def _of(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
+    """Return the clips that are there, all that are asked for, the tarballs to read, how many clips
+    YouTube would be asked for, and whether further tarballs may have to be read.
     """
     if situation.request.chooses:
         return _of_chosen(situation)
-    return *_of_whole(situation), 0
+    return *_of_whole(situation), 0, False
 
 
 def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
@@ -130,27 +150,40 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
         return _of_whole(situation)
     names = [name for folder in request.folders(split) for name in inventory.names(folder)]
     here = sum(wanted is None or name in wanted for name in names)
-    listed = [lists.listing().get(tarball.name) for tarball in tarballs]
-    total = None if None in listed or not listed else sum(len(found or ()) for found in listed)
-    return here, total, needs
+    listing = lists.listing()
+    if not tarballs or any(tarball.name not in listing for tarball in tarballs):
+        return here, None, needs
+    asked: dict[str, set[str]] = {}  # what was seen counts as well as what is listed
+    for tarball in tarballs:
+        folder = f"{split}/{tarball.label}"
+        asked[folder] = {*listing[tarball.name], *inventory.names(folder)}
+    for group in situation.known.held:
+        if group.folder in asked:
+            asked[group.folder] |= group.names
+    for row in situation.known.others:
+        if row.folder in asked:
+            asked[row.folder].add(row.file_name)
+    return here, sum(map(len, asked.values())), needs
 
 
-def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int]:
-    """The same for single clips, and how many YouTube would be asked for."""
+def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
+    """The same for single clips, how many YouTube would be asked for, and `open_ended`."""
     request, split, origin = situation.request, situation.split, situation.origin
-    names = find_candidates(situation)
+    limits, names = request.limits, find_candidates(situation)
     chosen = choose_clips(
         names,
-        request.limits,
-        dead=proved_bad(situation, names),
+        limits,
+        dead=() if request.retry_errors else proved_bad(situation, names),
         here=lambda label: situation.inventory.names(f"{split}/{label}"),
     )
+    wanted = limits.max_samples or len(choose_clips(names, limits))
     lacking = [c for c in chosen if situation.place_of(c) is None]
     here = len(chosen) - len(lacking)
+
     by_tarball: dict[Tarball, set[str]] = {}
-    asked = 0
-    for label, name in lacking:
-        row = origin.get(clip_at((label, name), split))
+    somewhere, youtube = set(), 0
+    for candidate in lacking:
+        row = origin.get(clip_at(candidate, split))
         route = choose_route(
             request.source,
             lacking=len(lacking),
@@ -158,23 +191,24 @@ def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int]:
             origin=row.source if row is not None else None,
         )
         if route == "youtube":
-            asked += 1
+            youtube += 1
         elif route == "cvdf" and situation.network:
-            tarball = Tarball(split, row.tarball if row and row.tarball else label)
-            by_tarball.setdefault(tarball, set()).add(name)
-    if split == "test" and not origin and (by_tarball or request.source == "cvdf"):
-        walked = situation.lists.tarballs()[:1]  # they are gone through until there are enough
-        return (
-            here,
-            request.limits.max_samples,
-            [
-                Need(tarball, None, until_found=True, most=request.limits.max_samples)
-                for tarball in walked
-            ],
-            asked,
-        )
+            tarball = tarball_of(candidate, situation)
+            if tarball is None or (split == "test" and not origin):
+                somewhere.add(candidate[1])
+            else:
+                by_tarball.setdefault(tarball, set()).add(candidate[1])
+
     needs = [Need(t, frozenset(found), until_found=True) for t, found in by_tarball.items()]
-    return here, len(chosen), needs, asked
+    unlisted = split == "test" and not origin and request.source == "cvdf" and here < wanted
+    if not somewhere and not (unlisted and situation.network):
+        return here, wanted, needs, youtube, False
+    # Tarballs are gone through until there are enough; the first of them is told.
+    most = len(somewhere) if origin else limits.max_samples
+    first = situation.lists.tarballs()[:1]
+    asked = frozenset(somewhere) if origin else None
+    needs += [Need(tarball, asked, until_found=True, most=most) for tarball in first]
+    return here, wanted, needs, youtube, True
 
 
 def _free_bytes(root: Path) -> int:

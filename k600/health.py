@@ -122,6 +122,18 @@ class SplitHealth:
     classes: tuple[ClassHealth, ...] = field(repr=False)
     """In id order; those asked for, else those of which something is known."""
 
+    @property
+    def settled(self) -> bool:
+        """Whether a download would bring nothing more, as far as is known here."""
+        counts, read = self.counts, ("done", "damaged")
+        if counts.missing or counts.failed or self.refusals.get("blocked"):
+            return False
+        if self.split == "test":
+            proved = self.tarballs.done + self.tarballs.damaged
+            return self.tarballs.listed is not None and proved >= self.tarballs.listed
+        lacking = [one for one in self.classes if one.counts.lacking]
+        return self.total is not None and all(one.tarball in read for one in lacking)
+
 
 @dataclass(frozen=True, slots=True)
 class Health:

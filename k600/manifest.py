@@ -25,6 +25,7 @@ from k600.errors import ManifestError, UnknownClassError
 from k600.labels import NAMES, canonical
 from k600.ledger import Ledger
 from k600.lists import TestLabels
+from k600.printable import csv_cell
 from k600.store import OWN, Store
 
 __all__ = [
@@ -160,7 +161,13 @@ def write_table(
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow(
+                {
+                    name: csv_cell(value) if isinstance(value, str) else value
+                    for name, value in row.items()
+                }
+            )
         data = text.getvalue().encode()
     else:
         kinds = {

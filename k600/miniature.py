@@ -1,7 +1,8 @@
 """A miniature of the host: its layout and its oddities, with small real H.264 clips.
 
 Serves the demo, the tests and anyone who wants to try a pipeline without 779 GB. The clips
-show a coloured square that moves; no two are alike.
+show a coloured square that moves, over the words MINIATURE, class, split and number: no two are
+alike, and none is taken for a clip of Kinetics.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -87,7 +89,7 @@ def make_miniature(
     for split in ("train", "validation"):
         listed: dict[str, list[str]] = {}
         for number, label in enumerate(classes):
-            good = _class_clips(split, number, clips_per_class)
+            good = _class_clips(split, number, clips_per_class, label)
             if not shared_names:
                 good = {f"{number:02d}{name[2:]}": data for name, data in good.items()}
             clips[split][label] = good
@@ -113,7 +115,7 @@ def make_miniature(
     for part in range(2):
         good = {}
         for number, label in enumerate(classes[part::2]):
-            for name, data in _class_clips("test", 2 * number + part, 2).items():
+            for name, data in _class_clips("test", 2 * number + part, 2, label).items():
                 good[name] = data
                 unlabelled = name.startswith("__") or number == part == 1
                 test_clips[name] = None if unlabelled else label
@@ -161,11 +163,28 @@ def make_tarball(
 
 @lru_cache(maxsize=256)
 def make_clip(
-    seed: int, *, seconds: int = 10, fps: int = 5, width: int = 128, height: int = 96
+    seed: int,
+    *,
+    seconds: int = 10,
+    fps: int = 5,
+    width: int = 128,
+    height: int = 96,
+    words: tuple[str, ...] = (),
 ) -> bytes:
-    """Return a small MP4 (H.264, yuv420p, no sound) whose pictures depend on `seed`."""
+    """Return a small MP4 (H.264, yuv420p, no sound) whose pictures depend on `seed`.
+
+    Args:
+        seed: Says the colours, and where the square begins.
+        seconds: Length.
+        fps: Frames a second.
+        width: In pixels.
+        height: In pixels.
+        words: Lines of ASCII to be drawn from the top left, 13 pixels each.
+    """
     import av
     import numpy as np
+
+    from k600.contact_sheet import draw_line
 
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
@@ -180,6 +199,8 @@ def make_clip(
             left = (seed * 7 + index * 3) % (width - 24)
             top = (seed * 13 + index * 2) % (height - 24)
             picture[top : top + 24, left : left + 24] = colour[::-1]
+            for number, line in enumerate(words):
+                draw_line(picture, 2, 1 + 13 * number, line, (255, 255, 255))
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = index
             container.mux(stream.encode(frame))
@@ -214,8 +235,9 @@ def make_clip_of_size(seed: int, size_bytes: int) -> bytes:
     return buffer.getvalue()
 
 
-def _class_clips(split: str, number: int, count: int) -> dict[str, bytes]:
+def _class_clips(split: str, number: int, count: int, label: str) -> dict[str, bytes]:
     """Name and make a class's clips: one id is in two classes, one name in two splits."""
+    title = ("MINIATURE", *textwrap.wrap(label, 20))
     base = 1000 * SPLITS.index(split) + 50 * number
     names = []
     for index in range(count):
@@ -229,7 +251,10 @@ def _class_clips(split: str, number: int, count: int) -> dict[str, bytes]:
         elif index == 1 and number < 2:
             youtube_id, start = _SHARED_ID, 20 * number
         names.append(f"{youtube_id}_{start:06d}_{start + 10:06d}.mp4")
-    return {name: make_clip(base + index) for index, name in enumerate(names)}
+    return {
+        name: make_clip(base + index, words=(*title, f"{split} {index}"))
+        for index, name in enumerate(names)
+    }
 
 
 def _write_listing(root: Path, split: str, listed: Mapping[str, list[str]]) -> None:

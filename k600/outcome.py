@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from rich.filesize import decimal
 
-from k600.reasons import OPEN_REASONS, REASONS
+from k600.printable import csv_cell
+from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS
 from k600.records import StoredShard, digest_of
 
 __all__ = ["Missing", "Outcome", "missing_csv", "missing_table"]
@@ -75,6 +76,17 @@ class Outcome:
             and (self.is_full or not self.offline)
             and not any(clip.reason in OPEN_REASONS for clip in self.missing)
         )
+
+    @property
+    def may_bring_more(self) -> bool:
+        """Whether the same call may soon bring more: something failed that passes by itself."""
+        reasons = {clip.reason for clip in self.missing} | set(self.failures.values())
+        return bool(reasons & PASSING_REASONS) or (self.offline and not self.is_full)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every clip that was asked for is there."""
+        return not self.missing and self.is_full
 
     @property
     def digest(self) -> str:
@@ -159,7 +171,7 @@ class Outcome:
             f"kinetics600 {self.split}: {count} that were asked for are not there:\n"
             f"{missing_table(self.missing)}\n  "
             + (f"Every one is named in {self.report}. " if self.report else "")
-            + "retry_errors=True asks again for those that were proved not to be had."
+            + "retry_errors=True (--retry-errors) asks again for those proved not to be had."
         )
 
 
@@ -175,12 +187,11 @@ def missing_table(missing: Iterable[Missing]) -> str:
 
 
 def missing_csv(missing: Iterable[Missing]) -> bytes:
-    """Return the full report: a CSV with a row for every missing clip."""
+    """Return the full report: a CSV with a row for every missing clip; all its cells are text."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("split", "label", "file_name", "tarball", "reason", "detail"))
     for clip in missing:
-        writer.writerow(
-            (clip.split, clip.label, clip.file_name, clip.tarball, clip.reason, clip.detail)
-        )
+        cells = (clip.split, clip.label, clip.file_name, clip.tarball, clip.reason, clip.detail)
+        writer.writerow(map(csv_cell, cells))
     return text.getvalue().encode()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from k600.printable import printable
+
 __all__ = ["plain_text", "public_url"]
 
 
@@ -23,7 +25,7 @@ def plain_text(error: object) -> str:
         >>> plain_text(ValueError("no hf_abcdefgh at https://x.y/z?X-Amz-Signature=1 today"))
         'no hf_… at https://x.y/z?… today'
     """
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     text = re.sub(r"\bhf_[A-Za-z0-9]+", "hf_…", text)
     text = re.sub(r"(://)[^/\s@]+@", r"\1…@", text)
     text = re.sub(r"(https?://[^\s?'\"]+\?)[^\s'\")>]+", r"\1…", text)

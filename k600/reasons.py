@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OPEN_REASONS", "REASONS"]
+__all__ = ["OPEN_REASONS", "PASSING_REASONS", "REASONS"]
 
 REASONS: dict[str, str] = {
     "empty": "the file in the tarball has no bytes",
@@ -47,3 +47,7 @@ OPEN_REASONS = frozenset(
     }
 )
 """Reasons that the next call asks about again; the others are settled."""
+
+PASSING_REASONS = OPEN_REASONS - {"tarball_not_found", "tarball_denied", "youtube_client"}
+"""Those of them that pass by themselves: waiting and calling again helps. For the others somebody
+has to do something: the host, who gives access to it, or who installs yt-dlp."""

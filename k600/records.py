@@ -25,6 +25,7 @@ from k600.inventory import Inventory
 from k600.labels import label_id
 from k600.ledger import Known, Ledger
 from k600.lists import TestLabels
+from k600.printable import printable
 from k600.range_reader import AHEAD_BYTES
 from k600.reasons import REASONS
 from k600.remote import Mirror
@@ -222,7 +223,7 @@ class StreamedShard:
         cause: Kinetics600Error | None = None,
     ) -> None:
         on_left_out(what, reason)
-        self._complain(f"{what} is left out: {cause or reason}", cause)
+        self._complain(f"{printable(what)} is left out: {cause or reason}", cause)
 
     def _complain(self, message: str, cause: Exception | None = None) -> None:
         if self.on_missing == "raise":

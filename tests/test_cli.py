@@ -163,10 +163,10 @@ def test_a_plan_for_a_few_clips(place: dict[str, str]) -> None:
     assert (tarballs["youtube_clips"], tarballs["tarballs"], tarballs["at_most"]) == (0, 1, True)
 
 
-def test_a_download_that_is_incomplete_ends_with_1(place: dict[str, str]) -> None:
-    done = run(place, "download", "validation", code=1)
+def test_a_download_of_all_that_a_flawed_host_has_ends_with_3(place: dict[str, str]) -> None:
+    done = run(place, "download", "validation", code=3)
     assert "4 clips that were asked for are not there" in done.stderr
-    quiet = run(place, "download", "validation", "--quiet", code=1)
+    quiet = run(place, "download", "validation", "--quiet", code=3)
     assert "reading" not in quiet.stderr
     assert "4 clips" in quiet.stderr
 
@@ -210,7 +210,7 @@ def test_ctrl_c_ends_a_download_with_one_line(place: dict[str, str]) -> None:
 
 
 def test_the_table_of_clips_and_a_check_against_it(place: dict[str, str], tmp_path: Path) -> None:
-    run(place, "download", "validation", code=1)
+    run(place, "download", "validation", code=3)
     run(place, "verify", "validation")
     said = run(place, "manifest", "export", "validation", "--out", "clips.csv").stderr
     assert "30 have" in said or "30 short" in said

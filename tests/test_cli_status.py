@@ -70,7 +70,7 @@ def is_plain(text: str) -> bool:
 def test_status_of_a_store(load: Load, at: tuple[str, ...]) -> None:
     load("validation")
     done = run("status", "validation", *at)
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "30 of 34 clips, 88.2%" in done.stdout
     assert "2 corrupt, 2 absent" in done.stdout
     assert "30 from cvdf" in done.stdout

@@ -612,8 +612,8 @@ def test_the_store_is_a_videofolder(stored: Path, tmp_path: Path) -> None:
     }
 
 
-def in_readme(tool: str, data_dir: Path) -> Any:
-    """Return what README's snippet for a tool calls `train`."""
+def in_readme(tool: str, data_dir: Path, split: str = "train") -> Any:
+    """Return what README's snippet for a tool calls `train` or, if asked for, `test`."""
     import datasets
 
     readme = (Path(kinetics600.__file__).parent / "README.md").read_text()
@@ -622,7 +622,7 @@ def in_readme(tool: str, data_dir: Path) -> Any:
     (snippet,) = (each for each in snippets if tool in each)
     names = {"kinetics600": kinetics600, "datasets": datasets, "data_dir": str(data_dir)}
     exec(compile(snippet, "README.md", "exec"), names)
-    return names["train"]
+    return names[split]
 
 
 def test_readme_opens_the_store_as_a_videofolder(
@@ -635,6 +635,34 @@ def test_readme_opens_the_store_as_a_videofolder(
     assert len(train) == 30
     for row in train:
         assert NAMES[row["label"]] == Path(row["video"]["path"]).parent.name
+
+
+def test_readme_s_videofolder_leaves_out_test_clips_that_no_list_labels(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    test = in_readme("videofolder", stored, "test")
+    assert len(test) == 5
+    assert sorted(row["video"]["path"] for row in test) == sorted(
+        str(path) for path in stored.glob("test/*/*.mp4") if path.parent.name != "_unlabeled"
+    )  # also those whose names begin with `__`
+    for row in test:
+        assert NAMES[row["label"]] == Path(row["video"]["path"]).parent.name
+
+
+@pytest.mark.filterwarnings("ignore")  # what they warn of as they are imported
+def test_readme_s_torchvision_leaves_out_test_clips_that_no_list_labels(stored: Path) -> None:
+    try:
+        import torchcodec.decoders  # noqa: F401
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"torchvision or torchcodec does not work here: {error}")
+    test = in_readme("torchvision", stored, "test")
+    assert len(test.samples) == 5
+    assert "_unlabeled" not in test.classes
+    assert all(test.classes[label] == Path(path).parent.name for path, label in test.samples)
 
 
 @decoding

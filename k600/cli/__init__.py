@@ -16,23 +16,32 @@ from k600.cli import (  # noqa: F401 - each adds its command
     status,
     verify,
 )
-from k600.cli.app import app
-from k600.cli.screen import say_error
-from k600.errors import Kinetics600Error, OptionError
+from k600.cli.app import EXIT_CODES_TEXT, app
+from k600.cli.exit_codes import STOPPED, code_of_error
+from k600.cli.screen import leave_pipe, prepare_streams, say_error
+from k600.errors import Kinetics600Error
 
 __all__ = ["app", "main"]
+
+for command in (*app.registered_commands, *manifest.manifest_app.registered_commands):
+    command.epilog = EXIT_CODES_TEXT
 
 
 def main() -> None:
     """Run the command line; an expected error is one line and an exit code, no traceback."""
+    prepare_streams()
     try:
-        app()
-    except OptionError as error:
-        say_error(str(error))
-        sys.exit(2)
-    except Kinetics600Error as error:
-        say_error(str(error))
-        sys.exit(1)
-    except KeyboardInterrupt:
-        say_error("stopped; the same command goes on where it was")
-        sys.exit(130)
+        try:
+            app()
+        except Kinetics600Error as error:
+            say_error(str(error))
+            sys.exit(code_of_error(error))
+        except SystemExit as ended:
+            if ended.code == STOPPED:
+                say_error("stopped; the same command goes on where it was")
+            raise
+        finally:
+            if sys.stdout is not None:  # not here, if it was closed from the start
+                sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has left, as `head` does
+        leave_pipe()

@@ -6,12 +6,16 @@ from typing import Annotated
 
 import typer
 
+from k600.cli.exit_codes import EXIT_CODES
+
 __all__ = ["app"]
+
+EXIT_CODES_TEXT = f"Exit codes: {'; '.join(f'{code} {text}' for code, text in EXIT_CODES.items())}."
 
 app = typer.Typer(
     name="kinetics600",
     help="Load Kinetics-600: 600 human actions, half a million 10-second clips.",
-    epilog="Exit codes: 0 done, 1 incomplete or failed, 2 wrong usage.",
+    epilog=EXIT_CODES_TEXT,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

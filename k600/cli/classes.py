@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.exit_codes import AGAIN
 from k600.cli.flags import AsJson, DataDir, ListsMirror
 from k600.cli.request_options import request_of
 from k600.cli.screen import console, print_json, say
@@ -24,7 +25,7 @@ def classes(
     """Search the 600 class names, in any spelling; show ids and how many clips the host lists.
 
     Counts are shown once the host's lists are in the store. No list counts the test clips of a
-    class. Exit code 1 if nothing is found.
+    class. Exit code 1 if no name holds the query, and none is near it.
 
     Example: kinetics600 classes swimming
     """
@@ -39,7 +40,7 @@ def classes(
             print_json([])
         else:
             say(f"No class has {query!r} in its name, and none is near it.")
-        raise typer.Exit(1)
+        raise typer.Exit(AGAIN)
     splits = ("train", "validation")
     counts = {
         split: {
@@ -56,10 +57,10 @@ def classes(
     ]
     if as_json:
         print_json(rows)
-        return
-    if not exact:
-        say(f"No class has {query!r} in its name. The nearest:")
-    _show(rows, splits if any(counts.values()) else ())
+    else:
+        if not exact:
+            say(f"No class has {query!r} in its name. The nearest:")
+        _show(rows, splits if any(counts.values()) else ())
 
 
 def find_classes(query: str) -> tuple[list[str], bool]:
@@ -84,7 +85,7 @@ def find_classes(query: str) -> tuple[list[str], bool]:
     if found or not wanted:
         return found, True
     near = {of: name for name, of in plain.items()}
-    close = difflib.get_close_matches(wanted, near, n=5, cutoff=0.6)
+    close = difflib.get_close_matches(wanted, near, n=5, cutoff=0.65)
     if not close:  # one word may be near a word of a long name
         words = {word for of in near for word in of.split()}
         alike = set(difflib.get_close_matches(wanted, words, n=5, cutoff=0.75))

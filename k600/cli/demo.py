@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -36,10 +39,13 @@ def demo(
 
 def _demo(folder: Path, *, keep: bool) -> None:
     import datasets
+    from rich import box
     from rich.table import Table
 
     import kinetics600
+    from k600.fetch import fetch_split
     from k600.miniature import make_miniature
+    from k600.progress import no_progress
 
     screen = console()
     screen.print("Making a miniature of the host: small real H.264 clips in its own layout …")
@@ -50,7 +56,9 @@ def _demo(folder: Path, *, keep: bool) -> None:
         "data_dir": str(folder / "clips"),
         "cache_dir": str(folder / "cache"),
     }
-    table = Table(title="kinetics600 demo", caption=f"clips in {options['data_dir']}")
+    if not keep:  # no line names a file that will be gone
+        logging.getLogger("kinetics600").setLevel(logging.ERROR)
+    table = Table(title="kinetics600 demo", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("load_dataset(…)")
     table.add_column("clips", justify="right")
     table.add_column("classes", justify="right")
@@ -77,12 +85,17 @@ def _demo(folder: Path, *, keep: bool) -> None:
     show("test: streamed", lambda: load("test", streaming=True))
     show("validation: again", lambda: load("validation"))
     screen.print(table)
-    page = kinetics600.gallery(load("validation"), folder / "gallery.html").path
     if keep:
-        screen.print(f"See the clips: open {page} in a browser. See the store:", markup=False)
-        screen.print(
-            f"  kinetics600 status --data-dir {options['data_dir']} --mirror {host.root}",
-            markup=False,
-        )
+        title = "Kinetics-600 in miniature: these are no real clips"
+        page = kinetics600.gallery(load("validation"), folder / "gallery.html", title=title).path
+        screen.print(f"The clips are in {options['data_dir']}.")
+        screen.print(f"See the clips: open {page} in a browser. See the store:")
+        at = ["--data-dir", options["data_dir"], "--mirror", str(host.root)]
+        screen.print(f"  {shlex.join(['kinetics600', 'status', *at])}")
     else:
-        screen.print("To see the clips in a gallery: kinetics600 demo --folder SOMEWHERE")
+        options.pop("cache_dir")
+        request = kinetics600.make_request("validation", **options)
+        outcome = fetch_split(request, "validation", progress=no_progress)
+        screen.print(dataclasses.replace(outcome, report="").complaint())
+        screen.print("Nothing of it is left. To keep it all, and see the clips in a gallery:")
+        screen.print("  kinetics600 demo --folder SOMEWHERE")

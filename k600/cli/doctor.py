@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.exit_codes import AGAIN, DONE
 from k600.cli.flags import AsJson, DataDir
 from k600.cli.request_options import request_of
 from k600.cli.screen import console, is_offline, print_json
 from k600.errors import Kinetics600Error
+from k600.printable import printable
 
 if TYPE_CHECKING:
     from k600.doctor import Finding
@@ -58,7 +60,7 @@ def doctor(
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         _show(findings)
-    raise typer.Exit(1 if any(finding.state == "error" for finding in findings) else 0)
+    raise typer.Exit(AGAIN if any(finding.state == "error" for finding in findings) else DONE)
 
 
 def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:
@@ -90,15 +92,15 @@ def _show(findings: list[Finding]) -> None:
         for finding in findings:
             advice = f" -> {finding.advice}" if finding.advice else ""
             line = f"{finding.state:<8} {finding.name:<{width}}  {finding.detail}{advice}"
-            screen.print(line, markup=False)
+            screen.print(line)
         return
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        told = Text(finding.detail)
+        told = Text(printable(finding.detail))
         if finding.advice:
-            told += Text(f"\n→ {finding.advice}", "cyan")
+            told += Text(f"\n→ {printable(finding.advice)}", "cyan")
         table.add_row(Text(finding.state, _STYLES[finding.state]), finding.name, told)
     screen.print(table)

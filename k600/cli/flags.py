@@ -9,7 +9,7 @@ import typer
 __all__ = ["AsJson", "DataDir", "ListsMirror", "Quiet"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show nothing but warnings.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show only errors, and what is missing.")]
 DataDir = Annotated[
     str | None, typer.Option("--data-dir", help="The store; default as for load_dataset.")
 ]

@@ -7,15 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
 from k600.cli.flags import AsJson, Quiet
 from k600.cli.request_options import json_options, request_of, takes_request
-from k600.cli.screen import Meter, console, is_offline, print_json, say, time_of
+from k600.cli.screen import Meter, console, hush, is_offline, print_json, say, time_of
 
 __all__ = ["fleet"]
 
 
 @app.command()
-@takes_request
+@takes_request()
 def fleet(
     split: str,
     options: dict[str, Any],
@@ -67,14 +68,15 @@ def fleet(
 
     Example: kinetics600 fleet train --to s3://bucket/k600 --executor ray --workers 100
     """
-    import logging
-
     from k600.errors import OptionError
     from k600.fleet.job import FleetRecipe
     from k600.fleet.places import choose_places
     from k600.fleet.run import run_fleet
     from k600.fleet.workforce import Workforce
+    from k600.reasons import REASONS
 
+    if quiet:
+        hush()
     request = request_of(split, options)
     recipe = FleetRecipe(
         format=format_, shard_size_mb=shard_size_mb, shards_multiple_of=shards_multiple_of
@@ -84,8 +86,6 @@ def fleet(
         return
     if not to:
         raise OptionError("to: say where to: --to a folder that all workers see, or a URL")
-    if quiet:
-        logging.getLogger("kinetics600").setLevel(logging.WARNING)
     done = run_fleet(
         request,
         choose_places(
@@ -120,9 +120,14 @@ def fleet(
                 f"{one.tarballs:,} tarballs, {one.new_tarballs:,} of them read now"
             )
             for reason, count in one.left_out.items():
-                say(f"  {count:>9,}  {reason}")
+                say(f"  {count:>9,}  {reason}  {REASONS.get(reason, '')}".rstrip())
         say(f"{'on its way to' if done.submitted else 'written'}: {done.address}")
-    raise typer.Exit(0 if all(one.complete for one in done.splits) else 1)
+    raise typer.Exit(
+        worst(
+            AGAIN if one.state == "submitted" else LACKING if one.left_out else DONE
+            for one in done.splits
+        )
+    )
 
 
 def _estimate(

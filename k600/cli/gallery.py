@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.exit_codes import DONE, code_of_outcomes
 from k600.cli.flags import AsJson
 from k600.cli.request_options import request_of, takes_request
 from k600.cli.screen import Meter, is_offline, print_json, say
@@ -18,7 +19,7 @@ __all__ = ["gallery"]
 
 
 @app.command()
-@takes_request
+@takes_request(source="local")
 def gallery(
     split: str,
     options: dict[str, Any],
@@ -32,7 +33,8 @@ def gallery(
 ) -> None:
     """Write one self-contained page of clips: to look at, to filter and to play.
 
-    Shows what is in the store; with --source auto (or cvdf, youtube) what lacks is fetched first.
+    Shows what is in the store. With --source auto (or cvdf, youtube) what lacks is fetched first,
+    and the exit code is that of download.
 
     Example: kinetics600 gallery validation --class zumba --out zumba.html
     """
@@ -42,7 +44,7 @@ def gallery(
 
     if most < 1:
         raise OptionError(f"most: {most} is not allowed, expected a whole number of at least 1")
-    request = request_of(split, {"source": "local", **options})
+    request = request_of(split, options)
     outcomes = [
         fetch_split(request, each, progress=Meter(quiet=as_json), offline=is_offline())
         for each in request.splits
@@ -64,5 +66,9 @@ def gallery(
     else:
         for path in written.values():
             say(f"written: {path}")
+        complaints = [outcome.complaint() for outcome in outcomes if request.source != "local"]
+        for complaint in filter(None, complaints):
+            say(complaint)
         if step > 1:
             say(f"It shows {-(-clips // step):,} of {clips:,} clips; --most shows more")
+    raise typer.Exit(DONE if request.source == "local" else code_of_outcomes(outcomes))

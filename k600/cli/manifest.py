@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.exit_codes import AGAIN, DONE, code_of_outcomes
 from k600.cli.flags import AsJson, DataDir, Quiet
 from k600.cli.request_options import request_of, takes_request
-from k600.cli.screen import Meter, is_offline, print_json, say
+from k600.cli.screen import Meter, hush, is_offline, print_json, say
 
 __all__ = ["check", "export"]
 
@@ -23,7 +24,7 @@ app.add_typer(manifest_app, name="manifest")
 
 
 @manifest_app.command()
-@takes_request
+@takes_request(source="local")
 def export(
     split: str,
     options: dict[str, Any],
@@ -38,7 +39,8 @@ def export(
 ) -> None:
     """Write a row for every clip: what is there, what lacks and why, and what proves it.
 
-    Looks at the store only. `kinetics600 verify` first fills in durations, sizes and rates.
+    Looks at the store only; with --source auto (or cvdf, youtube) what lacks is fetched first, and
+    the exit code is that of download. `kinetics600 verify` first fills in durations and sizes.
     `load_dataset(..., manifest=FILE)` loads exactly the clips that are there.
 
     Example: kinetics600 manifest export validation --out validation.parquet
@@ -47,11 +49,15 @@ def export(
     from k600.fetch import fetch_split
     from k600.manifest import write_table
 
-    request = request_of(split, {"source": "local", **options})
+    if quiet:
+        hush()
+    request = request_of(split, options)
     rows: list[dict[str, Any]] = []
+    outcomes = []
     for each in request.splits:
-        outcome = fetch_split(request, each, progress=Meter(quiet=True), offline=is_offline())
         meter = Meter(quiet=quiet or as_json)
+        outcome = fetch_split(request, each, progress=meter, offline=is_offline())
+        outcomes.append(outcome)
         with meter(outcome.clips, f"{each}, reading", unit=" clips") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows += clip_table(request, outcome, hashes=hashes, on_clip=on_clip)
@@ -61,6 +67,7 @@ def export(
         print_json({"path": str(path), "clips": dict(counts)})
     elif not quiet:
         say(f"written: {path} ({', '.join(f'{n:,} {state}' for state, n in counts.items())})")
+    raise typer.Exit(DONE if request.source == "local" else code_of_outcomes(outcomes))
 
 
 @manifest_app.command()
@@ -107,4 +114,4 @@ def check(
             say(f"… and {len(found) - most:,} more")
         parts = [f"{same:,} the same", *(f"{n:,} {reason}" for reason, n in counts.items())]
         say(f"{file}: {', '.join(parts)}")
-    raise typer.Exit(1 if found else 0)
+    raise typer.Exit(AGAIN if found else DONE)

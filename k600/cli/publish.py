@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.exit_codes import DONE, LACKING
 from k600.cli.flags import AsJson, Quiet
 from k600.cli.request_options import json_options, request_of, takes_request
-from k600.cli.screen import Meter, is_offline, print_json, say
+from k600.cli.screen import Meter, hush, is_offline, print_json, say
 from k600.clip import CONFIGS
 from k600.errors import OptionError
 
@@ -33,7 +34,7 @@ def _repo_first(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @app.command()
 @_repo_first
-@takes_request
+@takes_request()
 def publish(
     split: str,
     options: dict[str, Any],
@@ -71,8 +72,6 @@ def publish(
 
     Example: kinetics600 publish USER/NAME validation
     """
-    import logging
-
     from k600.publish import publish as carry_out
     from k600.published import Recipe
 
@@ -84,9 +83,9 @@ def publish(
         if embed:
             raise OptionError("split: with --embed, say which: train is 648 GB, validation 43 GB")
         split = "all"
+    if quiet:
+        hush()
     request = request_of(split, options)
-    if quiet:  # not before: the loader's lines are switched on when it is imported
-        logging.getLogger("kinetics600").setLevel(logging.WARNING)
     done = carry_out(
         request,
         repo or None,
@@ -110,3 +109,4 @@ def publish(
                 + "".join(f"; left out: {n:,} {reason}" for reason, n in one.left_out.items())
             )
         say(f"published: {done.address}")
+    raise typer.Exit(LACKING if any(one.left_out for one in done.splits) else DONE)

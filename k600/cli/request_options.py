@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -25,7 +25,7 @@ _OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "shuffle": (bool, "--shuffle", "Choose at random, as --seed says."),
     "seed": (int | None, "--seed", "Seed of that choice, 0 or more."),
     "manifest": (str | None, "--manifest", "Exactly the clips of this file."),
-    "source": (str, "--source", "auto, cvdf, youtube or local."),
+    "source": (str, "--source", "auto, cvdf, youtube, or local: only what is here."),
     "data_dir": (str | None, "--data-dir", "Where clips live; default as for load_dataset."),
     "short_side": (int | None, "--short-side", "Most pixels of the shorter side; default as is."),
     "mirror": (str | None, "--mirror", "fsspec URL with the host's layout below it."),
@@ -43,15 +43,24 @@ _OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "patience_seconds": (int, "--patience", "YouTube: seconds to wait while it refuses."),
     "retry_errors": (bool, "--retry-errors", "Ask again for clips proved not to be had."),
 }
-_DEFAULTS = {"source": "auto", "patience_seconds": 600}
+_DEFAULTS: dict[str, Any] = {"source": "auto", "patience_seconds": 600}
 
 
-def takes_request(command: Callable[..., Any]) -> Callable[..., Any]:
+def takes_request(
+    *, source: str = _DEFAULTS["source"]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the argument SPLIT and every option of a request.
 
-    The command is called with `split` and `options`, a dict of those that differ from their
-    defaults, and its own options.
+    The command is called with `split` and `options`, a dict of those that the user gave, and its
+    own options.
+
+    Args:
+        source: The command's own default of `--source`; `options` has it where no other was given.
     """
+    return functools.partial(_with_options, {**_DEFAULTS, "source": source})
+
+
+def _with_options(defaults: Mapping[str, Any], command: Callable[..., Any]) -> Callable[..., Any]:
     hints = get_type_hints(command, include_extras=True)
     own = [
         parameter.replace(annotation=hints[name])
@@ -68,7 +77,7 @@ def takes_request(command: Callable[..., Any]) -> Callable[..., Any]:
         inspect.Parameter(
             name,
             kind,
-            default=_default(name, type_),
+            default=defaults.get(name, False if type_ is bool else None),
             annotation=Annotated[type_, typer.Option(flag, help=text)],
         )
         for name, (type_, flag, text) in _OPTIONS.items()
@@ -76,12 +85,18 @@ def takes_request(command: Callable[..., Any]) -> Callable[..., Any]:
     own = [parameter.replace(kind=kind) for parameter in own]
 
     @functools.wraps(command)
-    def run(**given: Any) -> Any:
+    def run(context: typer.Context, **given: Any) -> Any:
         options = {name: given.pop(name) for name in _OPTIONS}
-        changed = {n: v for n, v in options.items() if v != _default(n, _OPTIONS[n][0])}
-        return command(options=changed, **given)
+        for name in _OPTIONS:  # an option with the value of its default is given, too
+            origin = context.get_parameter_source(name)
+            if origin is None or origin.name == "DEFAULT":
+                options.pop(name)
+        if defaults["source"] != _DEFAULTS["source"]:
+            options.setdefault("source", defaults["source"])
+        return command(options=options, **given)
 
-    parameters = [split, *shared, *own]
+    first = inspect.Parameter("context", kind, annotation=typer.Context)
+    parameters = [first, split, *shared, *own]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
@@ -114,7 +129,3 @@ def json_options(option: str, text: str) -> dict[str, Any] | None:
             f'{option}: this is no JSON object, such as {{"endpoint_url": "http://…"}}'
         )
     return options
-
-
-def _default(name: str, type_: Any) -> Any:
-    return _DEFAULTS.get(name, False if type_ is bool else None)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import json
+import logging
 import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -23,18 +27,102 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
+from k600.cli.exit_codes import PIPE_CLOSED
+from k600.printable import printable, printable_lines
 from k600.progress import NoBar
 
-__all__ = ["Meter", "bar_of", "console", "is_offline", "print_json", "say", "say_error", "time_of"]
+__all__ = [
+    "Meter",
+    "bar_of",
+    "console",
+    "hush",
+    "is_offline",
+    "leave_pipe",
+    "prepare_streams",
+    "print_json",
+    "say",
+    "say_error",
+    "time_of",
+]
 
 _LOG_EVERY_SECONDS = 30
+_WIDE = 72
+"""Columns of a terminal from which on a bar is drawn, too."""
+_NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
+
+_PLAINER = str.maketrans(
+    {
+        "…": "...",
+        "≤": "<=",
+        "≥": ">=",
+        "→": "->",
+        "–": "-",
+        "’": "'",
+        "█": "#",
+        "·": ".",
+        "━": "-",
+        "×": "x",
+    }
+)
+"""What stands for our own marks where an encoding has none of them."""
+
+
+def prepare_streams() -> None:
+    """Have stdout and stderr replace what is beyond their encoding, whichever that is."""
+    codecs.register_error("k600.plainer", _plainer)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="k600.plainer")
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    """Return what to write in place of what cannot be encoded: ASCII, as an error handler does."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_PLAINER)
+    return text.encode("ascii", "backslashreplace").decode(), error.end
+
+
+def hush() -> None:
+    """Show no line, bar or warning of this loader, or of any library below it; errors are shown."""
+    os.environ |= dict.fromkeys(_NO_BARS, "1")  # for what is imported later, or in other processes
+    warnings.simplefilter("ignore")
+    import datasets
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    import kinetics600  # noqa: F401 - its lines are switched on when it is imported
+
+    datasets.disable_progress_bars()
+    disable_progress_bars()
+    for name in ("kinetics600", "datasets", "huggingface_hub", "fsspec", "s3fs"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def leave_pipe() -> NoReturn:
+    """End the program, as nobody reads its output any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+    raise SystemExit(PIPE_CLOSED)
+
+
+class _Console(Console):
+    """A console to which text is text: no markup, and no characters that a terminal obeys."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable_lines(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        leave_pipe()
 
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console on stdout or stderr as they are now."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return _Console(
+        stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=not on_terminal
+    )
 
 
 def is_offline() -> bool:
@@ -47,26 +135,31 @@ def is_offline() -> bool:
 
 def say(text: str) -> None:
     """Print a line for people, on stderr."""
-    console(stderr=True).print(text, markup=False)
+    console(stderr=True).print(text)
 
 
 def say_error(text: str) -> None:
     """Print an error, on stderr."""
-    console(stderr=True).print(Text.assemble(("error: ", "bold red"), text))
+    console(stderr=True).print(Text.assemble(("error: ", "bold red"), printable_lines(text)))
 
 
 def print_json(value: Any) -> None:
-    """Print plain data as JSON, on stdout; the same on a terminal and in a pipe."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print plain data as JSON, on stdout: the same, and ASCII, on every terminal and in a pipe."""
+    try:
+        print(json.dumps(value, indent=2), flush=True)
+    except BrokenPipeError:
+        leave_pipe()
 
 
 def time_of(seconds: float) -> str:
     """Return a span of time for people.
 
     Example:
-        >>> time_of(45), time_of(600), time_of(9000)
-        ('45 s', '10 min', '2.5 h')
+        >>> time_of(0.2), time_of(45), time_of(600), time_of(9000)
+        ('< 1 s', '45 s', '10 min', '2.5 h')
     """
+    if 0 < seconds < 1:
+        return "< 1 s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -94,16 +187,17 @@ class Meter:
         screen = console(stderr=True)
         if self._quiet:
             yield NoBar()
-        elif screen.is_terminal:
-            with Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
-                _Amounts(),
-                TimeRemainingColumn(),
-                console=screen,
-                transient=True,
-            ) as progress:
+        elif screen.is_terminal and not screen.is_dumb_terminal:
+            name = TextColumn(
+                "{task.description}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            )
+            columns: list[ProgressColumn] = [name, _Amounts(table_column=Column(no_wrap=True))]
+            if screen.width >= _WIDE:  # a bar is one line, whatever the width
+                columns = [SpinnerColumn("line"), name, BarColumn(16), columns[1]]
+                columns.append(TimeRemainingColumn(table_column=Column(no_wrap=True)))
+            with Progress(*columns, console=screen, transient=True, expand=True) as progress:
                 yield _Bars(progress, total, description, unit)
         else:
             yield _Lines(screen, total, description, unit)
@@ -114,7 +208,7 @@ class _Bars(NoBar):
 
     def __init__(self, progress: Progress, total: int, description: str, unit: str) -> None:
         self._progress, self._unit = progress, unit
-        self._whole = progress.add_task(f"[bold]{description}", total=total, unit=unit)
+        self._whole = progress.add_task(description, total=total, unit=unit)
         self._parts: dict[str, TaskID] = {}
 
     def update(self, n: int, part: str = "") -> None:
@@ -123,7 +217,8 @@ class _Bars(NoBar):
             self._progress.advance(self._parts[part], n)
 
     def begin(self, part: str, total: int) -> None:
-        self._parts[part] = self._progress.add_task(f"  {part}", total=total, unit=self._unit)
+        name = f"  {printable(part)}"
+        self._parts[part] = self._progress.add_task(name, total=total, unit=self._unit)
 
     def end(self, part: str) -> None:
         self._progress.remove_task(self._parts.pop(part))
@@ -148,10 +243,9 @@ class _Lines(NoBar):
             rate = self._done / (now - self._started)
             left = (self._total - self._done) / rate if rate else 0
             self._screen.print(
-                f"{self._description}: {_amount(self._done, self._unit)} of "
-                f"{_amount(self._total, self._unit)}, {_amount(int(rate), self._unit)}/s, "
-                f"{left / 60:.0f} min left",
-                markup=False,
+                f"{self._description}: {_share(self._done, self._total, self._unit)}, "
+                f"{_amount(int(rate), self._unit)}/s"
+                + (f", {left / 60:.0f} min left" if self._total else "")
             )
 
 
@@ -162,7 +256,14 @@ class _Amounts(ProgressColumn):
         unit = task.fields["unit"]
         done, total = int(task.completed), int(task.total or 0)
         rate = f", {_amount(int(task.speed), unit)}/s" if task.speed and unit == "B" else ""
-        return Text(f"{_amount(done, unit)} of {_amount(total, unit)}{rate}", style="cyan")
+        return Text(f"{_share(done, total, unit)}{rate}", style="cyan")
+
+
+def _share(done: int, total: int, unit: str) -> str:
+    """Return how much is done of a total; a total of 0 is not known."""
+    if not total:
+        return _amount(done, unit)
+    return f"{_amount(done, unit) if unit == 'B' else f'{done:,}'} of {_amount(total, unit)}"
 
 
 def _amount(number: int, unit: str) -> str:

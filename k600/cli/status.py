@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
 from k600.cli.flags import AsJson, DataDir, ListsMirror
 from k600.cli.request_options import request_of
 from k600.cli.screen import bar_of, console, print_json, say
+from k600.printable import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -46,8 +48,8 @@ def status(
     """Show what is in the store and what lacks, and why. No network; touches nothing.
 
     A clip is: here; missing; corrupt (no good in its tarball, or here); absent (listed by the host,
-    but not in its tarball); gone or blocked (as YouTube says). Exit code 1 if any clip that the
-    host lists is not here, or if its list is not known.
+    but not in its tarball); gone or blocked (as YouTube says). Exit code 1 if more clips can be
+    had, or if the host's list is not known; 3 if all that is not here was proved not to be had.
 
     Example: kinetics600 status validation --classes
     """
@@ -65,7 +67,12 @@ def status(
         _show(health, by_class=every or classes is not None)
         for hint in _hints(health, options):
             say(hint)
-    raise typer.Exit(0 if health.complete else 1)
+    raise typer.Exit(
+        worst(
+            DONE if split.complete else LACKING if split.settled else AGAIN
+            for split in health.splits
+        )
+    )
 
 
 def _only_incomplete(health: Health) -> Health:
@@ -90,7 +97,7 @@ def _show(health: Health, *, by_class: bool) -> None:
     screen = console()
     if not screen.is_terminal:
         screen.width = 160  # a line for each class, whatever the name
-    screen.print(Text(health.data_dir, "bold"), overflow="fold")
+    screen.print(Text(printable(health.data_dir), "bold"), overflow="fold")
     if not health.exists:
         screen.print("There is no such folder yet: nothing is here.")
         return
@@ -107,7 +114,9 @@ def _show_split(screen: Any, split: SplitHealth) -> None:
 
     counts = split.counts
     first = Text(f"{split.split:<12}", "bold")
-    if split.total:
+    if split.total == 0:
+        first += Text("0 clips: the host lists none of these classes")
+    elif split.total:
         share = counts.have / split.total
         first += bar_of(share, style="green" if split.complete else "yellow")
         first += Text(f"  {counts.have:,} of {split.total:,} clips, {_percent(share)}")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k600.cli.app import app
+from k600.cli.exit_codes import AGAIN, LACKING, worst
 from k600.cli.flags import AsJson
 from k600.cli.request_options import request_of, takes_request
-from k600.cli.screen import Meter, console, is_offline, print_json, say
+from k600.cli.screen import Meter, console, hush, is_offline, print_json, say
 
 if TYPE_CHECKING:
     from k600.probe import Report, SplitReport
@@ -21,7 +22,7 @@ _MOST_LINES = 50
 
 
 @app.command()
-@takes_request
+@takes_request()
 def verify(
     split: str,
     options: dict[str, Any],
@@ -40,16 +41,15 @@ def verify(
 ) -> None:
     """Look into every clip that is there; safe to stop and to run again.
 
-    Exit code 1 if a clip is bad. Short clips are told, but are not bad.
+    Exit code 1 if a clip is bad, and 3 if the host itself has no good one. Short clips are told,
+    but are not bad.
 
     Example: kinetics600 verify validation --deep
     """
-    import logging
-
     from k600.verify import verify_clips
 
     if quiet:
-        logging.getLogger("kinetics600").setLevel(logging.WARNING)
+        hush()
     report = verify_clips(
         request_of(split, options),
         deep=deep,
@@ -63,7 +63,9 @@ def verify(
         print_json(report.as_plain())
     elif not quiet or report.bad:
         _show(report)
-    raise typer.Exit(1 if report.bad else 0)
+    raise typer.Exit(
+        worst(LACKING if found.fate == "bad_at_source" else AGAIN for found in report.bad)
+    )
 
 
 def _show(report: "Report") -> None:
@@ -77,20 +79,20 @@ def _show(report: "Report") -> None:
     found = [finding for split in report.splits for finding in (*split.bad, *split.short)]
     for verdict in VERDICTS:
         if any(finding.verdict == verdict for finding in found):
-            screen.print(f"{verdict}: {VERDICTS[verdict]}", markup=False)
+            screen.print(f"{verdict}: {VERDICTS[verdict]}")
     for fate in FATES:
         if any(finding.fate == fate != "reported" for finding in found):
-            screen.print(f"{fate}: {FATES[fate]}", markup=False)
+            screen.print(f"{fate}: {FATES[fate]}")
     for finding in found[:_MOST_LINES]:
         told = (
             finding.verdict if finding.fate == "reported" else f"{finding.verdict}, {finding.fate}"
         )
         detail = "; ".join(filter(None, (finding.detail, finding.why)))
-        screen.print(f"{told}  {finding.path}  {detail}".rstrip(), markup=False, soft_wrap=True)
+        screen.print(f"{told}  {finding.path}  {detail}".rstrip(), soft_wrap=True)
     if len(found) > _MOST_LINES:
         screen.print(f"… and {len(found) - _MOST_LINES:,} more: --json names every one")
     say(
-        f"{report.clips:,} clips, {report.reused:,} of them verified before, "
+        f"{report.clips:,} clips that are here, {report.reused:,} of them verified before, "
         f"{len(report.bad):,} bad; {report.seconds:.1f} s, "
         f"{report.clips_per_second:,.0f} clips/s"
     )

@@ -1,0 +1,33 @@
+"""The miniature's clips look like what they are, and each like no other."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from k600.contact_sheet import draw_line
+from k600.miniature import Miniature
+from k600.thumbnails import look_at
+
+
+def test_every_clip_says_that_it_is_a_miniature_and_looks_like_no_other(
+    miniature: Miniature,
+) -> None:
+    pictures = {}
+    for tarball, clips in miniature.clips["validation"].items():
+        for name, data in clips.items():
+            picture = look_at(data).picture
+            assert picture is not None
+            pictures[tarball, name] = picture.astype(int)
+    height, width, _ = next(iter(pictures.values())).shape
+    words = np.zeros((96, 128, 3), np.uint8)
+    draw_line(words, 2, 1, "MINIATURE", (255, 255, 255))
+    rows = np.arange(height) * 96 // height
+    letters = words[rows][:, np.arange(width) * 128 // width, 0] > 0
+    top = slice(0, height * 14 // 96)
+    for picture in pictures.values():
+        bright = picture.min(axis=2)
+        assert bright[top][letters[top]].mean() > bright[top][~letters[top]].mean() + 60
+    for one, other in itertools.combinations(pictures.values(), 2):
+        assert np.abs(one - other).max() > 60
