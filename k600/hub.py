@@ -21,6 +21,7 @@ from k600.errors import (
     Kinetics600Error,
     OptionError,
 )
+from k600.network import OPENSSL_CERTIFICATES, read_network
 from k600.public import plain_text
 
 __all__ = ["HubDestination", "check_repo_id"]
@@ -32,6 +33,8 @@ T = TypeVar("T")
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 1.0
 MOST_PAUSE_SECONDS = 120.0
+_SILENT_SECONDS = 300.0
+"""How long the Hub may be silent; it may take long to answer a commit of many files."""
 _PASSING = (408, 412, 425, 429, 500, 502, 503, 504)
 
 
@@ -181,6 +184,7 @@ class HubDestination:
         pause = FIRST_PAUSE_SECONDS
         for attempt in range(1, ATTEMPTS + 1):
             try:
+                _prepare_client()
                 with _without_bars():
                     return call()
             except Kinetics600Error:
@@ -260,6 +264,34 @@ def _without_bars() -> Iterator[None]:
     finally:
         if shown:
             enable_progress_bars()
+
+
+def _prepare_client() -> None:
+    """Give the Hub's client what it lacks: certificates, and an end to waiting.
+
+    It asks the proxies of the environment by itself, but knows OpenSSL's two names of certificates
+    only, and would wait for ever for a server that has fallen silent. What the program has chosen
+    for itself (a client of its own, a time limit) stays.
+    """
+    import huggingface_hub
+    from huggingface_hub.utils import _http
+
+    network = read_network()
+    default: Any = getattr(_http, "default_client_factory", None)
+
+    def make() -> Any:
+        client = default()
+        client.close()
+        options = {"follow_redirects": True, "timeout": _SILENT_SECONDS}
+        return type(client)(event_hooks=client.event_hooks, verify=network.tls(), **options)
+
+    further = {name for name, _ in network.certificates} - OPENSSL_CERTIFICATES
+    if further and default and default is getattr(_http, "_GLOBAL_CLIENT_FACTORY", None):
+        _http.set_client_factory(make)
+    client = huggingface_hub.get_session()
+    limits = getattr(client, "timeout", None)  # an older one has none to set
+    if limits is not None and {limits.connect, limits.read, limits.write} == {None}:
+        client.timeout = _SILENT_SECONDS
 
 
 def _answer_of(error: BaseException) -> Any:

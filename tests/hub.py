@@ -14,6 +14,7 @@ import http.server
 import json
 import os
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -372,10 +373,10 @@ _ROUTES = [
 
 
 @contextlib.contextmanager
-def loopback_hub() -> Iterator[Hub]:
+def loopback_hub(tls: ssl.SSLContext | None = None) -> Iterator[Hub]:
     """Run a Hub until the block ends."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
-    with serving(handler) as url:
+    with serving(handler, tls) as url:
         hub.url = url
         yield hub
