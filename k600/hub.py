@@ -7,10 +7,13 @@ killed run has sent is not sent again, and nothing unfinished is ever seen.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +35,9 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 1.0
-MOST_PAUSE_SECONDS = 120.0
+MOST_PAUSE_SECONDS = 300.0
+"""How long is waited where the Hub says how long: the window that its rate limits are counted in,
+unless it names another."""
 _SILENT_SECONDS = 300.0
 """How long the Hub may be silent; it may take long to answer a commit of many files."""
 _PASSING = (408, 412, 425, 429, 500, 502, 503, 504)
@@ -311,12 +316,35 @@ def _status(error: Exception) -> int | None:
 
 def _seconds_to_wait(error: Exception, pause: float) -> float | None:
     """Return how long to wait before asking again; None if that would not help."""
-    status = _status(error)
-    if status is not None:
-        if status not in _PASSING:
-            return None
-        after = str(_answer_of(error).headers.get("Retry-After", ""))
-        return min(MOST_PAUSE_SECONDS, max(pause, float(after) if after.isdigit() else 0))
+    answer = _answer_of(error)
+    if answer is not None:
+        told = _told_seconds(answer.headers)
+        return max(pause, told or 0.0) if int(answer.status_code) in _PASSING else None
     if isinstance(error, (ValueError, TypeError, AttributeError, NotADirectoryError)):
         return None
     return pause  # the network, whatever the client's library calls it
+
+
+def _told_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return how long the Hub says to wait: until its rate limit's window ends, or `Retry-After`.
+
+    Example:
+        >>> _told_seconds({"ratelimit": '"api";r=0;t=26', "ratelimit-policy": '"api";q=500;w=300'})
+        27.0
+        >>> _told_seconds({"retry-after": "5"})
+        5.0
+    """
+    said = {name.lower(): value for name, value in headers.items()}
+    window = re.search(r";\s*w=(\d+)", said.get("ratelimit-policy", ""))
+    most = float(window[1]) if window else MOST_PAUSE_SECONDS
+    after = said.get("retry-after", "").strip()
+    if limit := re.search(r";\s*t=(\d+)", said.get("ratelimit", "")):
+        return min(float(limit[1]), most) + 1  # the window may end late in the last second
+    if after.isdecimal():
+        return min(float(after), most)
+    try:
+        at = parsedate_to_datetime(after)
+    except ValueError:
+        return None
+    left = (at - datetime.datetime.now(at.tzinfo)).total_seconds()
+    return min(max(left, 0.0), most)

@@ -37,7 +37,7 @@ from k600.mixing import grouped, mixed
 from k600.progress import Bar
 from k600.publish import Published, publish
 from k600.published import Recipe
-from tests.hub import STRANGER, TOKEN, Hub, environment, loopback_hub
+from tests.hub import STRANGER, TOKEN, Hub, RateLimit, environment, loopback_hub
 from tests.servers import S3Server
 from tests.without_loader import WITHOUT_LOADER
 
@@ -536,6 +536,34 @@ def test_a_fault_of_the_hub_that_passes(hub: Hub, put: Publish, status: int) -> 
     assert hub.faults == []
     assert len(hub.uploads) == 1
     assert "README.md" in hub.files("owner/meta")
+
+
+def test_a_rate_limit_of_the_hub_is_waited_for_as_long_as_it_says(hub: Hub, put: Publish) -> None:
+    asked = ["GET .*whoami", "POST .*repos/create", "POST .*/preupload/", "POST .*/commit/"]
+    hub.rate_limits = [RateLimit(pattern, 0.5) for pattern in asked]
+    put("owner/meta")
+    assert "README.md" in hub.files("owner/meta")
+    assert all(limit.refused for limit in hub.rate_limits)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"RateLimit": '"api";r=0;t=26', "RateLimit-Policy": '"api";q=500;w=300'}, 27),
+        ({"ratelimit": '"api";r=0;t=26', "Retry-After": "5"}, 27),
+        ({"RateLimit": '"api";r=0;t=9000'}, 301),
+        ({"RateLimit": '"api";r=0;t=9000', "RateLimit-Policy": '"api";q=5;w=600'}, 601),
+        ({"Retry-After": "5"}, 5),
+        ({"retry-after": "86400"}, 300),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"Retry-After": "Wed, 21 Oct 2195 07:28:00 GMT"}, 300),
+        ({"Retry-After": "soon"}, None),
+        ({"RateLimit": "nonsense"}, None),
+        ({}, None),
+    ],
+)
+def test_the_hub_says_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    assert k600.hub._told_seconds(headers) == seconds
 
 
 def test_a_fault_of_the_hub_that_stays(
