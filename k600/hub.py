@@ -35,6 +35,9 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
+"""How long something is asked again in vain. (The client has asked five times by itself before it
+gives up an upload: 23 s each time.) Waiting as long as the Hub says does not count."""
 MOST_PAUSE_SECONDS = 300.0
 """How long is waited where the Hub says how long: the window that its rate limits are counted in,
 unless it names another."""
@@ -187,6 +190,7 @@ class HubDestination:
     def _ask(self, what: str, call: Callable[[], T]) -> T:
         """Call the Hub, again after a pause where the failure may pass, and explain others."""
         pause = FIRST_PAUSE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 _prepare_client()
@@ -196,8 +200,8 @@ class HubDestination:
                 raise
             except Exception as error:
                 wait = _seconds_to_wait(error, pause)
-                if wait is None or attempt == ATTEMPTS:
-                    raise self._explained(error, what) from None
+                if wait is None or attempt == ATTEMPTS or time.monotonic() > deadline:
+                    raise self._explained(error, what, attempt) from None
                 logger.info(
                     "%s: asked %s, it failed (%s); again in %.0f s",
                     self.address,
@@ -206,10 +210,11 @@ class HubDestination:
                     wait,
                 )
             time.sleep(wait)
+            deadline += wait
             pause *= 2
         raise AssertionError("unreachable")
 
-    def _explained(self, error: Exception, what: str) -> Kinetics600Error:
+    def _explained(self, error: Exception, what: str, attempts: int) -> Kinetics600Error:
         status = _status(error)
         said = plain_text(getattr(error, "server_message", None) or error.__cause__ or error)
         if self._token:
@@ -227,7 +232,7 @@ class HubDestination:
         if status == 404:
             return DestinationTakenError(f"repo: {self.address} is gone, or is not shown ({said})")
         if status in _PASSING:
-            why = f"it answered {status} {ATTEMPTS} times"
+            why = f"it answered {status} {attempts} times"
         else:
             why = f"{status or type(error).__name__}: {said}"
         return DestinationError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import os
 import re
 import shutil
 import socket
@@ -90,12 +91,15 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         "-s3",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
-        "-volume.max=30",
+        "-volume.max=300",
         "-master.volumeSizeLimitMB=1024",
     ]
     command += ["-master.telemetry=false"]  # on by default: it would call home
+    # A bucket is one volume. By default it is seven, which are made while its first object waits,
+    # and for a fifth bucket there was no room: each upload to it failed after nine seconds.
+    environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
     with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
             server = S3Server(f"http://{LOOPBACK}:{ports['s3']}")
             for _ in range(600):

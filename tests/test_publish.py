@@ -354,9 +354,11 @@ def test_a_killed_run_goes_on_and_sends_only_what_is_missing(
     command += ["--mirror", str(large.root), "--data-dir", str(tmp_path / "clips"), "--json"]
     hub.stop_after = 5
     process = subprocess.Popen(command, env=environment(hub, tmp_path), stderr=subprocess.PIPE)
-    assert hub.stopped.wait(60)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    try:
+        assert hub.stopped.wait(100)  # (a busy machine takes its time)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
     there = hub.files("owner/clips")
     assert "README.md" not in there
     marked = [path for path in there if "/groups/" in path]
@@ -544,6 +546,25 @@ def test_a_rate_limit_of_the_hub_is_waited_for_as_long_as_it_says(hub: Hub, put:
     put("owner/meta")
     assert "README.md" in hub.files("owner/meta")
     assert all(limit.refused for limit in hub.rate_limits)
+
+
+def test_a_hub_that_takes_long_to_fail_is_given_up_before_all_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(k600.hub, "FIRST_PAUSE_SECONDS", 0.0)
+    asked: list[str] = []
+
+    def fail() -> None:
+        asked.append("")
+        raise ConnectionResetError("hung up")
+
+    for patience, attempts in ((60.0, k600.hub.ATTEMPTS), (-1.0, 1)):
+        monkeypatch.setattr(k600.hub, "PATIENCE_SECONDS", patience)
+        place = k600.hub.HubDestination("owner/clips", private=True)
+        with pytest.raises(Kinetics600Error, match="was asked to take it, and failed"):
+            place._ask("to take it", fail)
+        assert len(asked) == attempts
+        asked.clear()
 
 
 @pytest.mark.parametrize(
