@@ -251,7 +251,7 @@ class _Fetch:
             stamps,
             asked=asked,
             replaced=dict(Counter(self.replaced[candidate] for candidate in passed_over)),
-            labelled=split != "test" or bool(situation.labels),
+            labelled=split != "test" or bool(situation.labels or request.manifest),
             offline=not network and request.source != "local",
             report=write_report(request.store, split, missing) if may_write else "",
             youtube_clips=self.from_youtube.clips,

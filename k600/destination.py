@@ -23,6 +23,7 @@ from k600.errors import (
     Kinetics600Error,
     OptionError,
 )
+from k600.file_systems import file_system_options
 from k600.public import plain_text, public_url
 from k600.store import OWN
 
@@ -86,9 +87,10 @@ class FileDestination:
         from fsspec.implementations.local import LocalFileSystem
 
         url = self._url if "://" in self._url else str(Path(self._url).expanduser().absolute())
+        options = file_system_options(url, self._options)
         with self._explained():
             try:
-                self._fs, root = url_to_fs(url, **self._options)
+                self._fs, root = url_to_fs(url, **options)
             except (ValueError, TypeError, ImportError) as error:
                 raise OptionError(
                     f"to: {self.address!r} is not allowed ({plain_text(error)}). Expected "

@@ -22,8 +22,9 @@ from typing import Any
 from rich.filesize import decimal
 
 from k600.clip import SPLITS
-from k600.errors import Kinetics600Error
+from k600.errors import Kinetics600Error, OptionError
 from k600.infos import read_info
+from k600.network import OPENSSL_CERTIFICATES, Network, read_network
 from k600.public import public_url
 from k600.remote import Mirror
 from k600.store import Store
@@ -45,6 +46,7 @@ __all__ = [
     "check_disk",
     "check_environment",
     "check_mirror",
+    "check_network",
     "check_writable",
     "check_youtube",
     "examine",
@@ -52,6 +54,8 @@ __all__ = [
 ]
 
 _MOST_SECONDS = 40.0
+_ANY_HOST = "host.invalid"
+"""One that no NO_PROXY names."""
 _YOUTUBE = "https://www.youtube.com/robots.txt"
 Check = Callable[[], Finding]
 
@@ -79,6 +83,7 @@ def examine(
         "codecs": check_codecs,
         "torchcodec": check_torchcodec,
         "environment": lambda: check_environment(os.environ),
+        "network": lambda: check_network(read_network()),
         "disk": lambda: check_disk(store),
         "data_dir": lambda: check_writable(store),
         "mirror": lambda: check_mirror(mirror, offline=offline),
@@ -132,6 +137,27 @@ def check_environment(environ: Mapping[str, str]) -> Finding:
     if odd:
         return Finding("environment", "warning", detail, f"Known are {' and '.join(known)}")
     return Finding("environment", "ok", detail)
+
+
+def check_network(network: Network) -> Finding:
+    """Name the proxies and certificates of the environment, and try whether they can be used."""
+    try:
+        ways = {name: network.proxy_for(f"{name}://{_ANY_HOST}") for name in ("http", "https")}
+        network.tls()
+    except OptionError as error:
+        return Finding("network", "error", str(error), "Correct the variable, or unset it")
+    notes = [f"{name}:// through {proxy}" for name, proxy in ways.items() if proxy]
+    if notes and network.no_proxy:
+        notes.append(f"not for {', '.join(network.no_proxy)} (NO_PROXY)")
+    notes += [f"certificates of {path} ({name})" for name, path in network.certificates]
+    detail = "; ".join(notes) or "no proxy, and this machine's own certificates"
+    names = {name for name, _ in network.certificates}
+    if names and not names & OPENSSL_CERTIFICATES:
+        advice = (
+            "yt-dlp knows SSL_CERT_FILE and SSL_CERT_DIR only: for YouTube, set one of them too"
+        )
+        return Finding("network", "warning", detail, advice)
+    return Finding("network", "ok", detail)
 
 
 def check_disk(store: Store) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from k600.errors import (
     Kinetics600Error,
@@ -32,12 +32,18 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
             f"mirror: {url} does not exist. Check the mirror's address: below it, "
             "'val/k600_val_path.txt' and the like are expected"
         )
+    if status == 407:
+        return MirrorDeniedError(
+            f"mirror: {url} is out of reach, as the proxy that the environment names asks for "
+            f"another user and password ({brief}). Set them in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
+        )
     no_credentials = type(chain[-1]).__name__.endswith("CredentialsError")  # botocore's
     refused = no_credentials or (status is None and isinstance(error, PermissionError))
     if status in (401, 403) or refused:
         return MirrorDeniedError(
-            f"mirror: {url} is refused ({brief}). Pass credentials as mirror_options=…, or check "
-            "the address: S3 refuses a missing object, too, where listing is not allowed"
+            f"mirror: {url} is refused ({brief}{_led_elsewhere(chain)}). Pass credentials as "
+            "mirror_options=…, or check the address: S3 refuses a missing object, too, where "
+            "listing is not allowed"
         )
     untried = isinstance(chain[-1], (ImportError, ValueError, TypeError))
     if untried and not isinstance(chain[-1], OSError):  # a bad certificate is both
@@ -49,6 +55,19 @@ def explain(error: BaseException, url: str) -> Kinetics600Error:
         f"mirror: {url} cannot be reached ({brief}). Check the network and the mirror's address; "
         "calling again goes on where this stopped"
     )
+
+
+def _led_elsewhere(chain: Sequence[BaseException]) -> str:
+    """Return which other host has refused, where a redirect led to one; it was told no secret."""
+    for error in chain:
+        asked, *_ = getattr(error, "history", None) or (None,)  # aiohttp
+        last = getattr(getattr(error, "request_info", None), "real_url", None)
+        if asked is not None and last is not None and asked.url.origin() != last.origin():
+            return (
+                f"; it redirects to {last.origin()}, which gets none of your headers and cookies, "
+                "as they are for the host you named"
+            )
+    return ""
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

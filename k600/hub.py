@@ -7,10 +7,13 @@ killed run has sent is not sent again, and nothing unfinished is ever seen.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +24,7 @@ from k600.errors import (
     Kinetics600Error,
     OptionError,
 )
+from k600.network import OPENSSL_CERTIFICATES, read_network
 from k600.public import plain_text
 
 __all__ = ["HubDestination", "check_repo_id"]
@@ -31,7 +35,14 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 1.0
-MOST_PAUSE_SECONDS = 120.0
+PATIENCE_SECONDS = 60.0
+"""How long something is asked again in vain. (The client has asked five times by itself before it
+gives up an upload: 23 s each time.) Waiting as long as the Hub says does not count."""
+MOST_PAUSE_SECONDS = 300.0
+"""How long is waited where the Hub says how long: the window that its rate limits are counted in,
+unless it names another."""
+_SILENT_SECONDS = 300.0
+"""How long the Hub may be silent; it may take long to answer a commit of many files."""
 _PASSING = (408, 412, 425, 429, 500, 502, 503, 504)
 
 
@@ -179,16 +190,18 @@ class HubDestination:
     def _ask(self, what: str, call: Callable[[], T]) -> T:
         """Call the Hub, again after a pause where the failure may pass, and explain others."""
         pause = FIRST_PAUSE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         for attempt in range(1, ATTEMPTS + 1):
             try:
+                _prepare_client()
                 with _without_bars():
                     return call()
             except Kinetics600Error:
                 raise
             except Exception as error:
                 wait = _seconds_to_wait(error, pause)
-                if wait is None or attempt == ATTEMPTS:
-                    raise self._explained(error, what) from None
+                if wait is None or attempt == ATTEMPTS or time.monotonic() > deadline:
+                    raise self._explained(error, what, attempt) from None
                 logger.info(
                     "%s: asked %s, it failed (%s); again in %.0f s",
                     self.address,
@@ -197,10 +210,11 @@ class HubDestination:
                     wait,
                 )
             time.sleep(wait)
+            deadline += wait
             pause *= 2
         raise AssertionError("unreachable")
 
-    def _explained(self, error: Exception, what: str) -> Kinetics600Error:
+    def _explained(self, error: Exception, what: str, attempts: int) -> Kinetics600Error:
         status = _status(error)
         said = plain_text(getattr(error, "server_message", None) or error.__cause__ or error)
         if self._token:
@@ -218,7 +232,7 @@ class HubDestination:
         if status == 404:
             return DestinationTakenError(f"repo: {self.address} is gone, or is not shown ({said})")
         if status in _PASSING:
-            why = f"it answered {status} {ATTEMPTS} times"
+            why = f"it answered {status} {attempts} times"
         else:
             why = f"{status or type(error).__name__}: {said}"
         return DestinationError(
@@ -262,6 +276,34 @@ def _without_bars() -> Iterator[None]:
             enable_progress_bars()
 
 
+def _prepare_client() -> None:
+    """Give the Hub's client what it lacks: certificates, and an end to waiting.
+
+    It asks the proxies of the environment by itself, but knows OpenSSL's two names of certificates
+    only, and would wait for ever for a server that has fallen silent. What the program has chosen
+    for itself (a client of its own, a time limit) stays.
+    """
+    import huggingface_hub
+    from huggingface_hub.utils import _http
+
+    network = read_network()
+    default: Any = getattr(_http, "default_client_factory", None)
+
+    def make() -> Any:
+        client = default()
+        client.close()
+        options = {"follow_redirects": True, "timeout": _SILENT_SECONDS}
+        return type(client)(event_hooks=client.event_hooks, verify=network.tls(), **options)
+
+    further = {name for name, _ in network.certificates} - OPENSSL_CERTIFICATES
+    if further and default and default is getattr(_http, "_GLOBAL_CLIENT_FACTORY", None):
+        _http.set_client_factory(make)
+    client = huggingface_hub.get_session()
+    limits = getattr(client, "timeout", None)  # an older one has none to set
+    if limits is not None and {limits.connect, limits.read, limits.write} == {None}:
+        client.timeout = _SILENT_SECONDS
+
+
 def _answer_of(error: BaseException) -> Any:
     """Return the answer that an error is about; the client wraps what befalls an upload."""
     cause: BaseException | None = error
@@ -279,12 +321,35 @@ def _status(error: Exception) -> int | None:
 
 def _seconds_to_wait(error: Exception, pause: float) -> float | None:
     """Return how long to wait before asking again; None if that would not help."""
-    status = _status(error)
-    if status is not None:
-        if status not in _PASSING:
-            return None
-        after = str(_answer_of(error).headers.get("Retry-After", ""))
-        return min(MOST_PAUSE_SECONDS, max(pause, float(after) if after.isdigit() else 0))
+    answer = _answer_of(error)
+    if answer is not None:
+        told = _told_seconds(answer.headers)
+        return max(pause, told or 0.0) if int(answer.status_code) in _PASSING else None
     if isinstance(error, (ValueError, TypeError, AttributeError, NotADirectoryError)):
         return None
     return pause  # the network, whatever the client's library calls it
+
+
+def _told_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return how long the Hub says to wait: until its rate limit's window ends, or `Retry-After`.
+
+    Example:
+        >>> _told_seconds({"ratelimit": '"api";r=0;t=26', "ratelimit-policy": '"api";q=500;w=300'})
+        27.0
+        >>> _told_seconds({"retry-after": "5"})
+        5.0
+    """
+    said = {name.lower(): value for name, value in headers.items()}
+    window = re.search(r";\s*w=(\d+)", said.get("ratelimit-policy", ""))
+    most = float(window[1]) if window else MOST_PAUSE_SECONDS
+    after = said.get("retry-after", "").strip()
+    if limit := re.search(r";\s*t=(\d+)", said.get("ratelimit", "")):
+        return min(float(limit[1]), most) + 1  # the window may end late in the last second
+    if after.isdecimal():
+        return min(float(after), most)
+    try:
+        at = parsedate_to_datetime(after)
+    except ValueError:
+        return None
+    left = (at - datetime.datetime.now(at.tzinfo)).total_seconds()
+    return min(max(left, 0.0), most)

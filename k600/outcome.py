@@ -143,7 +143,19 @@ class Outcome:
         return +sources
 
     def complaint(self) -> str:
-        """Return what is missing, by reason, and where every clip is named; empty if none is."""
+        """Return which clips and labels are missing, and why; empty if none is."""
+        return "\n".join(filter(None, (self._missing_clips(), self._missing_labels())))
+
+    def _missing_labels(self) -> str:
+        count = sum(len(shard.names) for shard in self.shards if shard.label is None)
+        if self.labelled or not count:
+            return ""
+        return (
+            f"kinetics600 {self.split}: {count:,} clips have the label None, as the list of labels "
+            "could not be had. The next call asks for it again; test_labels=… may be a file"
+        )
+
+    def _missing_clips(self) -> str:
         short = self.asked is not None and self.clips < self.asked
         if short and not self.missing:
             return (

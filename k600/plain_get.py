@@ -19,11 +19,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from k600.errors import MirrorUnreachableError
+from k600.network import read_network
 
 __all__ = ["Line", "PlainGets"]
 
@@ -68,8 +68,15 @@ class PlainGets:
             timeout_seconds: How long a connection may be silent.
         """
         parts = urlsplit(address)
-        self._host, self._secure = parts.netloc, parts.scheme == "https"
+        network = read_network()
+        self._proxy = network.proxy_for(address)
+        self._tls = network.tls() if parts.scheme == "https" else None
+        self._host = parts.netloc
         self._target = parts.path + (f"?{parts.query}" if parts.query else "")
+        self._headers = {"Accept-Encoding": "identity"}
+        if self._proxy is not None and self._tls is None:  # the proxy reads the request itself
+            self._target = address
+            self._headers |= self._proxy.headers
         self._shown = shown
         self._most_lines = lines
         self._timeout_seconds = timeout_seconds
@@ -163,11 +170,14 @@ class PlainGets:
                     found.close()
 
     def _connection(self) -> http.client.HTTPConnection:
-        if self._secure:
-            return http.client.HTTPSConnection(
-                self._host, timeout=self._timeout_seconds, context=_tls()
-            )
-        return http.client.HTTPConnection(self._host, timeout=self._timeout_seconds)
+        proxy, seconds = self._proxy, self._timeout_seconds
+        host, port = (self._host, None) if proxy is None else (proxy.host, proxy.port)
+        if self._tls is None:
+            return http.client.HTTPConnection(host, port, timeout=seconds)
+        connection = http.client.HTTPSConnection(host, port, timeout=seconds, context=self._tls)
+        if proxy is not None:
+            connection.set_tunnel(self._host, headers=proxy.headers)
+        return connection
 
     def _fetch(self, connection: http.client.HTTPConnection, start: int, end: int) -> memoryview:
         response = self._ask(connection, start, end)
@@ -247,7 +257,7 @@ class PlainGets:
     def _send_once(
         self, connection: http.client.HTTPConnection, start: int, end: int
     ) -> http.client.HTTPResponse:
-        headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        headers = {"Range": f"bytes={start}-{end - 1}", **self._headers}
         connection.request("GET", self._target, headers=headers)
         sent = time.monotonic()
         response = connection.getresponse()
@@ -307,8 +317,3 @@ class Line:
         """Hang up, whatever is still to come."""
         self._forget(self._connection)
         self._connection.close()
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()

@@ -2,20 +2,24 @@
 
 A mirror is any fsspec URL with the host's layout below it. Nothing here knows tarballs or
 clips: only addresses, sizes, ETags and byte ranges. All that is asked goes through fsspec's public
-`info` and `cat_file`, so `s3://`, `https://` and `file://` share one path.
+`info` and `cat_file`, so `s3://`, `https://` and `file://` share one path. (Only what a web server
+says of an object is read here: fsspec keeps back the size of one that has a Content-Encoding.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
+import os
 import time
-from collections.abc import Callable, Generator, Mapping
+import zlib
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
-from urllib.parse import quote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import quote
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -28,11 +32,14 @@ from k600.errors import (
     MirrorUnreachableError,
 )
 from k600.explaining import explain
+from k600.file_systems import file_system_options, protocol_of, web_info
 from k600.identity import mirror_identity
+from k600.network import CONNECT_SECONDS, READ_SECONDS, read_network
 from k600.public import public_url
 
 __all__ = ["ADDRESS_SECONDS", "Mirror", "RemoteFile"]
 
+_GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 512 << 10
 
 PUBLIC_BUCKET = "s3://kinetics"
@@ -96,7 +103,11 @@ class Mirror:
     @property
     def is_network(self) -> bool:
         """Whether bytes from here cross a network."""
-        return _protocol(self.url) not in ("file", "local", "memory")
+        return protocol_of(self.url) not in ("file", "local", "memory")
+
+    @property
+    def _is_web(self) -> bool:
+        return protocol_of(self.url) in ("http", "https")
 
     def stat(self, path: str) -> RemoteFile:
         """Ask the mirror for the size and ETag of the object at `path` below the root.
@@ -104,38 +115,53 @@ class Mirror:
         Raises:
             MirrorNotFoundError, MirrorDeniedError, MirrorUnreachableError: as they say.
         """
-        _, root = self._connect()
+        fs, root = self._connect()
         full, url = f"{root}/{path}", f"{self}/{path}"
-        fresh = {"refresh": True} if _protocol(self.url) == "s3" else {}
-        info = self._ask(url, "info", full, **fresh)
+        if self._is_web:
+            info = self._thrice(url, lambda: self._start(web_info(fs, full), fs).result())
+        else:
+            fresh = {"refresh": True} if protocol_of(self.url) == "s3" else {}
+            info = self._ask(url, "info", full, **fresh)
         if info.get("type") != "file":
             raise MirrorNotFoundError(f"mirror: {url} is a folder, expected a file")
         if info.get("size") is None:
-            raise MirrorError(f"mirror: {url} gives no Content-Length, so nothing can be checked")
+            raise MirrorError(_without_length(url, info.get("encoding", "")))
         etag = info.get("ETag") or info.get("Last-Modified")
         if not etag:
             etag = "-".join(str(info.get(k)) for k in ("size", "ino", "mtime"))
         return RemoteFile(path, full, url, int(info["size"]), str(etag).strip('"'))
 
     def read_list(self, path: str, *, most_bytes: int = 256 << 20) -> tuple[str, str]:
-        """Return `(text, etag)` of a small text object.
+        """Return `(text, etag)` of a small text object, also of one that is stored gzipped.
 
         Raises:
             ListError: It is shorter than the mirror announced, too large, or not UTF-8.
             MirrorError: It cannot be had.
         """
         data, etag = self.read_small(path, most_bytes=most_bytes)
+        if data[:2] == _GZIP_MAGIC:  # uploaded with Content-Encoding: gzip
+            data = self._unpacked(path, data, most_bytes)
         try:
             return data.decode("utf-8"), etag
         except UnicodeDecodeError as error:
             raise ListError(f"mirror: {self}/{path} is not UTF-8 text ({error})") from error
+
+    def _unpacked(self, path: str, data: bytes, most_bytes: int) -> bytes:
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            text = unpacker.decompress(data, most_bytes)
+        except zlib.error as error:
+            raise ListError(f"mirror: {self}/{path} is a broken gzip ({error})") from None
+        if not unpacker.eof:
+            raise ListError(f"mirror: {self}/{path} is a gzip that is cut off, or too large")
+        return text
 
     def read_small(self, path: str, *, most_bytes: int) -> tuple[bytes, str]:
         """Return `(bytes, etag)` of an object that fits in memory; errors as `read_list`."""
         remote = self.stat(path)
         if remote.size_bytes > most_bytes:
             raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
-        if _protocol(self.url) in ("http", "https"):  # may send more than it has announced
+        if self._is_web:  # may send more than it has announced
             data = self._thrice(remote.url, lambda: self._bounded(remote))
         elif remote.size_bytes:  # as a range: s3fs would ask for the size of the whole once more
             limits = {"start": 0, "end": remote.size_bytes + 1}  # one more shows that it grew
@@ -152,7 +178,7 @@ class Mirror:
     def request(self, remote: RemoteFile, start: int, end: int) -> Future[bytes]:
         """Ask for the bytes `[start, end)`; the answer comes through the future."""
         options: dict[str, Any] = {"start": start, "end": end}
-        if _protocol(self.url) in ("http", "https"):  # goes on to aiohttp: looks before it reads
+        if self._is_web:  # goes on to aiohttp: looks before it reads
             options["raise_for_status"] = _range_check(remote, start, end)
         return self._send("cat_file", remote.path, **options)
 
@@ -174,7 +200,7 @@ class Mirror:
         It is good for the next minutes. It may be signed with the user's key, so it is not for
         messages.
         """
-        protocol = _protocol(self.url)
+        protocol = protocol_of(self.url)
         address = None
         if protocol in ("http", "https"):
             plain = not self.options and "@" not in self.url and "?" not in self.url
@@ -187,13 +213,12 @@ class Mirror:
                 raise explain(error, f"{self}/{path}") from error
         if address is None:
             return None
-        parts = urlsplit(address)
-        proxied = parts.scheme in getproxies() and not proxy_bypass(parts.netloc)
-        return None if proxied else address
+        proxy = read_network().proxy_for(address)
+        return address if proxy is None or proxy.scheme == "http" else None
 
     def has_ranges(self, remote: RemoteFile) -> bool:
         """Whether byte ranges are served. Only a web server may not; it is asked for one."""
-        if _protocol(self.url) not in ("http", "https") or remote.size_bytes < 2:
+        if not self._is_web or remote.size_bytes < 2:
             return True
         return bool(self._thrice(remote.url, lambda: self._serves_last_byte(remote)))
 
@@ -252,17 +277,19 @@ class Mirror:
     def _send(self, method: str, *args: Any, **options: Any) -> Future[Any]:
         """Start a call of the file system, bounded in time; an asynchronous one goes on alone."""
         fs, _ = self._connect()
-        if fs.async_impl:
-            call = getattr(fs, f"_{method}")(*args, **options)  # fsspec's asynchronous face
-            return asyncio.run_coroutine_threadsafe(
-                asyncio.wait_for(call, self.request_seconds), fs.loop
-            )
+        if fs.async_impl:  # fsspec's asynchronous face
+            return self._start(getattr(fs, f"_{method}")(*args, **options), fs)
         done: Future[Any] = Future()
         try:
             done.set_result(getattr(fs, method)(*args, **options))
         except Exception as error:
             done.set_exception(error)
         return done
+
+    def _start(self, call: Coroutine[Any, Any, Any], fs: fsspec.AbstractFileSystem) -> Future[Any]:
+        """Start a call in a file system's own loop, bounded in time."""
+        bounded = asyncio.wait_for(call, self.request_seconds)
+        return asyncio.run_coroutine_threadsafe(bounded, fs.loop)
 
     def _connect(self) -> tuple[fsspec.AbstractFileSystem, str]:
         """Return this process's file system (fsspec keeps one each) and the root path in it."""
@@ -292,25 +319,59 @@ def _range_check(remote: RemoteFile, start: int, end: int) -> Callable[[Any], An
     return check
 
 
-def _protocol(url: str) -> str:
-    return fsspec.utils.get_protocol(url) if "::" not in url else url.partition("::")[0]
+def _without_length(url: str, encoding: str) -> str:
+    if encoding:
+        return (
+            f"mirror: {url} is sent with Content-Encoding: {encoding} and without a length: the "
+            "server packs it anew for each answer, so nothing can be checked, and nothing goes on "
+            "where it broke. Have it send files as they are stored"
+        )
+    return f"mirror: {url} gives no Content-Length, so nothing can be checked"
 
 
 def _with_defaults(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to the user's options: anonymous access to the public bucket, bounded time-outs."""
+    """Add to the user's options: anonymous access to the public bucket, limits, the network."""
     merged = dict(options)
-    protocol = _protocol(url)
-    if protocol in ("s3", "s3a"):
+    if protocol_of(url) in ("s3", "s3a"):
+        limits: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+        limits |= {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64}
         identity = {"anon", "key", "secret", "token", "profile", "session"}
         public = url == PUBLIC_BUCKET or url.startswith(PUBLIC_BUCKET + "/")
         if public and not identity & set(merged):
             merged["anon"] = True
-        bounds: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 30}
-        bounds |= {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64}
-        merged["config_kwargs"] = {**bounds, **dict(merged.get("config_kwargs") or {})}
-    elif protocol in ("http", "https") and "client_kwargs" not in merged:
-        import aiohttp
+        if public and merged.get("anon"):
+            merged.setdefault("endpoint_url", None)
+            if merged.keys() <= _s3_options():  # with any other, s3fs finds out what is wrong
+                merged["session"] = _nobody_s_session()
+            limits["ignore_configured_endpoint_urls"] = True
+        merged["config_kwargs"] = {**limits, **dict(merged.get("config_kwargs") or {})}
+    return file_system_options(url, merged)
 
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
-        merged["client_kwargs"] = {"timeout": timeout}
-    return merged
+
+@cache
+def _s3_options() -> frozenset[str]:
+    """Return the names of s3fs's own options."""
+    from s3fs import S3FileSystem
+
+    return frozenset(inspect.signature(S3FileSystem.__init__).parameters)
+
+
+@cache
+def _nobody_s_session() -> Any:
+    """Return an AWS session that knows no profile, no file and no variable of anybody's.
+
+    For the public bucket: neither a broken profile nor one for another place must matter there.
+    """
+    from aiobotocore.session import AioSession
+    from botocore.configprovider import (
+        BOTOCORE_DEFAUT_SESSION_VARIABLES,
+        ConfigValueStore,
+        ConstantProvider,
+    )
+
+    session = AioSession()
+    defaults = {name: said[2] for name, said in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
+    defaults |= {"config_file": os.devnull, "credentials_file": os.devnull}
+    store = ConfigValueStore({name: ConstantProvider(said) for name, said in defaults.items()})
+    session.register_component("config_store", store)
+    return session

@@ -52,6 +52,12 @@ def stream_split(
     situation = look(request, split, offline=offline, keep=False)
     labels, lists = situation.labels, situation.lists
     wanted_names(request, split, labels)
+    unlabelled = split == "test" and not labels and request.manifest is None
+    if unlabelled and request.on_missing == "raise":
+        raise IncompleteError(
+            "test_labels: the list of labels cannot be had, so clips of this stream would have the "
+            "label None. Pass test_labels=… a path or URL of it, or leave on_missing='raise' out"
+        )
     if request.chooses:
         return _chosen(situation)
     if not network:

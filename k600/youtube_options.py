@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from k600.errors import MissingDependencyError, OptionError, nearest
+from k600.network import OPENSSL_CERTIFICATES, read_network
 from k600.values import flag, whole_number
 
 __all__ = [
@@ -214,6 +215,8 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
     }
     if options.proxy:
         params["proxy"] = options.proxy
+    if OPENSSL_CERTIFICATES & dict(read_network().certificates).keys():
+        params["compat_opts"] = {"no-certifi"}  # or it would trust certifi's alone
     return {**params, **options.yt_dlp_options}
 
 

@@ -14,7 +14,9 @@ import http.server
 import json
 import os
 import re
+import ssl
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +46,23 @@ class Repo:
         return self.head
 
 
+@dataclass
+class RateLimit:
+    """Requests that get 429 until a window has ended, which begins with the first of them."""
+
+    pattern: str
+    """Of method and path, such as `POST /api/repos/create`."""
+    seconds: float
+    refused: int = 0
+    ends: float = 0.0
+
+    def left_seconds(self) -> float:
+        if not self.refused:
+            self.ends = time.monotonic() + self.seconds
+        self.refused += 1
+        return self.ends - time.monotonic()
+
+
 class Hub:
     """What is stored, what was asked, and what is to go wrong."""
 
@@ -57,6 +76,7 @@ class Hub:
         """Hashes of the large files that came, each time one came."""
         self.faults: list[tuple[str, str, int]] = []
         """`(method, pattern of the path, status)`: each goes wrong once."""
+        self.rate_limits: list[RateLimit] = []
         self.stop_after: int | None = None
         """Further uploads than so many get no answer."""
         self.stopped = threading.Event()
@@ -143,6 +163,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 if method == self.command and re.search(pattern, path):
                     self.hub.faults.remove(fault)
                     return self._json({"error": "on demand"}, status, {"Retry-After": "0"})
+            for limit in self.hub.rate_limits:
+                if not re.search(limit.pattern, f"{self.command} {path}"):
+                    continue
+                if (left := limit.left_seconds()) > 0:
+                    said = {"RateLimit": f'"api";r=0;t={int(left)}'}
+                    said["RateLimit-Policy"] = '"fixed window";"api";q=500;w=300'
+                    return self._json({"error": "Too Many Requests"}, 429, said)
         for method, pattern, name in _ROUTES:
             match = re.fullmatch(pattern, path)
             if match and self.command in method:
@@ -372,10 +399,10 @@ _ROUTES = [
 
 
 @contextlib.contextmanager
-def loopback_hub() -> Iterator[Hub]:
+def loopback_hub(tls: ssl.SSLContext | None = None) -> Iterator[Hub]:
     """Run a Hub until the block ends."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
-    with serving(handler) as url:
+    with serving(handler, tls) as url:
         hub.url = url
         yield hub

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import os
 import re
 import shutil
 import socket
@@ -44,10 +45,10 @@ class S3Server:
         """fsspec storage options that lead s3fs here."""
         return {"anon": True, "endpoint_url": self.url}
 
-    def put(self, key: str, data: bytes | Path) -> None:
-        """Store an object; `key` is `<bucket>/<path>`."""
+    def put(self, key: str, data: bytes | Path, *, encoding: str = "") -> None:
+        """Store an object; `key` is `<bucket>/<path>`, `encoding` its Content-Encoding."""
         body = data.read_bytes() if isinstance(data, Path) else data
-        self._call("PUT", key, body)
+        self._call("PUT", key, body, {"Content-Encoding": encoding} if encoding else {})
 
     def delete(self, key: str) -> None:
         self._call("DELETE", key)
@@ -61,9 +62,15 @@ class S3Server:
             if path.is_file():
                 self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path)
 
-    def _call(self, method: str, key: str, body: bytes | None = None) -> None:
+    def _call(
+        self,
+        method: str,
+        key: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         address = f"{self.url}/{urllib.parse.quote(key)}"
-        request = urllib.request.Request(address, data=body, method=method)
+        request = urllib.request.Request(address, body, headers or {}, method=method)
         with urllib.request.urlopen(request, timeout=60) as response:
             response.read()
 
@@ -84,12 +91,15 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         "-s3",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
-        "-volume.max=30",
+        "-volume.max=300",
         "-master.volumeSizeLimitMB=1024",
     ]
     command += ["-master.telemetry=false"]  # on by default: it would call home
+    # A bucket is one volume. By default it is seven, which are made while its first object waits,
+    # and for a fifth bucket there was no room: each upload to it failed after nine seconds.
+    environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
     with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
             server = S3Server(f"http://{LOOPBACK}:{ports['s3']}")
             for _ in range(600):
@@ -109,6 +119,14 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
             process.wait()
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # with 5, a busy machine turns away some of a reader's connections
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing: a client may leave early."""
+
+
 @contextlib.contextmanager
 def serving(
     handler: Callable[..., http.server.BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None
@@ -119,11 +137,11 @@ def serving(
         handler: Its class. One that waits has to be released first.
         tls: For an encrypted line.
     """
-    server = http.server.ThreadingHTTPServer((LOOPBACK, 0), handler)
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client may leave early
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    server = _Server((LOOPBACK, 0), handler)
+    if tls is not None:  # a handshake is made by the thread that answers, and holds up no other
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
@@ -141,6 +159,7 @@ class _RangeHandler(http.server.SimpleHTTPRequestHandler):
     disable_nagle_algorithm = True  # else a short body waits 40 ms for the headers' receipt
     ranges = True
     missing = 404
+    encoding = ""
     requests: list[tuple[str, str]] = []
     hold: Callable[[str, str], object] = staticmethod(lambda method, path: None)
 
@@ -174,6 +193,8 @@ class _RangeHandler(http.server.SimpleHTTPRequestHandler):
         else:
             self.send_response(200)
         self.send_header("Content-Length", str(len(part)))
+        if self.encoding and path.suffix == ".gz":
+            self.send_header("Content-Encoding", self.encoding)
         self.send_header("ETag", f'"{path.stat().st_mtime_ns:x}-{len(data):x}"')
         self.end_headers()
         if body:
@@ -195,6 +216,7 @@ def web_server(
     *,
     ranges: bool = True,
     missing: int = 404,
+    encoding: str = "",
     hold: Callable[[str, str], object] = lambda method, path: None,
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[WebServer]:
@@ -204,12 +226,13 @@ def web_server(
         folder: What to serve.
         ranges: False to answer every range with everything.
         missing: Status for what is not there; 403 is S3's where listing is not allowed.
+        encoding: What `.gz` files are called in Content-Encoding; they are sent as they are.
         hold: Called with method and path before a request is answered; may wait.
         tls: For an encrypted line.
     """
     requests: list[tuple[str, str]] = []
     members = {"ranges": ranges, "missing": missing, "requests": requests}
-    members |= {"hold": staticmethod(hold)}
+    members |= {"encoding": encoding, "hold": staticmethod(hold)}
     handler = type("Handler", (_RangeHandler,), members)
     with serving(functools.partial(handler, directory=str(folder)), tls) as url:
         yield WebServer(url, requests)

@@ -22,11 +22,13 @@ from k600.doctor import (
     check_disk,
     check_environment,
     check_mirror,
+    check_network,
     check_writable,
     check_youtube,
     run_checks,
 )
 from k600.miniature import Miniature
+from k600.network import Network
 from k600.remote import Mirror
 from k600.store import Store
 from k600.toolbox import (
@@ -39,7 +41,7 @@ from k600.toolbox import (
 )
 from k600.youtube_options import youtube_options, yt_dlp_params
 from tests.servers import LOOPBACK, free_port, web_server
-from tests.youtube import youtube_replica
+from tests.youtube import CERTIFICATE, youtube_replica
 
 DEAD = f"http://{LOOPBACK}:9"
 
@@ -281,3 +283,32 @@ def test_variables_are_noted() -> None:
     assert "unset HF_HUB_OFFLINE" in found.advice
     assert check_environment({"HF_HUB_OFFLINE": "0"}).state == "ok"
     assert check_environment({"KINETICS600_MIROR": "x"}).state == "warning"
+
+
+def test_the_network_of_the_environment_is_named_without_its_passwords(tmp_path: Path) -> None:
+    assert check_network(Network({})).state == "ok"
+    path = tmp_path / "authority.pem"
+    path.write_bytes(CERTIFICATE)
+    network = Network(
+        {"https": "http://me:hushword@proxy.test:3128"},
+        ("localhost", ".corp"),
+        (("SSL_CERT_FILE", str(path)),),
+    )
+    found = check_network(network)
+    assert found.state == "ok"
+    assert found.detail == (
+        "https:// through http://proxy.test:3128; not for localhost, .corp (NO_PROXY); "
+        f"certificates of {path} (SSL_CERT_FILE)"
+    )
+    others = dataclasses.replace(network, certificates=(("CURL_CA_BUNDLE", str(path)),))
+    assert check_network(others).state == "warning"
+    assert "SSL_CERT_FILE" in check_network(others).advice
+
+
+def test_a_network_that_cannot_be_used_is_an_error_that_names_the_variable() -> None:
+    proxy = check_network(Network({"all": "socks5://me:hushword@proxy.test:1080"}))
+    certificates = check_network(Network({}, certificates=(("AWS_CA_BUNDLE", "/no/such.pem"),)))
+    for found, variable in ((proxy, "ALL_PROXY"), (certificates, "AWS_CA_BUNDLE")):
+        assert found.state == "error"
+        assert variable in found.detail
+        assert "hushword" not in found.detail

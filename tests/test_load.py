@@ -14,6 +14,7 @@ import pytest
 
 import kinetics600
 from k600.clip import SPLITS
+from k600.errors import IncompleteError
 from k600.labels import NAMES
 from k600.miniature import CLASSES, MACOS, PLAIN, URL, Miniature, make_clip, make_tarball
 from tests.conftest import Load, contents, expected
@@ -229,6 +230,21 @@ def test_without_its_list_test_clips_have_no_label_and_get_it_later(
         name: None if label is None else NAMES.index(label)
         for name, label in miniature.labels.items()
     }
+
+
+def test_labels_that_cannot_be_had_are_missing_as_clips_are(
+    load: Load, lines: pytest.LogCaptureFixture
+) -> None:
+    options = {"test_labels": "http://127.0.0.1:9/kinetics600.tar.gz"}
+    ds = load("test", **options)["test"]
+    message = f"{len(ds)} clips have the label None, as the list of labels could not be had"
+    assert message in lines.text
+    lines.clear()
+    load("test", **options)  # of the cache, and not silently
+    assert message in lines.text
+    for more in ({}, {"streaming": True}, {"max_samples": 2, "source": "cvdf"}):
+        with pytest.raises(IncompleteError, match="label None"):
+            load("test", on_missing="raise", **options, **more)
 
 
 def test_the_labels_of_the_test_split_may_be_a_csv(

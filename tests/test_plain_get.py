@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.paced_server import paced_server
 from k600.errors import MirrorUnreachableError
-from k600.plain_get import PlainGets, _tls
+from k600.plain_get import PlainGets
 from k600.remote import Mirror
 from tests.servers import CuttingProxy, S3Server, serving, web_server
 from tests.youtube import CERTIFICATE, TLS_CONTEXT
@@ -92,10 +92,15 @@ def test_an_address_of_a_private_bucket_is_signed_and_never_shown() -> None:
         assert "secret" not in said
 
 
-def test_who_goes_through_a_proxy_asks_the_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+def test_who_goes_through_a_proxy_that_is_asked_by_tls_asks_the_file_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("https_proxy", "https://proxy.example:3128")
     assert Mirror("s3://kinetics/600").plain_address(NAME) is None
     monkeypatch.setenv("no_proxy", "amazonaws.com")
+    assert Mirror("s3://kinetics/600").plain_address(NAME) is not None
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     assert Mirror("s3://kinetics/600").plain_address(NAME) is not None
 
 
@@ -149,7 +154,6 @@ def test_an_encrypted_line_brings_the_same_bytes(
     (tmp_path / "object").write_bytes(DATA)
     (tmp_path / "authority.pem").write_bytes(CERTIFICATE)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    _tls.cache_clear()
     with web_server(tmp_path, tls=TLS_CONTEXT) as server:
         plain = gets(f"{server.url}/object")
         assert plain.request(0, 1_000_000).result(10) == DATA[:1_000_000]
@@ -157,7 +161,6 @@ def test_an_encrypted_line_brings_the_same_bytes(
         assert b"".join(pieces) == DATA[1_000_000:]
         assert len(pieces) < 12  # and not one for each of the line's records
         plain.close()
-    _tls.cache_clear()
 
 
 def test_what_came_straight_before_the_connection_broke_is_kept(served: str, near: None) -> None:

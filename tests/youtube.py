@@ -411,15 +411,18 @@ def watch_page(replica: Replica, video_id: str, *, embedded: bool) -> str:
 
 
 def _identity() -> tuple[bytes, ssl.SSLContext]:
-    """Make a certificate for loopback that nobody trusts, and what a server with it needs."""
+    """Make a certificate for loopback, and for names that a proxy may lead there, that nobody
+    trusts, and what a server with it needs.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "youtube.replica")])
     now = datetime.datetime.now(datetime.timezone.utc)
     day = datetime.timedelta(days=1)
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(now - day).not_valid_after(now + day)
-    loopback = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))])
-    builder = builder.add_extension(loopback, critical=False)
+    names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(LOOPBACK))]
+    names += [x509.DNSName(name) for name in ("mirror.test", "kinetics.s3.amazonaws.com")]
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     private = key.private_bytes(
         serialization.Encoding.PEM,

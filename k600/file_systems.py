@@ -1,0 +1,218 @@
+"""What fsspec's file systems are handed: the network of this process, and a guard at each redirect.
+
+No header and no cookie of the user's goes to another host than the one it is for, whatever a server
+answers: a redirect to another scheme, host or port is followed without them. That holds for one
+from `http://` to `https://` of the same host, too; the remedy is to name the `https://` address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import fsspec
+
+from k600.network import CONNECT_SECONDS, READ_SECONDS, Network, Proxy, read_network
+
+__all__ = ["file_system_options", "protocol_of", "web_info"]
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def protocol_of(url: str) -> str:
+    """Return the protocol of an fsspec URL; of a chain, the first."""
+    if "::" in url:
+        return url.partition("::")[0]
+    return str(fsspec.utils.get_protocol(url))
+
+
+def file_system_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the network to the options of a file system; what the user gave overrules it.
+
+    Args:
+        url: What will be opened with them.
+        options: fsspec storage options.
+
+    Raises:
+        OptionError: The environment names a proxy or certificates that cannot be used.
+    """
+    protocol = protocol_of(url)
+    if protocol in ("http", "https"):
+        return _web_options(url, options)
+    if protocol in ("s3", "s3a"):
+        return _s3_options(options)
+    return dict(options)
+
+
+def _web_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    import aiohttp
+
+    client = dict(options.get("client_kwargs") or {})
+    limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+    client = {"timeout": limits, **client}
+    own_proxy = "proxy" in options or bool({"proxy", "trust_env"} & client.keys())
+    make = _WebClient(_origin(url), read_network(), not own_proxy, options.get("get_client"))
+    return {**options, "client_kwargs": client, "get_client": make}
+
+
+async def web_info(fs: Any, url: str) -> dict[str, Any]:
+    """Return what a web server says of an object: `size`, `ETag`, `Last-Modified`, `encoding`.
+
+    It is asked for the bytes as they are stored. One that calls stored `.tar.gz` files
+    `Content-Encoding: gzip` gives their true length; one that packs what it sends gives none.
+
+    Args:
+        fs: fsspec's file system for HTTP.
+        url: The object.
+
+    Raises:
+        aiohttp.ClientError: It gives none, or is not reached.
+    """
+    import aiohttp
+
+    with contextlib.suppress(aiohttp.ClientResponseError):  # some servers do not answer a HEAD
+        info = await _headers(fs, "HEAD", url)
+        if info["size"] is not None:
+            return info
+    return await _headers(fs, "GET", url)
+
+
+async def _headers(fs: Any, method: str, url: str) -> dict[str, Any]:
+    session = await fs.set_session()
+    options = {"allow_redirects": True, **fs.kwargs}
+    async with session.request(method, fs.encode_url(url), **options) as answer:
+        answer.raise_for_status()
+        length = answer.headers.get("Content-Length")
+        return {
+            "type": "file",
+            "size": None if length is None else int(length),
+            "ETag": answer.headers.get("ETag"),
+            "Last-Modified": answer.headers.get("Last-Modified"),
+            "encoding": answer.headers.get("Content-Encoding", "").replace("identity", ""),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _WebClient:
+    """Makes aiohttp's sessions for one host. (fsspec keeps one file system for each of these.)"""
+
+    origin: str
+    """Scheme, host and port that may be told the user's headers and cookies."""
+    network: Network
+    proxied: bool
+    """Whether the environment's proxies are asked."""
+    make: Callable[..., Awaitable[Any]] | None
+    """The user's own `get_client`."""
+
+    async def __call__(self, **options: Any) -> Any:
+        import aiohttp
+
+        options["auto_decompress"] = False  # a tarball is taken as it is stored
+        options["middlewares"] = (*options.pop("middlewares", ()), self._ask)
+        if self.make is not None:
+            return await self.make(**options)
+        if "connector" not in options:
+            options["connector"] = aiohttp.TCPConnector(ssl=self.network.tls())
+        return aiohttp.ClientSession(**options)
+
+    async def _ask(self, request: Any, handler: Any) -> Any:
+        """Send one request, or one step of a chain of redirects."""
+        _keep_at_home(request, self.origin)
+        request.headers["Accept-Encoding"] = "identity"
+        if self.proxied:
+            _send_through(request, read_network().proxy_for(str(request.url)))
+        return await handler(request)
+
+
+def _keep_at_home(request: Any, origin: str) -> None:
+    """Take everything of the user's out of a request to another host than theirs."""
+    from aiohttp.http import SERVER_SOFTWARE
+
+    if _origin(str(request.url)) == origin:
+        return
+    needed = {"host", "range", "accept-encoding"}
+    needed |= {"content-length", "content-type", "transfer-encoding"}  # of what is sent
+    for name in {*request.headers}:
+        if name.lower() not in needed:
+            del request.headers[name]
+    request.headers["User-Agent"] = SERVER_SOFTWARE
+
+
+def _send_through(request: Any, proxy: Proxy | None) -> None:
+    import yarl
+
+    if proxy is None:
+        return
+    request.update_proxy(yarl.URL(str(proxy)), None, proxy.headers)
+    if not request.is_ssl():  # the proxy reads the request itself
+        request.headers.update(proxy.headers)
+
+
+def _s3_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    network = read_network()
+    config = dict(options.get("config_kwargs") or {})
+    client = dict(options.get("client_kwargs") or {})
+    config.setdefault("http_session_cls", _s3_session())
+    endpoint = _s3_endpoint(options, client)
+    if endpoint is not None and "proxies" not in config:
+        proxy = network.proxy_for(endpoint)
+        scheme = urlsplit(endpoint).scheme
+        config["proxies"] = {} if proxy is None else {scheme: proxy.secret_url}
+    bundle = network.bundle()
+    if bundle is not None:
+        client.setdefault("verify", bundle)
+    return {**options, "config_kwargs": config, "client_kwargs": client}
+
+
+def _s3_endpoint(options: Mapping[str, Any], client: Mapping[str, Any]) -> str | None:
+    """Return which host an S3 file system asks; None where only the user's AWS profile says it."""
+    if found := options.get("endpoint_url") or client.get("endpoint_url"):
+        return str(found)
+    if options.get("anon"):
+        return "https://s3.amazonaws.com"
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+@cache
+def _s3_session() -> type:
+    """Return aiobotocore's HTTP session, but with redirects that take along nothing of the user's.
+
+    (It follows them by itself, and would take a session token, and keys of encryption.)
+    """
+    from aiobotocore.httpsession import AIOHTTPSession
+
+    class Session(AIOHTTPSession):
+        async def _get_session(self, proxy_url: Any) -> Any:
+            return _GuardedRequests(await super()._get_session(proxy_url))
+
+    return Session
+
+
+class _GuardedRequests:
+    """An aiohttp session, as far as aiobotocore uses it."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def request(self, method: str, *, url: Any, **options: Any) -> Any:
+        origin = _origin(str(url))
+
+        async def ask(request: Any, handler: Any) -> Any:
+            _keep_at_home(request, origin)
+            return await handler(request)
+
+        return await self._session.request(method, url=url, middlewares=(ask,), **options)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    port = parts.port or _PORTS.get(parts.scheme, 0)
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"

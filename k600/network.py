@@ -1,0 +1,230 @@
+"""How this process reaches the web: the proxies and certificates that its environment names.
+
+The environment is read here and nowhere else, in both cases of its letters: `HTTP_PROXY`,
+`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE`,
+`CURL_CA_BUNDLE`, `AWS_CA_BUNDLE`. Whichever library asks is handed what was found, as each of them
+alone knows some of these names only: plain GETs, fsspec's file systems (`k600.file_systems`), the
+Hub's client (`k600.hub`), yt-dlp.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import contextlib
+import ipaddress
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from k600.errors import OptionError
+from k600.public import public_url
+
+__all__ = [
+    "CONNECT_SECONDS",
+    "OPENSSL_CERTIFICATES",
+    "READ_SECONDS",
+    "Network",
+    "Proxy",
+    "read_network",
+]
+
+CONNECT_SECONDS = 10.0
+"""How long a connection may take to be made."""
+READ_SECONDS = 30.0
+"""How long a connection may be silent while something is fetched."""
+
+_CERTIFICATES = (
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "AWS_CA_BUNDLE",
+)
+OPENSSL_CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
+"""The variables that most libraries know by themselves, as OpenSSL does."""
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy for HTTP and, by CONNECT, for HTTPS."""
+
+    scheme: str
+    """`http`, or `https` for one that is itself asked over an encrypted line."""
+    host: str
+    port: int
+    authorization: str = field(default="", repr=False)
+    """Value of a `Proxy-Authorization` header; empty without a user."""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the proxy alone is told."""
+        return {"Proxy-Authorization": self.authorization} if self.authorization else {}
+
+    @property
+    def secret_url(self) -> str:
+        """Its URL with user and password, for libraries that want it so; not for messages."""
+        if not self.authorization:
+            return str(self)
+        said = base64.b64decode(self.authorization.partition(" ")[2]).decode()
+        user, _, password = (quote(part, safe="") for part in said.partition(":"))
+        return str(self).replace("://", f"://{user}:{password}@", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What the environment says of the way to the web, at one moment."""
+
+    proxies: Mapping[str, str] = field(repr=False)
+    """URL by scheme, `all` for every other one; a URL may hold a password."""
+    no_proxy: tuple[str, ...] = ()
+    """Hosts that are asked directly: names with all below them, `host:port`, addresses and ranges
+    of addresses (`10.0.0.0/8`), or `*`."""
+    certificates: tuple[tuple[str, str], ...] = ()
+    """`(variable, path)` of files and folders of certificates that are trusted."""
+
+    def proxy_for(self, url: str) -> Proxy | None:
+        """Return through which proxy an address is asked; None for directly.
+
+        Raises:
+            OptionError: The environment names a proxy that cannot be used.
+        """
+        parts = urlsplit(url)
+        kind = parts.scheme if self.proxies.get(parts.scheme) else "all"
+        if not self.proxies.get(kind) or not parts.hostname or self._is_direct(url):
+            return None
+        return _parse_proxy(self.proxies[kind], f"{kind.upper()}_PROXY")
+
+    def _is_direct(self, url: str) -> bool:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
+        if any(_covers(entry, host, port) for entry in self.no_proxy):
+            return True
+        return bool(proxy_bypass(host))  # what the settings of Windows and macOS say
+
+    def tls(self) -> ssl.SSLContext:
+        """Return what checks a server's certificate: all that the environment names are trusted.
+
+        As OpenSSL does it, `SSL_CERT_FILE` and `SSL_CERT_DIR` take the place of the system's own
+        certificates; the other variables add to them.
+
+        Raises:
+            OptionError: A file that the environment names cannot be read.
+        """
+        return _tls(self.certificates)
+
+    def bundle(self) -> str | None:
+        """Return one file of all certificates that the environment names; None if it names none.
+
+        botocore takes no more than that.
+        """
+        return _bundle(self.certificates) if self.certificates else None
+
+
+def read_network() -> Network:
+    """Read what the environment says of the network, now."""
+    proxies = getproxies()
+    no_proxy = proxies.pop("no", "").replace(",", " ").split()
+    certificates = [(name, os.environ[name]) for name in _CERTIFICATES if os.environ.get(name)]
+    return Network(proxies, tuple(no_proxy), tuple(certificates))
+
+
+def _parse_proxy(url: str, variable: str) -> Proxy:
+    url = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    except ValueError:  # no number of a port
+        host = port = None
+    if not host or not port or parts.scheme not in _PORTS:
+        raise OptionError(
+            f"{variable}: {public_url(url)!r} is set in the environment and cannot be used here, "
+            "expected a proxy such as 'http://host:3128'. Set that, or name the hosts that need "
+            "none in NO_PROXY"
+        )
+    authorization = ""
+    if parts.username is not None:
+        said = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        authorization = f"Basic {base64.b64encode(said).decode()}"
+    return Proxy(parts.scheme, host, port, authorization)
+
+
+def _covers(entry: str, host: str, port: int) -> bool:
+    """Whether an entry of NO_PROXY means a host.
+
+    Example:
+        >>> [_covers(".corp", "a.corp", 80), _covers("10.0.0.0/8", "10.1.2.3", 80)]
+        [True, True]
+        >>> [_covers("corp", "acorp", 80), _covers("a.corp:8080", "a.corp", 80)]
+        [False, False]
+    """
+    if entry == "*":
+        return True
+    with contextlib.suppress(ValueError):  # it, or the host, is no address
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    name, _, last = entry.lower().rpartition(":")
+    if not last.isdecimal() or (":" in name and not name.endswith("]")):
+        name, last = entry.lower(), ""
+    name = name.strip("[]").lstrip("*").lstrip(".")
+    if not name or (last and int(last) != port):
+        return False
+    return host == name or host.endswith(f".{name}")
+
+
+def _files_of(variable: str, value: str) -> Iterator[Path]:
+    """Yield the files of certificates that a variable names."""
+    places = value.split(os.pathsep) if variable == "SSL_CERT_DIR" else [value]
+    for place in map(Path, places):
+        yield from (sorted(place.iterdir()) if place.is_dir() else [place])
+
+
+@cache
+def _tls(certificates: tuple[tuple[str, str], ...]) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    for variable, value in certificates:
+        if variable == "SSL_CERT_DIR":  # OpenSSL looks there by itself, as it needs one
+            continue
+        path = Path(value)
+        try:
+            if path.is_dir():
+                context.load_verify_locations(capath=value)
+            else:
+                context.load_verify_locations(cafile=value)
+        except (OSError, ssl.SSLError) as error:
+            raise _unreadable(variable, value, error) from None
+    return context
+
+
+@cache
+def _bundle(certificates: tuple[tuple[str, str], ...]) -> str:
+    if len(certificates) == 1 and Path(certificates[0][1]).is_file():
+        return certificates[0][1]
+    parts = []
+    for variable, value in certificates:
+        try:
+            parts += [path.read_bytes() for path in _files_of(variable, value) if path.is_file()]
+        except OSError as error:
+            raise _unreadable(variable, value, error) from None
+    with tempfile.NamedTemporaryFile(prefix="k600-", suffix=".pem", delete=False) as file:
+        file.write(b"\n".join(parts))
+    atexit.register(Path(file.name).unlink, missing_ok=True)
+    return file.name
+
+
+def _unreadable(variable: str, value: str, error: OSError) -> OptionError:
+    why = error.strerror or error
+    return OptionError(
+        f"{variable}: {value!r} is set in the environment and cannot be read ({why}), expected a "
+        "file of certificates in PEM form, or a folder of them. Correct or unset it"
+    )
