@@ -13,7 +13,10 @@ import fsspec
 
 from k600.public import public_url
 
-__all__ = ["mirror_identity", "short_hash"]
+__all__ = ["is_public_bucket", "mirror_identity", "short_hash"]
+
+PUBLIC_BUCKET = "s3://kinetics"
+"""The bucket that CVDF keeps open to everyone: read anonymously."""
 
 _AWS = re.compile(r"(?:(?P<bucket>.+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com")
 """Hosts of Amazon's S3, of any region, where the names of buckets are everybody's."""
@@ -48,7 +51,7 @@ def mirror_identity(url: str, options: Mapping[str, Any]) -> str:
     scheme = _ALIASES.get(scheme.lower(), scheme.lower())
     if scheme == "s3":
         bucket = public_url(f"s3://{rest}").removeprefix("s3://")
-        endpoint = _endpoint(options)
+        endpoint = _endpoint(bucket, options)
         return mirror_identity(f"{endpoint}/{bucket}", {}) if endpoint else f"s3://{bucket}"
     if scheme in _PORTS:
         try:
@@ -64,20 +67,33 @@ def mirror_identity(url: str, options: Mapping[str, Any]) -> str:
     return "#".join([public_url(f"{scheme}://{rest}"), *places])
 
 
+def is_public_bucket(url: str, options: Mapping[str, Any]) -> bool:
+    """Whether this is CVDF's own bucket, read by nobody in particular.
+
+    It is so unless the options say who asks.
+    """
+    known = {"anon", "key", "secret", "token", "profile", "session"} & options.keys()
+    return f"{url}/".startswith(f"{PUBLIC_BUCKET}/") and bool(options.get("anon") or not known)
+
+
 def short_hash(text: str) -> str:
     """Return what stands for an address in a file's name."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _endpoint(options: Mapping[str, Any]) -> str:
-    """Return the server that s3fs asks, empty for Amazon's own."""
-    configured = fsspec.config.conf.get("s3", {})
+def _endpoint(bucket: str, options: Mapping[str, Any]) -> str:
+    """Return the server that s3fs asks, empty for Amazon's own.
+
+    The public bucket is where it is: only an option, no setting of this machine, says otherwise.
+    """
+    public = is_public_bucket(f"s3://{bucket}", options)
+    configured = {} if public else fsspec.config.conf.get("s3", {})
     for given in (options, configured):
         kwargs = given.get("client_kwargs")
         further = kwargs if isinstance(kwargs, Mapping) else {}
         if found := given.get("endpoint_url") or further.get("endpoint_url"):
             return str(found).rstrip("/")
-    environment = os.environ
+    environment = {} if public else os.environ
     return (
         environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or ""
     ).rstrip("/")

@@ -33,7 +33,7 @@ from k600.errors import (
 )
 from k600.explaining import explain
 from k600.file_systems import file_system_options, protocol_of, web_info
-from k600.identity import mirror_identity
+from k600.identity import is_public_bucket, mirror_identity
 from k600.network import CONNECT_SECONDS, READ_SECONDS, read_network
 from k600.public import public_url
 
@@ -41,9 +41,6 @@ __all__ = ["ADDRESS_SECONDS", "Mirror", "RemoteFile"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 512 << 10
-
-PUBLIC_BUCKET = "s3://kinetics"
-"""The bucket that CVDF keeps open to everyone: read anonymously."""
 
 _SAFE = "/:%!$&'()*+,;=@~-._"
 """What stays as it is in a web address; spaces and letters beyond ASCII are percent-encoded."""
@@ -335,11 +332,8 @@ def _with_defaults(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if protocol_of(url) in ("s3", "s3a"):
         limits: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
         limits |= {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64}
-        identity = {"anon", "key", "secret", "token", "profile", "session"}
-        public = url == PUBLIC_BUCKET or url.startswith(PUBLIC_BUCKET + "/")
-        if public and not identity & set(merged):
+        if is_public_bucket(url, options):
             merged["anon"] = True
-        if public and merged.get("anon"):
             merged.setdefault("endpoint_url", None)
             if merged.keys() <= _s3_options():  # with any other, s3fs finds out what is wrong
                 merged["session"] = _nobody_s_session()

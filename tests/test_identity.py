@@ -84,6 +84,9 @@ def test_an_endpoint_of_the_environment_is_another_place(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "http://localhost:8333")
-    assert mirror_identity("s3://kinetics/600", {}) == "http://localhost:8333/kinetics/600"
+    assert mirror_identity("s3://lab/600", {}) == "http://localhost:8333/lab/600"
     options = {"endpoint_url": "https://s3.amazonaws.com"}
-    assert mirror_identity("s3://kinetics/600", options) == "s3://kinetics/600"
+    assert mirror_identity("s3://lab/600", options) == "s3://lab/600"
+    assert mirror_identity("s3://kinetics/600", {}) == "s3://kinetics/600"  # as it is read
+    signed = {"key": "k", "secret": "s"}
+    assert mirror_identity("s3://kinetics/600", signed) == "http://localhost:8333/kinetics/600"
