@@ -22,6 +22,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
@@ -30,6 +31,7 @@ from datasets.utils import tqdm as _datasets_tqdm
 from filelock import FileLock
 
 from k600.clip import CONFIGS
+from k600.disk import make_folder
 from k600.errors import (
     DiskFullError,
     IncompleteError,
@@ -38,7 +40,7 @@ from k600.errors import (
     OptionError,
 )
 from k600.fetch import fetch_split
-from k600.freshness import Note
+from k600.freshness import Note, unreadable
 from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
 from k600.manifest import ManifestRow, manifest_rows, write_manifest
@@ -221,6 +223,17 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         self._outcomes: dict[str, Outcome] = {}
         self._rows_digest = ""
 
+    def _build_cache_dir(self) -> str:
+        # `datasets` reads its own note in there next, and one that a power loss emptied would end
+        # every call.
+        folder = str(super()._build_cache_dir())
+        if unreadable(folder):
+            with _one_at_a_time(folder):
+                for path in unreadable(folder):
+                    logger.info("kinetics600: '%s' cannot be read, and is made anew", path)
+                    path.unlink(missing_ok=True)
+        return folder
+
     def _info(self) -> datasets.DatasetInfo:
         said = read_info(self.config.name)
         return datasets.DatasetInfo(
@@ -300,7 +313,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             super().download_and_prepare(output_dir, *args, download_mode=mode, **kwargs)
             self.info.features = features(decode=self.config.decode)
             self._rows_digest = now.digest
-            if output_dir is None and now != note:
+            if output_dir is None and (refetch or not same or now != note):
                 now.write(self._cache_dir)
 
     def _get_dataset_fingerprint(self, split: Any) -> str:
@@ -506,7 +519,7 @@ def _plain_errors() -> Iterator[None]:
 @contextlib.contextmanager
 def _one_at_a_time(folder: str) -> Iterator[None]:
     """Let processes that load side by side write their rows one after the other."""
-    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    make_folder(Path(folder).parent)
     with FileLock(f"{folder}_kinetics600.lock"):
         yield
 
