@@ -18,7 +18,15 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from k600.disk import leave_cache, make_folder, move_into_place, remove, write_whole
+from k600.disk import (
+    leave_cache,
+    make_folder,
+    move_into_place,
+    remove,
+    sync,
+    sync_folder,
+    write_whole,
+)
 from k600.errors import (
     DestinationError,
     DestinationTakenError,
@@ -218,7 +226,8 @@ class FileDestination:
                 self._fs.put_file(str(file), target)
                 there = self._info(target)
             elif self._is_local:  # of a run that was killed: it may not be on the disk yet
-                move_into_place(Path(target), Path(target))
+                sync(Path(target))
+                sync_folder(Path(target).parent)
         if there is None or there["size"] != size_bytes:
             raise DestinationError(
                 f"to: {self.address}/{path} has {there and there['size']} bytes there, and not "

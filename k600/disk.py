@@ -30,6 +30,8 @@ __all__ = [
     "move_into_place",
     "open_part",
     "remove",
+    "sync",
+    "sync_folder",
     "write_whole",
 ]
 
@@ -76,14 +78,14 @@ def move_into_place(part: Path, path: Path, *, flushed: bool = True) -> None:
             does so for many files at once, before anything says that they are there.
     """
     if flushed:
-        _sync(part)
+        sync(part)
     try:
         os.replace(part, path)
     except FileNotFoundError:
         make_folder(path.parent)
         os.replace(part, path)
     if flushed:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -95,7 +97,7 @@ def make_folder(folder: Path) -> None:
         above = above.parent
     folder.mkdir(parents=True, exist_ok=True)
     for made in reversed(new):
-        _sync_folder(made.parent)
+        sync_folder(made.parent)
 
 
 def remove(paths: Iterable[Path]) -> None:
@@ -106,7 +108,7 @@ def remove(paths: Iterable[Path]) -> None:
             path.unlink()
             folders.add(path.parent)
     for folder in folders:
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 class Flushing:
@@ -198,7 +200,12 @@ def leave_cache(descriptor: int) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file onto the disk itself; it stays in the kernel's cache, to be read at once.
+
+    Raises:
+        OSError: As the system says it; `explained` makes an error of this project of it.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         _to_disk(descriptor)
@@ -206,10 +213,11 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder onto the disk itself."""
     # Windows opens no folder; elsewhere one may be written to that may not be read.
     with contextlib.suppress(PermissionError):
-        _sync(folder)
+        sync(folder)
 
 
 def _to_disk(descriptor: int) -> None:

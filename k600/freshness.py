@@ -24,7 +24,7 @@ import pyarrow
 import pyarrow.ipc
 from isal import isal_zlib
 
-from k600.disk import flush, write_whole
+from k600.disk import sync, sync_folder, write_whole
 from k600.inventory import watched_folders
 from k600.outcome import Outcome
 from k600.request import Request
@@ -87,8 +87,10 @@ class Note:
         """Write the note into a folder of cached rows, once these are on the disk."""
         rows = Path(folder)
         files = [path for path in sorted(rows.iterdir()) if path.is_file()]
-        for path in (*files, rows, rows.parent):
-            flush(path)
+        for path in files:
+            sync(path)
+        sync_folder(rows)
+        sync_folder(rows.parent)
         said = {**asdict(self), "files": _files(filter(_is_of_rows, files))}
         write_whole(rows / _FILE, json.dumps(said, indent=1).encode())
 

@@ -50,7 +50,9 @@ def naming_calls(source: str) -> Iterator[str]:
 def _writes(call: ast.Call) -> bool:
     given = [*call.args, *(word.value for word in call.keywords if word.arg == "mode")]
     modes = [one.value for one in given if isinstance(one, ast.Constant)]
-    return any(isinstance(mode, str) and len(mode) < 4 and set(mode) & set("wax+") for mode in modes)
+    return any(
+        isinstance(mode, str) and len(mode) < 4 and set(mode) & set("wax+") for mode in modes
+    )
 
 
 def test_no_other_module_names_a_file() -> None:

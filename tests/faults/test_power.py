@@ -16,6 +16,8 @@ from tests.faults.jobs import Jobs
 from tests.faults.power import Loss, Recorder, Recording, losses, recorder
 from tests.faults.test_kill import tree
 from tests.faults.trial import Note, assert_whole, visible
+from tests.youtube import youtube_replica
+from tests.youtube_videos import good_video
 
 __all__ = ["recorder"]
 
@@ -84,6 +86,31 @@ def test_a_load_that_has_ended_is_on_the_disk(
         cache_dir=str(root / "cache"),
     )
     assert visible(root / "clips") == expected(origin, "train")
+    assert_flushed(recording)
+
+
+def test_a_clip_from_youtube_is_on_the_disk(
+    recorder: Recorder, origin: Miniature, tmp_path: Path
+) -> None:
+    root = tmp_path / "clips"
+    with youtube_replica() as youtube:
+        for name in origin.clips["train"]["zumba"]:
+            youtube.videos[name[:11]] = good_video(96, 64, 5, seconds=600)
+        recording = recorder.record(
+            root,
+            "load",
+            split="train",
+            classes="zumba",
+            max_samples=2,
+            source="youtube",
+            mirror=str(origin.root),
+            proxy=youtube.url,
+            yt_dlp_options={"nocheckcertificate": True},
+            requests_per_hour=10_000_000,
+            data_dir=str(root),
+            cache_dir=str(tmp_path / "cache"),
+        )
+    assert len(visible(root)) == 2
     assert_flushed(recording)
 
 
