@@ -22,6 +22,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
@@ -31,6 +32,7 @@ from datasets.utils import tqdm as _datasets_tqdm
 from filelock import FileLock
 
 from k600.clip import CONFIGS
+from k600.disk import make_folder
 from k600.errors import (
     DiskFullError,
     IncompleteError,
@@ -39,7 +41,7 @@ from k600.errors import (
     OptionError,
 )
 from k600.fetch import fetch_split
-from k600.freshness import Note, digest_of_files
+from k600.freshness import Note, digest_of_files, unreadable
 from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
 from k600.manifest import ManifestRow, manifest_rows, write_manifest
@@ -281,6 +283,17 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
     def _features(self) -> datasets.Features:
         return features(decode=bool(self.config.decode))
 
+    def _build_cache_dir(self) -> str:
+        # `datasets` reads its own note in there next, and one that a power loss emptied would end
+        # every call.
+        folder = str(super()._build_cache_dir())
+        if unreadable(folder):
+            with _one_at_a_time(folder):
+                for path in unreadable(folder):
+                    logger.info("kinetics600: '%s' cannot be read, and is made anew", path)
+                    path.unlink(missing_ok=True)
+        return folder
+
     def _info(self) -> datasets.DatasetInfo:
         said = read_info(self.config.name)
         counts: dict[str, Any] = {}
@@ -404,7 +417,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             super().download_and_prepare(output_dir, *args, download_mode=mode, **kwargs)
             self._rows_digest, self._is_ready = now.digest, True
             self.info.features = self._features()
-            if output_dir is None and now != note:
+            if output_dir is None and (refetch or not same or now != note):
                 now.write(self._cache_dir)
 
     def as_dataset(self, split: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -779,7 +792,7 @@ def _plain_errors() -> Iterator[None]:
 @contextlib.contextmanager
 def _one_at_a_time(folder: str) -> Iterator[None]:
     """Let processes that load side by side write their rows one after the other."""
-    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    make_folder(Path(folder).parent)
     with FileLock(f"{folder}_kinetics600.lock"):
         yield
 

@@ -7,15 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from k600.disk import write_whole
+from k600.disk import (
+    leave_cache,
+    make_folder,
+    move_into_place,
+    remove,
+    sync,
+    sync_folder,
+    write_whole,
+)
 from k600.errors import (
     DestinationError,
     DestinationTakenError,
@@ -27,7 +38,20 @@ from k600.file_systems import file_system_options
 from k600.public import plain_text, public_url
 from k600.store import OWN
 
-__all__ = ["Destination", "FileDestination"]
+__all__ = ["Destination", "FileDestination", "Proof"]
+
+_CHECKED_AT_ONCE = 4
+_BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was written down of a file, to be held against what is there."""
+
+    size_bytes: int
+    sha256: str
+    etag: str = ""
+    """What its place called these bytes when they came; empty where it has no word for them."""
 
 
 class Destination(Protocol):
@@ -54,8 +78,34 @@ class Destination(Protocol):
     def read(self, path: str) -> bytes | None:
         """Return a small file; None if it is not there."""
 
-    def send(self, path: str, file: Path) -> None:
-        """Bring a large file of this machine there, if it is not there already; moves it or not."""
+    def differing(
+        self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
+    ) -> set[str]:
+        """Return which files of a folder are gone, or are not what was written down of them.
+
+        A place that calls bytes by a name (an ETag, the Hub's SHA-256) is asked for it; else they
+        are read through.
+
+        Args:
+            folder: The folder.
+            proofs: What was written down, by name.
+            on_checked: Called with the size of each file that was looked at.
+        """
+
+    def send(self, path: str, file: Path, sha256: str | None = None) -> str:
+        """Bring a large file of this machine there, to last; moves it or not.
+
+        Args:
+            path: Its path there.
+            file: The file.
+            sha256: Of it: a file that is there with just these bytes is left as it is.
+
+        Returns:
+            What the place calls these bytes; empty if it has no word for them.
+        """
+
+    def take_back(self, paths: Sequence[str]) -> None:
+        """Remove files that were sent, and are in no commit."""
 
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
         """Make what was sent visible, remove files, and write small ones, the last one last."""
@@ -100,7 +150,10 @@ class FileDestination:
             self._is_local = isinstance(self._fs, LocalFileSystem)
             if self._is_local and Path(self._root).exists() and not Path(self._root).is_dir():
                 raise DestinationError(f"to: '{self.address}' is not a folder")
-            self._fs.makedirs(self._root, exist_ok=True)
+            if self._is_local:
+                make_folder(Path(self._root))
+            else:
+                self._fs.makedirs(self._root, exist_ok=True)
             if self._is_local and not self._shared:
                 self._lock_out_others()
                 shutil.rmtree(self._scratch(), ignore_errors=True)  # of a run that was killed
@@ -125,13 +178,26 @@ class FileDestination:
         return folder
 
     def names(self, folder: str) -> set[str]:
-        with self._explained():
-            self._fs.invalidate_cache()
-            try:
-                found = self._fs.ls(self._at(folder), detail=False)
-            except FileNotFoundError:
-                return set()
-        return {str(path).rstrip("/").rpartition("/")[2] for path in found} - {""}
+        return {*self._listing(folder)}
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the sizes in bytes of the files in a folder, by name."""
+        found = self._listing(folder)
+        return {name: info["size"] for name, info in found.items() if info["type"] == "file"}
+
+    def differing(
+        self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
+    ) -> set[str]:
+        there = self._listing(folder)
+
+        def differs(name: str) -> bool:
+            same = name in there and self._is_same(there[name], proofs[name])
+            on_checked(proofs[name].size_bytes)
+            return not same
+
+        with self._explained(), ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
+            wrong = [*pool.map(differs, proofs)]
+        return {name for name, differs in zip(proofs, wrong, strict=True) if differs}
 
     def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes | None:
         """Return a file, or its bytes from `start` to `end` (exclusive); None if it is not there.
@@ -151,34 +217,41 @@ class FileDestination:
             with contextlib.suppress(FileNotFoundError):
                 self._fs.rm(self._at(folder), recursive=True)
 
-    def send(self, path: str, file: Path) -> None:
-        target = self._at(path)
+    def send(self, path: str, file: Path, sha256: str | None = None) -> str:
+        target, size_bytes = self._at(path), file.stat().st_size
         with self._explained():
-            if self._size(target) == file.stat().st_size:  # its name says what is in it
-                return
-            if self._is_local:
-                Path(target).parent.mkdir(parents=True, exist_ok=True)
-                file.replace(target)
-                return
-            self._fs.put_file(str(file), target)
-            if (there := self._size(target)) != file.stat().st_size:
-                raise DestinationError(
-                    f"to: {self.address}/{path} has {there} bytes there, and not the "
-                    f"{file.stat().st_size:,} that were sent. Call again"
-                )
+            there = self._info(target) if sha256 is not None else None
+            if there is None or not self._is_same(there, Proof(size_bytes, sha256 or "")):
+                if self._is_local:
+                    move_into_place(file, Path(target))
+                    return ""
+                self._fs.put_file(str(file), target)
+                there = self._info(target)
+            elif self._is_local:  # of a run that was killed: it may not be on the disk yet
+                sync(Path(target))
+                sync_folder(Path(target).parent)
+        if there is None or there["size"] != size_bytes:
+            raise DestinationError(
+                f"to: {self.address}/{path} has {there and there['size']} bytes there, and not "
+                f"the {size_bytes:,} that were sent. Call again"
+            )
+        return _etag_of(there)
+
+    def take_back(self, paths: Sequence[str]) -> None:
+        self.commit("", {}, delete=paths)
 
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
         with self._explained():
+            if self._is_local:
+                remove(Path(self._at(path)) for path in delete)
+                for path, data in files.items():
+                    write_whole(Path(self._at(path)), data, by=Path(self._root, OWN))
+                return
             for path in delete:
                 with contextlib.suppress(FileNotFoundError):
                     self._fs.rm_file(self._at(path))
             for path, data in files.items():
-                target = self._at(path)
-                if self._is_local:
-                    Path(target).parent.mkdir(parents=True, exist_ok=True)
-                    write_whole(Path(target), data, by=Path(self._root, OWN))
-                else:
-                    self._fs.pipe_file(target, data)
+                self._fs.pipe_file(self._at(path), data)
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
@@ -186,7 +259,7 @@ class FileDestination:
     def _lock_out_others(self) -> None:
         """Take a folder for this run; the lock of a run that was killed is free."""
         own = Path(self._root) / OWN
-        own.mkdir(exist_ok=True)
+        make_folder(own)
         lock = FileLock(own / "publish.lock")
         try:
             lock.acquire(timeout=0)
@@ -200,12 +273,43 @@ class FileDestination:
     def _scratch(self) -> Path:
         return Path(self._root) / OWN / "incoming"
 
-    def _size(self, target: str) -> int | None:
+    def _listing(self, folder: str) -> dict[str, dict[str, Any]]:
+        """Return what the place says of all that is in a folder, by name."""
+        with self._explained():
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self._at(folder), detail=True)
+            except FileNotFoundError:
+                return {}
+        named = {str(info["name"]).rstrip("/").rpartition("/")[2]: info for info in found}
+        return {name: info for name, info in named.items() if name}
+
+    def _info(self, target: str) -> dict[str, Any] | None:
         self._fs.invalidate_cache()
         try:
-            return int(self._fs.info(target)["size"])
+            return dict(self._fs.info(target))
         except FileNotFoundError:
             return None
+
+    def _open(self, target: str) -> Any:
+        return open(target, "rb") if self._is_local else self._fs.open(target, "rb", _BLOCK_BYTES)
+
+    def _is_same(self, there: Mapping[str, Any], proof: Proof) -> bool:
+        """Whether a file that the place tells of holds the bytes that were written down."""
+        if there["size"] != proof.size_bytes:
+            return False
+        if proof.etag and _etag_of(there) == proof.etag:
+            return True
+        digest = hashlib.sha256()
+        try:
+            with self._open(there["name"]) as file:
+                while block := file.read(_BLOCK_BYTES):
+                    digest.update(block)
+                if self._is_local:
+                    leave_cache(file.fileno())
+        except FileNotFoundError:
+            return False
+        return digest.hexdigest() == proof.sha256
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -224,3 +328,9 @@ class FileDestination:
                 f"to: {self.address} cannot be used ({type(error).__name__}: {said}). Pass to=… a "
                 "place that you may write to, with its credentials and endpoint in to_options=…"
             ) from None
+
+
+def _etag_of(info: Mapping[str, Any]) -> str:
+    """Return what a store calls the bytes of a file; empty if it has no word for them."""
+    words = (info.get(key) for key in ("ETag", "etag", "md5Hash"))
+    return next((str(word).strip('"') for word in words if word), "")

@@ -1,4 +1,9 @@
-"""Files safely onto the disk: seen whole or not at all, flushed, and what goes wrong explained."""
+"""Files safely onto the disk: seen whole or not at all, flushed, and what goes wrong explained.
+
+A name outlives a power loss on its own, without what it names: file systems write out names, and
+the bytes of files, in an order of their own. So whatever is to last is flushed before it is named,
+and its folder after. No other module names a file (`tests/test_writes.py`).
+"""
 
 from __future__ import annotations
 
@@ -7,38 +12,103 @@ import errno
 import os
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import Timeout
 
 from k600.errors import DiskFullError, Kinetics600Error, StoreError
 
-__all__ = ["Flushing", "explained", "flush", "leave_cache", "write_whole"]
+__all__ = [
+    "Flushing",
+    "explained",
+    "flush",
+    "leave_cache",
+    "make_folder",
+    "move_into_place",
+    "open_part",
+    "remove",
+    "sync",
+    "sync_folder",
+    "write_whole",
+]
 
 _BATCH_BYTES = 8 << 20
 _MOST_BEHIND = 2
 """Batches that a disk may be behind whoever writes them. (So few fit into a processor's cache.)"""
 
 
-def write_whole(path: Path, data: bytes, *, by: Path | None = None) -> None:
-    """Write a small file so that it is seen complete or not at all.
+def open_part(path: Path, *, buffered: bool = True) -> BinaryIO:
+    """Open a new file that is not finished yet: `move_into_place` gives it its name.
 
     Args:
-        path: The file.
+        path: A name that nobody looks for.
+        buffered: Collect small writes.
+    """
+    return open(path, "w+b", buffering=-1 if buffered else 0)
+
+
+def write_whole(path: Path, data: bytes, *, by: Path | None = None) -> None:
+    """Write a small file so that it is seen complete or not at all, also after a power loss.
+
+    Args:
+        path: The file. Folders above it are made.
         data: All that is to be in it.
         by: Folder, on the same volume, for the unfinished file; beside the finished one if None.
     """
+    make_folder(path.parent)
     part = (by or path.parent) / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
-        with open(part, "wb") as file:
+        with open_part(part) as file:
             file.write(data)
-            file.flush()
-            _to_disk(file.fileno())
-        os.replace(part, path)
+        move_into_place(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def move_into_place(part: Path, path: Path, *, flushed: bool = True) -> None:
+    """Give a finished file its name, in one step; one that bears it already is replaced.
+
+    Args:
+        part: The file, on the same volume.
+        path: Its name. Folders above it are made.
+        flushed: Bring the file onto the disk before, and its name after. False where a `Flushing`
+            does so for many files at once, before anything says that they are there.
+    """
+    if flushed:
+        sync(part)
+    try:
+        os.replace(part, path)
+    except FileNotFoundError:
+        make_folder(path.parent)
+        os.replace(part, path)
+    if flushed:
+        sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, and bring their names onto the disk."""
+    new = []
+    above = folder
+    while not above.is_dir():
+        new.append(above)
+        above = above.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(new):
+        sync_folder(made.parent)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files, if they are there, so that a power loss brings none of them back."""
+    folders = set()
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+            folders.add(path.parent)
+    for folder in folders:
+        sync_folder(folder)
 
 
 class Flushing:
@@ -128,6 +198,26 @@ def leave_cache(descriptor: int) -> None:
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def sync(path: Path) -> None:
+    """Bring a file onto the disk itself; it stays in the kernel's cache, to be read at once.
+
+    Raises:
+        OSError: As the system says it; `explained` makes an error of this project of it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _to_disk(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder onto the disk itself."""
+    # Windows opens no folder; elsewhere one may be written to that may not be read.
+    with contextlib.suppress(PermissionError):
+        sync(folder)
 
 
 def _to_disk(descriptor: int) -> None:

@@ -1,28 +1,28 @@
 """Clips straight from tarballs into shards whose classes are mixed; nothing lands in the store.
 
 A group of tarballs is the unit of work: its rows depend on the request, the seed and the tarballs
-alone, so one that was broken off is made again, to the same bytes, and what is there of it is not
-sent again. Its marker names what had to be left out. A tarball that proves damaged at its end is
-left out whole, and its group made again without it.
+alone, so one that was broken off, or of which a shard is gone or damaged, is made again, to the
+same bytes, and what is there of it is not sent again. Its marker names what had to be left out. A
+tarball that proves damaged at its end is left out whole, and its group made again without it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from k600.destination import Destination
-from k600.errors import OptionError, StoreError
+from k600.errors import IncompleteError, OptionError, StoreError
 from k600.mixing import grouped, mixed
 from k600.progress import Bar, Progress
-from k600.published import Made, Recipe, freeze, read_json, to_json
+from k600.published import Made, Recipe, find_damaged, freeze, read_json, to_json
 from k600.records import OnLeftOut, StoredShard, StreamedShard
 from k600.request import Request
-from k600.sending import Sending, said_of, scratch_folder
+from k600.sending import Sending, scratch_folder
 from k600.shards import check_number_of_files, write_clips
 from k600.store import OWN
 from k600.stream import stream_split
@@ -73,16 +73,24 @@ def embed_split(
     groups = grouped(parts, recipe.mix, request.limits.seed)
     freeze(destination, split, recipe.describe(request, split, groups))
     done = read_json(destination, f"{OWN}/{split}/done.json")
+    damaged: set[str] = set()
     if done is not None:
-        return Made(done["shards"], done["unlabelled"], 0, done.get("left_out", {}))
-    marked = destination.names(f"{OWN}/{split}/groups")
+        damaged = find_damaged(destination, split, done["shards"], progress)
+        if not damaged:
+            return Made(done["shards"], done["unlabelled"], 0, left_out=done.get("left_out", {}))
+    before = _marked_groups(destination, split)
+    if done is None:
+        shards = [shard for group in before.values() for shard in group["shards"]]
+        damaged = find_damaged(destination, split, shards, progress)
     total = sum(map(_usual_clips, parts.values()))
     made = Made([], 0, 0)
     with progress(total, f"{split}, publishing", unit=" clips") as bar:
         for number, names in enumerate(groups):
-            name = f"{number:05d}.json"
-            path = f"{OWN}/{split}/groups/{name}"
-            if name in marked and (group := read_json(destination, path)) is not None:
+            path = f"{OWN}/{split}/groups/{number:05d}.json"
+            group = before.get(path, {"shards": []})
+            there = {shard["name"] for shard in group["shards"]}
+            lost = there & damaged
+            if path in before and not lost:
                 bar.update(sum(_usual_clips(parts[name]) for name in names))
             else:
                 with scratch_folder(destination, request.store) as folder:
@@ -97,10 +105,45 @@ def embed_split(
                     )
                     seed = f"{request.limits.seed}/{split}/{number}"
                     group = _send_sound([parts[name] for name in names], seed, send)
+                if lost:
+                    _check_no_smaller(before[path], group, lost, split, destination)
                 destination.commit(f"{split}: group {number}", {path: to_json(group)})
-                made.new += len(group["shards"])
+                made.new += len({shard["name"] for shard in group["shards"]} - (there - lost))
+                made.mended += len(lost)
             made.add(group)
     return made
+
+
+def _marked_groups(destination: Destination, split: str) -> dict[str, dict[str, Any]]:
+    """Return what the markers of groups say, by their paths."""
+    folder = f"{OWN}/{split}/groups"
+    paths = [f"{folder}/{name}" for name in sorted(destination.names(folder))]
+    found = {path: read_json(destination, path) for path in paths}
+    return {path: group for path, group in found.items() if group is not None}
+
+
+def _check_no_smaller(
+    before: Mapping[str, Any],
+    group: Mapping[str, Any],
+    lost: Collection[str],
+    split: str,
+    destination: Destination,
+) -> None:
+    """Raise `IncompleteError` if a group that was made again holds fewer clips than it did.
+
+    Its shards that are still good would go with those that are not.
+    """
+    clips, were = (sum(s["clips"] for s in each["shards"]) for each in (group, before))
+    if clips >= were:
+        return
+    there = {shard["name"] for shard in before["shards"]}
+    new = [shard["name"] for shard in group["shards"] if shard["name"] not in there]
+    destination.take_back([f"data/{split}/{name}" for name in new])
+    raise IncompleteError(
+        f"kinetics600 {split}: {', '.join(sorted(lost))} at {destination.address} cannot be made "
+        f"again as it was: of {were:,} clips that it was mixed from, the mirror has {clips:,} now. "
+        "What is there stays. Call again once the mirror has them, or publish to another place"
+    )
 
 
 def _send_sound(
@@ -140,13 +183,11 @@ def _send_group(
             bar.update(1)
             yield row
 
-    shards = []
     size = recipe.shard_size_mb * 1_000_000
     with Sending(destination) as sending:
         for shard in write_clips(counted(), folder, prefix=f"{number:05d}", shard_bytes=size):
-            sending.send(f"data/{split}/{shard.name}", shard.path)
-            shards.append(said_of(shard))
-    return {"shards": shards, "unlabelled": unlabelled}
+            sending.send(f"data/{split}", shard)
+    return {"shards": sending.sent, "unlabelled": unlabelled}
 
 
 def _parts(request: Request, split: str, recipe: Recipe, *, offline: bool) -> dict[str, _Part]:

@@ -18,6 +18,7 @@
     ├── StoreError (OSError)                  the folder of clips cannot be used
     │   └── DiskFullError                     not enough room on its volume
     ├── DestinationError (OSError)            the place to publish to cannot be used
+    │   ├── DestinationDamagedError           what a run left there to go on with is damaged
     │   ├── DestinationDeniedError            no token, or one that may not write there
     │   └── DestinationTakenError             it holds something else, or another request
     ├── IncompleteError (RuntimeError)        clips are missing and that may not be
@@ -37,6 +38,7 @@ from k600.printable import printable_lines
 
 __all__ = [
     "DamagedTarballError",
+    "DestinationDamagedError",
     "DestinationDeniedError",
     "DestinationError",
     "DestinationTakenError",
@@ -136,6 +138,10 @@ class DiskFullError(StoreError):
 
 class DestinationError(Kinetics600Error, OSError):
     """The place to publish to cannot be used."""
+
+
+class DestinationDamagedError(DestinationError):
+    """What a run left at the place to publish to, to go on with, is gone or damaged."""
 
 
 class DestinationDeniedError(DestinationError):

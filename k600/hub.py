@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import logging
 import re
 import tempfile
@@ -17,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from k600.destination import Proof
 from k600.errors import (
     DestinationDeniedError,
     DestinationError,
@@ -139,7 +141,27 @@ class HubDestination:
 
         return self._ask(f"for {path}", data)
 
-    def send(self, path: str, file: Path) -> None:
+    def differing(
+        self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
+    ) -> set[str]:
+        from huggingface_hub.errors import EntryNotFoundError
+
+        def listed() -> dict[str, Any]:
+            try:
+                tree = self._api.list_repo_tree(self.repo_id, folder, repo_type="dataset")
+                return {entry.path.rpartition("/")[2]: entry for entry in tree}
+            except EntryNotFoundError:
+                return {}
+
+        there = self._ask(f"what is in {folder}", listed)
+        wrong = set()
+        for name, proof in proofs.items():
+            if name not in there or self._sha256(there[name]) != proof.sha256:
+                wrong.add(name)
+            on_checked(proof.size_bytes)
+        return wrong
+
+    def send(self, path: str, file: Path, sha256: str | None = None) -> str:
         from huggingface_hub import CommitOperationAdd
 
         def upload() -> Any:
@@ -150,6 +172,10 @@ class HubDestination:
             return operation
 
         self._sent.append(self._ask(f"to take {path}", upload))
+        return ""  # it knows a file by its SHA-256
+
+    def take_back(self, paths: Sequence[str]) -> None:
+        self._sent.clear()
 
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -166,6 +192,12 @@ class HubDestination:
             ),
         )
         self._sent.clear()
+
+    def _sha256(self, entry: Any) -> str:
+        """Return the SHA-256 of a file in the repository; a small one may have to be read."""
+        if getattr(entry, "lfs", None):
+            return str(entry.lfs.sha256)
+        return hashlib.sha256(self.read(entry.path) or b"").hexdigest()
 
     def _info(self) -> Any:
         """Return what the Hub says of the repository; None if it shows none to this token."""

@@ -179,7 +179,6 @@ def write_table(
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema=schema), sink)
         data = sink.getvalue()
     try:
-        where.parent.mkdir(parents=True, exist_ok=True)
         write_whole(where, data)
     except OSError as error:
         raise ManifestError(f"path: '{where}' cannot be written ({error.strerror})") from None

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from k600.clip import HOST_FOLDERS, SPLITS
+from k600.disk import write_whole
 
 __all__ = ["Miniature", "make_clip", "make_clip_of_size", "make_miniature", "make_tarball"]
 
@@ -273,5 +274,4 @@ def _lines(lines: Iterable[str]) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    write_whole(path, data)

@@ -28,15 +28,18 @@ from k600.published import (
     Made,
     Recipe,
     check_place,
+    find_damaged,
     finish,
     freeze,
     is_whole,
     name_on_card,
+    read_json,
     update_card,
 )
 from k600.request import Request
 from k600.sending import said_of, scratch_folder
 from k600.shards import write_metadata
+from k600.store import OWN
 
 __all__ = ["Published", "PublishedSplit", "publish"]
 
@@ -55,6 +58,8 @@ class PublishedSplit:
     parquet_bytes: int
     new_shards: int
     """Shards that this run made; the others were there."""
+    mended_shards: int
+    """Shards that an earlier run had made, and that were gone or damaged; among the new ones."""
     left_out: dict[str, int]
     """Clips and tarballs that had to be left out, by reason; the groups' markers name them."""
 
@@ -184,7 +189,13 @@ def _publish_split(
         f"{made.new:,}",
     )
     return PublishedSplit(
-        split, done["clips"], len(made.shards), done["parquet_bytes"], made.new, done["left_out"]
+        split,
+        done["clips"],
+        len(made.shards),
+        done["parquet_bytes"],
+        made.new,
+        made.mended,
+        done["left_out"],
     )
 
 
@@ -204,7 +215,10 @@ def _metadata(
     unlabelled = sum(row["label"] is None for row in rows)
     with scratch_folder(destination, request.store) as folder:
         shard = write_metadata(rows, folder, prefix="00000")
-        new = shard.name not in destination.names(f"data/{split}")
-        if new:
-            destination.send(f"data/{split}/{shard.name}", shard.path)
-        return Made([said_of(shard)], unlabelled, int(new))
+        done = read_json(destination, f"{OWN}/{split}/done.json") or {"shards": []}
+        before = [said for said in done["shards"] if said["name"] == shard.name]
+        damaged = find_damaged(destination, split, before, progress)
+        if before and not damaged:
+            return Made(before, unlabelled, 0)
+        etag = destination.send(f"data/{split}/{shard.name}", shard.path, shard.sha256)
+        return Made([said_of(shard, etag)], unlabelled, 1, len(damaged))

@@ -1,7 +1,8 @@
 """What a published place says of itself: the request it holds, what is done, and its card.
 
 It lies beside the rows as small JSON files, so that a run that was broken off goes on, on whichever
-machine, and another request is refused.
+machine, and another request is refused. What they say of a shard proves it: a run looks at those
+that are said to be there, and makes again what is gone or holds other bytes.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from k600.card import SplitFacts, write_card
 from k600.clip import SPLITS
-from k600.destination import Destination
+from k600.destination import Destination, Proof
 from k600.errors import DestinationTakenError, OptionError
+from k600.progress import Progress
 from k600.public import public_url
 from k600.request import Request
 from k600.shards import MOST_SHARD_MB
@@ -30,6 +33,7 @@ __all__ = [
     "check_place",
     "describe",
     "digest_of_names",
+    "find_damaged",
     "finish",
     "freeze",
     "is_whole",
@@ -38,6 +42,8 @@ __all__ = [
     "to_json",
     "update_card",
 ]
+
+logger = logging.getLogger("kinetics600")
 
 KINDS = ("metadata", "embedded")
 
@@ -89,7 +95,7 @@ def check_place(destination: Destination, kind: str) -> None:
             "is empty or not there yet"
         )
     for split in sorted(ours):
-        run = read_json(destination, f"{OWN}/{split}/run.json")
+        run = _read_run(destination, split)
         if run is not None and run["kind"] != kind:
             raise DestinationTakenError(
                 f"{destination.address} holds {run['kind']} of {split!r}: kind: {kind!r} is "
@@ -108,10 +114,9 @@ def freeze(destination: Destination, split: str, now: Mapping[str, Any]) -> None
     Raises:
         DestinationTakenError: Something else was, and the message says what.
     """
-    path = f"{OWN}/{split}/run.json"
-    before = read_json(destination, path)
+    before = _read_run(destination, split)
     if before is None:
-        destination.commit(f"{split}: begun", {path: to_json(now)})
+        destination.commit(f"{split}: begun", {f"{OWN}/{split}/run.json": to_json(now)})
         return
     changed = [
         f"{key} was {before.get(key)!r:.80}, now {now.get(key)!r:.80}"
@@ -135,6 +140,8 @@ class Made:
     """Clips without a label."""
     new: int
     """Shards that this run made; the others were there."""
+    mended: int = 0
+    """Shards that had been there, and were gone or damaged."""
     left_out: dict[str, int] = field(default_factory=dict)
     """How many clips and tarballs had to be left out, by reason; the groups' markers name them."""
 
@@ -144,6 +151,44 @@ class Made:
         self.unlabelled += group["unlabelled"]
         for reason in group.get("left_out", {}).values():
             self.left_out[reason] = self.left_out.get(reason, 0) + 1
+
+
+def find_damaged(
+    destination: Destination,
+    split: str,
+    shards: Sequence[Mapping[str, Any]],
+    progress: Progress,
+) -> set[str]:
+    """Return the names of shards that are not at a place as their markers say, and tell of them.
+
+    On this machine every one is read through, so that zeros in place of its bytes are found, too.
+
+    Args:
+        destination: The place.
+        split: The split.
+        shards: What markers say of its shards (`k600.sending.said_of`).
+        progress: Makes the progress bar, of bytes.
+    """
+    proofs = {
+        shard["name"]: Proof(shard["size_bytes"], shard["sha256"], shard.get("etag", ""))
+        for shard in shards
+    }
+    if not proofs:
+        return set()
+    total = sum(proof.size_bytes for proof in proofs.values())
+    with progress(total, f"{split}, checking") as bar:
+        damaged = destination.differing(f"data/{split}", proofs, bar.update)
+    if damaged:
+        some = ", ".join(sorted(damaged)[:3]) + (", …" if len(damaged) > 3 else "")
+        logger.warning(
+            "kinetics600 %s: %s of %s shards at %s are gone or damaged (%s), and are made again",
+            split,
+            f"{len(damaged):,}",
+            f"{len(proofs):,}",
+            destination.address,
+            some,
+        )
+    return damaged
 
 
 def finish(
@@ -243,13 +288,24 @@ def to_json(value: Any) -> bytes:
 
 
 def read_json(destination: Destination, path: str) -> dict[str, Any] | None:
-    """Return a small JSON file of a place; None if it is not there."""
+    """Return a small JSON file of a place; None if it is not there, or damaged: as good as gone."""
     data = destination.read(path)
-    if data is None:
-        return None
     try:
-        return dict(json.loads(data))
-    except ValueError:
+        return None if data is None else dict(json.loads(data))
+    except (ValueError, TypeError):
+        return None
+
+
+def _read_run(destination: Destination, split: str) -> dict[str, Any] | None:
+    """Return what was asked for of a split; None if nothing was.
+
+    Raises:
+        DestinationTakenError: It cannot be read, so the shards that are there may be anybody's.
+    """
+    path = f"{OWN}/{split}/run.json"
+    run = read_json(destination, path)
+    if run is None and destination.read(path) is not None:
         raise DestinationTakenError(
             f"{destination.address}/{path} is damaged. Publish to another place"
-        ) from None
+        )
+    return run

@@ -50,9 +50,11 @@ def scratch_folder(destination: Destination, store: Store | None = None) -> Iter
 
 
 class Sending:
-    """Sends one file while the next is made, and never more than one."""
+    """Sends one shard while the next is made, and never more than one."""
 
     def __init__(self, destination: Destination) -> None:
+        self.sent: list[dict[str, Any]] = []
+        """What a marker says of those that have arrived (`said_of`)."""
         self._destination = destination
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -64,16 +66,17 @@ class Sending:
         if kind is None:
             self._wait()
 
-    def send(self, path: str, file: Path) -> None:
+    def send(self, folder: str, shard: Shard) -> None:
         self._wait()
         # A daemon: Ctrl-C does not wait for half a gigabyte.
-        self._thread = threading.Thread(target=self._run, args=(path, file), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(folder, shard), daemon=True)
         self._thread.start()
 
-    def _run(self, path: str, file: Path) -> None:
+    def _run(self, folder: str, shard: Shard) -> None:
         try:
-            self._destination.send(path, file)
-            file.unlink(missing_ok=True)
+            etag = self._destination.send(f"{folder}/{shard.name}", shard.path, shard.sha256)
+            self.sent.append(said_of(shard, etag))
+            shard.path.unlink(missing_ok=True)
         except BaseException as error:
             self._error = error
 
@@ -85,12 +88,18 @@ class Sending:
             raise self._error
 
 
-def said_of(shard: Shard) -> dict[str, Any]:
-    """Return what a group's marker says of a shard."""
-    return {
+def said_of(shard: Shard, etag: str) -> dict[str, Any]:
+    """Return what a marker says of a shard: enough to prove it later (`k600.published.damaged`).
+
+    Args:
+        shard: The shard.
+        etag: What its place calls these bytes; empty if it does not.
+    """
+    said = {
         "name": shard.name,
         "clips": shard.clips,
         "video_bytes": shard.video_bytes,
         "size_bytes": shard.size_bytes,
         "sha256": shard.sha256,
     }
+    return {**said, "etag": etag} if etag else said

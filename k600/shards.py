@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from k600.disk import open_part
 from k600.errors import OptionError
 from k600.labels import NAMES
 
@@ -90,6 +91,7 @@ class Shard:
     """A finished file that lies in a scratch folder."""
 
     path: Path
+    """Where it lies, under a name of no meaning."""
     name: str
     """What it is to be called: its place in the run, and the hash of its bytes."""
     clips: int
@@ -225,7 +227,7 @@ class HashingFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("wb")
+        self._file = open_part(path)
         self._digest = hashlib.sha256()
         self._position = 0
 
@@ -249,12 +251,11 @@ class HashingFile:
         self._file.close()
 
     def finish(self, prefix: str, ending: str, clips: int, video_bytes: int) -> Shard:
-        """Give the file the name that its bytes call for."""
+        """Close the file, and choose the name that its bytes call for."""
         self._file.close()
         sha256 = self._digest.hexdigest()
-        path = self._path.with_name(f"{prefix}-{sha256[:16]}.{ending}")
-        self._path.replace(path)
-        return Shard(path, path.name, clips, video_bytes, path.stat().st_size, sha256)
+        name = f"{prefix}-{sha256[:16]}.{ending}"
+        return Shard(self._path, name, clips, video_bytes, self._position, sha256)
 
     def abandon(self) -> None:
         """Leave nothing behind."""

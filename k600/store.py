@@ -26,7 +26,14 @@ from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
 from k600.clip import clip_names
-from k600.disk import explained, leave_cache, write_whole
+from k600.disk import (
+    explained,
+    leave_cache,
+    make_folder,
+    move_into_place,
+    open_part,
+    write_whole,
+)
 from k600.errors import DiskFullError, Stopped, StoreError
 
 __all__ = ["OWN", "Incoming", "Store"]
@@ -68,10 +75,10 @@ class Store:
             self.check_inside(self._own(name))
         with explained(self.root):
             for name in ("incoming", "lists", "locks", "reports"):
-                self._own(name).mkdir(parents=True, exist_ok=True)
+                make_folder(self._own(name))
             probe = self._own(f"incoming/probe-{uuid.uuid4().hex}")
-            probe.touch()
-            os.replace(probe, probe.with_suffix(".moved"))
+            open_part(probe).close()
+            move_into_place(probe, probe.with_suffix(".moved"), flushed=False)
             probe.with_suffix(".moved").unlink()
 
     def is_writable(self, *, make: bool) -> bool:
@@ -209,7 +216,6 @@ class Store:
         """Write a file below `.kinetics600/`, whole or not at all, and return its path."""
         path = self._own(name)
         with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)
         return path
 
@@ -255,7 +261,7 @@ class Incoming:
         part = self.new_part()
         size, problem = 0, "unfinished"
         try:
-            with explained(part), open(part, "w+b", buffering=0) as file:
+            with explained(part), open_part(part, buffered=False) as file:
                 for chunk in chunks:
                     size += _write(file, chunk)
                 problem = check(file) or ""
@@ -266,19 +272,14 @@ class Incoming:
         return part, size, problem or None
 
     def place(self, part: Path, target: Path) -> None:
-        """Give a checked file its name, in one step.
+        """Give a checked file its name, in one step; `Flushing` brings both onto the disk.
 
         Raises:
             DiskFullError, StoreError: The volume is full, or refuses; or a link leads elsewhere.
         """
-        folder = target.parent
-        self._check_inside(folder)
+        self._check_inside(target.parent)
         with explained(target):
-            try:
-                os.replace(part, target)
-            except FileNotFoundError:
-                folder.mkdir(parents=True, exist_ok=True)
-                os.replace(part, target)
+            move_into_place(part, target, flushed=False)
 
     def _check_inside(self, folder: Path) -> None:
         """Raise `StoreError` if a folder leads out of the store; not twice for the same folder."""

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
-from k600.disk import explained
+from k600.disk import explained, move_into_place
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.ledger import AdoptedRow, CheckRow, Ledger
 from k600.probe import Finding, Report, SplitReport, Target, check_clips, find_targets
@@ -272,8 +272,7 @@ class _Run:
                     return
                 moved_to = _free_name(store, target)
                 store.check_inside((store.root / moved_to).parent)
-                os.makedirs((store.root / moved_to).parent, exist_ok=True)
-                os.replace(source, store.root / moved_to)
+                move_into_place(source, store.root / moved_to)
         except StoreError as error:
             self._say(target, why=str(error))
             return

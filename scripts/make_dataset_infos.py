@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # a checkout need not be 
 
 import kinetics600
 from k600.clip import CONFIGS, SPLITS
+from k600.disk import write_whole
 
 DESCRIPTION = (
     "Kinetics-600: links to half a million YouTube clips of about 10 seconds, each labelled with "
@@ -98,7 +99,7 @@ def make_infos() -> dict[str, Any]:
 
 def main() -> None:
     path = Path(__file__).parent.parent / "dataset_infos.json"
-    path.write_text(json.dumps(make_infos(), indent=1) + "\n", "utf-8")
+    write_whole(path, (json.dumps(make_infos(), indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,51 @@ def test_clips_live_beside_the_arrow_files_unless_told_otherwise(
     assert ds[0]["video"]["path"].startswith(written_out)
     again = kinetics600.load_dataset("train", data_dir=written_out, **options)
     assert rows_file(again) == rows_file(ds)
+
+
+SPOILERS: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "cut": lambda data: data[: len(data) // 2],
+    "zeroed": lambda data: bytes(len(data)),
+}
+"""What a power loss makes of a file that was not flushed."""
+
+
+@pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
+@pytest.mark.parametrize(
+    "name", ["dataset_info.json", "kinetics600.json", "kinetics600-train.arrow"]
+)
+def test_rows_of_which_a_power_loss_left_nothing_are_made_anew(
+    load: Load, folders: dict[str, Any], name: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    ds = load("train", classes=PLAIN_CLASS)["train"]
+    settle(folders)
+    ds = load("train", classes=PLAIN_CLASS)["train"]
+    rows = ds.to_list()
+    file = Path(rows_file(ds)[0]).with_name(name)
+    good = file.read_bytes()
+    file.unlink()  # another file: this process holds the old one open
+    file.write_bytes(spoil(good))
+    for _ in range(2):
+        assert load("train", classes=PLAIN_CLASS)["train"].to_list() == rows
+    for streaming in (True, False):
+        builder = datasets.load_dataset_builder("kinetics600", "train", **folders)
+        assert builder.info.features
+        assert load("train", classes=PLAIN_CLASS, streaming=streaming)
+
+
+@pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
+def test_what_map_kept_and_a_power_loss_spoilt_is_made_anew(
+    load: Load, spoil: Callable[[bytes], bytes]
+) -> None:
+    def mark(row: dict[str, Any]) -> dict[str, Any]:
+        return {"mark": row["youtube_id"] + "!"}
+
+    kept = load("train", classes=PLAIN_CLASS)["train"].map(mark)
+    file = Path(rows_file(kept)[0])
+    assert file.name.startswith("cache-")
+    good = file.read_bytes()
+    file.unlink()
+    file.write_bytes(spoil(good))
+    again = load("train", classes=PLAIN_CLASS)["train"].map(mark)
+    assert again["mark"][:] == [f"{clip}!" for clip in again["youtube_id"]]

@@ -118,6 +118,7 @@ def fleet(
             say(
                 f"{one.split}: {one.clips:,} clips in {one.shards:,} shards, from "
                 f"{one.tarballs:,} tarballs, {one.new_tarballs:,} of them read now"
+                + (f"; {one.mended_shards:,} shards made again" * bool(one.mended_shards))
             )
             for reason, count in one.left_out.items():
                 say(f"  {count:>9,}  {reason}  {REASONS.get(reason, '')}".rstrip())

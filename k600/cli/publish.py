@@ -106,6 +106,7 @@ def publish(
             say(
                 f"{one.split}: {one.clips:,} clips in {one.shards:,} files, "
                 f"{one.new_shards:,} of them new"
+                + (f", {one.mended_shards:,} that were gone or damaged" * bool(one.mended_shards))
                 + "".join(f"; left out: {n:,} {reason}" for reason, n in one.left_out.items())
             )
         say(f"published: {done.address}")

@@ -2,8 +2,9 @@
 
 Three steps, each of them many tasks that know nothing of one another: `parts` reads tarballs into
 parts, `planning` deals all clips to shards, `merging` writes the shards. What a task finished it
-notes at the destination, so that what a lost one left is done by another. datatrove runs the tasks
-(`executors`, `steps`); nothing else here knows it.
+notes at the destination, so that what a lost one left is done by another. A note proves what it
+tells of, and every run holds the one against the other. datatrove runs the tasks (`executors`,
+`steps`); nothing else here knows it.
 
 data/<split>/<number>-<hash>.parquet          the rows, or `.tar`; the card is README.md
 .kinetics600/<split>/run.json                 what was asked for; another request is refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,8 +37,8 @@ def end_split(job: Job, places: OpenPlaces) -> None:
             "not written yet. Call again: what is done stays"
         )
     names = [marker["shard"]["name"] for marker in made]
-    manifest = {job.own("manifest.parquet"): _manifest(shards, names)}
-    places.shards.commit(f"{job.split}: manifest", manifest)
+    manifest = _manifest(shards, names)
+    places.shards.commit(f"{job.split}: manifest", {job.own("manifest.parquet"): manifest})
     finish(
         places.shards,
         job.split,
@@ -45,10 +46,14 @@ def end_split(job: Job, places: OpenPlaces) -> None:
             [marker["shard"] for marker in made],
             sum(marker["unlabelled"] for marker in made),
             len(made),
-            dict(plan.rejects),
+            left_out=dict(plan.rejects),
         ),
         whole=job.whole,
-        more={"tarballs": plan.tarballs},
+        more={
+            "tarballs": plan.tarballs,
+            "plan": plan.digest,
+            "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+        },
     )
     tidy(job, places)
 

@@ -5,24 +5,35 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from k600.destination import FileDestination
-from k600.errors import DestinationError, NoClipsError
+from k600.errors import DestinationDamagedError, DestinationError, NoClipsError
 from k600.fleet.job import Job, marker_of
 from k600.fleet.places import OpenPlaces
 from k600.fleet.planning import PartClip, PlacedClip, Unit, UnitMarker, deal_clips
-from k600.published import read_json, to_json
+from k600.progress import no_progress
+from k600.published import find_damaged, read_json, to_json
 from k600.records import record_of
 from k600.sending import said_of
 from k600.shards import Shard, write_clips
 from k600.tars import write_tar
 
-__all__ = ["Plan", "make_plan", "merge_shards", "read_plan", "read_shards", "shard_path"]
+__all__ = [
+    "Plan",
+    "find_unread",
+    "find_unwritten",
+    "make_plan",
+    "merge_shards",
+    "read_plan",
+    "read_shards",
+    "shard_path",
+    "shard_to_json",
+]
 
 AHEAD_BYTES = 64 << 20
 """Bytes of clips read ahead of what is written."""
@@ -44,6 +55,23 @@ class Plan:
     """What was no good, by reason."""
 
 
+def find_unread(job: Job, units: Sequence[Unit], destination: FileDestination) -> list[Unit]:
+    """Return the units without a marker, or without the part that it tells of.
+
+    What is in a part is proved where it is read.
+    """
+    sizes, marked = destination.sizes(job.own("parts")), destination.names(job.own("units"))
+
+    def is_read(unit: Unit) -> bool:
+        marker = _marker(job, unit, destination) if f"{unit.key}.json" in marked else None
+        if marker is None:
+            return False
+        return not marker.clips or sizes.get(unit.key) == marker.part_bytes
+
+    with ThreadPoolExecutor(16) as pool:
+        return [u for u, read in zip(units, pool.map(is_read, units), strict=True) if not read]
+
+
 def make_plan(
     job: Job, units: Sequence[Unit], destination: FileDestination, *, lacking: Mapping[str, int]
 ) -> Plan:
@@ -60,7 +88,13 @@ def make_plan(
         OptionError: The number of shards cannot be what it is to be.
     """
     with ThreadPoolExecutor(16) as pool:
-        markers = list(pool.map(lambda unit: _marker(job, unit, destination), units))
+        found = list(pool.map(lambda unit: _marker(job, unit, destination), units))
+    markers = [marker for marker in found if marker is not None]
+    if len(markers) < len(units):
+        unread = next(u.url for u, marker in zip(units, found, strict=True) if marker is None)
+        raise NoClipsError(
+            f"kinetics600 {job.split}: {unread} has not been read. Call again: what is done stays"
+        )
     rejects = Counter(lacking)
     rejects.update(reject.reason for marker in markers for reject in marker.rejects)
     shards = deal_clips(
@@ -125,6 +159,29 @@ def shard_path(job: Job, plan: Plan, number: int) -> str:
     return job.own(f"shards/{plan.digest}-{number:05d}.json")
 
 
+def shard_to_json(shard: Mapping[str, Any], clips: Sequence[PlacedClip]) -> bytes:
+    """Return a shard's marker as the bytes of its file.
+
+    Args:
+        shard: What is said of the shard (`k600.sending.said_of`).
+        clips: What is in it.
+    """
+    return to_json({"shard": shard, "unlabelled": sum(clip.found.label is None for clip in clips)})
+
+
+def find_unwritten(numbers: Iterable[int], plan: Plan, job: Job, places: OpenPlaces) -> list[int]:
+    """Return which of these shards have no marker, or are not at their place as it says."""
+    marked = places.work.names(job.own("shards"))
+    said = {}
+    for number in numbers:
+        path = shard_path(job, plan, number)
+        there = path.rpartition("/")[2] in marked
+        said[number] = read_json(places.work, path) if there else None
+    shards = [marker["shard"] for marker in said.values() if marker]
+    damaged = find_damaged(places.shards, job.split, shards, no_progress)
+    return [n for n, marker in said.items() if not marker or marker["shard"]["name"] in damaged]
+
+
 def merge_shards(
     shards: Mapping[int, Sequence[PlacedClip]],
     plan: Plan,
@@ -142,18 +199,16 @@ def merge_shards(
         folder: Of this machine, for a shard until it is whole.
 
     Raises:
-        DestinationError: A part cannot be read or is not what was written, or the place refuses.
+        DestinationDamagedError: A part is not what was written; it is removed.
+        DestinationError: A part cannot be read, or the place refuses.
     """
     written: list[Shard] = []
     markers: dict[str, bytes] = {}
     for number, clips in shards.items():
         shard = _write(number, clips, job, places.work, folder)
-        places.shards.send(f"data/{job.split}/{shard.name}", shard.path)
-        said = {
-            "shard": said_of(shard),
-            "unlabelled": sum(clip.found.label is None for clip in clips),
-        }
-        markers[shard_path(job, plan, number)] = to_json(said)
+        etag = places.shards.send(f"data/{job.split}/{shard.name}", shard.path, shard.sha256)
+        said = said_of(shard, etag)
+        markers[shard_path(job, plan, number)] = shard_to_json(said, clips)
         written.append(shard)
     name = f"{job.split}: {', '.join(map(str, shards))}"
     if places.apart:
@@ -179,13 +234,9 @@ def _no_plan(job: Job, destination: FileDestination) -> DestinationError:
     )
 
 
-def _marker(job: Job, unit: Unit, destination: FileDestination) -> UnitMarker:
+def _marker(job: Job, unit: Unit, destination: FileDestination) -> UnitMarker | None:
     said = read_json(destination, job.own(f"units/{unit.key}.json"))
-    if said is None:
-        raise NoClipsError(
-            f"kinetics600 {job.split}: {unit.url} has not been read. Call again: what is done stays"
-        )
-    return marker_of(said)
+    return None if said is None else marker_of(said)
 
 
 def _table(shards: Sequence[Sequence[PlacedClip]]) -> bytes:
@@ -239,9 +290,9 @@ def _bytes_of(clip: PlacedClip, job: Job, destination: FileDestination) -> bytes
     path = job.own(f"parts/{clip.part}")
     data = destination.read(path, found.offset_bytes, end)
     if data is None or hashlib.sha256(data).hexdigest() != found.sha256:
-        raise DestinationError(
+        destination.commit(f"{job.split}: damaged", {}, delete=[path])  # so `find_unread` finds it
+        raise DestinationDamagedError(
             f"to: {destination.address}/{path} {'is gone' if data is None else 'was changed'}. "
-            f"Remove it and {job.own(f'units/{clip.part}.json')} and call again: its tarball is "
-            "read anew"
+            "Call again: its tarball is read anew"
         )
     return data

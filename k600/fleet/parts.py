@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 
 from k600.destination import FileDestination
+from k600.disk import open_part
 from k600.errors import DamagedTarballError, MirrorChangedError
 from k600.fleet.job import Job, marker_to_json
 from k600.fleet.planning import PartClip, Reject, Unit, UnitMarker
@@ -56,7 +57,7 @@ def _read(unit: Unit, job: Job, path: Path) -> UnitMarker:
     clips: list[PartClip] = []
     rejects: list[Reject] = []
     position = 0
-    with path.open("wb") as part:
+    with open_part(path) as part:
         for found in stream_tarball(
             job.mirror, unit.tarball, job.labels, short_side=job.short_side
         ):

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import logging
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from k600.errors import IncompleteError
+from k600.clip import Tarball
+from k600.errors import DestinationDamagedError, IncompleteError, NoClipsError
 from k600.fleet.asking import check_fleet, find_units, make_job, tarballs_to_read
 from k600.fleet.ending import tidy
 from k600.fleet.job import FleetRecipe, Job
+from k600.fleet.merging import find_unread, make_plan, read_shards, shard_path, shard_to_json
 from k600.fleet.places import OpenPlaces, Places
 from k600.fleet.planning import Unit, deal_units
 from k600.fleet.workforce import Workforce
 from k600.progress import Bar, Progress
-from k600.published import check_place, describe, digest_of_names, freeze, read_json
+from k600.published import (
+    check_place,
+    describe,
+    digest_of_names,
+    find_damaged,
+    freeze,
+    read_json,
+)
 from k600.request import Request
 from k600.shards import check_number_of_files
 from k600.store import OWN
 
 __all__ = ["Fleet", "FleetSplit", "run_fleet"]
+
+logger = logging.getLogger("kinetics600")
 
 _RAY_LOGS = f"{OWN}/logs"
 
@@ -39,8 +52,10 @@ class FleetSplit:
     tarballs: int
     new_tarballs: int
     """Tarballs that this run had to read."""
+    mended_shards: int
+    """Shards that were done, and gone or damaged, and that this run made again."""
     clips: int
-    """0 until it is done, as the next three."""
+    """0 until it is done, as the next two."""
     shards: int
     shard_bytes: int
     left_out: Mapping[str, int]
@@ -107,14 +122,35 @@ def run_fleet(
         works: list[_Work] = []
         for split in request.splits:
             job = make_job(request, split, recipe, places, offline=offline)
-            work = _prepare(request, job, ready)
-            if work.units and not handed_in:
-                _carry_out([work], workforce, ready, progress)
-            works.append(work)
+            work = _prepare(request, job, ready, progress)
+            works.append(work if handed_in else _do(work, request, workforce, ready, progress))
         if handed_in:
             _carry_out([work for work in works if work.units], workforce, ready, progress)
         found = [_result(work, ready, handed_in=handed_in) for work in works]
         return Fleet(ready.shards.address, recipe.kind, tuple(found))
+
+
+def _do(
+    work: _Work, request: Request, workforce: Workforce, ready: OpenPlaces, progress: Progress
+) -> _Work:
+    """Carry out a split's work; where a part turns out to be damaged, with its tarball once more.
+
+    Returns:
+        The work that was done in the end.
+    """
+    for left in reversed(range(len(work.units))):
+        try:
+            _carry_out([work], workforce, ready, progress)
+        except DestinationDamagedError as error:
+            if not left:
+                raise
+            logger.warning("kinetics600 %s: %s", work.job.split, error)
+            read = work.read + len(work.pending)
+            now = _prepare(request, work.job, ready, progress)
+            work = dataclasses.replace(now, read=read, mended=max(work.mended, now.mended))
+        else:
+            break
+    return work
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +164,17 @@ class _Work:
     """Those that are still to be read."""
     lacking: Mapping[str, int]
     """Tarballs that the mirror has not, by reason."""
+    mended: int = 0
+    """Shards that were done, and are made again."""
+    read: int = 0
+    """Tarballs that this run has read before it had to begin once more."""
 
     @property
     def total_bytes(self) -> int:
         return sum(unit.size_bytes for unit in self.units)
 
 
-def _prepare(request: Request, job: Job, ready: OpenPlaces) -> _Work:
+def _prepare(request: Request, job: Job, ready: OpenPlaces, progress: Progress) -> _Work:
     """Freeze what is asked for, and see what is left to do."""
     split, recipe = job.split, job.recipe
     tarballs = tarballs_to_read(request, split)
@@ -150,14 +190,57 @@ def _prepare(request: Request, job: Job, ready: OpenPlaces) -> _Work:
     freeze(ready.shards, split, said)
     if ready.apart:
         freeze(ready.work, split, said)
-    if read_json(ready.shards, job.own("done.json")) is not None:
-        tidy(job, ready)
-        return _Work(job, (), (), {})
+    done = read_json(ready.shards, job.own("done.json"))
+    if done is not None:
+        damaged = find_damaged(ready.shards, split, done["shards"], progress)
+        if not damaged and _is_manifest(ready.shards.read(job.own("manifest.parquet")), done):
+            tidy(job, ready)
+            return _Work(job, (), (), {})
+        return _mend(job, done, damaged, tarballs, ready)
     units, lacking = find_units(tarballs, job, on_missing=request.on_missing)
     check_number_of_files(split, sum(u.size_bytes for u in units), recipe.shard_size_mb)
-    marked = ready.work.names(job.own("units"))
-    pending = [unit for unit in units if f"{unit.key}.json" not in marked]
-    return _Work(job, units, pending, lacking)
+    return _Work(job, units, find_unread(job, units, ready.work), lacking)
+
+
+def _is_manifest(data: bytes | None, done: Mapping[str, Any]) -> bool:
+    if data is None:
+        return False
+    said = done.get("manifest_sha256")  # of an older release, there is none
+    return said is None or said == hashlib.sha256(data).hexdigest()
+
+
+def _mend(
+    job: Job,
+    done: Mapping[str, Any],
+    damaged: Collection[str],
+    tarballs: Sequence[Tarball],
+    ready: OpenPlaces,
+) -> _Work:
+    """Return what is to be done so that a split that is done is so again: no more than it takes.
+
+    Raises:
+        IncompleteError: The mirror's tarballs are not those any more that it was made from. What is
+            there stays.
+    """
+    try:
+        units, lacking = find_units(tarballs, job, on_missing="skip")
+        plan = make_plan(job, units, ready.work, lacking=lacking)
+    except NoClipsError:
+        plan = None
+    if plan is None or plan.digest != done.get("plan", plan.digest):
+        raise IncompleteError(
+            f"kinetics600 {job.split}: {len(damaged):,} shards at {ready.shards.address} are gone "
+            f"or damaged ({', '.join(sorted(damaged)[:3]) or 'the manifest'}), and {job.mirror} "
+            "has not the tarballs any more that they were made from. What is there stays. Call "
+            "again once it has them, or make all shards anew in another place"
+        )
+    clips = read_shards(job, plan, ready.work)
+    good = {n: s for n, s in enumerate(done["shards"]) if s["name"] not in damaged}
+    markers = {shard_path(job, plan, n): shard_to_json(s, clips[n]) for n, s in good.items()}
+    ready.work.commit(f"{job.split}: what is good", markers)
+    needed = {clip.part for n, some in clips.items() if n not in good for clip in some}
+    pending = find_unread(job, [unit for unit in units if unit.key in needed], ready.work)
+    return _Work(job, units, pending, lacking, len(damaged))
 
 
 def _carry_out(
@@ -216,15 +299,17 @@ def _logs(works: Sequence[_Work], workforce: Workforce) -> Iterator[tuple[str, M
 def _result(work: _Work, ready: OpenPlaces, *, handed_in: bool) -> FleetSplit:
     job = work.job
     done = read_json(ready.shards, job.own("done.json"))
-    if done is None and handed_in:
-        return FleetSplit(job.split, "submitted", len(work.units), len(work.pending), 0, 0, 0, {})
+    if handed_in and work.units:
+        read = len(work.pending)
+        return FleetSplit(job.split, "submitted", len(work.units), read, work.mended, 0, 0, 0, {})
     if done is None:
         raise IncompleteError(f"kinetics600 {job.split}: not all of it is done. Call again")
     return FleetSplit(
         job.split,
         "done",
         done["tarballs"],
-        len(work.pending),
+        work.read + len(work.pending),
+        work.mended,
         done["clips"],
         len(done["shards"]),
         done["parquet_bytes"],

@@ -13,7 +13,14 @@ from datatrove.pipeline.base import PipelineStep
 from k600.errors import MirrorError
 from k600.fleet.ending import end_split
 from k600.fleet.job import Job
-from k600.fleet.merging import make_plan, merge_shards, read_plan, read_shards, shard_path
+from k600.fleet.merging import (
+    find_unread,
+    find_unwritten,
+    make_plan,
+    merge_shards,
+    read_plan,
+    read_shards,
+)
 from k600.fleet.parts import read_unit
 from k600.fleet.planning import Unit
 from k600.sending import scratch_folder
@@ -47,11 +54,9 @@ class ReadTarballs(_Step):
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         job, failed = self.job, None
         with job.places.open() as places:
-            marked = places.work.names(job.own("units"))
+            left = find_unread(job, self.ranks[rank], places.work)
             with scratch_folder(places.work) as folder:
-                for unit in self.ranks[rank]:
-                    if f"{unit.key}.json" in marked:
-                        continue
+                for unit in left:
                     try:
                         marker = read_unit(unit, job, places.work, folder)
                     except MirrorError as error:  # need not be the next one's trouble
@@ -87,12 +92,7 @@ class MergeShards(_Step):
         job = self.job
         with job.places.open() as places:
             plan = read_plan(job, places.work)
-            marked = places.work.names(job.own("shards"))
-            left = [
-                number
-                for number in range(rank, plan.shards, world_size)
-                if shard_path(job, plan, number).rpartition("/")[2] not in marked
-            ]
+            left = find_unwritten(range(rank, plan.shards, world_size), plan, job, places)
             at_once = SHARDS_IN_A_COMMIT if places.apart else 1
             clips = read_shards(job, plan, places.work, only=left)
             with scratch_folder(places.work) as folder:

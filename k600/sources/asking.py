@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from k600.clip import Clip
-from k600.disk import explained, flush
+from k600.disk import explained, flush, sync_folder
 from k600.errors import Stopped
 from k600.ledger import Ledger
 from k600.sources.pacing import Gate, Pace, Shut, pace_of
@@ -219,6 +219,8 @@ class Asker:
             flush(part)
             self._ledger.record_stored(clip, part.stat().st_size, yt_dlp_version())
             self._incoming.place(part, target)
+            with explained(target.parent):
+                sync_folder(target.parent)
             return fetched
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,13 @@ class Jobs:
     folder: Path
     parent: subprocess.Popen[str]
 
-    def start(self, name: str, **options: Any) -> Job:
-        """Begin one of `JOBS`."""
+    def start(
+        self, name: str, *, environment: Mapping[str, str] | None = None, **options: Any
+    ) -> Job:
+        """Begin one of `JOBS`, with some more of an environment."""
         said = self.folder / f"{os.urandom(8).hex()}.json"
-        pid = int(_ask(self.parent, {"start": name, "options": options, "said": str(said)}))
+        order = {"start": name, "options": options, "said": str(said)}
+        pid = int(_ask(self.parent, {**order, "environment": dict(environment or {})}))
         return Job(pid, said, self.parent)
 
     def run(self, name: str, **options: Any) -> Any:
@@ -64,10 +67,11 @@ class Jobs:
 
 
 @contextlib.contextmanager
-def jobs(folder: Path) -> Iterator[Jobs]:
-    """Have a parent of processes until the block ends."""
+def jobs(folder: Path, more: Mapping[str, str] | None = None) -> Iterator[Jobs]:
+    """Have a parent of processes until the block ends, with some more of an environment."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "HF_HOME": str(folder / "hf"), "TMPDIR": str(folder)}
+    environment |= more or {}
     with subprocess.Popen(
         [sys.executable, "-m", "tests.faults.jobs"],
         stdin=subprocess.PIPE,
@@ -96,6 +100,45 @@ def load(split: str, **options: Any) -> Any:
     rows = kinetics600.load_dataset(split, **options)
     root = options["data_dir"]
     return [{**row, "video": os.path.relpath(row["video"]["path"], root)} for row in rows]
+
+
+def manifest(split: str, path: str, **options: Any) -> None:
+    import kinetics600
+
+    kinetics600.save_manifest(kinetics600.load_dataset(split, **options), path)
+
+
+def gallery(split: str, path: str, **options: Any) -> None:
+    import kinetics600
+
+    kinetics600.gallery(kinetics600.load_dataset(split, **options), path)
+
+
+def careless(folder: str) -> None:
+    """Write two files as nobody should, and flush the one that is not the point."""
+    named, flushed = Path(folder, "named"), Path(folder, "flushed")
+    named.with_suffix(".part").write_bytes(b"bytes")
+    named.with_suffix(".part").replace(named)
+    with flushed.open("wb") as file:
+        file.write(b"kept")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def publish_metadata(split: str, to: str, **options: Any) -> None:
+    import kinetics600
+
+    kinetics600.publish(None, split, to=to, **options)
+
+
+def fleet(split: str, to: str, **options: Any) -> None:
+    import kinetics600
+
+    kinetics600.fleet(to, split, workers=1, shards_multiple_of=4, **options)
+
+
+def fleet_of_tars(split: str, to: str, **options: Any) -> None:
+    fleet(split, to, format="webdataset", **options)
 
 
 def publish(split: str, to: str, **options: Any) -> None:
@@ -199,7 +242,13 @@ def watch(split: str, **options: Any) -> Any:
 
 JOBS: dict[str, Callable[..., Any]] = {
     "load": load,
+    "manifest": manifest,
+    "gallery": gallery,
+    "careless": careless,
     "publish": publish,
+    "publish_metadata": publish_metadata,
+    "fleet": fleet,
+    "fleet_of_tars": fleet_of_tars,
     "verify": verify,
     "measure": measure,
     "watch": watch,
@@ -214,6 +263,7 @@ def _become(order: dict[str, Any]) -> None:
         quiet = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(quiet, standard)
+        os.environ.update(order["environment"])
         said = JOBS[order["start"]](**order["options"])
         status = 0
     except BaseException:
@@ -230,7 +280,8 @@ def main() -> None:
 
     import k600.range_reader
 
-    for name in ("kinetics600", "k600.publish", "k600.verify", "k600.sources.youtube"):
+    modules = ("kinetics600", "k600.publish", "k600.verify", "k600.sources.youtube")
+    for name in (*modules, "k600.fleet.executors", "k600.gallery"):
         importlib.import_module(name)  # once, for all the processes to come
     datasets.disable_progress_bars()
     k600.range_reader.FIRST_BLOCK_BYTES = 8 << 10  # so that tiny tarballs take several ranges

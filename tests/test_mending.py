@@ -1,0 +1,319 @@
+"""What was published and is gone or damaged since: the same command finds and mends it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import fsspec
+import huggingface_hub.constants
+import pytest
+
+import kinetics600
+from k600.cli import main
+from k600.errors import IncompleteError
+from k600.miniature import Miniature, make_clip, make_tarball
+from tests.hub import TOKEN, loopback_hub
+from tests.servers import S3Server
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+
+Files = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere to publish to, and how to look at what is there, and to spoil it."""
+
+    options: Mapping[str, Any]
+    """What leads `publish` there."""
+    files: Callable[[], Files]
+    write: Callable[[str, bytes], object]
+    delete: Callable[[str], object]
+
+    def shards(self) -> Files:
+        return {path: data for path, data in self.files().items() if path.startswith("data/")}
+
+
+@pytest.fixture(params=["s3", "hub"])
+def far_place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        root = f"kinetics/{tmp_path.name}"
+        fs = fsspec.filesystem("s3", **server.options, use_listings_cache=False)
+        yield Place(
+            {"to": f"s3://{root}", "to_options": server.options},
+            lambda: {p.removeprefix(f"{root}/"): fs.cat_file(p) for p in fs.find(root)},
+            lambda path, data: server.put(f"{root}/{path}", data),
+            lambda path: server.delete(f"{root}/{path}"),
+        )
+    else:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        with loopback_hub() as hub:
+            monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+            template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+            monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+            def commit(path: str, data: bytes | None) -> None:
+                repo = hub.repos["owner/clips"]
+                files = {p: oid for p, oid in repo.commits[repo.head].items() if p != path}
+                repo.commit(files if data is None else {**files, path: hub.store(data)})
+
+            yield Place(
+                {"to": "hf://datasets/owner/clips"},
+                lambda: hub.files("owner/clips"),
+                commit,
+                lambda path: commit(path, None),
+            )
+
+
+def folder(root: Path) -> Place:
+    return Place(
+        {"to": str(root)},
+        lambda: {
+            path.relative_to(root).as_posix(): path.read_bytes()
+            for path in sorted(root.rglob("*"))
+            if path.is_file()
+        },
+        lambda path, data: (root / path).write_bytes(data),
+        lambda path: (root / path).unlink(),
+    )
+
+
+def one_deleted(place: Place) -> int:
+    place.delete(min(place.shards()))
+    return 1
+
+
+def all_deleted(place: Place) -> int:
+    shards = place.shards()
+    for path in shards:
+        place.delete(path)
+    return len(shards)
+
+
+def one_emptied(place: Place) -> int:
+    place.write(max(place.shards()), b"")
+    return 1
+
+
+def one_zeroed(place: Place) -> int:
+    path, data = max(place.shards().items())
+    place.write(path, bytes(len(data)))
+    return 1
+
+
+Damage = Callable[[Place], int]
+
+
+@pytest.fixture
+def options(miniature: Miniature, tmp_path: Path) -> dict[str, Any]:
+    return {"mirror": str(miniature.root), "data_dir": str(tmp_path / "clips")}
+
+
+def publish_embedded(place: Place, **options: Any) -> Any:
+    more = {"kind": "embedded", "i_have_the_rights": True, "mix": 2, "shard_size_mb": 1}
+    return kinetics600.publish(None, "validation", **place.options, **more, **options).splits[0]
+
+
+def publish_metadata(place: Place, **options: Any) -> Any:
+    return kinetics600.publish(None, "validation", **place.options, **options).splits[0]
+
+
+def fleet(place: Place, **options: Any) -> Any:
+    more: dict[str, Any] = {"shards_multiple_of": 4, "workers": 1, **place.options, **options}
+    if more["to"].startswith("hf://"):
+        more |= {"work": str(Path(options["data_dir"]).parent / "work"), "i_have_the_rights": True}
+    return kinetics600.fleet(split="validation", **more).splits[0]
+
+
+def fleet_of_tars(place: Place, **options: Any) -> Any:
+    return fleet(place, format="webdataset", **options)
+
+
+@pytest.fixture(scope="module")
+def made(miniature: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a folder that one of the above has finished, the same one each time."""
+
+    @functools.cache
+    def made(make: Callable[..., Any]) -> Path:
+        root = tmp_path_factory.mktemp("made") / "published"
+        options = {"mirror": str(miniature.root), "data_dir": str(root.parent / "clips")}
+        make(folder(root), **options)
+        return root
+
+    return made
+
+
+@pytest.mark.parametrize("spoil", [one_deleted, all_deleted, one_emptied, one_zeroed])
+@pytest.mark.parametrize("make", [publish_embedded, publish_metadata, fleet, fleet_of_tars])
+def test_the_same_command_makes_again_what_is_gone_or_damaged_in_a_folder(
+    make: Callable[..., Any],
+    spoil: Damage,
+    made: Callable[..., Path],
+    tmp_path: Path,
+    options: dict[str, Any],
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    place = folder(shutil.copytree(made(make), tmp_path / "published"))
+    mends(make, spoil, place, options, lines)
+    ds = datasets.load_dataset(place.options["to"], "validation", split="validation")
+    assert len(ds) == 30 if make is not publish_metadata else 29
+
+
+def one_deleted_and_another_zeroed(place: Place) -> int:
+    several = len(place.shards()) > 1
+    return one_zeroed(place) + (one_deleted(place) if several else 0)
+
+
+@pytest.mark.parametrize("make", [publish_embedded, publish_metadata, fleet])
+def test_and_in_a_bucket_and_on_the_hub(
+    make: Callable[..., Any],
+    far_place: Place,
+    options: dict[str, Any],
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    make(far_place, **options)
+    mends(make, one_deleted_and_another_zeroed, far_place, options, lines)
+
+
+def mends(
+    make: Callable[..., Any],
+    spoil: Damage,
+    place: Place,
+    options: dict[str, Any],
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    before = place.files()
+    lost = spoil(place)
+    lines.clear()
+    done = make(place, **options)
+    assert done.mended_shards == lost
+    assert f"{lost} of {done.shards} shards at " in lines.text
+    assert place.files() == before
+    lines.clear()
+    assert make(place, **options).mended_shards == 0
+    assert "damaged" not in lines.text
+    assert place.files() == before
+
+
+@pytest.mark.parametrize("make", [publish_embedded, fleet])
+def test_a_shard_that_the_mirror_cannot_give_again_is_named_and_the_others_stay(
+    make: Callable[..., Any], tmp_path: Path, options: dict[str, Any], own_miniature: Miniature
+) -> None:
+    place = folder(tmp_path / "published")
+    options["mirror"] = str(own_miniature.root)
+    make(place, **options)
+    one_zeroed(place)
+    before = place.files()
+    tarball = own_miniature.root / "val/zumba.tar.gz"
+    data = tarball.read_bytes()
+    tarball.write_bytes(make_tarball({"newclip0001_000000_000010.mp4": make_clip(1)}))
+    for _ in range(2):
+        with pytest.raises(IncompleteError, match=r"again.* once .* in another place|to another"):
+            make(place, **options)
+        left = place.files()
+        assert {path: left[path] for path in before} == before
+        assert place.shards().keys() == {path for path in before if path.startswith("data/")}
+    tarball.write_bytes(data)
+    if make is publish_embedded:
+        assert make(place, **options).mended_shards == 1
+
+
+def test_of_a_fleet_only_the_tarballs_of_the_lost_shards_are_read_again(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    place = folder(tmp_path / "published")
+    done = kinetics600.fleet(place.options["to"], "validation", workers=1, shards_multiple_of=15,
+                             **options).splits[0]  # fmt: skip
+    assert (done.shards, done.new_tarballs) == (15, 6)
+    before = place.files()
+    path = min(place.shards())
+    place.delete(path)
+    manifest = before[".kinetics600/validation/manifest.parquet"]
+    done = kinetics600.fleet(place.options["to"], "validation", workers=1, shards_multiple_of=15,
+                             **options).splits[0]  # fmt: skip
+    assert done.new_tarballs == len(tarballs_in(manifest, path.rpartition("/")[2])) < 6
+    assert place.files() == before
+
+
+def tarballs_in(manifest: bytes, shard: str) -> set[str]:
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(pyarrow.BufferReader(manifest)).to_pylist()
+    return {row["tarball"] for row in rows if row["shard"] == shard}
+
+
+@pytest.mark.parametrize("spoilt", [None, b"", b"{"])
+@pytest.mark.parametrize("name", ["manifest.parquet", "done.json"])
+def test_the_notes_of_a_fleet_are_made_again_too(
+    spoilt: bytes | None, name: str, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    place = folder(tmp_path / "published")
+    fleet(place, **options)
+    before = place.files()
+    path = f".kinetics600/validation/{name}"
+    place.delete(path)
+    if spoilt is not None:
+        place.write(path, spoilt)
+    fleet(place, **options)
+    assert place.files() == before
+
+
+def test_what_was_sent_by_a_killed_run_is_looked_at_too(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """Neither the split's nor the group's marker came to be; the shard is there, as zeros."""
+    place = folder(tmp_path / "published")
+    publish_embedded(place, **options)
+    before = place.files()
+    for path in before:
+        if path.endswith(("done.json", "00000.json")):
+            place.delete(path)
+    for path, data in place.shards().items():
+        place.write(path, bytes(len(data)))
+    done = publish_embedded(place, **options)
+    assert (done.new_shards, done.mended_shards) == (done.shards, done.shards - 1)
+    assert place.files() == before
+
+
+def test_the_command_line_says_what_it_made_again(
+    tmp_path: Path,
+    miniature: Miniature,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    level = logging.getLogger("kinetics600").level
+    for command, more, said in (
+        ("publish", ["--embed", "--i-have-the-rights"], "1 of them new, 1 that were gone or"),
+        ("fleet", ["--workers", "1", "--shards-multiple-of", "4"], "; 1 shards made again"),
+    ):
+        place = folder(tmp_path / command)
+        words = ["kinetics600", command, "validation", "--to", place.options["to"], *more]
+        words += ["--mirror", str(miniature.root), "--data-dir", str(tmp_path / "clips")]
+
+        def run(*more: str) -> tuple[str, str]:
+            monkeypatch.setattr("sys.argv", [*words, *more])  # noqa: B023
+            with pytest.raises(SystemExit) as left:
+                main()
+            logging.getLogger("kinetics600").setLevel(level)
+            assert not left.value.code
+            shown = capsys.readouterr()
+            return shown.out, shown.err
+
+        run()
+        one_zeroed(place)
+        assert said in run()[1]
+        one_deleted(place)
+        assert json.loads(run("--json")[0])["splits"][0]["mended_shards"] == 1
