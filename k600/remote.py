@@ -29,6 +29,7 @@ from k600.errors import (
 )
 from k600.explaining import explain
 from k600.public import public_url
+from k600.text import text_of
 
 __all__ = ["ADDRESS_SECONDS", "Mirror", "RemoteFile"]
 
@@ -107,7 +108,7 @@ class Mirror:
         return RemoteFile(path, full, url, int(info["size"]), str(etag).strip('"'))
 
     def read_list(self, path: str, *, most_bytes: int = 256 << 20) -> tuple[str, str]:
-        """Return `(text, etag)` of a small text object.
+        """Return `(text, etag)` of a small text object, as `text_of` reads it.
 
         Raises:
             ListError: It is shorter than the mirror announced, too large, or not UTF-8.
@@ -115,7 +116,7 @@ class Mirror:
         """
         data, etag = self.read_small(path, most_bytes=most_bytes)
         try:
-            return data.decode("utf-8"), etag
+            return text_of(data), etag
         except UnicodeDecodeError as error:
             raise ListError(f"mirror: {self}/{path} is not UTF-8 text ({error})") from error
 
