@@ -17,7 +17,7 @@ from k600.clip import HOST_FOLDERS, Tarball, clip_names, parse_file_name
 from k600.errors import DamagedTarballError, ListError, UnknownClassError
 from k600.labels import canonical
 from k600.text import text_of
-from k600.untar import file_in_archive
+from k600.untar import file_in_archive, packing_of
 
 __all__ = [
     "Listing",
@@ -208,7 +208,8 @@ def parse_test_labels(data: bytes, *, name: str = "test_labels", whole: bool = F
     try:
         text = text_of(data)
     except UnicodeDecodeError as error:
-        raise ListError(f"{name}: not UTF-8 text ({error})") from error
+        packed = f": it is {kind}, expected gzip or CSV" if (kind := packing_of(data)) else ""
+        raise ListError(f"{name}: not UTF-8 text ({error}){packed}") from error
     rows = csv.reader(_short(_complete_lines(text, name, whole), name))
     header = next(rows, [])
     wanted = ("label", "youtube_id", "time_start", "time_end")

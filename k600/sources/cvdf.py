@@ -136,7 +136,8 @@ def stream_tarball(
     )
     with contextlib.closing(reader) as raw:
         size, url = raw.remote.size_bytes, raw.remote.url
-        for member in members(raw, size, name=url, chunk_bytes=_IN_ONE_PIECE_BYTES):
+        found = members(raw, size, name=url, chunk_bytes=_IN_ONE_PIECE_BYTES, again=raw.again)
+        for member in found:
             if member.file_name in seen:
                 continue
             data = b"" if member.problem else b"".join(member.chunks)
