@@ -15,6 +15,7 @@
     ├── YouTubeError (OSError)                YouTube as a whole gives no clips
     ├── ListError (ValueError)                a list of the host is truncated or not a list
     ├── DamagedTarballError (ValueError)      a tarball that fails gzip's or tar's own checks
+    ├── EncoderError (RuntimeError)           a clip that can be decoded cannot be encoded
     ├── StoreError (OSError)                  the folder of clips cannot be used
     │   └── DiskFullError                     not enough room on its volume
     ├── DestinationError (OSError)            the place to publish to cannot be used
@@ -43,6 +44,7 @@ __all__ = [
     "DestinationError",
     "DestinationTakenError",
     "DiskFullError",
+    "EncoderError",
     "IncompleteError",
     "Kinetics600Error",
     "ListError",
@@ -126,6 +128,10 @@ class ListError(Kinetics600Error, ValueError):
 
 class DamagedTarballError(Kinetics600Error, ValueError):
     """A tarball fails gzip's or tar's own checks, or is not a tarball."""
+
+
+class EncoderError(Kinetics600Error, RuntimeError):
+    """A clip that can be decoded cannot be encoded anew: never the clip's fault."""
 
 
 class StoreError(Kinetics600Error, OSError):

@@ -137,7 +137,7 @@ def read_test_labels(
             if not network:
                 raise OfflineError("the network is not to be used")
             data, _ = root.read_small(last, most_bytes=1 << 30)
-            labels = parse_test_labels(data, name=f"test_labels: {shown}")
+            labels = parse_test_labels(data, name=f"test_labels: {shown}", whole=True)
             if keep and root.is_network and request.source != "local":
                 store.write_own(kept, data)
             return labels
@@ -150,7 +150,7 @@ def read_test_labels(
                     error,
                 )
                 return {}
-    return parse_test_labels(data, name=f"test_labels: {shown}")
+    return parse_test_labels(data, name=f"test_labels: {shown}", whole=True)
 
 
 def tarballs_of(request: Request, split: str, lists: KeptLists) -> list[Tarball]:

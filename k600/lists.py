@@ -16,7 +16,8 @@ from urllib.parse import unquote
 from k600.clip import HOST_FOLDERS, Tarball, clip_names, parse_file_name
 from k600.errors import DamagedTarballError, ListError, UnknownClassError
 from k600.labels import canonical
-from k600.untar import file_in_archive
+from k600.text import text_of
+from k600.untar import file_in_archive, packing_of
 
 __all__ = [
     "Listing",
@@ -39,7 +40,9 @@ _MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
 _MOST_LINE_CHARACTERS = 10_000
 
 
-def parse_path_list(text: str, split: str, *, name: str = "path list") -> list[Tarball]:
+def parse_path_list(
+    text: str, split: str, *, name: str = "path list", whole: bool = False
+) -> list[Tarball]:
     """Read a path list: one URL of a tarball a line, spaces and `'()` written as they are.
 
     Only the part after the mirror's root counts (`val/acting in play.tar.gz`), so the same
@@ -49,6 +52,7 @@ def parse_path_list(text: str, split: str, *, name: str = "path list") -> list[T
         text: The list.
         split: The split it should be of; a line of another split is an error.
         name: What to call the list in an error, such as its address.
+        whole: As many bytes came as there are. Otherwise a last line without an end was cut off.
 
     Returns:
         The tarballs in the list's order.
@@ -57,7 +61,7 @@ def parse_path_list(text: str, split: str, *, name: str = "path list") -> list[T
         ListError: The list is empty, cut off, not a list, names a tarball twice, or names
             something that is no tarball of this split (a path, an unknown class).
     """
-    lines = _complete_lines(text, name)
+    lines = _complete_lines(text, name, whole)
     tarballs: dict[Tarball, None] = {}
     folder = HOST_FOLDERS[split]
     for number, line in enumerate(lines, 1):
@@ -89,12 +93,18 @@ def parse_path_list(text: str, split: str, *, name: str = "path list") -> list[T
     return list(tarballs)
 
 
-def parse_listing(text: str, split: str, *, name: str = "listing") -> Listing:
+def parse_listing(text: str, split: str, *, name: str = "listing", whole: bool = False) -> Listing:
     """Read an `ls -R` listing of a split's clips.
 
     Its form: `val:`, the class names one a line, a blank line, then for each class a line
     `val/<class>:`, the file names one a line, a blank line. A line that is no clip's name is
     passed over (the real list of the validation split holds one, a single space).
+
+    Args:
+        text: The list.
+        split: The split it should be of.
+        name: What to call the list in an error, such as its address.
+        whole: As for `parse_path_list`; a last line without an end must then be a clip's name.
 
     Returns:
         The file names by class. Classes and names keep the list's order.
@@ -103,7 +113,8 @@ def parse_listing(text: str, split: str, *, name: str = "listing") -> Listing:
         ListError: The list is cut off (its last line is broken, or a class that its head
             names has no block), holds an unknown class, or is no listing.
     """
-    _check_complete(text, name)
+    last = text.rpartition("\n")[2].strip()
+    _check_complete(text, name, whole and parse_file_name(last) is not None)
     folder = HOST_FOLDERS[split]
     # A pattern that begins with letters is looked for ten times as fast as one with `^`.
     head, *rest = re.split(rf"\n{folder}/(.*):\r?(?=\n|\Z)", f"\n{text}")
@@ -149,8 +160,13 @@ class _Blocks(Mapping[str, Sequence[str]]):
         return len(self._blocks)
 
 
-def parse_test_list(text: str, *, name: str = "test list") -> list[str]:
+def parse_test_list(text: str, *, name: str = "test list", whole: bool = False) -> list[str]:
     """Read the host's `test.csv`: `youtube_id,time_start,time_end,split`, without labels.
+
+    Args:
+        text: The list.
+        name: What to call the list in an error, such as its address.
+        whole: As for `parse_path_list`.
 
     Returns:
         File names of clips, in the list's order, each once.
@@ -158,7 +174,7 @@ def parse_test_list(text: str, *, name: str = "test list") -> list[str]:
     Raises:
         ListError: It is cut off, or no such list.
     """
-    lines = _complete_lines(text, name)
+    lines = _complete_lines(text, name, whole)
     reader = csv.DictReader(_short(lines, name))
     if not {"youtube_id", "time_start", "time_end"} <= set(reader.fieldnames or ()):
         raise ListError(f"{name}: begins with {lines[0][:200]!r}, expected a header of its columns")
@@ -175,31 +191,33 @@ def parse_test_list(text: str, *, name: str = "test list") -> list[str]:
     return list(names)
 
 
-def parse_test_labels(data: bytes, *, name: str = "test_labels") -> TestLabels:
+def parse_test_labels(data: bytes, *, name: str = "test_labels", whole: bool = False) -> TestLabels:
     """Read DeepMind's labels of the test split.
 
     Args:
         data: The archive `kinetics600.tar.gz` (its member `test.csv` is read), or that CSV
             itself: header `label,youtube_id,time_start,time_end,split`.
         name: What to call it in an error, such as its address.
+        whole: As for `parse_path_list`.
 
     Raises:
         ListError: It is neither, is cut off, or holds an unknown class.
     """
     if data[:2] == b"\x1f\x8b":
-        data = _test_csv_of_archive(data, name)
+        data, whole = _test_csv_of_archive(data, name), True
     try:
-        text = data.decode("utf-8-sig")
+        text = text_of(data)
     except UnicodeDecodeError as error:
-        raise ListError(f"{name}: not UTF-8 text ({error})") from error
-    rows = csv.reader(_short(_complete_lines(text, name), name))
+        packed = f": it is {kind}, expected gzip or CSV" if (kind := packing_of(data)) else ""
+        raise ListError(f"{name}: not UTF-8 text ({error}){packed}") from error
+    rows = csv.reader(_short(_complete_lines(text, name, whole), name))
     header = next(rows, [])
     wanted = ("label", "youtube_id", "time_start", "time_end")
     if not set(wanted) <= set(header):
         raise ListError(f"{name}: its columns are {header[:8]}, expected {list(wanted)}")
     columns = [header.index(column) for column in wanted]
     labels: dict[tuple[str, int, int], str] = {}
-    for row in rows:
+    for row in filter(None, rows):  # a blank line is none
         try:
             label, youtube_id, start, end = (row[column] for column in columns)
             labels[youtube_id, int(start), int(end)] = canonical(label)
@@ -218,21 +236,21 @@ def _test_csv_of_archive(data: bytes, name: str) -> bytes:
     return found
 
 
-def _complete_lines(text: str, name: str) -> list[str]:
+def _complete_lines(text: str, name: str, whole: bool) -> list[str]:
     """Return the lines of a text that is no page and was not cut off."""
-    _check_complete(text, name)
+    _check_complete(text, name, whole)
     return text.splitlines()
 
 
-def _check_complete(text: str, name: str) -> None:
-    """Raise `ListError` for a page, and for a text without a line end at its end: it was cut."""
+def _check_complete(text: str, name: str, whole: bool) -> None:
+    """Raise `ListError` for a page, and for a text that was or may have been cut off."""
     if text.lstrip()[:1] == "<":
         raise ListError(
             f"{name}: an HTML or XML page came instead of a list: check the mirror's address"
         )
     if not text:
         raise ListError(f"{name}: the list is empty")
-    if not text.endswith("\n"):
+    if not whole and not text.endswith("\n"):
         raise ListError(
             f"{name}: truncated: its last line {text[-60:].rpartition(chr(10))[2]!r} has no end. "
             "Fetch the list again"

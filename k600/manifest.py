@@ -27,6 +27,7 @@ from k600.ledger import Ledger
 from k600.lists import TestLabels
 from k600.printable import csv_cell
 from k600.store import OWN, Store
+from k600.text import text_of
 
 __all__ = [
     "Manifest",
@@ -256,8 +257,8 @@ def _table(path: Path) -> list[dict[str, Any]]:
 
     try:
         if path.suffix == ".csv":
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                rows: list[dict[str, Any]] = list(csv.DictReader(file))
+            text = io.StringIO(text_of(path.read_bytes()), newline="")
+            rows: list[dict[str, Any]] = list(csv.DictReader(text))
             names = list(rows[0]) if rows else []
         else:
             table = pyarrow.parquet.read_table(path)

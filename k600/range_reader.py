@@ -166,6 +166,14 @@ class RangeReader(io.RawIOBase):
             self._block = memoryview(block)
             self._on_bytes(len(block))
 
+    @contextlib.contextmanager
+    def again(self) -> Iterator[RangeReader]:
+        """Open the same object from its first byte on; at the end it must not have changed."""
+        options: dict[str, Any] = {"stop": self._stop, "on_bytes": self._on_bytes}
+        with contextlib.closing(RangeReader(self._mirror, self._remote, **options)) as reader:
+            yield reader
+            reader.check_unchanged()
+
     def check_unchanged(self) -> None:
         """Raise `MirrorChangedError` if the object is no longer the one that was opened.
 

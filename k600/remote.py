@@ -36,6 +36,7 @@ from k600.file_systems import file_system_options, protocol_of, web_info
 from k600.identity import is_public_bucket, mirror_identity
 from k600.network import CONNECT_SECONDS, READ_SECONDS, read_network
 from k600.public import public_url
+from k600.text import text_of
 
 __all__ = ["ADDRESS_SECONDS", "Mirror", "RemoteFile"]
 
@@ -129,7 +130,7 @@ class Mirror:
         return RemoteFile(path, full, url, int(info["size"]), str(etag).strip('"'))
 
     def read_list(self, path: str, *, most_bytes: int = 256 << 20) -> tuple[str, str]:
-        """Return `(text, etag)` of a small text object, also of one that is stored gzipped.
+        """Return `(text, etag)` of a small text object, as `text_of` reads it; it may be gzipped.
 
         Raises:
             ListError: It is shorter than the mirror announced, too large, or not UTF-8.
@@ -139,7 +140,7 @@ class Mirror:
         if data[:2] == _GZIP_MAGIC:  # uploaded with Content-Encoding: gzip
             data = self._unpacked(path, data, most_bytes)
         try:
-            return data.decode("utf-8"), etag
+            return text_of(data), etag
         except UnicodeDecodeError as error:
             raise ListError(f"mirror: {self}/{path} is not UTF-8 text ({error})") from error
 

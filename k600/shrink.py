@@ -1,33 +1,23 @@
-"""Make a clip smaller: its shorter side no longer than asked, every picture at its own time."""
+"""Make a clip smaller: its shorter side no longer than asked, every frame at its own time."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import IO, Any
 
-from k600.cut import CutError, count_pictures, fitted
-from k600.video import open_mp4
+from k600.cut import CutError
+from k600.encoder import Mp4Writer, read_back
+from k600.video import best_stream, is_of_the_disk, open_mp4
 
 __all__ = ["shrink_clip"]
 
-_UPRIGHT = {90: "transpose=cclock", -90: "transpose=clock", 180: "hflip,vflip"}
-"""Filters that turn a picture as its file says it is to be shown, by degrees."""
-
-_ENCODER = {"crf": "23", "preset": "veryfast", "x264-params": "cpu-independent=1"}
-"""Without the last one, the same pictures give other bytes now and then: what x264's assembler
-makes of a picture's motion depends on where in memory it lies."""
-
-_BICUBIC_EXACTLY = 0x4 | 0x40000 | 0x80000
-"""FFmpeg's SWS_BICUBIC, SWS_ACCURATE_RND and SWS_BITEXACT: the same on every processor. (PyAV
-names the last two from version 16 on only.)"""
-
 
 def shrink_clip(source: IO[bytes], target: Path, short_side: int) -> bool:
-    """Write a clip with pictures no larger than asked; one that is small enough is left alone.
+    """Write a clip with frames no larger than asked; one that is small enough is left alone.
 
-    H.264 (`yuv420p`, CRF 23), the same bytes for the same clip under one version of PyAV; pictures
-    that a phone recorded on their side are turned upright, the sound is copied as it is. The
-    finished file is decoded in full.
+    H.264 (`yuv420p`, CRF 23), the same bytes for the same clip under one version of PyAV; shown
+    as the source is (see `Mp4Writer`), so that what a phone recorded on its side is turned
+    upright. Sound is copied as it is. The finished file is decoded in full.
 
     Args:
         source: An MP4 file, seekable.
@@ -38,85 +28,50 @@ def shrink_clip(source: IO[bytes], target: Path, short_side: int) -> bool:
         False if the clip is no larger than that, and nothing was written.
 
     Raises:
-        CutError: A picture cannot be decoded (`damaged`), or there is none (`no_video`).
+        CutError: A frame cannot be decoded (`damaged`), or there is none (`no_video`).
+        EncoderError: It can be decoded, but not encoded.
+        OSError: The disk cannot be read or written.
     """
     import av
 
     try:
         with open_mp4(source) as container:
-            if not container.streams.video:
+            video = best_stream(container, "video")
+            if video is None:
                 raise CutError("no_video", "there are no pictures in it")
-            video = container.streams.video[0]
+            if video.codec_context is None:
+                raise CutError("damaged", "nothing can decode the pictures in it")
             width, height = video.codec_context.width, video.codec_context.height
             if min(width, height) <= short_side:
                 return False
-            written = _copy(container, target, short_side)
-    except av.error.FFmpegError as error:
-        if isinstance(error, av.error.OSError) and error.errno is not None and error.errno > 0:
-            raise  # the disk's word
+            frames = _copy(container, video, target, short_side)
+    except av.error.FFmpegError as error:  # the demuxer's or a decoder's: all else is translated
+        if is_of_the_disk(error):
+            raise
         raise CutError("damaged", f"it cannot be decoded: {error}") from error
-    if not written:
+    if not frames:
         raise CutError("no_video", "there are no pictures in it")
-    found = count_pictures(target)
-    if found != written:
-        raise CutError("damaged", f"{written} pictures were written and {found} can be read")
+    read_back(target, frames)
     return True
 
 
-def _copy(container: Any, target: Path, short_side: int) -> int:
-    """Encode the pictures anew and copy the sound; return how many pictures."""
-    import av
-
-    video = container.streams.video[0]
-    sounds = container.streams.audio[:1]
+def _copy(container: Any, video: Any, target: Path, short_side: int) -> int:
+    """Encode the frames anew and copy the sound; return how many frames."""
     video.thread_type = "NONE"  # other threads have other clips
     video.codec_context.options = {"err_detect": "explode"}
-    turned: Any = None
-    sound: list[Any] = []
-    pictures = 0
-    with av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as output:
-        encoder = output.add_stream("libx264", rate=video.average_rate or video.guessed_rate or 30)
-        encoder.options = _ENCODER
-        encoder.pix_fmt = "yuv420p"
-        encoder.codec_context.time_base = video.time_base
-        encoder.codec_context.thread_count = 1
-        copies = {sound.index: output.add_stream_from_template(sound) for sound in sounds}
-        for packet in container.demux(video, *sounds):
-            if packet.stream_index in copies:
-                if packet.dts is not None:
-                    packet.stream = copies[packet.stream_index]
-                    sound.append(packet)
-                continue
-            for frame in packet.decode():
-                if frame.rotation in _UPRIGHT:
-                    turned = turned or _filter(video, _UPRIGHT[frame.rotation])
-                    turned.push(frame)
-                    frame = turned.pull()
-                width, height = fitted(frame.width, frame.height, short_side)
-                if not pictures:
-                    encoder.width, encoder.height = width, height  # known before anything goes out
-                frame = frame.reformat(
-                    encoder.width, encoder.height, "yuv420p", interpolation=_BICUBIC_EXACTLY
-                )
-                frame.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses its own
-                output.mux([*encoder.encode(frame), *sound])
-                pictures += 1
-                sound.clear()
-        if pictures:
-            output.mux([*encoder.encode(None), *sound])
-    return pictures
-
-
-def _filter(video: Any, said: str) -> Any:
-    """Return a graph of filters that takes and gives pictures."""
-    import av
-
-    graph = av.filter.Graph()
-    last = graph.add_buffer(template=video)
-    for name, _, value in (each.partition("=") for each in said.split(",")):
-        after = graph.add(name, value or None)
-        last.link_to(after)
-        last = after
-    last.link_to(graph.add("buffersink"))
-    graph.configure()
-    return graph
+    sound = best_stream(container, "audio")
+    if sound is not None and sound.codec_context is None:
+        sound = None  # nothing can play it
+    streams = [video] if sound is None else [video, sound]
+    with Mp4Writer(target, video, crf=23, short_side=short_side) as output:
+        if sound is not None:
+            output.copy_sound(sound)
+        for packet in container.demux(*streams):
+            if packet.stream is video:
+                for frame in packet.decode():
+                    output.add(frame)
+            else:
+                for piece in [packet] if output.wants_packets else packet.decode():
+                    output.add_sound(piece)
+        output.finish()
+    return output.frames

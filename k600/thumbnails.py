@@ -18,7 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from k600.video import box_problem, open_mp4
+from k600.video import best_stream, box_problem, open_mp4, turn_of
 
 __all__ = ["HIGHEST", "WIDTH", "Look", "Picture", "look_at", "to_jpeg", "to_png"]
 
@@ -106,9 +106,9 @@ def _decode(video: bytes | str, facts: dict[str, Any]) -> None:
     """Fill in the fields of a `Look`, as far as it goes before something raises."""
     source = io.BytesIO(video) if isinstance(video, bytes) else f"file:{os.path.abspath(video)}"
     with open_mp4(source) as container:
-        if not container.streams.video:
+        stream = best_stream(container, "video")
+        if stream is None:
             raise ValueError("the file has no pictures")
-        stream = container.streams.video[0]
         if stream.codec_context is None:
             raise ValueError("the pictures are of a kind that FFmpeg does not know")
         length, unit = stream.duration, stream.time_base or Fraction(1, 1000)
@@ -137,16 +137,21 @@ def _decode(video: bytes | str, facts: dict[str, Any]) -> None:
 
 def _small(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Picture:
     """Scale a frame down and set it upright."""
-    rotation = getattr(frame, "rotation", 0)  # counterclockwise; PyAV 14.0 cannot tell
-    turns = round(rotation / 90) % 4
+    turn = turn_of(frame)
     shown = Fraction(frame.width, frame.height) * (pixel_aspect or 1)
-    aspect = 1 / shown if turns % 2 else shown
+    aspect = 1 / shown if turn.transposed else shown
     width = min(float(WIDTH), float(HIGHEST * aspect))
     size = [max(16, 2 * round(side / 2)) for side in (width, min(HIGHEST, width / aspect))]
-    if turns % 2:
+    if turn.transposed:
         size.reverse()
     small = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
-    return np.ascontiguousarray(np.rot90(small, turns), dtype=np.uint8)
+    if turn.transposed:
+        small = small.swapaxes(0, 1)
+    if turn.mirrored:
+        small = small[:, ::-1]
+    if turn.flipped:
+        small = small[::-1]
+    return np.ascontiguousarray(small, dtype=np.uint8)
 
 
 def _encoded(codec: str, picture: Picture, pixels: str, options: dict[str, str]) -> bytes:

@@ -1,16 +1,19 @@
 """From a stream of bytes to the members of a tarball, each checked, in one pass.
 
 The bytes are gzip or plain tar, told apart by their first bytes, never by the name (one
-Kinetics tarball was a plain tar called `.tar.gz`). gunzip is ISA-L's, the tar format is the
-standard library's. `tarfile` stops at the tar's end mark and so never sees gzip's checksum:
-`members` reads on to the very end, and only then is a tarball sound.
+Kinetics tarball was a plain tar called `.tar.gz`); other packings are named. gunzip is ISA-L's,
+the tar format is the standard library's. `tarfile` stops at the tar's end mark and so never sees
+gzip's checksum: `members` reads on to the very end, and only then is a tarball sound.
 """
 
 from __future__ import annotations
 
 import io
+import posixpath
+import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from gzip import BadGzipFile
 from typing import IO, Any, Protocol, cast
@@ -20,7 +23,7 @@ from isal import igzip, isal_zlib
 from k600.clip import parse_file_name
 from k600.errors import DamagedTarballError, Kinetics600Error
 
-__all__ = ["CHUNK_BYTES", "Member", "file_in_archive", "members"]
+__all__ = ["CHUNK_BYTES", "Member", "file_in_archive", "members", "packing_of"]
 
 CHUNK_BYTES = 1 << 20
 """Members are handed on in pieces of at most this size, if not asked for otherwise."""
@@ -36,6 +39,23 @@ _ZLIB_ERROR: Any = isal_zlib.error
 _MOST_HEADER_BYTES = 1 << 20  # a longer name or pax header is hostile
 _LEAST_BOMB_BYTES = 64 << 20  # below this size no ratio is suspicious
 _MOST_RATIO = 16  # clips do not compress: gzip gains a few percent
+_MOST_LINKS = 100_000  # the largest tarball has some thousand clips
+_LONGEST_CHAIN = 40  # of links to links, as systems have it
+
+_PACKINGS = {
+    rb"\x1f\x8b": "gzip",
+    rb"\xfd7zXZ\0": "xz",
+    rb"BZh[1-9]1AY&SY": "bzip2",
+    rb"\x28\xb5\x2f\xfd": "zstd",
+    rb"\x04\x22\x4d\x18": "lz4",
+    rb"LZIP\x01": "lzip",
+    rb"\x1f\x9d": "compress",
+    rb"PK\x03\x04": "zip",
+    rb"7z\xbc\xaf\x27\x1c": "7-Zip",
+}
+"""How data may be packed, by patterns of their first bytes."""
+
+_MAGIC_BYTES = 16
 
 
 class Raw(Protocol):
@@ -56,12 +76,28 @@ class Member:
     chunks: Iterator[bytes]
     """Its bytes, once; whatever is left unread is skipped."""
     problem: str | None
-    """Why it cannot be a clip all the same: `not_a_file` (a link, a device, a sparse file),
-    `too_large` or `odd_name` (a video, but not named as clips are); None for a good one."""
+    """Why it cannot be a clip all the same: `not_a_file` (a device, a sparse file, a link that
+    is to no file of the tarball), `too_large` or `odd_name` (a video, but not named as clips are);
+    None for a good one."""
+
+
+def packing_of(head: bytes) -> str | None:
+    """Return how data are packed, such as `xz`, by their first bytes; None if they are not.
+
+    Example:
+        >>> packing_of(b"BZh91AY&SY")
+        'bzip2'
+    """
+    return next((kind for magic, kind in _PACKINGS.items() if re.match(magic, head)), None)
 
 
 def members(
-    raw: Raw, compressed_bytes: int, *, name: str, chunk_bytes: int = CHUNK_BYTES
+    raw: Raw,
+    compressed_bytes: int,
+    *,
+    name: str,
+    chunk_bytes: int = CHUNK_BYTES,
+    again: Callable[[], AbstractContextManager[Raw]] | None = None,
 ) -> Iterator[Member]:
     """Yield the clips of a tarball in its own order, then check it to its last byte.
 
@@ -69,37 +105,89 @@ def members(
     named as a clip nor as another video are passed over. Only the base name is ever used, so
     nothing can point out of a folder. A name may come twice.
 
+    A hard link to a file of the same tarball is that file, as it is for `tar xf`. Links come last:
+    for their bytes the tarball is read once more.
+
     Args:
         raw: The bytes of the tarball from its first on.
         compressed_bytes: How many there are.
         name: What to call it in an error, such as its address.
         chunk_bytes: Most bytes of a member that are handed on in one piece.
+        again: Opens the same bytes from the first on; None leaves links out as `not_a_file`.
 
     Raises:
         DamagedTarballError: It is not gzip nor tar, fails a checksum, ends early, goes on
             after its end, or grows beyond all proportion. Until the iterator has ended
             without this error, nothing that came from it is proved.
     """
+    links: dict[str, str] = {}
+    for info, reader in _entries(raw, compressed_bytes, name):
+        file_name = info.name.rpartition("/")[2]
+        if info.islnk():
+            links.setdefault(_inside(info.name), _inside(info.linkname))
+            if len(links) > _MOST_LINKS:
+                raise reader.damaged(f"it holds more than {_MOST_LINKS:,} links")
+        elif parse_file_name(file_name):
+            yield Member(file_name, info.size, _chunks(reader, info, chunk_bytes), _problem(info))
+        elif file_name.lower().endswith(_VIDEO_ENDINGS):
+            shown = file_name[:200].encode("utf-8", "backslashreplace").decode()
+            yield Member(shown, info.size, iter(()), "odd_name")
+    clips = _linked_clips(links)
+    if clips and again is not None:
+        with again() as once_more:
+            for info, reader in _entries(once_more, compressed_bytes, name):
+                file_names = () if info.islnk() else clips.pop(_inside(info.name), ())
+                if file_names:
+                    problem = _problem(info)
+                    data = b"" if problem else b"".join(_chunks(reader, info))
+                    for file_name in file_names:
+                        reader.count(len(data))
+                        yield Member(file_name, info.size, iter([data]), problem)
+    for file_names in clips.values():
+        for file_name in file_names:
+            yield Member(file_name, 0, iter(()), "not_a_file")
+
+
+def _linked_clips(links: dict[str, str]) -> dict[str, list[str]]:
+    """Return the names of the clips that are links, by the path of the file that each leads to.
+
+    Args:
+        links: What each link leads to, which may be a link again.
+    """
+    clips: dict[str, list[str]] = {}
+    for path in links:
+        file_name = path.rpartition("/")[2]
+        if parse_file_name(file_name):
+            target = path
+            for _ in range(_LONGEST_CHAIN):  # they may lead in a circle
+                target = links.get(target, target)
+            clips.setdefault(target, []).append(file_name)
+    return clips
+
+
+def _inside(path: str) -> str:
+    """Return a path as `tar xf` takes it, below the folder; nothing leads above it."""
+    return posixpath.normpath(f"/{path}").lstrip("/")
+
+
+def _entries(
+    raw: Raw, compressed_bytes: int, name: str
+) -> Iterator[tuple[tarfile.TarInfo, _ForwardReader]]:
+    """Yield a tarball's entries but folders and AppleDouble files, then check it to its end."""
     head = raw.peek()
     if not head:
         raise DamagedTarballError(f"{name}: the tarball is empty (0 bytes)")
     if head.lstrip()[:1] == b"<":
         raise DamagedTarballError(f"{name}: a web page came instead of a tarball")
-    source = _open_gzip(fileobj=raw, mode="rb") if head[:2] == b"\x1f\x8b" else raw
+    source = _open_gzip(fileobj=raw, mode="rb") if packing_of(head) == "gzip" else raw
     most = max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes)
     reader = _ForwardReader(source, most, name)
     try:
         with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
             for info in tar:
                 cast(Any, tar).members.clear()  # tarfile would keep every header
-                file_name = info.name.rpartition("/")[2]
-                if not info.isdir() and not file_name.startswith("._"):
-                    if parse_file_name(file_name):
-                        chunks = _chunks(reader, info, chunk_bytes)
-                        yield Member(file_name, info.size, chunks, _problem(info))
-                    elif file_name.lower().endswith(_VIDEO_ENDINGS):
-                        shown = file_name[:200].encode("utf-8", "backslashreplace").decode()
-                        yield Member(shown, info.size, iter(()), "odd_name")
+                if not info.isdir() and not info.name.rpartition("/")[2].startswith("._"):
+                    yield info, reader
         if reader.last_header.count(0) != tarfile.BLOCKSIZE:  # tarfile takes any bad header, or
             raise tarfile.ReadError("the tar's end mark is missing")  # none, for the end
         while chunk := reader.read_data(CHUNK_BYTES):  # on to gzip's trailer
@@ -108,7 +196,7 @@ def members(
     except Kinetics600Error:
         raise
     except (tarfile.TarError, ValueError) as error:
-        raise DamagedTarballError(f"{name}: damaged ({error})") from error
+        raise reader.damaged(str(error)) from error
 
 
 def file_in_archive(data: bytes, file_name: str, *, most_bytes: int, name: str) -> bytes | None:
@@ -169,8 +257,8 @@ class _ForwardReader:
 
     def __init__(self, source: Any, most_bytes: int, name: str) -> None:
         self._source, self._name = source, name
-        self._position = 0
-        self._last = b""
+        self._position = self._unpacked = 0
+        self._first = self._last = b""
         self._again = False
         self._most_bytes = most_bytes
         self.last_header = b""
@@ -178,6 +266,9 @@ class _ForwardReader:
 
     def damaged(self, why: str) -> DamagedTarballError:
         """Return the error for what was found wrong."""
+        if (packing := packing_of(self._first)) is not None:
+            within = " within gzip" if isinstance(self._source, _open_gzip) else ""
+            why = f"{why}: expected gzip or a plain tar, and it is {packing}{within}"
         return DamagedTarballError(f"{self._name}: damaged ({why})")
 
     def tell(self) -> int:
@@ -202,11 +293,18 @@ class _ForwardReader:
         except (EOFError, BadGzipFile, _ZLIB_ERROR) as error:
             raise self.damaged(str(error)) from error
         if data:
+            if len(self._first) < _MAGIC_BYTES:
+                self._first += data[:_MAGIC_BYTES]
             self._position += len(data)
             self._last = data[-1:]
-            if self._position > self._most_bytes:
-                raise self.damaged(f"it unpacks to more than {self._most_bytes:,} bytes")
+            self.count(len(data))
         return data
+
+    def count(self, size: int) -> None:
+        """Count bytes that the tarball unpacks to; too many are an error."""
+        self._unpacked += size
+        if self._unpacked > self._most_bytes:
+            raise self.damaged(f"it unpacks to more than {self._most_bytes:,} bytes")
 
     def seek(self, position: int) -> int:
         """Go forward to `position`, or back by one byte."""

@@ -13,11 +13,22 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from k600.errors import StoreError
 
-__all__ = ["BAD", "VERDICTS", "Probe", "box_problem", "open_mp4", "probe_clip"]
+__all__ = [
+    "BAD",
+    "VERDICTS",
+    "Probe",
+    "Turn",
+    "best_stream",
+    "box_problem",
+    "is_of_the_disk",
+    "open_mp4",
+    "probe_clip",
+    "turn_of",
+]
 
 VERDICTS: dict[str, str] = {
     "ok": "whole",
@@ -41,7 +52,10 @@ _SHORT_BY_SECONDS = 0.5
 _OUT_OF_MEANS = (errno.EMFILE, errno.ENFILE)
 """Errors of this process, not of a file. (ENOMEM: a damaged index asks for absurd amounts.)"""
 
-_OF_THE_DISK = (errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE, errno.EISDIR, errno.ELOOP)
+_OF_THE_DISK = (
+    *(errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE, errno.EISDIR, errno.ELOOP),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENOENT, *_OUT_OF_MEANS),
+)
 
 _MOST_BOXES = 100_000
 
@@ -114,6 +128,48 @@ def open_mp4(source: Any, **options: Any) -> Any:
     return av.open(source, format="mp4", **options)
 
 
+def best_stream(container: Any, kind: str) -> Any:
+    """Return the stream that players show or play; None if there is none.
+
+    An attached picture (a cover) is none. Of several, FFmpeg chooses, as torchcodec and players
+    have it do: the default one, then that with more frames, then that of the higher bit rate.
+
+    Args:
+        container: As PyAV opened it.
+        kind: `video` or `audio`.
+    """
+    import av
+
+    stream = container.streams.best(kind)
+    is_cover = stream is not None and stream.disposition & av.stream.Disposition.attached_pic
+    return None if is_cover else stream
+
+
+class Turn(NamedTuple):
+    """How a coded frame is turned to be shown, in this order; all eight right-angled ways."""
+
+    transposed: bool = False
+    """Rows become columns."""
+    mirrored: bool = False
+    """Left becomes right."""
+    flipped: bool = False
+    """Above becomes below."""
+
+
+def turn_of(frame: Any) -> Turn:
+    """Return how a frame is to be turned, by its file's display matrix.
+
+    A matrix that is not of a right angle counts as the nearest that is; no camera writes others.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Turn()
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))  # x' = ax + cy, y' = bx + dy
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Turn(False, a < 0, d < 0)
+    return Turn(True, c < 0, b < 0)
+
+
 def probe_clip(path: Path, *, seconds: float, deep: bool = False) -> Probe:
     """Look into one file.
 
@@ -146,8 +202,7 @@ def probe_clip(path: Path, *, seconds: float, deep: bool = False) -> Probe:
 def _look(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
     import av
 
-    cover = av.stream.Disposition.attached_pic
-    video = next((s for s in container.streams.video if not s.disposition & cover), None)
+    video = best_stream(container, "video")
     if video is None:
         return Probe("no_video", "it has no stream of pictures")
     decoded = [video, *container.streams.audio] if deep else []
@@ -167,17 +222,16 @@ def _look(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
     def found(verdict: str, detail: str) -> Probe:
         return Probe(verdict, detail, duration, facts.width, facts.height, facts.fps)
 
-    kinds = [stream.type for stream in container.streams]
-    decodable = {stream.index for stream in decoded}
-    packets = shown = pictures = at = 0
+    packets = shown = pictures = 0
+    at = video  # asked of a packet itself: the number in one that ends a stream is always 0
     first = last = None
     duration = 0.0
     try:
         for packet in container.demux():
-            at = packet.stream_index
+            at = packet.stream
             if packet.is_corrupt:
-                return found("truncated", f"the {kinds[at]} ends inside packet {packets + 1}")
-            if at == video.index and packet.size:
+                return found("truncated", f"the {at.type} ends inside packet {packets + 1}")
+            if at is video and packet.size:
                 packets += 1
                 pts = packet.pts if packet.pts is not None else packet.dts
                 if pts is not None and not packet.is_discard:
@@ -185,11 +239,11 @@ def _look(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
                     end = pts + (packet.duration or 0)
                     first = pts if first is None or pts < first else first
                     last = end if last is None or end > last else last
-            if at in decodable:
-                pictures += len(packet.decode()) * (at == video.index)
+            if at in decoded:
+                pictures += len(packet.decode()) * (at is video)
     except av.error.FFmpegError as error:
         verdict = _verdict_of(error, path)
-        return found(verdict, f"{kinds[at]}, at packet {packets} of the video: {_said(error)}")
+        return found(verdict, f"{at.type}, at packet {packets} of the video: {_said(error)}")
     if first is not None and last is not None:
         duration = float((last - first) * video.time_base)
     if packets < video.frames and _samples(path) < video.frames:
@@ -206,15 +260,21 @@ def _look(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
 def _samples(path: Path) -> int:
     """Return how many video packets are there if those count that an edit list leaves out."""
     with open_mp4(str(path), options={"advanced_editlist": "0"}) as container:
-        return sum(bool(packet.size) for packet in container.demux(container.streams.video[0]))
+        video = best_stream(container, "video")
+        return sum(bool(packet.size) for packet in container.demux(video))
 
 
 def _verdict_of(error: Exception, path: Path) -> str:
     number = getattr(error, "errno", None)
     if number in _OUT_OF_MEANS:
         raise StoreError(f"data_dir: '{path}' cannot be looked into: {_said(error)}") from error
-    by_disk = number in _OF_THE_DISK or type(error).__module__ == "builtins"
-    return "unreadable" if by_disk else "damaged"
+    return "unreadable" if is_of_the_disk(error) else "damaged"
+
+
+def is_of_the_disk(error: Exception) -> bool:
+    """Whether an error says something of the disk, or of this process, and nothing of a clip."""
+    is_from_python = isinstance(error, OSError) and type(error).__module__ == "builtins"
+    return getattr(error, "errno", None) in _OF_THE_DISK or is_from_python
 
 
 def _said(error: Exception) -> str:

@@ -176,7 +176,7 @@ def cookie_text(options: YouTubeOptions) -> str:
 
     params: dict[str, Any]
     if options.cookies is not None:
-        text = options.cookies.read_text("utf-8")
+        text = options.cookies.read_text("utf-8-sig")
         source, params = f"cookies: '{options.cookies}'", {"cookiefile": io.StringIO(text)}
     elif options.cookies_from_browser is not None:
         browser = options.cookies_from_browser

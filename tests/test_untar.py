@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import io
+import lzma
 import tarfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k600.errors import DamagedTarballError
+from k600.errors import DamagedTarballError, MirrorChangedError
 from k600.miniature import make_clip, make_tarball
+from k600.range_reader import RangeReader
+from k600.remote import Mirror
 from k600.untar import Member, members
 
 CLIPS = {
@@ -30,11 +36,17 @@ class Raw(io.BytesIO):
         return super().read(min(size, 7_001) if size and size > 0 else size)
 
 
-def read(data: bytes) -> dict[str, bytes | str]:
-    """Read a tarball to its end: bytes of the good members, the problem of the others."""
+def read(data: bytes, *, again: bool = False) -> dict[str, bytes | str]:
+    """Read a tarball to its end: bytes of the good members, the problem of the others.
+
+    Args:
+        data: The tarball.
+        again: Whether it can be read once more.
+    """
     found: dict[str, bytes | str] = {}
-    for member in members(Raw(data), len(data), name="here"):
-        found[member.file_name] = member.problem or b"".join(member.chunks)
+    once_more = (lambda: contextlib.nullcontext(Raw(data))) if again else None
+    for member in members(Raw(data), len(data), name="here", again=once_more):
+        found.setdefault(member.file_name, member.problem or b"".join(member.chunks))
     return found
 
 
@@ -83,6 +95,119 @@ def test_a_link_or_device_is_no_clip(kind: bytes) -> None:
         entry.type, entry.linkname = kind, "/etc/passwd"
         tar.addfile(entry)
     assert read(buffer.getvalue()) == {"aaaaaaaaaaa_000000_000010.mp4": "not_a_file"}
+
+
+A, B, C, D = (f"{letter * 11}_000000_000010.mp4" for letter in "abcd")
+
+
+def linked(*entries: tuple[str, bytes | str]) -> bytes:
+    """Return a plain tar of files (bytes) and hard links (the path that they lead to)."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in entries:
+            entry = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                entry.type, entry.linkname = tarfile.LNKTYPE, content
+                tar.addfile(entry)
+            else:
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("entries", "found"),
+    [
+        ((("./a/" + A, b"one"), ("./" + B, "./a/" + A)), {A: b"one", B: b"one"}),
+        (((A, b"one"), (B, "./" + A), (C, A)), {A: b"one", B: b"one", C: b"one"}),
+        (((A, b"one"), (B, A), (C, B)), {A: b"one", B: b"one", C: b"one"}),
+        ((("/x/" + A, b"one"), ("/x/" + B, "/x/" + A)), {A: b"one", B: b"one"}),
+        ((("data.bin", b"one"), ("y", "data.bin"), (A, "y")), {A: b"one"}),
+        (((A, b"one"), (A, "data.bin"), ("data.bin", b"two")), {A: b"one"}),
+        (((B, A), (A, b"one")), {A: b"one", B: b"one"}),
+        (((A, b""), (B, A)), {A: b"", B: b""}),
+        (((A, "/etc/passwd"),), {A: "not_a_file"}),
+        (((A, "../../" + B), (C, b"one")), {A: "not_a_file", C: b"one"}),
+        (((A, B), (B, A), (C, C)), dict.fromkeys((A, B, C), "not_a_file")),
+    ],
+)
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_a_hard_link_is_the_file_it_leads_to(
+    entries: tuple[tuple[str, bytes | str], ...], found: dict[str, bytes | str], gzipped: bool
+) -> None:
+    data = linked(*entries)
+    data = gzip.compress(data) if gzipped else data
+    assert read(data, again=True) == found
+
+
+def test_links_are_read_no_further_than_to_the_last_that_is_wanted() -> None:
+    data = linked((A, b"one"), (B, A), (C, b"two"))
+    openings = []
+
+    @contextlib.contextmanager
+    def again() -> Iterator[Raw]:
+        openings.append(Raw(data))
+        yield openings[0]
+        raise AssertionError("it was read to its end")
+
+    found = members(Raw(data), len(data), name="here", again=again)
+    assert [next(found).file_name for _ in range(2)] == [A, C]
+    assert not openings
+    assert b"".join(next(found).chunks) == b"one"
+    found.close()  # type: ignore[attr-defined]
+
+
+def test_a_tarball_without_links_is_read_once() -> None:
+    def again() -> contextlib.AbstractContextManager[Raw]:
+        raise AssertionError("it was opened again")
+
+    found = members(Raw(SOUND), len(SOUND), name="here", again=again)
+    assert [member.file_name for member in found] == [*CLIPS]
+
+
+def test_many_links_to_one_large_file_are_a_bomb() -> None:
+    clip = bytes(8 << 20)
+    links = [(f"{number:011d}_000000_000010.mp4", A) for number in range(12)]
+    data = gzip.compress(linked((A, clip), *links), 1)
+    with pytest.raises(DamagedTarballError, match="unpacks to more than"):
+        read(data, again=True)
+
+
+def test_a_tarball_that_was_replaced_before_its_links_were_read_is_an_error(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "x.tar.gz").write_bytes(linked((A, b"one"), (B, A)))
+    mirror = Mirror(str(tmp_path))
+    with contextlib.closing(RangeReader.at(mirror, "x.tar.gz")) as raw:
+        found = members(raw, raw.remote.size_bytes, name="here", again=raw.again)
+        assert next(found).file_name == A
+        (tmp_path / "new").write_bytes(linked((A, b"two"), (B, A)))
+        (tmp_path / "new").replace(tmp_path / "x.tar.gz")
+        with pytest.raises(MirrorChangedError):
+            list(found)
+
+
+PACKED = {
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+    "zstd": lambda data: b"\x28\xb5\x2f\xfd" + data,
+    "gzip within gzip": lambda data: gzip.compress(gzip.compress(data)),
+    "xz within gzip": lambda data: gzip.compress(lzma.compress(data)),
+    "zip": lambda data: b"PK\3\4" + data,
+}
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_what_is_packed_otherwise_is_named(packing: str) -> None:
+    with pytest.raises(DamagedTarballError, match=f"expected gzip or a plain tar, .*is {packing}"):
+        read(PACKED[packing](PLAIN))
+
+
+def test_a_damaged_tar_is_not_taken_for_another_packing() -> None:
+    data = linked(("BZh45678901_000000_000010.mp4", b"one"))
+    with pytest.raises(DamagedTarballError) as caught:
+        read(data[:600])
+    assert "bzip2" not in str(caught.value)
 
 
 def test_a_video_with_an_odd_name_is_not_passed_over_in_silence() -> None:

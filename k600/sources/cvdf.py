@@ -51,7 +51,7 @@ def read_path_list(mirror: Mirror, split: str) -> tuple[list[Tarball], bytes]:
     folder = HOST_FOLDERS[split]
     path = f"{folder}/k600_{folder}_path.txt"
     text, _ = mirror.read_list(path)
-    return parse_path_list(text, split, name=f"{mirror}/{path}"), text.encode()
+    return parse_path_list(text, split, name=f"{mirror}/{path}", whole=True), _kept(text)
 
 
 def read_listing(mirror: Mirror, split: str) -> tuple[Listing, bytes] | None:
@@ -68,7 +68,7 @@ def read_listing(mirror: Mirror, split: str) -> tuple[Listing, bytes] | None:
         text, _ = mirror.read_list(path)
     except (MirrorNotFoundError, MirrorDeniedError):  # S3's word where listing is not allowed
         return None
-    return parse_listing(text, split, name=f"{mirror}/{path}"), text.encode()
+    return parse_listing(text, split, name=f"{mirror}/{path}", whole=True), _kept(text)
 
 
 def read_test_list(mirror: Mirror) -> tuple[list[str], bytes]:
@@ -82,7 +82,12 @@ def read_test_list(mirror: Mirror) -> tuple[list[str], bytes]:
     """
     path = "annotations/test.csv"
     text, _ = mirror.read_list(path)
-    return parse_test_list(text, name=f"{mirror}/{path}"), text.encode()
+    return parse_test_list(text, name=f"{mirror}/{path}", whole=True), _kept(text)
+
+
+def _kept(text: str) -> bytes:
+    """Return a list that proved whole as it is kept: its last line has an end."""
+    return f"{text.rstrip()}\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,8 @@ def stream_tarball(
     )
     with contextlib.closing(reader) as raw:
         size, url = raw.remote.size_bytes, raw.remote.url
-        for member in members(raw, size, name=url, chunk_bytes=_IN_ONE_PIECE_BYTES):
+        found = members(raw, size, name=url, chunk_bytes=_IN_ONE_PIECE_BYTES, again=raw.again)
+        for member in found:
             if member.file_name in seen:
                 continue
             data = b"" if member.problem else b"".join(member.chunks)

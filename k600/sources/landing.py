@@ -182,7 +182,8 @@ class _Pass:
             on_bytes=self._on_bytes,
         )
         with self.flushing, contextlib.closing(reader) as raw:
-            for position, member in enumerate(members(raw, remote.size_bytes, name=remote.url)):
+            found = members(raw, remote.size_bytes, name=remote.url, again=raw.again)
+            for position, member in enumerate(found):
                 name = member.file_name
                 if name in self.rows and self.rows[name].state != "bad":
                     continue  # a name that comes twice counts once, the first good one

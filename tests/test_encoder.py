@@ -1,0 +1,108 @@
+"""Whose an error is: the clip's is what cannot be decoded, and nothing else."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from k600.cut import cut_clip
+from k600.errors import EncoderError
+from k600.shrink import shrink_clip
+from k600.video import probe_clip
+from tests.counter import counter_video, read_counter
+
+Encode = Callable[[Path, Path], object]
+
+
+def shrunk(source: Path, target: Path) -> object:
+    with open(source, "rb") as file:
+        return shrink_clip(file, target, 90)
+
+
+def cut(source: Path, target: Path) -> object:
+    return cut_clip(source, target, 0, 100, audio=True)
+
+
+def two_at_once(kind: str) -> bytes:
+    """Return a clip of 30 frames, or of as much sound, two of which have one time."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(counter_video(320, 180, 10, 3, b_frames=0, sound=True))) as source:
+        with av.open(file, "w", format="mp4") as target:
+            streams = {s: target.add_stream_from_template(s) for s in source.streams}
+            for packet in source.demux():
+                if packet.dts is None:
+                    continue
+                if packet.stream.type == kind and packet.pts * packet.time_base > 1:
+                    packet.pts += packet.duration  # one of them is shown twice as long
+                    packet.dts += packet.duration
+                packet.stream = streams[packet.stream]
+                target.mux(packet)
+    data = bytearray(file.getvalue())
+    # Three runs of durations: usual ones, the long one, usual ones. The long one becomes 0.
+    at = -1
+    while (at := data.index(b"stts", at + 1)) and data[at + 8 : at + 12] != b"\0\0\0\3":
+        pass
+    count, _ = struct.unpack_from(">2I", data, at + 20)
+    assert count == 1
+    struct.pack_into(">I", data, at + 24, 0)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("encode", [shrunk, cut])
+def test_two_frames_with_one_time_are_both_kept(encode: Encode, tmp_path: Path) -> None:
+    source, target = tmp_path / "source.mp4", tmp_path / "target.mp4"
+    source.write_bytes(two_at_once("video"))
+    assert probe_clip(source, seconds=3, deep=True).verdict == "ok"
+    times: dict[Path, list[float]] = {}
+    for path in (source, target):
+        if path == target:
+            encode(source, target)
+        with av.open(str(path)) as container:
+            frames = list(container.decode(video=0))
+        assert [read_counter(frame) for frame in frames] == list(range(30))
+        times[path] = [float(frame.time) for frame in frames]
+    assert len(set(times[source])) == 29
+    assert len(set(times[target])) == 30
+    assert np.allclose(times[target], times[source], atol=1e-3)
+
+
+@pytest.mark.parametrize("encode", [shrunk, cut])
+def test_two_packets_of_sound_with_one_time_are_both_kept(encode: Encode, tmp_path: Path) -> None:
+    source, target = tmp_path / "source.mp4", tmp_path / "target.mp4"
+    source.write_bytes(two_at_once("audio"))
+    encode(source, target)
+    samples = []
+    for path in (source, target):
+        with av.open(str(path)) as container:
+            samples.append(sum(frame.samples for frame in container.decode(audio=0)))
+    assert samples[0] == pytest.approx(samples[1], abs=4096)
+    assert probe_clip(target, seconds=3, deep=True).verdict == "ok"
+
+
+@pytest.mark.parametrize("encode", [shrunk, cut])
+def test_what_the_encoder_refuses_is_no_damage_of_the_clip(encode: Encode, tmp_path: Path) -> None:
+    source = tmp_path / "wide.mp4"
+    with av.open(str(source), "w", format="mov") as container:
+        stream = container.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 40_000, 100, "rgb24"
+        stream.codec_context.time_base = Fraction(1, 1)
+        frame = av.VideoFrame.from_ndarray(np.zeros((100, 40_000, 3), np.uint8), format="rgb24")
+        frame.pts = 0
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    with pytest.raises(EncoderError, match="cannot be encoded: .*no fault of the clip"):
+        encode(source, tmp_path / "target.mp4")
+
+
+@pytest.mark.parametrize("encode", [shrunk, cut])
+def test_a_folder_that_is_not_there_is_the_disk_s(encode: Encode, tmp_path: Path) -> None:
+    source = tmp_path / "source.mp4"
+    source.write_bytes(counter_video(320, 180, 10, 3))
+    with pytest.raises(FileNotFoundError):
+        encode(source, tmp_path / "nowhere" / "target.mp4")
