@@ -22,14 +22,15 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
 import pyarrow
 from datasets.utils import tqdm as _datasets_tqdm
-from filelock import FileLock
 
 from k600.clip import CONFIGS
+from k600.disk import lock_at, why_full
 from k600.errors import (
     DiskFullError,
     IncompleteError,
@@ -507,7 +508,7 @@ def _plain_errors() -> Iterator[None]:
 def _one_at_a_time(folder: str) -> Iterator[None]:
     """Let processes that load side by side write their rows one after the other."""
     os.makedirs(os.path.dirname(folder), exist_ok=True)
-    with FileLock(f"{folder}_kinetics600.lock"):
+    with lock_at(Path(f"{folder}_kinetics600.lock")):
         yield
 
 
@@ -525,7 +526,7 @@ def _room_for_rows(folder: str) -> Iterator[None]:
     else:
         return
     raise DiskFullError(
-        f"cache_dir: the volume of '{folder}' is full, so no rows can be written. Make room, or "
+        f"cache_dir: {why_full(Path(folder), full)}, so no rows can be written. Make room, or "
         "pass cache_dir=… on another volume, and call again: clips that are there stay"
     )
 

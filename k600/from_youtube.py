@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from k600.candidates import clip_at
+from k600.disk import Space
 from k600.errors import MissingDependencyError
 from k600.ledger import Ledger
+from k600.plan import YOUTUBE_CLIP_BYTES
 from k600.progress import Progress
 from k600.request import Request
 from k600.selection import Candidate
@@ -52,11 +54,12 @@ class FromYouTube:
         Raises:
             OptionError: The proxy or the cookies do not serve.
             MissingDependencyError: A tool is missing, and no other source may serve.
-            StoreError: The store cannot take a clip.
+            StoreError: The store cannot take a clip, or has too little room.
         """
         asker = self.asker or self._open(len(lacking), refetch=refetch)
         if asker is None:
             return
+        self.request.store.check_room(Space(len(lacking) * YOUTUBE_CLIP_BYTES, len(lacking)))
         pace_seconds = 3600 * 2 / self.request.youtube.requests_per_hour
         minutes = max(len(lacking) - _UNPACED, 0) * pace_seconds / 60
         logger.info(

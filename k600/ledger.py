@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from k600.clip import Clip, Tarball
-from k600.errors import DiskFullError, StoreError
+from k600.ledger_file import open_ledger
 
 __all__ = [
     "AdoptedRow",
@@ -465,40 +465,23 @@ class Ledger:
             _refuse_strange(db, table, **dict(zip(("split", "folder"), keys, strict=False)))
             return db.execute(f"{query} ORDER BY folder, file_name", keys).fetchall()
 
-    @contextlib.contextmanager
-    def _open(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
-        """Yield a connection within a transaction; None if there is no file and none is made."""
-        if not create and not self._path.exists():
-            yield None
-            return
-        try:
-            with contextlib.closing(sqlite3.connect(self._path, timeout=120)) as db, db:
-                if create:
-                    db.execute("BEGIN IMMEDIATE")
-                db.execute("PRAGMA trusted_schema = OFF")
-                made = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger') LIMIT 1"
-                if odd := db.execute(made).fetchone():
-                    raise sqlite3.DatabaseError(f"it holds {odd[0]!r}, which no release made")
-                version = db.execute("PRAGMA user_version").fetchone()[0]
-                if version > len(_SCHEMAS):
-                    raise sqlite3.DatabaseError(
-                        f"it is of version {version}, this release reads {len(_SCHEMAS)}"
-                    )
-                if version < len(_SCHEMAS) and create:
-                    for statement in ";".join(_SCHEMAS[version:]).split(";"):
-                        db.execute(statement)
-                    db.execute(f"PRAGMA user_version = {len(_SCHEMAS)}")
-                yield db if version or create else None
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # (of a damaged file, either)
-            if "disk is full" in str(error):
-                raise DiskFullError(
-                    f"data_dir: the volume of '{self._path}' is full. Make room and call again: "
-                    "clips that are there stay"
-                ) from error
-            raise StoreError(
-                f"data_dir: the ledger '{self._path}' cannot be used ({error}). Use the release "
-                "that wrote it, or move the file away: clips that are there stay"
-            ) from error
+    def prove(self, *, wait_seconds: float = 120) -> None:
+        """Prove that rows can be written: open the file, lock it, change it, and take it back.
+
+        Raises:
+            DiskFullError, StoreError: They cannot.
+        """
+        with self._open(create=True, wait_seconds=wait_seconds) as db:
+            assert db is not None
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            db.execute(f"PRAGMA user_version = {version}")  # begins a journal
+            db.rollback()
+
+    def _open(
+        self, *, create: bool = False, wait_seconds: float = 120
+    ) -> contextlib.AbstractContextManager[sqlite3.Connection | None]:
+        """Open the file within a transaction; None if there is no file and none is made."""
+        return open_ledger(self._path, _SCHEMAS, create=create, wait_seconds=wait_seconds)
 
 
 def _is_place(split: str, tarball: object, folder: object) -> bool:

@@ -84,7 +84,9 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
     if as_json:
         print_json([{**dataclasses.asdict(f), "complete": f.complete} for f in found])
         return
-    table = Table(caption=f"into {found[0].store}, from {found[0].mirror}")
+    files = found[0].free_files
+    room = "" if files is None else f" (room for {files:,} files)"
+    table = Table(caption=f"into {found[0].store}{room}, from {found[0].mirror}")
     for column in ("split", "there", "asked for", "tarballs", "YouTube", "disk", "free", "time"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for f in found:
@@ -95,7 +97,7 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
             "?" if f.wanted_clips is None else f"{f.wanted_clips:,}",
             f"{f.tarballs:,} ({size})" if f.tarballs else "none",
             f"{f.youtube_clips:,} clips" if f.youtube_clips else "none",
-            decimal(f.needed_bytes),
+            f"{decimal(f.needed_bytes)}\n{f.needed_files:,} files",
             decimal(f.free_bytes),
             time_of(f.seconds),
         )
@@ -103,5 +105,5 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
     for f in found:
         for path, why in f.unreachable.items():
             say(f"{path}: {why}")
-        if f.needed_bytes > f.free_bytes:
-            say(f"{f.split}: the clips need more than is free on the volume of {f.store}")
+        if f.shortage:
+            say(f"{f.split}: {f.shortage}")
