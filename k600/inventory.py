@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from pathlib import Path
 
 from k600.foreign import find_foreign
 from k600.ledger import AdoptedRow
 from k600.store import Store
 
-__all__ = ["Folders", "Inventory", "is_unchanged", "watched_folders"]
+__all__ = ["Folders", "Inventory", "is_unchanged", "warn_of_links", "watched_folders"]
+
+logger = logging.getLogger("kinetics600")
+
+_MOST_NAMED = 5
+"""Links that a warning names; there may be half a million."""
 
 
 class Folders:
@@ -19,11 +25,13 @@ class Folders:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._listed: dict[str, set[str] | frozenset[str]] = {}
+        self.led_out: set[str] = set()
+        """Links that lead out of the store and were not followed, relative to it."""
 
     def names(self, folder: str) -> set[str] | frozenset[str]:
         """Return what `Store.inventory` does."""
         if folder not in self._listed:
-            self._listed[folder] = self._store.inventory(folder)
+            self._listed[folder] = self._store.inventory(folder, self.led_out.add)
         return self._listed[folder]
 
     def share(self, folder: str, names: frozenset[str]) -> None:
@@ -104,7 +112,25 @@ class Inventory:
 
 def watched_folders(store: Store, split: str, folders: Iterable[str]) -> list[str]:
     """Return the folders whose change may mean other clips: the given ones, and others' trees."""
-    return [*folders, *find_foreign(store.root, split)]
+    return [*folders, *find_foreign(store, split)]
+
+
+def warn_of_links(store: Store, split: str, links: Collection[str]) -> None:
+    """Say which links were not followed, as they lead out of the store (`Store.leads_out`)."""
+    if not links:
+        return
+    named = [f"'{link}' to {os.path.realpath(store.root / link)!r}" for link in sorted(links)]
+    more = len(named) - _MOST_NAMED
+    logger.warning(
+        "kinetics600 %s: %s links in '%s' lead out of it and are not followed, as what lies "
+        "outside may be anybody's: %s%s. To use what they lead to, move it into the folder (or "
+        "mount it there)",
+        split,
+        f"{len(named):,}",
+        store.root,
+        ", ".join(named[:_MOST_NAMED]),
+        f" and {more:,} more" if more > 0 else "",
+    )
 
 
 def is_unchanged(path: Path, row: AdoptedRow) -> bool:

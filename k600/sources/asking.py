@@ -204,7 +204,7 @@ class Asker:
         target = self._store.path(clip.folder, clip.file_name)
         lock = f"youtube-{zlib.crc32(clip.key.encode()) % _LOCKS:03d}"
         with self._store.only_one(lock, self._stop):
-            if target.exists() and not self._refetch:
+            if self._store.has(clip.key) and not self._refetch:
                 return Fetched(None, 0, 0)  # another process has brought it meanwhile
             part = self._incoming.new_part()
             try:
@@ -242,7 +242,7 @@ class Asker:
         self.gate.open()
 
     def _record(self, clip: Clip, verdict: Verdict) -> None:
-        if self._store.path(clip.folder, clip.file_name).exists():
+        if self._store.has(clip.key):
             return  # asked for anew, in vain: what is there stays what it is
         self._ledger.record_refused(
             clip, verdict.kind, verdict.code, verdict.message, yt_dlp_version()
