@@ -63,39 +63,47 @@ class Inventory:
             folders: To share what was listed just now.
         """
         self._store, self._folders = store, folders or Folders(store)
-        self._elsewhere: dict[str, dict[str, str]] = {}
+        self._others: dict[str, dict[str, list[str]]] = {}
+        """Where good clips may lie that are not at their own place: others may have one twice."""
         self._bad: dict[str, dict[str, AdoptedRow]] = {}
+        """Bad clips at their own place."""
         for row in adopted:
-            if row.problem:
+            at_place = row.path == f"{row.folder}/{row.file_name}"
+            if row.problem and at_place:
                 self._bad.setdefault(row.folder, {})[row.file_name] = row
-            elif row.path != f"{row.folder}/{row.file_name}":
-                self._elsewhere.setdefault(row.folder, {}).setdefault(row.file_name, row.path)
+            elif not row.problem and not at_place:
+                places = self._others.setdefault(row.folder, {})
+                places.setdefault(row.file_name, []).append(row.path)
         self._own: dict[str, Set[str]] = {}
         self._names: dict[str, Set[str]] = {}
+        self._elsewhere: dict[str, dict[str, str]] = {}
 
     def names(self, folder: str) -> Set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""
         if folder not in self._names:
-            names, elsewhere = self._at_place(folder), self._elsewhere.get(folder)
-            if elsewhere is not None:
-                names = names | {
-                    name
-                    for name, path in elsewhere.items()
-                    if name in self._folders.names(os.path.dirname(path))
-                }
-            self._names[folder] = names
+            elsewhere = self.elsewhere(folder)
+            own = self._at_place(folder)
+            self._names[folder] = own | elsewhere.keys() if elsewhere else own
         return self._names[folder]
 
     def elsewhere(self, folder: str) -> Mapping[str, str]:
         """Return where clips lie that are not at their own place, relative to the store."""
-        places = self._elsewhere.get(folder, {})
-        own = self._at_place(folder) if places else set()
-        names = self.names(folder)
-        return {n: path for n, path in places.items() if n not in own and n in names}
+        if folder not in self._elsewhere:
+            others = self._others.get(folder, {})
+            own = self._at_place(folder) if others else set()
+            found: dict[str, str] = {}
+            for name, places in others.items():
+                if name in own:
+                    continue
+                for path in places:
+                    if name in self._folders.names(os.path.dirname(path)):
+                        found.setdefault(name, path)
+            self._elsewhere[folder] = found
+        return self._elsewhere[folder]
 
     def path(self, folder: str, name: str) -> Path:
         """Return where a clip lies, or would lie."""
-        path = self.elsewhere(folder).get(name) if folder in self._elsewhere else None
+        path = self.elsewhere(folder).get(name)
         return self._store.path(folder, name) if path is None else self._store.root / path
 
     def _at_place(self, folder: str) -> Set[str]:
@@ -103,8 +111,7 @@ class Inventory:
         if folder not in self._own:
             found = self._folders.names(folder)
             for name, row in self._bad.get(folder, {}).items():
-                own = row.path == f"{folder}/{name}"
-                if own and name in found and is_unchanged(self._store.root / row.path, row):
+                if name in found and is_unchanged(self._store.root / row.path, row):
                     found = found - {name}
             self._own[folder] = found
         return self._own[folder]

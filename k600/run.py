@@ -57,7 +57,7 @@ class Run:
     def announce(
         self, fetches: Mapping[Need, RemoteFile], here: Callable[[str], Collection[str]]
     ) -> None:
-        """Check the room on disk and say what will be done.
+        """Check the room on disk and where the clips will go, and say what will be done.
 
         Args:
             fetches: The tarballs to read.
@@ -66,6 +66,8 @@ class Run:
         total = sum(remote.size_bytes for remote in fetches.values())
         needed = space_needed(self.request, self.split, fetches, self.listing, refetch=self.refetch)
         self.store.check_room(needed)
+        for folder in self.request.folders(self.split):
+            self.store.check_inside(self.store.root / folder)
         lost = sum(
             clip.state == "have" and clip.file_name in (need.wanted or ())
             for need in fetches

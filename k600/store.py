@@ -177,7 +177,7 @@ class Store:
             'train'
         """
         steps = place.split("/")
-        if ".." in steps:
+        if ".." in steps or os.path.isabs(place):
             return place
         for count in range(0 if self.within else 1, len(steps) + 1):
             link = "/".join(steps[:count])
@@ -214,14 +214,16 @@ class Store:
 
     @contextlib.contextmanager
     def _entries(self, folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+        """List a folder. One that is not there raises its `OSError`; all else is a `StoreError`."""
         path = self.root / folder
         try:
-            entries = os.scandir(path)
-        except PermissionError:
+            with os.scandir(path) as entries:
+                yield entries
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError:
             with explained(path, "read"):
                 raise
-        with entries:
-            yield entries
 
     def written_since(self, folder: str, file_name: str, moment: float) -> bool:
         """Whether a clip was written at or after a moment, in seconds since 1970."""

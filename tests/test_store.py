@@ -330,6 +330,7 @@ def test_a_link_belongs_to_the_store_if_what_it_leads_to_does(tmp_path: Path) ->
     assert store.inventory("validation/private", led_out.add) == set()
     assert store.inventory("train/../../private", led_out.add) == set()
     assert {"validation", "train/../../private"} < led_out
+    assert not store.has(str(tmp_path / "private" / NAME))
     assert store.taken("validation/private") == Space(0, 0)
 
 
