@@ -46,6 +46,8 @@ OWN = ".kinetics600"
 OnLedOut = Callable[[str], object]
 """Is told of a link that leads out of the store and is not followed: where it lies in it."""
 
+_FOLDERS = ("incoming", "lists", "locks", "reports")
+"""Folders of the loader's own that each run writes to."""
 _SPARE_BYTES = 64 << 20
 _SPARE_FILES = 64
 """What is to stay free on the volume, for the ledger, lists and locks."""
@@ -93,10 +95,10 @@ class Store:
         Raises:
             DiskFullError, StoreError: It cannot.
         """
-        for name in (".", "incoming", "lists", "locks", "reports", "quarantine", "ledger.sqlite"):
+        for name in (".", *_FOLDERS, "quarantine", "ledger.sqlite"):
             self.check_inside(self._own(name))
         with explained(self.root):
-            for name in ("incoming", "lists", "locks", "reports"):
+            for name in _FOLDERS:
                 self._own(name).mkdir(parents=True, exist_ok=True)
         self.prove()
 
@@ -109,15 +111,17 @@ class Store:
         Raises:
             DiskFullError, StoreError: They cannot; the message says why and what to do.
         """
-        probe = self._own(f"incoming/probe-{uuid.uuid4().hex}")
-        with explained(probe):
-            try:
-                probe.touch()
-                check_locks(probe)
-                os.replace(probe, probe.with_suffix(".moved"))
-            finally:
-                probe.unlink(missing_ok=True)
-                probe.with_suffix(".moved").unlink(missing_ok=True)
+        name = f".probe-{uuid.uuid4().hex}"
+        for folder in filter(os.path.isdir, map(self._own, _FOLDERS)):
+            probe, moved = folder / name, folder / f"{name}.moved"
+            with explained(folder):
+                try:
+                    probe.touch()
+                    check_locks(probe)
+                    os.replace(probe, moved)
+                finally:
+                    probe.unlink(missing_ok=True)
+                    moved.unlink(missing_ok=True)
         Ledger(self.ledger_path).prove(wait_seconds=wait_seconds)
 
     def is_writable(self, *, make: bool) -> bool:

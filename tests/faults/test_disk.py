@@ -189,7 +189,9 @@ def test_a_disk_that_becomes_read_only(origin: Miniature, tmp_path: Path, note: 
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
-@pytest.mark.parametrize("forbidden", ["the folder", "a class", "the ledger", "the lists"])
+@pytest.mark.parametrize(
+    "forbidden", ["the folder", "a class", "the ledger", "the lists", "the reports"]
+)
 def test_a_place_that_one_may_not_write(
     forbidden: str, forge: Jobs, origin: Miniature, tmp_path: Path, note: Note
 ) -> None:
@@ -204,6 +206,7 @@ def test_a_place_that_one_may_not_write(
         "a class": root / "train/surfing water",
         "the ledger": root / ".kinetics600/ledger.sqlite",
         "the lists": root / ".kinetics600/lists",
+        "the reports": root / ".kinetics600/reports",
     }[forbidden]
     for path in (place, *([place / ".kinetics600"] if place == root else [])):
         os.chown(path, 0, 0)
@@ -214,6 +217,8 @@ def test_a_place_that_one_may_not_write(
     said = forge.run("measure", split="train", uid=NOBODY, **options)
     assert said["error"] in ("StoreError", "DiskFullError"), said
     assert "data_dir" in said["message"]
+    if forbidden != "a class":  # it is said before anything is fetched
+        assert not any((root / "train/surfing water").iterdir())
     assert_intact(root, expected(origin, "train"))
     place.chmod(0o777)
     os.chown(place, NOBODY, NOBODY)
