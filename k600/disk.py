@@ -282,14 +282,12 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
                 f"data_dir: '{path.parent}' lies on another volume than the store's own folder "
                 "'.kinetics600'; a clip cannot be moved there in one step"
             ) from error
-        said = error.strerror or str(error)
+        why, advice = f"({error.strerror or error})", ""
         if error.errno in (errno.EACCES, errno.EPERM):
-            raise StoreError(
-                f"data_dir: '{path}' cannot be {doing} ({said}): {owner_text(path)}. {SHARING}, "
-                "or pass data_dir=… a folder that you may write, or set KINETICS600_HOME"
-                + ("; source='local' reads what is there" if doing == "written" else "")
-            ) from error
-        raise StoreError(
-            f"data_dir: '{path}' cannot be {doing} ({said}). Pass data_dir=… a "
-            "folder that you may write, or set KINETICS600_HOME; source='local' reads what is there"
-        ) from error
+            why, advice = f"{why}: {owner_text(path)}", f"{SHARING}. Else: "
+        if doing == "written":
+            advice += "Pass data_dir=… a folder that you may write, or set KINETICS600_HOME; "
+            advice += "source='local' reads what is there"
+        else:
+            advice += "Pass data_dir=… another folder, or call again if that may pass"
+        raise StoreError(f"data_dir: '{path}' cannot be {doing} {why}. {advice}") from error

@@ -25,6 +25,7 @@ from k600.clip import SPLITS
 from k600.disk import SHARING, free_space, nearest_folder
 from k600.errors import Kinetics600Error, StoreError
 from k600.infos import read_info
+from k600.ledger_file import check_length
 from k600.plan import MEAN_CLIP_BYTES
 from k600.public import public_url
 from k600.remote import Mirror
@@ -163,6 +164,7 @@ def check_writable(store: Store) -> Finding:
     there = store.root.is_dir()
     try:
         store.check_folder()
+        check_length(store.ledger_path)
         with tempfile.TemporaryFile(dir=nearest_folder(store.root)) as file:
             file.write(b"k600")
         if store.ledger_path.is_file():

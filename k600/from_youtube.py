@@ -56,10 +56,10 @@ class FromYouTube:
             MissingDependencyError: A tool is missing, and no other source may serve.
             StoreError: The store cannot take a clip, or has too little room.
         """
+        self.request.store.check_room(Space(len(lacking) * YOUTUBE_CLIP_BYTES, len(lacking)))
         asker = self.asker or self._open(len(lacking), refetch=refetch)
         if asker is None:
             return
-        self.request.store.check_room(Space(len(lacking) * YOUTUBE_CLIP_BYTES, len(lacking)))
         pace_seconds = 3600 * 2 / self.request.youtube.requests_per_hour
         minutes = max(len(lacking) - _UNPACED, 0) * pace_seconds / 60
         logger.info(

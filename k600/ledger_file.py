@@ -12,7 +12,7 @@ from pathlib import Path
 from k600.disk import SHARING, explained, owner_text, why_full
 from k600.errors import DiskFullError, StoreError
 
-__all__ = ["open_ledger"]
+__all__ = ["check_length", "open_ledger"]
 
 _MOST_PATH_BYTES = 512 - len("-journal")
 """Of SQLite's own limit (`MAX_PATHNAME`), what is left for the file where its journal lies beside
@@ -38,11 +38,7 @@ def open_ledger(
     if not _exists(path) and not create:
         yield None
         return
-    if (size := len(os.fsencode(os.path.realpath(path)))) > _MOST_PATH_BYTES:
-        raise StoreError(
-            f"data_dir: the path of the ledger, '{path}', has {size} bytes, and SQLite takes "
-            f"{_MOST_PATH_BYTES} at most. Pass data_dir=… a shorter one"
-        )
+    check_length(path)
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=wait_seconds)) as db, db:
             if create:
@@ -52,6 +48,15 @@ def open_ledger(
             yield db if create or _version(db) else None
     except (sqlite3.Error, UnicodeDecodeError) as error:  # (of a damaged file, either)
         raise _explained(error, path, wait_seconds) from error
+
+
+def check_length(path: Path) -> None:
+    """Raise `StoreError` if a path is too long for SQLite; the file need not exist."""
+    if (size := len(os.fsencode(os.path.realpath(path)))) > _MOST_PATH_BYTES:
+        raise StoreError(
+            f"data_dir: the path of the ledger, '{path}', has {size} bytes, and SQLite takes "
+            f"{_MOST_PATH_BYTES} at most. Pass data_dir=… a shorter one"
+        )
 
 
 def _exists(path: Path) -> bool:
