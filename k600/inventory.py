@@ -128,6 +128,8 @@ def warn_of_links(store: Store, split: str, links: Collection[str]) -> None:
         return
     named = [f"'{link}' to {os.path.realpath(store.root / link)!r}" for link in sorted(links)]
     more = len(named) - _MOST_NAMED
+    for each in named[_MOST_NAMED:]:
+        logger.debug("kinetics600 %s: not followed: %s", split, each)
     logger.warning(
         "kinetics600 %s: %s links in '%s' lead out of it and are not followed, as what lies "
         "outside may be anybody's: %s%s. To use what they lead to, move it into the folder (or "

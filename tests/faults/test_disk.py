@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,11 +194,11 @@ def test_a_disk_that_becomes_read_only(origin: Miniature, tmp_path: Path, note: 
     "forbidden", ["the folder", "a class", "the ledger", "the lists", "the reports"]
 )
 def test_a_place_that_one_may_not_write(
-    forbidden: str, forge: Jobs, origin: Miniature, tmp_path: Path, note: Note
+    forbidden: str, forge: Jobs, origin: Miniature, common: Path, note: Note
 ) -> None:
-    options: dict[str, Any] = {"mirror": str(origin.root), "data_dir": str(tmp_path / "clips")}
+    options: dict[str, Any] = {"mirror": str(common / "600"), "data_dir": str(common / "clips")}
     assert fetch(classes="zumba", **options).recovered
-    root = tmp_path / "clips"
+    root = common / "clips"
     (root / "train/surfing water").mkdir()
     for path in (root, *root.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
@@ -211,9 +212,6 @@ def test_a_place_that_one_may_not_write(
     for path in (place, *([place / ".kinetics600"] if place == root else [])):
         os.chown(path, 0, 0)
         path.chmod(0o555)
-    for folder in (tmp_path, origin.root, forge.folder):
-        reachable(folder)
-    forge.folder.chmod(0o777)
     said = forge.run("measure", split="train", uid=NOBODY, **options)
     assert said["error"] in ("StoreError", "DiskFullError"), said
     assert "data_dir" in said["message"]
@@ -243,20 +241,19 @@ def test_two_members_of_a_group_share_a_store(
     words: str,
     forge: Jobs,
     origin: Miniature,
-    tmp_path: Path,
+    common: Path,
     note: Note,
 ) -> None:
     """Where the first one's umask shuts the second out, the message says whose the folder is."""
-    store = tmp_path / "clips"
+    store = common / "clips"
     store.mkdir()
     os.chown(store, 1001, GROUP)
     store.chmod(0o2775)
-    for folder in (tmp_path, origin.root, forge.folder):
-        reachable(folder)
-    forge.folder.chmod(0o777)
-    options: dict[str, Any] = {"mirror": str(origin.root), "data_dir": str(store), "gid": GROUP}
+    options: dict[str, Any] = {"mirror": str(common / "600"), "data_dir": str(store), "gid": GROUP}
     one = forge.run("measure", split="train", classes="zumba", uid=1001, umask=first, **options)
     assert one["recovered"], one
+    others = {path for path in store.rglob("*") if not path.stat().st_mode & stat.S_IWGRP}
+    assert bool(others) == (first != 0o002), others  # whatever was made follows the umask
     two = forge.run("measure", split="train", uid=1002, umask=second, **options)
     if words:
         assert two["error"] == "StoreError", two
@@ -274,14 +271,11 @@ def test_two_members_of_a_group_share_a_store(
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
 def test_a_clip_s_folder_of_somebody_with_umask_077(
-    forge: Jobs, origin: Miniature, tmp_path: Path
+    forge: Jobs, origin: Miniature, common: Path
 ) -> None:
-    options: dict[str, Any] = {"mirror": str(origin.root), "data_dir": str(tmp_path / "clips")}
+    options: dict[str, Any] = {"mirror": str(common / "600"), "data_dir": str(common / "clips")}
     assert fetch(**options).recovered
-    (tmp_path / "clips/train/zumba").chmod(0o700)
-    for folder in (tmp_path, origin.root, forge.folder):
-        reachable(folder)
-    forge.folder.chmod(0o777)
+    (common / "clips/train/zumba").chmod(0o700)
     for source in ("auto", "local"):
         said = forge.run("measure", split="train", uid=NOBODY, source=source, **options)
         assert said["error"] == "StoreError", said
@@ -305,13 +299,6 @@ def test_the_doctor_proves_what_a_load_proves(origin: Miniature, tmp_path: Path)
         assert "ledger.sqlite' is damaged" in found.detail
         result = fetch(classes="zumba", **options)
         assert str(result.error).startswith(f"data_dir: {found.detail}. {found.advice}")
-
-
-def reachable(folder: Path) -> None:
-    """Let everybody walk to a folder, which pytest keeps for its owner."""
-    for parent in (folder, *folder.parents):
-        if parent.stat().st_uid == os.getuid() and parent.stat().st_mode & 0o005 != 0o005:
-            parent.chmod(parent.stat().st_mode | 0o055)
 
 
 @pytest.mark.parametrize(
