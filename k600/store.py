@@ -311,8 +311,10 @@ class Store:
             self.check_inside(lock_path)
             with contextlib.suppress(Timeout, OSError):
                 with FileLock(lock_path, timeout=0):  # its run is dead
-                    shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
-                    lock_path.unlink(missing_ok=True)
+                    left = lock_path.with_suffix("")
+                    shutil.rmtree(left, ignore_errors=True)
+                    if not os.path.lexists(left):  # else another member of the group may remove it
+                        lock_path.unlink(missing_ok=True)
         folder = base / uuid.uuid4().hex
         with explained(folder):
             lock = lock_at(folder.with_suffix(".lock"))

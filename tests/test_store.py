@@ -127,6 +127,16 @@ def test_what_a_killed_run_left_is_removed_and_a_living_one_s_is_not(store: Stor
     assert [*base.iterdir()] == []
 
 
+def test_what_a_killed_run_left_and_one_may_not_remove_is_left_to_its_owner(store: Store) -> None:
+    """Its lock says that there is something; without it, nobody would look for it again."""
+    base = store.root / ".kinetics600/incoming"
+    (base / "dead").symlink_to(store.root / ".kinetics600/lists")  # as rmtree removes no link
+    (base / "dead.lock").touch()
+    with store.incoming():
+        pass
+    assert sorted(path.name for path in base.iterdir()) == ["dead", "dead.lock"]
+
+
 def test_other_files_in_a_folder_do_not_count(store: Store) -> None:
     folder = store.root / "train/zumba"
     folder.mkdir(parents=True)
