@@ -29,10 +29,9 @@ import datasets
 import pyarrow
 import pyarrow.compute
 from datasets.utils import tqdm as _datasets_tqdm
-from filelock import FileLock
 
 from k600.clip import CONFIGS
-from k600.disk import make_folder
+from k600.disk import lock_at, make_folder, why_full
 from k600.errors import (
     DiskFullError,
     IncompleteError,
@@ -793,7 +792,7 @@ def _plain_errors() -> Iterator[None]:
 def _one_at_a_time(folder: str) -> Iterator[None]:
     """Let processes that load side by side write their rows one after the other."""
     make_folder(Path(folder).parent)
-    with FileLock(f"{folder}_kinetics600.lock"):
+    with lock_at(Path(f"{folder}_kinetics600.lock")):
         yield
 
 
@@ -811,7 +810,7 @@ def _room_for_rows(folder: str) -> Iterator[None]:
     else:
         return
     raise DiskFullError(
-        f"cache_dir: the volume of '{folder}' is full, so no rows can be written. Make room, or "
+        f"cache_dir: {why_full(Path(folder), full)}, so no rows can be written. Make room, or "
         "pass cache_dir=… on another volume, and call again: clips that are there stay"
     )
 

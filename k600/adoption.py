@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from k600.clip import UNLABELED, parse_file_name
 from k600.foreign import find_foreign
-from k600.inventory import Folders, is_unchanged
+from k600.inventory import Folders, is_unchanged, warn_of_links
 from k600.kept_lists import KeptLists
 from k600.ledger import AdoptedRow, Known, Ledger
 from k600.lists import Listing, TestLabels
@@ -57,6 +57,7 @@ def adopt(
         return lists.listing()
 
     rows = _unknown(request.store, split, request.folders(split), known, listing, labels, folders)
+    warn_of_links(request.store, split, folders.led_out)
     if not rows:
         return known
     if write:
@@ -126,7 +127,7 @@ def _unknown(
         for name in sorted(listed.names(folder).difference(*mine.get(folder, ()))):
             consider(folder, name, f"{folder}/{name}")
     wanted, classes = set(folders), _Classes(split, listing, labels)
-    for place, label in find_foreign(store.root, split).items():
+    for place, label in find_foreign(store, split).items():
         if label is not None and f"{split}/{label}" not in wanted:
             continue
         for name in sorted(listed.names(place)):

@@ -20,11 +20,13 @@ from filelock import FileLock, Timeout
 
 from k600.disk import (
     leave_cache,
+    lock_at,
     make_folder,
     move_into_place,
     remove,
     sync,
     sync_folder,
+    why_full,
     write_whole,
 )
 from k600.errors import (
@@ -260,7 +262,7 @@ class FileDestination:
         """Take a folder for this run; the lock of a run that was killed is free."""
         own = Path(self._root) / OWN
         make_folder(own)
-        lock = FileLock(own / "publish.lock")
+        lock = lock_at(own / "publish.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -320,9 +322,11 @@ class FileDestination:
         except Exception as error:  # fsspec's file systems raise what they like
             said = getattr(error, "strerror", None) or plain_text(error)
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                full = f"the volume of {self.address} is full"
+                if self._is_local:
+                    full = why_full(Path(self._root), error)
                 raise DiskFullError(
-                    f"to: the volume of {self.address} is full. Make room and call again: shards "
-                    "that are there stay"
+                    f"to: {full}. Make room and call again: shards that are there stay"
                 ) from None
             raise DestinationError(
                 f"to: {self.address} cannot be used ({type(error).__name__}: {said}). Pass to=… a "

@@ -3,6 +3,8 @@
 A name outlives a power loss on its own, without what it names: file systems write out names, and
 the bytes of files, in an order of their own. So whatever is to last is flushed before it is named,
 and its folder after. No other module names a file (`tests/test_writes.py`).
+
+Whatever is made here follows the umask and a setgid folder, so that a group can share a store.
 """
 
 from __future__ import annotations
@@ -10,34 +12,59 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
+import stat
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import Timeout
+from filelock import FileLock, Timeout
+from rich.filesize import decimal
 
 from k600.errors import DiskFullError, Kinetics600Error, StoreError
 
+try:
+    import fcntl
+except ImportError:  # Windows, whose locks come with the system
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = [
+    "SHARING",
     "Flushing",
+    "Space",
+    "check_locks",
     "explained",
     "flush",
+    "free_space",
     "leave_cache",
+    "lock_at",
     "make_folder",
     "move_into_place",
+    "nearest_folder",
     "open_part",
+    "owner_text",
     "remove",
     "sync",
     "sync_folder",
+    "why_full",
     "write_whole",
 ]
 
 _BATCH_BYTES = 8 << 20
 _MOST_BEHIND = 2
 """Batches that a disk may be behind whoever writes them. (So few fit into a processor's cache.)"""
+_FEW_FILES = 64
+"""So many inodes are none: other threads free some while one of them is refused."""
+
+SHARING = (
+    "To share a folder, its owner runs 'chmod -R g+rwX' and 'chmod g+s' on it, and all use umask "
+    "002"
+)
+"""What a group has to do that has one store."""
 
 
 def open_part(path: Path, *, buffered: bool = True) -> BinaryIO:
@@ -228,9 +255,101 @@ def _to_disk(descriptor: int) -> None:
             raise  # else this file system knows no such thing: all it can do is done
 
 
+def lock_at(path: Path) -> FileLock:
+    """Return a lock, not acquired, whose file has the rights that the umask gives.
+
+    (Some releases of filelock make it 0644 whatever the umask, which shuts out one's group.)
+    """
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o666))
+    return FileLock(path, mode=stat.S_IMODE(os.stat(path).st_mode))
+
+
+def check_locks(file: Path) -> None:
+    """Raise `StoreError` if the file system of a file knows no locks; the file must be nobody's."""
+    if fcntl is None:
+        return
+    with open(file, "r+b") as opened:
+        for lock in (fcntl.flock, fcntl.lockf):  # of the loader, and of SQLite
+            try:
+                lock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(opened, fcntl.LOCK_UN)
+            except OSError as error:
+                raise StoreError(
+                    f"data_dir: the file system of '{file.parent}' grants no locks "
+                    f"({error.strerror}), without which the ledger is not safe. Have it mounted "
+                    "with locks (NFS without 'nolock', Lustre with 'flock'), or pass data_dir=… a "
+                    "folder on another file system"
+                ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Room on a volume, free or needed."""
+
+    size_bytes: int
+    files: int | None
+    """Files, folders included (inodes); None where a file system has no limit."""
+
+
+def free_space(path: Path) -> Space:
+    """Return what is free for this user on the volume where a path is, or would be."""
+    there = nearest_folder(path)
+    files = None
+    if hasattr(os, "statvfs"):
+        found = os.statvfs(there)
+        if found.f_files:  # btrfs, and what does not know, says 0
+            files = found.f_favail
+    return Space(shutil.disk_usage(there).free, files)
+
+
+def nearest_folder(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that exists."""
+    return next(folder for folder in (path, *path.parents) if os.path.isdir(folder))
+
+
+def why_full(path: Path, error: BaseException | None = None) -> str:
+    """Say what the volume of a path has run out of: bytes, files, or a quota.
+
+    The system says "No space left on device" of bytes and of files alike.
+    """
+    if getattr(error, "errno", None) == errno.EDQUOT:
+        return (
+            f"your quota on the volume of '{path}' is used up, in bytes or in number of files "
+            "('quota -s' shows both)"
+        )
+    free = free_space(path)
+    if free.files is not None and free.files < _FEW_FILES and free.size_bytes >= 1 << 20:
+        return (
+            f"the volume of '{path}' has no room for more files: its inodes are used up, though "
+            f"{decimal(free.size_bytes)} are free. What counts is the number of files"
+        )
+    said = getattr(error, "strerror", None)
+    return f"the volume of '{path}' is full" + (f" ({said})" if said else "")
+
+
+def owner_text(path: Path) -> str:
+    """Say whose place it is that refuses one: the path, or the nearest above it that is seen."""
+    for place in (path, *path.parents):
+        try:
+            status = os.stat(place)
+        except OSError:
+            continue
+        try:
+            owner = place.owner()
+        except (KeyError, NotImplementedError, OSError):
+            owner = str(status.st_uid)
+        return f"'{place}' belongs to '{owner}', with rights {stat.filemode(status.st_mode)}"
+    raise AssertionError("unreachable")  # the root of all is seen
+
+
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the system says of writing a path into one of this project's errors."""
+def explained(path: Path, doing: str = "written") -> Iterator[None]:
+    """Turn what the system says of writing (or reading) a path into one of this project's errors.
+
+    Args:
+        path: The file or folder.
+        doing: `written` or `read`, for the message.
+    """
     try:
         yield
     except (Kinetics600Error, Timeout):  # (a lock that is held is no refusal, but an OSError)
@@ -238,15 +357,20 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
-                f"data_dir: the volume of '{path}' is full ({error.strerror}). Make room and "
-                "call again: clips that are there stay"
+                f"data_dir: {why_full(path, error)}. Make room and call again: clips that are "
+                "there stay"
             ) from error
         if error.errno == errno.EXDEV:
             raise StoreError(
                 f"data_dir: '{path.parent}' lies on another volume than the store's own folder "
                 "'.kinetics600'; a clip cannot be moved there in one step"
             ) from error
-        raise StoreError(
-            f"data_dir: '{path}' cannot be written ({error.strerror or error}). Pass data_dir=… a "
-            "folder that you may write, or set KINETICS600_HOME; source='local' reads what is there"
-        ) from error
+        why, advice = f"({error.strerror or error})", ""
+        if error.errno in (errno.EACCES, errno.EPERM):
+            why, advice = f"{why}: {owner_text(path)}", f"{SHARING}. Else: "
+        if doing == "written":
+            advice += "Pass data_dir=… a folder that you may write, or set KINETICS600_HOME; "
+            advice += "source='local' reads what is there"
+        else:
+            advice += "Pass data_dir=… another folder, or call again if that may pass"
+        raise StoreError(f"data_dir: '{path}' cannot be {doing} {why}. {advice}") from error

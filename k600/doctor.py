@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import os
 import re
-import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -22,12 +22,15 @@ from typing import Any
 from rich.filesize import decimal
 
 from k600.clip import SPLITS
-from k600.errors import Kinetics600Error, OptionError
+from k600.disk import SHARING, free_space, nearest_folder
+from k600.errors import Kinetics600Error, OptionError, StoreError
 from k600.infos import read_info
+from k600.ledger_file import check_length
 from k600.network import OPENSSL_CERTIFICATES, Network, read_network
+from k600.plan import MEAN_CLIP_BYTES
 from k600.public import public_url
 from k600.remote import Mirror
-from k600.store import Store
+from k600.store import OWN, Store
 from k600.toolbox import (
     PACKAGES,
     Finding,
@@ -161,12 +164,20 @@ def check_network(network: Network) -> Finding:
 
 
 def check_disk(store: Store) -> Finding:
-    """Hold the room on the store's volume against the sizes of the splits."""
-    free = shutil.disk_usage(_nearest(store.root)).free
-    sizes = {split: int(read_info(split).get("download_size", 0)) for split in SPLITS}
-    fits = [f"{split} ({decimal(size)})" for split, size in sizes.items() if size < free]
-    lacks = [f"{split} ({decimal(size)})" for split, size in sizes.items() if size >= free]
-    detail = f"{decimal(free)} free" + f": room for {', '.join(fits)}" * bool(fits)
+    """Hold the room on the store's volume, in bytes and in files, against that of the splits."""
+    free = free_space(store.root)
+    fits: list[str] = []
+    lacks: list[str] = []
+    for split in SPLITS:
+        size = int(read_info(split).get("download_size", 0))
+        clips = size // MEAN_CLIP_BYTES
+        too_many = free.files is not None and clips >= free.files
+        shown = f"{split} ({decimal(size)}{f', about {clips:,} files' if too_many else ''})"
+        (lacks if too_many or size >= free.size_bytes else fits).append(shown)
+    detail = f"{decimal(free.size_bytes)} free"
+    if free.files is not None:
+        detail += f", in {free.files:,} files at most"
+    detail += f": room for {', '.join(fits)}" * bool(fits)
     detail += f"; none for {', '.join(lacks)}" * bool(lacks)
     if fits:
         return Finding("disk", "ok", detail)
@@ -175,20 +186,49 @@ def check_disk(store: Store) -> Finding:
 
 
 def check_writable(store: Store) -> Finding:
-    """Look whether clips can be written, with a file that never has a name."""
+    """Look whether clips can be stored: what a load proves at its start, and what a group needs."""
+    there = store.root.is_dir()
     try:
         store.check_folder()
-        with tempfile.TemporaryFile(dir=_nearest(store.root)) as file:
+        check_length(store.ledger_path)
+        with tempfile.TemporaryFile(dir=nearest_folder(store.root)) as file:
             file.write(b"k600")
+        if store.ledger_path.is_file():
+            store.prove(wait_seconds=5)
+    except StoreError as error:
+        detail, _, advice = str(error).removeprefix("data_dir: ").partition(". ")
+        return Finding("data_dir", "warning" if there else "error", detail, advice)
     except OSError as error:
-        there = store.root.is_dir()
         detail = f"{store.root} cannot be written ({error.strerror or error})"
         if there:
             detail += "; clips that are in it can be loaded"
         advice = "Pass --data-dir a folder that you may write, or set KINETICS600_HOME"
         return Finding("data_dir", "warning" if there else "error", detail, advice)
-    new = "" if store.root.is_dir() else ", made by the first load"
-    return Finding("data_dir", "ok", f"{store.root}{new}")
+    detail = f"{store.root}" if there else f"{store.root}, made by the first load"
+    if lacks := _what_sharing_lacks(store.root):
+        detail += f"; its group may write, but {lacks}"
+        return Finding("data_dir", "warning", detail, SHARING)
+    return Finding("data_dir", "ok", detail)
+
+
+def _what_sharing_lacks(root: Path) -> str:
+    """Say why a folder that a group may write will not serve the group; empty if it will."""
+    if not root.is_dir() or not hasattr(os, "getegid"):
+        return ""
+    status = root.stat()
+    if not status.st_mode & stat.S_IWGRP:
+        return ""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    if umask & 0o070:
+        return f"not what you make in it: your umask is {umask:03o}"
+    if not status.st_mode & stat.S_ISGID and status.st_gid != os.getegid():
+        return "what you make in it belongs to another group: it is not setgid"
+    own = root / OWN
+    for place in (own, own / "locks", own / "ledger.sqlite"):
+        if place.exists() and not place.stat().st_mode & stat.S_IWGRP:
+            return f"not '{place}'"
+    return ""
 
 
 def check_mirror(mirror: Mirror, *, offline: bool = False) -> Finding:
@@ -230,11 +270,6 @@ def check_youtube(params: Mapping[str, Any], *, offline: bool = False) -> Findin
         return Finding("youtube", "warning", f"cannot be reached ({error})", advice)
     proxied = " through the proxy" if params.get("proxy") else ""
     return Finding("youtube", "ok", f"answers in {time.monotonic() - began:.2f} s{proxied}")
-
-
-def _nearest(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that exists."""
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def _without_secrets(finding: Finding) -> Finding:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from k600.account import Failure
 from k600.candidates import clip_at, find_candidates
 from k600.chosen import proved_bad
 from k600.clip import Tarball
+from k600.disk import Space, free_space
 from k600.errors import OfflineError
 from k600.from_tarballs import tarball_of
 from k600.kept_lists import tarballs_of, wanted_names
-from k600.plan import Need, choose_route, plan_needs
+from k600.plan import YOUTUBE_CLIP_BYTES, Need, choose_route, plan_needs
 from k600.reasons import REASONS
 from k600.request import Request
-from k600.run import disk_bytes, stat_tarballs
+from k600.run import space_needed, stat_tarballs
 from k600.selection import choose_clips
 from k600.situation import Situation, look
 
@@ -25,8 +24,6 @@ __all__ = ["Forecast", "forecast_split"]
 _YOUTUBE_SECONDS = 12.0
 """For each clip, in the long run: 900 questions an hour, and three for each clip: the page, and the
 two clients that yt-dlp asks since October 2026. (The first 30 clips do not wait.)"""
-_CLIP_BYTES = 700_000
-"""Mean size of a clip cut from YouTube, at 360 lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +46,15 @@ class Forecast:
     youtube_clips: int
     """Clips that YouTube would be asked for."""
     needed_bytes: int
-    """About what the clips take on disk."""
+    """About what the clips that would come take on disk."""
     free_bytes: int
     """Free on the store's volume."""
+    needed_files: int
+    """About how many files they are."""
+    free_files: int | None
+    """How many more the volume takes (inodes); None where it has no limit."""
+    shortage: str
+    """What the volume lacks for them, in words; empty if there is room."""
     seconds: float
     """About how long it takes, at the rate given."""
     unreachable: dict[str, str]
@@ -101,7 +104,12 @@ def forecast_split(
         fetches = {need: remotes[need.tarball] for need in needs if need.tarball in remotes}
     short = wanted is None or here < wanted
     tarball_bytes = sum(remote.size_bytes for remote in fetches.values())
-    needed = sum(disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
+    listing = situation.lists.listing() if split != "test" else {}
+    of_tarballs = space_needed(request, split, fetches, listing)
+    needed = Space(
+        of_tarballs.size_bytes + youtube * YOUTUBE_CLIP_BYTES, (of_tarballs.files or 0) + youtube
+    )
+    free = free_space(store.root)
     questions = max(youtube - 30, 0) * _YOUTUBE_SECONDS + youtube / request.num_workers
     return Forecast(
         split,
@@ -112,8 +120,11 @@ def forecast_split(
         any(need.until_found for need in fetches) and not open_ended,
         open_ended,
         youtube,
-        needed + youtube * _CLIP_BYTES,
-        _free_bytes(store.root),
+        needed.size_bytes,
+        free.size_bytes,
+        needed.files or 0,
+        free.files,
+        store.shortage(needed) if fetches or youtube else "",
         tarball_bytes / bytes_per_second + questions,
         {tarball.path: _words(failure) for tarball, failure in failures.items()},
         not network and not youtube and short,
@@ -209,12 +220,6 @@ def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, 
     asked = frozenset(somewhere) if origin else None
     needs += [Need(tarball, asked, until_found=True, most=most) for tarball in first]
     return here, wanted, needs, youtube, True
-
-
-def _free_bytes(root: Path) -> int:
-    """Return what is free on the volume where a folder is, or would be."""
-    there = next(path for path in (root, *root.parents) if path.exists())
-    return shutil.disk_usage(there).free
 
 
 def _words(failure: Failure) -> str:

@@ -5,19 +5,21 @@
     videos_<split>/…          mmaction2
     <split>/*.mp4             CVDF's extractor: flat, the class is in the host's lists only
 
-Splits may bear the host's names (`val`). Nothing found here is ever changed.
+Splits may bear the host's names (`val`). Nothing found here is ever changed. A place where a link
+leads out of the store is found all the same, so that it is named; `Store.inventory` lists nothing
+there.
 """
 
 from __future__ import annotations
 
 import os
 from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 
 from k600.clip import UNLABELED, parse_file_name
 from k600.errors import UnknownClassError
 from k600.labels import NAMES, canonical
+from k600.store import Store
 
 __all__ = ["find_foreign"]
 
@@ -28,35 +30,38 @@ _SPLIT_FOLDERS = {
 }
 
 
-def find_foreign(root: Path, split: str) -> MappingProxyType[str, str | None]:
-    """Return the folders below `root`, but the loader's own, that may hold clips of a split.
+def find_foreign(store: Store, split: str) -> MappingProxyType[str, str | None]:
+    """Return the folders in a store, but the loader's own, that may hold clips of a split.
 
     Returns:
-        `{path relative to root: class name}`; None for a flat folder of all classes.
+        `{path relative to the store: class name}`; None for a flat folder of all classes.
 
     Example:
         >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> (root / "val" / "surfing_water").mkdir(parents=True)
-        >>> dict(find_foreign(root, "validation"))
+        >>> store = Store.at(tempfile.mkdtemp())
+        >>> (store.root / "val" / "surfing_water").mkdir(parents=True)
+        >>> dict(find_foreign(store, "validation"))
         {'val/surfing_water': 'surfing water'}
     """
     changed = []
     for folder in _SPLIT_FOLDERS[split]:
         try:
-            changed.append(os.stat(root / folder).st_mtime_ns)
+            changed.append(os.stat(store.root / folder).st_mtime_ns)
         except OSError:
             changed.append(0)
-    return _look(root, split, tuple(changed))
+    return _look(store, split, tuple(changed))
 
 
 @lru_cache(maxsize=16)
-def _look(root: Path, split: str, changed: tuple[int, ...]) -> MappingProxyType[str, str | None]:
+def _look(store: Store, split: str, changed: tuple[int, ...]) -> MappingProxyType[str, str | None]:
     found: dict[str, str | None] = {}
     for split_folder, mtime in zip(_SPLIT_FOLDERS[split], changed, strict=True):
-        if not mtime or not (root / split_folder).is_dir():
+        if not mtime or not (store.root / split_folder).is_dir():
             continue
-        with os.scandir(root / split_folder) as entries:
+        if store.leads_out(split_folder) is not None:
+            found[split_folder] = None
+            continue
+        with os.scandir(store.root / split_folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if parse_file_name(entry.name):
                     found[split_folder] = None

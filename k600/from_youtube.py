@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from k600.candidates import clip_at
+from k600.disk import Space
 from k600.errors import MissingDependencyError
+from k600.plan import YOUTUBE_CLIP_BYTES
 from k600.progress import Progress
 from k600.request import Request
 from k600.selection import Candidate
@@ -51,8 +53,9 @@ class FromYouTube:
         Raises:
             OptionError: The proxy or the cookies do not serve.
             MissingDependencyError: A tool is missing, and no other source may serve.
-            StoreError: The store cannot take a clip.
+            StoreError: The store cannot take a clip, or has too little room.
         """
+        self.request.store.check_room(Space(len(lacking) * YOUTUBE_CLIP_BYTES, len(lacking)))
         asker = self.asker or self._open(len(lacking), refetch=refetch)
         if asker is None:
             return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,7 +12,12 @@ from k600.foreign import find_foreign
 from k600.ledger import AdoptedRow, Known
 from k600.store import Store
 
-__all__ = ["Folders", "Inventory", "is_unchanged", "watched_folders"]
+__all__ = ["Folders", "Inventory", "is_unchanged", "warn_of_links", "watched_folders"]
+
+logger = logging.getLogger("kinetics600")
+
+_MOST_NAMED = 5
+"""Links that a warning names; there may be half a million."""
 
 
 class Folders:
@@ -20,11 +26,13 @@ class Folders:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._listed: dict[str, set[str] | frozenset[str]] = {}
+        self.led_out: set[str] = set()
+        """Links that lead out of the store and were not followed, relative to it."""
 
     def names(self, folder: str) -> set[str] | frozenset[str]:
         """Return what `Store.inventory` does."""
         if folder not in self._listed:
-            self._listed[folder] = self._store.inventory(folder)
+            self._listed[folder] = self._store.inventory(folder, self.led_out.add)
         return self._listed[folder]
 
     def share(self, folder: str, names: frozenset[str]) -> None:
@@ -59,16 +67,21 @@ class Inventory:
             hidden: Names by folder of clips that do not count: they came from another mirror.
         """
         self._store, self._folders = store, folders or Folders(store)
-        self._elsewhere: dict[str, dict[str, str]] = {}
+        self._others: dict[str, dict[str, list[str]]] = {}
+        """Where good clips may lie that are not at their own place: others may have one twice."""
         self._bad: dict[str, dict[str, AdoptedRow]] = {}
+        """Bad clips at their own place."""
         for row in adopted:
-            if row.problem:
+            at_place = row.path == f"{row.folder}/{row.file_name}"
+            if row.problem and at_place:
                 self._bad.setdefault(row.folder, {})[row.file_name] = row
-            elif row.path != f"{row.folder}/{row.file_name}":
-                self._elsewhere.setdefault(row.folder, {}).setdefault(row.file_name, row.path)
+            elif not row.problem and not at_place:
+                places = self._others.setdefault(row.folder, {})
+                places.setdefault(row.file_name, []).append(row.path)
         self._hidden = hidden
         self._own: dict[str, Set[str]] = {}
         self._names: dict[str, Set[str]] = {}
+        self._elsewhere: dict[str, dict[str, str]] = {}
 
     @classmethod
     def of(cls, store: Store, known: Known, folders: Folders | None = None) -> Inventory:
@@ -78,26 +91,29 @@ class Inventory:
     def names(self, folder: str) -> Set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""
         if folder not in self._names:
-            names, elsewhere = self._at_place(folder), self._elsewhere.get(folder)
-            if elsewhere is not None:
-                names = names | {
-                    name
-                    for name, path in elsewhere.items()
-                    if name in self._folders.names(os.path.dirname(path))
-                }
-            self._names[folder] = names
+            elsewhere = self.elsewhere(folder)
+            own = self._at_place(folder)
+            self._names[folder] = own | elsewhere.keys() if elsewhere else own
         return self._names[folder]
 
     def elsewhere(self, folder: str) -> Mapping[str, str]:
         """Return where clips lie that are not at their own place, relative to the store."""
-        places = self._elsewhere.get(folder, {})
-        own = self._at_place(folder) if places else set()
-        names = self.names(folder)
-        return {n: path for n, path in places.items() if n not in own and n in names}
+        if folder not in self._elsewhere:
+            others = self._others.get(folder, {})
+            own = self._at_place(folder) if others else set()
+            found: dict[str, str] = {}
+            for name, places in others.items():
+                if name in own:
+                    continue
+                for path in places:
+                    if name in self._folders.names(os.path.dirname(path)):
+                        found.setdefault(name, path)
+            self._elsewhere[folder] = found
+        return self._elsewhere[folder]
 
     def path(self, folder: str, name: str) -> Path:
         """Return where a clip lies, or would lie."""
-        path = self.elsewhere(folder).get(name) if folder in self._elsewhere else None
+        path = self.elsewhere(folder).get(name)
         return self._store.path(folder, name) if path is None else self._store.root / path
 
     def _at_place(self, folder: str) -> Set[str]:
@@ -107,8 +123,7 @@ class Inventory:
             if folder in self._hidden:
                 found = found - self._hidden[folder]
             for name, row in self._bad.get(folder, {}).items():
-                own = row.path == f"{folder}/{name}"
-                if own and name in found and is_unchanged(self._store.root / row.path, row):
+                if name in found and is_unchanged(self._store.root / row.path, row):
                     found = found - {name}
             self._own[folder] = found
         return self._own[folder]
@@ -116,7 +131,27 @@ class Inventory:
 
 def watched_folders(store: Store, split: str, folders: Iterable[str]) -> list[str]:
     """Return the folders whose change may mean other clips: the given ones, and others' trees."""
-    return [*folders, *find_foreign(store.root, split)]
+    return [*folders, *find_foreign(store, split)]
+
+
+def warn_of_links(store: Store, split: str, links: Collection[str]) -> None:
+    """Say which links were not followed, as they lead out of the store (`Store.leads_out`)."""
+    if not links:
+        return
+    named = [f"'{link}' to {os.path.realpath(store.root / link)!r}" for link in sorted(links)]
+    more = len(named) - _MOST_NAMED
+    for each in named[_MOST_NAMED:]:
+        logger.debug("kinetics600 %s: not followed: %s", split, each)
+    logger.warning(
+        "kinetics600 %s: %s links in '%s' lead out of it and are not followed, as what lies "
+        "outside may be anybody's: %s%s. To use what they lead to, move it into the folder (or "
+        "mount it there)",
+        split,
+        f"{len(named):,}",
+        store.root,
+        ", ".join(named[:_MOST_NAMED]),
+        f" and {more:,} more" if more > 0 else "",
+    )
 
 
 def is_unchanged(path: Path, row: AdoptedRow) -> bool:

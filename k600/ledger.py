@@ -20,8 +20,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from k600.clip import SPLITS, Clip, Tarball
-from k600.errors import DiskFullError, StoreError
 from k600.identity import short_hash
+from k600.ledger_file import open_ledger
 from k600.reasons import REASONS
 from k600.sources.verdicts import KINDS
 from k600.video import VERDICTS
@@ -710,40 +710,27 @@ class Ledger:
             _refuse_strange(db, table, **dict(zip(("split", "folder"), keys, strict=False)))
             return db.execute(f"{query} ORDER BY folder, file_name", keys).fetchall()
 
-    @contextlib.contextmanager
-    def _open(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
-        """Yield a connection within a transaction; None if there is no file and none is made."""
-        if not create and not self._path.exists():
-            yield None
-            return
-        try:
-            with contextlib.closing(sqlite3.connect(self._path, timeout=120)) as db, db:
-                if create:
-                    db.execute("BEGIN IMMEDIATE")
-                db.execute("PRAGMA trusted_schema = OFF")
-                made = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger') LIMIT 1"
-                if odd := db.execute(made).fetchone():
-                    raise sqlite3.DatabaseError(f"it holds {odd[0]!r}, which no release made")
-                version = db.execute("PRAGMA user_version").fetchone()[0]
-                if version > len(_SCHEMAS):
-                    raise sqlite3.DatabaseError(
-                        f"it is of version {version}, this release reads {len(_SCHEMAS)}"
-                    )
-                if version < len(_SCHEMAS) and (version or create):
-                    self._complete(db, version, write=create)
-                yield db if version or create else None
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # (of a damaged file, either)
-            if "disk is full" in str(error):
-                raise DiskFullError(
-                    f"data_dir: the volume of '{self._path}' is full. Make room and call again: "
-                    "clips that are there stay"
-                ) from error
-            raise StoreError(
-                f"data_dir: the ledger '{self._path}' cannot be used ({error}). Use the release "
-                "that wrote it, or move the file away: clips that are there stay"
-            ) from error
+    def prove(self, *, wait_seconds: float = 120) -> None:
+        """Prove that rows can be written: open the file, lock it, change it, and take it back.
 
-    def _complete(self, db: sqlite3.Connection, version: int, *, write: bool) -> None:
+        Raises:
+            DiskFullError, StoreError: They cannot.
+        """
+        with self._open(create=True, wait_seconds=wait_seconds) as db:
+            assert db is not None
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            db.execute(f"PRAGMA user_version = {version}")  # begins a journal
+            db.rollback()
+
+    def _open(
+        self, *, create: bool = False, wait_seconds: float = 120
+    ) -> contextlib.AbstractContextManager[sqlite3.Connection | None]:
+        """Open the file within a transaction; None if there is no file and none is made."""
+        return open_ledger(
+            self._path, len(_SCHEMAS), self._complete, create=create, wait_seconds=wait_seconds
+        )
+
+    def _complete(self, db: sqlite3.Connection, version: int, write: bool) -> None:
         """Bring a ledger of an earlier version to this one; without `write` for this call only.
 
         Its tarballs and clips are those of the mirror whose lists the store keeps, if it is one.

@@ -14,11 +14,19 @@ from dataclasses import dataclass
 from k600.clip import Tarball
 from k600.ledger import ClipRow, Held, Known
 
-__all__ = ["MEAN_CLIP_BYTES", "MOST_FROM_YOUTUBE", "Need", "choose_route", "plan_needs"]
+__all__ = [
+    "MEAN_CLIP_BYTES",
+    "MOST_FROM_YOUTUBE",
+    "YOUTUBE_CLIP_BYTES",
+    "Need",
+    "choose_route",
+    "plan_needs",
+]
 
 MEAN_CLIP_BYTES = 1_480_000
 """Mean size of a clip: 88 GB over 59,608 files in the test split, the largest of the three."""
-
+YOUTUBE_CLIP_BYTES = 700_000
+"""Mean size of a clip cut from YouTube, at 360 lines."""
 
 MOST_FROM_YOUTUBE = 300
 """Clips that a guest may ask YouTube for in an hour, about; more come from the tarballs."""

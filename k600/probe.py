@@ -20,7 +20,7 @@ from k600.ledger import CheckRow, Known, Ledger
 from k600.lists import TestLabels
 from k600.request import Request
 from k600.store import Store
-from k600.video import probe_clip
+from k600.video import Probe, probe_clip
 
 __all__ = ["FATES", "Finding", "Report", "SplitReport", "Target", "check_clips", "find_targets"]
 
@@ -159,7 +159,7 @@ def find_targets(
     listed = None if frozen is None else {(clip.folder, clip.file_name) for clip in frozen}
     elsewhere: dict[str, dict[str, str]] = {}
     for row in sorted(known.adopted, key=lambda row: bool(row.problem)):
-        if row.path != f"{row.folder}/{row.file_name}" and (store.root / row.path).exists():
+        if row.path != f"{row.folder}/{row.file_name}" and store.has(row.path):
             elsewhere.setdefault(row.folder, {}).setdefault(row.file_name, row.path)
     stored: dict[str, set[str]] = {}
     for folder, name in (
@@ -268,9 +268,11 @@ def _check(
 ) -> tuple[CheckRow, bool]:
     path = store.root / target.path
     size_bytes = mtime_ns = 0
-    with contextlib.suppress(OSError):
-        status = path.stat()
-        size_bytes, mtime_ns = status.st_size, status.st_mtime_ns
+    link = store.leads_out(target.path)
+    if link is None:
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            size_bytes, mtime_ns = status.st_size, status.st_mtime_ns
     if (
         before is not None
         and not again
@@ -282,7 +284,10 @@ def _check(
         return before, True
     times = parse_file_name(target.file_name)
     assert times is not None  # nothing else is looked for
-    probe = probe_clip(path, seconds=times[2] - times[1], deep=deep)
+    if link is None:
+        probe = probe_clip(path, seconds=times[2] - times[1], deep=deep)
+    else:
+        probe = Probe("vanished", f"the link '{link}' leads out of the store")
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     row = CheckRow(
         target.folder,

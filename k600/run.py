@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -12,6 +13,7 @@ from rich.filesize import decimal
 
 from k600.account import Failure
 from k600.clip import Tarball
+from k600.disk import Space
 from k600.errors import (
     MirrorChangedError,
     MirrorDeniedError,
@@ -29,10 +31,12 @@ from k600.request import Request
 from k600.sources.landing import Lander
 from k600.store import Store
 
-__all__ = ["Run", "disk_bytes", "stat_tarballs"]
+__all__ = ["Run", "space_needed", "stat_tarballs"]
 
 logger = logging.getLogger("kinetics600")
 
+_OWN_FILES = 2
+"""Files that a tarball takes besides its clips: a folder and a lock."""
 _GIVE_UP_AFTER = 3
 """Tarballs in a row that may be unreachable before the whole run stops."""
 
@@ -53,21 +57,17 @@ class Run:
     def announce(
         self, fetches: Mapping[Need, RemoteFile], here: Callable[[str], Collection[str]]
     ) -> None:
-        """Check the room on disk and say what will be done.
+        """Check the room on disk and where the clips will go, and say what will be done.
 
         Args:
             fetches: The tarballs to read.
             here: Returns the file names in a store folder (`<split>/<class name>`).
         """
         total = sum(remote.size_bytes for remote in fetches.values())
-        needed = sum(disk_bytes(need, remote, len(fetches)) for need, remote in fetches.items())
-        whole = {need.tarball.label for need in fetches if not need.until_found}
-        folders = [
-            folder
-            for folder in self.request.folders(self.split)
-            if self.split == "test" or folder.partition("/")[2] in whole
-        ]
-        self.store.check_room(max(needed - self.store.bytes_here(folders), 0))
+        needed = space_needed(self.request, self.split, fetches, self.listing, refetch=self.refetch)
+        self.store.check_room(needed)
+        for folder in self.request.folders(self.split):
+            self.store.check_inside(self.store.root / folder)
         lost = sum(
             clip.state == "have" and clip.file_name in (need.wanted or ())
             for need in fetches
@@ -86,7 +86,7 @@ class Run:
             self.store.root,
             f"{stored:,}",
             f", {lost:,} have vanished" if lost else "",
-            decimal(needed),
+            decimal(needed.size_bytes),
         )
 
     def carry_out(
@@ -201,12 +201,65 @@ def stat_tarballs(
     return fetches, failures
 
 
-def disk_bytes(need: Need, remote: RemoteFile, tarballs: int) -> int:
-    """Estimate what a tarball will take on disk: H.264 hardly shrinks under gzip."""
-    if need.wanted is None:
-        return min(remote.size_bytes, MEAN_CLIP_BYTES * (need.most or remote.size_bytes))
-    share = 1 if need.until_found else tarballs
-    return min(remote.size_bytes, MEAN_CLIP_BYTES * len(need.wanted) // share)
+def space_needed(
+    request: Request,
+    split: str,
+    fetches: Mapping[Need, RemoteFile],
+    listing: Listing,
+    *,
+    refetch: bool = False,
+) -> Space:
+    """Estimate what tarballs will take on disk beyond what is there of them already.
+
+    The load that is about to begin and the plan of it both ask here.
+
+    Args:
+        request: The request.
+        split: Whose tarballs they are.
+        fetches: The tarballs to read.
+        listing: The names that each class should hold; empty where unknown.
+        refetch: Whether what is there is to be replaced: the new clips lie beside the old at first.
+    """
+    size_bytes = files = mixed_bytes = mixed_files = 0
+    for need, remote in fetches.items():
+        clips = _clips(need, remote, len(fetches), listing)
+        # H.264 hardly shrinks under gzip, so a tarball's size is that of its clips.
+        of_some = need.wanted is not None or need.most is not None
+        own_bytes = min(remote.size_bytes, clips * MEAN_CLIP_BYTES if of_some else sys.maxsize)
+        files += _OWN_FILES
+        if need.until_found or refetch:  # nothing of it is there, or it will lie there twice
+            size_bytes, files = size_bytes + own_bytes, files + clips
+        elif need.tarball.label:
+            here = request.store.taken(f"{split}/{need.tarball.label}")
+            size_bytes += max(own_bytes - here.size_bytes, 0)
+            files += max(clips - (here.files or 0), 0)
+        else:
+            mixed_bytes, mixed_files = mixed_bytes + own_bytes, mixed_files + clips
+    if mixed_files:
+        here = _here_of_mixed(request, split, {need.tarball for need in fetches})
+        size_bytes += max(mixed_bytes - here.size_bytes, 0)
+        files += max(mixed_files - (here.files or 0), 0)
+    return Space(size_bytes, files)
+
+
+def _here_of_mixed(request: Request, split: str, tarballs: Collection[Tarball]) -> Space:
+    """Return about what is there of tarballs that mix classes: all but what other tarballs gave."""
+    here = [request.store.taken(folder) for folder in request.folders(split)]
+    size_bytes = sum(each.size_bytes for each in here)
+    files = sum(each.files or 0 for each in here)
+    held = Ledger(request.store.ledger_path).known(split).held
+    others = sum(len(group.names) for group in held if group.tarball not in tarballs)
+    rest = max(files - others, 0)
+    return Space(size_bytes * rest // files if files else 0, rest)
+
+
+def _clips(need: Need, remote: RemoteFile, tarballs: int, listing: Listing) -> int:
+    """Estimate how many clips will be stored of a tarball."""
+    if need.wanted is not None:  # a class of the test split is spread over all its tarballs
+        return len(need.wanted) // (1 if need.until_found else tarballs)
+    listed = listing.get(need.tarball.name)
+    clips = len(listed) if listed else -(-remote.size_bytes // MEAN_CLIP_BYTES)
+    return min(clips, need.most or clips)
 
 
 def _reason(error: MirrorError) -> str:

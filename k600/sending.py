@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from k600.destination import Destination
+from k600.disk import why_full
 from k600.errors import DiskFullError, Kinetics600Error, StoreError
 from k600.shards import Shard
 from k600.store import Store
@@ -42,11 +43,12 @@ def scratch_folder(destination: Destination, store: Store | None = None) -> Iter
         except OSError as error:
             if isinstance(error, Kinetics600Error):
                 raise
-            kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
-            raise kind(
-                f"a shard cannot be written to '{folder}' ({error.strerror or error})."
-                " Two shards need room there"
-            ) from error
+            shard = f"a shard cannot be written to '{folder}'"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFullError(
+                    f"{shard}: {why_full(folder, error)}. Two shards need room there"
+                ) from error
+            raise StoreError(f"{shard} ({error.strerror or error})") from error
 
 
 class Sending:

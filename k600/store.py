@@ -25,29 +25,54 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
-from k600.clip import clip_names
+from k600.clip import clip_names, parse_file_name
 from k600.disk import (
+    Space,
+    check_locks,
     explained,
+    free_space,
     leave_cache,
+    lock_at,
     make_folder,
     move_into_place,
     open_part,
     write_whole,
 )
 from k600.errors import DiskFullError, Stopped, StoreError
+from k600.ledger import Ledger
 
-__all__ = ["OWN", "Incoming", "Store"]
+__all__ = ["OWN", "Incoming", "OnLedOut", "Store"]
 
 OWN = ".kinetics600"
 """The folder in a store that is the loader's own."""
 
+OnLedOut = Callable[[str], object]
+"""Is told of a link that leads out of the store and is not followed: where it lies in it."""
+
+_FOLDERS = ("incoming", "lists", "locks", "reports")
+"""Folders of the loader's own that each run writes to."""
+_SPARE_BYTES = 64 << 20
+_SPARE_FILES = 64
+"""What is to stay free on the volume, for the ledger, lists and locks."""
+
+
+def _nobody(link: str) -> None:
+    """Is told of nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder of clips. Opening one touches nothing."""
+    """A folder of clips. Opening one touches nothing.
+
+    The folder may itself lie behind a link, which is its user's. A link *in* it may be a
+    stranger's, who packed the tree: what lies outside is not the store's, so it is neither read
+    nor written (`leads_out`). A link that stays inside is as good as a file.
+    """
 
     root: Path
     """The folder given as `data_dir`, absolute, or the one in it for smaller clips."""
+    within: bool = False
+    """Whether the root lies in the folder that was given: then it is not to be a link, either."""
 
     @classmethod
     def at(cls, data_dir: str | os.PathLike[str], short_side: int | None = None) -> Store:
@@ -59,27 +84,48 @@ class Store:
                 that are as their source has them.
         """
         root = Path(os.path.abspath(os.path.expanduser(os.fspath(data_dir))))
-        return cls(root if short_side is None else root / f"short_side_{short_side}")
+        if short_side is None:
+            return cls(root)
+        return cls(root / f"short_side_{short_side}", within=True)
 
     @property
     def ledger_path(self) -> Path:
         return self._own("ledger.sqlite")
 
     def prepare(self) -> None:
-        """Create the store's own folders and prove that a file can be written and renamed.
+        """Create the store's own folders and prove that it can be used (`prove`).
 
         Raises:
-            StoreError: The path is a file, may not be written, or a link in it leads elsewhere.
+            DiskFullError, StoreError: It cannot.
         """
-        for name in (".", "incoming", "lists", "locks", "reports", "quarantine", "ledger.sqlite"):
+        for name in (".", *_FOLDERS, "quarantine", "ledger.sqlite"):
             self.check_inside(self._own(name))
         with explained(self.root):
-            for name in ("incoming", "lists", "locks", "reports"):
+            for name in _FOLDERS:
                 make_folder(self._own(name))
-            probe = self._own(f"incoming/probe-{uuid.uuid4().hex}")
-            open_part(probe).close()
-            move_into_place(probe, probe.with_suffix(".moved"), flushed=False)
-            probe.with_suffix(".moved").unlink()
+        self.prove()
+
+    def prove(self, *, wait_seconds: float = 120) -> None:
+        """Prove that files and the ledger can be written, renamed and locked. Leaves nothing.
+
+        Args:
+            wait_seconds: How long to wait for another process that writes to the ledger.
+
+        Raises:
+            DiskFullError, StoreError: They cannot; the message says why and what to do.
+        """
+        name = f".probe-{uuid.uuid4().hex}"
+        for folder in filter(os.path.isdir, map(self._own, _FOLDERS)):
+            probe, moved = folder / name, folder / f"{name}.moved"
+            with explained(folder):
+                try:
+                    open_part(probe).close()
+                    check_locks(probe)
+                    move_into_place(probe, moved, flushed=False)
+                finally:
+                    probe.unlink(missing_ok=True)
+                    moved.unlink(missing_ok=True)
+        Ledger(self.ledger_path).prove(wait_seconds=wait_seconds)
 
     def is_writable(self, *, make: bool) -> bool:
         """Whether the store may be written to.
@@ -97,34 +143,94 @@ class Store:
         return True
 
     def check_folder(self) -> None:
-        """Raise `StoreError` if the path is something else than a folder; it need not exist."""
+        """Raise `StoreError` unless the path is a folder that may be looked into, or nothing yet.
+
+        So it is if a link in it leads the loader's own files elsewhere.
+        """
         if os.path.lexists(self.root) and not os.path.isdir(self.root):
             raise StoreError(
                 f"data_dir: '{self.root}' is not a folder. Pass data_dir=… a folder, or set "
                 "KINETICS600_HOME"
             )
+        self.check_inside(self._own(""))
+        self.check_inside(self.ledger_path)
+        with (
+            explained(self._own(""), "read"),
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+        ):
+            self.ledger_path.stat()
 
     def check_inside(self, path: Path) -> None:
-        """Raise `StoreError` if a place in the store really lies out of it: a link leads there.
-
-        A tree that came from somebody else may hold links, and nothing is to be written through
-        one. (The store itself may lie behind a link.)
-        """
-        really, root = os.path.realpath(path), os.path.realpath(self.root)
-        if os.path.commonpath((really, root)) != root:
+        """Raise `StoreError` if a place in the store really lies out of it: a link leads there."""
+        if not self._is_inside(path):
             raise StoreError(
-                f"data_dir: '{path}' leads to '{really}', out of the store, where nothing is "
-                "written. Remove the link, or pass data_dir=… another folder"
+                f"data_dir: '{path}' leads to {os.path.realpath(path)!r}, out of the store, where "
+                "nothing is written or read. Remove the link, or pass data_dir=… another folder"
             )
 
-    def bytes_here(self, folders: Iterable[str]) -> int:
-        """Return how many bytes the clips in some `<split>/<class name>` take."""
-        total = 0
-        for folder in folders:
-            if (self.root / folder).is_dir():
-                with os.scandir(self.root / folder) as entries:
-                    total += sum(entry.stat().st_size for entry in entries if _is_file(entry))
-        return total
+    def leads_out(self, place: str) -> str | None:
+        """Return the link in a path that leads out of the store; None if none does.
+
+        This is the one rule of what belongs to a store. Only links are resolved: asking is cheap.
+
+        Args:
+            place: The path of a clip or folder, relative to the store, with `/`.
+
+        Example:
+            >>> import tempfile
+            >>> store = Store.at(tempfile.mkdtemp())
+            >>> (store.root / "train").symlink_to("/usr/lib")
+            >>> store.leads_out("train/zumba")
+            'train'
+        """
+        steps = place.split("/")
+        if ".." in steps or os.path.isabs(place):
+            return place
+        for count in range(0 if self.within else 1, len(steps) + 1):
+            link = "/".join(steps[:count])
+            if os.path.islink(self.root / link) and not self._is_inside(self.root / link):
+                return link or "."
+        return None
+
+    def _is_inside(self, path: Path) -> bool:
+        """Whether a path, all links resolved, lies in the store."""
+        if self.within:
+            root = os.path.join(os.path.realpath(self.root.parent), self.root.name)
+        else:
+            root = os.path.realpath(self.root)
+        try:
+            return os.path.commonpath((os.path.realpath(path), root)) == root
+        except ValueError:  # another drive
+            return False
+
+    def has(self, place: str) -> bool:
+        """Whether there is a file of the store's at a path relative to it."""
+        return os.path.isfile(self.root / place) and self.leads_out(place) is None
+
+    def taken(self, folder: str) -> Space:
+        """Return what the files in `<split>/<class name>` take on disk."""
+        size_bytes = files = 0
+        if self.leads_out(folder) is None:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                with self._entries(folder) as entries:
+                    for entry in entries:
+                        if _is_file(entry):
+                            size_bytes += entry.stat().st_size
+                            files += 1
+        return Space(size_bytes, files)
+
+    @contextlib.contextmanager
+    def _entries(self, folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+        """List a folder. One that is not there raises its `OSError`; all else is a `StoreError`."""
+        path = self.root / folder
+        try:
+            with os.scandir(path) as entries:
+                yield entries
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError:
+            with explained(path, "read"):
+                raise
 
     def written_since(self, folder: str, file_name: str, moment: float) -> bool:
         """Whether a clip was written at or after a moment, in seconds since 1970."""
@@ -134,11 +240,30 @@ class Store:
         """Return where a clip lies; `folder` is `<split>/<class name>` (see `Clip.folder`)."""
         return self.root / folder / file_name
 
-    def inventory(self, folder: str) -> set[str]:
-        """Return the names of the clips in `<split>/<class name>`; other files do not count."""
+    def inventory(self, folder: str, on_led_out: OnLedOut = _nobody) -> set[str]:
+        """Return the names of the clips in `<split>/<class name>`; other files do not count.
+
+        Args:
+            folder: The folder, or any other of the store's.
+            on_led_out: Is told of links that lead out of the store; none of them counts.
+        """
+        if (link := self.leads_out(folder)) is not None:
+            on_led_out(link)
+            return set()
+
+        def is_own(entry: os.DirEntry[str]) -> bool:
+            """Whether what is no plain file is a link to one of the store's."""
+            if not entry.is_symlink() or not parse_file_name(entry.name):
+                return False
+            place = f"{folder}/{entry.name}"
+            if (link := self.leads_out(place)) is not None:
+                on_led_out(link)
+                return False
+            return os.path.isfile(entry.path)
+
         try:
-            with os.scandir(self.root / folder) as entries:
-                return clip_names({entry.name for entry in entries if _is_file(entry)})
+            with self._entries(folder) as entries:
+                return clip_names({e.name for e in entries if _is_file(e) or is_own(e)})
         except (FileNotFoundError, NotADirectoryError):
             return set()
 
@@ -156,14 +281,26 @@ class Store:
                 stamps[folder] = changed if changed < recent else 0
         return stamps
 
-    def check_room(self, needed_bytes: int) -> None:
-        """Raise `DiskFullError` unless the volume has room for that many bytes and some spare."""
-        free = shutil.disk_usage(self.root).free
-        spare = 64 << 20
-        if needed_bytes + spare > free:
+    def shortage(self, needed: Space) -> str:
+        """Say what the volume lacks for clips that need room; empty if they fit."""
+        free = free_space(self.root)
+        if needed.size_bytes + _SPARE_BYTES > free.size_bytes:
+            return (
+                f"the clips need {decimal(needed.size_bytes)}, and '{self.root}' has "
+                f"{decimal(free.size_bytes)} free"
+            )
+        if free.files is not None and (needed.files or 0) + _SPARE_FILES > free.files:
+            return (
+                f"the clips are {needed.files or 0:,} files, and the volume of '{self.root}' has "
+                f"room for {free.files:,} more (inodes), whatever their size"
+            )
+        return ""
+
+    def check_room(self, needed: Space) -> None:
+        """Raise `DiskFullError` unless the volume has room for that much and some spare."""
+        if lack := self.shortage(needed):
             raise DiskFullError(
-                f"data_dir: the clips need {decimal(needed_bytes)}, and '{self.root}' has "
-                f"{decimal(free)} free. Make room, or pass data_dir=… on a larger volume"
+                f"data_dir: {lack}. Make room, or pass data_dir=… on a larger volume"
             )
 
     @contextlib.contextmanager
@@ -177,11 +314,13 @@ class Store:
             self.check_inside(lock_path)
             with contextlib.suppress(Timeout, OSError):
                 with FileLock(lock_path, timeout=0):  # its run is dead
-                    shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
-                    lock_path.unlink(missing_ok=True)
+                    left = lock_path.with_suffix("")
+                    shutil.rmtree(left, ignore_errors=True)
+                    if not os.path.lexists(left):  # else another member of the group may remove it
+                        lock_path.unlink(missing_ok=True)
         folder = base / uuid.uuid4().hex
-        lock = FileLock(folder.with_suffix(".lock"))
         with explained(folder):
+            lock = lock_at(folder.with_suffix(".lock"))
             lock.acquire()
             folder.mkdir()
         try:
@@ -200,11 +339,12 @@ class Store:
         """
         path = self._own(f"locks/{name}.lock")
         self.check_inside(path)
-        lock = FileLock(path)
+        with explained(path):
+            lock = lock_at(path)
         while True:
             if stop.is_set():
                 raise Stopped("stopped")
-            with contextlib.suppress(Timeout), explained(self._own("locks")):
+            with contextlib.suppress(Timeout), explained(path):
                 lock.acquire(timeout=0.5)
                 break
         try:
@@ -215,16 +355,17 @@ class Store:
     def write_own(self, name: str, data: bytes) -> Path:
         """Write a file below `.kinetics600/`, whole or not at all, and return its path."""
         path = self._own(name)
+        self.check_inside(path.parent)
         with explained(path):
             write_whole(path, data)
         return path
 
     def read_own(self, name: str) -> bytes | None:
         """Return a file below `.kinetics600/`, None if it is not there."""
-        try:
-            return self._own(name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        path = self._own(name)
+        self.check_inside(path)
+        with explained(path, "read"):
+            return path.read_bytes() if path.is_file() else None  # (a pipe would never end)
 
     def _own(self, name: str) -> Path:
         return self.root / OWN / name
@@ -295,9 +436,9 @@ class Incoming:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file or leads to one; not a folder, a pipe or a link to nowhere."""
+    """Whether it is a file itself: no link, folder or pipe."""
     try:
-        return entry.is_file()
+        return entry.is_file(follow_symlinks=False)
     except OSError:
         return False
 

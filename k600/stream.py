@@ -104,8 +104,11 @@ def _chosen(situation: Situation) -> list[StreamedShard | StoredShard]:
                 )
             proof = row.sha256 if row else ""
             by_tarball.setdefault(Tarball(split, tarball), {})[name] = proof
-    files = {clip: inventory.path(clip.folder, clip.file_name) for clip in origin}
-    files = {clip: path for clip, path in files.items() if path.exists()}
+    files = {
+        clip: inventory.path(clip.folder, clip.file_name)
+        for clip in origin
+        if clip.file_name in inventory.names(clip.folder)
+    }
     for clip in differing(origin, files):
         message = f"{clip.key} is left out: {REASONS['differs']}"
         if request.on_missing == "raise":

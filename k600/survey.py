@@ -8,7 +8,7 @@ from collections.abc import Collection
 from k600.clip import UNLABELED
 from k600.foreign import find_foreign
 from k600.health import Health, SplitHealth, assess
-from k600.inventory import Inventory, is_unchanged
+from k600.inventory import Folders, Inventory, is_unchanged, warn_of_links
 from k600.kept_lists import KeptLists
 from k600.ledger import Known, Ledger
 from k600.lists import Listing
@@ -44,9 +44,11 @@ def _survey_split(request: Request, split: str) -> SplitHealth:
     tarballs = {tarball.name for tarball in lists.tarballs()} | set(listing)
     if request.classes is not None and split != "test":
         tarballs &= set(request.classes)
-    inventory = Inventory.of(store, known)
+    folders = Folders(store)
+    inventory = Inventory.of(store, known, folders)
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
-    paths, classless = _not_taken_in(request, split, known, here, listing)
+    paths, classless = _not_taken_in(request, split, known, here, listing, folders)
+    warn_of_links(store, split, folders.led_out)
     for label, name in paths:
         here[label].add(name)
 
@@ -91,6 +93,7 @@ def _not_taken_in(
     known: Known,
     here: dict[str, set[str]],
     listing: Listing,
+    folders: Folders,
 ) -> tuple[dict[tuple[str, str], str], int]:
     """Find clips of other tools that no load has looked into yet.
 
@@ -103,14 +106,14 @@ def _not_taken_in(
     by_name: dict[str, str] | None = None
     taken = {row.path for row in known.adopted}
     classless = 0
-    for place, label in find_foreign(store.root, split).items():
+    for place, label in find_foreign(store, split).items():
         if label is not None and label not in here:
             continue
         if label is None and by_name is None:
             by_name = {}
             for of, names in listing.items():
                 by_name.update((name, "" if name in by_name else of) for name in names)
-        for name in store.inventory(place):
+        for name in folders.names(place):
             if (path := f"{place}/{name}") in taken:
                 continue
             own = label or (UNLABELED if split == "test" else (by_name or {}).get(name, ""))

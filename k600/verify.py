@@ -172,6 +172,8 @@ class _Run:
     def put_aside(self) -> None:
         """Take the bad clips out of what is served."""
         for target, row in self.rows.items():
+            if row.verdict in BAD:
+                self.request.store.check_inside(self.request.store.root / target.folder)
             if row.verdict in BAD - {"vanished"}:
                 self._put_aside(target)
 

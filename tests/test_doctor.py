@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
+import os
 import shutil
 import sys
 import threading
@@ -253,8 +254,31 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "not a folder" in check_writable(Store.at(tmp_path / "file")).detail
     assert check_writable(Store.at("/proc/clips")).state == "error"  # not even root may
+    assert "SQLite takes 504" in check_writable(Store.at(tmp_path / (3 * f"{200 * 'f'}/"))).detail
     there = check_writable(Store.at("/proc/self"))
     assert (there.state, "can be loaded" in there.detail) == ("warning", True)
+
+
+def test_a_folder_that_a_group_shares(tmp_path: Path) -> None:
+    def look(mask: int) -> Finding:
+        before = os.umask(mask)
+        try:
+            return check_writable(Store.at(tmp_path))
+        finally:
+            os.umask(before)
+
+    assert look(0o077).state == "ok"  # it is for one user
+    tmp_path.chmod(0o2775)
+    assert look(0o002).state == "ok"
+    found = look(0o022)
+    assert (found.state, "your umask is 022" in found.detail) == ("warning", True)
+    assert "umask 002" in found.advice
+    store = Store.at(tmp_path)
+    store.prepare()
+    store.ledger_path.chmod(0o644)
+    store.ledger_path.parent.chmod(0o755)
+    found = look(0o002)
+    assert (found.state, f"but not '{tmp_path}/.kinetics600'" in found.detail) == ("warning", True)
 
 
 def test_room_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +293,13 @@ def test_room_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (
         "room for validation (43.0 GB), test (88.0 GB); none for train (648.0 GB)" in found.detail
     )
+    real = os.statvfs(tmp_path)
+    few = os.statvfs_result([*real[:5], 200_000, 100_000, 100_000, *real[8:]])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "statvfs", lambda path: few)
+        found = check_disk(Store.at(tmp_path))
+    assert found.detail.startswith("100.0 GB free, in 100,000 files at most: room for validation")
+    assert "none for train (648.0 GB, about 437,837 files)" in found.detail
     free(10**9)
     found = check_disk(Store.at(tmp_path))
     assert found.state == "warning"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import kinetics600
 from k600.errors import (
+    DiskFullError,
     IncompleteError,
     MissingDependencyError,
     NoClipsError,
@@ -79,6 +80,21 @@ def test_the_call_of_the_first_page(
     again = load("validation", classes=chosen, max_samples=7)["validation"]
     assert names(again) == names(ds)
     assert youtube.requests == []
+
+
+def test_too_little_room_is_said_before_youtube_is_asked(
+    load: Load, youtube: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.statvfs
+
+    def few_inodes(path: Any) -> os.statvfs_result:
+        return os.statvfs_result([*real(path)[:5], 1000, 66, 66, *real(path)[8:]])
+
+    monkeypatch.setattr(os, "statvfs", few_inodes)
+    with pytest.raises(DiskFullError, match="3 files, and .* has room for 66 more"):
+        load("train", classes=CLASS, max_samples=3)
+    assert youtube.requests == []
+    assert len(load("train", classes=CLASS, max_samples=2)["train"]) == 2
 
 
 def test_a_video_that_is_gone_is_replaced_by_the_next_and_not_asked_for_again(

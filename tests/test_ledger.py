@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,21 @@ from tests.old_ledger import make_old_ledger
 
 MIRROR = "s3://kinetics/600"
 OTHER = "https://mirror.example/600"
+
+
+@contextlib.contextmanager
+def umask(value: int) -> Iterator[None]:
+    before = os.umask(value)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def rights(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
 ZUMBA = Tarball("train", "zumba")
 ROW = TarballRow(ZUMBA, "done", "etag", 5, 1.5)
 
@@ -239,3 +257,107 @@ def test_a_value_that_no_run_wrote_is_one_clear_error(
             db.execute(f"INSERT INTO {table} VALUES ({marks})", [*held.values()])
     with pytest.raises(StoreError, match=f"'{table}' holds a row that no run wrote"):
         read()
+
+
+@pytest.mark.parametrize(("mask", "wanted"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_the_file_and_its_journal_follow_the_umask(tmp_path: Path, mask: int, wanted: int) -> None:
+    with umask(mask):
+        path = tmp_path / "own/ledger.sqlite"
+        path.parent.mkdir()
+        Ledger(path, MIRROR).record(ROW, [clip("a", 0)])
+    assert rights(path) == wanted
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("DELETE FROM clips")
+        assert rights(path.with_name("ledger.sqlite-journal")) == wanted
+
+
+def test_a_file_that_shuts_out_the_group_of_its_folder_is_opened_by_its_owner(
+    tmp_path: Path,
+) -> None:
+    """An earlier release made it 0644 wherever it was."""
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path, MIRROR).record(ROW, [])
+    path.chmod(0o644)
+    tmp_path.chmod(0o775)
+    Ledger(path).tarballs("train")
+    assert rights(path) == 0o644  # who only reads changes nothing
+    Ledger(path).prove()
+    assert rights(path) == 0o664
+    tmp_path.chmod(0o700)
+    Ledger(path).prove()
+    assert rights(path) == 0o664
+
+
+def test_a_proof_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path).prove()
+    assert Ledger(path).tarballs("train") == {}
+    Ledger(path, MIRROR).record(ROW, [clip("a", 0)])
+    before = path.read_bytes()
+    Ledger(path).prove()
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["ledger.sqlite"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words", "is_good"),
+    [
+        ("busy", "is in use .*held it for 0.05 seconds.*leave the ledger where it is", True),
+        ("newer", "is of version 99, and this release reads .*leave it where it is", True),
+        ("no journal", r"cannot be opened \(unable to open.*SQLite needs to write there", True),
+        ("no more bytes", r"cannot be used now \(disk I/O error\).*leave the ledger", True),
+        ("another file", r"is damaged \(file is not a database\).*a copy of it back", False),
+        ("a bad page", "is damaged .*a copy of it back.*move the file away", False),
+        ("a pipe", "is no file", True),
+    ],
+)
+def test_each_thing_that_sqlite_says_has_its_own_advice(
+    tmp_path: Path, trouble: str, words: str, is_good: bool
+) -> None:
+    """Nobody is told to move a ledger away that is good."""
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path, MIRROR)
+    ledger.record(ROW, [clip(f"{number:0100}", number) for number in range(1000)])
+    with contextlib.ExitStack() as stack:
+        db = stack.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
+        if trouble == "busy":
+            db.execute("BEGIN IMMEDIATE")
+        elif trouble == "newer":
+            db.execute("PRAGMA user_version = 99")
+        elif trouble == "no journal":
+            path.with_name("ledger.sqlite-journal").symlink_to("nowhere/journal")
+        elif trouble == "no more bytes":
+            limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
+            stack.callback(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, most))
+        elif trouble == "another file":
+            path.write_bytes(b"no database at all" * 100)
+        elif trouble == "a bad page":
+            data = path.read_bytes()
+            path.write_bytes(data[:4096] + bytes(len(data) - 4096))
+        else:
+            path.unlink()
+            os.mkfifo(path)
+        with pytest.raises(StoreError, match=words) as caught:
+            ledger.prove(wait_seconds=0.05)
+            ledger.known("train")
+    assert str(path) in str(caught.value)
+    assert is_good != ("move the file away" in str(caught.value))
+
+
+def test_a_path_too_long_for_sqlite_is_said_to_be_so_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path
+    while len(str(folder)) < 500:
+        folder /= "f" * min(100, 504 - len(str(folder)))
+    folder.mkdir(parents=True)
+    longest = folder.parent / ("l" * (503 - len(str(folder.parent))))
+    for path, fits in ((longest, True), (Path(f"{longest}l"), False)):
+        if fits:
+            assert len(str(path)) == 504
+            Ledger(path, MIRROR).record(ROW, [])
+        else:
+            with pytest.raises(StoreError, match="has 505 bytes, and SQLite takes 504 at most"):
+                Ledger(path).prove()
+    assert not Path(f"{longest}l").exists()

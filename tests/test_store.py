@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import io
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from k600.disk import Flushing, explained, flush, write_whole
+from k600.disk import Flushing, Space, explained, flush, free_space, write_whole
 from k600.errors import DiskFullError, Stopped, StoreError
 from k600.store import Store
 
@@ -124,6 +127,16 @@ def test_what_a_killed_run_left_is_removed_and_a_living_one_s_is_not(store: Stor
     assert [*base.iterdir()] == []
 
 
+def test_what_a_killed_run_left_and_one_may_not_remove_is_left_to_its_owner(store: Store) -> None:
+    """Its lock says that there is something; without it, nobody would look for it again."""
+    base = store.root / ".kinetics600/incoming"
+    (base / "dead").symlink_to(store.root / ".kinetics600/lists")  # as rmtree removes no link
+    (base / "dead.lock").touch()
+    with store.incoming():
+        pass
+    assert sorted(path.name for path in base.iterdir()) == ["dead", "dead.lock"]
+
+
 def test_other_files_in_a_folder_do_not_count(store: Store) -> None:
     folder = store.root / "train/zumba"
     folder.mkdir(parents=True)
@@ -140,9 +153,9 @@ def test_a_store_that_cannot_be_written_is_said_so_at_once(tmp_path: Path) -> No
 
 
 def test_the_room_is_checked_with_sizes_in_the_error(store: Store) -> None:
-    store.check_room(1000)
+    store.check_room(Space(1000, 1))
     with pytest.raises(DiskFullError, match=r"the clips need 1\.0 EB, and .* has .* free"):
-        store.check_room(10**18)
+        store.check_room(Space(10**18, 1))
 
 
 def test_a_full_volume_is_named(store: Store) -> None:
@@ -152,6 +165,84 @@ def test_a_full_volume_is_named(store: Store) -> None:
     with pytest.raises(DiskFullError, match=r"is full .*clips that are there stay"):
         with explained(store.path("train/zumba", NAME)), open(full, "wb", buffering=0) as file:
             file.write(b"x")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, r"the volume of .* is full \(No space left on device\). Make room and call"),
+        (errno.EDQUOT, r"your quota on the volume of .* is used up.*Make room and call again"),
+        (
+            errno.EACCES,
+            r"cannot be written \(Permission denied\): '.*' belongs to '.+', with rights",
+        ),
+        (errno.EROFS, r"cannot be written \(Read-only file system\). Pass data_dir=… a folder"),
+    ],
+)
+def test_each_thing_that_the_system_says_of_a_file_has_its_own_words(
+    store: Store, number: int, words: str
+) -> None:
+    with pytest.raises(StoreError, match=words), explained(store.path("train/zumba", NAME)):
+        raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("kind", ["flock", "lockf"])
+def test_a_file_system_without_locks_is_refused_at_once(
+    store: Store, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No such file system is at hand (NFS with `nolock`, Lustre without `flock`)."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, kind, refuse)
+    with pytest.raises(StoreError, match=r"grants no locks \(No locks available\).*nolock"):
+        store.prepare()
+    assert [*(store.root / ".kinetics600/incoming").iterdir()] == []
+
+
+def test_a_ledger_that_cannot_be_used_is_found_before_anything_is_fetched(store: Store) -> None:
+    store.ledger_path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StoreError, match="ledger.* is damaged"):
+        store.prepare()
+    assert not store.is_writable(make=True)
+
+
+def test_folders_locks_and_files_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        store = Store.at(tmp_path / "clips")
+        store.prepare()
+        with store.only_one("zumba", threading.Event()), store.incoming() as incoming:
+            part, _, _ = incoming.write([b"clip"], lambda _: None)
+            incoming.place(part, store.path("train/zumba", NAME))
+            store.write_own("lists/some", b"1")
+            found = {path: path.stat().st_mode & 0o7777 for path in store.root.rglob("*")}
+            usual = {path: 0o775 if path.is_dir() else 0o664 for path in found}
+    finally:
+        os.umask(before)
+    assert len(found) > 10
+    assert found == usual
+
+
+def test_files_count_like_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.statvfs
+
+    def free(files: int, of: int) -> None:
+        def statvfs(path: Path) -> os.statvfs_result:
+            found = list(real(path))
+            found[5:8] = [of, files, files]
+            return os.statvfs_result(found)
+
+        monkeypatch.setattr(os, "statvfs", statvfs)
+
+    free(164, 1000)
+    store.check_room(Space(1000, 100))
+    with pytest.raises(DiskFullError, match=r"101 files, and .* room for 164 more \(inodes\)"):
+        store.check_room(Space(1000, 101))
+    free(0, 0)  # as btrfs says, which makes them as they are needed
+    assert free_space(store.root).files is None
+    store.check_room(Space(1000, 10**9))
 
 
 def test_one_at_a_time_and_a_wait_ends_when_told(store: Store) -> None:
@@ -179,8 +270,6 @@ def test_one_at_a_time_and_a_wait_ends_when_told(store: Store) -> None:
 
 
 def test_a_folder_s_stamp_tells_a_change_and_doubts_a_fresh_one(store: Store) -> None:
-    import os
-
     folder = store.root / "train/zumba"
     folder.mkdir(parents=True)
     assert store.stamp(["train/zumba", "train/yoga"]) == {"train/zumba": 0}
@@ -219,3 +308,52 @@ def test_who_waits_for_a_lock_goes_on_waiting(store: Store) -> None:
     assert got.wait(5)
     holder.join()
     waiter.join()
+
+
+def test_a_link_belongs_to_the_store_if_what_it_leads_to_does(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "clips").symlink_to(tmp_path / "disk")  # the user's own
+    (tmp_path / "private").mkdir()
+    for name in (NAME, "notes.txt"):
+        (tmp_path / "private" / name).write_bytes(b"private")
+    store = Store.at(tmp_path / "clips")
+    folder = store.root / "train/zumba"
+    folder.mkdir(parents=True)
+    (folder / NAME).write_bytes(b"clip")
+    names = [f"{letter}{NAME[1:]}" for letter in "bcdef"]
+    (folder / names[0]).symlink_to(NAME)
+    (folder / names[1]).symlink_to(tmp_path / "private" / NAME)
+    (folder / names[2]).symlink_to(f"../../../private/{NAME}")
+    (folder / names[3]).symlink_to(names[1])  # leads out by another
+    (folder / names[4]).symlink_to("nowhere")
+    (folder / "notes.txt").symlink_to(tmp_path / "private/notes.txt")  # is no clip's
+    led_out: set[str] = set()
+    assert store.inventory("train/zumba", led_out.add) == {NAME, names[0]}
+    assert led_out == {f"train/zumba/{name}" for name in names[1:4]}
+    assert [store.has(f"train/zumba/{name}") for name in (NAME, *names)] == [True, True] + 4 * [
+        False
+    ]
+    assert store.taken("train/zumba") == Space(4, 1)
+    (store.root / "train/yoga").symlink_to("zumba")
+    (store.root / "validation").symlink_to(tmp_path)
+    assert store.inventory("train/yoga", led_out.add) == {NAME, names[0]}
+    assert store.inventory("validation/private", led_out.add) == set()
+    assert store.inventory("train/../../private", led_out.add) == set()
+    assert {"validation", "train/../../private"} < led_out
+    assert not store.has(str(tmp_path / "private" / NAME))
+    assert store.taken("validation/private") == Space(0, 0)
+
+
+def test_a_store_of_smaller_clips_is_no_link(tmp_path: Path) -> None:
+    folder = tmp_path / "private/train/zumba"
+    folder.mkdir(parents=True)
+    (folder / NAME).write_bytes(b"private")
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/short_side_128").symlink_to(tmp_path / "private")
+    store = Store.at(tmp_path / "clips", 128)
+    assert store.inventory("train/zumba") == set()
+    with pytest.raises(StoreError, match="out of the store"):
+        store.check_folder()
+    with pytest.raises(StoreError, match="out of the store"):
+        store.prepare()
+    assert [*(tmp_path / "private").iterdir()] == [tmp_path / "private/train"]

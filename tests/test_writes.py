@@ -16,8 +16,7 @@ MODULES = [
 ]
 
 ALLOWED = {
-    ("k600/cut.py", "av.open"): "writes an unfinished file, which the store names",
-    ("k600/shrink.py", "av.open"): "the same",
+    ("k600/encoder.py", "av.open"): "writes an unfinished file, which the store names",
     ("k600/miniature.py", "av.open"): "writes into memory",
     ("k600/miniature.py", "tarfile.open"): "writes into memory",
     ("k600/tars.py", "tarfile.open"): "writes into an unfinished file of `k600.disk`",

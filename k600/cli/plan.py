@@ -89,6 +89,8 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
     if as_json:
         print_json([{**dataclasses.asdict(f), "complete": f.complete} for f in found])
         raise typer.Exit(code)
+    files = found[0].free_files
+    room = "" if files is None else f", which has room for {files:,} files"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("split", "here", "asked for", "tarballs", "YouTube", "disk", "free", "time"):
         table.add_column(column, justify="left" if column == "split" else "right")
@@ -101,12 +103,12 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
             "?" if f.wanted_clips is None else f"{f.wanted_clips:,}",
             f"{least}{f.tarballs:,} ({size})" if f.tarballs else "none",
             f"{f.youtube_clips:,} clips" if f.youtube_clips else "none",
-            decimal(f.needed_bytes),
+            f"{decimal(f.needed_bytes)}\n{f.needed_files:,} files",
             decimal(f.free_bytes),
             "-" if (f.unreachable or f.offline) and not f.seconds else time_of(f.seconds),
         )
     console().print(table)
-    say(f"into {found[0].store}, from {found[0].mirror}")
+    say(f"into {found[0].store}{room}, from {found[0].mirror}")
     for f in found:
         if f.open_ended:
             say(f"{f.split}: tarballs are read one after the other until there are enough clips")
@@ -122,8 +124,8 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
                 f"{f.split}: nothing more would come: the other {f.lacking_clips:,} clips were "
                 f"proved not to be had (kinetics600 status {f.split}), or there are no more"
             )
-        if f.needed_bytes > f.free_bytes:
-            say(f"{f.split}: the clips need more than is free on the volume of {f.store}")
+        if f.shortage:
+            say(f"{f.split}: {f.shortage}")
     raise typer.Exit(code)
 
 

@@ -245,7 +245,7 @@ class Asker:
 
     def _is_here(self, clip: Clip) -> bool:
         """Whether a clip is in the store, and not only as another mirror has it."""
-        if not self._store.path(clip.folder, clip.file_name).exists():
+        if not self._store.has(clip.key):
             return False
         others = self._ledger.other_mirrors(clip.split, clip.label)
         return not any(

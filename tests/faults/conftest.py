@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,9 +41,23 @@ def host(origin: Miniature) -> Iterator[Host]:
 
 
 @pytest.fixture(scope="session")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    with jobs(tmp_path_factory.mktemp("jobs")) as running:
-        yield running
+def forge() -> Iterator[Jobs]:
+    with tempfile.TemporaryDirectory(prefix="k600-jobs-") as folder:
+        os.chmod(folder, 0o1777)
+        with jobs(Path(folder)) as running:
+            yield running
+
+
+@pytest.fixture
+def common(origin: Miniature) -> Iterator[Path]:
+    """A folder that every user may walk to, with a mirror, `600`, in it.
+
+    (What pytest gives is shut for all but one as often as somebody starts it.)
+    """
+    with tempfile.TemporaryDirectory(prefix="k600-common-") as folder:
+        os.chmod(folder, 0o755)
+        shutil.copytree(origin.root, f"{folder}/600")
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -164,10 +164,12 @@ def verify(split: str, **options: Any) -> None:
     verify_clips(kinetics600.make_request(split, **options), deep=True, repair=True)
 
 
-def measure(split: str, uid: int | None = None, **options: Any) -> Any:
+def measure(
+    split: str, uid: int | None = None, gid: int | None = None, umask: int = 0o022, **options: Any
+) -> Any:
     """Fetch what a request asks for; returns the error, the time and the memory that it took.
 
-    With `uid` it is another user's process, who is in no group.
+    With `uid` it is another user's process, who is in no group but `gid`, or one of his own.
     """
     import resource
 
@@ -177,14 +179,16 @@ def measure(split: str, uid: int | None = None, **options: Any) -> Any:
         calm = {**options, "data_dir": options["data_dir"] + "-before"}
         fetch(split, **calm)  # imports what another user may not read
         os.setgroups([])
-        os.setgid(uid)
+        os.setgid(gid or uid)
         os.setuid(uid)
+    os.umask(umask)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = fetch(split, **options)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return {
         "error": type(result.error).__name__,
         "message": str(result.error),
+        "recovered": result.recovered,
         "seconds": result.seconds,
         "memory_bytes": 1024 * grown,
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,20 +15,25 @@ from typing import Any
 import pytest
 
 import kinetics600
+from k600.disk import free_space
+from k600.doctor import check_disk, check_writable
 from k600.errors import DiskFullError, StoreError
+from k600.forecast import forecast_split
 from k600.miniature import Miniature
+from k600.store import Store
 from tests.conftest import expected
 from tests.faults.jobs import Jobs
 from tests.faults.trial import Note, assert_intact, assert_whole, fetch
 
 NOBODY = 65_534
+GROUP = 2_000
 
 
 @contextlib.contextmanager
-def small_volume(folder: Path, size_bytes: int) -> Iterator[Path]:
+def small_volume(folder: Path, size_bytes: int, files: int | None = None) -> Iterator[Path]:
     """Mount a volume of that size in memory until the block ends; skip where one may not."""
     folder.mkdir()
-    size = f"size={size_bytes}"
+    size = f"size={size_bytes}" + (f",nr_inodes={files}" if files else "")
     made = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], capture_output=True
     )
@@ -82,6 +89,74 @@ def test_too_little_room_is_said_before_anything_is_fetched(
     note("too little room", refused=1, said=result.said)
 
 
+def test_a_volume_with_room_for_bytes_but_not_for_files(
+    origin: Miniature, tmp_path: Path, note: Note
+) -> None:
+    """As many clips as there are, and as many inodes as that, but none to spare."""
+    with small_volume(tmp_path / "volume", 200 << 20, files=100) as volume:
+        options = {"mirror": str(origin.root), "data_dir": str(volume / "clips")}
+        plan = forecast_split(kinetics600.make_request("train", **options), "train")
+        assert (plan.needed_files, plan.free_files) == (52, 99)  # 48 clips, 2 folders, 2 locks
+        assert "52 files, and the volume of" in plan.shortage
+        result = fetch(**options)
+        assert isinstance(result.error, DiskFullError)
+        assert re.search(r"room for 9\d more \(inodes\), whatever their size", str(result.error))
+        assert result.fetched_bytes == 0
+        assert_intact(volume / "clips", {})
+        found = check_disk(Store.at(volume / "clips"))
+        assert re.search(r"free, in 9\d files at most", found.detail)
+        remount(volume, "nr_inodes=1000")
+        assert fetch(**options).recovered
+        assert_whole(volume / "clips", expected(origin, "train"))
+    note("no inodes", refused=1, said=result.said)
+
+
+def test_a_volume_whose_files_run_out_in_the_middle_says_that_it_is_files(tmp_path: Path) -> None:
+    with small_volume(tmp_path / "volume", 200 << 20, files=100) as volume:
+        store = Store.at(volume / "clips")
+        store.prepare()
+        with store.incoming() as incoming:
+            for number in range(free_space(volume).files or 0):
+                (volume / f"{number}").touch()  # somebody else's
+            with pytest.raises(DiskFullError, match="no room for more files: its inodes are used"):
+                incoming.write([b"clip"], lambda _: None)
+
+
+def test_a_plan_asks_for_the_room_that_the_load_asks_for(
+    origin: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there already is left out in both: a load that was killed goes on in what is free."""
+    clips = [*expected(origin, "train").items()][:20]  # of "surfing water"
+    for name, data in clips:
+        (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clips" / name).write_bytes(data)
+    options = {"mirror": str(origin.root), "data_dir": str(tmp_path / "clips")}
+
+    def plan() -> Any:
+        return forecast_split(kinetics600.make_request("train", **options), "train")
+
+    needed = plan()
+    assert needed.needed_files == 48 - 20 + 4
+    assert needed.needed_bytes < needed.tarball_bytes - sum(len(data) for _, data in clips) // 2
+    real = os.statvfs
+
+    def free(size_bytes: int) -> None:
+        def statvfs(path: Any) -> Any:
+            found = list(real(path))
+            found[1:5] = [1, 1 << 50, size_bytes, size_bytes]
+            return os.statvfs_result(found)
+
+        monkeypatch.setattr(os, "statvfs", statvfs)
+
+    free(needed.needed_bytes + (64 << 20) - 1)
+    result = fetch(**options)
+    assert isinstance(result.error, DiskFullError)
+    assert plan().shortage in str(result.error)
+    free(needed.needed_bytes + (64 << 20))
+    assert plan().shortage == ""
+    assert fetch(**options).recovered
+
+
 @pytest.mark.parametrize("kilobytes", [4, 12, 40])
 def test_a_disk_for_rows_that_is_full(
     kilobytes: int, origin: Miniature, tmp_path: Path, note: Note
@@ -115,13 +190,15 @@ def test_a_disk_that_becomes_read_only(origin: Miniature, tmp_path: Path, note: 
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
-@pytest.mark.parametrize("forbidden", ["the folder", "a class", "the ledger", "the lists"])
+@pytest.mark.parametrize(
+    "forbidden", ["the folder", "a class", "the ledger", "the lists", "the reports"]
+)
 def test_a_place_that_one_may_not_write(
-    forbidden: str, forge: Jobs, origin: Miniature, tmp_path: Path, note: Note
+    forbidden: str, forge: Jobs, origin: Miniature, common: Path, note: Note
 ) -> None:
-    options: dict[str, Any] = {"mirror": str(origin.root), "data_dir": str(tmp_path / "clips")}
+    options: dict[str, Any] = {"mirror": str(common / "600"), "data_dir": str(common / "clips")}
     assert fetch(classes="zumba", **options).recovered
-    root = tmp_path / "clips"
+    root = common / "clips"
     (root / "train/surfing water").mkdir()
     for path in (root, *root.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
@@ -130,16 +207,16 @@ def test_a_place_that_one_may_not_write(
         "a class": root / "train/surfing water",
         "the ledger": root / ".kinetics600/ledger.sqlite",
         "the lists": root / ".kinetics600/lists",
+        "the reports": root / ".kinetics600/reports",
     }[forbidden]
     for path in (place, *([place / ".kinetics600"] if place == root else [])):
         os.chown(path, 0, 0)
         path.chmod(0o555)
-    for folder in (tmp_path, origin.root, forge.folder):
-        reachable(folder)
-    forge.folder.chmod(0o777)
     said = forge.run("measure", split="train", uid=NOBODY, **options)
     assert said["error"] in ("StoreError", "DiskFullError"), said
     assert "data_dir" in said["message"]
+    if forbidden != "a class":  # it is said before anything is fetched
+        assert not any((root / "train/surfing water").iterdir())
     assert_intact(root, expected(origin, "train"))
     place.chmod(0o777)
     os.chown(place, NOBODY, NOBODY)
@@ -148,11 +225,80 @@ def test_a_place_that_one_may_not_write(
     note("no permission", refused=1, said=said["error"], seconds=said["seconds"])
 
 
-def reachable(folder: Path) -> None:
-    """Let everybody walk to a folder, which pytest keeps for its owner."""
-    for parent in (folder, *folder.parents):
-        if parent.stat().st_uid == os.getuid() and parent.stat().st_mode & 0o005 != 0o005:
-            parent.chmod(parent.stat().st_mode | 0o055)
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (0o002, 0o002, ""),
+        (0o002, 0o022, ""),
+        (0o022, 0o002, "cannot be written"),
+        (0o077, 0o002, "cannot be read"),
+    ],
+)
+def test_two_members_of_a_group_share_a_store(
+    first: int,
+    second: int,
+    words: str,
+    forge: Jobs,
+    origin: Miniature,
+    common: Path,
+    note: Note,
+) -> None:
+    """Where the first one's umask shuts the second out, the message says whose the folder is."""
+    store = common / "clips"
+    store.mkdir()
+    os.chown(store, 1001, GROUP)
+    store.chmod(0o2775)
+    options: dict[str, Any] = {"mirror": str(common / "600"), "data_dir": str(store), "gid": GROUP}
+    one = forge.run("measure", split="train", classes="zumba", uid=1001, umask=first, **options)
+    assert one["recovered"], one
+    others = {path for path in store.rglob("*") if not path.stat().st_mode & stat.S_IWGRP}
+    assert bool(others) == (first != 0o002), others  # whatever was made follows the umask
+    two = forge.run("measure", split="train", uid=1002, umask=second, **options)
+    if words:
+        assert two["error"] == "StoreError", two
+        for each in (words, "belongs to '1001', with rights", "chmod -R g+rwX", "umask 002"):
+            assert each in two["message"]
+        assert "move" not in two["message"]
+        assert_intact(store, expected(origin, "train"))
+    else:
+        assert two["recovered"], two
+        assert_whole(store, expected(origin, "train"))
+        one = forge.run("measure", split="train", uid=1001, umask=first, **options)
+        assert one["recovered"], one
+    note("shared store", refused=bool(words), recovered=not words, said=two["error"])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
+def test_a_clip_s_folder_of_somebody_with_umask_077(
+    forge: Jobs, origin: Miniature, common: Path
+) -> None:
+    options: dict[str, Any] = {"mirror": str(common / "600"), "data_dir": str(common / "clips")}
+    assert fetch(**options).recovered
+    (common / "clips/train/zumba").chmod(0o700)
+    for source in ("auto", "local"):
+        said = forge.run("measure", split="train", uid=NOBODY, source=source, **options)
+        assert said["error"] == "StoreError", said
+        assert "train/zumba' cannot be read (Permission denied)" in said["message"]
+        assert "belongs to 'root', with rights drwx------" in said["message"]
+
+
+def test_the_doctor_proves_what_a_load_proves(origin: Miniature, tmp_path: Path) -> None:
+    with small_volume(tmp_path / "volume", 200 << 20) as volume:
+        store = Store.at(volume / "clips")
+        options: dict[str, Any] = {"mirror": str(origin.root), "data_dir": str(store.root)}
+        assert fetch(classes="zumba", **options).recovered
+        assert check_writable(store).state == "ok"
+        remount(volume, "ro")
+        found = check_writable(store)
+        assert found.state == "warning"
+        assert "Read-only file system" in found.detail
+        remount(volume, "rw")
+        store.ledger_path.write_bytes(b"no database at all" * 100)
+        found = check_writable(store)
+        assert "ledger.sqlite' is damaged" in found.detail
+        result = fetch(classes="zumba", **options)
+        assert str(result.error).startswith(f"data_dir: {found.detail}. {found.advice}")
 
 
 @pytest.mark.parametrize(

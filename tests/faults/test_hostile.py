@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 import kinetics600
@@ -21,6 +22,7 @@ from k600.errors import Kinetics600Error, ListError, StoreError
 from k600.ledger import Ledger
 from k600.lists import parse_listing, parse_path_list, parse_test_labels
 from k600.miniature import Miniature, make_clip
+from k600.survey import survey
 from k600.verify import verify_clips
 from tests.conftest import contents, expected
 from tests.faults.jobs import ROOT
@@ -88,6 +90,8 @@ def outside(tmp_path: Path) -> Iterator[Path]:
     (folder / "precious/data").write_bytes(b"precious")
     (folder / "precious.lock").write_bytes(b"a lock of theirs")
     (folder / "reports").mkdir()
+    (folder / "tree/zumba").mkdir(parents=True)
+    (folder / "tree/zumba" / NAME).write_bytes(make_clip(1))  # a video of theirs
     before = snapshot(folder)
     yield folder
     assert snapshot(folder) == before, "something outside of the store was touched"
@@ -205,6 +209,98 @@ def test_a_link_in_a_stranger_s_tree_leads_nobody_out_of_it(
     assert isinstance(result.error, StoreError), result
     assert "data_dir" in str(result.error)
     assert str(outside) in str(result.error)
+    if not lead.startswith("a lock") and "own" not in lead:  # it is said before anything is begun
+        own = tmp_path / "clips/.kinetics600/ledger.sqlite"
+        assert own.is_symlink() or Ledger(own).tarballs("train") == {}
+
+
+# What a stranger's tree may hold for a private clip that lies in `outside`, to have it served: a
+# link, where it lies in the tree, and what of the tree it leads to.
+TEMPTS: dict[str, tuple[str, Callable[[Path], str | Path]]] = {
+    "a clip": (f"train/zumba/{NAME}", lambda out: out / "zumba" / NAME),
+    "a clip by a chain": (f"train/zumba/{NAME}", lambda out: f"../../../outside/tree/zumba/{NAME}"),
+    "a clip by a link": (f"train/zumba/{NAME}", lambda out: f"../../way/zumba/{NAME}"),
+    "a class": ("train/zumba", lambda out: out / "zumba"),
+    "a split": ("train", lambda out: out),
+    "another tool's clip": (f"train/surfing_water/{NAME}", lambda out: out / "zumba" / NAME),
+    "another tool's class": ("train/surfing_water", lambda out: out / "zumba"),
+    "another tool's split": ("videos_train", lambda out: out),
+    "another tool's flat split": ("videos_train", lambda out: out / "zumba"),
+}
+
+
+@pytest.mark.parametrize("tempt", TEMPTS)
+def test_what_lies_outside_of_a_stranger_s_tree_is_not_served(
+    tempt: str, tmp_path: Path, outside: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Loaded, streamed, published, shown, listed and verified is what lies in the tree alone."""
+    place, target = TEMPTS[tempt]
+    tree = tmp_path / "clips"
+    mine = tree / ("train" if "videos" in place else "videos_train") / "yoga" / OTHER
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(make_clip(2))
+    (tree / "way").symlink_to(outside / "tree")
+    _link(tree / place, target(outside / "tree"))
+    options: dict[str, Any] = {"data_dir": str(tree), "source": "local", "on_missing": "skip"}
+    options["mirror"] = str(tmp_path / "600")
+
+    ds = kinetics600.load_dataset("train", cache_dir=str(tmp_path / "cache"), **options)
+    assert [row["video"]["path"] for row in ds] == [str(mine)]
+    assert f"'{place}' to '{outside}/tree" in caplog.text
+    assert "lead out of it and are not followed" in caplog.text
+    page = kinetics600.gallery(ds, tmp_path / "page.html")
+    assert NAME[:11] not in Path(page.path).read_text()
+    kinetics600.save_manifest(ds, tmp_path / "clips.csv")
+    assert NAME[:11] not in (tmp_path / "clips.csv").read_text()
+    chosen = "split,label,youtube_id,time_start,time_end\n" + "".join(
+        f"train,{label},{NAME[:11]},0,10\n" for label in ("zumba", "surfing water")
+    )
+    (tmp_path / "chosen.csv").write_text(f"{chosen}train,yoga,{OTHER[:11]},0,10\n")
+    manifest = str(tmp_path / "chosen.csv")
+    streamed = kinetics600.load_dataset("train", streaming=True, manifest=manifest, **options)
+    assert [row["youtube_id"] for row in streamed] == [OTHER[:11]]
+    publish = {"to": str(tmp_path / "shards"), "kind": "embedded", "i_have_the_rights": True}
+    kinetics600.publish("owner/clips", "train", **publish, **options)
+    shards = [pyarrow.parquet.read_table(p) for p in (tmp_path / "shards").rglob("*.parquet")]
+    published = [row["video"]["bytes"] for shard in shards for row in shard.to_pylist()]
+    assert published == [make_clip(2)]
+    request = kinetics600.make_request("train", **options)
+    (counts,) = survey(request).splits
+    assert counts.counts.have == 1
+    assert verify_clips(request, again=True).clips == 1
+
+
+def test_a_ledger_that_names_a_link_gets_nobody_out_of_the_tree(
+    tmp_path: Path, outside: Path
+) -> None:
+    """As if a run had stored it: what the ledger says is looked for by the same rule."""
+    clip = make_clip(1)
+    land(tmp_path, tarball([entry(NAME), entry(OTHER)], clip))
+    tree = tmp_path / "clips"
+    (tree / "train/zumba" / NAME).unlink()
+    (tree / "train/zumba" / NAME).symlink_to(outside / "tree/zumba" / NAME)
+    options: dict[str, Any] = {"data_dir": str(tree), "mirror": str(tmp_path / "600")}
+    request = kinetics600.make_request("train", classes="zumba", **options)
+    report = verify_clips(request)
+    assert [(f.file_name, f.verdict) for f in report.bad] == [(NAME, "vanished")]
+    assert "leads out of the store" in report.bad[0].detail
+    (finding,) = verify_clips(request, repair=True).splits[0].bad
+    assert finding.fate == "repaired"
+    assert not (tree / "train/zumba" / NAME).is_symlink()
+
+
+def test_links_within_a_tree_serve(tmp_path: Path) -> None:
+    """Such as one that keeps each clip once, under two names."""
+    tree = tmp_path / "clips"
+    (tree / "train").mkdir(parents=True)
+    (tree / "videos/zumba").mkdir(parents=True)
+    (tree / "videos/zumba" / NAME).write_bytes(make_clip(1))
+    (tree / "train/zumba").symlink_to("../videos/zumba")
+    _link(tree / "train/yoga" / OTHER, tree / "videos/zumba" / NAME)
+    ds = kinetics600.load_dataset(
+        "train", data_dir=str(tree), source="local", cache_dir=str(tmp_path / "cache")
+    )
+    assert [Path(row["video"]["path"]).name for row in ds] == [OTHER, NAME]
 
 
 def test_a_verification_puts_nothing_aside_that_lies_outside(tmp_path: Path, outside: Path) -> None:
