@@ -167,8 +167,8 @@ def find_targets(
         *((row.folder, row.file_name) for row in known.answers if row.kind == "have"),
     ):
         stored.setdefault(folder, set()).add(name)
-    folders, hidden = request.folders(split), known.hidden()
-    own = {folder: store.inventory(folder) - hidden.get(folder, set()) for folder in folders}
+    folders = request.folders(split)
+    own = {folder: store.inventory(folder) for folder in folders}
     moved = set[str]().union(*own.values()) if split == "test" else set[str]()
 
     def is_wanted(folder: str, name: str) -> bool:

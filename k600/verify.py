@@ -148,14 +148,16 @@ class _Run:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.situation = look(self.request, self.split, offline=True, keep=False)
+        # What a file holds is looked into whatever mirror it came from.
+        whatever = replace(self.request, source="local")
+        self.situation = look(whatever, self.split, offline=True, keep=False)
         self.targets = list(
             find_targets(self.request, self.split, self.situation.known, self.situation.labels)
         )
 
     @property
     def ledger(self) -> Ledger:
-        return self.situation.ledger
+        return self.request.ledger
 
     def look(self, *, again: bool) -> None:
         """Look into every file."""

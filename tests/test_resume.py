@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from k600.miniature import Miniature, make_miniature, make_tarball
 from k600.remote import Mirror
 from k600.store import Store
 from tests.conftest import Load, contents, expected
-from tests.servers import CuttingProxy, S3Server, web_server
+from tests.servers import CuttingProxy, S3Server, WebServer, web_server
 
 PROGRAM = """
 import sys, datasets, kinetics600
@@ -103,21 +104,31 @@ def test_done_tarballs_are_not_fetched_and_clips_at_hand_not_rewritten(
         assert (now.st_ino, now.st_mtime_ns) == (status.st_ino, status.st_mtime_ns)
 
 
+@pytest.fixture
+def server(miniature: Miniature) -> Iterator[WebServer]:
+    with web_server(miniature.root.parent) as found:
+        yield found
+
+
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_whatever_is_lost_comes_back_and_nothing_else_is_read(
-    data: st.DataObject, load: Load, folders: dict[str, Any], miniature: Miniature
+    data: st.DataObject,
+    load: Load,
+    folders: dict[str, Any],
+    miniature: Miniature,
+    server: WebServer,
 ) -> None:
-    load("train")
+    load("train", mirror=f"{server.url}/600")
     keys = sorted(expected(miniature, "train"))
     lost = data.draw(st.lists(st.sampled_from(keys), unique=True))
     for key in lost:
         Path(folders["data_dir"], key).unlink()
-    with web_server(miniature.root.parent) as server:
-        load("train", mirror=f"{server.url}/600")
-        read = {path for _, path in server.requests if path.endswith(".tar.gz")}
+    server.requests.clear()
+    load("train", mirror=f"{server.url}/600")
+    read = {path for _, path in server.requests if path.endswith(".tar.gz")}
     assert contents(folders["data_dir"]) == expected(miniature, "train")
     assert read == {f"/600/train/{key.split('/')[1]}.tar.gz" for key in lost}
 

@@ -50,10 +50,12 @@ def test_a_shard_is_a_tarball_and_a_class(load: Load) -> None:
 def test_clips_in_the_store_come_from_there_in_the_same_order(
     load: Load, miniature: Miniature
 ) -> None:
-    before = list(load("train", streaming=True)["train"])
-    load("train")
     with web_server(miniature.root.parent) as server:
-        after = list(load("train", streaming=True, mirror=f"{server.url}/600")["train"])
+        mirror = f"{server.url}/600"
+        before = list(load("train", streaming=True, mirror=mirror)["train"])
+        load("train", mirror=mirror)
+        server.requests.clear()
+        after = list(load("train", streaming=True, mirror=mirror)["train"])
         assert not [path for _, path in server.requests if path.endswith(".tar.gz")]
     assert names(after) == names(before)
     assert [row["label"] for row in after] == [row["label"] for row in before]
