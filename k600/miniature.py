@@ -189,19 +189,22 @@ def make_clip(
 
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "30"})
+        options = {"crf": "42", "preset": "slow"} if words else {"crf": "30"}  # letters are costly
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1  # the same bytes on every machine
         stream.codec_context.time_base = Fraction(1, fps)
         picture = np.zeros((height, width, 3), np.uint8)
         colour = [(seed * step) % 200 + 55 for step in (37, 91, 151)]
+        red, green, blue = (value // 3 + 120 for value in colour)
+        ink = red, green, blue
         for index in range(seconds * fps):
             picture[:] = [value // 3 for value in colour]
             left = (seed * 7 + index * 3) % (width - 24)
             top = (seed * 13 + index * 2) % (height - 24)
             picture[top : top + 24, left : left + 24] = colour[::-1]
             for number, line in enumerate(words):
-                draw_line(picture, 2, 1 + 13 * number, line, (255, 255, 255))
+                draw_line(picture, 2, 1 + 13 * number, line, ink)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = index
             container.mux(stream.encode(frame))

@@ -48,7 +48,7 @@ def _demo(folder: Path, *, keep: bool) -> None:
     from k600.progress import no_progress
 
     screen = console()
-    screen.print("Making a miniature of the host: small real H.264 clips in its own layout …")
+    screen.print("Making a miniature of the host: small made-up clips in its own layout …")
     host = make_miniature(folder / "host")
     options: dict[str, Any] = {
         "mirror": str(host.root),
