@@ -180,12 +180,17 @@ class FileDestination:
         return folder
 
     def names(self, folder: str) -> set[str]:
-        return {*self._listing(folder)}
+        with self._explained():
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self._at(folder), detail=False)
+            except FileNotFoundError:
+                return set()
+        return {str(path).rstrip("/").rpartition("/")[2] for path in found} - {""}
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the sizes in bytes of the files in a folder, by name."""
-        found = self._listing(folder)
-        return {name: info["size"] for name, info in found.items() if info["type"] == "file"}
+        return {name: info["size"] for name, info in self._listing(folder).items()}
 
     def differing(
         self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
@@ -276,15 +281,19 @@ class FileDestination:
         return Path(self._root) / OWN / "incoming"
 
     def _listing(self, folder: str) -> dict[str, dict[str, Any]]:
-        """Return what the place says of all that is in a folder, by name."""
+        """Return what the place says of the files in a folder, by name."""
         with self._explained():
-            self._fs.invalidate_cache()
-            try:
-                found = self._fs.ls(self._at(folder), detail=True)
-            except FileNotFoundError:
-                return {}
-        named = {str(info["name"]).rstrip("/").rpartition("/")[2]: info for info in found}
-        return {name: info for name, info in named.items() if name}
+            if self._is_local:  # where `ls` stops at a file that vanishes while it looks
+                each = [self._info(f"{self._at(folder)}/{name}") for name in self.names(folder)]
+                found = [info for info in each if info is not None]
+            else:
+                self._fs.invalidate_cache()
+                try:
+                    found = self._fs.ls(self._at(folder), detail=True)
+                except FileNotFoundError:
+                    return {}
+        files = [info for info in found if info["type"] == "file"]
+        return {str(info["name"]).rpartition("/")[2]: info for info in files}
 
     def _info(self, target: str) -> dict[str, Any] | None:
         self._fs.invalidate_cache()

@@ -230,6 +230,23 @@ def test_a_shard_that_the_mirror_cannot_give_again_is_named_and_the_others_stay(
         assert make(place, **options).mended_shards == 1
 
 
+def test_a_tarball_that_the_mirror_has_by_now_does_not_change_what_is_done(
+    tmp_path: Path, options: dict[str, Any], own_miniature: Miniature
+) -> None:
+    place = folder(tmp_path / "published")
+    tarball = own_miniature.root / "val/zumba.tar.gz"
+    tarball.rename(tmp_path / "away")
+    options["mirror"] = str(own_miniature.root)
+    done = fleet(place, **options)
+    assert done.left_out == {"tarball_not_found": 1}
+    before = place.files()
+    (tmp_path / "away").rename(tarball)
+    one_zeroed(place)
+    again = fleet(place, **options)
+    assert (again.mended_shards, again.left_out) == (1, done.left_out)
+    assert place.files() == before
+
+
 def test_of_a_fleet_only_the_tarballs_of_the_lost_shards_are_read_again(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,22 +223,25 @@ def _mend(
         IncompleteError: The mirror's tarballs are not those any more that it was made from. What is
             there stays.
     """
+    marked = ready.work.names(job.own("units"))
     try:
-        units, lacking = find_units(tarballs, job, on_missing="skip")
-        plan = make_plan(job, units, ready.work, lacking=lacking)
+        found, _ = find_units(tarballs, job, on_missing="skip")
+        units = [unit for unit in found if f"{unit.key}.json" in marked]
+        plan = make_plan(job, units, ready.work, lacking={})
     except NoClipsError:
         plan = None
     if plan is None or plan.digest != done.get("plan", plan.digest):
+        what = f"{len(damaged):,} shards that are gone or damaged" if damaged else "the manifest"
         raise IncompleteError(
-            f"kinetics600 {job.split}: {len(damaged):,} shards at {ready.shards.address} are gone "
-            f"or damaged ({', '.join(sorted(damaged)[:3]) or 'the manifest'}), and {job.mirror} "
-            "has not the tarballs any more that they were made from. What is there stays. Call "
-            "again once it has them, or make all shards anew in another place"
+            f"kinetics600 {job.split}: {what} at {ready.shards.address} cannot be made again, as "
+            f"{job.mirror} has not all the tarballs any more that they were made from. What is "
+            "there stays. Call again once it has them, or make all anew in another place"
         )
     clips = read_shards(job, plan, ready.work)
     good = {n: s for n, s in enumerate(done["shards"]) if s["name"] not in damaged}
     markers = {shard_path(job, plan, n): shard_to_json(s, clips[n]) for n, s in good.items()}
     ready.work.commit(f"{job.split}: what is good", markers)
+    lacking = Counter(done["left_out"]) - Counter(plan.rejects)  # then, whatever is there by now
     needed = {clip.part for n, some in clips.items() if n not in good for clip in some}
     pending = find_unread(job, [unit for unit in units if unit.key in needed], ready.work)
     return _Work(job, units, pending, lacking, len(damaged))
