@@ -279,6 +279,16 @@ def test_a_batch_is_its_rows() -> None:
     assert sums(found) == sums(map(transform, rows))
 
 
+def test_columns_that_a_trainer_has_dropped_are_an_error_that_says_so() -> None:
+    pytest.importorskip("torch", exc_type=ImportError)
+    rows = [row(make_clip(n), n) for n in range(2)]
+    left = {"label": [r["label"] for r in rows]}
+    with pytest.raises(OptionError, match=r"rows: .*video, found label.*remove_unused_columns=F"):
+        ClipTransform(**SMALL)(left)
+    with pytest.raises(OptionError, match=r"batch: .*pixel_values, found .*remove_unused_columns"):
+        collate(rows)  # rows that no transform has seen
+
+
 @decoding
 def test_it_can_be_pickled_and_copies_know_the_epoch() -> None:
     transform = ClipTransform(**RANDOM)

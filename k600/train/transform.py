@@ -149,12 +149,13 @@ class ClipTransform:
             for a batch.
 
         Raises:
+            OptionError: There is no column `video`: a Trainer drops it unless it has
+                `remove_unused_columns=False`.
             CorruptClipError: With `on_corrupt="raise"`, or if not one clip can be decoded.
             MissingDependencyError: No working torchcodec.
         """
         columns = [name for name in _COLUMNS if name in rows]
-        if "video" not in columns:
-            raise OptionError(f"rows: expected a column video, found {', '.join(rows) or 'none'}")
+        _check_column("rows", "video", rows)
         video = rows["video"]
         if not isinstance(video, Sequence) or isinstance(video, (str, bytes)):
             return self._sample({name: rows[name] for name in columns})
@@ -233,6 +234,16 @@ def _name_of(row: Mapping[str, Any]) -> str:
     return os.path.basename(path) if isinstance(path, (str, os.PathLike)) else ""
 
 
+def _check_column(what: str, name: str, found: Mapping[str, Any]) -> None:
+    """Raise `OptionError` unless a column is there, and say what takes it away."""
+    if name not in found:
+        raise OptionError(
+            f"{what}: expected a column {name}, found {', '.join(found) or 'none'}. A Trainer "
+            "drops the columns that its model has no argument for, before a transform sees them: "
+            "pass TrainingArguments(remove_unused_columns=False)"
+        )
+
+
 def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     """Stack samples: a `collate_fn` of DataLoaders and a `data_collator` of `Trainer`.
 
@@ -244,8 +255,11 @@ def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
 
     Raises:
         CorruptClipError: All of the batch were skipped.
+        OptionError: They are no samples of a `ClipTransform`.
     """
     torch = import_torch()
+    for sample in batch:
+        _check_column("batch", "pixel_values", sample)
     good = [sample for sample in batch if sample["pixel_values"] is not None]
     if not good:
         raise CorruptClipError(
