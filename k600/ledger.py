@@ -456,8 +456,9 @@ class Ledger:
                     held += groups
                     if left:
                         others += _clip_rows(db, mirror, split, tarball, but="have")
+            theirs = self._of_others(db, split)
         tarballs, answers, adopted = self.tarballs(split), self.answers(split), self.adopted(split)
-        return Known(tarballs, held, others, answers, adopted, self.other_mirrors(split))
+        return Known(tarballs, held, others, answers, adopted, _without(theirs, held, answers))
 
     def same_objects(self, split: str, objects: Mapping[str, tuple[str, int]]) -> dict[str, str]:
         """Return which mirrors have objects that this one has, too, but of which it knows nothing.
@@ -521,23 +522,26 @@ class Ledger:
             tarball: Only those that may be in this tarball.
         """
         one = None if split == "test" else tarball  # there, each mirror may pack them otherwise
-        found: list[Held] = []
-        mine: dict[str, set[str]] = {}
+        mine: list[Held] = []
         with self._open() as db:
-            if db is None or not (numbers := self._numbers(db, mine=False)):
-                return []
-            for number in self._numbers(db):
+            theirs = self._of_others(db, split, one)
+            for number in self._numbers(db) if theirs else ():
+                assert db is not None
                 for _, groups, _ in _members_of(db, number, split, one):
-                    for group in groups:
-                        mine.setdefault(group.folder, set()).update(group.names)
-            for number in numbers:  # (a source other than `cvdf` has to do with no mirror)
-                for _, groups, _ in _members_of(db, number, split, one):
-                    found += [group for group in groups if group.source == "cvdf"]
-        for answer in self.answers(split, None if one is None else f"{split}/{one}"):
-            if answer.kind == "have":
-                mine.setdefault(answer.folder, set()).add(answer.file_name)
-        left = [g._replace(names=g.names.difference(mine.get(g.folder, ()))) for g in found]
-        return [group for group in left if group.names]
+                    mine += groups
+        folder = None if one is None else f"{split}/{one}"
+        return _without(theirs, mine, self.answers(split, folder)) if theirs else []
+
+    def _of_others(
+        self, db: sqlite3.Connection | None, split: str, tarball: str | None = None
+    ) -> list[Held]:
+        """Return the clips that other mirrors gave; other sources have to do with no mirror."""
+        found: list[Held] = []
+        for number in self._numbers(db, mine=False):
+            assert db is not None
+            for _, groups, _ in _members_of(db, number, split, tarball):
+                found += [group for group in groups if group.source == "cvdf"]
+        return found
 
     def _numbers(self, db: sqlite3.Connection | None, *, mine: bool = True) -> list[int]:
         """Return the numbers of the mirrors that are meant, or of all others."""
@@ -797,6 +801,21 @@ def _members_of(
             held.append(found)
             left -= count
         yield name, held, left
+
+
+def _without(
+    theirs: Sequence[Held], mine: Iterable[Held], answers: Iterable[AnswerRow]
+) -> list[Held]:
+    """Return other mirrors' clips but those that this mirror has as well, or YouTube gave."""
+    taken: dict[str, set[str]] = {group.folder: set() for group in theirs}
+    for group in mine:
+        if group.folder in taken:
+            taken[group.folder].update(group.names)
+    for answer in answers:
+        if answer.kind == "have" and answer.folder in taken:
+            taken[answer.folder].add(answer.file_name)
+    left = [group._replace(names=group.names.difference(taken[group.folder])) for group in theirs]
+    return [group for group in left if group.names]
 
 
 def _take_from_others(

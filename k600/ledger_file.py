@@ -50,7 +50,7 @@ def open_ledger(
         with contextlib.closing(sqlite3.connect(path, timeout=wait_seconds)) as db, db:
             if create:
                 _share(path)
-                db.execute("BEGIN IMMEDIATE")
+            db.execute("BEGIN IMMEDIATE" if create else "BEGIN")  # all is of one moment
             found = _version_of(db, path, version)
             if found < version and (found or create):
                 complete(db, found, create)

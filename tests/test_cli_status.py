@@ -92,6 +92,16 @@ def test_status_is_zero_when_everything_is_here(load: Load, at: tuple[str, ...])
     assert "12 clips, all that its tarballs hold" in done.stdout
 
 
+def test_status_says_that_clips_are_another_mirror_s(load: Load, at: tuple[str, ...]) -> None:
+    load("train")
+    done = run("status", "train", *at[:2], "--mirror", "https://mirror.invalid/600")
+    assert done.exit_code == 1
+    assert "30 more clips here came from another mirror than https://mirror.invalid/600" in (
+        " ".join(done.stderr.split())
+    )
+    assert "from cvdf" not in done.stdout
+
+
 def test_status_by_class(load: Load, at: tuple[str, ...], miniature: Miniature) -> None:
     load("train", classes=["surfing water", "tie dying"])
     done = run("status", "train", *at, "--class", "surfing_water", "--class", "springboard diving")

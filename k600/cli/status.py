@@ -229,8 +229,8 @@ def _hints(health: Health, options: dict[str, Any]) -> list[str]:
         if split.other_mirrors:
             hints.append(
                 f"{split.split}: {split.other_mirrors:,} more clips here came from another mirror "
-                f"than {health.mirror}, which may have others under their names; --mirror … or "
-                "--source local loads them"
+                f"than {health.mirror}, which may have others under their names; its --mirror … "
+                "shows them, and source='local' loads them"
             )
         if split.other_list:
             hints.append(
