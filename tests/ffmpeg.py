@@ -53,10 +53,10 @@ def make_video(
 
 
 def shown(path: Path, width: int, height: int) -> Picture:
-    """Return the first frame as ffmpeg shows it: turned, in RGB, at a size of pixels."""
-    command = ("ffmpeg", "-v", "error", "-i", str(path), "-frames:v", "1")
+    """Return all frames as ffmpeg shows them: turned, in RGB, at a size of pixels."""
+    command = ("ffmpeg", "-v", "error", "-i", str(path))
     scaled = ("-vf", f"scale={width}:{height}", "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
-    return np.frombuffer(run(*command, *scaled), np.uint8).reshape(height, width, 3)
+    return np.frombuffer(run(*command, *scaled), np.uint8).reshape(-1, height, width, 3)
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import pytest
 
 from k600.cut import cut_clip
 from k600.shrink import shrink_clip
+from k600.thumbnails import look_at
 from tests.ffmpeg import make_video, needs_ffmpeg, said, shown, with_matrix
 
 pytestmark = needs_ffmpeg
@@ -54,6 +55,7 @@ def check(source: Path, made: Path, *, turned: bool = False) -> None:
     before, after = said(source), said(made)
     width, height = after["width"], after["height"]
     wanted, found = (shown(path, width, height).astype(int) for path in (source, made))
+    assert len(wanted) == len(found) == 4
     apart = np.abs(wanted - found)
     assert apart.mean() < 3
     assert np.percentile(apart, 85) <= 6  # edges blur; colours do not shift
@@ -120,6 +122,11 @@ def test_all_eight_ways_to_hold_a_camera(matrix: tuple[int, ...], tmp_path: Path
     assert (said(cut)["width"], said(cut)["height"]) == ((192, 320) if lies else (320, 192))
     check(source, small, turned=lies)
     check(source, cut, turned=lies)
+    picture = look_at(str(source)).picture
+    assert picture is not None
+    height, width, _ = picture.shape
+    apart = np.abs(shown(source, width, height)[0].astype(int) - picture)
+    assert np.percentile(apart, 85) <= 8  # the gallery's, too
     with open(small, "rb") as file:  # what is upright stays so
         assert not shrink_clip(file, tmp_path / "smaller.mp4", 96)
 
