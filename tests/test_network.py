@@ -21,6 +21,7 @@ from yt_dlp.networking.exceptions import RequestError
 
 from k600.destination import FileDestination
 from k600.errors import (
+    DestinationError,
     ListError,
     MirrorDeniedError,
     MirrorError,
@@ -234,11 +235,21 @@ def test_what_no_proxy_names_is_asked_directly(
         assert proxy.refused == 0
 
 
-def test_the_wrong_password_of_a_proxy_is_said(setenv: Setenv, encrypted: str) -> None:
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        Mirror("https://mirror.test/600"),
+        Mirror("http://mirror.test/600"),
+        Mirror("s3://600", {"anon": True, "endpoint_url": "https://mirror.test"}),
+    ],
+)
+def test_the_wrong_password_of_a_proxy_is_said(
+    setenv: Setenv, encrypted: str, mirror: Mirror
+) -> None:
     with web_proxy({"mirror.test": encrypted}, user=SENT) as proxy:
-        setenv(HTTPS_PROXY=proxy.with_user("me:wrongSecret"))
+        setenv(ALL_PROXY=proxy.with_user("me:wrongSecret"))
         with pytest.raises(MirrorDeniedError, match="proxy .* user and password") as caught:
-            Mirror("https://mirror.test/600").stat("val/k600_val_path.txt")
+            mirror.stat("val/k600_val_path.txt")
     assert "wrongSecret" not in str(caught.value)
 
 
@@ -482,6 +493,13 @@ def test_a_redirect_of_a_destination_takes_no_header_along(redirecting: Hosts) -
     place = FileDestination(f"{redirecting.home}/600/to", {"headers": {"X-Api-Key": SECRET}})
     place.prepare()
     assert place.read("val/k600_val_path.txt") == b""
+    nothing_told_elsewhere(redirecting)
+
+
+def test_a_redirect_of_the_hub_takes_no_token_along(redirecting: Hosts) -> None:
+    place = HubDestination("a/b", private=True, token=SECRET, endpoint=redirecting.home)
+    with pytest.raises(DestinationError, match="who the token is of, and failed"):  # by no Hub
+        place.prepare()
     nothing_told_elsewhere(redirecting)
 
 
