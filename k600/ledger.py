@@ -473,6 +473,9 @@ class Ledger:
             return
         try:
             with contextlib.closing(sqlite3.connect(self._path, timeout=120)) as db, db:
+                # Else a power loss may take back what was committed last, and clips that came
+                # since would look as if they had been there before.
+                db.execute("PRAGMA synchronous = EXTRA")
                 if create:
                     db.execute("BEGIN IMMEDIATE")
                 db.execute("PRAGMA trusted_schema = OFF")
