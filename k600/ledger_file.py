@@ -48,6 +48,8 @@ def open_ledger(
     check_length(path)
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=wait_seconds)) as db, db:
+            # Else a power loss may take back what was committed last.
+            db.execute("PRAGMA synchronous = EXTRA")
             if create:
                 _share(path)
             db.execute("BEGIN IMMEDIATE" if create else "BEGIN")  # all is of one moment
