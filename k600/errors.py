@@ -15,6 +15,7 @@
     ├── YouTubeError (OSError)                YouTube as a whole gives no clips
     ├── ListError (ValueError)                a list of the host is truncated or not a list
     ├── DamagedTarballError (ValueError)      a tarball that fails gzip's or tar's own checks
+    │   └── NoTarballError                    what came is no tarball at all: the line's fault
     ├── EncoderError (RuntimeError)           a clip that can be decoded cannot be encoded
     ├── StoreError (OSError)                  the folder of clips cannot be used
     │   └── DiskFullError                     not enough room on its volume
@@ -56,6 +57,7 @@ __all__ = [
     "MirrorUnreachableError",
     "MissingDependencyError",
     "NoClipsError",
+    "NoTarballError",
     "OfflineError",
     "OptionError",
     "Stopped",
@@ -128,6 +130,10 @@ class ListError(Kinetics600Error, ValueError):
 
 class DamagedTarballError(Kinetics600Error, ValueError):
     """A tarball fails gzip's or tar's own checks, or is not a tarball."""
+
+
+class NoTarballError(DamagedTarballError):
+    """What came in a tarball's place is none: a web page, zeros, nothing."""
 
 
 class EncoderError(Kinetics600Error, RuntimeError):

@@ -93,7 +93,7 @@ def forecast_split(
     store, network = request.store, situation.network
     here, wanted, needs, youtube, open_ended = _of(situation)
     if network:
-        fetches, failures = stat_tarballs(request, needs) if needs else ({}, {})
+        fetches, failures = stat_tarballs(request, needs, situation.known.tarballs)
     else:
         failure = Failure("offline", OfflineError(REASONS["offline"]))
         fetches, failures = {}, {need.tarball: failure for need in needs}
@@ -155,6 +155,7 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
         wanted=wanted,
         retry_errors=request.retry_errors,
         listing=lists.listing(),
+        copies=situation.copies_to_replace(),
     )
     if needs and situation.network and not lists.listing() and split != "test":
         lists.refresh(paths=False)

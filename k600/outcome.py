@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from rich.filesize import decimal
 
 from k600.printable import csv_cell
-from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS
+from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS, WATCHED_REASONS
 from k600.records import StoredShard, digest_of
 
 __all__ = ["Missing", "Outcome", "missing_csv", "missing_table"]
@@ -74,7 +74,7 @@ class Outcome:
             self.labelled
             and not self.failures
             and (self.is_full or not self.offline)
-            and not any(clip.reason in OPEN_REASONS for clip in self.missing)
+            and not any(clip.reason in OPEN_REASONS | WATCHED_REASONS for clip in self.missing)
         )
 
     @property

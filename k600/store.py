@@ -232,10 +232,6 @@ class Store:
             with explained(path, "read"):
                 raise
 
-    def written_since(self, folder: str, file_name: str, moment: float) -> bool:
-        """Whether a clip was written at or after a moment, in seconds since 1970."""
-        return self.path(folder, file_name).stat().st_mtime >= moment
-
     def path(self, folder: str, file_name: str) -> Path:
         """Return where a clip lies; `folder` is `<split>/<class name>` (see `Clip.folder`)."""
         return self.root / folder / file_name

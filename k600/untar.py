@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol, cast
 from isal import igzip, isal_zlib
 
 from k600.clip import parse_file_name
-from k600.errors import DamagedTarballError, Kinetics600Error
+from k600.errors import DamagedTarballError, Kinetics600Error, NoTarballError
 
 __all__ = ["CHUNK_BYTES", "Member", "file_in_archive", "members", "packing_of"]
 
@@ -116,9 +116,10 @@ def members(
         again: Opens the same bytes from the first on; None leaves links out as `not_a_file`.
 
     Raises:
-        DamagedTarballError: It is not gzip nor tar, fails a checksum, ends early, goes on
-            after its end, or grows beyond all proportion. Until the iterator has ended
-            without this error, nothing that came from it is proved.
+        DamagedTarballError: It fails a checksum, ends early, goes on after its end, or grows
+            beyond all proportion. Until the iterator has ended without this error, nothing
+            that came from it is proved.
+        NoTarballError: It is neither gzip nor tar, or there is nothing in it.
     """
     links: dict[str, str] = {}
     for info, reader in _entries(raw, compressed_bytes, name):
@@ -176,18 +177,23 @@ def _entries(
     """Yield a tarball's entries but folders and AppleDouble files, then check it to its end."""
     head = raw.peek()
     if not head:
-        raise DamagedTarballError(f"{name}: the tarball is empty (0 bytes)")
+        raise NoTarballError(f"{name}: the tarball is empty (0 bytes)")
     if head.lstrip()[:1] == b"<":
-        raise DamagedTarballError(f"{name}: a web page came instead of a tarball")
-    source = _open_gzip(fileobj=raw, mode="rb") if packing_of(head) == "gzip" else raw
+        raise NoTarballError(f"{name}: a web page came instead of a tarball")
+    packing = packing_of(head)
+    source = _open_gzip(fileobj=raw, mode="rb") if packing == "gzip" else raw
     most = max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes)
     reader = _ForwardReader(source, most, name)
+    seen = False
     try:
         with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
             for info in tar:
+                seen = True
                 cast(Any, tar).members.clear()  # tarfile would keep every header
                 if not info.isdir() and not info.name.rpartition("/")[2].startswith("._"):
                     yield info, reader
+        if not seen:
+            raise NoTarballError(f"{name}: there is not one file in it (zeros, or an empty file)")
         if reader.last_header.count(0) != tarfile.BLOCKSIZE:  # tarfile takes any bad header, or
             raise tarfile.ReadError("the tar's end mark is missing")  # none, for the end
         while chunk := reader.read_data(CHUNK_BYTES):  # on to gzip's trailer
@@ -196,6 +202,9 @@ def _entries(
     except Kinetics600Error:
         raise
     except (tarfile.TarError, ValueError) as error:
+        if not seen and packing is None:
+            message = f"{name}: damaged, or no tarball: neither gzip nor tar ({error})"
+            raise NoTarballError(message) from error
         raise reader.damaged(str(error)) from error
 
 

@@ -33,7 +33,7 @@ def rights(path: Path) -> int:
 
 
 ZUMBA = Tarball("train", "zumba")
-ROW = TarballRow(ZUMBA, "done", "etag", 5, 1.5)
+ROW = TarballRow(ZUMBA, "done", "etag", 5)
 
 
 def clip(name: str, position: int, state: str = "have") -> ClipRow:
@@ -198,7 +198,7 @@ BAD_VALUES = [
     ("tarballs", "state", "finished"),
     ("tarballs", "etag", None),
     ("tarballs", "size_bytes", -1),
-    ("tarballs", "started_at", float("inf")),
+    ("tarballs", "failed_at", float("inf")),
     ("tarballs", "failures", "twice"),
     ("tarballs", "failed_at", -1.0),
     ("clips", "state", "half"),
