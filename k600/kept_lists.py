@@ -87,6 +87,8 @@ class KeptLists:
 
     def _fetch_listing(self) -> None:
         found = read_listing(self.mirror, self._split)
+        if found is None and self.listing():
+            return  # it had one: a portal or a proxy may have said no
         self._listing, text = found or ({}, b"")
         if found is None and self._split != "test":
             logger.warning(

@@ -172,6 +172,8 @@ def parse_test_list(text: str, *, name: str = "test list") -> list[str]:
         if parse_file_name(found) is None:
             raise ListError(f"{name}: line {number} names no clip: {list(row.values())!r}")
         names[found] = None
+    if not names:
+        raise ListError(f"{name}: names not one clip. Fetch the list again")
     return list(names)
 
 
@@ -205,6 +207,8 @@ def parse_test_labels(data: bytes, *, name: str = "test_labels") -> TestLabels:
             labels[youtube_id, int(start), int(end)] = canonical(label)
         except (IndexError, ValueError) as error:
             raise ListError(f"{name}: line {rows.line_num} is {row!r:.200}: {error}") from error
+    if not labels:
+        raise ListError(f"{name}: labels not one clip. Fetch the list again")
     return labels
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k600.errors import ListError
-from k600.lists import parse_listing, parse_path_list, parse_test_labels
+from k600.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
 from k600.miniature import Miniature, make_tarball
 from tests.shared import needs_shared, shared
 
@@ -136,6 +136,7 @@ def test_labels_come_from_the_archive_or_its_csv(miniature: Miniature) -> None:
         (b"label,youtube_id,time_start,time_end\nzumba,aaaaaaaaaaa,x,11\n", "line 2"),
         (b"label,youtube_id,time_start,time_end\nno class,aaaaaaaaaaa,1,11\n", "not a Kinetics"),
         (b"label,youtube_id,time_start,time_end\nzumba\n", "line 2"),
+        (b"label,youtube_id,time_start,time_end\n", "labels not one clip"),
         (b"\xff\xfe\n", "UTF-8"),
         (b"\x1f\x8b broken", "broken archive"),
         (make_tarball({"other.csv": b"\n"}), "no 'test.csv'"),
@@ -144,6 +145,14 @@ def test_labels_come_from_the_archive_or_its_csv(miniature: Miniature) -> None:
 def test_broken_labels_are_refused(data: bytes, word: str) -> None:
     with pytest.raises(ListError, match=word):
         parse_test_labels(data)
+
+
+def test_a_list_of_test_clips_that_names_none_is_refused() -> None:
+    """It would be kept, and be the truth from then on."""
+    header = "youtube_id,time_start,time_end,split\n"
+    assert len(parse_test_list(f"{header}aaaaaaaaaaa,1,11,test\n")) == 1
+    with pytest.raises(ListError, match="names not one clip"):
+        parse_test_list(header)
 
 
 @given(st.binary(max_size=200))
