@@ -2,13 +2,14 @@
 
 A group of tarballs is the unit of work: its rows depend on the request, the seed and the tarballs
 alone, so one that was broken off is made again, to the same bytes, and what is there of it is not
-sent again. Its marker names what had to be left out. A tarball that proves damaged at its end is
-left out whole, and its group made again without it.
+sent again. Its marker names what had to be left out. Where a tarball proves damaged at its end its
+group is made again, and once more without it if it does so again.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from k600.records import OnLeftOut, StoredShard, StreamedShard
 from k600.request import Request
 from k600.sending import Sending, said_of, scratch_folder
 from k600.shards import check_number_of_files, write_clips
+from k600.sources.reading import READINGS
 from k600.store import OWN
 from k600.stream import stream_split
 
@@ -36,6 +38,8 @@ _AHEAD_BYTES = 128 << 20
 
 _USUAL_CLIPS = {"train": 713, "validation": 50, "test": 993}  # in a tarball, about
 _USUAL_CLIP_BYTES = 1_500_000
+
+_FAILED_READINGS = ("tarball_damaged", "tarball_changed")
 
 _Part = StreamedShard | StoredShard
 
@@ -108,16 +112,18 @@ def _send_sound(
     seed: str,
     send: Callable[[Iterator[dict[str, Any]]], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Send a group; once more without them where tarballs prove damaged at their end."""
+    """Send a group; again where tarballs prove damaged, in the end without those that still do."""
     damaged: dict[str, str] = {}
+    failed: Counter[str] = Counter()
     while True:
         left_out: dict[str, str] = {}
-        sound = [part for part in parts if _address(part) not in damaged]
+        sound = [part for part in parts if failed[_address(part)] < READINGS]
         group = send(_rows(sound, seed, left_out.__setitem__))
-        found = {what: why for what, why in left_out.items() if why == "tarball_damaged"}
+        found = {what: why for what, why in left_out.items() if why in _FAILED_READINGS}
         if not found:
             return {**group, "left_out": dict(sorted({**left_out, **damaged}.items()))}
-        damaged |= found
+        failed.update(found.keys())
+        damaged |= {what: why for what, why in found.items() if failed[what] >= READINGS}
 
 
 def _send_group(

@@ -15,6 +15,7 @@
     ├── YouTubeError (OSError)                YouTube as a whole gives no clips
     ├── ListError (ValueError)                a list of the host is truncated or not a list
     ├── DamagedTarballError (ValueError)      a tarball that fails gzip's or tar's own checks
+    │   └── NoTarballError                    what came is no tarball at all: the line's fault
     ├── StoreError (OSError)                  the folder of clips cannot be used
     │   └── DiskFullError                     not enough room on its volume
     ├── DestinationError (OSError)            the place to publish to cannot be used
@@ -50,6 +51,7 @@ __all__ = [
     "MirrorUnreachableError",
     "MissingDependencyError",
     "NoClipsError",
+    "NoTarballError",
     "OfflineError",
     "OptionError",
     "Stopped",
@@ -119,6 +121,10 @@ class ListError(Kinetics600Error, ValueError):
 
 class DamagedTarballError(Kinetics600Error, ValueError):
     """A tarball fails gzip's or tar's own checks, or is not a tarball."""
+
+
+class NoTarballError(DamagedTarballError):
+    """What came in a tarball's place is none: a web page, zeros, nothing."""
 
 
 class StoreError(Kinetics600Error, OSError):

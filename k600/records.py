@@ -18,6 +18,7 @@ from k600.errors import (
     DamagedTarballError,
     IncompleteError,
     Kinetics600Error,
+    MirrorChangedError,
     MirrorDeniedError,
     MirrorNotFoundError,
 )
@@ -206,8 +207,9 @@ class StreamedShard:
                     yield streamed.clip, path, streamed.data, "cvdf"
                 else:
                     self._leave_out(path, streamed.problem or "odd_name", on_left_out)
-        except DamagedTarballError as error:
-            on_left_out(whole, "tarball_damaged")
+        except (DamagedTarballError, MirrorChangedError) as error:
+            changed = isinstance(error, MirrorChangedError)
+            on_left_out(whole, "tarball_changed" if changed else "tarball_damaged")
             self._complain(f"{error}; its clips may be damaged", error)
         except MirrorNotFoundError as error:
             self._leave_out(whole, "tarball_not_found", on_left_out, error)

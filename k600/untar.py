@@ -18,7 +18,7 @@ from typing import IO, Any, Protocol, cast
 from isal import igzip, isal_zlib
 
 from k600.clip import parse_file_name
-from k600.errors import DamagedTarballError, Kinetics600Error
+from k600.errors import DamagedTarballError, Kinetics600Error, NoTarballError
 
 __all__ = ["CHUNK_BYTES", "Member", "file_in_archive", "members"]
 
@@ -76,21 +76,25 @@ def members(
         chunk_bytes: Most bytes of a member that are handed on in one piece.
 
     Raises:
-        DamagedTarballError: It is not gzip nor tar, fails a checksum, ends early, goes on
-            after its end, or grows beyond all proportion. Until the iterator has ended
-            without this error, nothing that came from it is proved.
+        DamagedTarballError: It fails a checksum, ends early, goes on after its end, or grows
+            beyond all proportion. Until the iterator has ended without this error, nothing
+            that came from it is proved.
+        NoTarballError: It is neither gzip nor tar, or there is nothing in it.
     """
     head = raw.peek()
     if not head:
-        raise DamagedTarballError(f"{name}: the tarball is empty (0 bytes)")
+        raise NoTarballError(f"{name}: the tarball is empty (0 bytes)")
     if head.lstrip()[:1] == b"<":
-        raise DamagedTarballError(f"{name}: a web page came instead of a tarball")
-    source = _open_gzip(fileobj=raw, mode="rb") if head[:2] == b"\x1f\x8b" else raw
+        raise NoTarballError(f"{name}: a web page came instead of a tarball")
+    gzipped = head[:2] == b"\x1f\x8b"
+    source = _open_gzip(fileobj=raw, mode="rb") if gzipped else raw
     most = max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes)
     reader = _ForwardReader(source, most, name)
+    seen = False
     try:
         with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
             for info in tar:
+                seen = True
                 cast(Any, tar).members.clear()  # tarfile would keep every header
                 file_name = info.name.rpartition("/")[2]
                 if not info.isdir() and not file_name.startswith("._"):
@@ -100,6 +104,8 @@ def members(
                     elif file_name.lower().endswith(_VIDEO_ENDINGS):
                         shown = file_name[:200].encode("utf-8", "backslashreplace").decode()
                         yield Member(shown, info.size, iter(()), "odd_name")
+        if not seen:
+            raise NoTarballError(f"{name}: there is not one file in it (zeros, or an empty file)")
         if reader.last_header.count(0) != tarfile.BLOCKSIZE:  # tarfile takes any bad header, or
             raise tarfile.ReadError("the tar's end mark is missing")  # none, for the end
         while chunk := reader.read_data(CHUNK_BYTES):  # on to gzip's trailer
@@ -108,6 +114,9 @@ def members(
     except Kinetics600Error:
         raise
     except (tarfile.TarError, ValueError) as error:
+        if not seen and not gzipped:
+            message = f"{name}: damaged, or no tarball: neither gzip nor tar ({error})"
+            raise NoTarballError(message) from error
         raise DamagedTarballError(f"{name}: damaged ({error})") from error
 
 

@@ -20,21 +20,28 @@ import pytest
 from datasets.distributed import split_dataset_by_node
 
 import kinetics600
+from k600.clip import Tarball
+from k600.destination import FileDestination
 from k600.errors import (
     DestinationError,
     DestinationTakenError,
     IncompleteError,
     Kinetics600Error,
+    MirrorChangedError,
     MissingDependencyError,
     NoClipsError,
     OptionError,
 )
-from k600.fleet.job import FleetRecipe
+from k600.fleet.job import FleetRecipe, Job
+from k600.fleet.parts import read_unit
 from k600.fleet.places import Places, choose_places
 from k600.fleet.run import Fleet, run_fleet
 from k600.fleet.workforce import Workforce
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.progress import no_progress
+from k600.remote import Mirror
+from tests.faults.host import Answer, faulty_host
+from tests.faults.test_http import on_clips, served
 from tests.fleets import made, stored, wait_for
 from tests.hub import environment, loopback_hub
 from tests.servers import S3Server, web_server
@@ -465,6 +472,61 @@ def test_a_damaged_tarball_leaves_nothing_but_its_reason(
     assert split.left_out == {"tarball_damaged": 1}
     assert not split.complete
     assert (split.tarballs, split.clips) == (2, 5)
+
+
+def test_a_tarball_that_is_replaced_between_two_readings_is_not_taken_for_the_one_planned(
+    own_miniature: Miniature, tmp_path: Path
+) -> None:
+    clips = own_miniature.clips["train"]["zumba"]
+    sound = make_tarball(clips)
+    damaged = sound[:-8] + bytes(4) + sound[-4:]
+    tarball = Tarball("train", "zumba")
+    read_to_its_end = False
+
+    def replaced(answer: Answer) -> None:
+        nonlocal read_to_its_end
+        if answer.path.endswith("zumba.tar.gz"):
+            served(answer, *((sound, "B") if read_to_its_end else (damaged, "A")))
+            start, end = answer.wanted or (0, 1)
+            read_to_its_end |= answer.method == "GET" and start < end and end >= len(damaged)
+
+    with faulty_host(own_miniature.root.parent) as host:
+        host.fault = replaced
+        places = Places(work=str(tmp_path / "out"), options={})
+        mirror = Mirror(f"{host.url}/600")
+        job = Job(
+            split="train",
+            mirror=mirror,
+            labels={},
+            classes=None,
+            short_side=None,
+            recipe=FleetRecipe(),
+            seed=0,
+            whole=False,
+            places=places,
+            options={"format": 1},
+        )
+        unit = job.unit(tarball, mirror.stat(tarball.path))
+        place = FileDestination(places.work, {})
+        place.prepare()
+        (tmp_path / "scratch").mkdir()
+        with pytest.raises(MirrorChangedError, match="was replaced since this run began"):
+            read_unit(unit, job, place, tmp_path / "scratch")
+    assert not place.names(job.own("units"))
+
+
+def test_a_portal_s_page_is_no_damaged_tarball_and_leaves_no_marker(
+    run: Run, own_miniature: Miniature, tmp_path: Path
+) -> None:
+    with faulty_host(own_miniature.root.parent) as host:
+        host.fault = on_clips(lambda answer: setattr(answer, "body", bytes(len(answer.body))))
+        options = {"mirror": f"{host.url}/600"}
+        with pytest.raises(Kinetics600Error, match="zumba|surfing"):
+            run(tmp_path / "a", "train", FleetRecipe(), host=own_miniature, **options)
+        host.fault = None
+        (split,) = run(tmp_path / "a", "train", FleetRecipe(), host=own_miniature, **options).splits
+    assert split.complete
+    assert split.left_out == {}
 
 
 def test_a_tarball_that_was_replaced_is_read_anew(

@@ -37,6 +37,8 @@ from k600.mixing import grouped, mixed
 from k600.progress import Bar
 from k600.publish import Published, publish
 from k600.published import Recipe
+from tests.faults.host import faulty_host
+from tests.faults.test_http import first, on_clips, spoil
 from tests.hub import STRANGER, TOKEN, Hub, environment, loopback_hub
 from tests.servers import S3Server
 from tests.without_loader import WITHOUT_LOADER
@@ -242,6 +244,19 @@ def test_a_damaged_tarball_is_left_out_whole(
     more = {"on_missing": "raise"}
     with pytest.raises(IncompleteError, match="its clips may be damaged"):
         put(None, "train", EMBEDDED, host=own_miniature, to=str(tmp_path / "b"), more=more)
+
+
+def test_a_tarball_that_came_damaged_once_is_read_again_and_not_left_out(
+    own_miniature: Miniature, put: Publish, tmp_path: Path
+) -> None:
+    put(None, "train", EMBEDDED, host=own_miniature, to=str(tmp_path / "calm"))
+    with faulty_host(own_miniature.root.parent) as host:
+        host.fault = first(1, on_clips(spoil))
+        more = {"mirror": f"{host.url}/600", "data_dir": str(tmp_path / "other")}
+        done = put(None, "train", EMBEDDED, host=own_miniature, to=str(tmp_path / "a"), more=more)
+        assert host.struck == 1
+    assert done.splits[0].left_out == {}
+    assert rows_of(tmp_path / "a", "train") == rows_of(tmp_path / "calm", "train")
 
 
 def test_a_tarball_that_is_not_there_is_named(

@@ -13,7 +13,9 @@ from k600.destination import FileDestination
 from k600.errors import DamagedTarballError, MirrorChangedError
 from k600.fleet.job import Job, marker_to_json
 from k600.fleet.planning import PartClip, Reject, Unit, UnitMarker
+from k600.remote import RemoteFile
 from k600.sources.cvdf import stream_tarball
+from k600.sources.reading import read_sound
 
 __all__ = ["read_unit"]
 
@@ -31,19 +33,19 @@ def read_unit(unit: Unit, job: Job, destination: FileDestination, folder: Path) 
         MirrorError: The tarball cannot be read, or is no longer the one that was planned for.
         DestinationError: The part cannot be written.
     """
-    remote = job.mirror.stat(unit.tarball.path)
-    if job.unit(unit.tarball, remote).key != unit.key:
-        raise MirrorChangedError(
-            f"mirror: {unit.url} was replaced since this run began. Call again: it is read anew"
-        )
     path = folder / f"{unit.key}.part"
+
+    def read(remote: RemoteFile) -> UnitMarker:
+        if job.unit(unit.tarball, remote).key != unit.key:
+            raise MirrorChangedError(
+                f"mirror: {unit.url} was replaced since this run began. Call again: it is read anew"
+            )
+        return _read(unit, job, remote, path)
+
     try:
-        marker = _read(unit, job, path)
+        marker = read_sound(read, job.mirror, job.mirror.stat(unit.tarball.path))
     except DamagedTarballError:
-        try:
-            marker = _read(unit, job, path)  # the network may have done it
-        except DamagedTarballError:
-            marker = UnitMarker(unit, (), (Reject("", "tarball_damaged"),))
+        marker = UnitMarker(unit, (), (Reject("", "tarball_damaged"),))
     if marker.clips:
         destination.send(job.own(f"parts/{unit.key}"), path)
     path.unlink(missing_ok=True)
@@ -52,13 +54,13 @@ def read_unit(unit: Unit, job: Job, destination: FileDestination, folder: Path) 
     return marker
 
 
-def _read(unit: Unit, job: Job, path: Path) -> UnitMarker:
+def _read(unit: Unit, job: Job, remote: RemoteFile, path: Path) -> UnitMarker:
     clips: list[PartClip] = []
     rejects: list[Reject] = []
     position = 0
     with path.open("wb") as part:
         for found in stream_tarball(
-            job.mirror, unit.tarball, job.labels, short_side=job.short_side
+            job.mirror, unit.tarball, job.labels, remote=remote, short_side=job.short_side
         ):
             if found.problem is not None or found.clip is None:
                 rejects.append(Reject(found.file_name, found.problem or "odd_name"))

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from k600.clip import HOST_FOLDERS, Clip, Tarball, parse_file_name
 from k600.cut import CutError
@@ -20,9 +21,9 @@ from k600.lists import (
     parse_test_list,
 )
 from k600.range_reader import AHEAD_BYTES, RangeReader, keep_memory_of_blocks
-from k600.remote import Mirror
+from k600.remote import Mirror, RemoteFile
 from k600.shrink import shrink_clip
-from k600.untar import members
+from k600.sources.reading import tarball_members
 from k600.video import box_problem
 
 __all__ = [
@@ -103,35 +104,39 @@ def stream_tarball(
     tarball: Tarball,
     labels: TestLabels,
     *,
+    remote: RemoteFile | None = None,
     short_side: int | None = None,
     ahead_bytes: int = AHEAD_BYTES,
 ) -> Iterator[StreamedClip]:
-    """Yield a tarball's clips in its own order, storing nothing.
+    """Yield a tarball's clips in its own order, storing nothing. One reading (`sources.reading`).
 
     Args:
         mirror: Where it is.
         tarball: Which.
         labels: Labels of test clips.
+        remote: The very object to read, from `Mirror.stat`; what is there now if None.
         short_side: Most pixels of a clip's shorter side; None leaves clips as they are.
         ahead_bytes: Bytes requested ahead, at most; at first as many as a reader of a few clips
             can do without.
 
     Raises:
         MirrorError: It cannot be read.
-        DamagedTarballError: At its end it failed its own checks: one of the clips that came
-            may be damaged.
+        DamagedTarballError, MirrorChangedError: At its end it failed its own checks, or was not
+            the object any more that was opened: one of the clips that came may be damaged.
     """
     keep_memory_of_blocks()
     seen: set[str] = set()
-    reader = RangeReader.at(
-        mirror,
-        tarball.path,
-        ahead_bytes=min(ahead_bytes, _AHEAD_AT_FIRST_BYTES),
-        most_ahead_bytes=ahead_bytes,
+    ahead: dict[str, Any] = {
+        "ahead_bytes": min(ahead_bytes, _AHEAD_AT_FIRST_BYTES),
+        "most_ahead_bytes": ahead_bytes,
+    }
+    reader = (
+        RangeReader.at(mirror, tarball.path, **ahead)
+        if remote is None
+        else RangeReader(mirror, remote, **ahead)
     )
     with contextlib.closing(reader) as raw:
-        size, url = raw.remote.size_bytes, raw.remote.url
-        for member in members(raw, size, name=url, chunk_bytes=_IN_ONE_PIECE_BYTES):
+        for member in tarball_members(raw, chunk_bytes=_IN_ONE_PIECE_BYTES):
             if member.file_name in seen:
                 continue
             data = b"" if member.problem else b"".join(member.chunks)
@@ -143,6 +148,7 @@ def stream_tarball(
             yield StreamedClip(
                 member.file_name, clip_of(tarball, member.file_name, labels), data, problem
             )
+        raw.check_unchanged()
 
 
 def _smaller(data: bytes, short_side: int) -> tuple[bytes, str | None]:
