@@ -86,7 +86,7 @@ def clip_names(*, clips: int, classes: int) -> dict[str, list[str]]:
 def ledger_rows(label: str, files: list[str]) -> tuple[TarballRow, list[ClipRow]]:
     """Return what the ledger says of a tarball that came whole."""
     tarball = Tarball("train", label)
-    row = TarballRow(tarball, "done", "etag", 1 << 30, time.time())
+    row = TarballRow(tarball, "done", "etag", 1 << 30)
     return row, [
         ClipRow(tarball, position, f"train/{label}", name, "have", "", "cvdf", 1_380_000)
         for position, name in enumerate(files)

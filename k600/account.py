@@ -49,12 +49,10 @@ def stored_shards(
     held: dict[str, list[Held]] = {}
     for group in known.held:
         held.setdefault(group.folder, []).append(group)
-    unproved = ("started", "partial")
     cut: dict[str, set[str]] = {}
     for answer in known.answers:
         if answer.kind == "have":
             cut.setdefault(answer.folder, set()).add(answer.file_name)
-    started = [row.started_at for row in known.tarballs.values() if row.state in unproved]
     store, seen = request.store, set[str]()
     shards = []
     for folder in request.folders(split):
@@ -69,16 +67,15 @@ def stored_shards(
         if here:
             names = tuple(sorted(here))
             groups = held.get(folder, [])
-            tarballs = any(group.source == "cvdf" for group in groups)
-            usual = "cvdf" if tarballs or started else "local"
+            usual = "cvdf" if any(group.source == "cvdf" for group in groups) else "local"
             elsewhere = inventory.elsewhere(folder)
             elsewhere = {n: path for n, path in elsewhere.items() if n in here}
             sources: dict[str, str] = {}
             told = [group.names for group in groups]
-            for n in here.difference(*told, elsewhere, cut.get(folder, ())):
-                # No row yet: it came with a tarball that broke off, or was there before.
-                came = bool(started) and store.written_since(folder, n, min(started))
-                sources[n] = "cvdf" if came else "local"
+            # What a run brings has a row before it has its name: all else was there before.
+            sources |= dict.fromkeys(
+                here.difference(*told, elsewhere, cut.get(folder, ())), "local"
+            )
             for group in groups:
                 if group.source != usual:
                     sources |= dict.fromkeys(here & group.names, group.source)
@@ -117,7 +114,7 @@ def missing_clips(
     for row in known.tarballs.values():
         if row.state == "damaged":
             error = DamagedTarballError(row.detail)
-            broken.setdefault(row.tarball, Failure("tarball_damaged", error))
+            broken.setdefault(row.tarball, Failure("tarball_condemned", error))
     asked = set(tarballs)
     missing: dict[tuple[str, str], Missing] = {}
 
@@ -180,13 +177,14 @@ def raise_nothing(
     """Raise the error for a request of which not one clip is there.
 
     Raises:
-        NoClipsError: Always, unless a tarball failed: then that error.
+        NoClipsError: Always, unless a tarball could not be read: then that error.
     """
     for failure in failures.values():
-        if failure.reason != "offline":
+        if failure.reason not in ("offline", "tarball_damaged", "tarball_condemned"):
             raise failure.error
     first = next(iter(missing), None)
-    if failures or request.source == "local" or (first and first.reason == "offline"):
+    offline = any(failure.reason == "offline" for failure in failures.values())
+    if offline or request.source == "local" or (first and first.reason == "offline"):
         why = (
             "and the network is not to be used. Allow it (source='auto', HF_DATASETS_OFFLINE "
             "unset), or pass data_dir=… the folder that holds them"

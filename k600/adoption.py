@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from k600.clip import UNLABELED, parse_file_name
@@ -57,6 +57,12 @@ def adopt(
         return lists.listing()
 
     rows = _unknown(request.store, split, request.folders(split), known, listing, labels, folders)
+    if rows:
+        # What a run brings has its row before its name: asked after the folders were listed, the
+        # ledger knows every such clip, also of a run that is at it just now.
+        known = ledger.known(split)
+        mine = known.stored()
+        rows = [row for row in rows if not _is_stored(row, mine)]
     if not rows:
         return known
     if write:
@@ -111,15 +117,11 @@ def _unknown(
     """
     mine = known.stored()
     checked = {row.path: row for row in known.adopted}
-    unproved = ("started", "partial")
-    begun = [row.started_at for row in known.tarballs.values() if row.state in unproved]
     found: list[tuple[str, str, str]] = []
 
     def consider(folder: str, name: str, path: str) -> None:
         if path in checked and is_unchanged(store.root / path, checked[path]):
             return
-        if begun and path == f"{folder}/{name}" and store.written_since(folder, name, min(begun)):
-            return  # it came with a tarball that broke off, which is to be read anew
         found.append((folder, name, path))
 
     for folder in folders:
@@ -145,6 +147,12 @@ def _unknown(
         )
     with ThreadPoolExecutor(min(16, len(found) or 1)) as pool:
         return list(pool.map(lambda at: _adopted(store, *at), found, chunksize=64))
+
+
+def _is_stored(row: AdoptedRow, mine: Mapping[str, Sequence[Collection[str]]]) -> bool:
+    """Whether a file at a clip's own place is one that a run brought."""
+    own = row.path == f"{row.folder}/{row.file_name}"
+    return own and any(row.file_name in names for names in mine.get(row.folder, ()))
 
 
 class _Classes:

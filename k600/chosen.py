@@ -70,6 +70,8 @@ class _Fetch:
     from_tarballs: FromTarballs
     replaced: dict[Candidate, str] = field(default_factory=dict)
     """Candidates that are not to be had, with the reason."""
+    came_from: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Where the clips came from that are to be fetched again, by folder and file name."""
     revived: bool = False
     """Whether clips that YouTube has not may come from the tarballs: no other is left."""
 
@@ -77,6 +79,7 @@ class _Fetch:
         """Go round by round until every chosen clip is there, or nobody has it."""
         request, situation = self.request, before
         asked_for: set[Candidate] = set()
+        self.came_from = before.sources() if refetch else {}
         first = True
         while True:
             stamps = situation.stamps()
@@ -87,7 +90,8 @@ class _Fetch:
             lacking = [
                 candidate
                 for candidate in chosen
-                if (first and refetch) or situation.place_of(candidate) is None
+                if situation.place_of(candidate) is None
+                or (first and refetch and self._source_of(candidate, situation) != "local")
             ]
             if not lacking and self._revive(len(chosen), situation):
                 continue
@@ -135,14 +139,21 @@ class _Fetch:
 
     def _route(self, candidate: Candidate, lacking: int, situation: Situation) -> str:
         row = situation.origin.get(clip_at(candidate, self.split))
+        # An original is not to become a cut from YouTube, whoever is asked for it again.
+        original = "cvdf" if self._source_of(candidate, situation) == "cvdf" else None
         given_up = self.revived or self.from_youtube.given_up is not None or not situation.youtube
         route = choose_route(
             self.request.source,
             lacking=lacking,
             given_up=given_up,
-            origin=row.source if row is not None else None,
+            origin=row.source if row is not None else original,
         )
         return "" if route == "cvdf" and not situation.network else route
+
+    def _source_of(self, candidate: Candidate, situation: Situation) -> str:
+        """Return where a clip came from that is to be fetched again; `local` for a user's."""
+        folder = situation.place_of(candidate) or ""
+        return self.came_from.get((folder, candidate[1]), "local")
 
     def _note_replaced(
         self, lacking: list[Candidate], situation: Situation, asked_for: set[Candidate]

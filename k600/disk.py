@@ -7,7 +7,7 @@ import errno
 import os
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from k600.errors import DiskFullError, Kinetics600Error, StoreError
 __all__ = ["Flushing", "explained", "flush", "leave_cache", "write_whole"]
 
 _BATCH_BYTES = 8 << 20
+_TAKEN_OVER_BYTES = 64 << 20
+"""Whoever takes over files that are on the disk gets about so many bytes of them at a time: one
+transaction each."""
 _MOST_BEHIND = 2
 """Batches that a disk may be behind whoever writes them. (So few fit into a processor's cache.)"""
 
@@ -54,10 +57,19 @@ class Flushing:
         DiskFullError, StoreError: Only now the volume turns out to be full, or to be broken.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, take_over: Callable[[Sequence[Path]], Iterable[Path]] | None = None) -> None:
+        """Begin with nothing.
+
+        Args:
+            take_over: Called in another thread, with files that are on the disk, in their order;
+                moves them, and returns where they lie then. None leaves them where they are.
+        """
+        self._take_over = take_over or (lambda paths: paths)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="k600-flush")
         self._batch: list[Path] = []
         self._batch_bytes = 0
+        self._ready: list[Path] = []
+        self._ready_bytes = 0
         self._behind: deque[Future[None]] = deque()
         self._folders: set[Path] = set()
 
@@ -76,14 +88,21 @@ class Flushing:
             if len(self._behind) > _MOST_BEHIND:
                 self._behind.popleft().result()
 
-    def _start(self) -> None:
-        self._folders.update(path.parent for path in self._batch)
-        self._behind.append(self._pool.submit(_flush_all, self._batch))
+    def _start(self, *, last: bool = False) -> None:
+        self._behind.append(self._pool.submit(self._bring, self._batch, self._batch_bytes, last))
         self._batch, self._batch_bytes = [], 0
+
+    def _bring(self, paths: Sequence[Path], size_bytes: int, last: bool) -> None:
+        _flush_all(paths)
+        self._ready += paths
+        self._ready_bytes += size_bytes
+        if self._ready and (last or self._ready_bytes >= _TAKEN_OVER_BYTES):
+            self._folders.update(path.parent for path in self._take_over(self._ready))
+            self._ready, self._ready_bytes = [], 0
 
     def finish(self) -> None:
         """Return once all files taken, and their folders' entries, are on the disk."""
-        self._start()
+        self._start(last=True)
         while self._behind:
             self._behind.popleft().result()
         for folder in self._folders:

@@ -59,6 +59,7 @@ def fetch_split(
             retry_errors=request.retry_errors and network,
             refetch=refetch and network,
             listing=lists.listing(),
+            copies=situation.copies_to_replace(),
         )
 
     stamps = situation.stamps()
@@ -71,7 +72,7 @@ def fetch_split(
         lists.refresh(paths=request.classes is None or split == "test")
         tarballs = tarballs_of(request, split, lists)
         todo = needs()
-        fetches, failures = stat_tarballs(request, todo) if todo else ({}, {})
+        fetches, failures = stat_tarballs(request, todo, situation.known.tarballs, refetch=refetch)
         remotes = {need.tarball: remote for need, remote in fetches.items()}
         if not refetch:
             situation = situation.with_same_objects(remotes.items())

@@ -76,7 +76,8 @@ def forecast_split(
     situation = look(request, split, offline=offline, keep=False)
     store, network = request.store, situation.network
     here, wanted, needs, youtube = _of(situation)
-    fetches, failures = stat_tarballs(request, needs) if needs and network else ({}, {})
+    rows = situation.known.tarballs
+    fetches, failures = stat_tarballs(request, needs, rows) if network else ({}, {})
     remotes = {need.tarball: remote for need, remote in fetches.items()}
     known = situation.with_same_objects(remotes.items())
     if known is not situation:
@@ -124,6 +125,7 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
         wanted=wanted,
         retry_errors=request.retry_errors,
         listing=lists.listing(),
+        copies=situation.copies_to_replace(),
     )
     if needs and situation.network and not lists.listing() and split != "test":
         lists.refresh(paths=False)

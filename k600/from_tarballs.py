@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from k600.account import Failure
 from k600.candidates import clip_at
 from k600.clip import Tarball
-from k600.ledger import Known
 from k600.plan import Need
 from k600.progress import Progress
 from k600.request import Request
@@ -35,16 +34,13 @@ class FromTarballs:
 
     def bring(self, lacking: Sequence[Candidate], situation: Situation, *, refetch: bool) -> None:
         """Bring clips; afterwards each is in the store or has a reason."""
-        request, split = self.request, self.split
+        split = self.split
         by_tarball: dict[Tarball, set[str]] = {}
         somewhere: set[str] = set()
-        broken = set() if request.retry_errors else _damaged(situation.known)
         for candidate in lacking:
             tarball = tarball_of(candidate, situation)
             if tarball is None:
                 somewhere.add(candidate[1])
-            elif tarball in broken:
-                self.reasons[candidate] = "tarball_damaged"
             else:
                 by_tarball.setdefault(tarball, set()).add(candidate[1])
         failed = self.read(
@@ -76,7 +72,8 @@ class FromTarballs:
         request, split = self.request, self.split
         request.store.prepare()
         ledger = request.ledger
-        fetches, failed = stat_tarballs(request, needs)
+        rows = situation.known.tarballs
+        fetches, failed = stat_tarballs(request, needs, rows, refetch=refetch)
         remotes = {need.tarball: remote for need, remote in fetches.items()}
         known = situation if refetch else situation.with_same_objects(remotes.items())
         if known is not situation:
@@ -102,10 +99,7 @@ class FromTarballs:
             self.received_bytes += received
             self.tarballs += read
         self.failures |= failed
-        reasons = {tarball: failure.reason for tarball, failure in failed.items()}
-        asked = {need.tarball for need in needs}
-        damaged = _damaged(ledger.known(split)) & asked
-        return {**dict.fromkeys(damaged, "tarball_damaged"), **reasons}
+        return {tarball: failure.reason for tarball, failure in failed.items()}
 
     def _search(
         self, names: set[str], situation: Situation, *, refetch: bool
@@ -145,7 +139,3 @@ def _narrowed(need: Need, before: Situation, now: Situation) -> Need | None:
     folders = now.request.folders(need.tarball.split)
     wanted = need.wanted.difference(*(now.inventory.names(folder) for folder in folders))
     return dataclasses.replace(need, wanted=wanted) if wanted else None
-
-
-def _damaged(known: Known) -> set[Tarball]:
-    return {row.tarball for row in known.tarballs.values() if row.state == "damaged"}

@@ -183,7 +183,6 @@ def assess(
                 own.answers[answer.file_name] = answer.kind
                 own.known.add(answer.file_name)
     states = Counter(row.state for row in known.tarballs.values())
-    unproved = {name for name, row in known.tarballs.items() if row.state in ("started", "partial")}
     done = tarballs is not None and states["done"] >= tarballs
     refusals: Counter[str] = Counter()
     seen: set[str] = set()  # a test clip may lie twice: as it came without its label, and with
@@ -201,10 +200,9 @@ def assess(
             seen |= lost
         if only is not None and label not in only:
             continue
-        reading = bool(unproved) if split == "test" else label in unproved
         bad = (failed or {}).get(label, ())
         size_here = partial(size_of, label)
-        counts = own.count(names[label], lost, bad, reading, size_here)
+        counts = own.count(names[label], lost, bad, size_here)
         refusals.update(own.answers[name] for name in lost if name in own.answers)
         tarball = known.tarballs.get(label)
         if counts.known or tarball or only is not None:
@@ -257,10 +255,8 @@ class _Facts:
         here: Collection[str],
         lost: Collection[str],
         failed: Collection[str],
-        reading: bool,
         size_of: Callable[[str], int],
     ) -> Counts:
-        """Count; `reading` says whether clips may have come from a tarball that broke off."""
         counts: Counter[str] = Counter()
         for name in here:
             if name in failed:
@@ -269,8 +265,8 @@ class _Facts:
                 continue
             source, size_bytes = self.origin.get(name) or ("", 0)
             if not source:
-                source = "cvdf" if reading else "local"
-                counts["unchecked"] += not reading
+                source = "local"
+                counts["unchecked"] += 1
             counts["have"] += 1
             counts[source] += 1
             counts["bytes_here"] += size_bytes or size_of(name)

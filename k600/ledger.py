@@ -1,8 +1,8 @@
 """What became of every tarball and clip: a small SQLite file beside the clips.
 
-A tarball's row is written once its last byte was checked, together with a row for each of
-its members, in one transaction. So the ledger never says more than what is proved; files
-that a killed run left in the store are found by looking, not here.
+A clip's row is written before the clip gets its name, so whatever a run brought is known here and
+told from what others put there. A tarball is `done` once its last byte was checked, in one
+transaction with a row for each of its members. So the ledger never says more than what is proved.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ ALTER TABLE tarballs RENAME TO old_tarballs;
 CREATE TABLE tarballs (
     mirror INTEGER NOT NULL, split TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
     etag TEXT NOT NULL, size_bytes INTEGER NOT NULL, detail TEXT NOT NULL,
-    started_at REAL NOT NULL, failures INTEGER NOT NULL, failed_at REAL NOT NULL,
+    failures INTEGER NOT NULL, failed_at REAL NOT NULL,
     updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
     PRIMARY KEY (mirror, split, name)) WITHOUT ROWID;
 INSERT INTO tarballs
-    SELECT 0, split, name, state, etag, size_bytes, detail, started_at, 0, 0.0, updated_at
+    SELECT 0, split, name, state, etag, size_bytes, detail, 0, 0.0, updated_at
     FROM old_tarballs;
 DROP TABLE old_tarballs;
 ALTER TABLE clips RENAME TO old_clips;
@@ -141,7 +141,6 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "etag": _TEXT,
         "size_bytes": _COUNT,
         "detail": _TEXT,
-        "started_at": _SECONDS,
         "failures": _COUNT,
         "failed_at": _SECONDS,
     },
@@ -204,17 +203,14 @@ class TarballRow:
     tarball: Tarball
     state: str
     """`started` (clips may be there, nothing is proved), `partial` (read up to the last clip that
-    was wanted), `done` (read and checked to its last byte) or `damaged` (failed its own checks
-    twice)."""
+    was wanted), `done` (read and checked to its last byte) or `damaged` (it is condemned, as
+    `k600.sources.reading` says)."""
     etag: str
     size_bytes: int
-    started_at: float
-    """When it was first worked on, in seconds since 1970: a clip file older than this was in
-    the store before."""
     detail: str = ""
     """What the check said that failed last."""
     failures: int = 0
-    """How many readings of the object with this ETag have failed its own checks."""
+    """In how many calls one after the other it has failed its own checks, at the same bytes."""
     failed_at: float = 0.0
     """When the last of them did, in seconds since 1970; 0 for never."""
 
@@ -394,6 +390,17 @@ class Known:
                 found.setdefault(answer.folder, []).append(frozenset((answer.file_name,)))
         return found
 
+    def copies(self) -> dict[str, set[str]]:
+        """Return the file names of the clips that are cuts from YouTube, by folder."""
+        found: dict[str, set[str]] = {}
+        for held in self.held:
+            if held.source == "youtube":
+                found.setdefault(held.folder, set()).update(held.names)
+        for answer in self.answers:
+            if answer.kind == "have":
+                found.setdefault(answer.folder, set()).add(answer.file_name)
+        return found
+
     def clips(self) -> Iterator[ClipRow]:
         """Yield a row for each clip, those that are stored first, by name and not by position."""
         for held in self.held:
@@ -428,8 +435,8 @@ class Ledger:
                 these |= {} if name is None else {"name": name}
                 _refuse_strange(db, "tarballs", **these)
                 query = (
-                    "SELECT split, name, state, etag, size_bytes, started_at, detail, failures, "
-                    f"failed_at FROM tarballs WHERE {_equal(these)}"
+                    "SELECT split, name, state, etag, size_bytes, detail, failures, failed_at "
+                    f"FROM tarballs WHERE {_equal(these)}"
                 )
                 for row in db.execute(query, these) if db else ():
                     if row[1] not in found or row[2] == "done":
@@ -624,14 +631,22 @@ class Ledger:
 
     def record(self, row: TarballRow, clips: Iterable[ClipRow]) -> None:
         """Replace all that is known of a tarball and its clips, in one transaction."""
+        self._put(row, clips, replace=True)
+
+    def add(self, row: TarballRow, clips: Iterable[ClipRow]) -> None:
+        """Note clips of a tarball that are about to get their names, beside those known of it."""
+        self._put(row, clips, replace=False)
+
+    def _put(self, row: TarballRow, clips: Iterable[ClipRow], *, replace: bool) -> None:
         tarball = row.tarball
         with self._open(create=True) as db:
             assert db is not None
             mirror, clips = self._number(db), list(clips)
-            db.execute(
-                "DELETE FROM clips WHERE mirror = ? AND split = ? AND tarball = ?",
-                (mirror, tarball.split, tarball.name),
-            )
+            if replace:
+                db.execute(
+                    "DELETE FROM clips WHERE mirror = ? AND split = ? AND tarball = ?",
+                    (mirror, tarball.split, tarball.name),
+                )
             _take_from_others(db, mirror, tarball, clips)
             db.executemany(  # what came from this tarball does not come from YouTube any more
                 "DELETE FROM answers "
@@ -643,7 +658,8 @@ class Ledger:
                 ),
             )
             db.executemany(
-                "INSERT INTO clips VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT {'' if replace else 'OR REPLACE'} INTO clips "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     (
                         mirror,
@@ -663,7 +679,7 @@ class Ledger:
             )
             db.execute(
                 "INSERT OR REPLACE INTO tarballs (mirror, split, name, state, etag, size_bytes, "
-                "started_at, detail, failures, failed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "detail, failures, failed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     mirror,
                     tarball.split,
@@ -671,7 +687,6 @@ class Ledger:
                     row.state,
                     row.etag,
                     row.size_bytes,
-                    row.started_at,
                     row.detail,
                     row.failures,
                     row.failed_at,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from rich.filesize import decimal
 
-from k600.reasons import OPEN_REASONS, REASONS
+from k600.reasons import OPEN_REASONS, REASONS, WATCHED_REASONS
 from k600.records import StoredShard, digest_of
 
 __all__ = ["Missing", "Outcome", "missing_csv", "missing_table"]
@@ -73,7 +73,7 @@ class Outcome:
             self.labelled
             and not self.failures
             and (self.is_full or not self.offline)
-            and not any(clip.reason in OPEN_REASONS for clip in self.missing)
+            and not any(clip.reason in OPEN_REASONS | WATCHED_REASONS for clip in self.missing)
         )
 
     @property

@@ -2,7 +2,8 @@
 
 The decision is per tarball. A tarball that was read to its end once is never read again for
 what it was proved not to hold; one whose clips have vanished from the store is read only up
-to the last of them.
+to the last of them. Whether one that failed its own checks is read again is decided where its ETag
+is known (`k600.run.stat_tarballs`).
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def plan_needs(
     retry_errors: bool = False,
     refetch: bool = False,
     listing: Mapping[str, Collection[str]] | None = None,
+    copies: Mapping[str, Collection[str]] | None = None,
 ) -> list[Need]:
     """Decide which tarballs to read for a request within one split.
 
@@ -83,14 +85,16 @@ def plan_needs(
         retry_errors: Ask again for what a tarball was proved not to hold.
         refetch: Ask again for everything.
         listing: File names that each class should hold, as far as known. Where they are all
-            there, by whatever way, their tarball need not be read.
+            there, and none came unproved from their tarball, it need not be read.
+        copies: File names, by store folder, of clips that are there and that the tarballs' own are
+            to replace.
 
     Returns:
         The needs, in the order of `tarballs`.
     """
 
-    def here_has(tarball: Tarball, listed: Collection[str]) -> bool:
-        return set(here(f"{tarball.split}/{tarball.label}")).issuperset(listed)
+    def lacking_of(folder: str, names: frozenset[str]) -> frozenset[str]:
+        return names.difference(here(folder)) | names.intersection((copies or {}).get(folder, ()))
 
     held: dict[str, list[Held]] = defaultdict(list)
     for group in known.held:
@@ -102,25 +106,25 @@ def plan_needs(
     needs = []
     for tarball in tarballs:
         row = known.tarballs.get(tarball.name)
-        if refetch or row is None or row.state in ("started", "partial"):
-            listed = (listing or {}).get(tarball.name)
-            unread = row is None or row.state == "partial"
-            if refetch or not (unread and listed and here_has(tarball, listed)):
+        if refetch or row is None or row.state != "done":
+            listed = frozenset((listing or {}).get(tarball.name, ()))
+            unproved = any(group.source == "cvdf" for group in held[tarball.name])
+            folder = f"{tarball.split}/{tarball.label}"
+            whole = listed and not unproved and not lacking_of(folder, listed)
+            if refetch or not whole:
                 needs.append(Need(tarball, wanted))
             continue
         own = others[tarball.name]
-        failed = row.state == "damaged" or any(clip.state in ("bad", "absent") for clip in own)
-        if failed and retry_errors:
+        if retry_errors and any(clip.state in ("bad", "absent") for clip in own):
             needs.append(Need(tarball, wanted))
-        elif row.state == "done":
-            lacking = {
-                clip.file_name
-                for clip in own
-                if clip.state == "skipped" and clip.file_name not in here(clip.folder)
-            }
-            for group in held[tarball.name]:
-                vanished = group.names.difference(here(group.folder))
-                lacking |= vanished if wanted is None else vanished & wanted
-            if lacking:
-                needs.append(Need(tarball, frozenset(lacking), until_found=True))
+            continue
+        lacking = set[str]()
+        for clip in own:
+            if clip.state == "skipped":
+                lacking |= lacking_of(clip.folder, frozenset((clip.file_name,)))
+        for group in held[tarball.name]:
+            vanished = lacking_of(group.folder, group.names)
+            lacking |= vanished if wanted is None else vanished & wanted
+        if lacking:
+            needs.append(Need(tarball, frozenset(lacking), until_found=True))
     return needs

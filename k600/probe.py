@@ -162,8 +162,9 @@ def find_targets(
         if row.path != f"{row.folder}/{row.file_name}" and (store.root / row.path).exists():
             elsewhere.setdefault(row.folder, {}).setdefault(row.file_name, row.path)
     stored: dict[str, set[str]] = {}
-    for folder, name in (
-        *((held.folder, name) for held in known.held for name in held.names),
+    begun = {name for name, row in known.tarballs.items() if row.state == "started"}
+    for folder, name in (  # a row may be there before its clip, as long as its tarball is read
+        *((h.folder, name) for h in known.held if h.tarball.name not in begun for name in h.names),
         *((row.folder, row.file_name) for row in known.answers if row.kind == "have"),
     ):
         stored.setdefault(folder, set()).add(name)

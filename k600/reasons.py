@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OPEN_REASONS", "REASONS"]
+__all__ = ["OPEN_REASONS", "REASONS", "WATCHED_REASONS"]
 
 REASONS: dict[str, str] = {
     "empty": "the file in the tarball has no bytes",
@@ -13,7 +13,8 @@ REASONS: dict[str, str] = {
     "not_a_file": "the tarball holds a link or device of that name",
     "too_large": "the file in the tarball is too large for a clip",
     "not_in_tarball": "listed by the host, but not in its tarball",
-    "tarball_damaged": "the tarball failed its checksum twice",
+    "tarball_damaged": "the tarball failed its own checks twice in a run",
+    "tarball_condemned": "the tarball failed its checks alike in two runs, and is still the same",
     "unreadable": "the file that was there cannot be read",
     "differs": "the file is another than the manifest says",
     "odd_name": "the tarball holds a video whose name is not a clip's",
@@ -39,6 +40,7 @@ OPEN_REASONS = frozenset(
         "tarball_denied",
         "tarball_unreachable",
         "tarball_changed",
+        "tarball_damaged",
         "offline",
         "not_stored",
         "youtube_client",
@@ -47,3 +49,6 @@ OPEN_REASONS = frozenset(
     }
 )
 """Reasons that the next call asks about again; the others are settled."""
+
+WATCHED_REASONS = frozenset({"tarball_condemned"})
+"""Reasons that are settled until the host changes something, for which each call looks."""

@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from k600.account import Failure
 from k600.clip import Tarball
 from k600.errors import (
+    DamagedTarballError,
     MirrorChangedError,
     MirrorDeniedError,
     MirrorError,
@@ -27,6 +28,7 @@ from k600.range_reader import AHEAD_BYTES
 from k600.remote import RemoteFile
 from k600.request import Request
 from k600.sources.landing import Lander
+from k600.sources.reading import READINGS, is_condemned
 from k600.store import Store
 
 __all__ = ["Run", "disk_bytes", "stat_tarballs"]
@@ -156,8 +158,9 @@ class Run:
                 error = future.exception()
                 if error is None:
                     done, in_a_row = done + 1, 0
-                elif isinstance(error, MirrorError):
-                    failures[need.tarball] = Failure(_reason(error), error)
+                elif isinstance(error, (MirrorError, DamagedTarballError)):
+                    row = self.ledger.tarball(need.tarball)
+                    failures[need.tarball] = Failure(_reason(error, row), error)
                     in_a_row += isinstance(error, MirrorUnreachableError)
                     if in_a_row >= _GIVE_UP_AFTER:
                         raise error
@@ -172,9 +175,21 @@ class Run:
 
 
 def stat_tarballs(
-    request: Request, needs: Iterable[Need]
+    request: Request,
+    needs: Iterable[Need],
+    known: Mapping[str, TarballRow],
+    *,
+    refetch: bool = False,
 ) -> tuple[dict[Need, RemoteFile], dict[Tarball, Failure]]:
-    """Ask the mirror for every tarball's size, several at a time."""
+    """Ask the mirror for every tarball's size, several at a time.
+
+    Args:
+        request: The request.
+        needs: The tarballs.
+        known: What the ledger says of them, by name: one that is condemned and still the same is a
+            failure, unless the request is to ask again (`k600.sources.reading`).
+        refetch: Whether all is to be fetched again.
+    """
     needs = list(needs)
     fetches: dict[Need, RemoteFile] = {}
     failures: dict[Tarball, Failure] = {}
@@ -185,6 +200,8 @@ def stat_tarballs(
         except MirrorError as error:
             return error
 
+    if not needs:
+        return {}, {}
     first = stat(needs[0])
     if isinstance(first, MirrorUnreachableError):
         raise first
@@ -194,10 +211,14 @@ def stat_tarballs(
         answers |= zip(again, pool.map(stat, again), strict=True)  # now that the others are through
     for need in needs:
         found = answers[need]
-        if isinstance(found, RemoteFile):
-            fetches[need] = found
+        row = known.get(need.tarball.name)
+        if not isinstance(found, RemoteFile):
+            failures[need.tarball] = Failure(_reason(found, row), found)
+        elif is_condemned(row, found) and row and not (request.retry_errors or refetch):
+            error = DamagedTarballError(row.detail)
+            failures[need.tarball] = Failure(_reason(error, row), error)
         else:
-            failures[need.tarball] = Failure(_reason(found), found)
+            fetches[need] = found
     return fetches, failures
 
 
@@ -209,8 +230,11 @@ def disk_bytes(need: Need, remote: RemoteFile, tarballs: int) -> int:
     return min(remote.size_bytes, MEAN_CLIP_BYTES * len(need.wanted) // share)
 
 
-def _reason(error: MirrorError) -> str:
-    kinds: dict[type[MirrorError], str] = {
+def _reason(error: MirrorError | DamagedTarballError, row: TarballRow | None) -> str:
+    """Return what an error is called where clips are missing; the row says what is noted of it."""
+    condemned = row is not None and row.failures >= READINGS
+    kinds: dict[type[Exception], str] = {
+        DamagedTarballError: "tarball_condemned" if condemned else "tarball_damaged",
         MirrorNotFoundError: "tarball_not_found",
         MirrorDeniedError: "tarball_denied",
         MirrorChangedError: "tarball_changed",

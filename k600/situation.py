@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from k600.adoption import adopt
 from k600.clip import UNLABELED, Clip, Tarball
-from k600.inventory import Folders, Inventory, watched_folders
+from k600.inventory import Folders, Inventory, is_unchanged, watched_folders
 from k600.kept_lists import KeptLists, read_test_labels
 from k600.ledger import Known, Ledger
 from k600.lists import TestLabels
@@ -78,6 +78,19 @@ class Situation:
             known = known.with_tarballs([n for n in same if same[n] == mirror], theirs)
         inventory = Inventory.of(self.request.store, known)
         return dataclasses.replace(self, known=known, inventory=inventory)
+
+    def copies_to_replace(self) -> dict[str, set[str]]:
+        """Return the clips that are there as YouTube has them and are to come from the tarballs."""
+        return self.known.copies() if self.network and self.request.source == "cvdf" else {}
+
+    def sources(self) -> dict[tuple[str, str], str]:
+        """Return where clips came from, by folder and name; a user's are `local` or not in it."""
+        root, known = self.request.store.root, self.known
+        found = {(h.folder, name): h.source for h in known.held for name in h.names}
+        found |= {(a.folder, a.file_name): "youtube" for a in known.answers if a.kind == "have"}
+        own = (row for row in known.adopted if not row.problem)
+        local = (row for row in own if is_unchanged(root / row.path, row))
+        return found | {(row.folder, row.file_name): "local" for row in local}
 
     def stamps(self) -> dict[str, int]:
         """Return when each folder that matters last changed (`Store.stamp`)."""

@@ -119,10 +119,6 @@ class Store:
                     total += sum(entry.stat().st_size for entry in entries if _is_file(entry))
         return total
 
-    def written_since(self, folder: str, file_name: str, moment: float) -> bool:
-        """Whether a clip was written at or after a moment, in seconds since 1970."""
-        return self.path(folder, file_name).stat().st_mtime >= moment
-
     def path(self, folder: str, file_name: str) -> Path:
         """Return where a clip lies; `folder` is `<split>/<class name>` (see `Clip.folder`)."""
         return self.root / folder / file_name

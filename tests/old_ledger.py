@@ -32,17 +32,19 @@ def make_older(path: Path) -> None:
     """Turn a ledger into what the release before mirrors were told apart would have written."""
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         for table, key, columns in (
-            ("tarballs", "split, name", "split, name, state, etag, size_bytes, detail, started_at"),
+            ("tarballs", "split, name", "split, name, state, etag, size_bytes, detail"),
             (
                 "clips",
                 "split, tarball, file_name",
                 "split, tarball, position, folder, file_name, state, reason, source, size_bytes",
             ),
         ):
-            more = ", updated_at" if table == "tarballs" else ""
+            more, values = "", ""
+            if table == "tarballs":
+                more, values = ", started_at, updated_at", ", 1.5, updated_at"
             db.execute(f"ALTER TABLE {table} RENAME TO new")
             db.execute(f"CREATE TABLE {table} ({columns}{more}, PRIMARY KEY ({key})) WITHOUT ROWID")
-            db.execute(f"INSERT INTO {table} SELECT {columns}{more} FROM new")
+            db.execute(f"INSERT INTO {table} SELECT {columns}{values} FROM new")
             db.execute("DROP TABLE new")
         db.execute("DROP TABLE mirrors")
         db.execute("PRAGMA user_version = 3")

@@ -208,7 +208,7 @@ def test_a_clip_that_comes_while_one_looks_is_not_taken_for_gone(tmp_path: Path)
     store.path(folder, name).parent.mkdir(parents=True)
     store.path(folder, name).write_bytes(b"clip")
     row = ClipRow(tarball, 0, folder, name, "have", "", "cvdf", 4)
-    ledger.record(TarballRow(tarball, "done", "etag", 4, 0.0), [row])
+    ledger.record(TarballRow(tarball, "done", "etag", 4), [row])
     known = read_known(ledger, "train", folders, [folder])
     assert [group.names for group in known.held] == [{name}]
     assert folders.names(folder) == {name}

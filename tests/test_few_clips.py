@@ -26,7 +26,7 @@ from k600.ledger import Ledger
 from k600.metadata_rows import metadata_rows
 from k600.miniature import CLASSES, MACOS, Miniature, make_clip
 from k600.store import Store
-from tests.conftest import Load, contents
+from tests.conftest import Load, contents, expected
 from tests.servers import web_server
 from tests.youtube import Replica, youtube_replica
 from tests.youtube_videos import FAILURES, good_video
@@ -195,10 +195,14 @@ def test_after_a_whole_split_no_subset_of_it_asks_anybody(
     assert youtube.requests == []
 
 
-def test_a_class_after_some_clips_from_youtube_keeps_them(load: Load) -> None:
+def test_a_class_after_some_clips_from_youtube_has_the_originals_of_all(
+    load: Load, miniature: Miniature, folders: dict[str, Any]
+) -> None:
     load("train", classes=CLASS, max_samples=2)
     ds = load("train", classes=CLASS, on_missing="raise")["train"]
-    assert Counter(ds["source"]) == {"youtube": 2, "cvdf": 3}
+    assert Counter(ds["source"]) == {"cvdf": 5}
+    mine = {k: v for k, v in expected(miniature, "train").items() if CLASS in k}
+    assert contents(folders["data_dir"]) == mine
 
 
 def test_the_test_split_from_youtube_is_labelled(load: Load, miniature: Miniature) -> None:

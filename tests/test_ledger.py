@@ -15,7 +15,7 @@ from tests.old_ledger import make_old_ledger
 MIRROR = "s3://kinetics/600"
 OTHER = "https://mirror.example/600"
 ZUMBA = Tarball("train", "zumba")
-ROW = TarballRow(ZUMBA, "done", "etag", 5, 1.5)
+ROW = TarballRow(ZUMBA, "done", "etag", 5)
 
 
 def clip(name: str, position: int, state: str = "have") -> ClipRow:
@@ -180,7 +180,7 @@ BAD_VALUES = [
     ("tarballs", "state", "finished"),
     ("tarballs", "etag", None),
     ("tarballs", "size_bytes", -1),
-    ("tarballs", "started_at", float("inf")),
+    ("tarballs", "failed_at", float("inf")),
     ("tarballs", "failures", "twice"),
     ("tarballs", "failed_at", -1.0),
     ("clips", "state", "half"),

@@ -11,7 +11,7 @@ ZUMBA, YOGA = Tarball("train", "zumba"), Tarball("train", "yoga")
 
 
 def row(tarball: Tarball, state: str) -> TarballRow:
-    return TarballRow(tarball, state, "etag", 5, 0.0)
+    return TarballRow(tarball, state, "etag", 5)
 
 
 def clip(tarball: Tarball, name: str, state: str) -> ClipRow:
@@ -46,10 +46,34 @@ def test_what_vanished_is_read_up_to_the_last_of_it() -> None:
 
 
 def test_proved_failures_are_asked_again_only_on_request() -> None:
-    rows = [row(ZUMBA, "damaged"), row(YOGA, "done")]
-    clips = [clip(YOGA, "b", "bad")]
+    rows = [row(ZUMBA, "done"), row(YOGA, "done")]
+    clips = [clip(ZUMBA, "a", "absent"), clip(YOGA, "b", "bad")]
     assert plan(rows, clips, {}) == []
     assert plan(rows, clips, {}, retry_errors=True) == [Need(ZUMBA), Need(YOGA)]
+
+
+def test_a_condemned_tarball_is_planned_and_its_etag_decides() -> None:
+    assert plan([row(ZUMBA, "damaged"), row(YOGA, "done")], [], {}) == [Need(ZUMBA)]
+
+
+def test_clips_that_came_from_a_tarball_without_its_end_are_no_reason_not_to_read_it() -> None:
+    here, listing = {"train/zumba": {"a"}, "train/yoga": {"b"}}, {"zumba": ["a"], "yoga": ["b"]}
+    few = row(ZUMBA, "partial")
+    assert plan([few], [clip(ZUMBA, "a", "skipped")], here, listing=listing) == []
+    brought = clip(ZUMBA, "a", "have")._replace(source="cvdf")
+    assert plan([few], [brought], here, listing=listing) == [Need(ZUMBA)]
+
+
+def test_copies_are_read_anew_where_the_originals_are_asked_for() -> None:
+    here, listing = {"train/zumba": {"a"}, "train/yoga": {"b", "c"}}, {"zumba": ["a"]}
+    clips = [clip(YOGA, "b", "have"), clip(YOGA, "c", "have")]
+    copies = {"train/zumba": {"a"}, "train/yoga": {"c"}}
+    rows = [row(YOGA, "done")]
+    assert plan(rows, clips, here, listing=listing) == []
+    assert plan(rows, clips, here, listing=listing, copies=copies) == [
+        Need(ZUMBA),
+        Need(YOGA, frozenset("c"), until_found=True),
+    ]
 
 
 def test_everything_is_read_again_on_request() -> None:

@@ -1,19 +1,27 @@
-"""Tarballs into the store: one pass each, proved at its end, taken back if it proves damaged."""
+"""Tarballs into the store: one pass each, proved at its end, taken back if it proves damaged.
+
+A clip gets its name in three steps: its file is on the disk, the ledger says what it is (size,
+CRC-32, tarball), and only then it is renamed. So whatever bears a clip's name and came from here
+has a row, and no clock is asked whose it is. A row without its file is a clip that is lacking.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import filecmp
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from isal import isal_zlib
 
 from k600.clip import UNLABELED, Tarball
 from k600.cut import CutError
 from k600.disk import Flushing, explained
-from k600.errors import DamagedTarballError, MirrorChangedError
+from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError
 from k600.inventory import Inventory, is_unchanged
 from k600.ledger import ClipRow, Known, Ledger, TarballRow
 from k600.lists import Listing, TestLabels
@@ -23,8 +31,16 @@ from k600.range_reader import AHEAD_BYTES, RangeReader
 from k600.remote import Mirror, RemoteFile
 from k600.shrink import shrink_clip
 from k600.sources.cvdf import clip_of
+from k600.sources.reading import (
+    READINGS,
+    failed_reading,
+    fails_alike,
+    has_failed,
+    read_sound,
+    tarball_members,
+)
 from k600.store import Incoming, Store
-from k600.untar import Member, members
+from k600.untar import Member
 from k600.video import box_problem
 
 __all__ = ["Lander"]
@@ -33,8 +49,8 @@ _AHEAD_OF_A_FEW = 4 << 20
 """Bytes requested ahead at first where reading stops at the last clip wanted: what comes after is
 waste."""
 
-_PASSES = 2
-"""Times a tarball that fails its own checks is read before it counts as damaged."""
+_IN_MEMORY_BYTES = 16 << 20
+"""A clip of at most this size is compared with what the ledger says of it without being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +71,26 @@ class Lander:
     planned: Mapping[str, TarballRow]
     """What the ledger said of the split's tarballs when the run was planned."""
     rewrite: bool = False
-    """Replace clips that are there already, but not those that came from elsewhere."""
+    """Replace clips that are there already, but not those that a user put there."""
     short_side: int | None = None
     """Most pixels of a clip's shorter side; larger ones are made smaller."""
     ahead_bytes: int = AHEAD_BYTES
     """Bytes requested ahead, for each tarball."""
 
     def land(self, need: Need, remote: RemoteFile) -> TarballRow:
-        """Read a tarball once and store the clips that are wanted.
+        """Read a tarball and store the clips that are wanted.
 
         It is `done` only after its gzip trailer and its tar's end were seen, its clips were
-        flushed to disk and its ledger row was committed. One that fails its own checks is read
-        a second time; if that fails, too, what came from it is taken out of the store again.
+        flushed to disk and its ledger row was committed. Then every clip of it in the store is the
+        one that it holds: those that came before are compared, and cuts from YouTube replaced.
+        One that fails its own checks is read and condemned as `k600.sources.reading` says; what
+        came from it is taken out of the store again.
 
         Returns:
-            Its new row in the ledger: `done` or `damaged`.
+            Its new row in the ledger.
 
         Raises:
+            DamagedTarballError: It fails its own checks.
             MirrorError: It cannot be read now; the clips that came stay.
             StoreError: The store cannot take a clip.
             Stopped: `stop` was set.
@@ -79,57 +98,115 @@ class Lander:
         tarball = need.tarball
         self.bar.begin(tarball.path, remote.size_bytes)
         try:
-            return self._land(need, remote)
+            with self.store.only_one(f"{tarball.split}--{tarball.name}", self.stop):
+                row = self.ledger.tarball(tarball)
+                before = {clip.file_name: clip for clip in self._clips(tarball)}
+                if row is not None and row != self.planned.get(tarball.name):
+                    if self._has_all(row, need, remote, before.values()):
+                        return row
+                    if has_failed(row, remote):  # another process has just read it in vain
+                        raise DamagedTarballError(row.detail)
+                landing = _Landing(self, need, row, before)
+                return landing.carry_out(remote)
         finally:
             self.bar.end(tarball.path)
 
-    def _land(self, need: Need, remote: RemoteFile) -> TarballRow:
-        tarball = need.tarball
-        with self.store.only_one(f"{tarball.split}--{tarball.name}", self.stop):
-            row = self.ledger.tarball(tarball)
-            before = self.ledger.clips(tarball.split, tarball.name)
-            if row is not None and self._done_meanwhile(row, need, remote, before):
-                return row
-            unfinished = row is not None and row.state in ("started", "partial")
-            started = row.started_at if row and unfinished else time.time()
-            if not need.until_found:
-                self.ledger.record(_row(need, "started", remote, started), before)
-            elif row is None:
-                self.ledger.record(_row(need, "partial", remote, started), before)
-            for attempt in range(1, _PASSES + 1):
-                reading = _Pass(self, need, remote, started, {c.file_name: c for c in before})
-                try:
-                    rows = reading.run()
-                except (DamagedTarballError, MirrorChangedError) as error:
-                    reading.take_back()
-                    if attempt == _PASSES:
-                        if isinstance(error, MirrorChangedError):
-                            raise
-                        damaged = _row(need, "damaged", remote, started, str(error))
-                        self.ledger.record(damaged, before)
-                        return damaged
-                    remote = self.mirror.stat(tarball.path)
-                else:
-                    proved = reading.ended or (row is not None and row.state == "done")
-                    now = _row(need, "done" if proved else "partial", remote, started)
-                    self.ledger.record(now, rows)
-                    return now
-            raise AssertionError("unreachable")
+    def _clips(self, tarball: Tarball) -> list[ClipRow]:
+        """Return what the ledger says of a tarball's clips."""
+        return self.ledger.clips(tarball.split, tarball.name)
 
-    def _done_meanwhile(
-        self, row: TarballRow, need: Need, remote: RemoteFile, clips: Sequence[ClipRow]
+    def _has_all(
+        self, row: TarballRow, need: Need, remote: RemoteFile, clips: Iterable[ClipRow]
     ) -> bool:
         """Whether another process has done all of it since this run was planned."""
-        if row.state != "done" or row == self.planned.get(row.tarball.name):
+        if row.state != "done" or row.etag != remote.etag:
             return False
         split, name = row.tarball.split, row.tarball.name
         theirs = Known({}, other_mirrors=self.ledger.other_mirrors(split, name))
         here = Inventory(self.store, self.ledger.adopted(split), hidden=theirs.hidden()).names
-        return row.etag == remote.etag and all(
+        return all(
             clip.state in ("bad", "absent") or clip.file_name in here(clip.folder)
             for clip in clips
             if need.wanted is None or clip.file_name in need.wanted
         )
+
+
+@dataclass(slots=True)
+class _Landing:
+    """One tarball on its way into the store, reading by reading."""
+
+    lander: Lander
+    need: Need
+    row: TarballRow | None
+    """What the ledger said of it when its turn came."""
+    before: Mapping[str, ClipRow]
+    """What the ledger said of its clips, by file name."""
+
+    @property
+    def proved(self) -> bool:
+        """Whether it was read to its end before, and what came from it then is proved."""
+        return self.row is not None and self.row.state == "done"
+
+    def carry_out(self, remote: RemoteFile) -> TarballRow:
+        """Do what `Lander.land` says."""
+        failed = has_failed(self.row, remote)
+        if failed or (self.proved and self.row is not None and self.row.etag != remote.etag):
+            self._read_to_the_end()
+        readings = 1 if failed else READINGS
+        return read_sound(self.read, self.lander.mirror, remote, readings=readings)
+
+    def read(self, remote: RemoteFile) -> TarballRow:
+        """Read it once; if that fails, all is as it was before, but for what is noted of that."""
+        reading = _Pass(
+            self.lander, self.need, remote, self._begun(remote), self.before, self.proved
+        )
+        try:
+            rows = reading.run()
+        except MirrorChangedError:
+            reading.take_back()
+            self._restore(reading)
+            raise
+        except DamagedTarballError as error:
+            reading.take_back()
+            failure = failed_reading(error, remote, reading.seen)
+            self._restore(reading, str(failure))
+            self._read_to_the_end()
+            raise failure from error
+        state = "done" if reading.ended or self.proved else "partial"
+        now = TarballRow(self.need.tarball, state, remote.etag, remote.size_bytes)
+        self.lander.ledger.record(now, rows)
+        return now
+
+    def _read_to_the_end(self) -> None:
+        """Have the next reading go to the tarball's end, where its checksum is."""
+        if self.need.wanted is not None:
+            self.need = dataclasses.replace(self.need, until_found=False, most=None)
+
+    def _begun(self, remote: RemoteFile) -> TarballRow:
+        """Return what the ledger is to say of it as soon as a clip of this reading has its name."""
+        state = "partial" if self.need.until_found else "started"
+        begun = TarballRow(self.need.tarball, state, remote.etag, remote.size_bytes)
+        return self._with_failures(begun) if has_failed(self.row, remote) else begun
+
+    def _with_failures(self, row: TarballRow) -> TarballRow:
+        assert self.row is not None
+        of = self.row
+        return dataclasses.replace(
+            row, detail=of.detail, failures=of.failures, failed_at=of.failed_at
+        )
+
+    def _restore(self, reading: _Pass, failure: str = "") -> None:
+        """Have the ledger say what it said before, and how the reading failed."""
+        row = self.row or self._begun(reading.remote)
+        rows = self.before
+        if failure:
+            failures = 1 + row.failures if fails_alike(self.row, failure) else 1
+            row = dataclasses.replace(row, detail=failure, failures=failures, failed_at=time.time())
+            if not self.proved:
+                condemned = failures >= READINGS
+                row = dataclasses.replace(row, state="damaged" if condemned else "started")
+                rows = reading.take_back_unproved() if condemned else rows
+        self.lander.ledger.record(row, rows.values())
 
 
 @dataclass(slots=True)
@@ -139,113 +216,188 @@ class _Pass:
     lander: Lander
     need: Need
     remote: RemoteFile
-    started: float
+    begun: TarballRow
+    """What the ledger says of the tarball once a clip has come."""
     before: Mapping[str, ClipRow]
-    """What was known of its members, by file name."""
+    """What was known of its clips, by file name."""
+    proved: bool
+    """Whether these are proved: then no name changes before this reading is, too."""
     rows: dict[str, ClipRow] = field(default_factory=dict)
     """What is known of them now."""
-    unproved: list[Path] = field(default_factory=list)
-    """Clips in the store that this pass is to prove."""
     ended: bool = False
     """Whether the tarball was read and checked to its last byte."""
+    seen: int = 0
+    """Checksum of all that was read of clips."""
     theirs: dict[tuple[str, str], str] = field(default_factory=dict)
     """Clips, by folder and file name, that did not come from a tarball, and where from."""
     elsewhere: set[tuple[str, str]] = field(default_factory=set)
     """Clips, by folder and file name, that are in the store and came from another mirror."""
-    staged: list[tuple[Path, Path]] = field(default_factory=list)
-    """Unfinished files and the clips that they will replace once the pass is proved."""
-    flushing: Flushing = field(default_factory=Flushing)
+    arriving: dict[Path, tuple[Path, ClipRow]] = field(default_factory=dict)
+    """Finished files without a name: the name that each will have, and its row."""
+    staged: list[Path] = field(default_factory=list)
+    """Those of them that wait until this reading is proved."""
+    placed: list[Path] = field(default_factory=list)
+    """Clips that this reading has given their names."""
+    flushing: Flushing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.flushing = Flushing(self._name)
 
     def run(self) -> list[ClipRow]:
         """Read the tarball to its end, or to the last clip wanted if that is enough."""
-        lander, need, remote = self.lander, self.need, self.remote
-        left = set(need.wanted or ())
-        good = 0
+        lander, need = self.lander, self.need
         tarball = need.tarball
         folder = f"{tarball.split}/{tarball.label}" if tarball.label else None
         adopted = lander.ledger.adopted(tarball.split, folder)
-        for row in adopted:
-            if not row.problem and is_unchanged(lander.store.root / row.path, row):
-                self.theirs[row.folder, row.file_name] = "local"
         for answer in lander.ledger.answers(tarball.split, folder):
             if answer.kind == "have":
                 self.theirs[answer.folder, answer.file_name] = "youtube"
         for group in lander.ledger.other_mirrors(tarball.split, tarball.name):
             self.elsewhere.update((group.folder, name) for name in group.names)
+        for row in adopted:
+            if not row.problem and is_unchanged(lander.store.root / row.path, row):
+                self.theirs[row.folder, row.file_name] = "local"
         inventory = Inventory(lander.store, adopted)
         reader = RangeReader(
             lander.mirror,
-            remote,
+            self.remote,
             ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else lander.ahead_bytes,
             most_ahead_bytes=lander.ahead_bytes,
             stop=lander.stop,
             on_bytes=self._on_bytes,
         )
         with self.flushing, contextlib.closing(reader) as raw:
-            for position, member in enumerate(members(raw, remote.size_bytes, name=remote.url)):
-                name = member.file_name
-                if name in self.rows and self.rows[name].state != "bad":
-                    continue  # a name that comes twice counts once, the first good one
-                self.rows[name] = self._member(position, member, inventory)
-                left.discard(name)
-                wanted = need.wanted is None or name in need.wanted
-                good += wanted and self.rows[name].state == "have"
-                if need.until_found and (good == need.most if need.most else not left):
-                    break
-            else:
-                self.ended = True
-            raw.check_unchanged()
-            for part, target in self.staged:
-                lander.incoming.place(part, target)
-                self._stored(target, target.stat().st_size)
+            try:
+                left = self._read(raw, inventory)
+                raw.check_unchanged()
+            except MirrorChangedError:
+                raise
+            except MirrorError:
+                self.flushing.finish()  # the clips that came stay
+                raise
+            for part in self.staged:
+                self.flushing.add(part, part.stat().st_size)
             self.flushing.finish()
-        return [*self._members_after(left).values()]
+        return [*self._members_after(left, inventory).values()]
 
-    def _stored(self, path: Path, size_bytes: int) -> None:
-        """Take note of a clip that has its name."""
-        self.unproved.append(path)
-        self.flushing.add(path, size_bytes)
+    def _read(self, raw: RangeReader, inventory: Inventory) -> set[str]:
+        """Read on from clip to clip; return the names wanted that did not come."""
+        need, good = self.need, 0
+        left = set(need.wanted or ())
+        for position, member in enumerate(tarball_members(raw)):
+            name = member.file_name
+            if name in self.rows and self.rows[name].state != "bad":
+                continue  # a name that comes twice counts once, the first good one
+            self.rows[name] = self._member(position, member, inventory)
+            left.discard(name)
+            wanted = need.wanted is None or name in need.wanted
+            good += wanted and self.rows[name].state == "have"
+            if need.until_found and (good == need.most if need.most else not left):
+                return left
+        self.ended = True
+        return left
+
+    def _name(self, parts: Sequence[Path]) -> list[Path]:
+        """Write down what files are, then give them their names; return these."""
+        arrived = [self.arriving.pop(part) for part in parts]
+        self.lander.ledger.add(self.begun, [row for _, row in arrived])
+        for part, (path, _) in zip(parts, arrived, strict=True):
+            self.lander.incoming.place(part, path)
+            self.placed.append(path)
+        return [path for path, _ in arrived]
 
     def _on_bytes(self, count: int) -> None:
         self.lander.on_bytes(count, self.need.tarball)
 
     def take_back(self) -> None:
         """Remove what came from a tarball that is not what it should be."""
-        for path in (*self.unproved, *(part for part, _ in self.staged)):
+        for path in (*self.placed, *self.arriving):
             path.unlink(missing_ok=True)
 
+    def take_back_unproved(self) -> dict[str, ClipRow]:
+        """Remove what came from it before and was never proved; return the rows of what stays."""
+        return {name: row for name, row in self.before.items() if not self._took_back(row)}
+
+    def _took_back(self, row: ClipRow) -> bool:
+        path = self.lander.store.path(row.folder, row.file_name)
+        if row.state != "have" or self._origin(row) != "cvdf":
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size != row.size_bytes:
+                return False  # another file than the one that was written down
+            path.unlink()
+        return True
+
     def _member(self, position: int, member: Member, inventory: Inventory) -> ClipRow:
-        """Store one member if it is wanted and not there; say how it stands."""
-        name, tarball, here = member.file_name, self.need.tarball, inventory.names
+        """Store one member if it is wanted and not there, or another; say how it stands."""
+        name, need, here = member.file_name, self.need, inventory.names
         known = self.before.get(name)
         folder = self._folder(name, here)
-        row = ClipRow(tarball, position, folder, name, "have", "", "cvdf", member.size_bytes)
-        if member.problem is not None:
-            return row._replace(state="bad", reason=member.problem)
-        path = self.lander.store.path(folder, name)
+        row = ClipRow(need.tarball, position, folder, name, "have", "", "cvdf", member.size_bytes)
         there = inventory.path(folder, name)
         present = name in here(folder) and _is_sound(there)
-        source = self._origin(row, there) if present else None
-        if source is not None and (source != "cvdf" or not self.lander.rewrite):
-            return row._replace(source=source, size_bytes=there.stat().st_size)
-        if self.need.wanted is not None and name not in self.need.wanted and not present:
+        wanted = need.wanted is None or name in need.wanted
+        if not wanted and (not present or (folder, name) in self.elsewhere):
             return known or row._replace(state="skipped", source="")
-        part, size, problem = self.lander.incoming.write(member.chunks, box_problem)
-        if problem is None and self.lander.short_side is not None:
-            part, size, problem = self._smaller(part, size, self.lander.short_side)
-        row = row._replace(size_bytes=size)
+        source = self._origin(row) if present else ""
+        have = known if known is not None and known.state == "have" else None
+        asked = wanted if need.wanted is not None else not need.until_found
+        if source == "local" or (present and need.until_found and not asked):
+            of = row._replace(source=source, size_bytes=there.stat().st_size)
+            return have if have is not None and have.source == source else of
+        kept = have if source == "cvdf" else None
+        if member.problem is not None:
+            return kept or row._replace(state="bad", reason=member.problem)
+        summed = _Summed(member.chunks)
+        try:
+            return self._bring(member, summed, row, kept, present=present)
+        finally:
+            self.seen = isal_zlib.crc32(f"{name} {summed.crc32}".encode(), self.seen)
+
+    def _bring(
+        self, member: Member, summed: _Summed, row: ClipRow, kept: ClipRow | None, *, present: bool
+    ) -> ClipRow:
+        """Write a clip, unless it is there already with the same bytes; return its row."""
+        lander, path = self.lander, self.lander.store.path(row.folder, row.file_name)
+        chunks: Iterable[bytes] = summed
+        if kept is not None and self._may_be(kept, member, path):
+            chunks = [b"".join(summed)]
+            if summed.crc32 == kept.crc32:
+                return row._replace(size_bytes=kept.size_bytes, crc32=kept.crc32)
+        part, size, problem = lander.incoming.write(chunks, box_problem)
+        if problem is None and lander.short_side is not None:
+            part, size, problem = self._smaller(part, size, lander.short_side)
         if problem is not None:
-            return row._replace(state="bad", reason=problem)
-        if present and source is None and filecmp.cmp(part, there, shallow=False):
+            return kept or row._replace(state="bad", reason=problem, size_bytes=size)
+        row = row._replace(size_bytes=size, crc32=summed.crc32)
+        if present and not lander.rewrite and filecmp.cmp(part, path, shallow=False):
             part.unlink()
-            if (folder, name) not in self.elsewhere:
-                self._stored(path, size)  # by a pass that was cut short
-        elif present:
-            self.staged.append((part, path))
+            return row
+        if self.proved and self.need.until_found and not self._is_as_before(row):
+            part.unlink()
+            raise DamagedTarballError(
+                f"{self.remote.url}: {row.file_name} came with other bytes than before"
+            )
+        # Should a kill come between row and name, nothing is said of the bytes that are there.
+        self.arriving[part] = path, row._replace(crc32=None) if present else row
+        if present or self.proved:
+            self.staged.append(part)
         else:
-            self.lander.incoming.place(part, path)
-            self._stored(path, size)
+            self.flushing.add(part, size)
         return row
+
+    def _is_as_before(self, row: ClipRow) -> bool:
+        """Whether a clip came as the tarball was once proved to hold it, as far as is known."""
+        known = self.before.get(row.file_name)
+        return known is None or known.crc32 in (None, row.crc32)
+
+    def _may_be(self, kept: ClipRow, member: Member, path: Path) -> bool:
+        """Whether the member may be the clip that is there, so that checksums tell."""
+        sizes = {path.stat().st_size}
+        if self.lander.short_side is None:
+            sizes.add(member.size_bytes)
+        known = kept.crc32 is not None and not self.lander.rewrite
+        return known and sizes == {kept.size_bytes} and member.size_bytes <= _IN_MEMORY_BYTES
 
     def _smaller(self, part: Path, size: int, short_side: int) -> tuple[Path, int, str | None]:
         """Return what `Incoming.write` does, for the same clip with a shorter side."""
@@ -262,22 +414,13 @@ class _Pass:
         part.unlink()
         return smaller, smaller.stat().st_size, None
 
-    def _origin(self, row: ClipRow, there: Path) -> str | None:
-        """Return where a clip that is there came from; None if that is not known.
-
-        Then it came with a pass of this tarball that was cut short, from another mirror, or
-        somebody put it there meanwhile: it stays if it is the same as in the tarball, or the
-        tarball proves damaged.
-        """
-        theirs = self.theirs.get((row.folder, row.file_name))
+    def _origin(self, row: ClipRow) -> str:
+        """Return where a clip that is there came from, as it was written down; else a user's."""
         known = self.before.get(row.file_name)
-        if theirs is not None:
-            return theirs
-        if known is not None and known.state == "have":
+        theirs = self.theirs.get((row.folder, row.file_name))
+        if theirs is None and known is not None and known.state == "have":
             return known.source
-        if (row.folder, row.file_name) in self.elsewhere:
-            return None
-        return "local" if there.stat().st_mtime < self.started else None
+        return theirs or ("cvdf" if (row.folder, row.file_name) in self.elsewhere else "local")
 
     def _folder(self, name: str, here: Callable[[str], Set[str]]) -> str:
         """Return where the clip lies, or is to lie.
@@ -292,20 +435,42 @@ class _Pass:
         places = ([known.folder] if known else []) + [folder, unlabeled]
         return next((place for place in places if name in here(place)), folder)
 
-    def _members_after(self, left: set[str]) -> dict[str, ClipRow]:
+    def _members_after(self, left: set[str], inventory: Inventory) -> dict[str, ClipRow]:
         """Return the rows of all members, with those for clips that should be there and are not."""
         tarball = self.need.tarball
-        rows = {**(self.before if self.need.until_found else {}), **self.rows}
+        stay = (
+            self.before
+            if self.need.until_found
+            else {
+                name: row._replace(position=-1)  # of a tarball that was replaced
+                for name, row in self.before.items()
+                if row.state == "have" and name in inventory.names(row.folder)
+            }
+        )
+        rows = {**stay, **self.rows}
         all_of_them = self.need.until_found and self.need.most is None
         names = set(left) if all_of_them else set()  # else they may be in another tarball
         if self.ended:
             listed = self.lander.listing.get(tarball.name, ())
-            names |= {name for name in listed if name not in self.rows}
+            names |= {name for name in listed if name not in rows}
         for name in sorted(names):
             clip = clip_of(tarball, name, self.lander.labels)
             assert clip is not None  # lists and known rows hold clips only
             rows[name] = ClipRow(tarball, -1, clip.folder, name, "absent", "not_in_tarball", "", 0)
         return rows
+
+
+class _Summed:
+    """Passes bytes on and keeps their CRC-32."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self.crc32 = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self.crc32 = isal_zlib.crc32(chunk, self.crc32)
+            yield chunk
 
 
 def _is_sound(path: Path) -> bool:
@@ -314,9 +479,3 @@ def _is_sound(path: Path) -> bool:
             return box_problem(file) is None
     except OSError:  # a dangling link, a folder, not readable: nothing that serves as a clip
         return False
-
-
-def _row(
-    need: Need, state: str, remote: RemoteFile, started: float, detail: str = ""
-) -> TarballRow:
-    return TarballRow(need.tarball, state, remote.etag, remote.size_bytes, started, detail)
