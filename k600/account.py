@@ -130,10 +130,10 @@ def missing_clips(
             tarball = Tarball(split, own.folder.partition("/")[2])
             miss(tarball, own.folder, own.file_name, own.problem)
 
-    def miss_lost(tarball: Tarball, folder: str, name: str) -> None:
+    def miss_lost(tarball: Tarball, folder: str, name: str, reason: str = "") -> None:
         failure = broken.get(tarball)
-        if failure is None:
-            miss(tarball, folder, name, "not_stored")
+        if failure is None or reason:
+            miss(tarball, folder, name, reason or "not_stored")
         else:
             miss(tarball, folder, name, failure.reason, str(failure.error))
 
@@ -145,7 +145,7 @@ def missing_clips(
         if clip.tarball in asked and clip.state in ("bad", "absent"):
             miss(clip.tarball, clip.folder, clip.file_name, clip.reason)
         elif clip.tarball in asked:
-            miss_lost(clip.tarball, clip.folder, clip.file_name)
+            miss_lost(clip.tarball, clip.folder, clip.file_name, clip.reason)
     read_once = {group.tarball for group in known.held} | {clip.tarball for clip in known.others}
     for tarball in (t for t in tarballs if t in broken):
         failure = broken[tarball]

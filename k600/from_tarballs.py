@@ -51,11 +51,7 @@ class FromTarballs:
         if somewhere:  # of the test split, from a manifest that does not say where
             failed |= self._search(somewhere, situation, refetch=refetch)
         after = situation.now()
-        bad = {
-            (c.folder, c.file_name): c.reason
-            for c in after.known.others
-            if c.state in ("bad", "absent")
-        }
+        bad = {(c.folder, c.file_name): c.reason for c in after.known.others if c.reason}
         for candidate in lacking:
             if after.place_of(candidate) is None:
                 tarball = tarball_of(candidate, after)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from k600.clip import Tarball
-from k600.errors import MirrorError, OfflineError
+from k600.errors import ListError, MirrorError, OfflineError
 from k600.identity import short_hash
 from k600.labels import NAMES
 from k600.lists import (
@@ -27,6 +30,8 @@ __all__ = ["KeptLists", "read_test_labels", "tarballs_of", "wanted_names"]
 
 logger = logging.getLogger("kinetics600")
 
+T = TypeVar("T")
+
 
 class KeptLists:
     """The host's lists of one split: from the store if kept there, else from the mirror."""
@@ -43,29 +48,26 @@ class KeptLists:
     def tarballs(self) -> list[Tarball]:
         """Return the tarballs of the path list; none if it is out of reach by request."""
         if self._tarballs is None:
-            kept = self._store.read_own(self._name("paths"))
-            if kept is not None:
-                self._tarballs = parse_path_list(kept.decode(), self._split)
-            elif self._network:
+            self._tarballs = self._kept("paths", lambda text: parse_path_list(text, self._split))
+            if self._tarballs is None and self._network:
                 self._fetch_paths()
         return self._tarballs or []
 
     def listing(self) -> Listing:
         """Return the names that each class should hold, as far as it is known by now."""
         if self._listing is None:
-            kept = self._store.read_own(self._name("listing"))
-            if kept is None:
-                return {}
-            self._listing = parse_listing(kept.decode(), self._split) if kept else {}
-        return self._listing
+            self._listing = self._kept(
+                "listing", lambda text: parse_listing(text, self._split) if text else {}
+            )
+        return self._listing or {}
 
     def test_names(self) -> list[str]:
         """Return the file names of the host's list of test clips; none if it is out of reach by
         request.
         """
-        kept = self._store.read_own(self._name("clips"))
+        kept = self._kept("clips", parse_test_list)
         if kept is not None:
-            return parse_test_list(kept.decode())
+            return kept
         if not self._network:
             return []
         names, text = read_test_list(self.mirror)
@@ -100,8 +102,26 @@ class KeptLists:
         if self._keep:
             self._store.write_own(self._name("listing"), text)
 
+    def _kept(self, kind: str, parse: Callable[[str], T]) -> T | None:
+        return _kept(self._store, self._name(kind), lambda data: parse(data.decode()))
+
     def _name(self, kind: str) -> str:
         return f"lists/{short_hash(self.mirror.identity)}-{self._split}-{kind}"
+
+
+def _kept(store: Store, name: str, parse: Callable[[bytes], T]) -> T | None:
+    """Return a list that the store keeps; None if it keeps none, or a damaged one."""
+    data = store.read_own(name)
+    try:
+        return None if data is None else parse(data)
+    except (ListError, UnicodeDecodeError) as error:
+        logger.warning(
+            "data_dir: what '%s' keeps as '%s' is damaged (%s); it is fetched anew where it may be",
+            store.root,
+            name,
+            error,
+        )
+        return None
 
 
 def read_test_labels(
@@ -133,18 +153,19 @@ def read_test_labels(
     root = Mirror(base or "/", request.mirror.options if same_host else {})
     network = not (root.is_network and (offline or request.source == "local"))
     kept = f"lists/{short_hash(url)}-test-labels"
-    data = store.read_own(kept)
-    if data is None or (network and (refresh or not root.is_network)):
+    read = partial(parse_test_labels, name=f"test_labels: {shown}", whole=True)
+    labels = _kept(store, kept, read)
+    if labels is None or (network and (refresh or not root.is_network)):
         try:
             if not network:
                 raise OfflineError("the network is not to be used")
             data, _ = root.read_small(last, most_bytes=1 << 30)
-            labels = parse_test_labels(data, name=f"test_labels: {shown}", whole=True)
+            labels = read(data)
             if keep and root.is_network and request.source != "local":
                 store.write_own(kept, data)
             return labels
         except MirrorError as error:
-            if data is None:
+            if labels is None:
                 logger.warning(
                     "test_labels: %s cannot be had, so clips of the test split have the label "
                     "None where their folder gives none (%s)",
@@ -152,7 +173,7 @@ def read_test_labels(
                     error,
                 )
                 return {}
-    return parse_test_labels(data, name=f"test_labels: {shown}", whole=True)
+    return labels
 
 
 def tarballs_of(request: Request, split: str, lists: KeptLists) -> list[Tarball]:

@@ -229,7 +229,7 @@ class ClipRow(NamedTuple):
     the host, but not in the tarball)."""
     reason: str
     """For `bad`: `empty`, `truncated`, `not_mp4`, `not_a_file`, `too_large`; for `absent`:
-    `not_in_tarball`."""
+    `not_in_tarball`; for `skipped`: `not_encoded`, or empty."""
     source: str
     """For `have`: `cvdf`; `youtube` or `local` for one that was there before the tarball came."""
     size_bytes: int

@@ -9,6 +9,7 @@ REASONS: dict[str, str] = {
     "truncated": "the file in the tarball is cut off",
     "not_mp4": "the file in the tarball is no MP4",
     "damaged": "the file in the tarball cannot be decoded",
+    "not_encoded": "good in its source, but it could not be encoded anew (short_side)",
     "no_video": "there are no pictures in the file in the tarball",
     "not_a_file": "the tarball holds a device of that name, or a link to no file in it",
     "too_large": "the file in the tarball is too large for a clip",
@@ -41,6 +42,7 @@ OPEN_REASONS = frozenset(
         "tarball_unreachable",
         "tarball_changed",
         "tarball_damaged",
+        "not_encoded",
         "offline",
         "not_stored",
         "youtube_client",
@@ -50,9 +52,14 @@ OPEN_REASONS = frozenset(
 )
 """Reasons that the next call asks about again; the others are settled."""
 
-PASSING_REASONS = OPEN_REASONS - {"tarball_not_found", "tarball_denied", "youtube_client"}
+PASSING_REASONS = OPEN_REASONS - {
+    "tarball_not_found",
+    "tarball_denied",
+    "not_encoded",
+    "youtube_client",
+}
 """Those of them that pass by themselves: waiting and calling again helps. For the others somebody
-has to do something: the host, who gives access to it, or who installs yt-dlp."""
+has to do something: the host, who gives access to it, or who installs yt-dlp or PyAV."""
 
 WATCHED_REASONS = frozenset({"tarball_condemned"})
 """Reasons that are settled until the host changes something, for which each call looks."""

@@ -269,13 +269,28 @@ class Store:
         A folder that changed within the last two seconds gets 0: it may change once more within
         the same tick of the clock, so its time proves nothing yet.
         """
-        recent = time.time_ns() - 2_000_000_000
+        recent = self._now_ns() - 2_000_000_000
         stamps = {}
         for folder in folders:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 changed = os.stat(self.root / folder).st_mtime_ns
                 stamps[folder] = changed if changed < recent else 0
         return stamps
+
+    def _now_ns(self) -> int:
+        """Return the time by the clock that files here get theirs from, a file server's perhaps.
+
+        Where one may only read, this machine's has to do.
+        """
+        probe = self._own(f"incoming/.probe-{uuid.uuid4().hex}")
+        try:
+            with open_part(probe) as file:
+                return os.fstat(file.fileno()).st_mtime_ns
+        except OSError:
+            return time.time_ns()
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
 
     def shortage(self, needed: Space) -> str:
         """Say what the volume lacks for clips that need room; empty if they fit."""

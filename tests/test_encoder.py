@@ -7,15 +7,18 @@ import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from k600.cut import cut_clip
-from k600.errors import EncoderError
+from k600.errors import EncoderError, IncompleteError
+from k600.miniature import Miniature, make_tarball
 from k600.shrink import shrink_clip
 from k600.video import probe_clip
+from tests.conftest import Load
 from tests.counter import counter_video, read_counter
 
 Encode = Callable[[Path, Path], object]
@@ -86,18 +89,49 @@ def test_two_packets_of_sound_with_one_time_are_both_kept(encode: Encode, tmp_pa
     assert probe_clip(target, seconds=3, deep=True).verdict == "ok"
 
 
-@pytest.mark.parametrize("encode", [shrunk, cut])
-def test_what_the_encoder_refuses_is_no_damage_of_the_clip(encode: Encode, tmp_path: Path) -> None:
-    source = tmp_path / "wide.mp4"
-    with av.open(str(source), "w", format="mov") as container:
+def too_wide() -> bytes:
+    """Return a video that any player shows and H.264 has no place for."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mov") as container:
         stream = container.add_stream("png", rate=1)
         stream.width, stream.height, stream.pix_fmt = 40_000, 100, "rgb24"
         stream.codec_context.time_base = Fraction(1, 1)
         frame = av.VideoFrame.from_ndarray(np.zeros((100, 40_000, 3), np.uint8), format="rgb24")
         frame.pts = 0
         container.mux([*stream.encode(frame), *stream.encode(None)])
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("encode", [shrunk, cut])
+def test_what_the_encoder_refuses_is_no_damage_of_the_clip(encode: Encode, tmp_path: Path) -> None:
+    source = tmp_path / "wide.mp4"
+    source.write_bytes(too_wide())
     with pytest.raises(EncoderError, match="cannot be encoded: .*no fault of the clip"):
         encode(source, tmp_path / "target.mp4")
+
+
+def test_a_clip_that_the_encoder_refuses_is_named_and_the_others_come(
+    load: Load, own_miniature: Miniature, lines: pytest.LogCaptureFixture
+) -> None:
+    """It is no end of a load, and not held against the clip: the next call tries again."""
+    label, wide = "zumba", "widewidewid_000000_000010.mp4"
+    clips = {**own_miniature.clips["validation"][label], wide: too_wide()}
+    tarball = own_miniature.root / f"val/{label}.tar.gz"
+    tarball.write_bytes(make_tarball(clips))
+    options: dict[str, Any] = {"mirror": str(own_miniature.root), "classes": label}
+    for _ in range(2):
+        lines.clear()
+        rows = load("validation", **options, short_side=50)["validation"]
+        assert len(rows) == len(clips) - 1
+        assert f"val/{label}.tar.gz/{wide} is left out: a clip cannot be encoded" in lines.text
+        assert "1  not_encoded  good in its source" in lines.text
+    assert wide[:11] in load("validation", **options)["validation"]["youtube_id"]
+    with pytest.raises(IncompleteError, match="left out: not_encoded"):
+        [
+            *load("validation", **options, short_side=40, streaming=True, on_missing="raise")[
+                "validation"
+            ]
+        ]
 
 
 @pytest.mark.parametrize("encode", [shrunk, cut])

@@ -5,6 +5,7 @@ import fcntl
 import io
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -275,6 +276,18 @@ def test_a_folder_s_stamp_tells_a_change_and_doubts_a_fresh_one(store: Store) ->
     assert store.stamp(["train/zumba", "train/yoga"]) == {"train/zumba": 0}
     os.utime(folder, ns=(10**18, 10**18))
     assert store.stamp(["train/zumba"]) == {"train/zumba": 10**18}
+
+
+def test_a_fresh_folder_is_doubted_whatever_the_clock_of_this_machine_says(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file server has a clock of its own."""
+    store.prepare()
+    (store.root / "train/zumba").mkdir(parents=True)
+    for hours in (-1, 1):
+        now = time.time_ns() + hours * 3_600_000_000_000
+        monkeypatch.setattr("time.time_ns", lambda now=now: now)
+        assert store.stamp(["train/zumba"]) == {"train/zumba": 0}
 
 
 def test_small_files_are_written_whole(store: Store, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from k600.clip import HOST_FOLDERS, Clip, Tarball, parse_file_name
 from k600.cut import CutError
-from k600.errors import MirrorDeniedError, MirrorNotFoundError
+from k600.errors import EncoderError, MirrorDeniedError, MirrorNotFoundError
 from k600.lists import (
     Listing,
     TestLabels,
@@ -164,6 +164,8 @@ def _smaller(data: bytes, short_side: int) -> tuple[bytes, str | None]:
             made = shrink_clip(io.BytesIO(data), target, short_side)
         except CutError as error:
             return data, error.code
+        except EncoderError:
+            return data, "not_encoded"
         return target.read_bytes() if made else data, None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import filecmp
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -21,7 +22,7 @@ from isal import isal_zlib
 from k600.clip import UNLABELED, Tarball
 from k600.cut import CutError
 from k600.disk import Flushing, explained
-from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError
+from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, MirrorError
 from k600.inventory import Inventory, is_unchanged
 from k600.ledger import ClipRow, Known, Ledger, TarballRow
 from k600.lists import Listing, TestLabels
@@ -44,6 +45,8 @@ from k600.untar import Member
 from k600.video import box_problem
 
 __all__ = ["Lander"]
+
+logger = logging.getLogger("kinetics600")
 
 _AHEAD_OF_A_FEW = 4 << 20
 """Bytes requested ahead at first where reading stops at the last clip wanted: what comes after is
@@ -366,7 +369,9 @@ class _Pass:
                 return row._replace(size_bytes=kept.size_bytes, crc32=kept.crc32)
         part, size, problem = lander.incoming.write(chunks, box_problem)
         if problem is None and lander.short_side is not None:
-            part, size, problem = self._smaller(part, size, lander.short_side)
+            part, size, problem = self._smaller(part, size, lander.short_side, row)
+        if problem == "not_encoded":  # our fault, not the clip's: it is asked for again
+            return kept or row._replace(state="skipped", reason=problem, source="")
         if problem is not None:
             return kept or row._replace(state="bad", reason=problem, size_bytes=size)
         row = row._replace(size_bytes=size, crc32=summed.crc32)
@@ -399,16 +404,21 @@ class _Pass:
         known = kept.crc32 is not None and not self.lander.rewrite
         return known and sizes == {kept.size_bytes} and member.size_bytes <= _IN_MEMORY_BYTES
 
-    def _smaller(self, part: Path, size: int, short_side: int) -> tuple[Path, int, str | None]:
+    def _smaller(
+        self, part: Path, size: int, short_side: int, row: ClipRow
+    ) -> tuple[Path, int, str | None]:
         """Return what `Incoming.write` does, for the same clip with a shorter side."""
         smaller = self.lander.incoming.new_part()
         try:
             with open(part, "rb") as source, explained(smaller):
                 made = shrink_clip(source, smaller, short_side)
-        except CutError as error:
+        except (CutError, EncoderError) as error:
             part.unlink()
             smaller.unlink(missing_ok=True)
-            return part, size, error.code
+            if isinstance(error, CutError):
+                return part, size, error.code
+            logger.warning("%s/%s is left out: %s", row.tarball.path, row.file_name, error)
+            return part, size, "not_encoded"
         if not made:
             return part, size, None
         part.unlink()

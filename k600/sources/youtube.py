@@ -21,7 +21,7 @@ from yt_dlp.utils import YoutubeDLError
 
 from k600.clip import Clip
 from k600.cut import CutError, CutFacts, cut_clip
-from k600.errors import Stopped
+from k600.errors import EncoderError, Stopped
 from k600.sources.pacing import Gate
 from k600.sources.verdicts import SIGNED_IN, Verdict, judge
 
@@ -139,7 +139,7 @@ class Reader:
                 audio=self.audio and apart,
             )
             error = None
-        except (av.error.FFmpegError, CutError, OSError, ValueError) as caught:
+        except (av.error.FFmpegError, CutError, EncoderError, OSError, ValueError) as caught:
             error = caught
         for each in media:
             if each.error is not None:  # the true cause of whatever PyAV made of it
@@ -152,6 +152,8 @@ class Reader:
             )
             kind = "clip" if beyond else "transient"
             raise Refused(Verdict(kind, error.code, str(error))) from error
+        if isinstance(error, EncoderError):
+            raise Refused(Verdict("transient", "not_encoded", str(error))) from error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise error
         if error is not None:
