@@ -100,12 +100,14 @@ def test_a_mirror_that_serves_web_pages(own_miniature: Miniature, load: Load) ->
         load("train", mirror=str(own_miniature.root))
 
 
-def test_a_tarball_that_is_a_web_page_is_damaged(
-    own_miniature: Miniature, load: Load, lines: pytest.LogCaptureFixture
+def test_a_web_page_in_place_of_a_tarball_is_the_line_s_fault(
+    own_miniature: Miniature, load: Load, lines: pytest.LogCaptureFixture, folders: dict[str, Any]
 ) -> None:
     (own_miniature.root / "train/zumba.tar.gz").write_bytes(b"<html>log in</html>")
     assert len(load("train", mirror=str(own_miniature.root))["train"]) == 5
-    assert "5  tarball_damaged" in lines.text
+    assert "5  tarball_unreachable" in lines.text
+    report = Path(folders["data_dir"], ".kinetics600/reports/train-missing.csv").read_text()
+    assert "a web page came instead of a tarball. A log-in page or a proxy may stand" in report
 
 
 @pytest.mark.parametrize("name", ["train/k600_train_path.txt", "annotations/train.txt"])

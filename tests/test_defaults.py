@@ -76,11 +76,12 @@ def plain(miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_every_choice_of_options_makes_a_builder(
     where: str, name: str | None, options: dict[str, Any], tmp_path: Path
 ) -> None:
+    host = "file:///host" if where == "environment" else DEFAULTS["mirror"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "hf"))
         if where == "environment":
             patch.setenv("KINETICS600_HOME", str(tmp_path / "home"))
-            patch.setenv("KINETICS600_MIRROR", "file:///host")
+            patch.setenv("KINETICS600_MIRROR", host)
         elif where != "nothing":
             options = {**options, where: str(tmp_path / where)}
         builder = datasets.load_dataset_builder("kinetics600", name, **options)
@@ -89,8 +90,10 @@ def test_every_choice_of_options_makes_a_builder(
         if plain and options.get("classes") in (None, kinetics600.labels()):
             labels = options.get("test_labels") and name not in ("train", "validation")
             own = where in ("data_dir", "environment") or options.get("short_side") or labels
+            own = own or options.get("mirror") not in (None, DEFAULTS["mirror"])
             assert (builder.config_id == (name or "all")) is not bool(own)
-        same = datasets.load_dataset_builder("kinetics600", name, **{**DEFAULTS, **options})
+        defaults = {**DEFAULTS, "mirror": host}
+        same = datasets.load_dataset_builder("kinetics600", name, **{**defaults, **options})
         assert same.cache_dir == builder.cache_dir
         fewer = {"classes": "zumba", "max_samples": 1}
         for option in fewer.keys() - {key for key, value in options.items() if value}:

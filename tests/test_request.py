@@ -37,17 +37,19 @@ def test_the_environment_sets_the_defaults(monkeypatch: pytest.MonkeyPatch) -> N
     assert str(request().mirror) == "s3://mine/600"
     assert request().store.root == Path("/home/of/clips")
     assert request(mirror="file:///x", data_dir="/y").store.root == Path("/y")
-    assert key() == {"data_dir": "/home/of/clips"}
+    assert key() == {"data_dir": "/home/of/clips", "mirror": "s3://mine/600"}
 
 
 def test_the_key_holds_only_what_tells_rows_apart() -> None:
     assert key() == {}
-    assert key(classes=None, num_workers=7, mirror="file:///x", source="auto") == {}
+    assert key(classes=None, num_workers=7, source="auto") == {}
+    assert key(mirror="https://s3.amazonaws.com/kinetics/600/") == {}
+    assert key(mirror="file:///x") == key(mirror="/x/") == {"mirror": "/x"}
     assert key(data_dir=DEFAULT, on_missing="skip", retry_errors=True, seed=3) == {}
     assert key(classes=list(NAMES)) == {}
     assert key(classes=["zumba", "yoga"]) == key(classes=("yoga", "zumba", "yoga"))
     assert key(classes="zumba") == key(classes=["Zumba"]) == {"classes": ["zumba"]}
-    assert key(source="local") == {"source": "local"}
+    assert key(source="local", mirror="/x") == {"source": "local"}
     assert key(data_dir="/x/../y") == {"data_dir": "/y"}
     assert key(test_labels="/a.csv") == {}
     assert key("test", test_labels="/a.csv") == {"test_labels": "/a.csv"}
