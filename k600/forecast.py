@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from k600.account import Failure
 from k600.candidates import clip_at, find_candidates
-from k600.chosen import proved_bad
+from k600.chosen import passed_over
 from k600.clip import Tarball
 from k600.disk import Space, free_space
 from k600.errors import OfflineError
@@ -185,7 +185,7 @@ def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, 
     chosen = choose_clips(
         names,
         limits,
-        dead=() if request.retry_errors else proved_bad(situation, names),
+        dead=passed_over(situation, names),
         here=lambda label: situation.inventory.names(f"{split}/{label}"),
     )
     wanted = limits.max_samples or len(choose_clips(names, limits))
