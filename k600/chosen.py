@@ -106,7 +106,7 @@ class _Fetch:
         short = bool(lacking) or len(chosen) < self._asked()
         if _may_walk(situation) and (request.source == "cvdf" or short):
             there = [c for c in chosen if situation.place_of(c) is not None]
-            situation, chosen = Walk(request, self.from_tarballs, there).find(situation)
+            situation, chosen = Walk(request, there).find(situation, self.from_tarballs)
             stamps, self.replaced = situation.stamps(), {}
         return self._account(situation, chosen, stamps, before)
 
