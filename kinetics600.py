@@ -426,9 +426,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             Kinetics600Error: One of its kinds; see `k600.errors`.
         """
         postponed, self._postponed = self._postponed, None
-        if postponed is None and self._is_named:
-            return self._read(split, *args, **kwargs)
-        part = self.of(split)
+        part = self if postponed is None and self._is_named else self.of(split)
         if postponed is not None:
             part._prepare(**postponed)
         return part._read(_without_blanks(split), *args, **kwargs)

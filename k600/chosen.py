@@ -26,7 +26,7 @@ from k600.sources.verdicts import is_settled
 from k600.walk import Walk
 from k600.youtube_options import yt_dlp_version
 
-__all__ = ["fetch_chosen", "proved_bad"]
+__all__ = ["fetch_chosen", "passed_over"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -83,8 +83,9 @@ class _Fetch:
         first = True
         while True:
             stamps = situation.stamps()
-            if not (first and (request.retry_errors or refetch)):
-                bad = proved_bad(situation, self.names, youtube=not self.revived)
+            if not (first and refetch):
+                known = passed_over if first else proved_bad
+                bad = known(situation, self.names, youtube=not self.revived)
                 self.replaced = {**bad, **self.replaced}
             chosen = self._chosen(situation)
             lacking = [
@@ -105,7 +106,7 @@ class _Fetch:
         short = bool(lacking) or len(chosen) < self._asked()
         if _may_walk(situation) and (request.source == "cvdf" or short):
             there = [c for c in chosen if situation.place_of(c) is not None]
-            situation, chosen = Walk(request, self.from_tarballs, there).find(situation)
+            situation, chosen = Walk(request, there).find(situation, self.from_tarballs)
             stamps, self.replaced = situation.stamps(), {}
         return self._account(situation, chosen, stamps, before)
 
@@ -308,6 +309,22 @@ class _Fetch:
                 "source='cvdf'"
             )
         raise_nothing(self.request, self.split, self.from_tarballs.failures, missing)
+
+
+def passed_over(
+    situation: Situation, names: Names, *, youtube: bool = True
+) -> dict[Candidate, str]:
+    """Return the candidates that are not even asked for, with the reason.
+
+    They are those that were proved not to be had, unless `retry_errors` asks for them again. A load
+    begins so, and what only tells of it, streams it or writes it down chooses the same clips.
+
+    Args:
+        situation: How things stand.
+        names: The candidates.
+        youtube: Whether what YouTube has not counts as well.
+    """
+    return {} if situation.request.retry_errors else proved_bad(situation, names, youtube=youtube)
 
 
 def proved_bad(situation: Situation, names: Names, *, youtube: bool = True) -> dict[Candidate, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from k600.account import Failure
 from k600.candidates import clip_at, find_candidates
-from k600.chosen import proved_bad
+from k600.chosen import passed_over
 from k600.clip import Tarball
 from k600.disk import Space, free_space
 from k600.errors import OfflineError
@@ -18,6 +18,7 @@ from k600.request import Request
 from k600.run import space_needed, stat_tarballs
 from k600.selection import choose_clips
 from k600.situation import Situation, look
+from k600.walk import Walk
 
 __all__ = ["Forecast", "forecast_split"]
 
@@ -181,11 +182,13 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
 def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
     """The same for single clips, how many YouTube would be asked for, and `open_ended`."""
     request, split, origin = situation.request, situation.split, situation.origin
+    if split == "test" and request.source == "cvdf" and situation.network and not origin:
+        return _of_walk(situation)
     limits, names = request.limits, find_candidates(situation)
     chosen = choose_clips(
         names,
         limits,
-        dead=() if request.retry_errors else proved_bad(situation, names),
+        dead=passed_over(situation, names),
         here=lambda label: situation.inventory.names(f"{split}/{label}"),
     )
     wanted = limits.max_samples or len(choose_clips(names, limits))
@@ -212,8 +215,7 @@ def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, 
                 by_tarball.setdefault(tarball, set()).add(candidate[1])
 
     needs = [Need(t, frozenset(found), until_found=True) for t, found in by_tarball.items()]
-    unlisted = split == "test" and not origin and request.source == "cvdf" and here < wanted
-    if not somewhere and not (unlisted and situation.network):
+    if not somewhere:
         return here, wanted, needs, youtube, False
     # Tarballs are gone through until there are enough; the first of them is told.
     most = len(somewhere) if origin else limits.max_samples
@@ -221,6 +223,15 @@ def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, 
     asked = frozenset(somewhere) if origin else None
     needs += [Need(tarball, asked, until_found=True, most=most) for tarball in first]
     return here, wanted, needs, youtube, True
+
+
+def _of_walk(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
+    """The same for single test clips from the tarballs: the next that the walk would read."""
+    most = situation.request.limits.max_samples
+    chosen, needs = Walk(situation.request).step(situation)
+    here = sum(situation.place_of(candidate) is not None for candidate in chosen)
+    goes_on = any(need.most is not None or not need.until_found for need in needs)
+    return here, most or (None if goes_on else len(chosen)), needs, 0, goes_on
 
 
 def _words(failure: Failure) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from k600.account import raise_nothing, stored_shards
 from k600.candidates import Names, clip_at, find_candidates
-from k600.chosen import proved_bad
+from k600.chosen import passed_over
 from k600.clip import Clip
 from k600.errors import ListError
 from k600.labels import NAMES, label_id
@@ -82,7 +82,7 @@ def _stored(situation: Situation, names: Names) -> tuple[list[tuple[Clip, Path, 
         chosen = choose_clips(
             names,
             request.limits,
-            dead=proved_bad(situation, names, youtube=False),
+            dead=passed_over(situation, names, youtube=False),
             here=lambda label: situation.inventory.names(f"{split}/{label}"),
         )
         folders = {}

@@ -24,7 +24,7 @@ from k600.errors import (
 )
 from k600.inventory import Inventory
 from k600.labels import label_id
-from k600.ledger import Known, Ledger
+from k600.ledger import ClipRow, Known, Ledger
 from k600.lists import TestLabels
 from k600.printable import printable
 from k600.range_reader import AHEAD_BYTES
@@ -114,6 +114,8 @@ class StreamedShard:
     """Yield the clips of these file names only, and read no further than the last."""
     short_side: int | None = None
     """Most pixels of a clip's shorter side; larger ones are made smaller on the way."""
+    retry_errors: bool = False
+    """Read a tarball anew of which clips were proved not to be had."""
     proofs: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 that clips must have, by file name; empty where unknown."""
     ahead_bytes: int = AHEAD_BYTES
@@ -165,6 +167,8 @@ class StreamedShard:
         if not whole and self.only is None:
             return None
         members = ledger.clips(self.tarball.split, self.tarball.name)
+        if self.retry_errors and any(self._is_lacking(clip) for clip in members):
+            return None
         clips = [clip for clip in members if clip.state in ("have", "skipped")]
         if self.only is not None:
             clips = [clip for clip in clips if clip.file_name in self.only]
@@ -192,6 +196,11 @@ class StreamedShard:
                 yield Clip(self.tarball.split, label, *times), path, None, clip.source
 
         return rows()
+
+    def _is_lacking(self, member: ClipRow) -> bool:
+        """Whether a clip that is asked for was proved not to be had."""
+        asked = self.only is None or member.file_name in self.only
+        return asked and member.state in ("bad", "absent")
 
     def _streamed(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, bytes, str]]:
         whole = self.tarball.path

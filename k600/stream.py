@@ -6,7 +6,7 @@ import logging
 
 from k600.account import raise_nothing, stored_shards
 from k600.candidates import clip_at, find_candidates
-from k600.chosen import proved_bad
+from k600.chosen import passed_over
 from k600.clip import Tarball
 from k600.errors import IncompleteError, ManifestError, OptionError
 from k600.kept_lists import tarballs_of, wanted_names
@@ -74,6 +74,7 @@ def stream_split(
             request.on_missing,
             classes=request.classes if split == "test" else None,
             short_side=request.short_side,
+            retry_errors=request.retry_errors,
         )
         for tarball in tarballs_of(request, split, lists)
     ]
@@ -84,7 +85,7 @@ def _chosen(situation: Situation) -> list[StreamedShard | StoredShard]:
     request, split = situation.request, situation.split
     inventory, origin, labels = situation.inventory, situation.origin, situation.labels
     names = find_candidates(situation)
-    dead = proved_bad(situation, names, youtube=False)
+    dead = passed_over(situation, names, youtube=False)
     chosen = choose_clips(
         names, request.limits, dead=dead, here=lambda label: inventory.names(f"{split}/{label}")
     )
@@ -139,6 +140,7 @@ def _chosen(situation: Situation) -> list[StreamedShard | StoredShard]:
             request.on_missing,
             only=frozenset(only),
             short_side=request.short_side,
+            retry_errors=request.retry_errors,
             proofs=only,
         )
         for tarball, only in by_tarball.items()

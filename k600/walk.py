@@ -7,7 +7,7 @@ and each is read no further than to the last clip that is still lacking.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from k600.clip import UNLABELED, Tarball, parse_file_name
@@ -28,29 +28,32 @@ class Walk:
     """A walk through the test tarballs."""
 
     request: Request
-    tarballs: FromTarballs
-    """Reads them."""
     first: Sequence[Candidate] = ()
     """Clips that are there already and count."""
 
-    def find(self, situation: Situation) -> tuple[Situation, list[Candidate]]:
+    def find(
+        self, situation: Situation, tarballs: FromTarballs
+    ) -> tuple[Situation, list[Candidate]]:
         """Read tarballs, one after the other, until there are enough clips.
 
         Args:
             situation: How things stand.
+            tarballs: Reads them.
 
         Returns:
             How they stand then, and the clips that are there.
         """
         failed: set[str] = set()
         while True:
-            chosen, needs = self._step(situation, failed)
+            chosen, needs = self.step(situation, failed)
             if not needs:
                 return situation, [c for c in chosen if situation.place_of(c) is not None]
-            failed |= {tarball.name for tarball in self.tarballs.read(needs, situation)}
+            failed |= {tarball.name for tarball in tarballs.read(needs, situation)}
             situation = situation.now()
 
-    def _step(self, situation: Situation, failed: set[str]) -> tuple[list[Candidate], list[Need]]:
+    def step(
+        self, situation: Situation, failed: Collection[str] = ()
+    ) -> tuple[list[Candidate], list[Need]]:
         """Choose among the clips known by now; say what to read next, if anything."""
         limits, known, labels = self.request.limits, situation.known, situation.labels
         wanted = wanted_names(self.request, "test", labels)

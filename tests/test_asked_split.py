@@ -60,6 +60,19 @@ def test_only_what_is_asked_for_is_fetched(
     assert loaded["split"] == [split for split, count in rows.items() for _ in range(count)]
 
 
+def test_blanks_around_a_plus_are_understood_by_every_way_in(
+    miniature: Miniature, folders: dict[str, Any]
+) -> None:
+    options = {**folders, "mirror": str(miniature.root)}
+    asked = "train[:1] + validation[:2]"
+    assert len(kinetics600.load_dataset(asked, **options)) == 3
+    builder = kinetics600.Kinetics600(
+        config_name="all", test_labels=str(miniature.test_labels), **options
+    )
+    builder.download_and_prepare()
+    assert len(builder.as_dataset(asked)) == 3
+
+
 @pytest.mark.parametrize("name", [(), ("all",)])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_list_of_splits_gives_a_list(

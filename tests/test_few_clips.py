@@ -255,6 +255,29 @@ def test_the_test_split_from_tarballs_is_walked_through(
         assert len(contents(folders["data_dir"])) == len(ds)
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_samples": 3},
+        {"max_samples": 3, "shuffle": True},
+        {"max_per_class": 1},
+        {"classes": CLASS, "max_samples": 9},
+    ],
+)
+def test_a_plan_of_test_clips_is_what_their_load_reads(
+    limits: dict[str, Any], load: Load, folders: dict[str, Any], miniature: Miniature
+) -> None:
+    asked = {"source": "cvdf", "test_labels": str(miniature.test_labels), **limits}
+    request = kinetics600.make_request(
+        "test", mirror=str(miniature.root), data_dir=folders["data_dir"], **asked
+    )
+    plan = forecast_split(request, "test")
+    assert (plan.here_clips, plan.tarballs, plan.open_ended) == (0, 1, True)
+    clips = len(load("test", **asked)["test"])
+    plan = forecast_split(request, "test")
+    assert (plan.here_clips, plan.tarballs, plan.complete) == (clips, 0, True)
+
+
 def test_a_test_split_without_labels_cannot_be_counted_by_class(load: Load) -> None:
     with pytest.raises(OptionError, match=r"max_per_class.*DeepMind's list of labels"):
         load("test", max_per_class=2, test_labels="http://127.0.0.1:9/kinetics600.tar.gz")

@@ -16,7 +16,7 @@ from k600.forecast import Forecast, forecast_split
 from k600.identity import short_hash
 from k600.kept_lists import KeptLists
 from k600.metadata_rows import metadata_rows
-from k600.miniature import Miniature, make_clip, make_miniature
+from k600.miniature import Miniature, make_clip, make_miniature, make_tarball
 from k600.remote import Mirror
 from k600.request import Request
 from k600.store import Store
@@ -105,6 +105,24 @@ def test_a_few_clips_are_of_the_mirror_that_was_asked(
     few = load(SPLIT, classes=CLASS, max_samples=4, source="cvdf", mirror=str(second.root))[SPLIT]
     assert len(few) == 4
     assert served(few).items() <= clips_of(second).items()
+
+
+def test_a_few_test_clips_are_not_taken_from_the_other_mirror_on_the_way(
+    load: Load, first: Miniature, second: Miniature
+) -> None:
+    made = {
+        tarball: {name: make_clip(700 + number) for number, name in enumerate(sorted(clips))}
+        for tarball, clips in first.clips["test"].items()
+    }
+    for tarball, clips in made.items():  # the same names, other bytes
+        (second.root / "test" / f"{tarball}.tar.gz").write_bytes(make_tarball(clips))
+    options = {"source": "cvdf", "test_labels": str(first.test_labels)}
+    load("test", mirror=str(first.root), **options)
+    few = load("test", mirror=str(second.root), max_samples=2, **options)["test"]
+    expected = {name: data for clips in made.values() for name, data in clips.items()}
+    got = {os.path.basename(v["path"]): Path(v["path"]).read_bytes() for v in few["video"]}
+    assert len(got) == 2
+    assert got.items() <= expected.items()
 
 
 def test_a_stream_gives_no_other_mirror_s_clip(

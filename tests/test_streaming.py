@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import kinetics600
 from k600.clip import SPLITS
 from k600.labels import NAMES
-from k600.miniature import CLASSES, Miniature, make_tarball
+from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
 from tests.conftest import Load
 from tests.servers import web_server
 
@@ -184,3 +185,22 @@ def test_the_stored_order_is_kept_for_a_plain_tar_too(load: Load, own_miniature:
     load("train", **options)
     shutil.rmtree(own_miniature.root / "train")
     assert names(load("train", streaming=True, source="local", **options)["train"]) == sorted(clips)
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_samples": 7}])
+def test_retry_errors_has_a_stream_ask_again_for_what_the_store_proved_bad(
+    limits: dict[str, Any], tmp_path: Path, load: Load
+) -> None:
+    host = make_miniature(tmp_path / "host")
+    label = CLASSES[0]  # of its clips in the validation split one is empty and one is cut off
+    asked = {"classes": label, "mirror": str(host.root), "source": "cvdf", **limits}
+    load("validation", **asked)
+    mended = {f"{i}_000000_000010.mp4": make_clip(900) for i in ("emptyclip00", "cutoffclip0")}
+    tarball = host.root / "val" / f"{label}.tar.gz"
+    tarball.write_bytes(make_tarball({**host.clips["validation"][label], **mended}))
+
+    def streamed(**options: Any) -> set[str]:
+        return set(names(load("validation", streaming=True, **asked, **options)["validation"]))
+
+    assert not streamed() & mended.keys()
+    assert streamed(retry_errors=True) >= mended.keys()

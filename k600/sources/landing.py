@@ -340,12 +340,14 @@ class _Pass:
         there = inventory.path(folder, name)
         present = name in here(folder) and _is_sound(there)
         wanted = need.wanted is None or name in need.wanted
-        if not wanted and (not present or (folder, name) in self.elsewhere):
+        elsewhere = (folder, name) in self.elsewhere
+        if not wanted and (not present or elsewhere):
             return known or row._replace(state="skipped", source="")
         source = self._origin(row) if present else ""
         have = known if known is not None and known.state == "have" else None
         asked = wanted if need.wanted is not None else not need.until_found
-        if source == "local" or (present and need.until_found and not asked):
+        as_it_is = present and need.until_found and not asked and not elsewhere
+        if source == "local" or as_it_is:
             of = row._replace(source=source, size_bytes=there.stat().st_size)
             return have if have is not None and have.source == source else of
         kept = have if source == "cvdf" else None
