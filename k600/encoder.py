@@ -200,7 +200,7 @@ class Mp4Writer:
             if self.frames:
                 packets = self._encoder.encode(None)
                 if hold_last and packets and self._is_held:
-                    packets[-1].duration = self._end - packets[-1].pts
+                    packets[-1].duration = self._end - (packets[-1].pts or 0)
                 self._output.mux(packets)
                 if self._sound is not None:
                     self._sound.finish()
