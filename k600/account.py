@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from k600.clip import UNLABELED, Tarball, parse_file_name
-from k600.errors import DamagedTarballError, Kinetics600Error, NoClipsError
+from k600.errors import Kinetics600Error, NoClipsError
 from k600.inventory import Inventory
 from k600.ledger import Held, Known
 from k600.lists import Listing, TestLabels
@@ -14,6 +14,7 @@ from k600.outcome import Missing, missing_csv
 from k600.reasons import PASSING_REASONS, REASONS
 from k600.records import StoredShard
 from k600.request import Request
+from k600.sources.reading import noted_failure
 from k600.store import Store
 
 __all__ = ["Failure", "missing_clips", "raise_nothing", "stored_shards", "write_report"]
@@ -113,8 +114,7 @@ def missing_clips(
     broken = dict(failures)
     for row in known.tarballs.values():
         if row.state == "damaged":
-            error = DamagedTarballError(row.detail)
-            broken.setdefault(row.tarball, Failure("tarball_condemned", error))
+            broken.setdefault(row.tarball, Failure("tarball_condemned", noted_failure(row)))
     asked = set(tarballs)
     missing: dict[tuple[str, str], Missing] = {}
 

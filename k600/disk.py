@@ -51,6 +51,7 @@ __all__ = [
     "sync",
     "sync_folder",
     "why_full",
+    "why_refused",
     "write_whole",
 ]
 
@@ -344,6 +345,13 @@ def why_full(path: Path, error: BaseException | None = None) -> str:
         )
     said = getattr(error, "strerror", None)
     return f"the volume of '{path}' is full" + (f" ({said})" if said else "")
+
+
+def why_refused(path: Path, error: OSError) -> str:
+    """Say why a path cannot be written: what its volume has run out of, or what the system says."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return why_full(path, error)
+    return error.strerror or str(error)
 
 
 def owner_text(path: Path) -> str:

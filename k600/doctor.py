@@ -187,7 +187,7 @@ def check_disk(store: Store) -> Finding:
 
 def check_writable(store: Store) -> Finding:
     """Look whether clips can be stored: what a load proves at its start, and what a group needs."""
-    there = store.root.is_dir()
+    there = os.path.isdir(store.root)  # (no error for a name that is too long)
     try:
         store.check_folder()
         check_length(store.ledger_path)

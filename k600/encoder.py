@@ -97,6 +97,9 @@ class Mp4Writer:
         self._size: tuple[int, int] | None = None
         self._matrix = 0
         self._last_pts: int | None = None
+        self._end = 0
+        self._is_held = False
+        """Whether the last frame is shown far longer than the one before."""
         self._turners: dict[Turn, Any] = {}
         self._scaler = av.video.reformatter.VideoReformatter()
         # Other threads have other clips. (Before version 17, PyAV knows no more than one.)
@@ -173,22 +176,32 @@ class Mp4Writer:
         import av
 
         with _ours():
-            pts = frame.pts
+            pts, duration = frame.pts, frame.duration or 0
             frame = self._shown(frame)
             if self._last_pts is not None and (pts is None or pts <= self._last_pts):
                 pts = self._last_pts + 1
+            self._is_held = duration > 2 * ((pts or 0) - (self._last_pts or 0))
             frame.pts = self._last_pts = pts or 0
+            self._end = frame.pts + duration
             frame.time_base = self._video.time_base
             frame.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses its own
             self._output.mux(self._encoder.encode(frame))
             self.frames += 1
             self._write_sound()
 
-    def finish(self) -> None:
-        """Write what the encoders hold back. Without a frame there is nothing."""
+    def finish(self, *, hold_last: bool = False) -> None:
+        """Write what the encoders hold back. Without a frame there is nothing.
+
+        Args:
+            hold_last: Show the last frame as long as its source does. (A frame is shown until the
+                next, and encoders take the last one for as short as the others.)
+        """
         with _ours():
             if self.frames:
-                self._output.mux(self._encoder.encode(None))
+                packets = self._encoder.encode(None)
+                if hold_last and packets and self._is_held:
+                    packets[-1].duration = self._end - (packets[-1].pts or 0)
+                self._output.mux(packets)
                 if self._sound is not None:
                     self._sound.finish()
                     self._write_sound()

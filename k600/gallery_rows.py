@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from k600.disk import write_whole
+from k600.disk import why_refused, write_whole
 from k600.errors import OptionError, StoreError
 from k600.labels import NAMES
 from k600.thumbnails import Look, look_at
@@ -122,7 +122,7 @@ def write_file(target: Path, data: bytes, what: str) -> None:
     try:
         write_whole(target, data)
     except OSError as error:
-        raise _unwritable(target, what, error.strerror or str(error)) from error
+        raise _unwritable(target, what, why_refused(target, error)) from error
 
 
 def _unwritable(target: Path, what: str, reason: str) -> StoreError:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from k600.clip import SPLITS, Clip, parse_file_name
-from k600.disk import write_whole
+from k600.disk import why_refused, write_whole
 from k600.errors import ManifestError, UnknownClassError
 from k600.labels import NAMES, canonical
 from k600.ledger import Ledger
@@ -182,7 +182,8 @@ def write_table(
     try:
         write_whole(where, data)
     except OSError as error:
-        raise ManifestError(f"path: '{where}' cannot be written ({error.strerror})") from None
+        why = why_refused(where, error)
+        raise ManifestError(f"path: '{where}' cannot be written ({why})") from None
     return where
 
 

@@ -331,7 +331,13 @@ def _options_for(url: str, storage_options: object) -> Mapping[str, Any]:
 def _text(option: str, value: object) -> str:
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise OptionError(f"{option}: {value!r} is not allowed, expected a path or a URL")
-    return os.fspath(value)
+    text = os.fspath(value)
+    if "\0" in text or text.encode(errors="ignore").decode() != text:
+        raise OptionError(
+            f"{option}: {text!r} is not allowed, expected text that is UTF-8, as rows and the "
+            "ledger hold it. Rename the folder, or pass another"
+        )
+    return text
 
 
 def _listed(names: Sequence[str]) -> str:

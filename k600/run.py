@@ -30,7 +30,7 @@ from k600.range_reader import AHEAD_BYTES
 from k600.remote import RemoteFile
 from k600.request import Request
 from k600.sources.landing import Lander
-from k600.sources.reading import READINGS, is_condemned
+from k600.sources.reading import READINGS, is_condemned, noted_failure
 from k600.store import Store
 
 __all__ = ["Run", "space_needed", "stat_tarballs"]
@@ -215,7 +215,7 @@ def stat_tarballs(
         if not isinstance(found, RemoteFile):
             failures[need.tarball] = Failure(_reason(found, row), found)
         elif is_condemned(row, found) and row and not (request.retry_errors or refetch):
-            error = DamagedTarballError(row.detail)
+            error = noted_failure(row)
             failures[need.tarball] = Failure(_reason(error, row), error)
         else:
             fetches[need] = found

@@ -73,5 +73,5 @@ def _copy(container: Any, video: Any, target: Path, short_side: int) -> int:
             else:
                 for piece in [packet] if output.wants_packets else packet.decode():
                     output.add_sound(piece)
-        output.finish()
+        output.finish(hold_last=True)
     return output.frames

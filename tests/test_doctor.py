@@ -255,6 +255,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert "not a folder" in check_writable(Store.at(tmp_path / "file")).detail
     assert check_writable(Store.at("/proc/clips")).state == "error"  # not even root may
     assert "SQLite takes 504" in check_writable(Store.at(tmp_path / (3 * f"{200 * 'f'}/"))).detail
+    assert "File name too long" in check_writable(Store.at(tmp_path / ("f" * 300))).detail
     there = check_writable(Store.at("/proc/self"))
     assert (there.state, "can be loaded" in there.detail) == ("warning", True)
 

@@ -290,7 +290,12 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
     with pytest.raises(ConnectionError):
         write(broken_off(), page)
     monkeypatch.setattr(k600.store.os, "replace", full)
-    with pytest.raises(StoreError, match="cannot be written .No space left"):
+    with pytest.raises(StoreError, match="written .the volume of .* is full .No space left"):
+        write([row()], page)
+    real = os.statvfs
+    no_inodes = [*real(tmp_path)[:5], 1000, 0, 0, *real(tmp_path)[8:]]
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(no_inodes))
+    with pytest.raises(StoreError, match="written .the volume of .* no room for more files"):
         write([row()], page)
     assert [path.name for path in tmp_path.iterdir()] == ["page"]
     assert page.read_text() == "old"

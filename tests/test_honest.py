@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import lzma
 import os
 import subprocess
 import sys
@@ -277,6 +279,17 @@ def test_a_damaged_tarball_is_not_read_again_by_every_subset(
         load("train", max_samples=6, **options)
         asked = {method for method, path in server.requests if CLASS in path}
         assert asked == {"HEAD"}  # is it still the same?
+
+
+def test_a_damaged_tarball_is_told_of_in_words_by_every_call(
+    load: Load, own_miniature: Miniature
+) -> None:
+    path = own_miniature.root / f"train/{CLASS}.tar.gz"
+    path.write_bytes(lzma.compress(gzip.decompress(path.read_bytes())))
+    for reason in ("tarball_damaged", "tarball_condemned", "tarball_condemned"):
+        told = rf"{reason}: .*expected gzip or a plain tar, and it is xz\)$"
+        with pytest.raises(NoClipsError, match=told):
+            load("train", classes=CLASS, mirror=str(own_miniature.root), source="cvdf")
 
 
 def test_a_hand_written_manifest_of_test_clips_finds_their_tarballs(

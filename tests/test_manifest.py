@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -186,8 +187,17 @@ def test_a_manifest_that_cannot_be_read(load: Load, tmp_path: Path) -> None:
         load("train", manifest=str(tmp_path / "none.csv"), classes="zumba")
 
 
-def test_a_manifest_that_cannot_be_written(load: Load, tmp_path: Path) -> None:
+def test_a_manifest_that_cannot_be_written(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ds = few(load)
+
+    def over_quota(*_: Any) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as patch, pytest.raises(ManifestError, match="number of files"):
+        patch.setattr(os, "replace", over_quota)
+        kinetics600.save_manifest(ds, tmp_path / "chosen.csv")
     with pytest.raises(ManifestError, match=r"ending in \.csv or \.parquet"):
         kinetics600.save_manifest(ds, tmp_path / "chosen.json")
     with pytest.raises(ManifestError, match="there is no clip"):

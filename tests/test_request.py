@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ def test_the_key_holds_only_what_tells_rows_apart() -> None:
         ({"mirror_options": "anon"}, ["mirror_options", "dict"]),
         ({"mirror": 3}, ["mirror", "3", "URL"]),
         ({"data_dir": 3}, ["data_dir", "3", "path"]),
+        ({"data_dir": os.fsdecode(b"/clips\xff")}, ["data_dir", "'/clips\\udcff'", "UTF-8"]),
+        ({"mirror": "/mirror\0"}, ["mirror", "'/mirror\\x00'", "UTF-8"]),
         ({"test_labels": 3}, ["test_labels", "3"]),
     ],
 )

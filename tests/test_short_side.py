@@ -18,6 +18,7 @@ from k600.cut import CutError
 from k600.errors import OptionError
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.shrink import shrink_clip
+from k600.video import probe_clip
 from tests.conftest import Load, contents, expected
 from tests.counter import counter_video, read_counter
 
@@ -63,6 +64,31 @@ def test_every_picture_stays_at_its_time(tmp_path: Path, layout: str, fps: int) 
     assert numbers == list(range(4 * fps))
     assert np.allclose(times_of(small), np.array(times_of(data)), atol=1e-3)
     assert size_of(small) == (320, 180)
+
+
+def test_a_last_frame_that_is_held_stays_as_long(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    with av.open(data, "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=5)
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        video.options = {"bf": "0"}
+        packets = []
+        for number in range(25):
+            frame = av.VideoFrame(320, 180, "yuv420p")
+            frame.pts = number
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        packets[-1].duration = int(5 / packets[-1].time_base)
+        for packet in packets:
+            container.mux(packet)
+    small = shrunk(data.getvalue(), tmp_path, 90)
+    assert small is not None
+    source, made = tmp_path / "source.mp4", tmp_path / "made.mp4"
+    source.write_bytes(data.getvalue())
+    made.write_bytes(small)
+    found = [probe_clip(path, seconds=10, deep=True) for path in (source, made)]
+    assert [probe.verdict for probe in found] == ["ok", "ok"]
+    assert found[1].duration_seconds == pytest.approx(found[0].duration_seconds, abs=0.01)
 
 
 def test_the_sound_stays_as_it_is(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from k600.sources.reading import (
     failed_reading,
     fails_alike,
     has_failed,
+    noted_failure,
     read_sound,
     tarball_members,
 )
@@ -108,7 +109,7 @@ class Lander:
                     if self._has_all(row, need, remote, before.values()):
                         return row
                     if has_failed(row, remote):  # another process has just read it in vain
-                        raise DamagedTarballError(row.detail)
+                        raise noted_failure(row)
                 landing = _Landing(self, need, row, before)
                 return landing.carry_out(remote)
         finally:
@@ -171,10 +172,9 @@ class _Landing:
             raise
         except DamagedTarballError as error:
             reading.take_back()
-            failure = failed_reading(error, remote, reading.seen)
-            self._restore(reading, str(failure))
+            self._restore(reading, failed_reading(error, remote, reading.seen))
             self._read_to_the_end()
-            raise failure from error
+            raise
         state = "done" if reading.ended or self.proved else "partial"
         now = TarballRow(self.need.tarball, state, remote.etag, remote.size_bytes)
         self.lander.ledger.record(now, rows)

@@ -15,6 +15,7 @@ Written down here once, for loads, fleets, publishing and streams:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -35,6 +36,7 @@ __all__ = [
     "fails_alike",
     "has_failed",
     "is_condemned",
+    "noted_failure",
     "read_sound",
     "tarball_members",
 ]
@@ -98,17 +100,20 @@ def read_sound(
     raise AssertionError("unreachable")
 
 
-def failed_reading(
-    error: DamagedTarballError, remote: RemoteFile, seen: int
-) -> DamagedTarballError:
-    """Return the error of a failed reading: in the same words only if another fails alike.
+def failed_reading(error: DamagedTarballError, remote: RemoteFile, seen: int) -> str:
+    """Return what is noted of a failed reading: the same only if another fails alike.
 
     Args:
         error: What its checks said.
         remote: What was read.
         seen: Checksum of what came before.
     """
-    return DamagedTarballError(f"{error} [{seen:08x} {_identity(remote)}]")
+    return f"{error} [{seen:08x} {_identity(remote)}]"
+
+
+def noted_failure(row: TarballRow) -> DamagedTarballError:
+    """Return the error that was noted of a tarball, in the words of whoever read it."""
+    return DamagedTarballError(re.sub(r" \[[0-9a-f]{8} ETag .* bytes\]$", "", row.detail))
 
 
 def fails_alike(row: TarballRow | None, detail: str) -> bool:
