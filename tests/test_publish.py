@@ -555,6 +555,17 @@ def test_a_fault_of_the_hub_that_passes(hub: Hub, put: Publish, status: int) -> 
     assert "README.md" in hub.files("owner/meta")
 
 
+def test_a_note_that_the_hub_does_not_give_is_not_taken_for_one_that_is_not_there(
+    hub: Hub, put: Publish
+) -> None:
+    put("owner/meta")
+    before = hub.files("owner/meta")
+    hub.faults = [("HEAD", "/run.json", 403)] * 4
+    with pytest.raises(Kinetics600Error, match="may not write"):
+        put("owner/meta", more={"classes": ["zumba"]})
+    assert hub.files("owner/meta") == before
+
+
 def test_a_rate_limit_of_the_hub_is_waited_for_as_long_as_it_says(hub: Hub, put: Publish) -> None:
     asked = ["GET .*whoami", "POST .*repos/create", "POST .*/preupload/", "POST .*/commit/"]
     hub.rate_limits = [RateLimit(pattern, 0.5) for pattern in asked]
