@@ -33,7 +33,7 @@ from k600.published import (
     freeze,
     is_whole,
     name_on_card,
-    read_json,
+    read_marker,
     update_card,
 )
 from k600.request import Request
@@ -215,7 +215,7 @@ def _metadata(
     unlabelled = sum(row["label"] is None for row in rows)
     with scratch_folder(destination, request.store) as folder:
         shard = write_metadata(rows, folder, prefix="00000")
-        done = read_json(destination, f"{OWN}/{split}/done.json") or {"shards": []}
+        done = read_marker(destination, f"{OWN}/{split}/done.json") or {"shards": []}
         before = [said for said in done["shards"] if said["name"] == shard.name]
         damaged = find_damaged(destination, split, before, progress)
         if before and not damaged:
