@@ -76,7 +76,8 @@ def embed_split(
     """
     parts = _parts(request, split, recipe, offline=offline)
     groups = grouped(parts, recipe.mix, request.limits.seed)
-    freeze(destination, split, recipe.describe(request, split, groups))
+    labels = next((part.labels for part in parts.values()), {})
+    freeze(destination, split, recipe.describe(request, split, groups, labels))
     done = read_marker(destination, f"{OWN}/{split}/done.json")
     damaged: set[str] = set()
     looked_at: set[str] = set()

@@ -20,6 +20,7 @@ from k600.card import SplitFacts, write_card
 from k600.clip import SPLITS
 from k600.destination import Destination, Proof
 from k600.errors import DestinationTakenError, OptionError
+from k600.lists import TestLabels
 from k600.progress import Progress
 from k600.public import public_url
 from k600.request import Request
@@ -34,6 +35,7 @@ __all__ = [
     "Recipe",
     "check_place",
     "describe",
+    "digest_of_labels",
     "digest_of_names",
     "find_damaged",
     "finish",
@@ -71,9 +73,20 @@ class Recipe:
             whole_number(option, getattr(self, option), least=1, most=most)
 
     def describe(
-        self, request: Request, split: str, groups: Sequence[Sequence[str]]
+        self,
+        request: Request,
+        split: str,
+        groups: Sequence[Sequence[str]] = (),
+        labels: TestLabels | None = None,
     ) -> dict[str, Any]:
-        """Return what fixes a split's shards, to the byte."""
+        """Return what fixes a split's shards, to the byte.
+
+        Args:
+            request: The request.
+            split: One of its splits.
+            groups: Embedded: the tarballs.
+            labels: Embedded: labels of test clips.
+        """
         said = describe(request, split, self.kind)
         if self.kind == "embedded":
             names = [name for group in groups for name in group]
@@ -82,6 +95,8 @@ class Recipe:
                 "mix": self.mix,
                 "tarballs": digest_of_names(names),
             }
+            if split == "test":
+                said["labels"] = digest_of_labels(labels or {})
         return said
 
 
@@ -121,6 +136,8 @@ def freeze(destination: Destination, split: str, now: Mapping[str, Any]) -> None
     if before is None:
         destination.commit(f"{split}: begun", {f"{OWN}/{split}/run.json": to_json(now)})
         return
+    if "labels" not in before:  # of an older release
+        now = {key: value for key, value in now.items() if key != "labels"}
     changed = [
         f"{key} was {before.get(key)!r:.80}, now {now.get(key)!r:.80}"
         for key in {**before, **now}
@@ -283,6 +300,12 @@ def digest_of_names(names: Sequence[str]) -> str:
     """Return how many names these are, and a fingerprint of them in their order."""
     digest = hashlib.sha256("\n".join(names).encode())
     return f"{len(names)} ({digest.hexdigest()[:16]})"
+
+
+def digest_of_labels(labels: TestLabels) -> str:
+    """Return a fingerprint of the labels of test clips; without labels there is one, too."""
+    said = "\n".join(f"{key} {label}" for key, label in sorted(labels.items()))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def to_json(value: Any) -> bytes:

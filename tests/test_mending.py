@@ -385,6 +385,35 @@ def test_a_fleet_s_shard_is_made_again_although_notes_of_tarballs_are_gone(
     assert place.files() == before
 
 
+def test_labels_that_cannot_be_had_do_not_make_a_split_half_without(
+    miniature: Miniature, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    place = folder(tmp_path / "published")
+    how = {"kind": "embedded", "i_have_the_rights": True, **place.options, **options}
+    kinetics600.publish(None, "test", **how, test_labels=str(miniature.test_labels))
+    for path in place.shards():
+        place.delete(path)
+    with pytest.raises(DestinationTakenError, match=r"labels was '\w+', now"):
+        kinetics600.publish(None, "test", **how, test_labels=str(tmp_path / "none.csv"))
+    done = kinetics600.publish(None, "test", **how, test_labels=str(miniature.test_labels))
+    assert done.splits[0].mended_shards == 1
+
+
+def test_a_place_of_an_older_release_which_noted_no_labels_is_gone_on_with(
+    miniature: Miniature, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    place = folder(tmp_path / "published")
+    how = {"kind": "embedded", "i_have_the_rights": True, **place.options, **options}
+    how["test_labels"] = str(miniature.test_labels)
+    kinetics600.publish(None, "test", **how)
+    path = ".kinetics600/test/run.json"
+    run = json.loads(place.files()[path])
+    del run["labels"]
+    place.write(path, json.dumps(run).encode())
+    one_zeroed(place)
+    assert kinetics600.publish(None, "test", **how).splits[0].mended_shards == 1
+
+
 def test_shards_without_the_note_of_what_was_asked_for_are_nobody_s(
     made: Callable[..., Path], tmp_path: Path, options: dict[str, Any]
 ) -> None:

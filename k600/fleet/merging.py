@@ -112,7 +112,9 @@ def make_plan(
         multiple_of=job.recipe.shards_multiple_of,
     )
     if not shards:
-        raise NoClipsError(f"kinetics600 {job.split}: there was not one clip in the tarballs")
+        raise NoClipsError(
+            f"kinetics600 {job.split}: there was not one clip in the tarballs", settled=True
+        )
     digest = hashlib.sha256()
     for number, clips in enumerate(shards):
         for clip in clips:
