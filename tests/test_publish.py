@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import filelock
 import huggingface_hub.constants
 import pyarrow.parquet
 import pytest
@@ -465,6 +466,24 @@ def test_a_folder_takes_one_run_at_a_time(put: Publish, tmp_path: Path) -> None:
     put(None, recipe=EMBEDDED, to=str(place))  # the lock of a dead run is free
     assert not list(place.rglob("*.lock"))
     assert not (place / ".kinetics600/incoming").exists()
+
+
+def test_a_lock_whose_file_went_with_the_run_before_is_none(
+    put: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = filelock.FileLock.acquire
+
+    def acquire_late(lock: filelock.FileLock, *args: Any, **options: Any) -> Any:
+        held = acquire(lock, *args, **options)
+        if lock.lock_file.endswith("publish.lock"):
+            os.unlink(lock.lock_file)
+        return held
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filelock.FileLock, "acquire", acquire_late)
+        with pytest.raises(DestinationTakenError, match="another run"):
+            put(str(tmp_path / "there"))
+    assert put(str(tmp_path / "there")).splits[0].new_shards == 1
 
 
 def test_to_s3(put: Publish, s3: S3Server, tmp_path: Path, large: Miniature) -> None:
