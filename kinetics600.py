@@ -962,8 +962,6 @@ def fleet(
 ) -> Fleet:
     """Turn tarballs into class-mixed training shards, with many workers; a rerun goes on.
 
-    With `local`, call it below `if __name__ == "__main__":`, as workers are processes.
-
     Args:
         to: A folder that all workers see, any URL that fsspec writes to, or
             `hf://datasets/USER/NAME`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -165,8 +166,9 @@ class FileDestination:
     def close(self) -> None:
         if self._lock is None:
             return
+        with contextlib.suppress(PermissionError):  # Windows removes no file that is open
+            Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
-        Path(self._lock.lock_file).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it holds something: that is as it should be
             Path(self._lock.lock_file).parent.rmdir()
         self._lock = None
@@ -267,10 +269,14 @@ class FileDestination:
         """Take a folder for this run; the lock of a run that was killed is free."""
         own = Path(self._root) / OWN
         make_folder(own)
-        lock = lock_at(own / "publish.lock")
         try:
+            lock = lock_at(own / "publish.lock")
+            inode = os.stat(lock.lock_file).st_ino
             lock.acquire(timeout=0)
-        except Timeout:
+            if not os.path.exists(lock.lock_file) or os.stat(lock.lock_file).st_ino != inode:
+                lock.release()
+                raise Timeout(lock.lock_file)
+        except (Timeout, FileNotFoundError):  # its file went with another run, which ends just now
             raise DestinationTakenError(
                 f"to: '{self.address}' is being published to by another run. Wait for it and call "
                 "again, or publish to another place"

@@ -21,7 +21,7 @@ from k600.destination import Destination
 from k600.errors import IncompleteError, OptionError, StoreError
 from k600.mixing import grouped, mixed
 from k600.progress import Bar, Progress
-from k600.published import Made, Recipe, find_damaged, freeze, read_json, to_json
+from k600.published import Made, Recipe, find_damaged, freeze, read_marker, to_json
 from k600.records import OnLeftOut, StoredShard, StreamedShard
 from k600.request import Request
 from k600.sending import Sending, scratch_folder
@@ -76,17 +76,20 @@ def embed_split(
     """
     parts = _parts(request, split, recipe, offline=offline)
     groups = grouped(parts, recipe.mix, request.limits.seed)
-    freeze(destination, split, recipe.describe(request, split, groups))
-    done = read_json(destination, f"{OWN}/{split}/done.json")
+    labels = next((part.labels for part in parts.values()), {})
+    freeze(destination, split, recipe.describe(request, split, groups, labels))
+    done = read_marker(destination, f"{OWN}/{split}/done.json")
     damaged: set[str] = set()
+    looked_at: set[str] = set()
     if done is not None:
+        looked_at = {shard["name"] for shard in done["shards"]}
         damaged = find_damaged(destination, split, done["shards"], progress)
         if not damaged:
             return Made(done["shards"], done["unlabelled"], 0, left_out=done.get("left_out", {}))
     before = _marked_groups(destination, split)
-    if done is None:
-        shards = [shard for group in before.values() for shard in group["shards"]]
-        damaged = find_damaged(destination, split, shards, progress)
+    shards = [shard for group in before.values() for shard in group["shards"]]
+    shards = [shard for shard in shards if shard["name"] not in looked_at]
+    damaged |= find_damaged(destination, split, shards, progress)
     total = sum(map(_usual_clips, parts.values()))
     made = Made([], 0, 0)
     with progress(total, f"{split}, publishing", unit=" clips") as bar:
@@ -123,7 +126,7 @@ def _marked_groups(destination: Destination, split: str) -> dict[str, dict[str, 
     """Return what the markers of groups say, by their paths."""
     folder = f"{OWN}/{split}/groups"
     paths = [f"{folder}/{name}" for name in sorted(destination.names(folder))]
-    found = {path: read_json(destination, path) for path in paths}
+    found = {path: read_marker(destination, path) for path in paths}
     return {path: group for path, group in found.items() if group is not None}
 
 

@@ -127,7 +127,7 @@ class HubDestination:
         return self._ask(f"what is in {folder or 'it'}", listed)
 
     def read(self, path: str) -> bytes | None:
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         def data() -> bytes | None:
             with tempfile.TemporaryDirectory() as folder:
@@ -135,6 +135,8 @@ class HubDestination:
                     file = self._api.hf_hub_download(
                         self.repo_id, path, repo_type="dataset", local_dir=folder
                     )
+                except LocalEntryNotFoundError as error:  # the client's word for any refusal
+                    raise (error.__cause__ or error) from None
                 except EntryNotFoundError:
                     return None
                 return Path(file).read_bytes()

@@ -33,7 +33,7 @@ from k600.published import (
     freeze,
     is_whole,
     name_on_card,
-    read_json,
+    read_marker,
     update_card,
 )
 from k600.request import Request
@@ -178,7 +178,7 @@ def _publish_split(
     else:
         made = embed_split(request, split, destination, recipe, progress, offline=offline)
     if not made.shards:
-        raise NoClipsError(f"kinetics600 {split}: there was not one clip to publish")
+        raise NoClipsError(f"kinetics600 {split}: there was not one clip to publish", settled=True)
     done = finish(destination, split, made, whole=is_whole(request))
     logger.info(
         "kinetics600 %s: %s clips in %s shards at %s, %s of them new",
@@ -209,13 +209,13 @@ def _metadata(
     offline: bool,
 ) -> Made:
     """Publish one shard of rows; one that says the same is there already is left alone."""
-    freeze(destination, split, recipe.describe(request, split, ()))
+    freeze(destination, split, recipe.describe(request, split))
     with progress(0, f"{split}, reading", unit=" clips") as bar:
         rows = metadata_rows(request, split, offline=offline, on_clip=lambda: bar.update(1))
     unlabelled = sum(row["label"] is None for row in rows)
     with scratch_folder(destination, request.store) as folder:
         shard = write_metadata(rows, folder, prefix="00000")
-        done = read_json(destination, f"{OWN}/{split}/done.json") or {"shards": []}
+        done = read_marker(destination, f"{OWN}/{split}/done.json") or {"shards": []}
         before = [said for said in done["shards"] if said["name"] == shard.name]
         damaged = find_damaged(destination, split, before, progress)
         if before and not damaged:

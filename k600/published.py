@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,9 +20,11 @@ from k600.card import SplitFacts, write_card
 from k600.clip import SPLITS
 from k600.destination import Destination, Proof
 from k600.errors import DestinationTakenError, OptionError
+from k600.lists import TestLabels
 from k600.progress import Progress
 from k600.public import public_url
 from k600.request import Request
+from k600.sending import is_told
 from k600.shards import MOST_SHARD_MB
 from k600.store import OWN
 from k600.values import whole_number
@@ -32,6 +35,7 @@ __all__ = [
     "Recipe",
     "check_place",
     "describe",
+    "digest_of_labels",
     "digest_of_names",
     "find_damaged",
     "finish",
@@ -39,6 +43,7 @@ __all__ = [
     "is_whole",
     "name_on_card",
     "read_json",
+    "read_marker",
     "to_json",
     "update_card",
 ]
@@ -68,9 +73,20 @@ class Recipe:
             whole_number(option, getattr(self, option), least=1, most=most)
 
     def describe(
-        self, request: Request, split: str, groups: Sequence[Sequence[str]]
+        self,
+        request: Request,
+        split: str,
+        groups: Sequence[Sequence[str]] = (),
+        labels: TestLabels | None = None,
     ) -> dict[str, Any]:
-        """Return what fixes a split's shards, to the byte."""
+        """Return what fixes a split's shards, to the byte.
+
+        Args:
+            request: The request.
+            split: One of its splits.
+            groups: Embedded: the tarballs.
+            labels: Embedded: labels of test clips.
+        """
         said = describe(request, split, self.kind)
         if self.kind == "embedded":
             names = [name for group in groups for name in group]
@@ -79,6 +95,8 @@ class Recipe:
                 "mix": self.mix,
                 "tarballs": digest_of_names(names),
             }
+            if split == "test":
+                said["labels"] = digest_of_labels(labels or {})
         return said
 
 
@@ -118,6 +136,8 @@ def freeze(destination: Destination, split: str, now: Mapping[str, Any]) -> None
     if before is None:
         destination.commit(f"{split}: begun", {f"{OWN}/{split}/run.json": to_json(now)})
         return
+    if "labels" not in before:  # of an older release
+        now = {key: value for key, value in now.items() if key != "labels"}
     changed = [
         f"{key} was {before.get(key)!r:.80}, now {now.get(key)!r:.80}"
         for key in {**before, **now}
@@ -221,7 +241,7 @@ def finish(
     }
     folder, path = f"data/{split}", f"{OWN}/{split}/done.json"
     stale = destination.names(folder) - {shard["name"] for shard in made.shards}
-    if stale or made.new or read_json(destination, path) != done:
+    if stale or made.new or read_marker(destination, path) != done:
         destination.commit(
             f"{split}: done",
             {path: to_json(done)},
@@ -232,7 +252,7 @@ def finish(
 
 def update_card(destination: Destination, kind: str, *, name: str, private: bool) -> None:
     """Write the card of all splits that are done, unless it is there as it should be."""
-    done = [read_json(destination, f"{OWN}/{split}/done.json") for split in SPLITS]
+    done = [read_marker(destination, f"{OWN}/{split}/done.json") for split in SPLITS]
     names = [field.name for field in dataclasses.fields(SplitFacts)]
     facts = [
         SplitFacts(**{key: each[key] for key in names if key in each}) for each in done if each
@@ -282,6 +302,12 @@ def digest_of_names(names: Sequence[str]) -> str:
     return f"{len(names)} ({digest.hexdigest()[:16]})"
 
 
+def digest_of_labels(labels: TestLabels) -> str:
+    """Return a fingerprint of the labels of test clips; without labels there is one, too."""
+    said = "\n".join(f"{key} {label}" for key, label in sorted(labels.items()))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
 def to_json(value: Any) -> bytes:
     """Return plain data as the bytes of such a file."""
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
@@ -296,16 +322,44 @@ def read_json(destination: Destination, path: str) -> dict[str, Any] | None:
         return None
 
 
+def read_marker(destination: Destination, path: str) -> dict[str, Any] | None:
+    """Return what a marker says of one shard or several; None if it is not there, or damaged.
+
+    A shard's name begins with its number, which is the marker's too where that has one, so that a
+    marker in the place of another counts as damaged.
+
+    Args:
+        destination: The place.
+        path: Of the split's `done.json`, or of a group's or shard's marker, `….<number>.json`.
+    """
+    said = read_json(destination, path) or {}
+    shards = said.get("shards", [said.get("shard")])
+    number = re.search(r"[0-9]{5}(?=\.json$)", path)
+    begin = f"{number[0]}-" if number else ""
+    if (
+        isinstance(shards, list)
+        and isinstance(said.get("unlabelled"), int)
+        and isinstance(said.get("left_out", {}), dict)
+        and all(is_told(shard) and shard["name"].startswith(begin) for shard in shards)
+    ):
+        return said
+    return None
+
+
 def _read_run(destination: Destination, split: str) -> dict[str, Any] | None:
     """Return what was asked for of a split; None if nothing was.
 
     Raises:
-        DestinationTakenError: It cannot be read, so the shards that are there may be anybody's.
+        DestinationTakenError: It cannot be read, or is gone from beside other notes, so the shards
+            that are there may be anybody's.
     """
     path = f"{OWN}/{split}/run.json"
     run = read_json(destination, path)
-    if run is None and destination.read(path) is not None:
+    if run is not None and "kind" in run:
+        return run
+    if there := destination.names(f"{OWN}/{split}"):
+        what = "damaged" if "run.json" in there else "gone"
         raise DestinationTakenError(
-            f"{destination.address}/{path} is damaged. Publish to another place"
+            f"{destination.address}/{path} is {what}. Publish to another place"
         )
-    return run
+    return None

@@ -17,7 +17,10 @@ from k600.errors import DiskFullError, Kinetics600Error, StoreError
 from k600.shards import Shard
 from k600.store import Store
 
-__all__ = ["Sending", "said_of", "scratch_folder"]
+__all__ = ["Sending", "is_told", "said_of", "scratch_folder"]
+
+_TOLD = {"name": str, "clips": int, "video_bytes": int, "size_bytes": int, "sha256": str}
+"""What is always said of a shard."""
 
 
 @contextlib.contextmanager
@@ -105,3 +108,8 @@ def said_of(shard: Shard, etag: str) -> dict[str, Any]:
         "sha256": shard.sha256,
     }
     return {**said, "etag": etag} if etag else said
+
+
+def is_told(said: Any) -> bool:
+    """Whether this is what `said_of` says of a shard."""
+    return isinstance(said, dict) and all(isinstance(said.get(k), t) for k, t in _TOLD.items())

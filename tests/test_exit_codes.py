@@ -113,6 +113,12 @@ def test_a_class_that_the_host_has_not_ends_with_3_and_is_not_planned(run: Run) 
         assert run("download", "train", "--class", "zumba", *more)[0] == 3
 
 
+def test_a_class_that_the_host_has_not_is_no_reason_to_publish_again(run: Run) -> None:
+    lacking = ("train", "--class", "zumba", "--to")
+    assert run("publish", *lacking, "a", "--embed", "--i-have-the-rights")[0] == 3
+    assert run("fleet", *lacking, "b", "--workers", 1)[0] == 3
+
+
 def test_what_the_network_may_bring_ends_with_1(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -438,6 +438,24 @@ def test_machines_share_the_shards_evenly_and_every_shard_mixes_classes(
     assert len({row for part in rows for row in part}) == 30
 
 
+def test_a_script_needs_no_main_and_is_not_run_again_by_its_workers(
+    miniature: Miniature, tmp_path: Path
+) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import kinetics600, os\n"
+        "print('begun')\n"
+        "found = kinetics600.fleet('shards', 'validation', workers=2, data_dir='clips',\n"
+        f"    mirror={str(miniature.root)!r})\n"
+        "print(found.splits[0].clips, os.path.basename(__file__))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "begun\n30 mine.py\n"
+
+
 def test_in_python(miniature: Miniature, tmp_path: Path, finished: Path) -> None:
     done = kinetics600.fleet(
         str(tmp_path / "finished"),

@@ -18,7 +18,7 @@ import pytest
 
 import kinetics600
 from k600.cli import main
-from k600.errors import IncompleteError
+from k600.errors import DestinationTakenError, IncompleteError
 from k600.miniature import Miniature, make_clip, make_tarball
 from tests.hub import TOKEN, loopback_hub
 from tests.servers import S3Server
@@ -301,6 +301,127 @@ def test_what_was_sent_by_a_killed_run_is_looked_at_too(
         place.write(path, bytes(len(data)))
     done = publish_embedded(place, **options)
     assert (done.new_shards, done.mended_shards) == (done.shards, done.shards - 1)
+    assert place.files() == before
+
+
+def own_of(place: Place, name: str) -> dict[str, bytes]:
+    """Return the notes of a place in a folder, or with a name."""
+    files = place.files().items()
+    return {
+        path: data for path, data in files if path.startswith(f".kinetics600/validation/{name}")
+    }
+
+
+@pytest.mark.parametrize("told", [{}, {"shards": [{"name": 3}], "unlabelled": 0}])
+@pytest.mark.parametrize("name", ["done.json", "groups/00001.json", "units/", "run.json"])
+def test_a_note_that_is_json_but_no_note_is_made_again_or_refused(
+    name: str,
+    told: dict[str, Any],
+    made: Callable[..., Path],
+    tmp_path: Path,
+    options: dict[str, Any],
+) -> None:
+    make = fleet if name == "units/" else publish_embedded
+    place = folder(shutil.copytree(made(make), tmp_path / "published"))
+    before = place.files()
+    place.write(min(own_of(place, name)), json.dumps(told).encode())
+    one_zeroed(place)
+    if name == "run.json":
+        with pytest.raises(DestinationTakenError, match=r"run\.json is damaged"):
+            make(place, **options)
+    else:
+        make(place, **options)
+        assert place.files() == before
+
+
+def from_another_run(place: Place) -> None:
+    for path in own_of(place, "groups/"):
+        marker = json.loads(place.files()[path])
+        for shard in marker["shards"]:
+            shard["name"] = shard["name"][:-12] + "0000.parquet"
+        place.write(path, json.dumps(marker).encode())
+
+
+def two_swapped(place: Place) -> None:
+    (one, its), (other, others) = [*own_of(place, "groups/").items()][:2]
+    place.write(one, others)
+    place.write(other, its)
+
+
+def one_twice(place: Place) -> None:
+    (one, _), (_, others) = [*own_of(place, "groups/").items()][:2]
+    place.write(one, others)
+
+
+@pytest.mark.parametrize("with_done", [True, False])
+@pytest.mark.parametrize("spoil", [from_another_run, two_swapped, one_twice])
+def test_a_group_s_marker_that_tells_of_other_shards_costs_no_shard(
+    spoil: Callable[[Place], None],
+    with_done: bool,
+    made: Callable[..., Path],
+    tmp_path: Path,
+    options: dict[str, Any],
+) -> None:
+    place = folder(shutil.copytree(made(publish_embedded), tmp_path / "published"))
+    before = place.files()
+    spoil(place)
+    one_zeroed(place)
+    if not with_done:
+        place.delete(".kinetics600/validation/done.json")
+    publish_embedded(place, **options)
+    assert place.files() == before
+
+
+@pytest.mark.parametrize("lost", [1, 6])
+def test_a_fleet_s_shard_is_made_again_although_notes_of_tarballs_are_gone(
+    lost: int, made: Callable[..., Path], tmp_path: Path, options: dict[str, Any]
+) -> None:
+    place = folder(shutil.copytree(made(fleet), tmp_path / "published"))
+    before = place.files()
+    for path in sorted(own_of(place, "units/"))[:lost]:
+        place.delete(path)
+    one_zeroed(place)
+    assert fleet(place, **options).mended_shards == 1
+    assert place.files() == before
+
+
+def test_labels_that_cannot_be_had_do_not_make_a_split_half_without(
+    miniature: Miniature, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    place = folder(tmp_path / "published")
+    how = {"kind": "embedded", "i_have_the_rights": True, **place.options, **options}
+    kinetics600.publish(None, "test", **how, test_labels=str(miniature.test_labels))
+    for path in place.shards():
+        place.delete(path)
+    with pytest.raises(DestinationTakenError, match=r"labels was '\w+', now"):
+        kinetics600.publish(None, "test", **how, test_labels=str(tmp_path / "none.csv"))
+    done = kinetics600.publish(None, "test", **how, test_labels=str(miniature.test_labels))
+    assert done.splits[0].mended_shards == 1
+
+
+def test_a_place_of_an_older_release_which_noted_no_labels_is_gone_on_with(
+    miniature: Miniature, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    place = folder(tmp_path / "published")
+    how = {"kind": "embedded", "i_have_the_rights": True, **place.options, **options}
+    how["test_labels"] = str(miniature.test_labels)
+    kinetics600.publish(None, "test", **how)
+    path = ".kinetics600/test/run.json"
+    run = json.loads(place.files()[path])
+    del run["labels"]
+    place.write(path, json.dumps(run).encode())
+    one_zeroed(place)
+    assert kinetics600.publish(None, "test", **how).splits[0].mended_shards == 1
+
+
+def test_shards_without_the_note_of_what_was_asked_for_are_nobody_s(
+    made: Callable[..., Path], tmp_path: Path, options: dict[str, Any]
+) -> None:
+    place = folder(shutil.copytree(made(publish_embedded), tmp_path / "published"))
+    place.delete(".kinetics600/validation/run.json")
+    before = place.files()
+    with pytest.raises(DestinationTakenError, match=r"run\.json is gone"):
+        publish_embedded(place, **options, classes=["zumba"])
     assert place.files() == before
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import filelock
 import huggingface_hub.constants
 import pyarrow.parquet
 import pytest
@@ -467,6 +468,24 @@ def test_a_folder_takes_one_run_at_a_time(put: Publish, tmp_path: Path) -> None:
     assert not (place / ".kinetics600/incoming").exists()
 
 
+def test_a_lock_whose_file_went_with_the_run_before_is_none(
+    put: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = filelock.FileLock.acquire
+
+    def acquire_late(lock: filelock.FileLock, *args: Any, **options: Any) -> Any:
+        held = acquire(lock, *args, **options)
+        if lock.lock_file.endswith("publish.lock"):
+            os.unlink(lock.lock_file)
+        return held
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filelock.FileLock, "acquire", acquire_late)
+        with pytest.raises(DestinationTakenError, match="another run"):
+            put(str(tmp_path / "there"))
+    assert put(str(tmp_path / "there")).splits[0].new_shards == 1
+
+
 def test_to_s3(put: Publish, s3: S3Server, tmp_path: Path, large: Miniature) -> None:
     s3.make_bucket("published")
     options = {"to": "s3://published/k600", "to_options": s3.options}
@@ -553,6 +572,17 @@ def test_a_fault_of_the_hub_that_passes(hub: Hub, put: Publish, status: int) -> 
     assert hub.faults == []
     assert len(hub.uploads) == 1
     assert "README.md" in hub.files("owner/meta")
+
+
+def test_a_note_that_the_hub_does_not_give_is_not_taken_for_one_that_is_not_there(
+    hub: Hub, put: Publish
+) -> None:
+    put("owner/meta")
+    before = hub.files("owner/meta")
+    hub.faults = [("HEAD", "/run.json", 403)] * 4
+    with pytest.raises(Kinetics600Error, match="may not write"):
+        put("owner/meta", more={"classes": ["zumba"]})
+    assert hub.files("owner/meta") == before
 
 
 def test_a_rate_limit_of_the_hub_is_waited_for_as_long_as_it_says(hub: Hub, put: Publish) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import os
 from collections import Counter
@@ -26,7 +25,7 @@ from k600.fleet.places import Places
 from k600.fleet.planning import Unit
 from k600.kept_lists import KeptLists, read_test_labels, tarballs_of, wanted_names
 from k600.lists import TestLabels
-from k600.published import is_whole
+from k600.published import digest_of_labels, is_whole
 from k600.remote import Mirror
 from k600.request import Request
 
@@ -101,8 +100,7 @@ def make_job(
     if split == "test" and with_labels:
         labels = read_test_labels(request, request.store, offline=offline, keep=False)
         wanted_names(request, split, labels)
-        said = "\n".join(f"{key} {label}" for key, label in sorted(labels.items()))
-        options["labels"] = hashlib.sha256(said.encode()).hexdigest()[:16]
+        options["labels"] = digest_of_labels(labels)
         options["classes"] = request.classes
     return Job(
         split=split,
@@ -158,7 +156,7 @@ def find_units(
     }
     if not units:
         why = next(iter(lacking.values()), "there is no tarball")
-        raise NoClipsError(f"kinetics600 {job.split}: {why}")
+        raise NoClipsError(f"kinetics600 {job.split}: {why}", settled=True)
     for path, error in lacking.items():
         message = f"{path} is left out: {error}"
         if on_missing == "raise":

@@ -12,7 +12,7 @@ from k600.fleet.job import Job
 from k600.fleet.merging import read_plan, read_shards, shard_path
 from k600.fleet.places import OpenPlaces
 from k600.fleet.planning import PlacedClip
-from k600.published import Made, finish, read_json, update_card
+from k600.published import Made, finish, read_marker, update_card
 from k600.store import OWN
 
 __all__ = ["end_split", "tidy"]
@@ -29,7 +29,7 @@ def end_split(job: Job, places: OpenPlaces) -> None:
     shards = [*read_shards(job, plan, work).values()]
     with ThreadPoolExecutor(16) as pool:
         paths = [shard_path(job, plan, number) for number in range(plan.shards)]
-        markers = list(pool.map(lambda path: read_json(work, path), paths))
+        markers = list(pool.map(lambda path: read_marker(work, path), paths))
     made = [marker for marker in markers if marker is not None]
     if len(made) < plan.shards:
         raise IncompleteError(

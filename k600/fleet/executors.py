@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from datatrove.executor.local import LocalPipelineExecutor
@@ -157,7 +158,8 @@ class _Local(_Plain, LocalPipelineExecutor):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["k600.fleet.steps", "pyarrow.parquet", "s3fs"])
         with ProcessPoolExecutor(self.workers, context, _begin_worker) as pool:
-            running = {pool.submit(_error_of, self._bare(), rank): rank for rank in ranks}
+            with _apart_from_script(self._bare()):
+                running = {pool.submit(_error_of, self._bare(), rank): rank for rank in ranks}
             try:
                 for done in as_completed(running):
                     yield (error := done.result())
@@ -204,6 +206,26 @@ def _error_of(executor: LocalPipelineExecutor, rank: int) -> BaseException | Non
     except Exception as error:
         return error
     return None
+
+
+@contextlib.contextmanager
+def _apart_from_script(task: object) -> Iterator[None]:
+    """Keep workers that are started from running the user's script over again.
+
+    Python lets each new process import it, to find there what a task is made of; a script without
+    `if __name__ == "__main__":` would begin anew in each. A task holds nothing of it, but for what
+    a user may have put into `mirror_options`: then it is imported.
+    """
+    script = sys.modules["__main__"]
+    if b"__main__" in bytes(ForkingPickler.dumps(task)):
+        yield
+        return
+    hidden = {name: vars(script).pop(name, None) for name in ("__file__", "__spec__")}
+    script.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(script).update({name: value for name, value in hidden.items() if value is not None})
 
 
 def _begin_worker() -> None:

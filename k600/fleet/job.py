@@ -97,17 +97,20 @@ def marker_to_json(marker: UnitMarker) -> bytes:
     )
 
 
-def marker_of(said: Mapping[str, Any]) -> UnitMarker:
-    """Return a marker of what its file says."""
-    unit = Unit(
-        Tarball(said["split"], said["name"]),
-        said["key"],
-        said["url"],
-        said["etag"],
-        said["size_bytes"],
-    )
-    return UnitMarker(
-        unit,
-        tuple(PartClip(**clip) for clip in said["clips"]),
-        tuple(Reject(**reject) for reject in said["rejects"]),
-    )
+def marker_of(said: Mapping[str, Any]) -> UnitMarker | None:
+    """Return a marker of what its file says; None if that is no marker."""
+    try:
+        unit = Unit(
+            Tarball(said["split"], said["name"]),
+            said["key"],
+            said["url"],
+            said["etag"],
+            said["size_bytes"],
+        )
+        return UnitMarker(
+            unit,
+            tuple(PartClip(**clip) for clip in said["clips"]),
+            tuple(Reject(**reject) for reject in said["rejects"]),
+        )
+    except (KeyError, TypeError):
+        return None

@@ -17,7 +17,7 @@ from k600.fleet.job import Job, marker_of
 from k600.fleet.places import OpenPlaces
 from k600.fleet.planning import PartClip, PlacedClip, Unit, UnitMarker, deal_clips
 from k600.progress import no_progress
-from k600.published import find_damaged, read_json, to_json
+from k600.published import find_damaged, read_json, read_marker, to_json
 from k600.records import record_of
 from k600.sending import said_of
 from k600.shards import Shard, write_clips
@@ -25,6 +25,7 @@ from k600.tars import write_tar
 
 __all__ = [
     "Plan",
+    "find_unmarked",
     "find_unread",
     "find_unwritten",
     "make_plan",
@@ -72,6 +73,13 @@ def find_unread(job: Job, units: Sequence[Unit], destination: FileDestination) -
         return [u for u, read in zip(units, pool.map(is_read, units), strict=True) if not read]
 
 
+def find_unmarked(job: Job, units: Sequence[Unit], destination: FileDestination) -> list[Unit]:
+    """Return the units without a marker that can be read."""
+    with ThreadPoolExecutor(16) as pool:
+        found = pool.map(lambda unit: _marker(job, unit, destination), units)
+        return [unit for unit, marker in zip(units, found, strict=True) if marker is None]
+
+
 def make_plan(
     job: Job, units: Sequence[Unit], destination: FileDestination, *, lacking: Mapping[str, int]
 ) -> Plan:
@@ -104,7 +112,9 @@ def make_plan(
         multiple_of=job.recipe.shards_multiple_of,
     )
     if not shards:
-        raise NoClipsError(f"kinetics600 {job.split}: there was not one clip in the tarballs")
+        raise NoClipsError(
+            f"kinetics600 {job.split}: there was not one clip in the tarballs", settled=True
+        )
     digest = hashlib.sha256()
     for number, clips in enumerate(shards):
         for clip in clips:
@@ -176,7 +186,7 @@ def find_unwritten(numbers: Iterable[int], plan: Plan, job: Job, places: OpenPla
     for number in numbers:
         path = shard_path(job, plan, number)
         there = path.rpartition("/")[2] in marked
-        said[number] = read_json(places.work, path) if there else None
+        said[number] = read_marker(places.work, path) if there else None
     shards = [marker["shard"] for marker in said.values() if marker]
     damaged = find_damaged(places.shards, job.split, shards, no_progress)
     return [n for n, marker in said.items() if not marker or marker["shard"]["name"] in damaged]
@@ -235,8 +245,10 @@ def _no_plan(job: Job, destination: FileDestination) -> DestinationError:
 
 
 def _marker(job: Job, unit: Unit, destination: FileDestination) -> UnitMarker | None:
+    """Return what a unit left; None if that is not there, is damaged, or is another's."""
     said = read_json(destination, job.own(f"units/{unit.key}.json"))
-    return None if said is None else marker_of(said)
+    marker = None if said is None else marker_of(said)
+    return marker if marker is not None and marker.unit.key == unit.key else None
 
 
 def _table(shards: Sequence[Sequence[PlacedClip]]) -> bytes:

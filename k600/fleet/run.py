@@ -19,7 +19,15 @@ from k600.errors import DestinationDamagedError, IncompleteError, NoClipsError
 from k600.fleet.asking import check_fleet, find_units, make_job, tarballs_to_read
 from k600.fleet.ending import tidy
 from k600.fleet.job import FleetRecipe, Job
-from k600.fleet.merging import find_unread, make_plan, read_shards, shard_path, shard_to_json
+from k600.fleet.merging import (
+    find_unmarked,
+    find_unread,
+    make_plan,
+    read_shards,
+    shard_path,
+    shard_to_json,
+)
+from k600.fleet.parts import read_unit
 from k600.fleet.places import OpenPlaces, Places
 from k600.fleet.planning import Unit, deal_units
 from k600.fleet.workforce import Workforce
@@ -30,9 +38,10 @@ from k600.published import (
     digest_of_names,
     find_damaged,
     freeze,
-    read_json,
+    read_marker,
 )
 from k600.request import Request
+from k600.sending import scratch_folder
 from k600.shards import check_number_of_files
 from k600.store import OWN
 
@@ -191,7 +200,7 @@ def _prepare(request: Request, job: Job, ready: OpenPlaces, progress: Progress) 
     freeze(ready.shards, split, said)
     if ready.apart:
         freeze(ready.work, split, said)
-    done = read_json(ready.shards, job.own("done.json"))
+    done = read_marker(ready.shards, job.own("done.json"))
     if done is not None:
         damaged = find_damaged(ready.shards, split, done["shards"], progress)
         if not damaged and _is_manifest(ready.shards.read(job.own("manifest.parquet")), done):
@@ -227,6 +236,11 @@ def _mend(
     try:
         found, _ = find_units(tarballs, job, on_missing="skip")
         units = [unit for unit in found if f"{unit.key}.json" in marked]
+        if len(marked) + len(found) - len(units) == done["tarballs"]:
+            units = found  # the others' notes are lost
+        with scratch_folder(ready.work) as folder:
+            for unit in find_unmarked(job, units, ready.work):
+                read_unit(unit, job, ready.work, folder)
         plan = make_plan(job, units, ready.work, lacking={})
     except NoClipsError:
         plan = None
@@ -302,7 +316,7 @@ def _logs(works: Sequence[_Work], workforce: Workforce) -> Iterator[tuple[str, M
 
 def _result(work: _Work, ready: OpenPlaces, *, handed_in: bool) -> FleetSplit:
     job = work.job
-    done = read_json(ready.shards, job.own("done.json"))
+    done = read_marker(ready.shards, job.own("done.json"))
     if handed_in and work.units:
         read = len(work.pending)
         return FleetSplit(job.split, "submitted", len(work.units), read, work.mended, 0, 0, 0, {})
