@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.cli import main
 from k600.cli.exit_codes import EXIT_CODES, code_of_error, worst
 from k600.errors import (
     MirrorNotFoundError,
@@ -25,6 +24,7 @@ from k600.errors import (
 )
 from k600.miniature import CLASSES, Miniature
 from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS
+from tests.conftest import Command
 from tests.test_terminals import LEAVES
 
 README = (Path(kinetics600.__file__).parent / "README.md").read_text()
@@ -38,7 +38,7 @@ def run(
     miniature: Miniature,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> Run:
     """Run a command on the miniature; return its exit code and what it printed on stdout."""
     monkeypatch.setenv("KINETICS600_MIRROR", str(miniature.root))
@@ -47,13 +47,8 @@ def run(
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["kinetics600", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-        except SystemExit as ended:
-            return int(ended.code or 0), capsys.readouterr().out
-        return 0, capsys.readouterr().out
+        done = command(*arguments)
+        return done.returncode, done.stdout
 
     return run
 
@@ -201,11 +196,11 @@ def test_what_passes_is_asked_for_again_by_the_next_call() -> None:
     assert worst([3, 1, 0]) == 1
 
 
-@pytest.mark.parametrize("command", [["gallery"], ["manifest", "export"]])
+@pytest.mark.parametrize("words", [["gallery"], ["manifest", "export"]])
 def test_source_auto_fetches_and_the_default_does_not(
-    run: Run, tmp_path: Path, command: list[str]
+    run: Run, tmp_path: Path, words: list[str]
 ) -> None:
-    line = (*command, "train", "--class", CLASSES[0])
+    line = (*words, "train", "--class", CLASSES[0])
     assert run(*line)[0] == 1
     assert not [*tmp_path.glob("clips/train/*/*.mp4")]
     assert run(*line, "--source", "auto")[0] == 0
@@ -222,18 +217,14 @@ def test_help_shows_each_command_s_own_default(run: Run) -> None:
 
 
 def test_the_demo_names_no_file_that_it_deletes_and_says_that_it_is_a_miniature(
-    tmp_path: Path,
+    command: Command, tmp_path: Path
 ) -> None:
-    environ = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-    program = Path(sys.executable).with_name("kinetics600")
-    done = subprocess.run([program, "demo"], capture_output=True, text=True, env=environ)
+    done = command("demo", env={"COLUMNS": ""})
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert not re.search(r"/\S*kinetics600-demo-", said)
     assert "4 clips that were asked for are not there" in said
-    kept = subprocess.run(
-        [program, "demo", "--folder", tmp_path], capture_output=True, text=True, env=environ
-    )
+    kept = command("demo", "--folder", tmp_path, env={"COLUMNS": ""})
     assert kept.returncode == 0, kept.stderr
     for path in re.findall(rf"{re.escape(str(tmp_path))}[\w./-]*\w", kept.stdout + kept.stderr):
         assert Path(path).exists(), path
