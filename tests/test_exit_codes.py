@@ -108,6 +108,24 @@ def test_a_class_that_the_host_has_not_ends_with_3_and_is_not_planned(run: Run) 
         assert run("download", "train", "--class", "zumba", *more)[0] == 3
 
 
+def test_a_class_that_the_host_does_not_list_is_not_said_to_be_here(
+    run: Run, own_miniature: Miniature, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `mountain climber (exercise)` of validation: in no list, but in a tarball."""
+    monkeypatch.setenv("KINETICS600_MIRROR", str(own_miniature.root))
+    path = own_miniature.root / "annotations/val.txt"
+    listed, _, unlisted = path.read_text().partition("val/surfing water:\n")
+    assert unlisted.count(".mp4") == 5
+    path.write_text(listed.replace("surfing water\n", ""))
+    assert run("download", "validation", "--class", "zumba")[0] == 0
+    ended, said = run("status", "validation", "--class", "surfing water", "--json")
+    assert (ended, json.loads(said)["complete"]) == (1, False)
+    assert run("download", "validation", "--class", "surfing water")[0] == 0
+    ended, said = run("status", "validation", "--class", "surfing water", "--json")
+    assert (ended, json.loads(said)["splits"][0]["counts"]["have"]) == (0, 5)
+    assert run("status", "validation")[0] == 0
+
+
 def test_what_the_network_may_bring_ends_with_1(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
