@@ -100,6 +100,14 @@ def test_help_and_version(run: Run, place: dict[str, str]) -> None:
     assert run(place, "--version").stdout.strip() == kinetics600.__version__
 
 
+def test_the_text_of_a_help_fills_its_lines(run: Run, place: dict[str, str]) -> None:
+    place["COLUMNS"] = "300"
+    shown = run(place, "gallery", "--help").stdout
+    assert "what lacks is fetched first, and the exit code is that of download." in shown
+    assert len(re.findall(r"^ Example: ", shown, re.M)) == 1
+    assert "(listed by the host, but not in its tarball)" in run(place, "status", "--help").stdout
+
+
 def test_help_does_not_import_what_is_heavy(
     run: Run,
 ) -> None:
