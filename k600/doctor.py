@@ -152,7 +152,10 @@ def check_network(network: Network) -> Finding:
     notes = [f"{name}:// through {proxy}" for name, proxy in ways.items() if proxy]
     if notes and network.no_proxy:
         notes.append(f"not for {', '.join(network.no_proxy)} (NO_PROXY)")
-    notes += [f"certificates of {path} ({name})" for name, path in network.certificates]
+    named: dict[str, list[str]] = {}
+    for name, path in network.certificates:
+        named.setdefault(path, []).append(name)
+    notes += [f"certificates of {path} ({', '.join(names)})" for path, names in named.items()]
     detail = "; ".join(notes) or "no proxy, and this machine's own certificates"
     names = {name for name, _ in network.certificates}
     if names and not names & OPENSSL_CERTIFICATES:

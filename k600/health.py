@@ -131,7 +131,7 @@ class SplitHealth:
         if self.split == "test":
             proved = self.tarballs.done + self.tarballs.damaged
             return self.tarballs.listed is not None and proved >= self.tarballs.listed
-        lacking = [one for one in self.classes if one.counts.lacking]
+        lacking = [one for one in self.classes if not one.complete]
         return self.total is not None and all(one.tarball in read for one in lacking)
 
 
@@ -219,8 +219,10 @@ def assess(
         tarball = known.tarballs.get(label)
         if counts.known or tarball or only is not None:
             total = counts.known if listing else None
-            complete = not counts.lacking and (total is not None or (split == "test" and done))
             state = tarball.state if tarball else ""
+            # Of a class that the list does not name, only its tarball tells what there is.
+            proved = bool(total) or state == "done" or (split == "test" and done)
+            complete = proved and not counts.lacking
             classes.append(ClassHealth(label, counts, total, state, complete))
     hidden = known.hidden()
     elsewhere = sum(len(hidden.get(f"{split}/{label}", ())) for label in here)
@@ -229,7 +231,7 @@ def assess(
         split,
         whole,
         whole.known if listing else None,
-        not whole.lacking and (bool(listing) or (split == "test" and done)),
+        all(one.complete for one in classes) and (bool(listing) or (split == "test" and done)),
         TarballCounts(
             tarballs, **{s: states[s] for s in ("done", "partial", "started", "damaged")}
         ),

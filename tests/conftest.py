@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 # `datasets` reads these when it is imported.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="k600-test-hf-")
@@ -22,6 +26,7 @@ import hypothesis
 import pytest
 
 import kinetics600
+from k600.cli import main
 from k600.miniature import Miniature, make_miniature
 from tests.servers import S3Server, s3_server, web_server
 
@@ -102,6 +107,52 @@ def load(folders: dict[str, Any], miniature: Miniature) -> Load:
 def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.INFO, logger="kinetics600")
     return caplog
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it showed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command line in this process, piped: a second and a half quicker than in its own."""
+
+    def command(
+        *arguments: object, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> Ended:
+        loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
+        levels = [logger.level for logger in loggers]
+        capsys.readouterr()
+        with (
+            pytest.MonkeyPatch.context() as here,
+            mock.patch.dict(os.environ, env or {}),
+            warnings.catch_warnings(),
+        ):
+            here.setattr(logging.root, "handlers", [])  # pytest's own, beside which it is silent
+            for handler in logging.getLogger("kinetics600").handlers:
+                here.setattr(handler, "stream", sys.stderr)  # which capsys has replaced
+            here.setattr(sys, "argv", ["kinetics600", *map(str, arguments)])
+            if cwd is not None:
+                here.chdir(cwd)
+            code: Any = 0
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code or 0
+            finally:  # `--quiet` sets some
+                for logger, level in zip(loggers, levels, strict=True):
+                    logger.setLevel(level)
+        return Ended(code, *capsys.readouterr())
+
+    return command
 
 
 def contents(folder: Path | str) -> dict[str, bytes]:

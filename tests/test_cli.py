@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 
 import kinetics600
 from k600.miniature import CLASSES, Miniature
-from tests.conftest import contents, expected
+from tests.conftest import Command, Ended, contents, expected
 from tests.servers import LOOPBACK
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
@@ -37,21 +38,18 @@ def place(miniature: Miniature, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def run(
-    place: dict[str, str], *arguments: object, code: int = 0
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [str(PROGRAM), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=place,
-        check=False,
-        cwd=Path(place["KINETICS600_HOME"]).parent,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    assert not CONTROL.search(done.stdout + done.stderr)
-    return done
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(command: Command) -> Run:
+    def run(place: dict[str, str], *arguments: object, code: int = 0) -> Ended:
+        done = command(*arguments, env=place, cwd=Path(place["KINETICS600_HOME"]).parent)
+        assert done.returncode == code, done.stderr
+        assert not CONTROL.search(done.stdout + done.stderr)
+        return done
+
+    return run
 
 
 def in_terminal(place: dict[str, str], *arguments: object) -> tuple[int, str]:
@@ -76,7 +74,7 @@ def in_terminal(place: dict[str, str], *arguments: object) -> tuple[int, str]:
 
 
 def test_the_demo_shows_every_way_to_load_and_a_gallery(
-    place: dict[str, str], tmp_path: Path
+    run: Run, place: dict[str, str], tmp_path: Path
 ) -> None:
     done = run(place, "demo", "--folder", tmp_path)
     for row in ("the whole split", "five, chosen", "two classes", "streamed", "again"):
@@ -90,19 +88,29 @@ def test_the_demo_shows_every_way_to_load_and_a_gallery(
     assert "springboard diving" in Path(page[1]).read_text()
 
 
-def test_the_demo_leaves_no_folder_behind(place: dict[str, str]) -> None:
+def test_the_demo_leaves_no_folder_behind(run: Run, place: dict[str, str]) -> None:
     before = {path.name for path in Path("/tmp").glob("kinetics600-demo-*")}
     run(place, "demo")
     assert {path.name for path in Path("/tmp").glob("kinetics600-demo-*")} <= before
 
 
-def test_help_and_version(place: dict[str, str]) -> None:
+def test_help_and_version(run: Run, place: dict[str, str]) -> None:
     assert "Exit codes: 0 done" in run(place, "--help").stdout
     assert "Example: kinetics600 demo" in run(place, "demo", "--help").stdout
     assert run(place, "--version").stdout.strip() == kinetics600.__version__
 
 
-def test_help_does_not_import_what_is_heavy() -> None:
+def test_the_text_of_a_help_fills_its_lines(run: Run, place: dict[str, str]) -> None:
+    place["COLUMNS"] = "300"
+    shown = run(place, "gallery", "--help").stdout
+    assert "what lacks is fetched first, and the exit code is that of download." in shown
+    assert len(re.findall(r"^ Example: ", shown, re.M)) == 1
+    assert "(listed by the host, but not in its tarball)" in run(place, "status", "--help").stdout
+
+
+def test_help_does_not_import_what_is_heavy(
+    run: Run,
+) -> None:
     program = (
         "import sys, k600.cli; heavy = {'datasets', 'yt_dlp', 'av', 'pyarrow', 'fsspec', 'torch'}"
         "; print(sorted(heavy & set(sys.modules)))"
@@ -126,12 +134,12 @@ def test_help_does_not_import_what_is_heavy() -> None:
         (["manifest", "check", "/no/such/file.csv"], "cannot be read"),
     ],
 )
-def test_wrong_usage(place: dict[str, str], arguments: list[str], word: str) -> None:
+def test_wrong_usage(run: Run, place: dict[str, str], arguments: list[str], word: str) -> None:
     assert word in run(place, *arguments, code=2).stderr.replace("\n", " ")
 
 
 def test_a_plan_touches_nothing_and_says_what_a_download_then_does(
-    place: dict[str, str], miniature: Miniature
+    run: Run, place: dict[str, str], miniature: Miniature
 ) -> None:
     (plan,) = json.loads(run(place, "plan", "train", "--json").stdout)
     home = Path(place["KINETICS600_HOME"])
@@ -152,7 +160,7 @@ def test_a_plan_touches_nothing_and_says_what_a_download_then_does(
     assert "validation" in shown
 
 
-def test_a_plan_for_a_few_clips(place: dict[str, str]) -> None:
+def test_a_plan_for_a_few_clips(run: Run, place: dict[str, str]) -> None:
     def plan(*options: str) -> Any:
         (found,) = json.loads(run(place, "plan", "train", "--json", *options).stdout)
         return found
@@ -163,7 +171,9 @@ def test_a_plan_for_a_few_clips(place: dict[str, str]) -> None:
     assert (tarballs["youtube_clips"], tarballs["tarballs"], tarballs["at_most"]) == (0, 1, True)
 
 
-def test_a_download_of_all_that_a_flawed_host_has_ends_with_3(place: dict[str, str]) -> None:
+def test_a_download_of_all_that_a_flawed_host_has_ends_with_3(
+    run: Run, place: dict[str, str]
+) -> None:
     done = run(place, "download", "validation", code=3)
     assert "4 clips that were asked for are not there" in done.stderr
     quiet = run(place, "download", "validation", "--quiet", code=3)
@@ -171,7 +181,7 @@ def test_a_download_of_all_that_a_flawed_host_has_ends_with_3(place: dict[str, s
     assert "4 clips" in quiet.stderr
 
 
-def test_a_dry_run_is_a_plan(place: dict[str, str]) -> None:
+def test_a_dry_run_is_a_plan(run: Run, place: dict[str, str]) -> None:
     def said(*words: str) -> Any:
         (found,) = json.loads(run(place, *words, "train", "--json").stdout)
         return {name: value for name, value in found.items() if not name.startswith("free_")}
@@ -209,7 +219,9 @@ def test_ctrl_c_ends_a_download_with_one_line(place: dict[str, str]) -> None:
     assert "Traceback" not in said
 
 
-def test_the_table_of_clips_and_a_check_against_it(place: dict[str, str], tmp_path: Path) -> None:
+def test_the_table_of_clips_and_a_check_against_it(
+    run: Run, place: dict[str, str], tmp_path: Path
+) -> None:
     run(place, "download", "validation", code=3)
     run(place, "verify", "validation")
     said = run(place, "manifest", "export", "validation", "--out", "clips.csv").stderr
@@ -234,7 +246,7 @@ def test_the_table_of_clips_and_a_check_against_it(place: dict[str, str], tmp_pa
     assert (tmp_path / "clips.parquet").exists()
 
 
-def test_a_gallery_of_what_is_there(place: dict[str, str], tmp_path: Path) -> None:
+def test_a_gallery_of_what_is_there(run: Run, place: dict[str, str], tmp_path: Path) -> None:
     assert "not one of the clips" in run(place, "gallery", "train", code=1).stderr
     arguments = ["gallery", "train", "--source", "cvdf", "--class", CLASSES[0], "--out", "a.html"]
     said = run(place, *arguments, "--contact-sheet", "a.png", "--json").stdout

@@ -334,6 +334,9 @@ def test_the_network_of_the_environment_is_named_without_its_passwords(tmp_path:
     )
     others = dataclasses.replace(network, certificates=(("CURL_CA_BUNDLE", str(path)),))
     assert check_network(others).state == "warning"
+    both = dataclasses.replace(network, certificates=(*network.certificates, *others.certificates))
+    assert check_network(both).detail.count("certificates of ") == 1
+    assert f"certificates of {path} (SSL_CERT_FILE, CURL_CA_BUNDLE)" in check_network(both).detail
     assert "SSL_CERT_FILE" in check_network(others).advice
 
 

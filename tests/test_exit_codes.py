@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.cli import main
 from k600.cli.exit_codes import EXIT_CODES, code_of_error, worst
 from k600.errors import (
     MirrorNotFoundError,
@@ -25,6 +24,7 @@ from k600.errors import (
 )
 from k600.miniature import CLASSES, Miniature
 from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS
+from tests.conftest import Command
 from tests.test_terminals import LEAVES
 
 README = (Path(kinetics600.__file__).parent / "README.md").read_text()
@@ -38,7 +38,7 @@ def run(
     miniature: Miniature,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> Run:
     """Run a command on the miniature; return its exit code and what it printed on stdout."""
     monkeypatch.setenv("KINETICS600_MIRROR", str(miniature.root))
@@ -47,13 +47,8 @@ def run(
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["kinetics600", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-        except SystemExit as ended:
-            return int(ended.code or 0), capsys.readouterr().out
-        return 0, capsys.readouterr().out
+        done = command(*arguments)
+        return done.returncode, done.stdout
 
     return run
 
@@ -117,6 +112,24 @@ def test_a_class_that_the_host_has_not_is_no_reason_to_publish_again(run: Run) -
     lacking = ("train", "--class", "zumba", "--to")
     assert run("publish", *lacking, "a", "--embed", "--i-have-the-rights")[0] == 3
     assert run("fleet", *lacking, "b", "--workers", 1)[0] == 3
+
+
+def test_a_class_that_the_host_does_not_list_is_not_said_to_be_here(
+    run: Run, own_miniature: Miniature, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `mountain climber (exercise)` of validation: in no list, but in a tarball."""
+    monkeypatch.setenv("KINETICS600_MIRROR", str(own_miniature.root))
+    path = own_miniature.root / "annotations/val.txt"
+    listed, _, unlisted = path.read_text().partition("val/surfing water:\n")
+    assert unlisted.count(".mp4") == 5
+    path.write_text(listed.replace("surfing water\n", ""))
+    assert run("download", "validation", "--class", "zumba")[0] == 0
+    ended, said = run("status", "validation", "--class", "surfing water", "--json")
+    assert (ended, json.loads(said)["complete"]) == (1, False)
+    assert run("download", "validation", "--class", "surfing water")[0] == 0
+    ended, said = run("status", "validation", "--class", "surfing water", "--json")
+    assert (ended, json.loads(said)["splits"][0]["counts"]["have"]) == (0, 5)
+    assert run("status", "validation")[0] == 0
 
 
 def test_what_the_network_may_bring_ends_with_1(
@@ -207,11 +220,11 @@ def test_what_passes_is_asked_for_again_by_the_next_call() -> None:
     assert worst([3, 1, 0]) == 1
 
 
-@pytest.mark.parametrize("command", [["gallery"], ["manifest", "export"]])
+@pytest.mark.parametrize("words", [["gallery"], ["manifest", "export"]])
 def test_source_auto_fetches_and_the_default_does_not(
-    run: Run, tmp_path: Path, command: list[str]
+    run: Run, tmp_path: Path, words: list[str]
 ) -> None:
-    line = (*command, "train", "--class", CLASSES[0])
+    line = (*words, "train", "--class", CLASSES[0])
     assert run(*line)[0] == 1
     assert not [*tmp_path.glob("clips/train/*/*.mp4")]
     assert run(*line, "--source", "auto")[0] == 0
@@ -228,18 +241,14 @@ def test_help_shows_each_command_s_own_default(run: Run) -> None:
 
 
 def test_the_demo_names_no_file_that_it_deletes_and_says_that_it_is_a_miniature(
-    tmp_path: Path,
+    command: Command, tmp_path: Path
 ) -> None:
-    environ = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-    program = Path(sys.executable).with_name("kinetics600")
-    done = subprocess.run([program, "demo"], capture_output=True, text=True, env=environ)
+    done = command("demo", env={"COLUMNS": ""})
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert not re.search(r"/\S*kinetics600-demo-", said)
     assert "4 clips that were asked for are not there" in said
-    kept = subprocess.run(
-        [program, "demo", "--folder", tmp_path], capture_output=True, text=True, env=environ
-    )
+    kept = command("demo", "--folder", tmp_path, env={"COLUMNS": ""})
     assert kept.returncode == 0, kept.stderr
     for path in re.findall(rf"{re.escape(str(tmp_path))}[\w./-]*\w", kept.stdout + kept.stderr):
         assert Path(path).exists(), path

@@ -40,6 +40,7 @@ from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.progress import no_progress
 from k600.published import to_json
 from k600.remote import Mirror
+from tests.conftest import Command
 from tests.faults.host import Answer, faulty_host
 from tests.faults.test_http import on_clips, served
 from tests.fleets import made, stored, wait_for
@@ -655,14 +656,12 @@ def test_without_its_engine_it_says_what_to_install(
     assert not (tmp_path / "a").exists()
 
 
-def test_on_the_command_line(miniature: Miniature, tmp_path: Path) -> None:
+def test_on_the_command_line(miniature: Miniature, tmp_path: Path, command: Command) -> None:
     def said(*words: object, code: int = 0) -> tuple[str, str]:
         host = ["--mirror", miniature.root, "--data-dir", tmp_path / "clips"]
-        process = started([str(word) for word in (PROGRAM, "fleet", *words, *host)])
-        out, said = process.communicate(timeout=100)
-        assert process.returncode == code, said
-        assert "Traceback" not in said
-        return out, " ".join(said.split())
+        done = command("fleet", *words, *host)
+        assert done.returncode == code, done.stderr
+        return done.stdout, " ".join(done.stderr.split())
 
     _, shown = said("validation", "--to", tmp_path / "a", "--workers", "1", code=3)
     assert "30 clips in 1 shards, from 6 tarballs, 6 of them read now" in shown

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ import huggingface_hub.constants
 import pytest
 
 import kinetics600
-from k600.cli import main
 from k600.errors import DestinationTakenError, IncompleteError
 from k600.miniature import Miniature, make_clip, make_tarball
+from tests.conftest import Command
 from tests.hub import TOKEN, loopback_hub
 from tests.servers import S3Server
 
@@ -428,27 +427,20 @@ def test_shards_without_the_note_of_what_was_asked_for_are_nobody_s(
 def test_the_command_line_says_what_it_made_again(
     tmp_path: Path,
     miniature: Miniature,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
-    level = logging.getLogger("kinetics600").level
-    for command, more, said in (
+    for name, more, said in (
         ("publish", ["--embed", "--i-have-the-rights"], "1 of them new, 1 that were gone or"),
         ("fleet", ["--workers", "1", "--shards-multiple-of", "4"], "; 1 shards made again"),
     ):
-        place = folder(tmp_path / command)
-        words = ["kinetics600", command, "validation", "--to", place.options["to"], *more]
+        place = folder(tmp_path / name)
+        words = [name, "validation", "--to", place.options["to"], *more]
         words += ["--mirror", str(miniature.root), "--data-dir", str(tmp_path / "clips")]
 
         def run(*more: str) -> tuple[str, str]:
-            monkeypatch.setattr("sys.argv", [*words, *more])  # noqa: B023
-            with pytest.raises(SystemExit) as left:
-                main()
-            logging.getLogger("kinetics600").setLevel(level)
-            assert left.value.code == 3  # the host lacks some of its clips
-            shown = capsys.readouterr()
-            return shown.out, shown.err
+            done = command(*words, *more, env={"COLUMNS": "300"})  # noqa: B023
+            assert done.returncode == 3  # the host lacks some of its clips
+            return done.stdout, done.stderr
 
         run()
         one_zeroed(place)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import signal
 import struct
@@ -25,7 +24,6 @@ import pytest
 import k600.cli.publish
 import k600.hub
 import kinetics600
-from k600.cli import main
 from k600.errors import (
     DestinationTakenError,
     IncompleteError,
@@ -38,6 +36,7 @@ from k600.mixing import grouped, mixed
 from k600.progress import Bar
 from k600.publish import Published, publish
 from k600.published import Recipe
+from tests.conftest import Command
 from tests.faults.host import faulty_host
 from tests.faults.test_http import first, on_clips, spoil
 from tests.hub import STRANGER, TOKEN, Hub, RateLimit, environment, loopback_hub
@@ -705,24 +704,15 @@ def test_shards_that_would_be_too_many(
 def test_on_the_command_line(
     miniature: Miniature,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "300")
     host = ["--mirror", miniature.root, "--data-dir", tmp_path / "clips"]
     host += ["--test-labels", miniature.test_labels]
-    level = logging.getLogger("kinetics600").level
 
     def run(*arguments: object, code: int = 0) -> tuple[str, str]:
-        words = ["kinetics600", "publish", *map(str, (*arguments, *host))]
-        monkeypatch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as left:
-            main()
-        logging.getLogger("kinetics600").setLevel(level)
-        assert (left.value.code or 0) == code
-        shown = capsys.readouterr()
-        return shown.out, shown.err
+        done = command("publish", *arguments, *host, env={"COLUMNS": "300"}, cwd=tmp_path)
+        assert done.returncode == code
+        return done.stdout, done.stderr
 
     printed, _ = run("--to", "./all", "--json")
     splits = [one["split"] for one in json.loads(printed)["splits"]]

@@ -33,7 +33,7 @@ from k600.request import Request
 from k600.store import Store
 from k600.verify import find_failed, verify_clips
 from k600.video import VERDICTS, Probe, box_problem, probe_clip
-from tests.conftest import contents
+from tests.conftest import Command, Ended, contents
 from tests.servers import web_server
 from tests.youtube import youtube_replica
 from tests.youtube_videos import FAILURES, good_video
@@ -41,7 +41,6 @@ from tests.youtube_videos import FAILURES, good_video
 no_progress = Meter(quiet=True)
 
 QUARANTINE = ".kinetics600/quarantine"
-PROGRAM = "import k600.cli.verify; from k600.cli import main; main()"
 
 
 def boxes(data: bytes) -> dict[bytes, tuple[int, int]]:
@@ -619,22 +618,22 @@ def test_only_the_clips_of_a_manifest(clips: Path, ask: Ask, tmp_path: Path) -> 
 # the command
 
 
-def run(clips: Path, *arguments: str, host: Miniature | None = None) -> Any:
-    options = ["--mirror", str(host.root)] if host else []
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "verify", *arguments, "--data-dir", str(clips), *options],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "120"},
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    assert "\x1b" not in done.stdout + done.stderr
-    return done
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(command: Command) -> Run:
+    def run(clips: Path, *arguments: str, host: Miniature | None = None) -> Ended:
+        options = ["--mirror", host.root] if host else []
+        done = command("verify", *arguments, "--data-dir", clips, *options, env={"COLUMNS": "120"})
+        assert "\x1b" not in done.stdout + done.stderr
+        return done
+
+    return run
 
 
 def test_the_command_shows_verdicts_by_class_and_its_exit_code_says_it(
-    clips: Path, host: Miniature
+    run: Run, clips: Path, host: Miniature
 ) -> None:
     plant(clips, "seven seconds")
     done = run(clips, "validation")
@@ -665,7 +664,7 @@ def test_the_command_shows_verdicts_by_class_and_its_exit_code_says_it(
     assert "damaged, repaired" in done.stdout
 
 
-def test_wrong_usage_is_told_in_a_line(tmp_path: Path) -> None:
+def test_wrong_usage_is_told_in_a_line(run: Run, tmp_path: Path) -> None:
     for arguments, code in (
         (["validation", "--max-samples", "3"], 2),
         (["validation", "--depe"], 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 
 from k600.cli import (  # noqa: F401 - each adds its command
@@ -25,6 +26,9 @@ __all__ = ["app", "main"]
 
 for command in (*app.registered_commands, *manifest.manifest_app.registered_commands):
     command.epilog = EXIT_CODES_TEXT
+    # Typer keeps the line ends of all paragraphs but the first: they are the terminal's to choose.
+    paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def main() -> None:
