@@ -31,7 +31,6 @@ import pyarrow.compute
 from datasets.utils import tqdm as _datasets_tqdm
 
 from k600.clip import CONFIGS
-from k600.disk import lock_at, make_folder, why_full
 from k600.errors import (
     DiskFullError,
     IncompleteError,
@@ -39,20 +38,21 @@ from k600.errors import (
     MissingDependencyError,
     OptionError,
 )
-from k600.fetch import fetch_split
-from k600.freshness import Note, digest_of_files, unreadable
 from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
-from k600.manifest import ManifestRow, manifest_rows, write_manifest
-from k600.outcome import Outcome
-from k600.request import Request, check_config_name, check_option_names, check_split_names
-from k600.request import make_request as _make_request
-from k600.stream import stream_split
+from k600.loading.cache_note import Note, digest_of_files, unreadable
+from k600.loading.fetch import fetch_split
+from k600.loading.manifest import ManifestRow, manifest_rows, write_manifest
+from k600.loading.outcome import Outcome
+from k600.loading.request import Request, check_config_name, check_option_names, check_split_names
+from k600.loading.request import make_request as _make_request
+from k600.loading.stream import stream_split
+from k600.store.files import lock_at, make_folder, why_full
 from k600.values import flag, plain
 
 if TYPE_CHECKING:
     from k600.fleet.run import Fleet
-    from k600.publish import Published
+    from k600.publish.run import Published
 
 __all__ = [
     "Kinetics600",
@@ -874,7 +874,7 @@ def gallery(
         OptionError: There is no clip in `ds`.
         StoreError: The file cannot be written.
     """
-    from k600.gallery import write_gallery
+    from k600.gallery.page import write_gallery
 
     return Gallery(str(write_gallery(ds, path, title=title, most=most)))
 
@@ -882,7 +882,7 @@ def gallery(
 def make_request(split: str, **options: Any) -> Request:
     """Return the request that `load_dataset("kinetics600", split, **options)` would carry out.
 
-    For tools that look at or fetch clips without making a dataset of them (`k600.fetch`).
+    For tools that look at or fetch clips without making a dataset of them (`k600.loading.fetch`).
 
     Raises:
         OptionError: One of its kinds; an option is unknown or has a value that is not allowed.
@@ -925,8 +925,8 @@ def publish(
     Raises:
         Kinetics600Error: One of its kinds; see `k600.errors`.
     """
-    from k600.publish import publish as carry_out
-    from k600.published import Recipe
+    from k600.publish.markers import Recipe
+    from k600.publish.run import publish as carry_out
 
     with _plain_errors():
         return carry_out(

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from k600.clip import Tarball
-from k600.kept_lists import KeptLists
 from k600.labels import NAMES
-from k600.ledger import ClipRow, Ledger, TarballRow
 from k600.miniature import URL
-from k600.remote import Mirror
-from k600.store import Store
+from k600.mirror.mirror import Mirror
+from k600.store.ledger import ClipRow, Ledger, TarballRow
+from k600.store.store import Store
+from k600.tarballs.catalog import KeptLists
 
 __all__ = ["TRAIN_CLIPS", "FullStore", "ledger_rows", "make_full_store"]
 

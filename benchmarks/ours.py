@@ -28,7 +28,7 @@ def _imported(mirror: str) -> None:
     """Import what the mirror's file system needs: not part of the work."""
     import fsspec
 
-    import k600.remote  # noqa: F401
+    import k600.mirror.mirror  # noqa: F401
 
     fsspec.get_filesystem_class(fsspec.utils.get_protocol(mirror))
 
@@ -75,9 +75,9 @@ def stream(mirror: str, options: Mapping[str, Any], most: int | None = None, **m
 
 def untar(folder: str, root: str, paths: list[str]) -> Work:
     """Unpack local tarballs with the loader's reader alone: no store, no ledger, no rows."""
-    from k600.range_reader import RangeReader
-    from k600.remote import Mirror
-    from k600.untar import members
+    from k600.mirror.mirror import Mirror
+    from k600.mirror.range_reader import RangeReader
+    from k600.tarballs.archive import members
 
     def work() -> None:
         mirror = Mirror(Path(root).as_uri())

@@ -159,7 +159,7 @@ def write(folder: str, tarballs: int, clips: int, size_bytes: int, flushed: bool
 
     With `flushed` they come onto the disk, and leave the kernel's cache, as ours do.
     """
-    from k600.disk import Flushing
+    from k600.store.files import Flushing
 
     data = os.urandom(size_bytes)
 

@@ -80,7 +80,7 @@ def videofolder(data_dir: str, cache_dir: str) -> Work:
 def resume(data_dir: str, mirror: str) -> Work:
     """Find out that a complete store needs nothing: what each call does before anything else."""
     import kinetics600
-    from k600.fetch import fetch_split
+    from k600.loading.fetch import fetch_split
     from k600.progress import no_progress
 
     kinetics600.logger.setLevel("ERROR")
@@ -95,7 +95,7 @@ def resume(data_dir: str, mirror: str) -> Work:
 
 def inventory(data_dir: str) -> Work:
     """List the clips of every folder of a store."""
-    from k600.store import Store
+    from k600.store.store import Store
 
     def work() -> Figures:
         store = Store.at(data_dir)
@@ -122,7 +122,7 @@ def walk(data_dir: str) -> Work:
 def select(clips: int, classes: int, balanced: bool, shuffle: bool) -> Work:
     """Choose a thousand clips of the split."""
     from benchmarks.full_store import clip_names
-    from k600.selection import Limits, choose_clips
+    from k600.loading.selection import Limits, choose_clips
 
     names = clip_names(clips=clips, classes=classes)
     most = min(1000, clips)
@@ -137,7 +137,7 @@ def select(clips: int, classes: int, balanced: bool, shuffle: bool) -> Work:
 def record(folder: str, clips: int, classes: int) -> Work:
     """Write a ledger of the split, a transaction for each tarball."""
     from benchmarks.full_store import clip_names, ledger_rows
-    from k600.ledger import Ledger
+    from k600.store.ledger import Ledger
 
     rows = [ledger_rows(*item) for item in clip_names(clips=clips, classes=classes).items()]
 
@@ -155,8 +155,8 @@ def record(folder: str, clips: int, classes: int) -> Work:
 
 def known(data_dir: str) -> Work:
     """Read all that the ledger says of the split."""
-    from k600.ledger import Ledger
-    from k600.store import Store
+    from k600.store.ledger import Ledger
+    from k600.store.store import Store
 
     def work() -> Figures:
         found = Ledger(Store.at(data_dir).ledger_path).known("train")

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from k600.public import public_url
+from k600.redact import public_url
 
 __all__ = ["is_public_bucket", "mirror_identity", "short_hash"]
 

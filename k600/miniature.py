@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from k600.clip import HOST_FOLDERS, SPLITS
-from k600.disk import write_whole
+from k600.store.files import write_whole
 
 __all__ = ["Miniature", "make_clip", "make_clip_of_size", "make_miniature", "make_tarball"]
 
@@ -185,7 +185,7 @@ def make_clip(
     import av
     import numpy as np
 
-    from k600.contact_sheet import draw_line
+    from k600.gallery.contact_sheet import draw_line
 
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:

@@ -3,8 +3,8 @@
 The environment is read here and nowhere else, in both cases of its letters: `HTTP_PROXY`,
 `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE`,
 `CURL_CA_BUNDLE`, `AWS_CA_BUNDLE`. Whichever library asks is handed what was found, as each of them
-alone knows some of these names only: plain GETs, fsspec's file systems (`k600.file_systems`), the
-Hub's client (`k600.hub`), yt-dlp.
+alone knows some of these names only: plain GETs, fsspec's file systems
+(`k600.mirror.file_systems`), the Hub's client (`k600.publish.hub`), yt-dlp.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from k600.errors import OptionError
-from k600.public import public_url
+from k600.redact import public_url
 
 __all__ = [
     "CONNECT_SECONDS",

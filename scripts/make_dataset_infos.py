@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # a checkout need not be 
 
 import kinetics600
 from k600.clip import CONFIGS, SPLITS
-from k600.disk import write_whole
+from k600.store.files import write_whole
 
 DESCRIPTION = (
     "Kinetics-600: links to half a million YouTube clips of about 10 seconds, each labelled with "

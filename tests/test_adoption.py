@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from k600.adoption import read_known
 from k600.clip import Tarball
-from k600.inventory import Folders
-from k600.ledger import ClipRow, Ledger, TarballRow
 from k600.miniature import CLASSES, Miniature, make_miniature
-from k600.store import Store
+from k600.store.adopt import read_known
+from k600.store.inventory import Folders
+from k600.store.ledger import ClipRow, Ledger, TarballRow
+from k600.store.store import Store
 from tests.conftest import Load, contents
 from tests.servers import WebServer, web_server
 

@@ -13,9 +13,9 @@ import pytest
 import kinetics600
 from k600.errors import OptionError
 from k600.fleet.job import FleetRecipe
-from k600.gallery import write_gallery
+from k600.gallery.page import write_gallery
 from k600.miniature import Miniature
-from k600.published import Recipe
+from k600.publish.markers import Recipe
 from tests.conftest import Load
 
 APPLIED = {

@@ -13,8 +13,8 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 import kinetics600
-from k600.card import SplitFacts, front_matter, project_front_matter, write_card
-from k600.shards import COLUMNS
+from k600.publish.card import SplitFacts, front_matter, project_front_matter, write_card
+from k600.publish.parquet import COLUMNS
 from tests.hub import card_errors
 
 FACTS = [

@@ -16,13 +16,13 @@ import k600.cli.classes
 import k600.cli.doctor
 import k600.cli.status  # noqa: F401 - each adds its command
 import kinetics600
+from k600.checks.status import survey
 from k600.cli import app, main
 from k600.cli.classes import find_classes
 from k600.clip import Clip
-from k600.ledger import Ledger
 from k600.miniature import Miniature
-from k600.store import Store
-from k600.survey import survey
+from k600.store.ledger import Ledger
+from k600.store.store import Store
 from tests.conftest import Load
 
 

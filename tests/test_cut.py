@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k600.cut import CutError, cut_clip
+from k600.video.cut import CutError, cut_clip
 from tests.counter import counter_video, read_counter
 
 

@@ -16,9 +16,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import k600.cli.doctor
-from k600 import toolbox
-from k600.cli import app
-from k600.doctor import (
+from k600.checks import software as toolbox
+from k600.checks.doctor import (
     Finding,
     check_disk,
     check_environment,
@@ -28,11 +27,7 @@ from k600.doctor import (
     check_youtube,
     run_checks,
 )
-from k600.miniature import Miniature
-from k600.network import Network
-from k600.remote import Mirror
-from k600.store import Store
-from k600.toolbox import (
+from k600.checks.software import (
     check_codecs,
     check_js_runtime,
     check_package,
@@ -40,7 +35,12 @@ from k600.toolbox import (
     check_torchcodec,
     check_yt_dlp,
 )
-from k600.youtube_options import youtube_options, yt_dlp_params
+from k600.cli import app
+from k600.miniature import Miniature
+from k600.mirror.mirror import Mirror
+from k600.network import Network
+from k600.store.store import Store
+from k600.youtube.options import youtube_options, yt_dlp_params
 from tests.servers import LOOPBACK, free_port, web_server
 from tests.youtube import CERTIFICATE, youtube_replica
 

@@ -13,11 +13,11 @@ import av
 import numpy as np
 import pytest
 
-from k600.cut import cut_clip
 from k600.errors import EncoderError, IncompleteError
 from k600.miniature import Miniature, make_tarball
-from k600.shrink import shrink_clip
-from k600.video import probe_clip
+from k600.video.cut import cut_clip
+from k600.video.probe import probe_clip
+from k600.video.resize import shrink_clip
 from tests.conftest import Load
 from tests.counter import counter_video, read_counter
 

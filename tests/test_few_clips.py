@@ -22,11 +22,11 @@ from k600.errors import (
     OptionError,
     YouTubeError,
 )
-from k600.forecast import forecast_split
-from k600.ledger import Ledger
-from k600.metadata_rows import metadata_rows
+from k600.loading.estimate import forecast_split
 from k600.miniature import CLASSES, MACOS, Miniature, make_clip
-from k600.store import Store
+from k600.publish.metadata import metadata_rows
+from k600.store.ledger import Ledger
+from k600.store.store import Store
 from tests.conftest import Load, contents, expected
 from tests.servers import web_server
 from tests.youtube import Replica, youtube_replica
@@ -295,7 +295,7 @@ def test_all_splits_at_once(load: Load) -> None:
 def test_many_clips_come_from_tarballs(
     load: Load, youtube: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("k600.plan.MOST_FROM_YOUTUBE", 4)
+    monkeypatch.setattr("k600.loading.plan.MOST_FROM_YOUTUBE", 4)
     assert set(load("train", max_samples=5)["train"]["source"]) == {"cvdf"}
     assert youtube.requests == []
 

@@ -21,7 +21,6 @@ from datasets.distributed import split_dataset_by_node
 
 import kinetics600
 from k600.clip import Tarball
-from k600.destination import FileDestination
 from k600.errors import (
     DestinationTakenError,
     IncompleteError,
@@ -32,14 +31,15 @@ from k600.errors import (
     OptionError,
 )
 from k600.fleet.job import FleetRecipe, Job
-from k600.fleet.parts import read_unit
 from k600.fleet.places import Places, choose_places
+from k600.fleet.read import read_unit
 from k600.fleet.run import Fleet, run_fleet
 from k600.fleet.workforce import Workforce
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
+from k600.mirror.mirror import Mirror
 from k600.progress import no_progress
-from k600.published import to_json
-from k600.remote import Mirror
+from k600.publish.destination import FileDestination
+from k600.publish.markers import to_json
 from tests.conftest import Command
 from tests.faults.host import Answer, faulty_host
 from tests.faults.test_http import on_clips, served
@@ -596,7 +596,7 @@ def test_a_part_that_was_changed_or_is_gone_is_read_anew(
 def test_what_is_read_ahead_is_bounded_and_changes_nothing(
     run: Run, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("k600.fleet.merging.AHEAD_BYTES", 1)
+    monkeypatch.setattr("k600.fleet.merge.AHEAD_BYTES", 1)
     run(tmp_path / "finished")
     assert made(tmp_path / "finished") == made(finished)
 

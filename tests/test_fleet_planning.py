@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from k600.clip import Tarball
 from k600.errors import OptionError
 from k600.fleet.estimate import Rates, enough_workers, simulate
-from k600.fleet.planning import (
+from k600.fleet.plan import (
     PartClip,
     Unit,
     UnitMarker,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.fetch import fetch_split
-from k600.forecast import Forecast, forecast_split
+from k600.loading.estimate import Forecast, forecast_split
+from k600.loading.fetch import fetch_split
+from k600.loading.outcome import Outcome
 from k600.miniature import CLASSES, Miniature
-from k600.outcome import Outcome
 from k600.progress import no_progress
 from tests.servers import web_server
 

@@ -22,13 +22,13 @@ import av
 import datasets
 import pytest
 
-import k600.store
-from k600.contact_sheet import sheet_size
+import k600.store.store
 from k600.errors import OptionError, StoreError
-from k600.gallery import write_contact_sheet, write_gallery
+from k600.gallery.contact_sheet import sheet_size
+from k600.gallery.page import write_contact_sheet, write_gallery
+from k600.gallery.thumbnails import look_at
 from k600.labels import NAMES
 from k600.miniature import make_clip
-from k600.thumbnails import look_at
 from tests.conftest import Load
 
 CLIP = make_clip(1)
@@ -289,7 +289,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
 
     with pytest.raises(ConnectionError):
         write(broken_off(), page)
-    monkeypatch.setattr(k600.store.os, "replace", full)
+    monkeypatch.setattr(k600.store.store.os, "replace", full)
     with pytest.raises(StoreError, match="written .the volume of .* is full .No space left"):
         write([row()], page)
     real = os.statvfs

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from k600.gallery import write_gallery
+from k600.gallery.page import write_gallery
 from k600.labels import NAMES
 from tests.test_gallery import CLIP, on_disk, row
 

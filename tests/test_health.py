@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import kinetics600
+from k600.checks.counts import Counts, Health, SplitHealth, assess
+from k600.checks.status import survey
 from k600.clip import Clip, Tarball
-from k600.health import Counts, Health, SplitHealth, assess
-from k600.ledger import AdoptedRow, AnswerRow, CheckRow, ClipRow, Known, Ledger, TarballRow
 from k600.miniature import Miniature
-from k600.store import Store
-from k600.survey import survey
+from k600.store.ledger import AdoptedRow, AnswerRow, CheckRow, ClipRow, Known, Ledger, TarballRow
+from k600.store.store import Store
 from tests.conftest import Load
 
 A, B, C, D, E = (f"clip{letter}000000_000000_000010.mp4" for letter in "abcde")

@@ -19,10 +19,10 @@ import pytest
 
 import kinetics600
 from k600.errors import IncompleteError, ManifestError, NoClipsError
-from k600.ledger import Ledger
 from k600.miniature import Miniature, make_clip, make_miniature, make_tarball
-from k600.sources.pacing import pace_of
-from k600.store import Store
+from k600.store.ledger import Ledger
+from k600.store.store import Store
+from k600.youtube.rate_limit import pace_of
 from tests.conftest import Load, contents
 from tests.old_ledger import make_old_ledger
 from tests.servers import web_server

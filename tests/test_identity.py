@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from k600.identity import mirror_identity
-from k600.remote import Mirror
+from k600.mirror.mirror import Mirror
 
 PUBLIC = [
     "s3://kinetics/600",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from k600.inventory import Inventory
-from k600.ledger import AdoptedRow
-from k600.store import Store
+from k600.store.inventory import Inventory
+from k600.store.ledger import AdoptedRow
+from k600.store.store import Store
 
 NAME = "aFirstClip0_000000_000010.mp4"
 OWN = f"train/zumba/{NAME}"

@@ -12,7 +12,7 @@ import pytest
 from k600.clip import Clip, Tarball
 from k600.errors import StoreError
 from k600.identity import short_hash
-from k600.ledger import AdoptedRow, CheckRow, ClipRow, Ledger, TarballRow
+from k600.store.ledger import AdoptedRow, CheckRow, ClipRow, Ledger, TarballRow
 from tests.old_ledger import make_old_ledger
 
 MIRROR = "s3://kinetics/600"

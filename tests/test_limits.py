@@ -12,9 +12,9 @@ import pytest
 import kinetics600
 from k600.clip import Tarball
 from k600.errors import ListError
-from k600.ledger import Ledger
 from k600.miniature import CLASSES, Miniature, make_miniature, make_tarball
-from k600.store import Store
+from k600.store.ledger import Ledger
+from k600.store.store import Store
 from tests.conftest import Load, contents, expected
 from tests.servers import S3Server, web_server
 
@@ -159,7 +159,7 @@ def test_a_stream_of_a_few_is_the_same_choice(load: Load) -> None:
 
 
 def test_the_choice_is_part_of_the_cache_key_and_only_where_it_matters() -> None:
-    from k600.request import make_request
+    from k600.loading.request import make_request
 
     def key(**options: Any) -> dict[str, Any]:
         return make_request("train", default_data_dir="/d", **options).cache_key("/d")

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k600.errors import ListError
-from k600.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
 from k600.miniature import Miniature, make_tarball
+from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
 from tests.shared import needs_shared, shared
 
 LISTING = (

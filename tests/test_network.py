@@ -19,7 +19,6 @@ import pytest
 from yt_dlp import YoutubeDL
 from yt_dlp.networking.exceptions import RequestError
 
-from k600.destination import FileDestination
 from k600.errors import (
     DestinationError,
     ListError,
@@ -28,12 +27,13 @@ from k600.errors import (
     MirrorUnreachableError,
     OptionError,
 )
-from k600.hub import HubDestination
 from k600.miniature import Miniature, make_miniature
+from k600.mirror.mirror import Mirror
+from k600.mirror.range_reader import RangeReader
 from k600.network import _CERTIFICATES, Network, read_network
-from k600.range_reader import RangeReader
-from k600.remote import Mirror
-from k600.youtube_options import YouTubeOptions, yt_dlp_params
+from k600.publish.destination import FileDestination
+from k600.publish.hub import HubDestination
+from k600.youtube.options import YouTubeOptions, yt_dlp_params
 from tests.conftest import Load, contents, expected
 from tests.hub import TOKEN, loopback_hub
 from tests.servers import LOOPBACK, S3Server, serving, web_server

@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import pytest
 
-from k600.cut import cut_clip
-from k600.shrink import shrink_clip
-from k600.thumbnails import look_at
-from k600.video import probe_clip
+from k600.gallery.thumbnails import look_at
+from k600.video.cut import cut_clip
+from k600.video.probe import probe_clip
+from k600.video.resize import shrink_clip
 from tests.counter import counter_video, read_counter, tone_audio
 from tests.ffmpeg import make_video, needs_ffmpeg, run
 

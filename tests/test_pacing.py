@@ -8,7 +8,7 @@ import time
 import pytest
 
 from k600.errors import Stopped
-from k600.sources.pacing import Gate, Pace, Shut, pace_of
+from k600.youtube.rate_limit import Gate, Pace, Shut, pace_of
 
 
 def test_the_first_questions_do_not_wait_and_the_next_come_at_the_rate() -> None:

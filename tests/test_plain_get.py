@@ -15,8 +15,8 @@ import pytest
 
 from benchmarks.paced_server import paced_server
 from k600.errors import MirrorUnreachableError
-from k600.plain_get import PlainGets
-from k600.remote import Mirror
+from k600.mirror.http_ranges import PlainGets
+from k600.mirror.mirror import Mirror
 from tests.servers import CuttingProxy, S3Server, serving, web_server
 from tests.youtube import CERTIFICATE, TLS_CONTEXT
 

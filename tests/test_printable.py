@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from k600.clip import Clip, Tarball
 from k600.errors import DamagedTarballError, MirrorError
-from k600.manifest import ManifestRow, read_manifest, write_manifest, write_table
-from k600.outcome import Missing, Outcome, missing_csv
+from k600.loading.manifest import ManifestRow, read_manifest, write_manifest, write_table
+from k600.loading.outcome import Missing, Outcome, missing_csv
 from k600.printable import PrintableRecords, csv_cell, printable, printable_lines
 from tests.conftest import Load
 

@@ -18,10 +18,10 @@ import pytest
 import kinetics600
 from k600.clip import Tarball
 from k600.errors import MirrorUnreachableError, OptionError, StoreError
-from k600.ledger import Ledger
 from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
-from k600.remote import Mirror
-from k600.store import Store
+from k600.mirror.mirror import Mirror
+from k600.store.ledger import Ledger
+from k600.store.store import Store
 from tests.conftest import Load, contents, expected
 from tests.servers import LOOPBACK, web_server
 from tests.test_cache import settle
@@ -113,7 +113,7 @@ def test_a_split_whose_classes_were_loaded_first_is_still_whole(
 def test_another_process_that_wanted_less_does_not_stand_for_all(
     load: Load, folders: dict[str, Any], miniature: Miniature, monkeypatch: Any
 ) -> None:
-    from k600.sources.landing import Lander
+    from k600.tarballs.extract import Lander
 
     land, first = Lander.land, threading.Event()
 
@@ -344,8 +344,8 @@ def test_splits_that_cannot_be_had_are_said_so(
 
 
 def test_secrets_of_a_mirror_do_not_go_to_a_host_that_is_called_alike() -> None:
-    from k600.kept_lists import read_test_labels
-    from k600.request import make_request
+    from k600.loading.request import make_request
+    from k600.tarballs.catalog import read_test_labels
 
     sent: list[Any] = []
 

@@ -22,7 +22,7 @@ import pyarrow.parquet
 import pytest
 
 import k600.cli.publish
-import k600.hub
+import k600.publish.hub
 import kinetics600
 from k600.errors import (
     DestinationTakenError,
@@ -32,10 +32,10 @@ from k600.errors import (
     OptionError,
 )
 from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
-from k600.mixing import grouped, mixed
 from k600.progress import Bar
-from k600.publish import Published, publish
-from k600.published import Recipe
+from k600.publish.markers import Recipe
+from k600.publish.run import Published, publish
+from k600.publish.shuffle import grouped, mixed
 from tests.conftest import Command
 from tests.faults.host import faulty_host
 from tests.faults.test_http import first, on_clips, spoil
@@ -55,7 +55,7 @@ Publish = Callable[..., Published]
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(k600.hub, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(k600.publish.hub, "FIRST_PAUSE_SECONDS", 0.0)
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     with loopback_hub() as server:
@@ -270,9 +270,9 @@ def test_a_tarball_that_is_not_there_is_named(
 def test_row_groups_are_bounded(
     put: Publish, large: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("k600.shards.MOST_GROUP_BYTES", 700_000)
-    monkeypatch.setattr("k600.shards.MOST_GROUP_ROWS", 2)
-    monkeypatch.setattr("k600.embedding.BUFFER_ROWS", 3)
+    monkeypatch.setattr("k600.publish.parquet.MOST_GROUP_BYTES", 700_000)
+    monkeypatch.setattr("k600.publish.parquet.MOST_GROUP_ROWS", 2)
+    monkeypatch.setattr("k600.publish.clips.BUFFER_ROWS", 3)
     recipe = Recipe(kind="embedded", shard_size_mb=100, mix=6)
     put(None, "train", recipe, host=large, to=str(tmp_path / "a"))
     (file,) = (tmp_path / "a/data/train").iterdir()
@@ -451,7 +451,8 @@ def test_a_place_that_holds_something_else_is_left_alone(put: Publish, tmp_path:
 def test_a_folder_takes_one_run_at_a_time(put: Publish, tmp_path: Path) -> None:
     place = tmp_path / "published"
     script = (
-        "import sys; from k600.destination import FileDestination as F; f = F(sys.argv[1]); "
+        "import sys; from k600.publish.destination import FileDestination as F; "
+        "f = F(sys.argv[1]); "
         "f.prepare(); (f.scratch() / 'shard').write_bytes(b'half'); print(flush=True); input()"
     )
     command = [sys.executable, "-c", script, str(place)]
@@ -595,16 +596,16 @@ def test_a_rate_limit_of_the_hub_is_waited_for_as_long_as_it_says(hub: Hub, put:
 def test_a_hub_that_takes_long_to_fail_is_given_up_before_all_attempts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(k600.hub, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(k600.publish.hub, "FIRST_PAUSE_SECONDS", 0.0)
     asked: list[str] = []
 
     def fail() -> None:
         asked.append("")
         raise ConnectionResetError("hung up")
 
-    for patience, attempts in ((60.0, k600.hub.ATTEMPTS), (-1.0, 1)):
-        monkeypatch.setattr(k600.hub, "PATIENCE_SECONDS", patience)
-        place = k600.hub.HubDestination("owner/clips", private=True)
+    for patience, attempts in ((60.0, k600.publish.hub.ATTEMPTS), (-1.0, 1)):
+        monkeypatch.setattr(k600.publish.hub, "PATIENCE_SECONDS", patience)
+        place = k600.publish.hub.HubDestination("owner/clips", private=True)
         with pytest.raises(Kinetics600Error, match="was asked to take it, and failed"):
             place._ask("to take it", fail)
         assert len(asked) == attempts
@@ -628,7 +629,7 @@ def test_a_hub_that_takes_long_to_fail_is_given_up_before_all_attempts(
     ],
 )
 def test_the_hub_says_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
-    assert k600.hub._told_seconds(headers) == seconds
+    assert k600.publish.hub._told_seconds(headers) == seconds
 
 
 def test_a_fault_of_the_hub_that_stays(
@@ -696,7 +697,7 @@ def test_some_clips_of_the_test_split_from_the_store(
 def test_shards_that_would_be_too_many(
     put: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("k600.shards.MOST_FILES", 3)
+    monkeypatch.setattr("k600.publish.parquet.MOST_FILES", 3)
     with pytest.raises(OptionError, match=r"shard_size_mb: 1 would make .* Expected at least"):
         put(None, recipe=EMBEDDED, to=str(tmp_path / "a"))
 
@@ -767,6 +768,6 @@ def test_grouping_and_mixing_hold_all_and_depend_on_the_seed_alone() -> None:
 def test_the_padding_is_a_whole_clip() -> None:
     import io
 
-    from k600.video import box_problem
+    from k600.video.probe import box_problem
 
     assert box_problem(io.BytesIO(padded(make_clip(1), 1))) is None

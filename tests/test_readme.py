@@ -12,7 +12,7 @@ import datasets
 import pytest
 
 import kinetics600
-from k600 import request
+from k600.loading import request
 from k600.miniature import make_miniature
 
 ROOT = Path(kinetics600.__file__).parent

@@ -21,10 +21,10 @@ from k600.errors import (
     OptionError,
     Stopped,
 )
-from k600.explaining import explain
-from k600.public import public_url
-from k600.range_reader import RangeReader
-from k600.remote import Mirror, RemoteFile
+from k600.mirror.errors import explain
+from k600.mirror.mirror import Mirror, RemoteFile
+from k600.mirror.range_reader import RangeReader
+from k600.redact import public_url
 from tests.servers import CuttingProxy, S3Server, serving, web_server
 
 DATA = bytes(range(256)) * 40_000  # 10 MB: several ranges
@@ -361,7 +361,7 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_the_public_bucket_is_read_anonymously_unless_told_otherwise() -> None:
-    from k600.remote import _with_defaults
+    from k600.mirror.mirror import _with_defaults
 
     assert _with_defaults("s3://kinetics/600", {})["anon"] is True
     assert "anon" not in _with_defaults("s3://kinetics/600", {"key": "a", "secret": "b"})

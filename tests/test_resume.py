@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 import kinetics600
 from k600.clip import Tarball
-from k600.ledger import Ledger
 from k600.miniature import Miniature, make_miniature, make_tarball
-from k600.remote import Mirror
-from k600.store import Store
+from k600.mirror.mirror import Mirror
+from k600.store.ledger import Ledger
+from k600.store.store import Store
 from tests.conftest import Load, contents, expected
 from tests.servers import CuttingProxy, S3Server, WebServer, web_server
 

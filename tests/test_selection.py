@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k600.labels import NAMES
-from k600.selection import Candidate, Limits, choose_clips, walk_clips, walk_order
+from k600.loading.selection import Candidate, Limits, choose_clips, walk_clips, walk_order
 
 tables = st.dictionaries(
     st.sampled_from(["abseiling", "yoga", "zumba", "tie dying"]),

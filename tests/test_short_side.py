@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kinetics600
-from k600.cut import CutError
 from k600.errors import OptionError
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
-from k600.shrink import shrink_clip
-from k600.video import probe_clip
+from k600.video.cut import CutError
+from k600.video.probe import probe_clip
+from k600.video.resize import shrink_clip
 from tests.conftest import Load, contents, expected
 from tests.counter import counter_video, read_counter
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from k600.cut import cut_clip
-from k600.shrink import shrink_clip
-from k600.thumbnails import look_at
+from k600.gallery.thumbnails import look_at
+from k600.video.cut import cut_clip
+from k600.video.resize import shrink_clip
 from tests.ffmpeg import make_video, needs_ffmpeg, said, shown, with_matrix
 
 pytestmark = needs_ffmpeg

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from k600.disk import Flushing, Space, explained, flush, free_space, write_whole
 from k600.errors import DiskFullError, Stopped, StoreError
-from k600.store import Store
+from k600.store.files import Flushing, Space, explained, flush, free_space, write_whole
+from k600.store.store import Store
 
 NAME = "-aFirstHyph_000000_000010.mp4"
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from k600.errors import DamagedTarballError, MirrorChangedError
 from k600.miniature import make_clip, make_tarball
-from k600.range_reader import RangeReader
-from k600.remote import Mirror
-from k600.untar import Member, members
+from k600.mirror.mirror import Mirror
+from k600.mirror.range_reader import RangeReader
+from k600.tarballs.archive import Member, members
 
 CLIPS = {
     "-aFirstHyph_000000_000010.mp4": make_clip(1),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError
 
 from k600.reasons import REASONS
-from k600.sources.verdicts import KINDS, Verdict, is_settled, judge
+from k600.youtube.refusals import KINDS, Verdict, is_settled, judge
 
 TABLE = [
     ("Sign in to confirm you’re not a bot", "blocked", "bot"),

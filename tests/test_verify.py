@@ -20,19 +20,19 @@ import av
 import numpy as np
 import pytest
 
-import k600.probe
+import k600.checks.clip_files
 import kinetics600
+from k600.checks.clip_files import Report
+from k600.checks.verify import find_failed, verify_clips
 from k600.cli.screen import Meter
 from k600.clip import Clip, Tarball
 from k600.errors import NoClipsError, OptionError, StoreError
-from k600.fetch import fetch_split
-from k600.ledger import CheckRow, Ledger
+from k600.loading.fetch import fetch_split
+from k600.loading.request import Request
 from k600.miniature import Miniature, make_clip, make_tarball
-from k600.probe import Report
-from k600.request import Request
-from k600.store import Store
-from k600.verify import find_failed, verify_clips
-from k600.video import VERDICTS, Probe, box_problem, probe_clip
+from k600.store.ledger import CheckRow, Ledger
+from k600.store.store import Store
+from k600.video.probe import VERDICTS, Probe, box_problem, probe_clip
 from tests.conftest import Command, Ended, contents
 from tests.servers import web_server
 from tests.youtube import youtube_replica
@@ -280,7 +280,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         seen.append(path)
         return real(path, seconds=seconds, deep=deep)
 
-    monkeypatch.setattr(k600.probe, "probe_clip", look)
+    monkeypatch.setattr(k600.checks.clip_files, "probe_clip", look)
     return seen
 
 
@@ -346,7 +346,7 @@ def test_the_ledger_keeps_what_was_seen(clips: Path, ask: Ask) -> None:
 def test_a_run_that_fails_in_the_middle_goes_on_where_it_was(
     clips: Path, ask: Ask, looks: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = k600.probe.probe_clip
+    real = k600.checks.clip_files.probe_clip
 
     def fail(path: Path, *, seconds: float, deep: bool = False) -> Probe:
         if len(looks) == 6:
@@ -354,7 +354,7 @@ def test_a_run_that_fails_in_the_middle_goes_on_where_it_was(
         return real(path, seconds=seconds, deep=deep)
 
     with monkeypatch.context() as patch:
-        patch.setattr(k600.probe, "probe_clip", fail)
+        patch.setattr(k600.checks.clip_files, "probe_clip", fail)
         with pytest.raises(KeyboardInterrupt):
             verify_clips(ask(num_workers=1))
     done = len(Ledger(Store.at(clips).ledger_path).checks("validation"))
@@ -367,12 +367,12 @@ def test_a_run_that_fails_in_the_middle_goes_on_where_it_was(
 def test_a_killed_run_loses_no_more_than_its_last_batch(clips: Path, ask: Ask) -> None:
     program = f"""
 import os, signal, time
-import k600.probe, kinetics600
-from k600.ledger import Ledger
-from k600.verify import verify_clips
+import k600.checks.clip_files, kinetics600
+from k600.store.ledger import Ledger
+from k600.checks.verify import verify_clips
 request = kinetics600.make_request("validation", data_dir={str(clips)!r}, num_workers=1)
 ledger = Ledger(request.store.ledger_path)
-k600.probe._COMMIT_ROWS, real, seen = 2, k600.probe.probe_clip, []
+k600.checks.clip_files._COMMIT_ROWS, real, seen = 2, k600.checks.clip_files.probe_clip, []
 def probe(path, **options):
     seen.append(path)
     if len(seen) == 8:
@@ -380,7 +380,7 @@ def probe(path, **options):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     return real(path, **options)
-k600.probe.probe_clip = probe
+k600.checks.clip_files.probe_clip = probe
 verify_clips(request)
 """
     killed = subprocess.run(
@@ -402,7 +402,7 @@ def test_rows_are_written_batch_by_batch(
         real(ledger, split, rows)
 
     monkeypatch.setattr(Ledger, "record_checks", record)
-    monkeypatch.setattr(k600.probe, "_COMMIT_ROWS", 4)
+    monkeypatch.setattr(k600.checks.clip_files, "_COMMIT_ROWS", 4)
     verify_clips(ask())
     assert batches == [4, 4, 2]
 
@@ -582,7 +582,7 @@ def test_a_file_that_changes_after_the_look_is_not_moved(
 ) -> None:
     whole = contents(clips)
     (path,) = plant(clips, "cut off")
-    real = k600.probe.probe_clip
+    real = k600.checks.clip_files.probe_clip
 
     def look(at: Path, *, seconds: float, deep: bool = False) -> Probe:
         found = real(at, seconds=seconds, deep=deep)
@@ -590,7 +590,7 @@ def test_a_file_that_changes_after_the_look_is_not_moved(
             at.write_bytes(whole[path])  # another process brings the good one
         return found
 
-    monkeypatch.setattr(k600.probe, "probe_clip", look)
+    monkeypatch.setattr(k600.checks.clip_files, "probe_clip", look)
     (finding,) = verify_clips(ask(), quarantine=True).bad
     assert (finding.fate, finding.why) == ("reported", "it has changed since; verify again")
     assert contents(clips) == whole

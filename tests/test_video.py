@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k600.miniature import make_clip
-from k600.video import box_problem
+from k600.video.probe import box_problem
 
 CLIP = make_clip(1)
 

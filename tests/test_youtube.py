@@ -18,11 +18,11 @@ import pytest
 from yt_dlp import YoutubeDL
 
 from k600.clip import Clip
-from k600.ledger import Ledger
-from k600.sources.asking import Answers, Asker, open_asker
-from k600.sources.pacing import pace_of
-from k600.store import Store
-from k600.youtube_options import YouTubeOptions, youtube_options, yt_dlp_params
+from k600.store.ledger import Ledger
+from k600.store.store import Store
+from k600.youtube.options import YouTubeOptions, youtube_options, yt_dlp_params
+from k600.youtube.rate_limit import pace_of
+from k600.youtube.workers import Answers, Asker, open_asker
 from tests.counter import counter_video, read_counter, tone_audio
 from tests.youtube import Replica, youtube_replica
 from tests.youtube_videos import FAILURES, GOOD, good_video
@@ -323,10 +323,10 @@ def test_ctrl_c_stops_within_a_second_and_leaves_nothing(youtube: Replica, tmp_p
     program = """
         import sys
         from k600.clip import Clip
-        from k600.ledger import Ledger
-        from k600.sources.asking import open_asker
-        from k600.store import Store
-        from k600.youtube_options import youtube_options
+        from k600.store.ledger import Ledger
+        from k600.youtube.workers import open_asker
+        from k600.store.store import Store
+        from k600.youtube.options import youtube_options
 
         store = Store.at(sys.argv[2])
         store.prepare()

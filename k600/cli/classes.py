@@ -29,8 +29,8 @@ def classes(
 
     Example: kinetics600 classes swimming
     """
-    from k600.kept_lists import KeptLists
     from k600.labels import label_id
+    from k600.tarballs.catalog import KeptLists
 
     given = {"data_dir": data_dir, "mirror": mirror}
     request = request_of("all", {name: value for name, value in given.items() if value})

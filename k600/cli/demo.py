@@ -43,7 +43,7 @@ def _demo(folder: Path, *, keep: bool) -> None:
     from rich.table import Table
 
     import kinetics600
-    from k600.fetch import fetch_split
+    from k600.loading.fetch import fetch_split
     from k600.miniature import make_miniature
     from k600.progress import no_progress
 

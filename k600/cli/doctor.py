@@ -16,8 +16,8 @@ from k600.errors import Kinetics600Error
 from k600.printable import printable
 
 if TYPE_CHECKING:
-    from k600.doctor import Finding
-    from k600.request import Request
+    from k600.checks.doctor import Finding
+    from k600.loading.request import Request
 
 __all__ = ["doctor"]
 
@@ -44,7 +44,7 @@ def doctor(
 
     Example: kinetics600 doctor --data-dir /data/k600
     """
-    from k600.doctor import examine
+    from k600.checks.doctor import examine
 
     given = {
         "data_dir": data_dir,
@@ -65,14 +65,14 @@ def doctor(
 
 def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:
     """Return the request; where the loader itself does not start, as well as it can be told."""
-    from k600.doctor import Finding
+    from k600.checks.doctor import Finding
 
     try:
         return request_of("all", options), []
     except Kinetics600Error:
         raise
     except Exception as error:
-        from k600.request import make_request
+        from k600.loading.request import make_request
 
         said = f"does not start ({type(error).__name__}: {error})"
         advice = "Repair what it names: pip install --force-reinstall the package"

@@ -14,7 +14,7 @@ from k600.errors import (
 )
 
 if TYPE_CHECKING:
-    from k600.outcome import Outcome
+    from k600.loading.outcome import Outcome
 
 __all__ = [
     "AGAIN",

@@ -39,8 +39,8 @@ def gallery(
     Example: kinetics600 gallery validation --class zumba --out zumba.html
     """
     from k600.errors import OptionError
-    from k600.fetch import fetch_split
-    from k600.gallery import write_contact_sheet, write_gallery
+    from k600.gallery.page import write_contact_sheet, write_gallery
+    from k600.loading.fetch import fetch_split
 
     if most < 1:
         raise OptionError(f"most: {most} is not allowed, expected a whole number of at least 1")

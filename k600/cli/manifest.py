@@ -45,9 +45,9 @@ def export(
 
     Example: kinetics600 manifest export validation --out validation.parquet
     """
-    from k600.clip_table import TABLE_COLUMNS, clip_table
-    from k600.fetch import fetch_split
-    from k600.manifest import write_table
+    from k600.checks.clip_table import TABLE_COLUMNS, clip_table
+    from k600.loading.fetch import fetch_split
+    from k600.loading.manifest import write_table
 
     if quiet:
         hush()
@@ -83,10 +83,10 @@ def check(
 
     Example: kinetics600 manifest check validation.parquet --data-dir /data/k600
     """
-    from k600.clip_table import check_manifest
+    from k600.checks.clip_table import check_manifest
     from k600.errors import NoClipsError
-    from k600.fetch import fetch_split
-    from k600.manifest import read_manifest
+    from k600.loading.fetch import fetch_split
+    from k600.loading.manifest import read_manifest
 
     manifest = read_manifest(file)
     options: dict[str, Any] = {"source": "local"}

@@ -14,7 +14,7 @@ from k600.cli.request_options import request_of, takes_request
 from k600.cli.screen import Meter, console, hush, is_offline, print_json, say, time_of
 
 if TYPE_CHECKING:
-    from k600.forecast import Forecast
+    from k600.loading.estimate import Forecast
 
 __all__ = ["download", "plan"]
 
@@ -49,7 +49,7 @@ def download(
 
     Example: kinetics600 download validation --data-dir /data/k600 --workers 8
     """
-    from k600.fetch import fetch_split
+    from k600.loading.fetch import fetch_split
 
     if dry_run:
         _plan(split, options, 50.0, as_json=as_json)
@@ -76,7 +76,7 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
     from rich.table import Table
 
     from k600.errors import OptionError
-    from k600.forecast import forecast_split
+    from k600.loading.estimate import forecast_split
 
     if not rate > 0:
         raise OptionError(f"rate: {rate} is not allowed, expected MB/s above 0")

@@ -72,8 +72,8 @@ def publish(
 
     Example: kinetics600 publish USER/NAME validation
     """
-    from k600.publish import publish as carry_out
-    from k600.published import Recipe
+    from k600.publish.markers import Recipe
+    from k600.publish.run import publish as carry_out
 
     if public and private:
         raise OptionError("public, private: only one of --public and --private is allowed")

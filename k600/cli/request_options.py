@@ -12,7 +12,7 @@ import typer
 from k600.clip import CONFIGS
 
 if TYPE_CHECKING:
-    from k600.request import Request
+    from k600.loading.request import Request
 
 __all__ = ["json_options", "request_of", "takes_request"]
 

@@ -19,7 +19,7 @@ from k600.printable import printable
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from k600.health import ClassHealth, Counts, Health, SplitHealth
+    from k600.checks.counts import ClassHealth, Counts, Health, SplitHealth
 
 __all__ = ["status"]
 
@@ -53,7 +53,7 @@ def status(
 
     Example: kinetics600 status validation --classes
     """
-    from k600.survey import survey
+    from k600.checks.status import survey
 
     given = {"classes": classes or None, "data_dir": data_dir, "mirror": mirror}
     options = {name: value for name, value in given.items() if value is not None}
@@ -208,7 +208,7 @@ def _percent(share: float) -> str:
 
 def _hints(health: Health, options: dict[str, Any]) -> list[str]:
     """Return what to run next and why, a hint each."""
-    from k600.public import public_url
+    from k600.redact import public_url
 
     flags = []
     for name in options.get("classes") or ():

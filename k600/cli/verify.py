@@ -13,7 +13,7 @@ from k600.cli.request_options import request_of, takes_request
 from k600.cli.screen import Meter, console, hush, is_offline, print_json, say
 
 if TYPE_CHECKING:
-    from k600.probe import Report, SplitReport
+    from k600.checks.clip_files import Report, SplitReport
 
 __all__ = ["verify"]
 
@@ -46,7 +46,7 @@ def verify(
 
     Example: kinetics600 verify validation --deep
     """
-    from k600.verify import verify_clips
+    from k600.checks.verify import verify_clips
 
     if quiet:
         hush()
@@ -69,8 +69,8 @@ def verify(
 
 
 def _show(report: "Report") -> None:
-    from k600.probe import FATES
-    from k600.video import VERDICTS
+    from k600.checks.clip_files import FATES
+    from k600.video.probe import VERDICTS
 
     screen = console()
     for split in report.splits:
@@ -102,7 +102,7 @@ def _table(split: "SplitReport", depth: str) -> Any:
     """Return how many clips of each verdict there are, in each class that has any but `ok`."""
     from rich.table import Table
 
-    from k600.video import BAD, VERDICTS
+    from k600.video.probe import BAD, VERDICTS
 
     seen = [verdict for verdict in VERDICTS if split.verdicts[verdict]]
     table = Table(title=f"{split.split}, {depth}", title_justify="left")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from k600.errors import OptionError
-from k600.fleet.asking import check_fleet, find_units, make_job, tarballs_to_read
 from k600.fleet.estimate import Rates, Simulation, enough_workers, simulate
 from k600.fleet.job import FleetRecipe
 from k600.fleet.places import Places
-from k600.request import Request
+from k600.fleet.units import check_fleet, find_units, make_job, tarballs_to_read
+from k600.loading.request import Request
 
 __all__ = ["FleetForecast", "forecast_fleet"]
 

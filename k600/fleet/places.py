@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.destination import Destination, FileDestination
 from k600.errors import OptionError
-from k600.hub import HubDestination, check_repo_id
-from k600.published import name_on_card
+from k600.publish.destination import Destination, FileDestination
+from k600.publish.hub import HubDestination, check_repo_id
+from k600.publish.markers import name_on_card
 
 __all__ = ["OpenPlaces", "Places", "choose_places"]
 

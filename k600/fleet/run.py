@@ -16,10 +16,9 @@ from typing import Any
 
 from k600.clip import Tarball
 from k600.errors import DestinationDamagedError, IncompleteError, NoClipsError
-from k600.fleet.asking import check_fleet, find_units, make_job, tarballs_to_read
-from k600.fleet.ending import tidy
+from k600.fleet.finish import tidy
 from k600.fleet.job import FleetRecipe, Job
-from k600.fleet.merging import (
+from k600.fleet.merge import (
     find_unmarked,
     find_unread,
     make_plan,
@@ -27,12 +26,14 @@ from k600.fleet.merging import (
     shard_path,
     shard_to_json,
 )
-from k600.fleet.parts import read_unit
 from k600.fleet.places import OpenPlaces, Places
-from k600.fleet.planning import Unit, deal_units
+from k600.fleet.plan import Unit, deal_units
+from k600.fleet.read import read_unit
+from k600.fleet.units import check_fleet, find_units, make_job, tarballs_to_read
 from k600.fleet.workforce import Workforce
+from k600.loading.request import Request
 from k600.progress import Bar, Progress
-from k600.published import (
+from k600.publish.markers import (
     check_place,
     describe,
     digest_of_names,
@@ -40,10 +41,9 @@ from k600.published import (
     freeze,
     read_marker,
 )
-from k600.request import Request
-from k600.sending import scratch_folder
-from k600.shards import check_number_of_files
-from k600.store import OWN
+from k600.publish.parquet import check_number_of_files
+from k600.publish.upload import scratch_folder
+from k600.store.store import OWN
 
 __all__ = ["Fleet", "FleetSplit", "run_fleet"]
 

@@ -11,9 +11,9 @@ from typing import Any
 from datatrove.pipeline.base import PipelineStep
 
 from k600.errors import MirrorError
-from k600.fleet.ending import end_split
+from k600.fleet.finish import end_split
 from k600.fleet.job import Job
-from k600.fleet.merging import (
+from k600.fleet.merge import (
     find_unread,
     find_unwritten,
     make_plan,
@@ -21,9 +21,9 @@ from k600.fleet.merging import (
     read_plan,
     read_shards,
 )
-from k600.fleet.parts import read_unit
-from k600.fleet.planning import Unit
-from k600.sending import scratch_folder
+from k600.fleet.plan import Unit
+from k600.fleet.read import read_unit
+from k600.publish.upload import scratch_folder
 
 __all__ = ["End", "MakePlan", "MergeShards", "ReadTarballs"]
 
@@ -47,7 +47,7 @@ class ReadTarballs(_Step):
     name = "read tarballs"
 
     def __init__(self, job: Job, ranks: Sequence[Sequence[Unit]]) -> None:
-        """Take what `k600.fleet.planning.deal_units` dealt."""
+        """Take what `k600.fleet.plan.deal_units` dealt."""
         super().__init__(job)
         self.ranks = ranks
 

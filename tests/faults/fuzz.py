@@ -27,17 +27,22 @@ with contextlib.suppress(ImportError):
     import atheris
 
     with atheris.instrument_imports(include=["k600", "tarfile", "csv"]):
-        for module in ("k600.manifest", "k600.miniature", "k600.untar", "k600.video"):
+        for module in (
+            "k600.loading.manifest",
+            "k600.miniature",
+            "k600.tarballs.archive",
+            "k600.video.probe",
+        ):
             importlib.import_module(module)
 
 from k600.clip import SPLITS, parse_file_name
 from k600.errors import Kinetics600Error
 from k600.labels import NAMES
-from k600.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
-from k600.manifest import read_manifest
+from k600.loading.manifest import read_manifest
 from k600.miniature import make_clip, make_tarball
-from k600.untar import MOST_CLIP_BYTES, members
-from k600.video import box_problem
+from k600.tarballs.archive import MOST_CLIP_BYTES, members
+from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
+from k600.video.probe import box_problem
 
 CORPUS = Path(__file__).parent / "corpus"
 MOST_MEMORY_MB = 700

@@ -159,7 +159,7 @@ def publish(split: str, to: str, **options: Any) -> None:
 def verify(split: str, **options: Any) -> None:
     """Look into every picture, put bad clips aside and fetch them again."""
     import kinetics600
-    from k600.verify import verify_clips
+    from k600.checks.verify import verify_clips
 
     verify_clips(kinetics600.make_request(split, **options), deep=True, repair=True)
 
@@ -202,7 +202,7 @@ def watch(split: str, **options: Any) -> Any:
     """
     import kinetics600
     from k600.errors import Kinetics600Error
-    from k600.fetch import fetch_split
+    from k600.loading.fetch import fetch_split
 
     seen: list[tuple[int, int]] = []
     began = time.monotonic()
@@ -282,14 +282,15 @@ def _become(order: dict[str, Any]) -> None:
 def main() -> None:
     import datasets
 
-    import k600.range_reader
+    import k600.mirror.range_reader
 
-    modules = ("kinetics600", "k600.publish", "k600.verify", "k600.sources.youtube")
-    for name in (*modules, "k600.fleet.executors", "k600.gallery"):
+    modules = ("kinetics600", "k600.publish.run", "k600.checks.verify", "k600.youtube.reader")
+    for name in (*modules, "k600.fleet.executors", "k600.gallery.page"):
         importlib.import_module(name)  # once, for all the processes to come
     datasets.disable_progress_bars()
-    k600.range_reader.FIRST_BLOCK_BYTES = 8 << 10  # so that tiny tarballs take several ranges
-    k600.range_reader.MOST_BLOCK_BYTES = 64 << 10
+    # So that tiny tarballs take several ranges.
+    k600.mirror.range_reader.FIRST_BLOCK_BYTES = 8 << 10
+    k600.mirror.range_reader.MOST_BLOCK_BYTES = 64 << 10
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k600.errors import ListError
-from k600.lists import parse_test_labels
 from k600.miniature import make_clip, make_tarball
+from k600.tarballs.lists import parse_test_labels
 from tests.conftest import contents
 from tests.faults.jobs import Jobs
 from tests.faults.trial import Note, assert_intact, fetch

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.disk import free_space
-from k600.doctor import check_disk, check_writable
+from k600.checks.doctor import check_disk, check_writable
 from k600.errors import DiskFullError, StoreError
-from k600.forecast import forecast_split
+from k600.loading.estimate import forecast_split
 from k600.miniature import Miniature
-from k600.store import Store
+from k600.store.files import free_space
+from k600.store.store import Store
 from tests.conftest import expected
 from tests.faults.jobs import Jobs
 from tests.faults.trial import Note, assert_intact, assert_whole, fetch

@@ -18,12 +18,12 @@ import pyarrow.parquet
 import pytest
 
 import kinetics600
+from k600.checks.status import survey
+from k600.checks.verify import verify_clips
 from k600.errors import Kinetics600Error, ListError, StoreError
-from k600.ledger import Ledger
-from k600.lists import parse_listing, parse_path_list, parse_test_labels
 from k600.miniature import Miniature, make_clip
-from k600.survey import survey
-from k600.verify import verify_clips
+from k600.store.ledger import Ledger
+from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels
 from tests.conftest import contents, expected
 from tests.faults.jobs import ROOT
 from tests.faults.trial import Result, assert_whole, fetch

@@ -99,7 +99,7 @@ def test_a_long_load_over_a_bad_line_is_flat_and_complete(
 def test_the_miniature_of_this_test_is_made_of_real_clips(miniature: Miniature) -> None:
     import io
 
-    from k600.video import box_problem
+    from k600.video.probe import box_problem
 
     base = make_clip(1, seconds=2, fps=2, width=32, height=32)
     assert box_problem(io.BytesIO(own_clip(base, "c0000000000_000000_000010.mp4"))) is None

@@ -16,8 +16,8 @@ import kinetics600
 from k600.errors import Kinetics600Error
 from k600.miniature import Miniature
 from k600.progress import no_progress
-from k600.publish import publish
-from k600.published import Recipe
+from k600.publish.markers import Recipe
+from k600.publish.run import publish
 from tests.faults.host import Answer, Host
 from tests.faults.trial import Note
 from tests.hub import loopback_hub
@@ -189,7 +189,7 @@ def test_the_token_of_the_hub(
     monkeypatch: pytest.MonkeyPatch,
     note: Note,
 ) -> None:
-    monkeypatch.setattr("k600.hub.FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("k600.publish.hub.FIRST_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     request = kinetics600.make_request(
         "train", mirror=str(origin.root), data_dir=str(tmp_path / "clips")

@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-import k600.disk
+import k600.store.files
 import kinetics600
+from k600.checks.verify import verify_clips
 from k600.clip import Tarball
 from k600.errors import MirrorUnreachableError
-from k600.fetch import fetch_split
-from k600.ledger import Ledger, TarballRow
+from k600.loading.fetch import fetch_split
 from k600.miniature import Miniature, make_clip, make_tarball
+from k600.mirror.mirror import Mirror
 from k600.progress import no_progress
-from k600.remote import Mirror
-from k600.verify import verify_clips
+from k600.store.ledger import Ledger, TarballRow
 from tests.conftest import expected
 from tests.faults.host import Answer, Fault, Host
 from tests.faults.test_http import PAGE, on_clips, served, spoil, tarballs
@@ -36,8 +36,8 @@ CLASS = "zumba"
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch, far: None) -> None:
     """Let each clip have its name before the next one comes, as real ones do every 64 MiB."""
-    monkeypatch.setattr(k600.disk, "_BATCH_BYTES", 1)
-    monkeypatch.setattr(k600.disk, "_TAKEN_OVER_BYTES", 1)
+    monkeypatch.setattr(k600.store.files, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(k600.store.files, "_TAKEN_OVER_BYTES", 1)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Any
 
 import kinetics600
 from k600.errors import Kinetics600Error
-from k600.fetch import fetch_split
+from k600.loading.fetch import fetch_split
 from k600.progress import no_progress
 
 Note = Callable[..., None]

@@ -1,0 +1,1 @@
+"""What is asked of a store: status, verify and repair, the doctor, the table of clips."""

@@ -1,0 +1,147 @@
+"""The table of all clips of a request: what is there, what lacks and why, and what proves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from k600.clip import UNLABELED, Clip, parse_file_name
+from k600.loading.manifest import Manifest, ManifestRow, differing, sha256_of
+from k600.loading.outcome import Missing, Outcome
+from k600.loading.request import Request
+from k600.loading.rows import StoredShard
+
+__all__ = ["TABLE_COLUMNS", "Difference", "check_manifest", "clip_table"]
+
+TABLE_COLUMNS = (
+    "split",
+    "label",
+    "youtube_id",
+    "time_start",
+    "time_end",
+    "state",
+    "reason",
+    "source",
+    "tarball",
+    "size_bytes",
+    "sha256",
+    "duration_seconds",
+    "width",
+    "height",
+    "fps",
+)
+"""`state` is `have`, `short`, `corrupt` or `missing`; `reason` says why. Empty where unknown."""
+
+
+def clip_table(
+    request: Request,
+    outcome: Outcome,
+    *,
+    hashes: bool = True,
+    on_clip: Callable[[], object] = lambda: None,
+) -> list[dict[str, Any]]:
+    """Return a row for every clip of one split, as `TABLE_COLUMNS` has them.
+
+    Args:
+        request: The request.
+        outcome: What there is for it in the split.
+        hashes: Whether to read every file for its SHA-256.
+        on_clip: Called after each clip that is there.
+    """
+    split = outcome.split
+    ledger = request.ledger
+    checks = {row.path: row for row in ledger.checks(split)}
+    tarballs = {(c.folder, c.file_name): c.tarball.name for c in ledger.clips(split)}
+
+    def present(shard: StoredShard, name: str) -> dict[str, Any]:
+        place = shard.elsewhere.get(name, f"{shard.folder}/{name}")
+        times = parse_file_name(name)
+        assert times is not None  # the inventory holds nothing else
+        clip = Clip(split, shard.labels.get(times, shard.label), *times)
+        path, check = request.store.root / place, checks.get(place)
+        row = _row(clip, "have", "")
+        row["source"] = shard.other_sources.get(name, shard.source)
+        row["tarball"] = tarballs.get((shard.folder, name), "")
+        row["size_bytes"] = path.stat().st_size
+        row["sha256"] = sha256_of(path) if hashes else ""
+        if check is not None and check.size_bytes == row["size_bytes"]:
+            row["state"] = {"ok": "have", "short": "short"}.get(check.verdict, "corrupt")
+            row["reason"] = "" if check.verdict == "ok" else check.verdict
+            for name_ in ("duration_seconds", "width", "height", "fps"):
+                row[name_] = getattr(check, name_)
+        on_clip()
+        return row
+
+    with ThreadPoolExecutor() as pool:
+        pairs = [(shard, name) for shard in outcome.shards for name in shard.names]
+        rows = list(pool.map(lambda pair: present(*pair), pairs))
+    corrupt = {"empty", "truncated", "not_mp4", "damaged", "no_video", "unreadable"}
+    for missing in outcome.missing:
+        if (clip := _clip_of(missing)) is not None:
+            row = _row(clip, "corrupt" if missing.reason in corrupt else "missing", missing.reason)
+            row["tarball"] = missing.tarball
+            rows.append(row)
+    return sorted(rows, key=lambda row: (row["label"], row["youtube_id"], row["time_start"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A clip of a manifest that a store has not, or has otherwise."""
+
+    clip: Clip
+    reason: str
+    """`missing` or `differs`."""
+
+
+def check_manifest(
+    manifest: Manifest, split: str, shards: Iterable[StoredShard]
+) -> list[Difference]:
+    """Compare a store with a manifest; return what is not the same.
+
+    Args:
+        manifest: What should be there.
+        split: Which split of it.
+        shards: What is there.
+    """
+    rows: dict[Clip, ManifestRow] = manifest.of(split)
+    files = {}
+    for shard in shards:
+        for name in shard.names:
+            times = parse_file_name(name)
+            assert times is not None
+            clip = Clip(split, shard.labels.get(times, shard.label), *times)
+            files[clip] = shard.store.root / shard.elsewhere.get(name, f"{shard.folder}/{name}")
+    there = {clip: files[clip] for clip in rows if clip in files}
+    other = set(differing(rows, there))
+    return [
+        Difference(clip, "differs" if clip in other else "missing")
+        for clip in rows
+        if clip in other or clip not in there
+    ]
+
+
+def _row(clip: Clip, state: str, reason: str) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(TABLE_COLUMNS),
+        "split": clip.split,
+        "label": clip.label or "",
+        "youtube_id": clip.youtube_id,
+        "time_start": clip.time_start,
+        "time_end": clip.time_end,
+        "state": state,
+        "reason": reason,
+        "source": "",
+        "tarball": "",
+        "sha256": "",
+    }
+
+
+def _clip_of(missing: Missing) -> Clip | None:
+    """Return the clip that is missing; None for a whole tarball that no list describes."""
+    times = parse_file_name(missing.file_name)
+    if times is None:
+        return None
+    label = missing.label if missing.label != UNLABELED else ""
+    return Clip(missing.split, label or None, *times)

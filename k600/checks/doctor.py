@@ -1,0 +1,286 @@
+"""Is this machine fit to load Kinetics-600? One small check for each thing that it takes.
+
+The software is looked at in `k600.checks.software`, the machine around it here. Nothing is fetched
+or changed. A check that itself breaks is a finding, too, and what is said never holds a password or
+a key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.filesize import decimal
+
+from k600.checks.software import (
+    PACKAGES,
+    Finding,
+    check_codecs,
+    check_js_runtime,
+    check_package,
+    check_python,
+    check_solver,
+    check_torchcodec,
+    check_yt_dlp,
+)
+from k600.clip import SPLITS
+from k600.errors import Kinetics600Error, OptionError, StoreError
+from k600.infos import read_info
+from k600.loading.plan import MEAN_CLIP_BYTES
+from k600.mirror.mirror import Mirror
+from k600.network import OPENSSL_CERTIFICATES, Network, read_network
+from k600.redact import public_url
+from k600.store.files import SHARING, free_space, nearest_folder
+from k600.store.ledger_file import check_length
+from k600.store.store import OWN, Store
+from k600.youtube.options import YouTubeOptions, yt_dlp_params
+
+__all__ = [
+    "Finding",
+    "check_disk",
+    "check_environment",
+    "check_mirror",
+    "check_network",
+    "check_writable",
+    "check_youtube",
+    "examine",
+    "run_checks",
+]
+
+_MOST_SECONDS = 40.0
+_ANY_HOST = "host.invalid"
+"""One that no NO_PROXY names."""
+_YOUTUBE = "https://www.youtube.com/robots.txt"
+Check = Callable[[], Finding]
+
+
+def examine(
+    store: Store, mirror: Mirror, youtube: YouTubeOptions, *, offline: bool
+) -> list[Finding]:
+    """Run every check, all at a time, and return what they found, in a fixed order.
+
+    Args:
+        store: Where clips would go.
+        mirror: Where tarballs would come from.
+        youtube: How YouTube would be asked.
+        offline: Cross no network.
+    """
+    with contextlib.suppress(Exception):  # said by its check
+        import yt_dlp  # noqa: F401 - here: while `requests` loads it changes what Python warns of
+    checks: dict[str, Check] = {"python": check_python}
+    for name in PACKAGES:
+        checks[name] = lambda name=name: check_package(name)  # type: ignore[misc]
+    checks |= {
+        "yt-dlp": check_yt_dlp,
+        "yt-dlp-ejs": check_solver,
+        "javascript": lambda: check_js_runtime(youtube.yt_dlp_options.get("js_runtimes")),
+        "codecs": check_codecs,
+        "torchcodec": check_torchcodec,
+        "environment": lambda: check_environment(os.environ),
+        "network": lambda: check_network(read_network()),
+        "disk": lambda: check_disk(store),
+        "data_dir": lambda: check_writable(store),
+        "mirror": lambda: check_mirror(mirror, offline=offline),
+        "youtube": lambda: check_youtube(yt_dlp_params(youtube), offline=offline),
+    }
+    return run_checks(checks)
+
+
+def run_checks(
+    checks: Mapping[str, Check], *, most_seconds: float = _MOST_SECONDS
+) -> list[Finding]:
+    """Run checks side by side; one that raises, or is not done in time, is a finding as well."""
+    found: dict[str, Finding] = {}
+
+    def run(name: str, check: Check) -> None:
+        try:
+            found[name] = check()
+        except Exception as error:
+            first = (str(error).strip().splitlines() or ["without a word"])[0]
+            detail = f"the check itself failed ({type(error).__name__}: {first})"
+            found[name] = Finding(name, "error", detail, "Repair or install this part anew")
+
+    threads = [
+        threading.Thread(target=run, args=item, daemon=True, name=f"k600-doctor-{item[0]}")
+        for item in checks.items()
+    ]
+    deadline = time.monotonic() + most_seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = f"no answer within {most_seconds:g} seconds"
+    return [
+        _without_secrets(found.get(name) or Finding(name, "error", late, "Try again"))
+        for name in checks
+    ]
+
+
+def check_environment(environ: Mapping[str, str]) -> Finding:
+    """Note the variables that change what the loader does."""
+    known = ("KINETICS600_HOME", "KINETICS600_MIRROR")
+    notes = [f"{name}={public_url(environ[name])}" for name in known if environ.get(name)]
+    odd = [n for n in sorted(environ) if n.startswith("KINETICS600_") and n not in known]
+    offline = [n for n in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE") if environ.get(n)]
+    notes += [f"{name}={environ[name]}" for name in offline]
+    notes += [f"{name} is set, and no variable of this release" for name in odd]
+    detail = "; ".join(notes) or "no variable changes anything"
+    if any(environ[n].upper() in ("1", "ON", "YES", "TRUE") for n in offline):
+        advice = f"Nothing is fetched so; to fetch: unset {' '.join(offline)}"
+        return Finding("environment", "warning", detail, advice)
+    if odd:
+        return Finding("environment", "warning", detail, f"Known are {' and '.join(known)}")
+    return Finding("environment", "ok", detail)
+
+
+def check_network(network: Network) -> Finding:
+    """Name the proxies and certificates of the environment, and try whether they can be used."""
+    try:
+        ways = {name: network.proxy_for(f"{name}://{_ANY_HOST}") for name in ("http", "https")}
+        network.tls()
+    except OptionError as error:
+        return Finding("network", "error", str(error), "Correct the variable, or unset it")
+    notes = [f"{name}:// through {proxy}" for name, proxy in ways.items() if proxy]
+    if notes and network.no_proxy:
+        notes.append(f"not for {', '.join(network.no_proxy)} (NO_PROXY)")
+    named: dict[str, list[str]] = {}
+    for name, path in network.certificates:
+        named.setdefault(path, []).append(name)
+    notes += [f"certificates of {path} ({', '.join(names)})" for path, names in named.items()]
+    detail = "; ".join(notes) or "no proxy, and this machine's own certificates"
+    names = {name for name, _ in network.certificates}
+    if names and not names & OPENSSL_CERTIFICATES:
+        advice = (
+            "yt-dlp knows SSL_CERT_FILE and SSL_CERT_DIR only: for YouTube, set one of them too"
+        )
+        return Finding("network", "warning", detail, advice)
+    return Finding("network", "ok", detail)
+
+
+def check_disk(store: Store) -> Finding:
+    """Hold the room on the store's volume, in bytes and in files, against that of the splits."""
+    free = free_space(store.root)
+    fits: list[str] = []
+    lacks: list[str] = []
+    for split in SPLITS:
+        size = int(read_info(split).get("download_size", 0))
+        clips = size // MEAN_CLIP_BYTES
+        too_many = free.files is not None and clips >= free.files
+        shown = f"{split} ({decimal(size)}{f', about {clips:,} files' if too_many else ''})"
+        (lacks if too_many or size >= free.size_bytes else fits).append(shown)
+    detail = f"{decimal(free.size_bytes)} free"
+    if free.files is not None:
+        detail += f", in {free.files:,} files at most"
+    detail += f": room for {', '.join(fits)}" * bool(fits)
+    detail += f"; none for {', '.join(lacks)}" * bool(lacks)
+    if fits:
+        return Finding("disk", "ok", detail)
+    advice = "Choose classes=[…] or max_samples=…, stream, or --data-dir on a larger volume"
+    return Finding("disk", "warning", detail, advice)
+
+
+def check_writable(store: Store) -> Finding:
+    """Look whether clips can be stored: what a load proves at its start, and what a group needs."""
+    there = os.path.isdir(store.root)  # (no error for a name that is too long)
+    try:
+        store.check_folder()
+        check_length(store.ledger_path)
+        with tempfile.TemporaryFile(dir=nearest_folder(store.root)) as file:
+            file.write(b"k600")
+        if store.ledger_path.is_file():
+            store.prove(wait_seconds=5)
+    except StoreError as error:
+        detail, _, advice = str(error).removeprefix("data_dir: ").partition(". ")
+        return Finding("data_dir", "warning" if there else "error", detail, advice)
+    except OSError as error:
+        detail = f"{store.root} cannot be written ({error.strerror or error})"
+        if there:
+            detail += "; clips that are in it can be loaded"
+        advice = "Pass --data-dir a folder that you may write, or set KINETICS600_HOME"
+        return Finding("data_dir", "warning" if there else "error", detail, advice)
+    detail = f"{store.root}" if there else f"{store.root}, made by the first load"
+    if lacks := _what_sharing_lacks(store.root):
+        detail += f"; its group may write, but {lacks}"
+        return Finding("data_dir", "warning", detail, SHARING)
+    return Finding("data_dir", "ok", detail)
+
+
+def _what_sharing_lacks(root: Path) -> str:
+    """Say why a folder that a group may write will not serve the group; empty if it will."""
+    if not root.is_dir() or not hasattr(os, "getegid"):
+        return ""
+    status = root.stat()
+    if not status.st_mode & stat.S_IWGRP:
+        return ""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    if umask & 0o070:
+        return f"not what you make in it: your umask is {umask:03o}"
+    if not status.st_mode & stat.S_ISGID and status.st_gid != os.getegid():
+        return "what you make in it belongs to another group: it is not setgid"
+    own = root / OWN
+    for place in (own, own / "locks", own / "ledger.sqlite"):
+        if place.exists() and not place.stat().st_mode & stat.S_IWGRP:
+            return f"not '{place}'"
+    return ""
+
+
+def check_mirror(mirror: Mirror, *, offline: bool = False) -> Finding:
+    """Ask the mirror for the size of a list."""
+    if offline and mirror.is_network:
+        return Finding("mirror", "skipped", f"{mirror} not asked: offline")
+    began = time.monotonic()
+    try:
+        dataclasses.replace(mirror, request_seconds=5.0).stat("val/k600_val_path.txt")
+    except Kinetics600Error as error:
+        advice = "If only the web gets through here: --mirror https://s3.amazonaws.com/kinetics/600"
+        return Finding("mirror", "error", str(error).removeprefix("mirror: "), advice)
+    return Finding("mirror", "ok", f"{mirror} answers in {time.monotonic() - began:.2f} s")
+
+
+def check_youtube(params: Mapping[str, Any], *, offline: bool = False) -> Finding:
+    """Ask YouTube for a page, through yt-dlp's own network layer.
+
+    Args:
+        params: Parameters of `yt_dlp.YoutubeDL`; see `k600.youtube.options.yt_dlp_params`.
+        offline: Do not.
+    """
+    if offline:
+        return Finding("youtube", "skipped", "not asked: offline")
+    from yt_dlp import YoutubeDL
+    from yt_dlp.networking.exceptions import HTTPError, RequestError
+
+    advice = "Clips come from the tarballs meanwhile; else try --proxy, or later"
+    began = time.monotonic()
+    try:
+        with YoutubeDL({**params, "socket_timeout": 5}) as downloader:
+            downloader.urlopen(_YOUTUBE).close()
+    except HTTPError as error:
+        error.close()
+        if error.status in (403, 429) or error.status >= 500:
+            detail = f"refuses this address (HTTP {error.status})"
+            return Finding("youtube", "warning", detail, advice)
+    except RequestError as error:
+        return Finding("youtube", "warning", f"cannot be reached ({error})", advice)
+    proxied = " through the proxy" if params.get("proxy") else ""
+    return Finding("youtube", "ok", f"answers in {time.monotonic() - began:.2f} s{proxied}")
+
+
+def _without_secrets(finding: Finding) -> Finding:
+    """Take users, passwords and queries out of all URLs in a finding."""
+
+    def clean(text: str) -> str:
+        text = re.sub(r"(\w://)[^\s/@]*@", r"\1", text)
+        return re.sub(r"(\w://[^\s?]*)\?[^\s)'\"]*", r"\1", text)
+
+    detail, advice = clean(finding.detail), clean(finding.advice)
+    return dataclasses.replace(finding, detail=detail, advice=advice)

@@ -1,0 +1,189 @@
+"""The software that a load takes: what of it is here, how old it is, and whether it works.
+
+Each check looks at one thing and returns a `Finding`; `k600.checks.doctor` runs them all.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from k600.youtube.options import yt_dlp_version
+
+__all__ = [
+    "PACKAGES",
+    "Finding",
+    "check_codecs",
+    "check_js_runtime",
+    "check_package",
+    "check_python",
+    "check_solver",
+    "check_torchcodec",
+    "check_yt_dlp",
+]
+
+PACKAGES = ("datasets", "huggingface_hub", "s3fs", "fsspec", "pyarrow", "isal")
+"""Packages whose mere presence and version count."""
+
+_OLD_AFTER_DAYS = 90
+_TORCHCODEC = """
+import importlib.util
+if importlib.util.find_spec("torchcodec") is None:
+    print("absent")
+else:
+    try:
+        import torchcodec.decoders
+    except BaseException as error:
+        print("broken", type(error).__name__ + ":", *str(error).strip().splitlines()[:1])
+    else:
+        print("works", getattr(torchcodec, "__version__", ""))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    name: str
+    state: str
+    """`ok`, `warning`, `error`, or `skipped`: not asked, as the network is not to be used."""
+    detail: str
+    advice: str = ""
+    """What to do; empty if there is nothing to do."""
+
+
+def check_python() -> Finding:
+    """Say which Python this is."""
+    return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def check_package(name: str) -> Finding:
+    """Look whether a package is installed, and in a version that the loader takes."""
+    from packaging.requirements import Requirement
+
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "error", "not installed", f"pip install '{name}'")
+    try:
+        texts = importlib.metadata.requires("kinetics600") or []
+    except importlib.metadata.PackageNotFoundError:  # run from a folder, not installed
+        texts = []
+    for wanted in map(Requirement, texts):
+        if wanted.name.replace("-", "_") == name and not wanted.specifier.contains(version, True):
+            detail = f"{version}, and {wanted.specifier} is needed"
+            return Finding(name, "error", detail, f"pip install '{name}{wanted.specifier}'")
+    if name == "isal":
+        importlib.import_module("isal.igzip")  # a wheel for another machine fails here
+    return Finding(name, "ok", version)
+
+
+def check_yt_dlp(today: datetime.date | None = None) -> Finding:
+    """Look how old yt-dlp is: YouTube changes, and only a newer one knows."""
+    advice = "pip install -U 'yt-dlp[default]'"
+    try:
+        version = yt_dlp_version()
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("yt-dlp", "error", "not installed", advice)
+    released = datetime.date(*map(int, version.split(".")[:3]))
+    days = ((today or datetime.date.today()) - released).days
+    if days > _OLD_AFTER_DAYS:
+        return Finding("yt-dlp", "warning", f"{version}, {days} days old", advice)
+    return Finding("yt-dlp", "ok", f"{version}, {days} days old")
+
+
+def check_solver() -> Finding:
+    """Look for yt-dlp's scripts that answer the questions of YouTube's player."""
+    try:
+        return Finding("yt-dlp-ejs", "ok", importlib.metadata.version("yt-dlp-ejs"))
+    except importlib.metadata.PackageNotFoundError:
+        detail = "not installed: YouTube gives few formats without it, or none"
+        return Finding("yt-dlp-ejs", "warning", detail, "pip install -U 'yt-dlp[default]'")
+
+
+def check_js_runtime(wanted: Mapping[str, Any] | None = None) -> Finding:
+    """Look for the JavaScript runtime that YouTube's player takes.
+
+    Args:
+        wanted: yt-dlp's parameter `js_runtimes`: `{"deno": {"path": …}}`; by default deno.
+    """
+    from yt_dlp import YoutubeDL
+    from yt_dlp.globals import supported_js_runtimes
+
+    wanted = {"deno": {}} if wanted is None else wanted
+    with YoutubeDL({"quiet": True}):  # fills the table of runtimes
+        kinds = supported_js_runtimes.value
+
+    def look(name: str) -> Any:
+        return kinds[name]((wanted.get(name) or {}).get("path")).info if name in kinds else None
+
+    found = {
+        name: info for name in {**wanted, "deno": 0, "node": 0, "bun": 0} if (info := look(name))
+    }
+    told = ", ".join(
+        f"{info.name} {info.version} at {shutil.which(info.path) or info.path}"
+        for info in found.values()
+    )
+    if any(info.supported for name, info in found.items() if name in wanted):
+        return Finding("javascript", "ok", told)
+    others = [name for name, info in found.items() if info.supported]
+    detail = f"{' or '.join(wanted)} is not here or too old: no clips from YouTube without it"
+    advice = "pip install deno"
+    if others:
+        advice += f", or pass yt_dlp_options={{'js_runtimes': {{'{others[0]}': {{}}}}}}"
+    return Finding("javascript", "warning", f"{detail}{f' (here: {told})' if told else ''}", advice)
+
+
+def check_codecs() -> Finding:
+    """Look whether PyAV can read YouTube's formats and write ours."""
+    import av
+
+    def has(mode: Literal["r", "w"], *names: str) -> bool:
+        for name in names:
+            try:
+                av.codec.Codec(name, mode)
+            except (av.error.FFmpegError, ValueError):
+                continue
+            return True
+        return False
+
+    wanted = {
+        "encoder libx264": has("w", "libx264"),
+        "encoder aac": has("w", "aac"),
+        "decoder h264": has("r", "h264"),
+        "decoder vp9": has("r", "vp9", "libvpx-vp9"),
+        "decoder av1": has("r", "libdav1d", "libaom-av1"),  # `av1` itself needs a graphics card
+    }
+    lacking = [name for name, there in wanted.items() if not there]
+    if lacking:
+        detail = f"PyAV {av.__version__} lacks {', '.join(lacking)}"
+        return Finding("codecs", "warning", detail, "pip install --force-reinstall av")
+    return Finding("codecs", "ok", f"PyAV {av.__version__}: {', '.join(wanted)}")
+
+
+def check_torchcodec() -> Finding:
+    """Import torchcodec in a process of its own: a broken one can take its process along."""
+    command = [sys.executable, "-c", _TORCHCODEC]
+    advice = (
+        "Needed for decode=True alone: pip install 'kinetics600[decode]' and FFmpeg's libraries "
+        "(apt-get install ffmpeg), in versions that fit each other"
+    )
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except subprocess.TimeoutExpired:
+        return Finding("torchcodec", "warning", "was not imported within 30 seconds", advice)
+    word, _, rest = (done.stdout.strip().splitlines() or [""])[-1].partition(" ")
+    if word == "absent":
+        return Finding("torchcodec", "ok", "not installed; only decode=True needs it")
+    if word == "works":
+        return Finding("torchcodec", "ok", rest)
+    detail = rest if word == "broken" else f"its import ended the process ({done.returncode})"
+    return Finding("torchcodec", "warning", f"broken: {detail}", advice)

@@ -1,0 +1,130 @@
+"""Look at a store and say how it stands (`k600.checks.counts`). No network; nothing is touched."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+
+from k600.checks.counts import Health, SplitHealth, assess
+from k600.checks.verify import find_failed
+from k600.clip import UNLABELED
+from k600.loading.request import Request
+from k600.store.foreign_trees import find_foreign
+from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
+from k600.store.ledger import Known, Ledger
+from k600.store.store import OWN
+from k600.tarballs.catalog import KeptLists
+from k600.tarballs.lists import Listing
+
+__all__ = ["survey"]
+
+_FEW_CLASSES = 50
+"""Up to so many classes, the ledger is asked for each instead of for the whole split."""
+
+
+def survey(request: Request) -> Health:
+    """Look at a request's store, split by split; its classes alone count.
+
+    Raises:
+        StoreError: The path is no folder, or its ledger cannot be read.
+        ListError: A list kept there is damaged.
+    """
+    store = request.store
+    store.check_folder()
+    splits = tuple(_survey_split(request, split) for split in request.splits)
+    return Health(str(store.root), store.root.is_dir(), str(request.mirror), splits)
+
+
+def _survey_split(request: Request, split: str) -> SplitHealth:
+    store, ledger = request.store, request.ledger
+    labels = [folder.partition("/")[2] for folder in request.folders(split)]
+    known = _known(ledger, split, request.classes)
+    lists = KeptLists(request.mirror, store, split, network=False, keep=False)
+    listing = {} if split == "test" else lists.listing()
+    tarballs = {tarball.name for tarball in lists.tarballs()} | set(listing)
+    if request.classes is not None and split != "test":
+        tarballs &= set(request.classes)
+    folders = Folders(store)
+    inventory = Inventory.of(store, known, folders)
+    here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
+    paths, classless = _not_taken_in(request, split, known, here, listing, folders)
+    warn_of_links(store, split, folders.led_out)
+    for label, name in paths:
+        here[label].add(name)
+
+    def size_of(label: str, name: str) -> int:
+        try:
+            return (store.root / paths.get((label, name), f"{split}/{label}/{name}")).stat().st_size
+        except FileNotFoundError:  # taken away just now
+            return 0
+
+    bad_now = [r for r in known.adopted if not r.problem or is_unchanged(store.root / r.path, r)]
+    return assess(
+        split,
+        dataclasses.replace(known, adopted=bad_now),
+        here,
+        listing=listing,
+        tarballs=len(tarballs) or None,
+        only=request.classes,
+        failed=find_failed(request, split),
+        classless=classless,
+        other_list=split != "test" and not listing and _has_list(request, split),
+        size_of=size_of,
+    )
+
+
+def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> Known:
+    """Return what the ledger says; only of some classes where that is quicker."""
+    known = ledger.tarballs(split)
+    if split == "test" or classes is None or len(classes) > _FEW_CLASSES:
+        clips = ledger.clips(split)
+    else:
+        clips = [row for label in classes for row in ledger.clips(split, label)]
+    if classes is not None and split != "test":
+        known = {name: row for name, row in known.items() if name in classes}
+    return Known.of(
+        known, clips, ledger.answers(split), ledger.adopted(split), ledger.other_mirrors(split)
+    )
+
+
+def _not_taken_in(
+    request: Request,
+    split: str,
+    known: Known,
+    here: dict[str, set[str]],
+    listing: Listing,
+    folders: Folders,
+) -> tuple[dict[tuple[str, str], str], int]:
+    """Find clips of other tools that no load has looked into yet.
+
+    Returns:
+        Where they lie, relative to the store, by class and file name; and how many lie in flat
+        folders and are in no list that tells their class, or in that of two classes.
+    """
+    store = request.store
+    paths: dict[tuple[str, str], str] = {}
+    by_name: dict[str, str] | None = None
+    taken = {row.path for row in known.adopted}
+    classless = 0
+    for place, label in find_foreign(store, split).items():
+        if label is not None and label not in here:
+            continue
+        if label is None and by_name is None:
+            by_name = {}
+            for of, names in listing.items():
+                by_name.update((name, "" if name in by_name else of) for name in names)
+        for name in folders.names(place):
+            if (path := f"{place}/{name}") in taken:
+                continue
+            own = label or (UNLABELED if split == "test" else (by_name or {}).get(name, ""))
+            if not own:
+                classless += 1
+            elif own in here and name not in here[own]:
+                paths.setdefault((own, name), path)
+    return paths, classless
+
+
+def _has_list(request: Request, split: str) -> bool:
+    """Whether any mirror's list of a split is kept."""
+    found = (request.store.root / OWN / "lists").glob(f"*-{split}-listing")
+    return any(path.stat().st_size for path in found)

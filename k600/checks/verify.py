@@ -1,0 +1,319 @@
+"""Verify the clips of a store: find those that are no good, put them aside, fetch them again.
+
+What is found is kept in the ledger. Files that lie in another tool's tree are never moved or
+changed: a bad one is noted, and not served any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import itertools
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+
+from k600.checks.clip_files import Finding, Report, SplitReport, Target, check_clips, find_targets
+from k600.checks.repair import fetch_again
+from k600.errors import NoClipsError, OptionError, StoreError
+from k600.loading.request import Request
+from k600.loading.state import Situation, look
+from k600.progress import Progress, no_progress
+from k600.reasons import REASONS
+from k600.store.files import explained, move_into_place
+from k600.store.ledger import AdoptedRow, CheckRow, Ledger
+from k600.store.store import OWN, Store
+from k600.video.probe import BAD
+
+__all__ = ["find_failed", "verify_clips"]
+
+logger = logging.getLogger("kinetics600")
+
+_AT_SOURCE = frozenset(
+    {
+        "empty",
+        "truncated",
+        "not_mp4",
+        "not_a_file",
+        "too_large",
+        "damaged",
+        "no_video",
+        "unreadable",
+    }
+)
+"""Reasons that the ledger gives where a tarball's own file is no good."""
+
+
+def verify_clips(
+    request: Request,
+    *,
+    deep: bool = False,
+    again: bool = False,
+    quarantine: bool = False,
+    repair: bool = False,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Look into every clip that is there for a request, several at a time.
+
+    A clip that the ledger has and the folder has not is `vanished`. With neither `quarantine` nor
+    `repair`, no clip is moved, and no network is used.
+
+    Args:
+        request: Says which splits, classes or manifest; it may have no limits.
+        deep: Decode every picture and sound (some 50 times slower).
+        again: Look also into files that are the same as when an earlier run did.
+        quarantine: Move bad clips to `.kinetics600/quarantine/<split>/<class name>/`; those in
+            another tool's tree stay, and are not served any more. Short ones count as good.
+        repair: Do so, then fetch from where they came exactly those clips, and verify them. One
+            that comes with the same bytes is bad at its source and not asked for again.
+        offline: Never cross a network.
+        progress: Makes the progress bar.
+
+    Raises:
+        OptionError: The request has limits.
+        NoClipsError: The store has no clip of the request.
+        StoreError: The store cannot be used.
+    """
+    if request.limits.limited:
+        raise OptionError(
+            "max_samples, max_per_class: whole splits or classes are verified, or the clips of a "
+            "manifest; leave them out"
+        )
+    store = request.store
+    store.check_folder()
+    started = time.perf_counter()
+    runs = [
+        _Run(request, split, deep, offline, progress or no_progress) for split in request.splits
+    ]
+    if not any(run.targets for run in runs):
+        raise NoClipsError(
+            f"kinetics600: there is no clip of the request in '{store.root}' to verify. Pass "
+            "data_dir=… the folder that holds them"
+        )
+    try:
+        store.prepare()
+    except StoreError as error:
+        if quarantine or repair:
+            raise
+        logger.warning("%s. What is found is not kept", error)
+        for run in runs:
+            run.record = False
+    for run in runs:
+        run.look(again=again)
+        if quarantine or repair:
+            run.put_aside()
+        if repair:
+            run.repair()
+    return Report(
+        "deep" if deep else "quick",
+        tuple(run.report() for run in runs),
+        time.perf_counter() - started,
+    )
+
+
+def find_failed(request: Request, split: str) -> dict[str, set[str]]:
+    """Return the file names, by class, that failed their last check and are still the same."""
+    failed: dict[str, set[str]] = {}
+    for row in request.ledger.checks(split):
+        if row.verdict in BAD:
+            with contextlib.suppress(OSError):
+                status = os.stat(request.store.root / row.path)
+                if (status.st_size, status.st_mtime_ns) == (row.size_bytes, row.mtime_ns):
+                    failed.setdefault(row.folder.partition("/")[2], set()).add(row.file_name)
+    return failed
+
+
+@dataclass(slots=True)
+class _Run:
+    """The verification of one split, step by step."""
+
+    request: Request
+    split: str
+    deep: bool
+    offline: bool
+    progress: Progress
+    record: bool = True
+    """Whether the ledger may be written."""
+    reused: int = 0
+    situation: Situation = field(init=False)
+    targets: list[Target] = field(init=False)
+    rows: dict[Target, CheckRow] = field(default_factory=dict)
+    """What was found in the files that are not `ok`."""
+    findings: dict[Target, Finding] = field(default_factory=dict)
+    """The same, and what became of it."""
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # What a file holds is looked into whatever mirror it came from.
+        whatever = replace(self.request, source="local")
+        self.situation = look(whatever, self.split, offline=True, keep=False)
+        self.targets = list(
+            find_targets(self.request, self.split, self.situation.known, self.situation.labels)
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.request.ledger
+
+    def look(self, *, again: bool) -> None:
+        """Look into every file."""
+
+        def note(target: Target, row: CheckRow, known: bool) -> None:
+            self.reused += known
+            self._count(target, row.verdict)
+            if row.verdict != "ok":
+                self.rows[target] = row
+                self.findings[target] = Finding(self.split, *target, row.verdict, row.detail)
+
+        self._check(self.targets, note, again=again)
+
+    def put_aside(self) -> None:
+        """Take the bad clips out of what is served."""
+        for target, row in self.rows.items():
+            if row.verdict in BAD:
+                self.request.store.check_inside(self.request.store.root / target.folder)
+            if row.verdict in BAD - {"vanished"}:
+                self._put_aside(target)
+
+    def repair(self) -> None:
+        """Fetch the bad clips again that are out of the way now, and verify what came."""
+        todo = [
+            target
+            for target, found in self.findings.items()
+            if found.verdict == "vanished" or found.fate in ("quarantined", "left_out")
+        ]
+        if not todo:
+            return
+        situation = look(self.request, self.split, offline=self.offline, keep=True)
+        came, why = fetch_again(situation, todo, self.progress)
+        self.situation = self.situation.now()
+        for target, (reason, detail) in why.items():
+            self._say(target, why=": ".join(filter(None, (REASONS.get(reason), detail))))
+            if reason in _AT_SOURCE:
+                self._say(target, fate="bad_at_source")
+        found: dict[Target, CheckRow] = {}
+        places = [*dict.fromkeys(came.values())]
+        self._check(places, lambda place, row, _: found.update({place: row}), again=True)
+        for target, place in came.items():
+            row = found[place]
+            if row.verdict not in BAD:
+                self._count(target, self.findings[target].verdict, by=-1)
+                self._count(place, row.verdict)
+                self._say(target, fate="repaired")
+            else:
+                same = self._is_same(target, place)
+                self.rows[place] = row
+                self.findings.setdefault(place, self.findings[target])
+                self._put_aside(place)
+                if same:
+                    self.ledger.condemn(
+                        self.split, place.folder, place.file_name, _reason(row.verdict)
+                    )
+                    self._say(target, fate="bad_at_source")
+                else:
+                    self._say(target, why=f"what came instead is {row.verdict}: {row.detail}")
+            if place != target:
+                self.findings.pop(place, None)
+
+    def report(self) -> SplitReport:
+        found = self.findings.values()
+        return SplitReport(
+            self.split,
+            {label: dict(counts) for label, counts in self.counts.items()},
+            tuple(finding for finding in found if finding.verdict in BAD),
+            tuple(finding for finding in found if finding.verdict == "short"),
+            self.reused,
+        )
+
+    def _check(
+        self,
+        targets: Collection[Target],
+        on_check: Callable[[Target, CheckRow, bool], object],
+        *,
+        again: bool,
+    ) -> None:
+        with self.progress(len(targets), f"{self.split}, verifying", unit=" clips") as bar:
+
+            def note(target: Target, row: CheckRow, known: bool) -> None:
+                on_check(target, row, known)
+                bar.update(1)
+
+            check_clips(
+                self.request.store,
+                self.split,
+                targets,
+                note,
+                deep=self.deep,
+                again=again,
+                num_workers=self.request.num_workers,
+                record=self.record,
+            )
+
+    def _put_aside(self, target: Target) -> None:
+        """Move a file of the store's own to the quarantine; note one that is another tool's."""
+        store, row = self.request.store, self.rows[target]
+        source = store.root / target.path
+        store.check_inside(store.root / target.folder)
+        if target.is_foreign:
+            problem = _reason(row.verdict)
+            noted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
+            self.ledger.adopt(self.split, [noted])
+            own = store.root / target.folder
+            with explained(own):  # so that rows made earlier are seen to be no longer true
+                own.mkdir(parents=True, exist_ok=True)
+                os.utime(own)
+            self._say(target, fate="left_out")
+            return
+        try:
+            with explained(source):
+                status = source.stat()
+                if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
+                    self._say(target, why="it has changed since; verify again")
+                    return
+                moved_to = _free_name(store, target)
+                store.check_inside((store.root / moved_to).parent)
+                move_into_place(source, store.root / moved_to)
+        except StoreError as error:
+            self._say(target, why=str(error))
+            return
+        self.rows[target] = row._replace(moved_to=moved_to)
+        self.ledger.record_checks(self.split, [self.rows[target]])
+        self._say(target, fate="quarantined")
+
+    def _is_same(self, target: Target, place: Target) -> bool:
+        """Whether the file that came is, byte for byte, the one that was bad."""
+        before = target.path if target.is_foreign else self.rows[target].moved_to
+        root = self.request.store.root
+        try:
+            return bool(before) and filecmp.cmp(root / before, root / place.path, shallow=False)
+        except OSError:
+            return False
+
+    def _say(self, target: Target, **changes: str) -> None:
+        self.findings[target] = replace(self.findings[target], **changes)
+
+    def _count(self, target: Target, verdict: str, *, by: int = 1) -> None:
+        counts = self.counts.setdefault(target.folder.partition("/")[2], Counter())
+        counts[verdict] += by
+        if not counts[verdict]:
+            del counts[verdict]
+
+
+def _free_name(store: Store, target: Target) -> str:
+    """Return where a file goes in the quarantine; one of the same bytes is replaced there."""
+    name = wanted = f"{OWN}/quarantine/{target.folder}/{target.file_name}"
+    for number in itertools.count(1):
+        there, source = store.root / name, store.root / target.path
+        if not os.path.lexists(there) or filecmp.cmp(there, source, shallow=False):
+            return name
+        name = f"{wanted}.{number}"
+    raise AssertionError("unreachable")
+
+
+def _reason(verdict: str) -> str:
+    """Return what the loader calls it, of `k600.reasons.REASONS`."""
+    return verdict if verdict in REASONS else "unreadable"

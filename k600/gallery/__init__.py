@@ -1,0 +1,1 @@
+"""Pages to look at: thumbnails by class, click to play."""

@@ -1,0 +1,202 @@
+"""The gallery: one HTML page, complete in itself, that shows the clips of a loaded dataset.
+
+The page is `page.html` with four things put in: title, security policy, one block of
+JSON with every fact, and the embedded clips in base64. Whatever comes from data is in the JSON,
+which can be nothing but text to the page; its script never makes HTML of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from k600.errors import OptionError
+from k600.gallery.contact_sheet import write_contact_sheet
+from k600.gallery.rows import (
+    Row,
+    check_target,
+    count_rows,
+    looks,
+    read_rows,
+    write_file,
+)
+from k600.gallery.thumbnails import Look, to_jpeg
+from k600.values import whole_number
+
+__all__ = ["write_contact_sheet", "write_gallery"]
+
+_YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}", re.ASCII)
+_ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
+
+
+def write_gallery(
+    rows: Iterable[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Kinetics-600",
+    embed_bytes: int = 64 << 20,
+    most: int = 2000,
+) -> Path:
+    """Write one HTML page that shows clips by class, plays them, and searches and filters them.
+
+    The page needs no network and no other file, but for clips beyond `embed_bytes`: those are
+    linked where they lie on disk. A clip that cannot be decoded is shown with the reason.
+
+    Args:
+        rows: A loaded dataset: `Dataset`, `IterableDataset`, a dictionary of either by split, or
+            dictionaries with the same keys. With `decode=True` it is read undecoded.
+        path: The file to write; replaced if it is there. Its folder must exist.
+        title: Heading of the page.
+        embed_bytes: Most bytes of clips to put into the page (it grows by 4/3 of them), 0 or
+            more. Clips are put in in their order, as long as they fit.
+        most: Most clips to show, 1 or more: the first ones.
+
+    Returns:
+        The page's absolute path.
+
+    Raises:
+        OptionError: `rows` is empty or no dataset, or an option is not allowed.
+        StoreError: The page cannot be written; one that was there stays.
+
+    Example:
+        >>> import tempfile
+        >>> from k600.miniature import make_clip
+        >>> rows = [{"video": {"path": "a.mp4", "bytes": make_clip(1)}, "label": 599}]
+        >>> write_gallery(rows, tempfile.mkdtemp() + "/gallery.html").name
+        'gallery.html'
+    """
+    embed_bytes = whole_number("embed_bytes", embed_bytes, least=0)
+    most = whole_number("most", most, least=1)
+    target = check_target(path, "gallery")
+    found = read_rows(rows)
+    clips: list[dict[str, Any]] = []
+    videos: list[str] = []
+    room = embed_bytes
+    for row, look in looks(itertools.islice(found, most)):
+        data = _data(row, look, room)
+        if data is not None:
+            room -= len(data)
+            block = f'<script type="text/plain" id="video-{len(clips)}">{_base64(data)}</script>'
+            videos.append(block)
+        clips.append(_clip(row, look, target.parent, embedded=data is not None))
+    if not clips:
+        raise OptionError("rows: the dataset is empty, there is nothing to show")
+    facts = {
+        "title": str(title),
+        "more": next(found, None) is not None,
+        "total": count_rows(rows),
+        "embed_bytes": embed_bytes,
+        "clips": clips,
+    }
+    page = _template().fill(
+        title=html.escape(str(title)),
+        data=json.dumps(facts, separators=(",", ":"), allow_nan=False).translate(_ESCAPES),
+        videos="\n".join(videos),
+    )
+    write_file(target, page.encode("utf-8", "replace"), "gallery")
+    return target
+
+
+def _data(row: Row, look: Look, room: int) -> bytes | None:
+    """Return a clip's bytes if it is to be put into the page, else None."""
+    if look.picture is None or look.size_bytes is None or look.size_bytes > room:
+        return None
+    if not isinstance(row.video, str):
+        return row.video
+    try:
+        data = Path(row.video).read_bytes()
+    except OSError:
+        return None
+    return data if len(data) <= room else None
+
+
+def _clip(row: Row, look: Look, folder: Path, *, embedded: bool) -> dict[str, Any]:
+    """Return what the page's script gets to know of a clip."""
+    file = row.video if isinstance(row.video, str) and look.size_bytes is not None else None
+    return {
+        "label": row.label,
+        "id": row.youtube_id,
+        "split": row.split,
+        "source": row.source,
+        "start": row.time_start,
+        "end": row.time_end,
+        "path": _shown_path(file, folder) if file else row.path,
+        "link": _link(file, folder) if file else None,
+        "youtube": _youtube(row),
+        "embedded": embedded,
+        "bytes": look.size_bytes,
+        "seconds": look.seconds,
+        "width": look.width,
+        "height": look.height,
+        "fps": look.fps,
+        "problem": look.problem,
+        "picture": None if look.picture is None else _base64(to_jpeg(look.picture)),
+    }
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _youtube(row: Row) -> str | None:
+    if not _YOUTUBE_ID.fullmatch(row.youtube_id):
+        return None
+    start = f"&t={row.time_start}s" if row.time_start is not None and row.time_start >= 0 else ""
+    return f"https://www.youtube.com/watch?v={row.youtube_id}{start}"
+
+
+def _link(path: str, folder: Path) -> str:
+    """Return a URL of a file: relative to the page's folder if they share more than the root."""
+    shown = Path(_shown_path(path, folder))
+    return shown.as_uri() if shown.is_absolute() else quote(os.fsencode(shown.as_posix()))
+
+
+def _shown_path(path: str, folder: Path) -> str:
+    try:
+        shared = os.path.commonpath([path, folder])
+    except ValueError:  # another drive
+        return path
+    return path if os.path.dirname(shared) == shared else os.path.relpath(path, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """The page before anything is put in."""
+
+    text: str
+    policy: str
+    """Content-Security-Policy: no network, no script and no style but the page's own."""
+
+    def fill(self, **parts: str) -> str:
+        """Put parts in for `{{name}}`, in one pass: one that stands in a part stays as it is."""
+        parts["policy"] = self.policy
+        names = "|".join(parts)
+        return re.sub(rf"\{{\{{({names})\}}\}}", lambda found: parts[found[1]], self.text)
+
+
+@cache
+def _template() -> _Template:
+    text = Path(__file__).with_name("page.html").read_text("utf-8")
+    hashes = {}
+    for tag in ("script", "style"):
+        own = re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        assert own is not None
+        digest = hashlib.sha256(own[1].encode()).digest()
+        hashes[tag] = f"'sha256-{_base64(digest)}'"
+    return _Template(
+        text,
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; "
+        "media-src blob: data: file: 'self'; "
+        f"style-src {hashes['style']}; script-src {hashes['script']}",
+    )

@@ -1,0 +1,177 @@
+"""The rows of a loaded dataset as plain values, each with a look at its clip.
+
+What `datasets` hands out (a `Dataset`, an `IterableDataset`, a dictionary of either, or a list of
+dictionaries) ends here; pages and sheets see `Row` and `Look` only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from k600.errors import OptionError, StoreError
+from k600.gallery.thumbnails import Look, look_at
+from k600.labels import NAMES
+from k600.store.files import why_refused, write_whole
+
+__all__ = ["Row", "check_target", "count_rows", "looks", "read_rows", "write_file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a dataset."""
+
+    video: bytes | str | None
+    """The clip's bytes if the row has them, else its absolute path; None without either."""
+    path: str | None
+    """The path as the row has it; for a streamed clip, only its name."""
+    label: str | None
+    """Class name; None for a clip without a label."""
+    youtube_id: str
+    """Id of the video on YouTube; not checked."""
+    time_start: int | None
+    """Start in that video, in seconds."""
+    time_end: int | None
+    """End in that video, in seconds (exclusive)."""
+    split: str
+    """Name of the split."""
+    source: str
+    """Where the clip came from."""
+
+
+def read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+    """Yield the rows of a dataset in their order; those of a dictionary split by split.
+
+    A dataset with `decode=True` is read undecoded, one with a format or transform without it.
+
+    Raises:
+        OptionError: Something is no row of this dataset.
+    """
+    for part in _parts(rows):
+        if hasattr(part, "with_format"):
+            part = part.with_format(None)
+        video: Any = (getattr(part, "features", None) or {}).get("video")
+        if getattr(video, "decode", False) and hasattr(part, "cast_column"):
+            part = part.cast_column("video", dataclasses.replace(video, decode=False))
+        for row in part:
+            if not isinstance(row, Mapping) or "video" not in row:
+                raise OptionError(
+                    f"rows: {str(row)[:80]!r} is no row of Kinetics-600: expected a loaded "
+                    "dataset, or dictionaries with 'video', 'label', 'youtube_id', …"
+                )
+            yield _row(row)
+
+
+def count_rows(rows: Iterable[Mapping[str, Any]]) -> int | None:
+    """Return how many rows there are, None for a stream that does not say."""
+    parts = _parts(rows)
+    return sum(map(len, parts)) if all(isinstance(part, Sized) for part in parts) else None
+
+
+def looks(rows: Iterable[Row]) -> Iterator[tuple[Row, Look]]:
+    """Yield each row with a look at its clip, in order; a few are looked at side by side.
+
+    Only as many rows as are being looked at are held in memory.
+    """
+    workers = min(16, os.cpu_count() or 1)
+    ahead: deque[tuple[Row, Future[Look]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="k600-look") as pool:
+        for row in rows:
+            ahead.append((row, pool.submit(look_at, row.video)))
+            if len(ahead) > 4 * workers:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        for row, future in ahead:
+            yield row, future.result()
+
+
+def check_target(path: str | os.PathLike[str], what: str) -> Path:
+    """Return the absolute path of a file to write; `~` is the home folder.
+
+    Args:
+        path: The file; an existing one will be replaced.
+        what: What it is, for the message.
+
+    Raises:
+        StoreError: Its folder is missing or may not be written, or it is itself a folder.
+    """
+    target = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+    folder = target.parent
+    if not folder.is_dir():
+        raise _unwritable(target, what, f"there is no folder '{folder}'")
+    if target.is_dir():
+        raise _unwritable(target, what, "it is a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _unwritable(target, what, f"the folder '{folder}' may not be written")
+    return target
+
+
+def write_file(target: Path, data: bytes, what: str) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        StoreError: The system refuses; a file that was there stays.
+    """
+    try:
+        write_whole(target, data)
+    except OSError as error:
+        raise _unwritable(target, what, why_refused(target, error)) from error
+
+
+def _unwritable(target: Path, what: str, reason: str) -> StoreError:
+    return StoreError(
+        f"{what}: '{target}' cannot be written ({reason}). Pass the path of a file in a folder "
+        "that exists and that you may write"
+    )
+
+
+def _parts(rows: Any) -> list[Any]:
+    """Return the splits of a dictionary of datasets, or the one dataset."""
+    parts = list(rows.values()) if isinstance(rows, Mapping) else [rows]
+    for part in parts:
+        if isinstance(part, (str, bytes, Mapping)) or not isinstance(part, Iterable):
+            raise OptionError(
+                f"rows: {type(rows).__name__} is not allowed, expected a loaded dataset, a "
+                "dictionary of splits, or rows in a list"
+            )
+    return parts
+
+
+def _row(row: Mapping[str, Any]) -> Row:
+    video = row["video"]
+    found = video if isinstance(video, Mapping) else {}
+    data, path = found.get("bytes"), found.get("path")
+    path = None if path is None else os.fspath(path)
+    return Row(
+        video=bytes(data) if data is not None else path and os.path.abspath(path),
+        path=path,
+        label=_label(row.get("label")),
+        youtube_id=str(row.get("youtube_id") or ""),
+        time_start=_integer(row.get("time_start")),
+        time_end=_integer(row.get("time_end")),
+        split=str(row.get("split") or ""),
+        source=str(row.get("source") or ""),
+    )
+
+
+def _label(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    number = _integer(value)
+    if number is None:
+        return None
+    return NAMES[number] if 0 <= number < len(NAMES) else f"label {number}"
+
+
+def _integer(value: Any) -> int | None:
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None

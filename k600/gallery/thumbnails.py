@@ -1,0 +1,178 @@
+"""One look at a clip: a small picture from its middle, and what its file says of itself.
+
+Only PyAV and NumPy are used. A file that cannot be decoded is a `Look` with a reason, never an
+exception: whoever looks at hundreds of clips goes on. JPEG and PNG are made here, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from k600.video.probe import best_stream, box_problem, open_mp4, turn_of
+
+__all__ = ["HIGHEST", "WIDTH", "Look", "Picture", "look_at", "to_jpeg", "to_png"]
+
+WIDTH = 160
+"""Width of a picture, in pixels; that of a tall one is less."""
+
+HIGHEST = 240
+"""Greatest height of a picture, in pixels."""
+
+Picture = npt.NDArray[np.uint8]
+"""height × width × 3 (red, green, blue)."""
+
+_MOST_FRAMES = 600  # from the key frame to the middle; a file with fewer key frames is hostile
+
+_BOX_PROBLEMS = {
+    "empty": "the file is empty",
+    "not_mp4": "the file is not an MP4",
+    "truncated": "the file is cut off before its end",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen of one clip; a fact that could not be had is None."""
+
+    picture: Picture | None = None
+    """The frame in the middle, at most `WIDTH` × `HIGHEST`, upright, with square pixels."""
+    size_bytes: int | None = None
+    """Size of the file."""
+    seconds: float | None = None
+    """Duration."""
+    width: int | None = None
+    """Width of the video, in pixels."""
+    height: int | None = None
+    """Height of the video, in pixels."""
+    fps: float | None = None
+    """Frames per second, on average."""
+    problem: str | None = None
+    """Why there is no picture, or why the picture is not from the middle; None if all is well."""
+
+
+def look_at(video: bytes | str | None) -> Look:
+    """Look at a clip.
+
+    Only the file itself is read: it is opened as an MP4 whatever it claims to be, so that no
+    playlist in it can lead elsewhere.
+
+    Args:
+        video: The bytes of an MP4, or the path of one, or None for a row that has neither.
+
+    Example:
+        >>> from k600.miniature import make_clip
+        >>> look = look_at(make_clip(1))
+        >>> look.width, look.height, look.fps, look.seconds, look.picture.shape
+        (128, 96, 5.0, 10.0, (120, 160, 3))
+    """
+    if video is None:
+        return Look(problem="the row has neither bytes nor a path")
+    facts: dict[str, Any] = {}
+    try:
+        facts["size_bytes"] = len(video) if isinstance(video, bytes) else _size(video)
+        _decode(video, facts)
+    except Exception as error:  # hostile bytes: whatever a decoder raises is the reason
+        facts["problem"] = _reason(video, error)
+    return Look(**facts)
+
+
+def to_jpeg(picture: Picture) -> bytes:
+    """Return a picture as a JPEG of middling quality, some kB."""
+    return _encoded("mjpeg", picture, "yuv420p", {"qmin": "4", "qmax": "4", "flags": "bitexact"})
+
+
+def to_png(picture: Picture) -> bytes:
+    """Return a picture as a PNG."""
+    return _encoded("png", picture, "rgb24", {})
+
+
+def _size(path: str) -> int:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no file at '{path}'")
+    return os.path.getsize(path)
+
+
+def _decode(video: bytes | str, facts: dict[str, Any]) -> None:
+    """Fill in the fields of a `Look`, as far as it goes before something raises."""
+    source = io.BytesIO(video) if isinstance(video, bytes) else f"file:{os.path.abspath(video)}"
+    with open_mp4(source) as container:
+        stream = best_stream(container, "video")
+        if stream is None:
+            raise ValueError("the file has no pictures")
+        if stream.codec_context is None:
+            raise ValueError("the pictures are of a kind that FFmpeg does not know")
+        length, unit = stream.duration, stream.time_base or Fraction(1, 1000)
+        if length is None and container.duration is not None:
+            length = int(Fraction(container.duration, av.time_base) / unit)
+        facts["seconds"] = None if length is None else round(float(length * unit), 3)
+        facts["width"], facts["height"] = stream.width or None, stream.height or None
+        if stream.average_rate:
+            facts["fps"] = round(float(stream.average_rate), 3)
+        stream.codec_context.thread_count = 1  # clips are looked at side by side
+        stream.codec_context.skip_frame = "NONREF"  # half the work on the way to the middle
+        middle = (stream.start_time or 0) + (length or 0) // 2
+        with contextlib.suppress(av.FFmpegError):
+            container.seek(middle, stream=stream)  # to the key frame before
+        seen = None
+        try:
+            for seen in itertools.islice(container.decode(stream), _MOST_FRAMES):
+                if seen.pts is not None and seen.pts >= middle:
+                    break
+        finally:
+            if seen is not None:
+                facts["picture"] = _small(seen, stream.sample_aspect_ratio)
+        if seen is None:
+            raise ValueError("no picture can be decoded")
+
+
+def _small(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Picture:
+    """Scale a frame down and set it upright."""
+    turn = turn_of(frame)
+    shown = Fraction(frame.width, frame.height) * (pixel_aspect or 1)
+    aspect = 1 / shown if turn.transposed else shown
+    width = min(float(WIDTH), float(HIGHEST * aspect))
+    size = [max(16, 2 * round(side / 2)) for side in (width, min(HIGHEST, width / aspect))]
+    if turn.transposed:
+        size.reverse()
+    small = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
+    if turn.transposed:
+        small = small.swapaxes(0, 1)
+    if turn.mirrored:
+        small = small[:, ::-1]
+    if turn.flipped:
+        small = small[::-1]
+    return np.ascontiguousarray(small, dtype=np.uint8)
+
+
+def _encoded(codec: str, picture: Picture, pixels: str, options: dict[str, str]) -> bytes:
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    context = av.CodecContext.create(codec, "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.height, context.width = picture.shape[:2]
+    context.pix_fmt, context.time_base, context.options = pixels, Fraction(1, 1), options
+    if codec == "mjpeg":
+        context.color_range = 2  # JPEG's full range
+        frame = frame.reformat(format=pixels, dst_color_range="JPEG")
+    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
+
+
+def _reason(video: bytes | str, error: Exception) -> str:
+    """Say in words why a clip could not be looked at."""
+    problem = None
+    with contextlib.suppress(OSError, ValueError):
+        with io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb") as file:
+            problem = box_problem(file)
+    if problem:
+        return _BOX_PROBLEMS[problem]
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return said[:1].lower() + said[1:]

@@ -1,0 +1,238 @@
+"""What a request would fetch, from where, and what it takes; nothing is fetched or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from k600.clip import Tarball
+from k600.errors import OfflineError
+from k600.loading.candidates import clip_at, find_candidates
+from k600.loading.chosen import passed_over
+from k600.loading.from_tarballs import tarball_of
+from k600.loading.missing import Failure
+from k600.loading.plan import YOUTUBE_CLIP_BYTES, Need, choose_route, plan_needs
+from k600.loading.read_tarballs import space_needed, stat_tarballs
+from k600.loading.request import Request
+from k600.loading.selection import choose_clips
+from k600.loading.state import Situation, look
+from k600.loading.unlisted import Walk
+from k600.reasons import REASONS
+from k600.store.files import Space, free_space
+from k600.tarballs.catalog import tarballs_of, wanted_names
+
+__all__ = ["Forecast", "forecast_split"]
+
+_YOUTUBE_SECONDS = 12.0
+"""For each clip, in the long run: 900 questions an hour, and three for each clip: the page, and the
+two clients that yt-dlp asks since October 2026. (The first 30 clips do not wait.)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is there for a request in one split, and what would come."""
+
+    split: str
+    here_clips: int
+    """Clips of the request that are in the store."""
+    wanted_clips: int | None
+    """Clips that the request asks for; None where no list says."""
+    tarballs: int
+    """Tarballs that would be read."""
+    tarball_bytes: int
+    """Their size; if `at_most`, reading may stop earlier."""
+    at_most: bool
+    open_ended: bool
+    """Whether more tarballs may have to be read, one after the other until there are enough clips:
+    no list says which of them holds a test clip."""
+    youtube_clips: int
+    """Clips that YouTube would be asked for."""
+    needed_bytes: int
+    """About what the clips that would come take on disk."""
+    free_bytes: int
+    """Free on the store's volume."""
+    needed_files: int
+    """About how many files they are."""
+    free_files: int | None
+    """How many more the volume takes (inodes); None where it has no limit."""
+    shortage: str
+    """What the volume lacks for them, in words; empty if there is room."""
+    seconds: float
+    """About how long it takes, at the rate given."""
+    unreachable: dict[str, str]
+    """Why tarballs cannot be read, by path."""
+    offline: bool
+    """Whether nothing is fetched only because the network is not to be used."""
+    store: str
+    mirror: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing to fetch, and the network was not needed to know."""
+        return not (self.tarballs or self.youtube_clips or self.unreachable or self.offline)
+
+    @property
+    def lacking_clips(self) -> int:
+        """Clips not here although there is nothing to fetch: they are proved not to be had."""
+        return max((self.wanted_clips or 0) - self.here_clips, 0) if self.complete else 0
+
+
+def forecast_split(
+    request: Request, split: str, *, offline: bool = False, bytes_per_second: float = 50e6
+) -> Forecast:
+    """Say what a request would fetch of one split. Lists and sizes are asked for, nothing else.
+
+    Args:
+        request: The request.
+        split: One of its splits.
+        offline: Do not cross a network.
+        bytes_per_second: Rate at which tarballs are taken to come.
+
+    Raises:
+        MirrorError, ListError: The mirror cannot serve the request at all.
+    """
+    situation = look(request, split, offline=offline, keep=False)
+    store, network = request.store, situation.network
+    here, wanted, needs, youtube, open_ended = _of(situation)
+    if network:
+        fetches, failures = stat_tarballs(request, needs, situation.known.tarballs)
+    else:
+        failure = Failure("offline", OfflineError(REASONS["offline"]))
+        fetches, failures = {}, {need.tarball: failure for need in needs}
+    remotes = {need.tarball: remote for need, remote in fetches.items()}
+    known = situation.with_same_objects(remotes.items())
+    if known is not situation:
+        here, wanted, needs, youtube, open_ended = _of(known)
+        fetches = {need: remotes[need.tarball] for need in needs if need.tarball in remotes}
+    short = wanted is None or here < wanted
+    tarball_bytes = sum(remote.size_bytes for remote in fetches.values())
+    listing = situation.lists.listing() if split != "test" else {}
+    of_tarballs = space_needed(request, split, fetches, listing)
+    needed = Space(
+        of_tarballs.size_bytes + youtube * YOUTUBE_CLIP_BYTES, (of_tarballs.files or 0) + youtube
+    )
+    free = free_space(store.root)
+    questions = max(youtube - 30, 0) * _YOUTUBE_SECONDS + youtube / request.num_workers
+    return Forecast(
+        split,
+        here,
+        wanted,
+        len(fetches),
+        tarball_bytes,
+        any(need.until_found for need in fetches) and not open_ended,
+        open_ended,
+        youtube,
+        needed.size_bytes,
+        free.size_bytes,
+        needed.files or 0,
+        free.files,
+        store.shortage(needed) if fetches or youtube else "",
+        tarball_bytes / bytes_per_second + questions,
+        {tarball.path: _words(failure) for tarball, failure in failures.items()},
+        not network and not youtube and short,
+        str(store.root),
+        str(request.mirror),
+    )
+
+
+def _of(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
+    """Return the clips that are there, all that are asked for, the tarballs to read, how many clips
+    YouTube would be asked for, and whether further tarballs may have to be read.
+    """
+    if situation.request.chooses:
+        return _of_chosen(situation)
+    return *_of_whole(situation), 0, False
+
+
+def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
+    """Return the clips that are there and asked for, and the tarballs to read."""
+    request, split, lists = situation.request, situation.split, situation.lists
+    inventory = situation.inventory
+    tarballs = tarballs_of(request, split, lists)
+    wanted = wanted_names(request, split, situation.labels)
+    needs = plan_needs(
+        tarballs,
+        situation.known,
+        inventory.names,
+        wanted=wanted,
+        retry_errors=request.retry_errors,
+        listing=lists.listing(),
+        copies=situation.copies_to_replace(),
+    )
+    if needs and situation.network and not lists.listing() and split != "test":
+        lists.refresh(paths=False)
+        return _of_whole(situation)
+    names = [name for folder in request.folders(split) for name in inventory.names(folder)]
+    here = sum(wanted is None or name in wanted for name in names)
+    listing = lists.listing()
+    if not tarballs or any(tarball.name not in listing for tarball in tarballs):
+        return here, None, needs
+    asked: dict[str, set[str]] = {}  # what was seen counts as well as what is listed
+    for tarball in tarballs:
+        folder = f"{split}/{tarball.label}"
+        asked[folder] = {*listing[tarball.name], *inventory.names(folder)}
+    for group in situation.known.held:
+        if group.folder in asked:
+            asked[group.folder] |= group.names
+    for row in situation.known.others:
+        if row.folder in asked:
+            asked[row.folder].add(row.file_name)
+    return here, sum(map(len, asked.values())), needs
+
+
+def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
+    """The same for single clips, how many YouTube would be asked for, and `open_ended`."""
+    request, split, origin = situation.request, situation.split, situation.origin
+    if split == "test" and request.source == "cvdf" and situation.network and not origin:
+        return _of_walk(situation)
+    limits, names = request.limits, find_candidates(situation)
+    chosen = choose_clips(
+        names,
+        limits,
+        dead=passed_over(situation, names),
+        here=lambda label: situation.inventory.names(f"{split}/{label}"),
+    )
+    wanted = limits.max_samples or len(choose_clips(names, limits))
+    lacking = [c for c in chosen if situation.place_of(c) is None]
+    here = len(chosen) - len(lacking)
+
+    by_tarball: dict[Tarball, set[str]] = {}
+    somewhere, youtube = set(), 0
+    for candidate in lacking:
+        row = origin.get(clip_at(candidate, split))
+        route = choose_route(
+            request.source,
+            lacking=len(lacking),
+            given_up=not situation.youtube,
+            origin=row.source if row is not None else None,
+        )
+        if route == "youtube":
+            youtube += 1
+        elif route == "cvdf" and situation.network:
+            tarball = tarball_of(candidate, situation)
+            if tarball is None or (split == "test" and not origin):
+                somewhere.add(candidate[1])
+            else:
+                by_tarball.setdefault(tarball, set()).add(candidate[1])
+
+    needs = [Need(t, frozenset(found), until_found=True) for t, found in by_tarball.items()]
+    if not somewhere:
+        return here, wanted, needs, youtube, False
+    # Tarballs are gone through until there are enough; the first of them is told.
+    most = len(somewhere) if origin else limits.max_samples
+    first = situation.lists.tarballs()[:1]
+    asked = frozenset(somewhere) if origin else None
+    needs += [Need(tarball, asked, until_found=True, most=most) for tarball in first]
+    return here, wanted, needs, youtube, True
+
+
+def _of_walk(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
+    """The same for single test clips from the tarballs: the next that the walk would read."""
+    most = situation.request.limits.max_samples
+    chosen, needs = Walk(situation.request).step(situation)
+    here = sum(situation.place_of(candidate) is not None for candidate in chosen)
+    goes_on = any(need.most is not None or not need.until_found for need in needs)
+    return here, most or (None if goes_on else len(chosen)), needs, 0, goes_on
+
+
+def _words(failure: Failure) -> str:
+    return f"{failure.reason}: {failure.error}"

@@ -1,0 +1,311 @@
+"""A selection frozen in a file: exactly these clips, with what proves them the same elsewhere.
+
+A CSV or Parquet table, a row for each clip: split, label, youtube_id, time_start, time_end,
+source, tarball, size_bytes, sha256. Where it has a column `state` (see `k600.checks.clip_table`),
+rows of clips that lack are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from k600.clip import SPLITS, Clip, parse_file_name
+from k600.errors import ManifestError, UnknownClassError
+from k600.labels import NAMES, canonical
+from k600.printable import csv_cell
+from k600.store.files import why_refused, write_whole
+from k600.store.ledger import Ledger
+from k600.store.store import OWN, Store
+from k600.tarballs.lists import TestLabels
+from k600.text import text_of
+
+__all__ = [
+    "Manifest",
+    "ManifestRow",
+    "differing",
+    "manifest_rows",
+    "read_manifest",
+    "sha256_of",
+    "write_manifest",
+    "write_table",
+]
+
+_NUMBERS = ("time_start", "time_end", "size_bytes", "width", "height")
+_REALS = ("duration_seconds", "fps")
+_NEEDED = ("split", "label", "youtube_id", "time_start", "time_end")
+_COLUMNS = (*_NEEDED, "source", "tarball", "size_bytes", "sha256")
+_SUFFIXES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One clip, and what proves that another file is the same."""
+
+    clip: Clip
+    source: str = ""
+    """`cvdf`, `youtube`, `local`, or empty where unknown."""
+    tarball: str = ""
+    """Name of the host's tarball that holds it; empty where unknown."""
+    size_bytes: int = 0
+    """0 where unknown."""
+    sha256: str = ""
+    """Of the file, in hexadecimal; empty where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest that was read."""
+
+    path: Path
+    digest: str
+    """Fingerprint of what it says, whatever the file's form."""
+    rows: tuple[ManifestRow, ...]
+
+    def of(self, split: str) -> dict[Clip, ManifestRow]:
+        """Return the rows of a split by clip."""
+        return {row.clip: row for row in self.rows if row.clip.split == split}
+
+    @property
+    def test_labels(self) -> TestLabels:
+        """The labels of its test clips."""
+        return {
+            (clip.youtube_id, clip.time_start, clip.time_end): clip.label
+            for clip in self.of("test")
+            if clip.label is not None
+        }
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        ManifestError: It cannot be read, or a row names no clip of Kinetics-600.
+    """
+    where = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+    if where.suffix not in _SUFFIXES:
+        raise ManifestError(f"manifest: '{where}' is neither .csv nor .parquet")
+    try:
+        status = where.stat()
+    except OSError as error:
+        raise ManifestError(f"manifest: '{where}' cannot be read ({error.strerror})") from None
+    return _read(where, (status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=4)
+def _read(where: Path, state: tuple[int, int]) -> Manifest:
+    """Read a manifest, once as long as the file stays as it is."""
+    rows = []
+    for number, fields in enumerate(_table(where), 1):
+        if (fields.get("state") or "have") not in ("have", "short"):
+            continue  # of a table that names what lacks, too
+        try:
+            rows.append(_row(fields))
+        except (UnknownClassError, ValueError, TypeError, OverflowError) as error:
+            raise ManifestError(f"manifest: row {number} of '{where}': {error}") from None
+    if not rows:
+        raise ManifestError(f"manifest: '{where}' names no clip")
+    if len({row.clip for row in rows}) < len(rows):
+        raise ManifestError(f"manifest: '{where}' names a clip twice")
+    said = sorted(f"{r.clip.key} {r.source} {r.tarball} {r.size_bytes} {r.sha256}" for r in rows)
+    digest = hashlib.sha256("\n".join(said).encode()).hexdigest()
+    return Manifest(where, digest[:16], tuple(rows))
+
+
+def write_manifest(rows: Iterable[ManifestRow], path: str | os.PathLike[str]) -> Path:
+    """Write a manifest, whole or not at all, as its suffix says: `.csv` or `.parquet`.
+
+    Raises:
+        ManifestError: The suffix is neither, or there is no row.
+    """
+    said = [
+        {
+            **asdict(row.clip),
+            "source": row.source,
+            "tarball": row.tarball,
+            "size_bytes": row.size_bytes,
+            "sha256": row.sha256,
+        }
+        for row in rows
+    ]
+    return write_table(said, path, _COLUMNS)
+
+
+def write_table(
+    rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], columns: Sequence[str]
+) -> Path:
+    """Write rows about clips as CSV or Parquet, whole or not at all, as the suffix says.
+
+    Raises:
+        ManifestError: The suffix is neither, or there is no row.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    where = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+    if where.suffix not in _SUFFIXES:
+        raise ManifestError(
+            f"path: '{where}' is not allowed, expected one ending in .csv or .parquet"
+        )
+    if not rows:
+        raise ManifestError(f"path: there is no clip to write to '{where}'")
+    if where.suffix == ".csv":
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(
+                {
+                    name: csv_cell(value) if isinstance(value, str) else value
+                    for name, value in row.items()
+                }
+            )
+        data = text.getvalue().encode()
+    else:
+        kinds = {
+            **dict.fromkeys(_NUMBERS, pyarrow.int64()),
+            **dict.fromkeys(_REALS, pyarrow.float64()),
+        }
+        schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns])
+        sink = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema=schema), sink)
+        data = sink.getvalue()
+    try:
+        write_whole(where, data)
+    except OSError as error:
+        why = why_refused(where, error)
+        raise ManifestError(f"path: '{where}' cannot be written ({why})") from None
+    return where
+
+
+def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
+    """Return the manifest's rows for rows of the dataset; every file is read.
+
+    Args:
+        rows: As `kinetics600.features()` describes them, `video` not decoded.
+
+    Raises:
+        ManifestError: A clip has no file, or it cannot be read.
+    """
+    tarballs: dict[tuple[Path, str], dict[str, str]] = {}
+    found: list[tuple[ManifestRow, Path]] = []
+    for row in rows:
+        label = None if row["label"] is None else NAMES[row["label"]]
+        clip = Clip(row["split"], label, row["youtube_id"], row["time_start"], row["time_end"])
+        path = Path(row["video"]["path"] or "")
+        if row["video"]["bytes"] is not None or not path.is_absolute():
+            raise ManifestError(f"ds: {clip.key} was streamed; load it without streaming=True")
+        root = next((p for p in path.parents if (p / OWN / "ledger.sqlite").exists()), path.parent)
+        if (root, clip.split) not in tarballs:
+            members = Ledger(Store.at(root).ledger_path).clips(clip.split)
+            members.sort(key=lambda member: member.state == "have")  # of two mirrors, the one's
+            tarballs[root, clip.split] = {m.file_name: m.tarball.name for m in members}
+        usual = label if clip.split != "test" else ""
+        known = tarballs[root, clip.split] if clip.split == "test" else {}
+        tarball = known.get(clip.file_name, usual) or ""
+        found.append((ManifestRow(clip, row["source"], tarball), path))
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda pair: _proved(*pair), found))
+
+
+def _proved(row: ManifestRow, path: Path) -> ManifestRow:
+    try:
+        return replace(row, size_bytes=path.stat().st_size, sha256=sha256_of(path))
+    except OSError as error:
+        raise ManifestError(f"ds: '{path}' cannot be read ({error.strerror})") from None
+
+
+def differing(rows: Mapping[Clip, ManifestRow], files: Mapping[Clip, Path]) -> list[Clip]:
+    """Return the clips whose files are not those that a manifest means, as far as it says.
+
+    Args:
+        rows: The manifest's rows by clip.
+        files: The files to look at.
+    """
+    with ThreadPoolExecutor() as pool:
+        same = pool.map(lambda clip: _is_same(rows[clip], files[clip]), files)
+        return [clip for clip, good in zip(files, same, strict=True) if not good]
+
+
+def _is_same(row: ManifestRow, path: Path) -> bool:
+    if row.size_bytes and path.stat().st_size != row.size_bytes:
+        return False
+    return not row.sha256 or sha256_of(path) == row.sha256
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _table(path: Path) -> list[dict[str, Any]]:
+    """Read a table as rows of plain values."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        if path.suffix == ".csv":
+            text = io.StringIO(text_of(path.read_bytes()), newline="")
+            rows: list[dict[str, Any]] = list(csv.DictReader(text))
+            names = list(rows[0]) if rows else []
+        else:
+            table = pyarrow.parquet.read_table(path)
+            rows, names = table.to_pylist(), table.column_names
+    except (OSError, ValueError, csv.Error, pyarrow.ArrowException) as error:
+        said = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ManifestError(f"manifest: '{path}' cannot be read ({said})") from None
+    lacking = [name for name in _NEEDED if name not in names]
+    if rows and lacking:
+        raise ManifestError(
+            f"manifest: '{path}' has no column {', '.join(map(repr, lacking))}. Written by "
+            "kinetics600.save_manifest, it has: " + ", ".join(_COLUMNS)
+        )
+    return rows
+
+
+def _row(said: Mapping[str, Any]) -> ManifestRow:
+    split, label = said["split"], said["label"] or None
+    if split not in SPLITS:
+        raise ValueError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
+    if label is not None:
+        if not isinstance(label, str):
+            raise ValueError(f"label: {label!r} is no class name; id2label() gives that of an id")
+        label = canonical(label)
+    if label is None and split != "test":
+        raise ValueError("label: it is empty, which only a clip of the test split may be")
+    clip = Clip(
+        split, label, str(said["youtube_id"]), _whole(said["time_start"]), _whole(said["time_end"])
+    )
+    if parse_file_name(clip.file_name) is None:
+        raise ValueError(f"{clip.file_name!r} is no clip's name")
+    source, tarball = said.get("source") or "", said.get("tarball") or ""
+    if source not in ("", "cvdf", "youtube", "local"):
+        raise ValueError(f"source: {source!r} is not one of cvdf, youtube, local")
+    good = re.fullmatch(r"part_\d+", tarball) if split == "test" else tarball == label
+    if tarball and not good:
+        raise ValueError(f"tarball: {tarball!r} is none that could hold {clip.key}")
+    size_bytes, sha256 = _whole(said.get("size_bytes") or 0), str(said.get("sha256") or "").lower()
+    if size_bytes < 0 or (sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256)):
+        raise ValueError(f"size_bytes, sha256: {size_bytes}, {sha256!r} are none of a file")
+    return ManifestRow(clip, source, tarball, size_bytes, sha256)
+
+
+def _whole(value: Any) -> int:
+    """Return a whole number; `0.7` is none."""
+    number = int(value)
+    if isinstance(value, float) and number != value:
+        raise ValueError(f"{value!r} is no whole number")
+    return number

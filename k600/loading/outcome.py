@@ -1,0 +1,209 @@
+"""What a run brought: the counts, what is missing and why, in words and as a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from rich.filesize import decimal
+
+from k600.loading.rows import StoredShard, digest_of
+from k600.printable import csv_cell
+from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS, WATCHED_REASONS
+
+__all__ = ["Missing", "Outcome", "missing_csv", "missing_table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A clip that was asked for and is not there."""
+
+    split: str
+    label: str
+    """Class name; empty where unknown."""
+    file_name: str
+    """Empty for all clips of a tarball whose names no list gives."""
+    tarball: str
+    reason: str
+    """A key of `k600.reasons.REASONS`."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What there is for a request in one split after everything was tried."""
+
+    split: str
+    shards: tuple[StoredShard, ...]
+    """The clips that are there, in the dataset's order."""
+    missing: tuple[Missing, ...]
+    fetched_bytes: int
+    """Bytes that came from the mirror in this run."""
+    fetched_tarballs: int
+    stamps: dict[str, int] = field(default_factory=dict)
+    """When each folder looked at last changed, taken just before the look (`Store.stamp`)."""
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Reason, by path, for each tarball that could not be read in this run."""
+    asked: int | None = None
+    """How many clips a limited request could have brought; None for a request without limits."""
+    replaced: Mapping[str, int] = field(default_factory=dict)
+    """How many candidates of a limited request were passed over, by reason."""
+    youtube_clips: int = 0
+    """Clips that came from YouTube in this run."""
+    youtube_bytes: int = 0
+    """Bytes of media that they took."""
+    offline: bool = False
+    """Whether clips may be missing only because the network was not to be used."""
+    labelled: bool = True
+    """False if the labels of the test split could not be had."""
+    report: str = ""
+    """Path of the CSV that names every missing clip; empty if none is missing."""
+
+    @property
+    def clips(self) -> int:
+        """How many clips there are."""
+        return sum(len(shard.names) for shard in self.shards)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the same call could find nothing more, as far as is known."""
+        return (
+            self.labelled
+            and not self.failures
+            and (self.is_full or not self.offline)
+            and not any(clip.reason in OPEN_REASONS | WATCHED_REASONS for clip in self.missing)
+        )
+
+    @property
+    def may_bring_more(self) -> bool:
+        """Whether the same call may soon bring more: something failed that passes by itself."""
+        reasons = {clip.reason for clip in self.missing} | set(self.failures.values())
+        return bool(reasons & PASSING_REASONS) or (self.offline and not self.is_full)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every clip that was asked for is there."""
+        return not self.missing and self.is_full
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of the rows."""
+        return digest_of(self.shards)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many clips as a request with limits asked for."""
+        return self.asked is None or self.clips >= self.asked
+
+    def as_plain(self) -> dict[str, object]:
+        """Return the counts as plain data, for JSON."""
+        return {
+            "split": self.split,
+            "clips": self.clips,
+            "asked": self.asked,
+            "sources": dict(self._sources()),
+            "missing": dict(Counter(clip.reason for clip in self.missing)),
+            "replaced": dict(self.replaced),
+            "fetched_tarballs": self.fetched_tarballs,
+            "fetched_bytes": self.fetched_bytes,
+            "youtube_clips": self.youtube_clips,
+            "youtube_bytes": self.youtube_bytes,
+            "report": self.report,
+        }
+
+    def summary(self) -> str:
+        """Return one line: what is there, from where, and what is missing."""
+        origin = ", ".join(f"{n:,} from {source}" for source, n in sorted(self._sources().items()))
+        fetched = []
+        if self.fetched_tarballs:
+            fetched.append(
+                f"{self.fetched_tarballs:,} tarballs read, {decimal(self.fetched_bytes)}"
+            )
+        if self.youtube_clips:
+            fetched.append(
+                f"{self.youtube_clips:,} clips cut from YouTube, {decimal(self.youtube_bytes)}"
+            )
+        return (
+            f"kinetics600 {self.split}: {self.clips:,} clips"
+            + (f" of {self.asked:,} asked for" if self.asked is not None else "")
+            + (f" ({origin})" if origin else "")
+            + f"; {'; '.join(fetched) or 'nothing fetched'}; "
+            + (f"{len(self.missing):,} missing" if self.missing else "none missing")
+            + "".join(f"; {n:,} replaced: {reason}" for reason, n in self.replaced.items())
+        )
+
+    def _sources(self) -> Counter[str]:
+        sources = Counter[str]()
+        for shard in self.shards:
+            sources.update(shard.other_sources.values())
+            sources[shard.source] += len(shard.names) - len(shard.other_sources)
+        return +sources
+
+    def complaint(self) -> str:
+        """Return which clips and labels are missing, and why; empty if none is."""
+        return "\n".join(filter(None, (self._missing_clips(), self._missing_labels())))
+
+    def _missing_labels(self) -> str:
+        count = sum(len(shard.names) for shard in self.shards if shard.label is None)
+        if self.labelled or not count:
+            return ""
+        return (
+            f"kinetics600 {self.split}: {count:,} clips have the label None, as the list of labels "
+            "could not be had. The next call asks for it again; test_labels=… may be a file"
+        )
+
+    def _missing_clips(self) -> str:
+        short = self.asked is not None and self.clips < self.asked
+        if short and not self.missing:
+            return (
+                f"kinetics600 {self.split}: only {self.clips:,} of {self.asked:,} clips could be "
+                + (
+                    "had: no more are in the store, and the network is not to be used"
+                    if self.offline
+                    else "had: there are no more such clips"
+                )
+            )
+        if not self.missing:
+            failed = Counter(self.failures.values())
+            return "".join(
+                f"kinetics600 {self.split}: {count:,} tarballs could not be read again "
+                f"({reason}: {REASONS[reason]}); the clips that are there stay as they were"
+                for reason, count in failed.items()
+            )
+        whole = sum(not clip.file_name for clip in self.missing)
+        count = f"{len(self.missing) - whole:,} clips" + (
+            f" and all clips of {whole:,} tarballs" if whole else ""
+        )
+        if self.asked is not None:
+            count = f"only {self.clips:,} of {self.asked:,} clips could be had, as {count}"
+        return (
+            f"kinetics600 {self.split}: {count} that were asked for are not there:\n"
+            f"{missing_table(self.missing)}\n  "
+            + (f"Every one is named in {self.report}. " if self.report else "")
+            + "retry_errors=True (--retry-errors) asks again for those proved not to be had."
+        )
+
+
+def missing_table(missing: Iterable[Missing]) -> str:
+    """Return reasons and counts as an aligned text table, most frequent first."""
+    reasons = Counter(clip.reason for clip in missing)
+    width = max(map(len, reasons), default=0)
+    lines = [
+        f"  {count:>9,}  {reason:<{width}}  {REASONS[reason]}"
+        for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return "\n".join(lines)
+
+
+def missing_csv(missing: Iterable[Missing]) -> bytes:
+    """Return the full report: a CSV with a row for every missing clip; all its cells are text."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("split", "label", "file_name", "tarball", "reason", "detail"))
+    for clip in missing:
+        cells = (clip.split, clip.label, clip.file_name, clip.tarball, clip.reason, clip.detail)
+        writer.writerow(map(csv_cell, cells))
+    return text.getvalue().encode()

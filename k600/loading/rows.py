@@ -1,0 +1,276 @@
+"""The rows of the dataset, in their fixed order, from the store or from a stream.
+
+A shard is a plain object with a `records()` method: the unit that `datasets` hands to its
+processes and data-loading workers. Nothing here knows `datasets`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from k600.clip import Clip, Tarball, parse_file_name
+from k600.errors import (
+    DamagedTarballError,
+    IncompleteError,
+    Kinetics600Error,
+    MirrorChangedError,
+    MirrorDeniedError,
+    MirrorNotFoundError,
+)
+from k600.labels import label_id
+from k600.mirror.mirror import Mirror
+from k600.mirror.range_reader import AHEAD_BYTES
+from k600.printable import printable
+from k600.reasons import REASONS
+from k600.store.inventory import Inventory
+from k600.store.ledger import ClipRow, Known, Ledger
+from k600.store.store import Store
+from k600.tarballs.lists import TestLabels
+from k600.tarballs.stream import stream_tarball
+
+__all__ = ["OnLeftOut", "StoredShard", "StreamedShard", "digest_of", "record_of"]
+
+logger = logging.getLogger("kinetics600")
+
+Record = dict[str, Any]
+
+OnLeftOut = Callable[[str, str], object]
+"""Is told of what a stream leaves out: `<host's split>/<tarball>`, or such a path and a file name
+in it; and why, a key of `k600.reasons.REASONS`."""
+
+
+def _nobody(what: str, reason: str) -> None:
+    """Is told of nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShard:
+    """The clips of one store folder that belong to the request, by file name."""
+
+    store: Store
+    split: str
+    label: str | None
+    """Class of the folder; None for clips without a label."""
+    folder: str
+    """`<split>/<class name>`."""
+    names: tuple[str, ...]
+    """File names, sorted."""
+    source: str = "local"
+    """Where the clips came from: `cvdf`, `youtube` or `local`."""
+    other_sources: Mapping[str, str] = field(default_factory=dict)
+    """Where single clips came from instead, by file name."""
+    labels: TestLabels = field(default_factory=dict)
+    """Labels of test clips by (id, start, end); they overrule the folder."""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Where clips lie that are not at their own place, relative to the store, by file name."""
+
+    def records(self, on_left_out: OnLeftOut = _nobody) -> Iterator[Record]:
+        """Yield the rows, `video.path` absolute and `video.bytes` None; nothing is left out."""
+        columns = self.columns()
+        for values in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, values, strict=True))
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the same rows column by column."""
+        times = [parse_file_name(name) for name in self.names]
+        known = [each for each in times if each is not None]  # the inventory holds nothing else
+        assert len(known) == len(self.names)
+        label = None if self.label is None else label_id(self.label)
+        base = str(self.store.root / self.folder)
+        places = [f"{base}/{name}" for name in self.names]
+        if self.elsewhere:
+            root = self.store.root
+            moved = [self.elsewhere.get(name) for name in self.names]
+            places = [str(root / m) if m else at for m, at in zip(moved, places, strict=True)]
+        told = [self.labels.get(clip) for clip in known] if self.labels else [None] * len(known)
+        return {
+            "video": [{"path": place, "bytes": None} for place in places],
+            "label": [label if name is None else label_id(name) for name in told],
+            "youtube_id": [clip[0] for clip in known],
+            "time_start": [clip[1] for clip in known],
+            "time_end": [clip[2] for clip in known],
+            "split": [self.split] * len(known),
+            "source": [self.other_sources.get(name, self.source) for name in self.names],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedShard:
+    """One tarball, read as it is asked for; from the store where all of it is there."""
+
+    store: Store
+    mirror: Mirror
+    tarball: Tarball
+    labels: TestLabels
+    on_missing: str
+    classes: tuple[str, ...] | None = None
+    """Yield clips of these classes only (test tarballs mix them)."""
+    only: frozenset[str] | None = None
+    """Yield the clips of these file names only, and read no further than the last."""
+    short_side: int | None = None
+    """Most pixels of a clip's shorter side; larger ones are made smaller on the way."""
+    retry_errors: bool = False
+    """Read a tarball anew of which clips were proved not to be had."""
+    proofs: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 that clips must have, by file name; empty where unknown."""
+    ahead_bytes: int = AHEAD_BYTES
+    """Bytes requested ahead of who iterates, at most."""
+
+    def records(self, on_left_out: OnLeftOut = _nobody) -> Iterator[Record]:
+        """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
+
+        Args:
+            on_left_out: Is told of each clip that is no good, and of the tarball if it is none, or
+                proves damaged at its end: then what came before may be damaged, too.
+
+        Raises:
+            IncompleteError: A clip is no good and `on_missing` is `raise`.
+            MirrorError: The tarball cannot be read.
+        """
+        rows: Iterable[tuple[Clip, str, bytes | None, str]] | None = self._stored(on_left_out)
+        if rows is None:
+            rows = self._streamed(on_left_out)
+        left = None if self.only is None else set(self.only)
+        for clip, path, data, source in rows:
+            if left is not None:
+                if clip.file_name not in left:
+                    continue
+                left.remove(clip.file_name)
+            proof = self.proofs.get(clip.file_name)
+            if proof and hashlib.sha256(data or Path(path).read_bytes()).hexdigest() != proof:
+                on_left_out(self._member(clip.file_name), "differs")
+                self._complain(f"{clip.key} is left out: {REASONS['differs']}")
+                continue
+            if self.classes is None or clip.label in self.classes:
+                yield record_of(clip, path, data, source)
+            if left is not None and not left:
+                return
+        if left:
+            for name in sorted(left):
+                on_left_out(self._member(name), "not_in_tarball")
+            self._complain(f"{len(left)} clips are not in {self.tarball.path}")
+
+    def _member(self, file_name: str) -> str:
+        """Return what to call a clip: where it lies on the host, no file of this machine."""
+        return f"{self.tarball.path}/{file_name}"
+
+    def _stored(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, None, str]] | None:
+        """Return the tarball's clips in its own order if the store has them all."""
+        ledger = Ledger(self.store.ledger_path, self.mirror.identity)
+        row = ledger.tarball(self.tarball)
+        whole = row is not None and row.state == "done"
+        if not whole and self.only is None:
+            return None
+        members = ledger.clips(self.tarball.split, self.tarball.name)
+        if self.retry_errors and any(self._is_lacking(clip) for clip in members):
+            return None
+        clips = [clip for clip in members if clip.state in ("have", "skipped")]
+        if self.only is not None:
+            clips = [clip for clip in clips if clip.file_name in self.only]
+            if not whole and len(clips) < len(self.only):
+                return None
+        split = self.tarball.split
+        theirs = Known({}, other_mirrors=ledger.other_mirrors(split, self.tarball.name))
+        inventory = Inventory(self.store, ledger.adopted(split), hidden=theirs.hidden())
+        there = [clip for clip in clips if clip.file_name in inventory.names(clip.folder)]
+        if len(there) < len(clips):
+            return None
+
+        def rows() -> Iterator[tuple[Clip, str, None, str]]:
+            for clip in members:
+                if clip.state == "bad" and (self.only is None or clip.file_name in self.only):
+                    self._leave_out(self._member(clip.file_name), clip.reason, on_left_out)
+            for clip in there:
+                times = parse_file_name(clip.file_name)
+                assert times is not None
+                folder = clip.folder.partition("/")[2]
+                label = self.tarball.label or self.labels.get(times)
+                if label is None and not folder.startswith("_"):
+                    label = folder
+                path = str(inventory.path(clip.folder, clip.file_name))
+                yield Clip(self.tarball.split, label, *times), path, None, clip.source
+
+        return rows()
+
+    def _is_lacking(self, member: ClipRow) -> bool:
+        """Whether a clip that is asked for was proved not to be had."""
+        asked = self.only is None or member.file_name in self.only
+        return asked and member.state in ("bad", "absent")
+
+    def _streamed(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, bytes, str]]:
+        whole = self.tarball.path
+        try:
+            for streamed in stream_tarball(
+                self.mirror,
+                self.tarball,
+                self.labels,
+                short_side=self.short_side,
+                ahead_bytes=self.ahead_bytes,
+            ):
+                path = self._member(streamed.file_name)
+                if streamed.problem is None and streamed.clip is not None:
+                    yield streamed.clip, path, streamed.data, "cvdf"
+                else:
+                    self._leave_out(path, streamed.problem or "odd_name", on_left_out)
+        except (DamagedTarballError, MirrorChangedError) as error:
+            changed = isinstance(error, MirrorChangedError)
+            on_left_out(whole, "tarball_changed" if changed else "tarball_damaged")
+            self._complain(f"{error}; its clips may be damaged", error)
+        except MirrorNotFoundError as error:
+            self._leave_out(whole, "tarball_not_found", on_left_out, error)
+        except MirrorDeniedError as error:
+            self._leave_out(whole, "tarball_denied", on_left_out, error)
+
+    def _leave_out(
+        self,
+        what: str,
+        reason: str,
+        on_left_out: OnLeftOut,
+        cause: Kinetics600Error | None = None,
+    ) -> None:
+        on_left_out(what, reason)
+        self._complain(f"{printable(what)} is left out: {cause or reason}", cause)
+
+    def _complain(self, message: str, cause: Exception | None = None) -> None:
+        if self.on_missing == "raise":
+            raise IncompleteError(message) from cause
+        if self.on_missing == "warn":
+            logger.warning(message)
+
+
+def digest_of(shards: Iterable[StoredShard]) -> str:
+    """Return a fingerprint of the rows that these shards give."""
+    digest = hashlib.sha256()
+    for shard in shards:
+        digest.update(f"{shard.store.root}/{shard.folder} {shard.source}\n".encode())
+        for name in shard.names:
+            times = parse_file_name(name) if shard.labels else None
+            label = shard.labels.get(times) if times else None
+            place = shard.elsewhere.get(name)
+            digest.update(f"{name} {shard.other_sources.get(name)} {label} {place}\n".encode())
+    return digest.hexdigest()
+
+
+def record_of(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
+    """Return a clip's row.
+
+    Args:
+        clip: The clip.
+        path: Where its file is, or what it is called.
+        data: The file's bytes; None if they are at `path`.
+        source: `cvdf`, `youtube` or `local`.
+    """
+    return {
+        "video": {"path": path, "bytes": data},
+        "label": None if clip.label is None else label_id(clip.label),
+        "youtube_id": clip.youtube_id,
+        "time_start": clip.time_start,
+        "time_end": clip.time_end,
+        "split": clip.split,
+        "source": source,
+    }

@@ -1,0 +1,144 @@
+"""How things stand for one split of a request at one moment: lists, labels, ledger, store."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from k600.clip import UNLABELED, Clip, Tarball
+from k600.loading.manifest import ManifestRow
+from k600.loading.request import Request
+from k600.loading.selection import Candidate
+from k600.mirror.mirror import RemoteFile
+from k600.store.adopt import adopt
+from k600.store.inventory import Folders, Inventory, is_unchanged, watched_folders
+from k600.store.ledger import Known, Ledger
+from k600.tarballs.catalog import KeptLists, read_test_labels
+from k600.tarballs.lists import TestLabels
+
+__all__ = ["Situation", "look"]
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known, and what may be done about it."""
+
+    request: Request
+    split: str
+    lists: KeptLists
+    """The host's lists."""
+    labels: TestLabels
+    """Labels of test clips."""
+    origin: Mapping[Clip, ManifestRow]
+    """What the manifest says of the clips; empty without one."""
+    known: Known
+    """What the ledger says."""
+    inventory: Inventory
+    """What is in the store."""
+    network: bool
+    """Whether the mirror may be read."""
+    youtube: bool
+    """Whether YouTube may be asked."""
+    writable: bool
+    """Whether the store may be written to."""
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.request.ledger
+
+    def now(self) -> Situation:
+        """Look at ledger and store again."""
+        known = self.ledger.known(self.split)
+        inventory = Inventory.of(self.request.store, known)
+        return dataclasses.replace(self, known=known, inventory=inventory)
+
+    def with_same_objects(self, remotes: Iterable[tuple[Tarball, RemoteFile]]) -> Situation:
+        """Return how things stand once what is known of the same objects counts for this mirror.
+
+        Another mirror may have a tarball with the same strong ETag and size: what was read of it is
+        not read again. It is noted, if the store may be written to.
+
+        Args:
+            remotes: What this mirror says of its tarballs.
+
+        Returns:
+            This object itself if there is nothing of the kind.
+        """
+        objects = {t.name: (r.etag, r.size_bytes) for t, r in remotes if r.has_strong_etag}
+        same = self.ledger.same_objects(self.split, objects)
+        if not same:
+            return self
+        if self.writable:
+            self.ledger.take_over(self.split, same)
+            return self.now()
+        known = self.known
+        for mirror in set(same.values()):
+            theirs = Ledger(self.request.store.ledger_path, mirror).known(self.split)
+            known = known.with_tarballs([n for n in same if same[n] == mirror], theirs)
+        inventory = Inventory.of(self.request.store, known)
+        return dataclasses.replace(self, known=known, inventory=inventory)
+
+    def copies_to_replace(self) -> dict[str, set[str]]:
+        """Return the clips that are there as YouTube has them and are to come from the tarballs."""
+        return self.known.copies() if self.network and self.request.source == "cvdf" else {}
+
+    def sources(self) -> dict[tuple[str, str], str]:
+        """Return where clips came from, by folder and name; a user's are `local` or not in it."""
+        root, known = self.request.store.root, self.known
+        found = {(h.folder, name): h.source for h in known.held for name in h.names}
+        found |= {(a.folder, a.file_name): "youtube" for a in known.answers if a.kind == "have"}
+        own = (row for row in known.adopted if not row.problem)
+        local = (row for row in own if is_unchanged(root / row.path, row))
+        return found | {(row.folder, row.file_name): "local" for row in local}
+
+    def stamps(self) -> dict[str, int]:
+        """Return when each folder that matters last changed (`Store.stamp`)."""
+        store = self.request.store
+        return store.stamp(watched_folders(store, self.split, self.request.folders(self.split)))
+
+    def place_of(self, candidate: Candidate) -> str | None:
+        """Return the store folder that a clip is in, None if it is not there.
+
+        A test clip that came before its label was known lies in `_unlabeled`.
+        """
+        label, name = candidate
+        folders = [f"{self.split}/{label}"]
+        if self.split == "test":
+            folders.append(f"test/{UNLABELED}")
+        return next((f for f in folders if name in self.inventory.names(f)), None)
+
+
+def look(
+    request: Request, split: str, *, offline: bool, keep: bool, refresh: bool = False
+) -> Situation:
+    """See how things stand.
+
+    Args:
+        request: The request.
+        split: One of its splits.
+        offline: Do not cross a network.
+        keep: Keep lists that are fetched, and note in the ledger the clips that others brought.
+        refresh: Fetch the list of labels although it is kept.
+
+    Raises:
+        StoreError: The store is no folder.
+        MirrorError, ListError: A list that is needed cannot be had.
+    """
+    store = request.store
+    store.check_folder()
+    network, youtube = request.may_fetch(offline=offline), request.may_ask(offline=offline)
+    writable = keep and store.is_writable(make=network or youtube)
+    lists = KeptLists(request.mirror, store, split, network=network, keep=writable)
+    labels: TestLabels = {}
+    origin: Mapping[Clip, ManifestRow] = {}
+    if request.manifest is not None:
+        labels, origin = request.manifest.test_labels, request.manifest.of(split)
+    elif split == "test":
+        labels = read_test_labels(request, store, offline=offline, keep=writable, refresh=refresh)
+    folders = Folders(store)
+    known = adopt(request, split, lists, labels, network=network, write=writable, folders=folders)
+    inventory = Inventory.of(store, known, folders)
+    return Situation(
+        request, split, lists, labels, origin, known, inventory, network, youtube, writable
+    )

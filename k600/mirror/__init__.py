@@ -1,0 +1,1 @@
+"""Bytes of any mirror, by ranges; knows no tarball and no clip."""

@@ -1,0 +1,372 @@
+"""The mirror: what lies there, how large it is, and its bytes as they are asked for.
+
+A mirror is any fsspec URL with the host's layout below it. Nothing here knows tarballs or
+clips: only addresses, sizes, ETags and byte ranges. All that is asked goes through fsspec's public
+`info` and `cat_file`, so `s3://`, `https://` and `file://` share one path. (Only what a web server
+says of an object is read here: fsspec keeps back the size of one that has a Content-Encoding.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import time
+import zlib
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from k600.errors import (
+    Kinetics600Error,
+    ListError,
+    MirrorError,
+    MirrorNotFoundError,
+    MirrorUnreachableError,
+)
+from k600.identity import is_public_bucket, mirror_identity
+from k600.mirror.errors import explain
+from k600.mirror.file_systems import file_system_options, protocol_of, web_info
+from k600.network import CONNECT_SECONDS, READ_SECONDS, read_network
+from k600.redact import public_url
+from k600.text import text_of
+
+__all__ = ["ADDRESS_SECONDS", "Mirror", "RemoteFile"]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_PIECE_BYTES = 512 << 10
+
+_SAFE = "/:%!$&'()*+,;=@~-._"
+"""What stays as it is in a web address; spaces and letters beyond ASCII are percent-encoded."""
+ADDRESS_SECONDS = 300.0
+"""How long a signed address serves; what signed it may be good for not much longer."""
+_PLAIN_S3_OPTIONS = frozenset(
+    {"anon", "key", "secret", "token", "profile", "endpoint_url", "username", "password", "use_ssl"}
+)
+"""Options of s3fs that say who asks whom. With any other, it asks by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """What the mirror says of one object at one moment."""
+
+    name: str
+    """Path below the mirror's root, such as `val/zumba.tar.gz`."""
+    path: str
+    """Path as the file system takes it."""
+    url: str
+    """Address for messages, without credentials."""
+    size_bytes: int
+    etag: str
+    """Identity of the content: the ETag, or on a local disk size, inode and time."""
+
+    @property
+    def has_strong_etag(self) -> bool:
+        """Whether an object elsewhere with this `etag` and size is the same: no date, not weak."""
+        return not (self.etag.startswith("W/") or "GMT" in self.etag or "None" in self.etag)
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """The root of the host's layout, on any file system that fsspec speaks.
+
+    Picklable, and safe to carry into another process: connections are made where they are
+    used.
+    """
+
+    url: str
+    """Root, such as `s3://kinetics/600` or `https://s3.amazonaws.com/kinetics/600`."""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """fsspec storage options (keys, endpoint, ...); never shown in a message."""
+    patience_seconds: float = 120.0
+    """How long one byte range may keep failing before the mirror counts as unreachable."""
+    request_seconds: float = 30.0
+    """How long one request may take; a range that does not come in time is halved."""
+
+    def __str__(self) -> str:
+        return public_url(self.url)
+
+    @property
+    def identity(self) -> str:
+        """What this mirror is called where facts about it are kept: see `k600.identity`."""
+        return mirror_identity(self.url, self.options)
+
+    @property
+    def is_network(self) -> bool:
+        """Whether bytes from here cross a network."""
+        return protocol_of(self.url) not in ("file", "local", "memory")
+
+    @property
+    def _is_web(self) -> bool:
+        return protocol_of(self.url) in ("http", "https")
+
+    def stat(self, path: str) -> RemoteFile:
+        """Ask the mirror for the size and ETag of the object at `path` below the root.
+
+        Raises:
+            MirrorNotFoundError, MirrorDeniedError, MirrorUnreachableError: as they say.
+        """
+        fs, root = self._connect()
+        full, url = f"{root}/{path}", f"{self}/{path}"
+        if self._is_web:
+            info = self._thrice(url, lambda: self._start(web_info(fs, full), fs).result())
+        else:
+            fresh = {"refresh": True} if protocol_of(self.url) == "s3" else {}
+            info = self._ask(url, "info", full, **fresh)
+        if info.get("type") != "file":
+            raise MirrorNotFoundError(f"mirror: {url} is a folder, expected a file")
+        if info.get("size") is None:
+            raise MirrorError(_without_length(url, info.get("encoding", "")))
+        etag = info.get("ETag") or info.get("Last-Modified")
+        if not etag:
+            etag = "-".join(str(info.get(k)) for k in ("size", "ino", "mtime"))
+        return RemoteFile(path, full, url, int(info["size"]), str(etag).strip('"'))
+
+    def read_list(self, path: str, *, most_bytes: int = 256 << 20) -> tuple[str, str]:
+        """Return `(text, etag)` of a small text object, as `text_of` reads it; it may be gzipped.
+
+        Raises:
+            ListError: It is shorter than the mirror announced, too large, or not UTF-8.
+            MirrorError: It cannot be had.
+        """
+        data, etag = self.read_small(path, most_bytes=most_bytes)
+        if data[:2] == _GZIP_MAGIC:  # uploaded with Content-Encoding: gzip
+            data = self._unpacked(path, data, most_bytes)
+        try:
+            return text_of(data), etag
+        except UnicodeDecodeError as error:
+            raise ListError(f"mirror: {self}/{path} is not UTF-8 text ({error})") from error
+
+    def _unpacked(self, path: str, data: bytes, most_bytes: int) -> bytes:
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            text = unpacker.decompress(data, most_bytes)
+        except zlib.error as error:
+            raise ListError(f"mirror: {self}/{path} is a broken gzip ({error})") from None
+        if not unpacker.eof:
+            raise ListError(f"mirror: {self}/{path} is a gzip that is cut off, or too large")
+        return text
+
+    def read_small(self, path: str, *, most_bytes: int) -> tuple[bytes, str]:
+        """Return `(bytes, etag)` of an object that fits in memory; errors as `read_list`."""
+        remote = self.stat(path)
+        if remote.size_bytes > most_bytes:
+            raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
+        if self._is_web:  # may send more than it has announced
+            data = self._thrice(remote.url, lambda: self._bounded(remote))
+        elif remote.size_bytes:  # as a range: s3fs would ask for the size of the whole once more
+            limits = {"start": 0, "end": remote.size_bytes + 1}  # one more shows that it grew
+            data = bytes(self._ask(remote.url, "cat_file", remote.path, **limits))
+        else:
+            data = b""
+        if len(data) != remote.size_bytes:
+            raise ListError(
+                f"mirror: {remote.url} is truncated or another: {len(data):,} bytes came, "
+                f"{remote.size_bytes:,} were announced. Call again"
+            )
+        return data, remote.etag
+
+    def request(self, remote: RemoteFile, start: int, end: int) -> Future[bytes]:
+        """Ask for the bytes `[start, end)`; the answer comes through the future."""
+        options: dict[str, Any] = {"start": start, "end": end}
+        if self._is_web:  # goes on to aiohttp: looks before it reads
+            options["raise_for_status"] = _range_check(remote, start, end)
+        return self._send("cat_file", remote.path, **options)
+
+    def received(self, remote: RemoteFile, answer: Future[bytes], length_bytes: int) -> bytes:
+        """Return what a finished request brought; its errors are explained."""
+        try:
+            data = bytes(answer.result(0))
+        except (Exception, CancelledError) as error:
+            raise explain(error, remote.url) from error
+        if len(data) != length_bytes:
+            raise MirrorUnreachableError(
+                f"mirror: {remote.url} sent {len(data):,} bytes for a range of {length_bytes:,}"
+            )
+        return data
+
+    def plain_address(self, path: str) -> str | None:
+        """Return where a plain GET finds the object at `path` below the root; None if none would.
+
+        It is good for the next minutes. It may be signed with the user's key, so it is not for
+        messages.
+        """
+        protocol = protocol_of(self.url)
+        address = None
+        if protocol in ("http", "https"):
+            plain = not self.options and "@" not in self.url and "?" not in self.url
+            address = quote(f"{self.url.rstrip('/')}/{path}", safe=_SAFE) if plain else None
+        elif protocol in ("s3", "s3a") and _PLAIN_S3_OPTIONS.issuperset(self.options):
+            fs, root = self._connect()
+            try:
+                address = fs.sign(f"{root}/{path}", expiration=int(2 * ADDRESS_SECONDS))
+            except Exception as error:
+                raise explain(error, f"{self}/{path}") from error
+        if address is None:
+            return None
+        proxy = read_network().proxy_for(address)
+        return address if proxy is None or proxy.scheme == "http" else None
+
+    def has_ranges(self, remote: RemoteFile) -> bool:
+        """Whether byte ranges are served. Only a web server may not; it is asked for one."""
+        if not self._is_web or remote.size_bytes < 2:
+            return True
+        return bool(self._thrice(remote.url, lambda: self._serves_last_byte(remote)))
+
+    def _serves_last_byte(self, remote: RemoteFile) -> bool:
+        fs, _ = self._connect()
+        try:
+            with fs.open(remote.path, "rb", cache_type="none", size=remote.size_bytes) as file:
+                file.seek(remote.size_bytes - 1)
+                return len(file.read(1)) == 1
+        except ValueError:  # fsspec's word for a server that answers a range with everything
+            return False
+
+    def stream(self, remote: RemoteFile) -> Generator[memoryview, None, None]:
+        """Yield the object in one request, for servers without byte ranges; no resume.
+
+        Each piece is good until the next one is asked for.
+        """
+        fs, _ = self._connect()
+        memory = memoryview(bytearray(_PIECE_BYTES))
+        try:
+            with fs.open(remote.path, "rb", block_size=0, size=remote.size_bytes) as file:
+                while count := file.readinto(memory):
+                    yield memory[:count]
+        except Kinetics600Error:
+            raise
+        except Exception as error:
+            raise explain(error, remote.url) from error
+
+    def _bounded(self, remote: RemoteFile) -> bytes:
+        """Return an object of a web server, or a little more than its size of something longer."""
+        data = bytearray()
+        deadline = time.monotonic() + 20 * self.request_seconds
+        with contextlib.closing(self.stream(remote)) as blocks:
+            for block in blocks:
+                data += block
+                if len(data) > remote.size_bytes or time.monotonic() > deadline:
+                    break
+        return bytes(data)
+
+    def _ask(self, url: str, method: str, *args: Any, **options: Any) -> Any:
+        """Send a small request and wait for its answer."""
+        return self._thrice(url, lambda: self._send(method, *args, **options).result())
+
+    def _thrice(self, url: str, call: Callable[[], Any]) -> Any:
+        """Return what a call brings; it is made three times if the mirror is not reached."""
+        for attempt in range(1, 4):
+            try:
+                return call()
+            except Exception as error:
+                explained = explain(error, url)
+                if attempt == 3 or not isinstance(explained, MirrorUnreachableError):
+                    raise explained from error
+                time.sleep(0.3 * attempt)
+        raise AssertionError("unreachable")
+
+    def _send(self, method: str, *args: Any, **options: Any) -> Future[Any]:
+        """Start a call of the file system, bounded in time; an asynchronous one goes on alone."""
+        fs, _ = self._connect()
+        if fs.async_impl:  # fsspec's asynchronous face
+            return self._start(getattr(fs, f"_{method}")(*args, **options), fs)
+        done: Future[Any] = Future()
+        try:
+            done.set_result(getattr(fs, method)(*args, **options))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    def _start(self, call: Coroutine[Any, Any, Any], fs: fsspec.AbstractFileSystem) -> Future[Any]:
+        """Start a call in a file system's own loop, bounded in time."""
+        bounded = asyncio.wait_for(call, self.request_seconds)
+        return asyncio.run_coroutine_threadsafe(bounded, fs.loop)
+
+    def _connect(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        """Return this process's file system (fsspec keeps one each) and the root path in it."""
+        try:
+            fs, root = url_to_fs(self.url, **_with_defaults(self.url, self.options))
+        except Exception as error:
+            raise explain(error, str(self)) from error
+        return fs, str(root).rstrip("/")
+
+
+def _range_check(remote: RemoteFile, start: int, end: int) -> Callable[[Any], Any]:
+    """Return what looks at a response before its body is read: is it the range asked for?"""
+
+    async def check(response: Any) -> None:
+        said = response.headers.get("Content-Range", "")
+        if response.status == 206 and said and not said.startswith(f"bytes {start}-{end - 1}/"):
+            raise MirrorUnreachableError(
+                f"mirror: {remote.url} sent {said[:100]!r}, asked for bytes {start}-{end - 1}"
+            )
+        length = end - start  # (some servers send the range, but say 200)
+        everything = length < remote.size_bytes and response.content_length != length
+        if response.status == 200 and everything:
+            raise MirrorUnreachableError(
+                f"mirror: {remote.url} answered the range {start}-{end - 1} with everything"
+            )
+
+    return check
+
+
+def _without_length(url: str, encoding: str) -> str:
+    if encoding:
+        return (
+            f"mirror: {url} is sent with Content-Encoding: {encoding} and without a length: the "
+            "server packs it anew for each answer, so nothing can be checked, and nothing goes on "
+            "where it broke. Have it send files as they are stored"
+        )
+    return f"mirror: {url} gives no Content-Length, so nothing can be checked"
+
+
+def _with_defaults(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to the user's options: anonymous access to the public bucket, limits, the network."""
+    merged = dict(options)
+    if protocol_of(url) in ("s3", "s3a"):
+        limits: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+        limits |= {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64}
+        if is_public_bucket(url, options):
+            merged["anon"] = True
+            merged.setdefault("endpoint_url", None)
+            if merged.keys() <= _s3_options():  # with any other, s3fs finds out what is wrong
+                merged["session"] = _nobody_s_session()
+            limits["ignore_configured_endpoint_urls"] = True
+        merged["config_kwargs"] = {**limits, **dict(merged.get("config_kwargs") or {})}
+    return file_system_options(url, merged)
+
+
+@cache
+def _s3_options() -> frozenset[str]:
+    """Return the names of s3fs's own options."""
+    from s3fs import S3FileSystem
+
+    return frozenset(inspect.signature(S3FileSystem.__init__).parameters)
+
+
+@cache
+def _nobody_s_session() -> Any:
+    """Return an AWS session that knows no profile, no file and no variable of anybody's.
+
+    For the public bucket: neither a broken profile nor one for another place must matter there.
+    """
+    from aiobotocore.session import AioSession
+    from botocore.configprovider import (
+        BOTOCORE_DEFAUT_SESSION_VARIABLES,
+        ConfigValueStore,
+        ConstantProvider,
+    )
+
+    session = AioSession()
+    defaults = {name: said[2] for name, said in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
+    defaults |= {"config_file": os.devnull, "credentials_file": os.devnull}
+    store = ConfigValueStore({name: ConstantProvider(said) for name, said in defaults.items()})
+    session.register_component("config_store", store)
+    return session

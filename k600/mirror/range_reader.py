@@ -1,0 +1,420 @@
+"""One pass over an object of a mirror, by byte ranges asked for ahead, whatever breaks on the way.
+
+Where a plain web address leads to the object, its ranges come from there
+(`k600.mirror.http_ranges`) for a third of the CPU time; what goes wrong there, the file system is
+asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from k600.errors import MirrorChangedError, MirrorUnreachableError, Stopped
+from k600.mirror.http_ranges import Line, PlainGets
+from k600.mirror.mirror import ADDRESS_SECONDS, Mirror, RemoteFile
+
+__all__ = ["AHEAD_BYTES", "RangeReader", "keep_memory_of_blocks"]
+
+FIRST_BLOCK_BYTES = 512 << 10
+MOST_BLOCK_BYTES = 8 << 20
+LEAST_BLOCK_BYTES = 64 << 10
+
+AHEAD_BYTES = 40 << 20
+"""Bytes asked for ahead of a reader, at most. Over a link of 40 ms whose connections give 50 MB/s
+each, twenty ranges of 2 MiB make 400 MB/s."""
+_AHEAD_OF_FSSPEC_BYTES = 16 << 20
+"""The same through the file system, which holds each block several times."""
+_BLOCKS_AT_FIRST = 2
+_MOST_BLOCKS = 20
+_SOON_SECONDS, _LATE_SECONDS = 2.0, 6.0
+"""How long a block may be on its way for one more, and for no fewer, to be asked for ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A range on its way."""
+
+    start: int
+    end: int
+    answer: Future[Any]
+    plain: PlainGets | None = None
+    """Who was asked; None for the file system."""
+    early: bool = False
+    """Whether it was asked for before the object was looked at, so that it may be of another."""
+    at: float = field(default_factory=time.monotonic)
+
+
+class RangeReader(io.RawIOBase):
+    """One pass over an object by ordered byte ranges, a few of them requested ahead.
+
+    A range that fails is asked for again, in halves, from the first byte that is still
+    missing, while the object keeps its ETag and the mirror's patience lasts.
+
+    Raises, from any read:
+        MirrorChangedError: Another object has taken its place.
+        MirrorUnreachableError: A range failed for `patience_seconds` on end.
+        Stopped: `stop` was set.
+    """
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        remote: RemoteFile,
+        *,
+        ahead_bytes: int = AHEAD_BYTES,
+        most_ahead_bytes: int | None = None,
+        stop: threading.Event | None = None,
+        on_bytes: Callable[[int], object] | None = None,
+    ) -> None:
+        """Open an object for one pass from its first byte to its last; nothing is asked for yet.
+
+        Args:
+            mirror: Where it is.
+            remote: From `Mirror.stat`; the content must still have its ETag.
+            ahead_bytes: Bytes requested ahead of the reader at most: in two ranges at first, and
+                in more and smaller ones while the reader waits for them.
+            most_ahead_bytes: What that may grow to, as an eighth of what was read; by default it
+                does not.
+            stop: Ends every wait and read with `Stopped` once set.
+            on_bytes: Called with the number of bytes handed to the reader.
+        """
+        super().__init__()
+        self._mirror, self._remote = mirror, remote
+        self._stop = stop or threading.Event()
+        self._on_bytes = on_bytes or (lambda _: None)
+        self._block = memoryview(b"")
+        self._ahead_bytes, self._most_ahead_bytes = ahead_bytes, most_ahead_bytes or ahead_bytes
+        self._blocks_ahead = _BLOCKS_AT_FIRST
+        self._pending: deque[_Asked] = deque()
+        self._plain: PlainGets | None = None
+        self._plain_until = 0.0
+        self._may_be_near = True
+        self._by_ranges_alone = True
+        self._blocks = self._ranges()
+
+    @classmethod
+    def at(cls, mirror: Mirror, path: str, **options: Any) -> RangeReader:
+        """Open an object that nothing is known of yet.
+
+        Where that is possible, its first bytes are asked for along with its size.
+
+        Args:
+            mirror: Where it is.
+            path: Path below the mirror's root.
+            **options: As for `RangeReader`.
+
+        Raises:
+            MirrorNotFoundError, MirrorDeniedError, MirrorUnreachableError: as they say.
+        """
+        plain = _plain_gets(mirror, path) if mirror.is_network else None
+        try:
+            first = (0, FIRST_BLOCK_BYTES), (FIRST_BLOCK_BYTES, 3 * FIRST_BLOCK_BYTES)
+            asked = [
+                _Asked(*ends, plain.request(*ends), plain, early=True) for ends in first if plain
+            ]
+            reader = cls(mirror, mirror.stat(path), **options)
+        except BaseException:
+            if plain is not None:
+                plain.close()
+            raise
+        if plain is not None:
+            reader._use_plain(plain)
+            size = reader.remote.size_bytes
+            ranges = [replace(one, end=min(one.end, size)) for one in asked if one.start < size]
+            reader._pending.extend(ranges)
+        return reader
+
+    @property
+    def remote(self) -> RemoteFile:
+        """What is read, as the mirror described it."""
+        return self._remote
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        target = memoryview(buffer).cast("B")
+        self._fill()
+        count = min(len(target), len(self._block))
+        target[:count] = self._block[:count]
+        self._block = self._block[count:]
+        return count
+
+    def peek(self) -> bytes:
+        """Return the unread part of the block in hand, at least one byte unless at the end."""
+        self._fill()
+        return bytes(self._block[:512])
+
+    def _fill(self) -> None:
+        """Have an unread block in hand, unless at the end."""
+        while not self._block:
+            if self._stop.is_set():
+                raise Stopped("stopped")
+            block = next(self._blocks, None)
+            if block is None:
+                return
+            self._block = memoryview(block)
+            self._on_bytes(len(block))
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[RangeReader]:
+        """Open the same object from its first byte on; at the end it must not have changed."""
+        options: dict[str, Any] = {"stop": self._stop, "on_bytes": self._on_bytes}
+        with contextlib.closing(RangeReader(self._mirror, self._remote, **options)) as reader:
+            yield reader
+            reader.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Raise `MirrorChangedError` if the object is no longer the one that was opened.
+
+        If all that was read came in answers that say of themselves which object they are of, that
+        is known. Else it is asked, with as much patience as a range, as all may have been read.
+        """
+        if self._by_ranges_alone and self._proved():
+            return
+        deadline = time.monotonic() + self._mirror.patience_seconds
+        for attempt in itertools.count(1):
+            try:
+                self._compare()
+                break
+            except MirrorUnreachableError:
+                if time.monotonic() > deadline:
+                    raise
+            if self._stop.wait(min(0.3 * 2**attempt, 10)):
+                raise Stopped("stopped")
+
+    def _proved(self) -> bool:
+        """Whether all plain GETs said that they are of the object that was opened."""
+        return self._plain is not None and self._plain.etags == {self._remote.etag}
+
+    def _compare(self) -> None:
+        now = self._mirror.stat(self._remote.name)
+        if now.etag != self._remote.etag or now.size_bytes != self._remote.size_bytes:
+            raise MirrorChangedError(
+                f"mirror: {self._remote.url} was replaced while it was read (ETag "
+                f"{self._remote.etag!r}, now {now.etag!r})"
+            )
+
+    def close(self) -> None:
+        self._forget_pending()
+        self._blocks.close()
+        if self._plain is not None:
+            self._plain.close()
+        super().close()
+
+    def _ranges(self) -> Generator[bytes | memoryview, None, None]:
+        if not self._mirror.is_network:
+            yield from self._whole()
+            return
+        if self._plain is None:
+            self._use_plain(_plain_gets(self._mirror, self._remote.name))
+        if self._plain is None and not self._mirror.has_ranges(self._remote):
+            yield from self._whole()
+            return
+        position = max((asked.end for asked in self._pending), default=0)
+        length, size = max(position, FIRST_BLOCK_BYTES), self._remote.size_bytes
+        while self._pending or position < size:
+            near = self._near()
+            if near is not None and not self._pending:
+                position = yield from self._straight(near, position)
+                continue
+            while near is None and position < size and self._may_ask(position):
+                end = min(position + min(length, self._block_bytes(position)), size)
+                self._pending.append(self._ask(position, end))
+                position, length = end, min(2 * length, MOST_BLOCK_BYTES)
+            asked = self._pending.popleft()
+            error = None
+            block: bytes | memoryview = b""
+            try:
+                block = self._wait(asked)
+            except MirrorUnreachableError as caught:
+                error = caught
+            received = len(block)
+            if received and asked.early and not self._proved():
+                self._forget_pending()  # the object may have been replaced in between
+                position, length = asked.start, FIRST_BLOCK_BYTES
+                continue
+            if received:
+                yield block
+            if asked.plain is not None and isinstance(block, memoryview):
+                asked.plain.give_back(block)
+            refused = asked.plain is not None and not asked.plain.fits
+            if refused and not asked.start and not self._mirror.has_ranges(self._remote):
+                self._forget_pending()
+                yield from self._whole()
+                return
+            if received < asked.end - asked.start:  # the connection broke
+                self._blocks_ahead, length = _BLOCKS_AT_FIRST, FIRST_BLOCK_BYTES
+                yield self._fetch_again(asked.start + received, asked.end, error)
+
+    def _near(self) -> PlainGets | None:
+        """Return whom to ask for all the rest at once; None if ranges ahead are better."""
+        self._renew_plain()
+        plain = self._plain
+        return plain if plain is not None and plain.near and self._may_be_near else None
+
+    def _straight(self, plain: PlainGets, start: int) -> Generator[memoryview, None, int]:
+        """Read on by one GET while that brings much; return where it ended."""
+        self._may_be_near = self._by_ranges_alone = False
+        end = self._remote.size_bytes
+        asked = _Asked(start, end, plain.straight(start, end), plain)
+        try:
+            self._wait_for(asked)
+            line: Line = asked.answer.result()
+        except MirrorUnreachableError:
+            return start  # the ranges that are asked for next will tell why
+        with contextlib.closing(line):
+            for piece in line.pieces():
+                start += len(piece)
+                yield piece
+        return start
+
+    def _forget_pending(self) -> None:
+        for asked in self._pending:
+            asked.answer.cancel()
+        self._pending.clear()
+
+    def _may_ask(self, position: int) -> bool:
+        """Whether one more range may be asked for, by the number and the bytes on their way."""
+        asked_bytes = sum(asked.end - asked.start for asked in self._pending)
+        room = asked_bytes + self._block_bytes(position) <= self._most_bytes(position)
+        return len(self._pending) < (self._blocks_ahead if room else _BLOCKS_AT_FIRST)
+
+    def _most_bytes(self, position: int) -> int:
+        """Return how much may be asked for ahead.
+
+        Who may stop at any clip wastes an eighth of what was read at most.
+        """
+        most = min(max(self._ahead_bytes, position // 8), self._most_ahead_bytes)
+        return min(most, _AHEAD_OF_FSSPEC_BYTES) if self._plain is None else most
+
+    def _block_bytes(self, position: int) -> int:
+        """Return how large a block may be: what is asked for ahead has to be worth its memory."""
+        share = max(self._most_bytes(position) // self._blocks_ahead, LEAST_BLOCK_BYTES)
+        return 1 << share.bit_length() - 1  # so that memory of few sizes is used again
+
+    def _adapt(self, waited: bool, seconds: float) -> None:
+        """Ask for more ranges at a time where the link is far, for fewer where it is slow."""
+        if waited and seconds < _SOON_SECONDS:
+            self._blocks_ahead = min(self._blocks_ahead + 1, _MOST_BLOCKS)
+        elif seconds > _LATE_SECONDS:
+            self._blocks_ahead = max(self._blocks_ahead - 1, _BLOCKS_AT_FIRST)
+
+    def _use_plain(self, plain: PlainGets | None) -> None:
+        """Ask for ranges by plain GETs from now on, if the mirror can be asked so."""
+        self._plain = plain
+        self._plain_until = time.monotonic() + ADDRESS_SECONDS
+        if self._plain is None:
+            keep_memory_of_blocks()
+
+    def _ask(self, start: int, end: int) -> _Asked:
+        self._renew_plain()
+        if self._plain is not None:
+            return _Asked(start, end, self._plain.request(start, end), self._plain)
+        self._by_ranges_alone = False
+        return _Asked(start, end, self._mirror.request(self._remote, start, end))
+
+    def _renew_plain(self) -> None:
+        """Leave a server that does not answer as it should; have an old address signed anew."""
+        plain = self._plain
+        if plain is not None and (not plain.fits or time.monotonic() > self._plain_until):
+            plain.retire()
+            self._plain = None
+            if plain.fits:
+                self._use_plain(_plain_gets(self._mirror, self._remote.name))
+
+    def _wait(self, asked: _Asked) -> bytes | memoryview:
+        """Return what a range brought; by plain GET it may be a part of it."""
+        waited = not asked.answer.done()
+        self._wait_for(asked)
+        self._adapt(waited, time.monotonic() - asked.at)
+        if asked.plain is not None:
+            block: memoryview = asked.answer.result()
+            return block
+        return self._mirror.received(self._remote, asked.answer, asked.end - asked.start)
+
+    def _wait_for(self, asked: _Asked) -> None:
+        """Return once an answer is there, or raise what ends the waiting."""
+        limit = asked.at + self._mirror.request_seconds + 1  # fsspec's own end comes first
+        while not wait((asked.answer,), timeout=0.2).done:
+            if self._stop.is_set():
+                asked.answer.cancel()
+                raise Stopped("stopped")
+            if time.monotonic() > limit:
+                asked.answer.cancel()
+                raise MirrorUnreachableError(
+                    f"mirror: {self._remote.url} did not send a range of "
+                    f"{asked.end - asked.start:,} bytes in {self._mirror.request_seconds:g} s"
+                )
+
+    def _fetch_again(self, start: int, end: int, error: MirrorUnreachableError | None) -> bytes:
+        """Fetch a range that failed from the file system, in ever smaller pieces, after pauses."""
+        self._by_ranges_alone = False
+        parts: list[bytes] = []
+        length, attempts = end - start, 1
+        deadline = time.monotonic() + self._mirror.patience_seconds
+        while start < end:
+            if time.monotonic() > deadline:
+                raise MirrorUnreachableError(
+                    f"{error} (given up after {attempts} attempts in "
+                    f"{self._mirror.patience_seconds:g} s)"
+                ) from error
+            if self._stop.wait(min(0.05 * 2**attempts, 10) * (0.5 + random.random() / 2)):
+                raise Stopped("stopped")
+            attempts += 1
+            length = max(length // 2, LEAST_BLOCK_BYTES)
+            try:
+                self._compare()
+                while start < end:
+                    stop = min(start + length, end)
+                    answer = self._mirror.request(self._remote, start, stop)
+                    parts.append(bytes(self._wait(_Asked(start, stop, answer))))
+                    start, attempts = stop, 1
+                    deadline = time.monotonic() + self._mirror.patience_seconds
+            except MirrorUnreachableError as again:
+                error = again
+        return b"".join(parts)
+
+    def _whole(self) -> Iterator[memoryview]:
+        self._by_ranges_alone = False
+        received = 0
+        for block in self._mirror.stream(self._remote):
+            received += len(block)
+            yield block
+        if received != self._remote.size_bytes:
+            raise MirrorUnreachableError(
+                f"mirror: {self._remote.url} ended after {received:,} of "
+                f"{self._remote.size_bytes:,} bytes"
+            )
+
+
+def _plain_gets(mirror: Mirror, path: str) -> PlainGets | None:
+    """Return what asks for ranges by plain GETs; None if the mirror cannot be asked so."""
+    address = mirror.plain_address(path)
+    if address is None:
+        return None
+    seconds = mirror.request_seconds
+    return PlainGets(address, f"{mirror}/{path}", lines=_MOST_BLOCKS, timeout_seconds=seconds)
+
+
+@cache
+def keep_memory_of_blocks() -> None:
+    """Let the C allocator keep the memory of one block, or of one clip, for the next.
+
+    glibc hands freed memory back above a threshold that follows the largest piece freed so far
+    (at most 32 MiB), and then every block costs a page fault for each of its 4 KiB: 0.4 of 1.3
+    CPU seconds a GB. One large piece, never touched, lifts the threshold; elsewhere it does
+    nothing.
+    """
+    bytes(31 << 20)

@@ -1,0 +1,1 @@
+"""Rows into shards, shards to a folder, a bucket or the Hub."""

@@ -1,0 +1,355 @@
+"""Where a dataset is published to: what any place must be able to do, and folders and buckets.
+
+`k600.publish.hub` is the other place: a dataset repository on the Hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from k600.errors import (
+    DestinationError,
+    DestinationTakenError,
+    DiskFullError,
+    Kinetics600Error,
+    OptionError,
+)
+from k600.mirror.file_systems import file_system_options
+from k600.redact import plain_text, public_url
+from k600.store.files import (
+    leave_cache,
+    lock_at,
+    make_folder,
+    move_into_place,
+    remove,
+    sync,
+    sync_folder,
+    why_full,
+    write_whole,
+)
+from k600.store.store import OWN
+
+__all__ = ["Destination", "FileDestination", "Proof"]
+
+_CHECKED_AT_ONCE = 4
+_BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was written down of a file, to be held against what is there."""
+
+    size_bytes: int
+    sha256: str
+    etag: str = ""
+    """What its place called these bytes when they came; empty where it has no word for them."""
+
+
+class Destination(Protocol):
+    """A place for files. Paths are relative to its root, with `/`.
+
+    A file that was `send` need not be seen before the next `commit`; then it is, whole.
+    """
+
+    address: str
+    """For messages, without credentials."""
+
+    def prepare(self) -> None:
+        """Make the place if it is not there, and prove that it may be used."""
+
+    def close(self) -> None:
+        """Be done with the place, well or not."""
+
+    def scratch(self) -> Path | None:
+        """Return a folder of the place's own for unfinished files, if it is on this machine."""
+
+    def names(self, folder: str) -> set[str]:
+        """Return the names of files and folders in a folder; none if there is no such folder."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return a small file; None if it is not there."""
+
+    def differing(
+        self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
+    ) -> set[str]:
+        """Return which files of a folder are gone, or are not what was written down of them.
+
+        A place that calls bytes by a name (an ETag, the Hub's SHA-256) is asked for it; else they
+        are read through.
+
+        Args:
+            folder: The folder.
+            proofs: What was written down, by name.
+            on_checked: Called with the size of each file that was looked at.
+        """
+
+    def send(self, path: str, file: Path, sha256: str | None = None) -> str:
+        """Bring a large file of this machine there, to last; moves it or not.
+
+        Args:
+            path: Its path there.
+            file: The file.
+            sha256: Of it: a file that is there with just these bytes is left as it is.
+
+        Returns:
+            What the place calls these bytes; empty if it has no word for them.
+        """
+
+    def take_back(self, paths: Sequence[str]) -> None:
+        """Remove files that were sent, and are in no commit."""
+
+    def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
+        """Make what was sent visible, remove files, and write small ones, the last one last."""
+
+
+class FileDestination:
+    """A folder, or anything else that fsspec writes to."""
+
+    def __init__(
+        self, url: str, options: Mapping[str, Any] | None = None, *, shared: bool = False
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            url: A path, or a URL such as `s3://bucket/folder`.
+            options: fsspec storage options: keys, an endpoint.
+            shared: Whether others of the same run write there, too. Else a folder is locked.
+        """
+        self.address = public_url(url)
+        self._url, self._options = url, dict(options or {})
+        self._fs: Any = None
+        self._root = ""
+        self._is_local = False
+        self._lock: FileLock | None = None
+        self._shared = shared
+
+    def prepare(self) -> None:
+        from fsspec.core import url_to_fs
+        from fsspec.implementations.local import LocalFileSystem
+
+        url = self._url if "://" in self._url else str(Path(self._url).expanduser().absolute())
+        options = file_system_options(url, self._options)
+        with self._explained():
+            try:
+                self._fs, root = url_to_fs(url, **options)
+            except (ValueError, TypeError, ImportError) as error:
+                raise OptionError(
+                    f"to: {self.address!r} is not allowed ({plain_text(error)}). Expected "
+                    "USER/NAME, a folder, or a URL that fsspec knows, and options that suit it"
+                ) from None
+            self._root = str(root).rstrip("/")
+            self._is_local = isinstance(self._fs, LocalFileSystem)
+            if self._is_local and Path(self._root).exists() and not Path(self._root).is_dir():
+                raise DestinationError(f"to: '{self.address}' is not a folder")
+            if self._is_local:
+                make_folder(Path(self._root))
+            else:
+                self._fs.makedirs(self._root, exist_ok=True)
+            if self._is_local and not self._shared:
+                self._lock_out_others()
+                shutil.rmtree(self._scratch(), ignore_errors=True)  # of a run that was killed
+                for part in Path(self._root, OWN).glob(".*.part"):
+                    part.unlink()
+
+    def close(self) -> None:
+        if self._lock is None:
+            return
+        with contextlib.suppress(PermissionError):  # Windows removes no file that is open
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
+        with contextlib.suppress(OSError):  # it holds something: that is as it should be
+            Path(self._lock.lock_file).parent.rmdir()
+        self._lock = None
+
+    def scratch(self) -> Path | None:
+        if not self._is_local:
+            return None
+        folder = self._scratch() / uuid.uuid4().hex if self._shared else self._scratch()
+        with self._explained():
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def names(self, folder: str) -> set[str]:
+        with self._explained():
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self._at(folder), detail=False)
+            except FileNotFoundError:
+                return set()
+        return {str(path).rstrip("/").rpartition("/")[2] for path in found} - {""}
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the sizes in bytes of the files in a folder, by name."""
+        return {name: info["size"] for name, info in self._listing(folder).items()}
+
+    def differing(
+        self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
+    ) -> set[str]:
+        there = self._listing(folder)
+
+        def differs(name: str) -> bool:
+            same = name in there and self._is_same(there[name], proofs[name])
+            on_checked(proofs[name].size_bytes)
+            return not same
+
+        with self._explained(), ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
+            wrong = [*pool.map(differs, proofs)]
+        return {name for name, differs in zip(proofs, wrong, strict=True) if differs}
+
+    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes | None:
+        """Return a file, or its bytes from `start` to `end` (exclusive); None if it is not there.
+
+        Safe in threads.
+        """
+        with self._explained():
+            try:
+                return bytes(self._fs.cat_file(self._at(path), start=start, end=end))
+            except FileNotFoundError:
+                return None
+
+    def clear(self, folder: str) -> None:
+        """Remove a folder and all that is in it, if it is there."""
+        with self._explained():
+            self._fs.invalidate_cache()
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm(self._at(folder), recursive=True)
+
+    def send(self, path: str, file: Path, sha256: str | None = None) -> str:
+        target, size_bytes = self._at(path), file.stat().st_size
+        with self._explained():
+            there = self._info(target) if sha256 is not None else None
+            if there is None or not self._is_same(there, Proof(size_bytes, sha256 or "")):
+                if self._is_local:
+                    move_into_place(file, Path(target))
+                    return ""
+                self._fs.put_file(str(file), target)
+                there = self._info(target)
+            elif self._is_local:  # of a run that was killed: it may not be on the disk yet
+                sync(Path(target))
+                sync_folder(Path(target).parent)
+        if there is None or there["size"] != size_bytes:
+            raise DestinationError(
+                f"to: {self.address}/{path} has {there and there['size']} bytes there, and not "
+                f"the {size_bytes:,} that were sent. Call again"
+            )
+        return _etag_of(there)
+
+    def take_back(self, paths: Sequence[str]) -> None:
+        self.commit("", {}, delete=paths)
+
+    def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
+        with self._explained():
+            if self._is_local:
+                remove(Path(self._at(path)) for path in delete)
+                for path, data in files.items():
+                    write_whole(Path(self._at(path)), data, by=Path(self._root, OWN))
+                return
+            for path in delete:
+                with contextlib.suppress(FileNotFoundError):
+                    self._fs.rm_file(self._at(path))
+            for path, data in files.items():
+                self._fs.pipe_file(self._at(path), data)
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    def _lock_out_others(self) -> None:
+        """Take a folder for this run; the lock of a run that was killed is free."""
+        own = Path(self._root) / OWN
+        make_folder(own)
+        try:
+            lock = lock_at(own / "publish.lock")
+            inode = os.stat(lock.lock_file).st_ino
+            lock.acquire(timeout=0)
+            if not os.path.exists(lock.lock_file) or os.stat(lock.lock_file).st_ino != inode:
+                lock.release()
+                raise Timeout(lock.lock_file)
+        except (Timeout, FileNotFoundError):  # its file went with another run, which ends just now
+            raise DestinationTakenError(
+                f"to: '{self.address}' is being published to by another run. Wait for it and call "
+                "again, or publish to another place"
+            ) from None
+        self._lock = lock
+
+    def _scratch(self) -> Path:
+        return Path(self._root) / OWN / "incoming"
+
+    def _listing(self, folder: str) -> dict[str, dict[str, Any]]:
+        """Return what the place says of the files in a folder, by name."""
+        with self._explained():
+            if self._is_local:  # where `ls` stops at a file that vanishes while it looks
+                each = [self._info(f"{self._at(folder)}/{name}") for name in self.names(folder)]
+                found = [info for info in each if info is not None]
+            else:
+                self._fs.invalidate_cache()
+                try:
+                    found = self._fs.ls(self._at(folder), detail=True)
+                except FileNotFoundError:
+                    return {}
+        files = [info for info in found if info["type"] == "file"]
+        return {str(info["name"]).rpartition("/")[2]: info for info in files}
+
+    def _info(self, target: str) -> dict[str, Any] | None:
+        self._fs.invalidate_cache()
+        try:
+            return dict(self._fs.info(target))
+        except FileNotFoundError:
+            return None
+
+    def _open(self, target: str) -> Any:
+        return open(target, "rb") if self._is_local else self._fs.open(target, "rb", _BLOCK_BYTES)
+
+    def _is_same(self, there: Mapping[str, Any], proof: Proof) -> bool:
+        """Whether a file that the place tells of holds the bytes that were written down."""
+        if there["size"] != proof.size_bytes:
+            return False
+        if proof.etag and _etag_of(there) == proof.etag:
+            return True
+        digest = hashlib.sha256()
+        try:
+            with self._open(there["name"]) as file:
+                while block := file.read(_BLOCK_BYTES):
+                    digest.update(block)
+                if self._is_local:
+                    leave_cache(file.fileno())
+        except FileNotFoundError:
+            return False
+        return digest.hexdigest() == proof.sha256
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except Kinetics600Error:
+            raise
+        except Exception as error:  # fsspec's file systems raise what they like
+            said = getattr(error, "strerror", None) or plain_text(error)
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                full = f"the volume of {self.address} is full"
+                if self._is_local:
+                    full = why_full(Path(self._root), error)
+                raise DiskFullError(
+                    f"to: {full}. Make room and call again: shards that are there stay"
+                ) from None
+            raise DestinationError(
+                f"to: {self.address} cannot be used ({type(error).__name__}: {said}). Pass to=… a "
+                "place that you may write to, with its credentials and endpoint in to_options=…"
+            ) from None
+
+
+def _etag_of(info: Mapping[str, Any]) -> str:
+    """Return what a store calls the bytes of a file; empty if it has no word for them."""
+    words = (info.get(key) for key in ("ETag", "etag", "md5Hash"))
+    return next((str(word).strip('"') for word in words if word), "")

@@ -1,0 +1,389 @@
+"""A dataset repository on the Hub as a place to publish to.
+
+Files that are sent are on the Hub, but in no commit, until `commit` makes one of them all: what a
+killed run has sent is not sent again, and nothing unfinished is ever seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import logging
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from k600.errors import (
+    DestinationDeniedError,
+    DestinationError,
+    DestinationTakenError,
+    Kinetics600Error,
+    OptionError,
+)
+from k600.network import OPENSSL_CERTIFICATES, read_network
+from k600.publish.destination import Proof
+from k600.redact import plain_text
+
+__all__ = ["HubDestination", "check_repo_id"]
+
+logger = logging.getLogger("kinetics600")
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+FIRST_PAUSE_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
+"""How long something is asked again in vain. (The client has asked five times by itself before it
+gives up an upload: 23 s each time.) Waiting as long as the Hub says does not count."""
+MOST_PAUSE_SECONDS = 300.0
+"""How long is waited where the Hub says how long: the window that its rate limits are counted in,
+unless it names another."""
+_SILENT_SECONDS = 300.0
+"""How long the Hub may be silent; it may take long to answer a commit of many files."""
+_PASSING = (408, 412, 425, 429, 500, 502, 503, 504)
+
+
+class HubDestination:
+    """A dataset repository on the Hub."""
+
+    def __init__(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None,
+        token: str | None = None,
+        endpoint: str | None = None,
+    ) -> None:
+        """Ask nobody yet.
+
+        Args:
+            repo_id: `USER/NAME`.
+            private: Whether only some may see it; None for the Hub's default, or as it is.
+            token: One that may write; default the one of this machine.
+            endpoint: Address of the Hub; default HF_ENDPOINT, or https://huggingface.co.
+
+        Raises:
+            OptionError: `repo_id` is no name of a repository.
+        """
+        from huggingface_hub import HfApi
+
+        check_repo_id(repo_id)
+        self.repo_id, self.private = repo_id, private
+        self._api = HfApi(endpoint=endpoint, token=token)
+        self._token = token
+        self._sent: list[Any] = []
+        self.address = f"{self._api.endpoint}/datasets/{repo_id}"
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def prepare(self) -> None:
+        from huggingface_hub import get_token
+
+        if not (self._token or get_token()):
+            raise DestinationDeniedError(
+                "token: there is no token of the Hub on this machine. Make one that may write at "
+                f"{self._api.endpoint}/settings/tokens, then run 'hf auth login' or set HF_TOKEN"
+            )
+        self._ask("who the token is of", self._api.whoami)
+        found = self._info()
+        if found is None:
+            self._create()
+            found = self._info()
+            if found is None:
+                raise DestinationTakenError(
+                    f"repo: the name {self.repo_id!r} is taken, by a repository that this token "
+                    "may not see. Choose another"
+                )
+        if self.private and not found.private:
+            raise DestinationTakenError(
+                f"repo: {self.address} is there already, and public. Make it private in its "
+                "settings, choose another name, or say --public (private=False)"
+            )
+        if self.private is False and found.private:
+            logger.info("%s is private, and stays so", self.address)
+        self.private = bool(found.private)
+
+    def scratch(self) -> Path | None:
+        return None
+
+    def names(self, folder: str) -> set[str]:
+        from huggingface_hub.errors import EntryNotFoundError
+
+        def listed() -> set[str]:
+            try:
+                tree = self._api.list_repo_tree(
+                    self.repo_id, folder or None, repo_type="dataset", recursive=False
+                )
+                return {entry.path.rpartition("/")[2] for entry in tree}
+            except EntryNotFoundError:
+                return set()
+
+        return self._ask(f"what is in {folder or 'it'}", listed)
+
+    def read(self, path: str) -> bytes | None:
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        def data() -> bytes | None:
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    file = self._api.hf_hub_download(
+                        self.repo_id, path, repo_type="dataset", local_dir=folder
+                    )
+                except LocalEntryNotFoundError as error:  # the client's word for any refusal
+                    raise (error.__cause__ or error) from None
+                except EntryNotFoundError:
+                    return None
+                return Path(file).read_bytes()
+
+        return self._ask(f"for {path}", data)
+
+    def differing(
+        self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
+    ) -> set[str]:
+        from huggingface_hub.errors import EntryNotFoundError
+
+        def listed() -> dict[str, Any]:
+            try:
+                tree = self._api.list_repo_tree(self.repo_id, folder, repo_type="dataset")
+                return {entry.path.rpartition("/")[2]: entry for entry in tree}
+            except EntryNotFoundError:
+                return {}
+
+        there = self._ask(f"what is in {folder}", listed)
+        wrong = set()
+        for name, proof in proofs.items():
+            if name not in there or self._sha256(there[name]) != proof.sha256:
+                wrong.add(name)
+            on_checked(proof.size_bytes)
+        return wrong
+
+    def send(self, path: str, file: Path, sha256: str | None = None) -> str:
+        from huggingface_hub import CommitOperationAdd
+
+        def upload() -> Any:
+            operation = CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(file))
+            self._api.preupload_lfs_files(self.repo_id, [operation], repo_type="dataset")
+            if not getattr(operation, "_is_uploaded", True):  # no large file, to this repository
+                operation = CommitOperationAdd(path_in_repo=path, path_or_fileobj=file.read_bytes())
+            return operation
+
+        self._sent.append(self._ask(f"to take {path}", upload))
+        return ""  # it knows a file by its SHA-256
+
+    def take_back(self, paths: Sequence[str]) -> None:
+        self._sent.clear()
+
+    def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        operations = [
+            *self._sent,
+            *(CommitOperationDelete(path_in_repo=path) for path in delete),
+            *(CommitOperationAdd(path_in_repo=p, path_or_fileobj=d) for p, d in files.items()),
+        ]
+        self._ask(
+            "to commit",
+            lambda: self._api.create_commit(
+                self.repo_id, operations, commit_message=message, repo_type="dataset"
+            ),
+        )
+        self._sent.clear()
+
+    def _sha256(self, entry: Any) -> str:
+        """Return the SHA-256 of a file in the repository; a small one may have to be read."""
+        if getattr(entry, "lfs", None):
+            return str(entry.lfs.sha256)
+        return hashlib.sha256(self.read(entry.path) or b"").hexdigest()
+
+    def _info(self) -> Any:
+        """Return what the Hub says of the repository; None if it shows none to this token."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        def info() -> Any:
+            try:
+                return self._api.repo_info(self.repo_id, repo_type="dataset")
+            except RepositoryNotFoundError:
+                return None
+
+        return self._ask("about it", info)
+
+    def _create(self) -> None:
+        self._ask(
+            "to make it",
+            lambda: self._api.create_repo(
+                self.repo_id, repo_type="dataset", private=self.private, exist_ok=True
+            ),
+        )
+
+    def _ask(self, what: str, call: Callable[[], T]) -> T:
+        """Call the Hub, again after a pause where the failure may pass, and explain others."""
+        pause = FIRST_PAUSE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                _prepare_client()
+                with _without_bars():
+                    return call()
+            except Kinetics600Error:
+                raise
+            except Exception as error:
+                wait = _seconds_to_wait(error, pause)
+                if wait is None or attempt == ATTEMPTS or time.monotonic() > deadline:
+                    raise self._explained(error, what, attempt) from None
+                logger.info(
+                    "%s: asked %s, it failed (%s); again in %.0f s",
+                    self.address,
+                    what,
+                    _status(error) or type(error).__name__,
+                    wait,
+                )
+            time.sleep(wait)
+            deadline += wait
+            pause *= 2
+        raise AssertionError("unreachable")
+
+    def _explained(self, error: Exception, what: str, attempts: int) -> Kinetics600Error:
+        status = _status(error)
+        said = plain_text(getattr(error, "server_message", None) or error.__cause__ or error)
+        if self._token:
+            said = said.replace(self._token, "…")
+        if status == 401:
+            return DestinationDeniedError(
+                f"token: {self._api.endpoint} does not know the token ({said}). Make a new one at "
+                f"{self._api.endpoint}/settings/tokens, then 'hf auth login', or set HF_TOKEN"
+            )
+        if status == 403:
+            return DestinationDeniedError(
+                f"repo: the token may not write to {self.address} ({said}). Choose a name below "
+                "your own user or an organisation of yours, and a token that may write there"
+            )
+        if status == 404:
+            return DestinationTakenError(f"repo: {self.address} is gone, or is not shown ({said})")
+        if status in _PASSING:
+            why = f"it answered {status} {attempts} times"
+        else:
+            why = f"{status or type(error).__name__}: {said}"
+        return DestinationError(
+            f"repo: {self.address} was asked {what}, and failed ({why}). What is there stays: the "
+            "same command goes on"
+        )
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise `OptionError` unless this is `USER/NAME` as the Hub allows it."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+        if repo_id.count("/") != 1:
+            raise HFValidationError("a user or organisation, a slash and a name are needed")
+    except HFValidationError as error:
+        raise OptionError(
+            f"repo: {repo_id!r} is not allowed, expected USER/NAME ({plain_text(error)}). A folder "
+            "or a bucket is given by --to (to=…)"
+        ) from None
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep the Hub client's own bars off the screen."""
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    shown = not are_progress_bars_disabled()
+    if shown:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
+
+
+def _prepare_client() -> None:
+    """Give the Hub's client what it lacks: certificates, and an end to waiting.
+
+    It asks the proxies of the environment by itself, but knows OpenSSL's two names of certificates
+    only, and would wait for ever for a server that has fallen silent. What the program has chosen
+    for itself (a client of its own, a time limit) stays.
+    """
+    import huggingface_hub
+    from huggingface_hub.utils import _http
+
+    network = read_network()
+    default: Any = getattr(_http, "default_client_factory", None)
+
+    def make() -> Any:
+        client = default()
+        client.close()
+        options = {"follow_redirects": True, "timeout": _SILENT_SECONDS}
+        return type(client)(event_hooks=client.event_hooks, verify=network.tls(), **options)
+
+    further = {name for name, _ in network.certificates} - OPENSSL_CERTIFICATES
+    if further and default and default is getattr(_http, "_GLOBAL_CLIENT_FACTORY", None):
+        _http.set_client_factory(make)
+    client = huggingface_hub.get_session()
+    limits = getattr(client, "timeout", None)  # an older one has none to set
+    if limits is not None and {limits.connect, limits.read, limits.write} == {None}:
+        client.timeout = _SILENT_SECONDS
+
+
+def _answer_of(error: BaseException) -> Any:
+    """Return the answer that an error is about; the client wraps what befalls an upload."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "response", None) is not None:
+            return cause.response  # type: ignore[attr-defined]
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _status(error: Exception) -> int | None:
+    answer = _answer_of(error)
+    return None if answer is None else int(answer.status_code)
+
+
+def _seconds_to_wait(error: Exception, pause: float) -> float | None:
+    """Return how long to wait before asking again; None if that would not help."""
+    answer = _answer_of(error)
+    if answer is not None:
+        told = _told_seconds(answer.headers)
+        return max(pause, told or 0.0) if int(answer.status_code) in _PASSING else None
+    if isinstance(error, (ValueError, TypeError, AttributeError, NotADirectoryError)):
+        return None
+    return pause  # the network, whatever the client's library calls it
+
+
+def _told_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return how long the Hub says to wait: until its rate limit's window ends, or `Retry-After`.
+
+    Example:
+        >>> _told_seconds({"ratelimit": '"api";r=0;t=26', "ratelimit-policy": '"api";q=500;w=300'})
+        27.0
+        >>> _told_seconds({"retry-after": "5"})
+        5.0
+    """
+    said = {name.lower(): value for name, value in headers.items()}
+    window = re.search(r";\s*w=(\d+)", said.get("ratelimit-policy", ""))
+    most = float(window[1]) if window else MOST_PAUSE_SECONDS
+    after = said.get("retry-after", "").strip()
+    if limit := re.search(r";\s*t=(\d+)", said.get("ratelimit", "")):
+        return min(float(limit[1]), most) + 1  # the window may end late in the last second
+    if after.isdecimal():
+        return min(float(after), most)
+    try:
+        at = parsedate_to_datetime(after)
+    except ValueError:
+        return None
+    left = (at - datetime.datetime.now(at.tzinfo)).total_seconds()
+    return min(max(left, 0.0), most)

@@ -1,0 +1,365 @@
+"""What a published place says of itself: the request it holds, what is done, and its card.
+
+It lies beside the rows as small JSON files, so that a run that was broken off goes on, on whichever
+machine, and another request is refused. What they say of a shard proves it: a run looks at those
+that are said to be there, and makes again what is gone or holds other bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from k600.clip import SPLITS
+from k600.errors import DestinationTakenError, OptionError
+from k600.loading.request import Request
+from k600.progress import Progress
+from k600.publish.card import SplitFacts, write_card
+from k600.publish.destination import Destination, Proof
+from k600.publish.parquet import MOST_SHARD_MB
+from k600.publish.upload import is_told
+from k600.redact import public_url
+from k600.store.store import OWN
+from k600.tarballs.lists import TestLabels
+from k600.values import whole_number
+
+__all__ = [
+    "KINDS",
+    "Made",
+    "Recipe",
+    "check_place",
+    "describe",
+    "digest_of_labels",
+    "digest_of_names",
+    "find_damaged",
+    "finish",
+    "freeze",
+    "is_whole",
+    "name_on_card",
+    "read_json",
+    "read_marker",
+    "to_json",
+    "update_card",
+]
+
+logger = logging.getLogger("kinetics600")
+
+KINDS = ("metadata", "embedded")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How rows become shards."""
+
+    kind: str = "metadata"
+    """`metadata`, or `embedded`: with the clips themselves."""
+    shard_size_mb: int = 500
+    """Embedded: bytes of clips in a shard, in units of 1,000,000, 1 to 1,900."""
+    mix: int = 16
+    """Embedded: tarballs read side by side, 1 or more: so many classes are in a shard."""
+
+    def check(self) -> None:
+        """Raise `OptionError` for a value that is not allowed."""
+        if self.kind not in KINDS:
+            allowed = ", ".join(map(repr, KINDS))
+            raise OptionError(f"kind: {self.kind!r} is not allowed. Allowed: {allowed}")
+        for option, most in (("shard_size_mb", MOST_SHARD_MB), ("mix", 600)):
+            whole_number(option, getattr(self, option), least=1, most=most)
+
+    def describe(
+        self,
+        request: Request,
+        split: str,
+        groups: Sequence[Sequence[str]] = (),
+        labels: TestLabels | None = None,
+    ) -> dict[str, Any]:
+        """Return what fixes a split's shards, to the byte.
+
+        Args:
+            request: The request.
+            split: One of its splits.
+            groups: Embedded: the tarballs.
+            labels: Embedded: labels of test clips.
+        """
+        said = describe(request, split, self.kind)
+        if self.kind == "embedded":
+            names = [name for group in groups for name in group]
+            said |= {
+                "shard_size_mb": self.shard_size_mb,
+                "mix": self.mix,
+                "tarballs": digest_of_names(names),
+            }
+            if split == "test":
+                said["labels"] = digest_of_labels(labels or {})
+        return said
+
+
+def check_place(destination: Destination, kind: str) -> None:
+    """Raise `DestinationTakenError` if there is what no run of this kind has put there."""
+    there = destination.names("") - {".gitattributes", "README.md", "data", OWN}
+    ours = {split for split in SPLITS if split in destination.names(OWN)}
+    if not ours:
+        there |= destination.names("") - {".gitattributes", OWN}
+    if there:
+        some = ", ".join(repr(name) for name in sorted(there)[:5])
+        raise DestinationTakenError(
+            f"{destination.address} holds something else already: {some}. Publish to a place that "
+            "is empty or not there yet"
+        )
+    for split in sorted(ours):
+        run = _read_run(destination, split)
+        if run is not None and run["kind"] != kind:
+            raise DestinationTakenError(
+                f"{destination.address} holds {run['kind']} of {split!r}: kind: {kind!r} is "
+                "not allowed beside it. Publish to another place"
+            )
+
+
+def freeze(destination: Destination, split: str, now: Mapping[str, Any]) -> None:
+    """Note what is asked for of a split; refuse it if something else was before.
+
+    Args:
+        destination: The place.
+        split: The split.
+        now: What fixes its shards, as plain data; `describe` is the request's part of it.
+
+    Raises:
+        DestinationTakenError: Something else was, and the message says what.
+    """
+    before = _read_run(destination, split)
+    if before is None:
+        destination.commit(f"{split}: begun", {f"{OWN}/{split}/run.json": to_json(now)})
+        return
+    if "labels" not in before:  # of an older release
+        now = {key: value for key, value in now.items() if key != "labels"}
+    changed = [
+        f"{key} was {before.get(key)!r:.80}, now {now.get(key)!r:.80}"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise DestinationTakenError(
+            f"{destination.address} holds {split!r} of another request: {'; '.join(changed)}. Use "
+            "the same options, or publish to another place"
+        )
+
+
+@dataclass(slots=True)
+class Made:
+    """The shards of a split, as they are made."""
+
+    shards: list[dict[str, Any]]
+    """As `k600.publish.upload.said_of` tells of them, in the order of their names."""
+    unlabelled: int
+    """Clips without a label."""
+    new: int
+    """Shards that this run made; the others were there."""
+    mended: int = 0
+    """Shards that had been there, and were gone or damaged."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """How many clips and tarballs had to be left out, by reason; the groups' markers name them."""
+
+    def add(self, group: Mapping[str, Any]) -> None:
+        """Add what a group's marker says."""
+        self.shards += group["shards"]
+        self.unlabelled += group["unlabelled"]
+        for reason in group.get("left_out", {}).values():
+            self.left_out[reason] = self.left_out.get(reason, 0) + 1
+
+
+def find_damaged(
+    destination: Destination,
+    split: str,
+    shards: Sequence[Mapping[str, Any]],
+    progress: Progress,
+) -> set[str]:
+    """Return the names of shards that are not at a place as their markers say, and tell of them.
+
+    On this machine every one is read through, so that zeros in place of its bytes are found, too.
+
+    Args:
+        destination: The place.
+        split: The split.
+        shards: What markers say of its shards (`k600.publish.upload.said_of`).
+        progress: Makes the progress bar, of bytes.
+    """
+    proofs = {
+        shard["name"]: Proof(shard["size_bytes"], shard["sha256"], shard.get("etag", ""))
+        for shard in shards
+    }
+    if not proofs:
+        return set()
+    total = sum(proof.size_bytes for proof in proofs.values())
+    with progress(total, f"{split}, checking") as bar:
+        damaged = destination.differing(f"data/{split}", proofs, bar.update)
+    if damaged:
+        some = ", ".join(sorted(damaged)[:3]) + (", …" if len(damaged) > 3 else "")
+        logger.warning(
+            "kinetics600 %s: %s of %s shards at %s are gone or damaged (%s), and are made again",
+            split,
+            f"{len(damaged):,}",
+            f"{len(proofs):,}",
+            destination.address,
+            some,
+        )
+    return damaged
+
+
+def finish(
+    destination: Destination,
+    split: str,
+    made: Made,
+    *,
+    whole: bool,
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Mark a split as done, remove files that belong to no run, and return its counts.
+
+    Args:
+        destination: The place.
+        split: The split.
+        made: Its shards.
+        whole: Whether all classes and clips were asked for.
+        more: Further counts to note.
+    """
+    done = {
+        "split": split,
+        "clips": sum(shard["clips"] for shard in made.shards),
+        "unlabelled": made.unlabelled,
+        "video_bytes": sum(shard["video_bytes"] for shard in made.shards),
+        "parquet_bytes": sum(shard["size_bytes"] for shard in made.shards),
+        "whole": whole,
+        "left_out": dict(sorted(made.left_out.items())),
+        **(more or {}),
+        "shards": made.shards,
+    }
+    folder, path = f"data/{split}", f"{OWN}/{split}/done.json"
+    stale = destination.names(folder) - {shard["name"] for shard in made.shards}
+    if stale or made.new or read_marker(destination, path) != done:
+        destination.commit(
+            f"{split}: done",
+            {path: to_json(done)},
+            delete=[f"{folder}/{name}" for name in sorted(stale)],
+        )
+    return done
+
+
+def update_card(destination: Destination, kind: str, *, name: str, private: bool) -> None:
+    """Write the card of all splits that are done, unless it is there as it should be."""
+    done = [read_marker(destination, f"{OWN}/{split}/done.json") for split in SPLITS]
+    names = [field.name for field in dataclasses.fields(SplitFacts)]
+    facts = [
+        SplitFacts(**{key: each[key] for key in names if key in each}) for each in done if each
+    ]
+    card = write_card(kind, facts, name=name, private=private).encode()
+    if destination.read("README.md") != card:
+        destination.commit("The card", {"README.md": card})
+
+
+def name_on_card(to: str) -> str:
+    """Return what the card calls a folder or a URL: what `load_dataset` takes once it is here.
+
+    Example:
+        >>> name_on_card("s3://bucket/k600/")
+        './k600'
+    """
+    return f"./{public_url(to).rstrip('/').rpartition('/')[2] or 'kinetics-600'}"
+
+
+def is_whole(request: Request) -> bool:
+    """Whether all classes and clips of its splits are asked for."""
+    return request.is_whole
+
+
+def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
+    """Return what a request says of which clips, and which bytes, are in a split's shards."""
+    limits = request.limits
+    return {
+        "format": 1,
+        "kind": kind,
+        "split": split,
+        "classes": None if request.classes is None else [*request.classes],
+        "max_samples": limits.max_samples,
+        "max_per_class": limits.max_per_class,
+        "balanced": limits.balanced,
+        "shuffle": limits.shuffle,
+        "seed": limits.seed,
+        "manifest": None if request.manifest is None else request.manifest.digest,
+        "source": request.source,
+        "short_side": request.short_side,
+    }
+
+
+def digest_of_names(names: Sequence[str]) -> str:
+    """Return how many names these are, and a fingerprint of them in their order."""
+    digest = hashlib.sha256("\n".join(names).encode())
+    return f"{len(names)} ({digest.hexdigest()[:16]})"
+
+
+def digest_of_labels(labels: TestLabels) -> str:
+    """Return a fingerprint of the labels of test clips; without labels there is one, too."""
+    said = "\n".join(f"{key} {label}" for key, label in sorted(labels.items()))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def to_json(value: Any) -> bytes:
+    """Return plain data as the bytes of such a file."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def read_json(destination: Destination, path: str) -> dict[str, Any] | None:
+    """Return a small JSON file of a place; None if it is not there, or damaged: as good as gone."""
+    data = destination.read(path)
+    try:
+        return None if data is None else dict(json.loads(data))
+    except (ValueError, TypeError):
+        return None
+
+
+def read_marker(destination: Destination, path: str) -> dict[str, Any] | None:
+    """Return what a marker says of one shard or several; None if it is not there, or damaged.
+
+    A shard's name begins with its number, which is the marker's too where that has one, so that a
+    marker in the place of another counts as damaged.
+
+    Args:
+        destination: The place.
+        path: Of the split's `done.json`, or of a group's or shard's marker, `….<number>.json`.
+    """
+    said = read_json(destination, path) or {}
+    shards = said.get("shards", [said.get("shard")])
+    number = re.search(r"[0-9]{5}(?=\.json$)", path)
+    begin = f"{number[0]}-" if number else ""
+    if (
+        isinstance(shards, list)
+        and isinstance(said.get("unlabelled"), int)
+        and isinstance(said.get("left_out", {}), dict)
+        and all(is_told(shard) and shard["name"].startswith(begin) for shard in shards)
+    ):
+        return said
+    return None
+
+
+def _read_run(destination: Destination, split: str) -> dict[str, Any] | None:
+    """Return what was asked for of a split; None if nothing was.
+
+    Raises:
+        DestinationTakenError: It cannot be read, or is gone from beside other notes, so the shards
+            that are there may be anybody's.
+    """
+    path = f"{OWN}/{split}/run.json"
+    run = read_json(destination, path)
+    if run is not None and "kind" in run:
+        return run
+    if there := destination.names(f"{OWN}/{split}"):
+        what = "damaged" if "run.json" in there else "gone"
+        raise DestinationTakenError(
+            f"{destination.address}/{path} is {what}. Publish to another place"
+        )
+    return None

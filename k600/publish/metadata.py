@@ -1,0 +1,140 @@
+"""A row about every clip of a request: what the host's lists say, and what the store proves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from k600.clip import Clip
+from k600.errors import ListError
+from k600.labels import NAMES, label_id
+from k600.loading.candidates import Names, clip_at, find_candidates
+from k600.loading.chosen import passed_over
+from k600.loading.manifest import sha256_of
+from k600.loading.missing import raise_nothing, stored_shards
+from k600.loading.request import Request
+from k600.loading.selection import choose_clips
+from k600.loading.state import Situation, look
+
+__all__ = ["metadata_rows"]
+
+Row = dict[str, Any]
+
+
+def metadata_rows(
+    request: Request,
+    split: str,
+    *,
+    offline: bool = False,
+    on_clip: Callable[[], object] = lambda: None,
+) -> list[Row]:
+    """Return the rows of one split by class id and file name, for `k600.publish.parquet`.
+
+    No clip is fetched. Of those in the store, the file is read for its SHA-256.
+
+    Args:
+        request: Which clips.
+        split: One of its splits.
+        offline: Never cross a network.
+        on_clip: Called after each file that was read.
+
+    Raises:
+        MirrorError, ListError: The host's lists cannot be had, and the store holds nothing.
+        NoClipsError: There is no such clip.
+    """
+    situation = look(request, split, offline=offline, keep=False)
+    try:
+        names = find_candidates(situation)
+    except ListError:
+        if request.chooses or not any(map(situation.inventory.names, request.folders(split))):
+            raise
+        names = {}  # a mirror without lists: the store's clips are what there is
+    stored, listed = _stored(situation, names)
+    if not stored and not listed:
+        raise_nothing(request, split, {}, [])
+    tarballs = _tarballs(situation)
+
+    def tarball_of(clip: Clip) -> str | None:
+        said = situation.origin.get(clip)
+        if said is not None and said.tarball:
+            return said.tarball
+        return tarballs.get(clip.file_name) if split == "test" else clip.label
+
+    def proved(clip: Clip, path: Path, source: str) -> Row:
+        row = _row(clip, tarball_of(clip))
+        row |= {"source": source, "size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        on_clip()
+        return row
+
+    with ThreadPoolExecutor() as pool:
+        rows = list(pool.map(lambda found: proved(*found), stored))
+    rows += [_row(clip, tarball_of(clip)) for clip in listed]
+    return sorted(rows, key=_order)
+
+
+def _stored(situation: Situation, names: Names) -> tuple[list[tuple[Clip, Path, str]], list[Clip]]:
+    """Return the clips that are in the store, each with its file and source, and the others."""
+    request, split = situation.request, situation.split
+    folders: dict[str, set[str]] | None = None
+    if request.chooses:
+        chosen = choose_clips(
+            names,
+            request.limits,
+            dead=passed_over(situation, names, youtube=False),
+            here=lambda label: situation.inventory.names(f"{split}/{label}"),
+        )
+        folders = {}
+        for candidate in chosen:
+            if (folder := situation.place_of(candidate)) is not None:
+                folders.setdefault(folder, set()).add(candidate[1])
+    else:
+        chosen = [(label, name) for label, found in names.items() for name in found]
+    shards = stored_shards(
+        request,
+        split,
+        situation.known,
+        situation.labels,
+        situation.inventory,
+        None if folders is None else lambda folder: folders.get(folder, ()),
+    )
+    stored = []
+    for shard in shards:
+        for record in shard.records():
+            label = None if record["label"] is None else NAMES[record["label"]]
+            clip = Clip(
+                split, label, record["youtube_id"], record["time_start"], record["time_end"]
+            )
+            stored.append((clip, Path(record["video"]["path"]), record["source"]))
+    there = {clip for clip, *_ in stored}
+    others = dict.fromkeys(clip_at(candidate, split) for candidate in chosen)
+    return stored, [clip for clip in others if clip not in there]
+
+
+def _tarballs(situation: Situation) -> dict[str, str]:
+    """Return which tarball holds a test clip, by file name, as far as any was read."""
+    if situation.split != "test":
+        return {}
+    states = ("have", "skipped", "bad")
+    return {c.file_name: c.tarball.name for c in situation.known.clips() if c.state in states}
+
+
+def _row(clip: Clip, tarball: str | None) -> Row:
+    return {
+        "split": clip.split,
+        "label": None if clip.label is None else label_id(clip.label),
+        "youtube_id": clip.youtube_id,
+        "time_start": clip.time_start,
+        "time_end": clip.time_end,
+        "url": f"https://www.youtube.com/watch?v={clip.youtube_id}&t={clip.time_start}s",
+        "source": None,
+        "tarball": tarball,
+        "size_bytes": None,
+        "sha256": None,
+    }
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    label = len(NAMES) if row["label"] is None else row["label"]
+    return (label, row["youtube_id"], row["time_start"], row["time_end"])

@@ -1,0 +1,1 @@
+"""Clips on disk, the ledger, what is there, what others left there."""

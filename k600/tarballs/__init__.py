@@ -1,0 +1,1 @@
+"""The CVDF's tarballs: lists, archive, stream, extract."""

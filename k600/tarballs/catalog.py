@@ -1,0 +1,209 @@
+"""The host's lists as a store keeps them: fetched once, then read from disk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from k600.clip import Tarball
+from k600.errors import ListError, MirrorError, OfflineError
+from k600.identity import short_hash
+from k600.labels import NAMES
+from k600.loading.request import Request
+from k600.mirror.mirror import Mirror
+from k600.redact import public_url
+from k600.store.store import Store
+from k600.tarballs.lists import (
+    Listing,
+    TestLabels,
+    parse_listing,
+    parse_path_list,
+    parse_test_labels,
+    parse_test_list,
+)
+from k600.tarballs.stream import read_listing, read_path_list, read_test_list
+
+__all__ = ["KeptLists", "read_test_labels", "tarballs_of", "wanted_names"]
+
+logger = logging.getLogger("kinetics600")
+
+T = TypeVar("T")
+
+
+class KeptLists:
+    """The host's lists of one split: from the store if kept there, else from the mirror."""
+
+    def __init__(
+        self, mirror: Mirror, store: Store, split: str, *, network: bool, keep: bool = True
+    ) -> None:
+        self.mirror, self._store, self._split = mirror, store, split
+        self._network, self._keep = network, keep
+        self._fresh = False
+        self._listing: Listing | None = None
+        self._tarballs: list[Tarball] | None = None
+
+    def tarballs(self) -> list[Tarball]:
+        """Return the tarballs of the path list; none if it is out of reach by request."""
+        if self._tarballs is None:
+            self._tarballs = self._kept("paths", lambda text: parse_path_list(text, self._split))
+            if self._tarballs is None and self._network:
+                self._fetch_paths()
+        return self._tarballs or []
+
+    def listing(self) -> Listing:
+        """Return the names that each class should hold, as far as it is known by now."""
+        if self._listing is None:
+            self._listing = self._kept(
+                "listing", lambda text: parse_listing(text, self._split) if text else {}
+            )
+        return self._listing or {}
+
+    def test_names(self) -> list[str]:
+        """Return the file names of the host's list of test clips; none if it is out of reach by
+        request.
+        """
+        kept = self._kept("clips", parse_test_list)
+        if kept is not None:
+            return kept
+        if not self._network:
+            return []
+        names, text = read_test_list(self.mirror)
+        if self._keep:
+            self._store.write_own(self._name("clips"), text)
+        return names
+
+    def refresh(self, *, paths: bool) -> None:
+        """Fetch the listing, and the path list if asked to, anew: something must be fetched."""
+        if paths and not self._fresh:
+            self._fetch_paths()
+        self._fetch_listing()
+
+    def _fetch_paths(self) -> None:
+        self._fresh = True
+        self._tarballs, text = read_path_list(self.mirror, self._split)
+        if self._keep:
+            self._store.write_own(self._name("paths"), text)
+
+    def _fetch_listing(self) -> None:
+        found = read_listing(self.mirror, self._split)
+        if found is None and self.listing():
+            return  # it had one: a portal or a proxy may have said no
+        self._listing, text = found or ({}, b"")
+        if found is None and self._split != "test":
+            logger.warning(
+                "kinetics600 %s: %s has no list of the clips, so a clip that is not in its "
+                "tarball cannot be missed",
+                self._split,
+                self.mirror,
+            )
+        if self._keep:
+            self._store.write_own(self._name("listing"), text)
+
+    def _kept(self, kind: str, parse: Callable[[str], T]) -> T | None:
+        return _kept(self._store, self._name(kind), lambda data: parse(data.decode()))
+
+    def _name(self, kind: str) -> str:
+        return f"lists/{short_hash(self.mirror.identity)}-{self._split}-{kind}"
+
+
+def _kept(store: Store, name: str, parse: Callable[[bytes], T]) -> T | None:
+    """Return a list that the store keeps; None if it keeps none, or a damaged one."""
+    data = store.read_own(name)
+    try:
+        return None if data is None else parse(data)
+    except (ListError, UnicodeDecodeError) as error:
+        logger.warning(
+            "data_dir: what '%s' keeps as '%s' is damaged (%s); it is fetched anew where it may be",
+            store.root,
+            name,
+            error,
+        )
+        return None
+
+
+def read_test_labels(
+    request: Request,
+    store: Store,
+    *,
+    offline: bool = False,
+    keep: bool = True,
+    refresh: bool = False,
+) -> TestLabels:
+    """Return the labels of the test clips; none, with a warning, where the list is out of reach.
+
+    The list is kept in the store, so that it crosses the network once.
+
+    Args:
+        request: Says where the list is.
+        store: Where it is kept.
+        offline: Do not cross a network.
+        keep: Write a list that was fetched into the store.
+        refresh: Fetch it although it is kept.
+
+    Raises:
+        ListError: What is there is not such a list.
+    """
+    url = request.test_labels
+    shown = public_url(url)
+    base, _, last = url.rpartition("/")
+    same_host = urlsplit(url)[:2] == urlsplit(request.mirror.url)[:2]
+    root = Mirror(base or "/", request.mirror.options if same_host else {})
+    network = not (root.is_network and (offline or request.source == "local"))
+    kept = f"lists/{short_hash(url)}-test-labels"
+    read = partial(parse_test_labels, name=f"test_labels: {shown}", whole=True)
+    labels = _kept(store, kept, read)
+    if labels is None or (network and (refresh or not root.is_network)):
+        try:
+            if not network:
+                raise OfflineError("the network is not to be used")
+            data, _ = root.read_small(last, most_bytes=1 << 30)
+            labels = read(data)
+            if keep and root.is_network and request.source != "local":
+                store.write_own(kept, data)
+            return labels
+        except MirrorError as error:
+            if labels is None:
+                logger.warning(
+                    "test_labels: %s cannot be had, so clips of the test split have the label "
+                    "None where their folder gives none (%s)",
+                    shown,
+                    error,
+                )
+                return {}
+    return labels
+
+
+def tarballs_of(request: Request, split: str, lists: KeptLists) -> list[Tarball]:
+    """Return the tarballs that may hold clips of the request, in id order.
+
+    For whole classes no list is needed: their tarballs bear their names. A class that the
+    host's listing knows but its path list does not is among them, too: its tarball will not
+    be found, and so its clips are named as missing.
+    """
+    if split == "test":
+        return lists.tarballs()
+    if request.classes is not None:
+        return [Tarball(split, name) for name in request.classes]
+    known = {tarball.name for tarball in lists.tarballs()} | set(lists.listing())
+    return [Tarball(split, name) for name in NAMES if name in known]
+
+
+def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[str] | None:
+    """Return the file names asked for where that is not simply all of each tarball."""
+    if split != "test" or request.classes is None:
+        return None
+    if not labels:
+        raise OfflineError(
+            "classes: clips of the test split can be chosen by class only with DeepMind's list, "
+            f"and {public_url(request.test_labels)} cannot be had. Pass test_labels=… a path or "
+            "URL of 'kinetics600.tar.gz' or its 'test.csv', or leave classes out"
+        )
+    chosen = set(request.classes)
+    return frozenset(
+        f"{youtube_id}_{start:06d}_{end:06d}.mp4"
+        for (youtube_id, start, end), label in labels.items()
+        if label in chosen
+    )

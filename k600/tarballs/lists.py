@@ -1,0 +1,280 @@
+"""The lists that describe Kinetics-600, from text to plain data. Pure: no file, no network.
+
+Three kinds exist. A *path list* names the host's tarballs, one URL a line. A *listing* is a
+dump of `ls -R` over the unpacked tarballs and names the clips of each class (train and
+validation). DeepMind's *label list* is a table that labels the test clips. Train and
+validation take their labels from the tarball's name, never from a table.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from urllib.parse import unquote
+
+from k600.clip import HOST_FOLDERS, Tarball, clip_names, parse_file_name
+from k600.errors import DamagedTarballError, ListError, UnknownClassError
+from k600.labels import canonical
+from k600.tarballs.archive import file_in_archive, packing_of
+from k600.text import text_of
+
+__all__ = [
+    "Listing",
+    "TestLabels",
+    "parse_listing",
+    "parse_path_list",
+    "parse_test_labels",
+    "parse_test_list",
+]
+
+Listing = Mapping[str, Sequence[str]]
+"""`{class name: [file name, ...]}` in the host's order."""
+
+TestLabels = Mapping[tuple[str, int, int], str]
+"""`{(youtube_id, time_start, time_end): class name}` of the labelled test clips."""
+
+_MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
+
+
+_MOST_LINE_CHARACTERS = 10_000
+
+
+def parse_path_list(
+    text: str, split: str, *, name: str = "path list", whole: bool = False
+) -> list[Tarball]:
+    """Read a path list: one URL of a tarball a line, spaces and `'()` written as they are.
+
+    Only the part after the mirror's root counts (`val/acting in play.tar.gz`), so the same
+    list serves on every mirror with the host's layout.
+
+    Args:
+        text: The list.
+        split: The split it should be of; a line of another split is an error.
+        name: What to call the list in an error, such as its address.
+        whole: As many bytes came as there are. Otherwise a last line without an end was cut off.
+
+    Returns:
+        The tarballs in the list's order.
+
+    Raises:
+        ListError: The list is empty, cut off, not a list, names a tarball twice, or names
+            something that is no tarball of this split (a path, an unknown class).
+    """
+    lines = _complete_lines(text, name, whole)
+    tarballs: dict[Tarball, None] = {}
+    folder = HOST_FOLDERS[split]
+    for number, line in enumerate(lines, 1):
+        line = line.strip()
+        if not line:
+            continue
+        parts = (unquote(line) if "%" in line else line).split("/")
+        if len(parts) < 2 or parts[-2] != folder or not parts[-1].endswith(".tar.gz"):
+            raise ListError(
+                f"{name}: line {number} is {line[:200]!r}, expected the URL of a tarball in "
+                f"{folder!r}, ending in '.tar.gz'. The list may be truncated: fetch it again"
+            )
+        stem = parts[-1].removesuffix(".tar.gz")
+        if split == "test":
+            known = stem.startswith("part_") and stem[5:].isascii() and stem[5:].isdigit()
+        else:
+            known = _is_class(stem)
+        if not known:
+            raise ListError(
+                f"{name}: line {number} names the tarball {stem[:200]!r}, expected "
+                + ("'part_<number>'" if split == "test" else "one of the 600 class names")
+            )
+        tarball = Tarball(split, stem)
+        if tarball in tarballs:
+            raise ListError(f"{name}: line {number} names the tarball {stem!r} a second time")
+        tarballs[tarball] = None
+    if not tarballs:
+        raise ListError(f"{name}: the list is empty")
+    return list(tarballs)
+
+
+def parse_listing(text: str, split: str, *, name: str = "listing", whole: bool = False) -> Listing:
+    """Read an `ls -R` listing of a split's clips.
+
+    Its form: `val:`, the class names one a line, a blank line, then for each class a line
+    `val/<class>:`, the file names one a line, a blank line. A line that is no clip's name is
+    passed over (the real list of the validation split holds one, a single space).
+
+    Args:
+        text: The list.
+        split: The split it should be of.
+        name: What to call the list in an error, such as its address.
+        whole: As for `parse_path_list`; a last line without an end must then be a clip's name.
+
+    Returns:
+        The file names by class. Classes and names keep the list's order.
+
+    Raises:
+        ListError: The list is cut off (its last line is broken, or a class that its head
+            names has no block), holds an unknown class, or is no listing.
+    """
+    last = text.rpartition("\n")[2].strip()
+    _check_complete(text, name, whole and parse_file_name(last) is not None)
+    folder = HOST_FOLDERS[split]
+    # A pattern that begins with letters is looked for ten times as fast as one with `^`.
+    head, *rest = re.split(rf"\n{folder}/(.*):\r?(?=\n|\Z)", f"\n{text}")
+    first, *following = head[1:].splitlines() or [""]
+    if first.strip() != f"{folder}:":
+        raise ListError(f"{name}: begins with {first[:200]!r}, expected '{folder}:'")
+    blocks: dict[str, str] = {}
+    for label, block in zip(rest[::2], rest[1::2], strict=True):
+        if not _is_class(label):
+            number = text[: text.index(f"{folder}/{label}:")].count("\n") + 1
+            raise ListError(f"{name}: line {number} names the unknown class {label[:200]!r}")
+        blocks[label] = blocks.get(label, "") + block
+    classes = [label for label in following if label.strip()]
+    if not classes:
+        raise ListError(f"{name}: truncated: its head names no class. Fetch the list again")
+    without_block = [label for label in classes if label not in blocks]
+    if without_block:
+        raise ListError(
+            f"{name}: truncated: its head names {len(classes)} classes, and {len(without_block)} "
+            f"of them have no block, the first {without_block[0][:200]!r}. Fetch the list again"
+        )
+    return _Blocks(blocks)
+
+
+class _Blocks(Mapping[str, Sequence[str]]):
+    """File names by class, found in a class's lines when they are asked for: there are 430,000."""
+
+    def __init__(self, blocks: Mapping[str, str]) -> None:
+        self._blocks = blocks
+        self._names: dict[str, Sequence[str]] = {}
+
+    def __getitem__(self, label: str) -> Sequence[str]:
+        if label not in self._names:
+            lines = self._blocks[label].splitlines()
+            names = clip_names(lines)
+            self._names[label] = [line for line in lines if line in names]
+        return self._names[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+
+def parse_test_list(text: str, *, name: str = "test list", whole: bool = False) -> list[str]:
+    """Read the host's `test.csv`: `youtube_id,time_start,time_end,split`, without labels.
+
+    Args:
+        text: The list.
+        name: What to call the list in an error, such as its address.
+        whole: As for `parse_path_list`.
+
+    Returns:
+        File names of clips, in the list's order, each once.
+
+    Raises:
+        ListError: It is cut off, or no such list.
+    """
+    lines = _complete_lines(text, name, whole)
+    reader = csv.DictReader(_short(lines, name))
+    if not {"youtube_id", "time_start", "time_end"} <= set(reader.fieldnames or ()):
+        raise ListError(f"{name}: begins with {lines[0][:200]!r}, expected a header of its columns")
+    names: dict[str, None] = {}
+    for number, row in enumerate(reader, 2):
+        try:
+            start, end = int(row["time_start"]), int(row["time_end"])
+            found = f"{row['youtube_id']}_{start:06d}_{end:06d}.mp4"
+        except (TypeError, ValueError):
+            found = ""
+        if parse_file_name(found) is None:
+            raise ListError(f"{name}: line {number} names no clip: {list(row.values())!r}")
+        names[found] = None
+    if not names:
+        raise ListError(f"{name}: names not one clip. Fetch the list again")
+    return list(names)
+
+
+def parse_test_labels(data: bytes, *, name: str = "test_labels", whole: bool = False) -> TestLabels:
+    """Read DeepMind's labels of the test split.
+
+    Args:
+        data: The archive `kinetics600.tar.gz` (its member `test.csv` is read), or that CSV
+            itself: header `label,youtube_id,time_start,time_end,split`.
+        name: What to call it in an error, such as its address.
+        whole: As for `parse_path_list`.
+
+    Raises:
+        ListError: It is neither, is cut off, or holds an unknown class.
+    """
+    if data[:2] == b"\x1f\x8b":
+        data, whole = _test_csv_of_archive(data, name), True
+    try:
+        text = text_of(data)
+    except UnicodeDecodeError as error:
+        packed = f": it is {kind}, expected gzip or CSV" if (kind := packing_of(data)) else ""
+        raise ListError(f"{name}: not UTF-8 text ({error}){packed}") from error
+    rows = csv.reader(_short(_complete_lines(text, name, whole), name))
+    header = next(rows, [])
+    wanted = ("label", "youtube_id", "time_start", "time_end")
+    if not set(wanted) <= set(header):
+        raise ListError(f"{name}: its columns are {header[:8]}, expected {list(wanted)}")
+    columns = [header.index(column) for column in wanted]
+    labels: dict[tuple[str, int, int], str] = {}
+    for row in filter(None, rows):  # a blank line is none
+        try:
+            label, youtube_id, start, end = (row[column] for column in columns)
+            labels[youtube_id, int(start), int(end)] = canonical(label)
+        except (IndexError, ValueError) as error:
+            raise ListError(f"{name}: line {rows.line_num} is {row!r:.200}: {error}") from error
+    if not labels:
+        raise ListError(f"{name}: labels not one clip. Fetch the list again")
+    return labels
+
+
+def _test_csv_of_archive(data: bytes, name: str) -> bytes:
+    try:
+        found = file_in_archive(data, "test.csv", most_bytes=_MOST_LIST_BYTES, name=name)
+    except DamagedTarballError as error:
+        raise ListError(f"{name}: a broken archive ({error})") from error
+    if found is None:
+        raise ListError(f"{name}: the archive holds no 'test.csv'")
+    return found
+
+
+def _complete_lines(text: str, name: str, whole: bool) -> list[str]:
+    """Return the lines of a text that is no page and was not cut off."""
+    _check_complete(text, name, whole)
+    return text.splitlines()
+
+
+def _check_complete(text: str, name: str, whole: bool) -> None:
+    """Raise `ListError` for a page, and for a text that was or may have been cut off."""
+    if text.lstrip()[:1] == "<":
+        raise ListError(
+            f"{name}: an HTML or XML page came instead of a list: check the mirror's address"
+        )
+    if not text:
+        raise ListError(f"{name}: the list is empty")
+    if not whole and not text.endswith("\n"):
+        raise ListError(
+            f"{name}: truncated: its last line {text[-60:].rpartition(chr(10))[2]!r} has no end. "
+            "Fetch the list again"
+        )
+
+
+def _short(lines: Iterable[str], name: str) -> Iterator[str]:
+    """Yield the lines of a table; one that is too long for it, or holds NUL, is an error.
+
+    (Python's reader raises an error of its own for either, and a quote that is never closed would
+    make one field of all that follows.)
+    """
+    for number, line in enumerate(lines, 1):
+        if len(line) > _MOST_LINE_CHARACTERS or "\0" in line or line.count('"') % 2:
+            raise ListError(f"{name}: line {number} is {line[:200]!r}, expected a row of a table")
+        yield line
+
+
+def _is_class(name: str) -> bool:
+    try:
+        return canonical(name) == name
+    except UnknownClassError:
+        return False

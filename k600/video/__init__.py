@@ -1,0 +1,1 @@
+"""What PyAV does: probe, cut, resize; knows no request and no store."""

@@ -1,0 +1,109 @@
+"""Cut a clip out of a longer video: the very frames of [start, end), encoded anew with PyAV."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+from k600.video.encoder import CutFacts, Mp4Writer, check_encoder, read_back
+from k600.video.probe import best_stream
+
+__all__ = ["CutError", "CutFacts", "check_encoder", "cut_clip"]
+
+Source = str | os.PathLike[str] | IO[bytes] | io.RawIOBase
+
+
+class CutError(ValueError):
+    """A video cannot be cut; `code` is `out_of_range`, `short`, `damaged` or `no_video`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def cut_clip(
+    source: Source,
+    target: Path,
+    start: int,
+    end: int,
+    *,
+    short_side: int | None = None,
+    audio: Source | bool = False,
+) -> CutFacts:
+    """Write the frames with `start <= time < end` of a video into an MP4 file, and check it.
+
+    H.264 (`yuv420p`, CRF 18), shown as the source is (see `Mp4Writer`), frame times as in the
+    source, counted from `start`. The finished file is decoded in full.
+
+    Args:
+        source: The video: a path, or an object with `read` and `seek`. Only what the cut needs
+            is read.
+        target: The file to write.
+        start: In seconds from the video's beginning.
+        end: In seconds, exclusive. A video that ends before is cut to its end.
+        short_side: Pixels of the shorter side; larger pictures are scaled down, smaller ones
+            kept. None keeps all.
+        audio: Keep the sound: True for that of `source`, or where it is if it came apart.
+
+    Raises:
+        CutError: The video has no frame there (`out_of_range`), or none at all (`no_video`).
+        EncoderError: It can be decoded, but not encoded.
+        av.error.FFmpegError: The source cannot be decoded, or the disk cannot be written.
+    """
+    import av
+
+    with contextlib.ExitStack() as stack:
+        container = stack.enter_context(av.open(source))
+        video = best_stream(container, "video")
+        if video is None or video.codec_context is None:
+            raise CutError("no_video", "there are no pictures in the video that can be decoded")
+        sound = None
+        if audio is not False:
+            apart = container if audio is True else stack.enter_context(av.open(audio))
+            sound = best_stream(apart, "audio")
+        output = stack.enter_context(Mp4Writer(target, video, crf=18, short_side=short_side))
+        if sound is not None and sound.codec_context is not None:
+            output.encode_sound(sound)
+        video.thread_type = "AUTO"
+        for frame in _between(video, start, end):
+            output.add(frame)
+        if not output.frames:
+            raise CutError("out_of_range", f"the video has no frame from second {start} to {end}")
+        if sound is not None and sound.codec_context is not None:
+            for frame in _between(sound, start, end):
+                output.add_sound(frame)
+        output.finish()
+    return read_back(target, output.frames)
+
+
+def _between(stream: Any, start: int, end: int) -> Iterator[Any]:
+    """Yield the frames with `start <= time < end`, their times counted from `start`."""
+    container = stream.container
+    origin = _origin(container)
+    first, last = (math.ceil((second + origin) / stream.time_base) for second in (start, end))
+    container.seek(first, stream=stream, backward=True)
+    for frame in container.decode(stream):
+        if frame.pts is None or frame.pts < first:
+            continue
+        if frame.pts >= last:
+            break
+        frame.pts -= first
+        yield frame
+
+
+def _origin(container: Any) -> Fraction:
+    """Return the time at which a video begins, nearly always 0; exact, which
+    `container.start_time` in microseconds is not.
+    """
+    times = [
+        stream.start_time * stream.time_base
+        for stream in (best_stream(container, "video"), best_stream(container, "audio"))
+        if stream is not None and stream.start_time is not None
+    ]
+    return Fraction(min(times, default=0))

@@ -1,0 +1,379 @@
+"""An MP4 file on its way: H.264 frames that are shown as their source's are, at their own times.
+
+Clips that are cut and clips that are made smaller are both written here, and here it is decided
+whose an error is: what the demuxer or a decoder says of a source is the source's, and never comes
+from here; what an encoder or the muxer says is ours, an `EncoderError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from k600.errors import EncoderError, MissingDependencyError
+from k600.video.probe import Turn, best_stream, is_of_the_disk, turn_of
+
+__all__ = ["CutFacts", "Mp4Writer", "check_encoder", "fitted", "read_back"]
+
+_BICUBIC_EXACTLY = 0x4 | 0x40000 | 0x80000
+"""FFmpeg's SWS_BICUBIC, SWS_ACCURATE_RND and SWS_BITEXACT: the same on every processor. (PyAV
+names the last two from version 16 on only.)"""
+
+_UNSPECIFIED, _LIMITED, _FULL = 0, 1, 2
+"""FFmpeg's names of how far pixel values go (AVColorRange)."""
+
+_AAC_RATES = (
+    *(96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050),
+    *(16_000, 12_000, 11_025, 8_000, 7_350),
+)
+"""Samples a second that AAC can have."""
+
+_BT709 = 1
+"""The same in swscale and in a file's tags."""
+
+_SWSCALE_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+"""swscale's numbers of the colour matrices (AVColorSpace) that it can convert."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutFacts:
+    """What a clip that was written holds."""
+
+    frames: int
+    seconds: float
+    """From the first frame's time to the last frame's end."""
+    width: int
+    height: int
+    """In pixels, as encoded."""
+    audio: bool
+
+
+def check_encoder() -> None:
+    """Raise `MissingDependencyError` unless PyAV can encode H.264."""
+    import av
+
+    try:
+        av.codec.Codec("libx264", "w")
+    except (av.error.FFmpegError, ValueError):
+        raise MissingDependencyError(
+            f"clips from YouTube and clips made smaller (short_side) are encoded with libx264, and "
+            f"PyAV {av.__version__} was built without it. Install PyAV's own wheel: "
+            "pip install --force-reinstall av"
+        ) from None
+
+
+class Mp4Writer:
+    """Writes the frames of one stream, H.264 in `yuv420p`, and its sound. A context manager.
+
+    All frames have the size and the colours of the first. What the source says of how they are to
+    be shown is applied (rotation, mirroring, full range) or said again (colour matrix, primaries,
+    transfer, range, shape of pixels); what it leaves open stays open.
+
+    Args:
+        target: The file to write; after an error there may be something in it.
+        video: The stream that the frames are of.
+        crf: x264's quality, 0 (lossless) to 51.
+        short_side: Pixels of the shorter side; larger frames are scaled down, smaller ones kept.
+            None keeps all.
+
+    Raises, from every method:
+        EncoderError: The encoder or the muxer refuses.
+        OSError: The disk does.
+    """
+
+    def __init__(self, target: Path, video: Any, *, crf: int, short_side: int | None) -> None:
+        import av
+
+        self.frames = 0
+        """How many were written."""
+        self._video = video
+        self._short_side = short_side
+        self._size: tuple[int, int] | None = None
+        self._matrix = 0
+        self._last_pts: int | None = None
+        self._end = 0
+        self._is_held = False
+        """Whether the last frame is shown far longer than the one before."""
+        self._turners: dict[Turn, Any] = {}
+        self._scaler = av.video.reformatter.VideoReformatter()
+        # Other threads have other clips. (Before version 17, PyAV knows no more than one.)
+        self._one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+        self._sound: _CopiedSound | _EncodedSound | None = None
+        with _ours():
+            flags = {"movflags": "+faststart"}
+            self._output = av.open(str(target), "w", format="mp4", options=flags)
+            rate = video.average_rate or video.guessed_rate or 30
+            self._encoder = self._output.add_stream("libx264", rate=rate)
+        # Without the last one, the same frames give other bytes now and then: what x264's
+        # assembler makes of a frame's motion depends on where in memory it lies.
+        x264 = {"preset": "veryfast", "x264-params": "cpu-independent=1"}
+        self._encoder.options = {"crf": str(crf), **x264}
+        self._encoder.pix_fmt = "yuv420p"
+        self._encoder.codec_context.time_base = video.time_base
+        self._encoder.codec_context.thread_count = 1  # the same bytes on every machine
+
+    def __enter__(self) -> Mp4Writer:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            with _ours():
+                self._output.close()
+        else:
+            with contextlib.suppress(Exception):  # what came first is what is told
+                self._output.close()
+
+    def copy_sound(self, stream: Any) -> None:
+        """Take along a stream of sound: its packets come by `add_sound`, before `finish`.
+
+        They are copied as they are, or, where an MP4 cannot hold them, encoded as AAC.
+        """
+        with _ours():
+            if stream.codec_context.codec.name in self._output.supported_codecs:
+                copy = self._output.add_stream_from_template(stream)
+                self._sound = _CopiedSound(copy, stream.codec_context.sample_rate or 1)
+            else:
+                self.encode_sound(stream)
+
+    def encode_sound(self, stream: Any) -> None:
+        """Take along a stream of sound as AAC: its frames come by `add_sound`."""
+        with _ours():
+            rate = stream.codec_context.sample_rate
+            encoder = self._output.add_stream("aac", rate=rate if rate in _AAC_RATES else 48_000)
+            encoder.layout = "stereo"
+            self._sound = _EncodedSound(encoder)
+
+    @property
+    def wants_packets(self) -> bool:
+        """Whether `add_sound` is to be given packets; else frames."""
+        return isinstance(self._sound, _CopiedSound)
+
+    def add_sound(self, piece: Any) -> None:
+        """Add a packet or a frame of sound; those that come before all frames wait for the first,
+        as only then is it known what the file is like.
+        """
+        assert self._sound is not None
+        with _ours():
+            self._sound.add(piece)
+            self._write_sound()
+
+    def _write_sound(self) -> None:
+        if self._sound is not None and self.frames:
+            self._output.mux(self._sound.packets)
+            self._sound.packets.clear()
+
+    def add(self, frame: Any) -> None:
+        """Add a frame; its time is in ticks of `video`.
+
+        Frames of one time, which recordings that were joined have, come one tick after another.
+        """
+        import av
+
+        with _ours():
+            pts, duration = frame.pts, frame.duration or 0
+            frame = self._shown(frame)
+            if self._last_pts is not None and (pts is None or pts <= self._last_pts):
+                pts = self._last_pts + 1
+            self._is_held = duration > 2 * ((pts or 0) - (self._last_pts or 0))
+            frame.pts = self._last_pts = pts or 0
+            self._end = frame.pts + duration
+            frame.time_base = self._video.time_base
+            frame.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses its own
+            self._output.mux(self._encoder.encode(frame))
+            self.frames += 1
+            self._write_sound()
+
+    def finish(self, *, hold_last: bool = False) -> None:
+        """Write what the encoders hold back. Without a frame there is nothing.
+
+        Args:
+            hold_last: Show the last frame as long as its source does. (A frame is shown until the
+                next, and encoders take the last one for as short as the others.)
+        """
+        with _ours():
+            if self.frames:
+                packets = self._encoder.encode(None)
+                if hold_last and packets and self._is_held:
+                    packets[-1].duration = self._end - (packets[-1].pts or 0)
+                self._output.mux(packets)
+                if self._sound is not None:
+                    self._sound.finish()
+                    self._write_sound()
+
+    def _shown(self, frame: Any) -> Any:
+        """Return a frame as it is to be shown."""
+        turn = turn_of(frame)
+        if self._size is None:
+            self._size = self._begin(frame, turn)
+        width, height = reversed(self._size) if turn.transposed else self._size
+        # From YUV to YUV no matrix is asked for, as long as it stays the same: any will do.
+        source = target = _BT709
+        ranges: dict[str, int] = {}
+        if frame.format.is_rgb:
+            source, ranges = 0, {"dst_color_range": _LIMITED}
+        elif _range_of(frame) == _FULL:
+            ranges = {"src_color_range": _FULL, "dst_color_range": _LIMITED}
+        if not frame.format.is_rgb and int(frame.colorspace) != self._matrix:
+            source = _SWSCALE_MATRICES.get(int(frame.colorspace), _BT709)
+            target = _SWSCALE_MATRICES.get(self._matrix, source)
+        frame = self._scaler.reformat(
+            frame,
+            width,
+            height,
+            "yuv420p",
+            interpolation=_BICUBIC_EXACTLY,
+            src_colorspace=source,
+            dst_colorspace=target,
+            **ranges,
+            **self._one_thread,
+        )
+        return self._turned(frame, turn) if any(turn) else frame
+
+    def _begin(self, frame: Any, turn: Turn) -> tuple[int, int]:
+        """Tell the encoder what the first frame says of all; return width and height."""
+        said, context = self._video.codec_context, self._encoder.codec_context
+        for name in ("color_primaries", "color_trc", "colorspace", "color_range"):
+            # (PyAV's frames have all four from version 17 on only.)
+            setattr(context, name, int(getattr(frame, name, getattr(said, name))))
+        if frame.format.is_rgb:
+            context.colorspace = _BT709
+        if frame.format.is_rgb or _range_of(frame) == _FULL:
+            context.color_range = _LIMITED
+        self._matrix = int(frame.colorspace)
+        size, shape = (frame.width, frame.height), self._video.sample_aspect_ratio
+        if turn.transposed:
+            size, shape = (frame.height, frame.width), shape and 1 / shape
+        if shape:
+            context.sample_aspect_ratio = shape
+        self._encoder.width, self._encoder.height = fitted(*size, self._short_side)
+        return self._encoder.width, self._encoder.height
+
+    def _turned(self, frame: Any, turn: Turn) -> Any:
+        import av
+
+        graph = self._turners.get(turn)
+        if graph is None:
+            graph = self._turners[turn] = av.filter.Graph()
+            nodes = [
+                graph.add_buffer(
+                    width=frame.width,
+                    height=frame.height,
+                    format=frame.format.name,
+                    time_base=self._video.time_base,
+                )
+            ]
+            if turn.transposed:
+                nodes.append(graph.add("transpose", "cclock_flip"))
+            if turn.mirrored:
+                nodes.append(graph.add("hflip"))
+            if turn.flipped:
+                nodes.append(graph.add("vflip"))
+            nodes.append(graph.add("buffersink"))
+            for one, after in itertools.pairwise(nodes):
+                one.link_to(after)
+            graph.configure()
+        graph.push(frame)
+        return graph.pull()
+
+
+class _CopiedSound:
+    """Packets of sound on their way to the muxer, as they are."""
+
+    def __init__(self, stream: Any, rate: int) -> None:
+        self.packets: list[Any] = []
+        self._stream, self._rate = stream, rate
+        self._next = -math.inf
+
+    def add(self, packet: Any) -> None:
+        if packet.dts is None:
+            return  # the demuxer's sign that no more comes
+        if packet.dts < self._next:
+            packet.dts = self._next
+            packet.pts = max(packet.pts or packet.dts, packet.dts)
+        # The file's ticks are of one sample; two packets of one time would not go in.
+        self._next = packet.dts + math.ceil(1 / (self._rate * packet.time_base))
+        packet.stream = self._stream
+        self.packets.append(packet)
+
+    def finish(self) -> None:
+        pass
+
+
+class _EncodedSound:
+    """Frames of sound on their way to the muxer, as AAC in stereo, one after another."""
+
+    def __init__(self, encoder: Any) -> None:
+        import av
+
+        self.packets: list[Any] = []
+        self._encoder = encoder
+        self._resampler = av.AudioResampler("fltp", "stereo", encoder.rate)
+        self._samples = 0
+
+    def add(self, frame: Any) -> None:
+        for part in self._resampler.resample(frame):
+            part.pts, part.time_base = self._samples, Fraction(1, self._encoder.rate)
+            self._samples += part.samples
+            self.packets += self._encoder.encode(part)
+
+    def finish(self) -> None:
+        self.packets += self._encoder.encode(None)
+
+
+def read_back(path: Path, frames: int) -> CutFacts:
+    """Decode a file that was written to its end, and return what it holds.
+
+    Raises:
+        EncoderError: It cannot be decoded, or does not hold as many frames.
+        OSError: The disk cannot read it.
+    """
+    import av
+
+    found, seconds = 0, 0.0
+    with _ours(), av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        stream.codec_context.options = {"err_detect": "explode"}
+        for frame in container.decode(stream):
+            found += 1
+            seconds = max(seconds, float((frame.pts + (frame.duration or 0)) * stream.time_base))
+        context, audio = stream.codec_context, best_stream(container, "audio")
+    if found != frames:
+        raise EncoderError(f"{frames} frames were written and {found} can be read. {_NO_FAULT}")
+    return CutFacts(frames, seconds, context.width, context.height, audio is not None)
+
+
+def fitted(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """Return the size in even pixels, the shorter side at most `short_side`."""
+    scale = min(Fraction(1), Fraction(short_side or min(width, height), min(width, height)))
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def _range_of(frame: Any) -> int:
+    """Return how far a frame's pixel values go; an old format says so by its name."""
+    return _FULL if frame.format.name.startswith("yuvj") else int(frame.color_range)
+
+
+_NO_FAULT = (
+    "That is no fault of the clip, which stays as it is with its host: load without short_side, "
+    "and please report it"
+)
+
+
+@contextlib.contextmanager
+def _ours() -> Iterator[None]:
+    """Turn what FFmpeg says while a clip is written into our error; the disk's word stays."""
+    import av
+
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        if is_of_the_disk(error):
+            raise
+        raise EncoderError(f"a clip cannot be encoded: {error}. {_NO_FAULT}") from error

@@ -1,0 +1,1 @@
+"""Single clips from YouTube."""

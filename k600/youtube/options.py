@@ -1,0 +1,306 @@
+"""How YouTube is to be asked: the options for it, checked once, and the tools it takes."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import io
+import logging
+import optparse
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from k600.errors import MissingDependencyError, OptionError, nearest
+from k600.network import OPENSSL_CERTIFICATES, read_network
+from k600.values import flag, whole_number
+
+__all__ = [
+    "YOUTUBE_SHORT_SIDE",
+    "YouTubeOptions",
+    "check_proxy",
+    "check_tools",
+    "cookie_text",
+    "youtube_options",
+    "yt_dlp_params",
+    "yt_dlp_version",
+]
+
+logger = logging.getLogger("kinetics600")
+
+YOUTUBE_SHORT_SIDE = 360
+"""Pixels of the shorter side of clips from YouTube, at most, unless told otherwise."""
+
+_SIZES = (144, 240, 360, 480, 720, 1080, 1440, 2160)
+"""Pixels of the shorter side in which YouTube keeps videos."""
+
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_OLD_AFTER_DAYS = 90
+"""yt-dlp calls itself old after this; YouTube has always changed something by then."""
+_NAMED = {"cookiefile": "cookies", "cookiesfrombrowser": "cookies_from_browser", "proxy": "proxy"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YouTubeOptions:
+    """Checked options."""
+
+    short_side: int = YOUTUBE_SHORT_SIDE
+    """Pixels of the shorter side at most."""
+    audio: bool = False
+    """Keep the sound where there is some."""
+    cookies: Path | None = field(default=None, repr=False)
+    """A cookie file in Netscape's format; it is read, never written."""
+    cookies_from_browser: tuple[str | None, ...] | None = field(default=None, repr=False)
+    """Browser, profile, keyring and container, as yt-dlp takes them."""
+    proxy: str | None = field(default=None, repr=False)
+    """A proxy's URL; may hold a password."""
+    yt_dlp_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Further parameters of `yt_dlp.YoutubeDL`; they overrule the loader's."""
+    patience_seconds: int = 600
+    """How long `source="youtube"` waits in all for a block to be lifted."""
+    requests_per_hour: int = 900
+    """Questions about videos, two to four for each, that an hour may see."""
+
+    @property
+    def signed_in(self) -> bool:
+        """Whether an account's cookies go along."""
+        return self.cookies is not None or self.cookies_from_browser is not None
+
+
+def youtube_options(
+    *,
+    short_side: int = YOUTUBE_SHORT_SIDE,
+    audio: object = False,
+    cookies: object = None,
+    cookies_from_browser: object = None,
+    proxy: object = None,
+    yt_dlp_options: object = None,
+    patience_seconds: object = 600,
+    requests_per_hour: object = 900,
+) -> YouTubeOptions:
+    """Check the options that concern YouTube.
+
+    Raises:
+        OptionError: A value is not allowed, or the cookie file cannot be read.
+    """
+    return YouTubeOptions(
+        short_side=short_side,
+        audio=flag("audio", audio),
+        cookies=_cookie_file(cookies),
+        cookies_from_browser=_browser(cookies_from_browser),
+        proxy=_proxy(proxy),
+        yt_dlp_options=_further(yt_dlp_options),
+        patience_seconds=whole_number("patience_seconds", patience_seconds, least=0),
+        requests_per_hour=whole_number("requests_per_hour", requests_per_hour, least=1),
+    )
+
+
+def check_tools(options: YouTubeOptions) -> None:
+    """Prove, before the first request, that what clips from YouTube take is there.
+
+    Raises:
+        MissingDependencyError: No JavaScript runtime (YouTube's player asks for one), or no
+            H.264 encoder.
+    """
+    from yt_dlp import YoutubeDL
+    from yt_dlp.globals import supported_js_runtimes
+
+    from k600.video.cut import check_encoder
+
+    check_encoder()
+    try:
+        with YoutubeDL(yt_dlp_params(options)):
+            pass
+    except (SyntaxError, ValueError, TypeError, AttributeError) as error:
+        raise OptionError(
+            f"yt_dlp_options: yt-dlp does not accept them: {str(error).splitlines()[0]}"
+        ) from None
+    wanted = options.yt_dlp_options.get("js_runtimes", {"deno": {}})
+    with YoutubeDL({"quiet": True}):  # fills the table of runtimes
+        kinds = supported_js_runtimes.value
+    runtimes = [
+        kinds[name]((config or {}).get("path")).info
+        for name, config in wanted.items()
+        if name in kinds
+    ]
+    if wanted and not any(runtime and runtime.supported for runtime in runtimes):
+        raise MissingDependencyError(
+            f"source: clips from YouTube need a JavaScript runtime, and {' or '.join(wanted)} is "
+            "not here or too old. Run: pip install deno (or pass yt_dlp_options={'js_runtimes': "
+            "{'node': {}}} for Node 22 or later)"
+        )
+    released = datetime.date(*map(int, yt_dlp_version().split(".")[:3]))
+    age_days = (datetime.date.today() - released).days
+    if age_days > _OLD_AFTER_DAYS:
+        logger.info(
+            "kinetics600: yt-dlp %s is %d days old; if YouTube refuses, upgrade it first: "
+            "pip install -U 'yt-dlp[default]'",
+            yt_dlp_version(),
+            age_days,
+        )
+
+
+def yt_dlp_version() -> str:
+    """Return the installed yt-dlp's version, which is its date, without importing it."""
+    return importlib.metadata.version("yt-dlp")
+
+
+def check_proxy(options: YouTubeOptions) -> None:
+    """Raise `OptionError` if the proxy does not take a connection."""
+    if options.proxy is None:
+        return
+    parts = urlsplit(options.proxy)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 1080)
+    try:
+        socket.create_connection((str(parts.hostname), port), timeout=10).close()
+    except OSError as error:
+        raise OptionError(
+            f"proxy: '{parts.scheme}://{parts.hostname}:{port}' does not answer "
+            f"({error.strerror or error}). Check the address, or leave proxy out"
+        ) from None
+
+
+def cookie_text(options: YouTubeOptions) -> str:
+    """Return the account's cookies in Netscape's format; empty for a guest.
+
+    Raises:
+        OptionError: The file holds no cookies, or the browser gives none.
+    """
+    from yt_dlp import YoutubeDL
+    from yt_dlp.cookies import CookieLoadError
+    from yt_dlp.utils import YoutubeDLError
+
+    params: dict[str, Any]
+    if options.cookies is not None:
+        text = options.cookies.read_text("utf-8-sig")
+        source, params = f"cookies: '{options.cookies}'", {"cookiefile": io.StringIO(text)}
+    elif options.cookies_from_browser is not None:
+        browser = options.cookies_from_browser
+        source, params = f"cookies_from_browser: {browser[0]!r}", {"cookiesfrombrowser": browser}
+    else:
+        return ""
+    try:
+        with YoutubeDL({"quiet": True, "logger": _Silent(), **params}) as downloader:
+            jar = downloader.cookiejar
+            if not len(jar):
+                raise OptionError(f"{source} holds no cookie that is still good")
+            found = io.StringIO()
+            jar.save(found, ignore_discard=True, ignore_expires=True)
+            return found.getvalue()
+    except (CookieLoadError, YoutubeDLError) as error:
+        raise OptionError(f"{source} cannot be read ({error.__cause__ or error})") from None
+
+
+def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
+    """Return parameters for `yt_dlp.YoutubeDL`; the user's own overrule the loader's."""
+    video = "bv[vcodec^=avc1][protocol^=http]/bv[protocol^=http]"
+    both = "b[vcodec^=avc1][protocol^=http]/b[protocol^=http]"
+    sound = "ba[ext=m4a][protocol^=http]/ba[protocol^=http]"
+    size = next((size for size in _SIZES if size >= options.short_side), _SIZES[-1])
+    params: dict[str, Any] = {
+        "quiet": True,
+        "no_warnings": True,
+        "noprogress": True,
+        "logger": _Silent(),
+        "noplaylist": True,
+        "socket_timeout": 20,
+        "extractor_retries": 1,
+        "format": f"({video})+({sound})/{both}" if options.audio else f"{video}/{both}",
+        "format_sort": [f"res:{size}", "vcodec:h264", "proto:https", "+size"],
+        "extractor_args": {"youtube": {"skip": ["hls", "dash", "translated_subs"]}},
+    }
+    if options.proxy:
+        params["proxy"] = options.proxy
+    if OPENSSL_CERTIFICATES & dict(read_network().certificates).keys():
+        params["compat_opts"] = {"no-certifi"}  # or it would trust certifi's alone
+    return {**params, **options.yt_dlp_options}
+
+
+class _Silent:
+    """What yt-dlp says on the way; its last word comes as an exception."""
+
+    def debug(self, message: str) -> None:
+        if "proxy" not in message.lower():  # its URL may hold a password
+            logger.debug("yt-dlp: %s", message)
+
+    warning = error = info = debug
+
+
+def _cookie_file(value: object) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise OptionError(f"cookies: {value!r} is not allowed, expected a file's path")
+    path = Path(os.path.abspath(os.path.expanduser(os.fspath(value))))
+    try:
+        with open(path, "rb"):
+            return path
+    except OSError as error:
+        raise OptionError(
+            f"cookies: '{path}' cannot be read ({error.strerror}). Expected a cookie file in "
+            "Netscape's format, as browsers' add-ons export it"
+        ) from None
+
+
+def _browser(value: object) -> tuple[str | None, ...] | None:
+    """Read `firefox`, `chrome:Profile 1`, … as yt-dlp's own command line does."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        import yt_dlp
+
+        try:
+            parsed = yt_dlp.parse_options(["--cookies-from-browser", value])
+        except optparse.OptParseError as error:
+            why = str(error).strip().splitlines()[-1].removeprefix("-: error: ")
+            raise OptionError(f"cookies_from_browser: {value!r} is not allowed: {why}") from None
+        found: tuple[str | None, ...] = parsed.ydl_opts["cookiesfrombrowser"]
+        return found
+    raise OptionError(
+        f"cookies_from_browser: {value!r} is not allowed, expected a browser's name such as "
+        "'firefox'"
+    )
+
+
+def _proxy(value: object) -> str | None:
+    if value is None:
+        return None
+    allowed = f"expected a URL that begins with {', '.join(f'{s}://' for s in _PROXY_SCHEMES)}"
+    if not isinstance(value, str):
+        raise OptionError(f"proxy: {value!r} is not allowed, {allowed}")
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in _PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise OptionError(f"proxy: what was given is not allowed, {allowed} and names a host")
+    return value
+
+
+def _further(value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise OptionError(
+            f"yt_dlp_options: a {type(value).__name__} is not allowed, expected a dict of "
+            "parameters of yt_dlp.YoutubeDL, such as {'socket_timeout': 60}"
+        )
+    import yt_dlp
+
+    allowed = set(yt_dlp.parse_options([]).ydl_opts)
+    for name in value:
+        if name in _NAMED:
+            raise OptionError(
+                f"yt_dlp_options: {name!r} has an option of its own: {_NAMED[name]}=…"
+            )
+        if name not in allowed:
+            raise OptionError(
+                f"yt_dlp_options: {name!r} is no parameter of yt_dlp.YoutubeDL"
+                f"{nearest(name, allowed)}"
+            )
+    return dict(value)

@@ -1,0 +1,311 @@
+"""One clip from YouTube: the real yt-dlp finds the video, its own network layer reads no more of
+it than the clip needs, and PyAV cuts it. One `Reader` serves one thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import av
+from yt_dlp import YoutubeDL
+from yt_dlp.networking import Request
+from yt_dlp.networking.exceptions import HTTPError, RequestError
+from yt_dlp.utils import YoutubeDLError
+
+from k600.clip import Clip
+from k600.errors import EncoderError, Stopped
+from k600.video.cut import CutError, CutFacts, cut_clip
+from k600.youtube.rate_limit import Gate
+from k600.youtube.refusals import SIGNED_IN, Verdict, judge
+
+__all__ = ["Fetched", "Reader", "Refused"]
+
+_CHUNK_BYTES = 1 << 19
+_MOST_BYTES = 256 << 20
+"""More than this for ten seconds, and something is wrong."""
+_TRIES = 3
+_TOLERANCE_SECONDS = 1.0
+"""YouTube gives a video's duration in whole seconds."""
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours
+    """YouTube gives no clip; `verdict` says why."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(f"{verdict.kind}/{verdict.code}: {verdict.message}")
+        self.verdict = verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a fetched clip cost and holds."""
+
+    facts: CutFacts | None
+    """None for a clip that was there when its turn came."""
+    requests: int
+    """All HTTP requests, for the page, the player and the media."""
+    received_bytes: int
+    """Bytes of media."""
+
+
+@dataclass(slots=True)
+class Reader:
+    """Fetches clips, one at a time."""
+
+    params: Mapping[str, Any]
+    """Parameters of `yt_dlp.YoutubeDL`; see `k600.youtube.options.yt_dlp_params`."""
+    cookies: str
+    """A cookie file's text; empty for a guest."""
+    gate: Gate
+    short_side: int
+    """Pixels of the shorter side at most."""
+    audio: bool
+    _downloader: _Downloader | None = field(default=None, init=False)
+
+    def fetch(self, clip: Clip, part: Path) -> Fetched:
+        """Write a clip into a file, cut and checked.
+
+        Args:
+            clip: Which.
+            part: The file; not there again if this fails.
+
+        Raises:
+            Refused: YouTube gives no clip, or not now.
+            Stopped: The gate lets nobody through any more.
+        """
+        if self._downloader is None:
+            self._downloader = _Downloader(self.params, self.cookies, self.gate)
+        downloader = self._downloader
+        downloader.forget()
+        fetched = False
+        try:
+            info = self._look_up(downloader, clip)
+            facts, received = self._cut(downloader, info, clip, part)
+            fetched = True
+            return Fetched(facts, downloader.requests, received)
+        finally:
+            if not fetched:
+                part.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._downloader is not None:
+            self._downloader.close()
+            self._downloader = None
+
+    def _look_up(self, downloader: _Downloader, clip: Clip) -> Mapping[str, Any]:
+        """Ask what there is of a video."""
+        try:
+            info: Mapping[str, Any] = downloader.extract_info(
+                f"https://www.youtube.com/watch?v={clip.youtube_id}", download=False
+            )
+        except YoutubeDLError as error:
+            self.gate.check()  # what stopped us may have come out as an error of theirs
+            verdict = judge(error, downloader.statuses)
+            if verdict.kind == "auth" and self.cookies:
+                verdict = replace(verdict, code=verdict.code + SIGNED_IN)
+            raise Refused(verdict) from error
+        if info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
+            raise Refused(Verdict("transient", "live", "the video is a live event"))
+        seconds = info.get("duration")
+        if seconds and clip.time_start >= seconds + _TOLERANCE_SECONDS:
+            raise Refused(Verdict("clip", "out_of_range", f"the video ends at second {seconds}"))
+        return info
+
+    def _cut(
+        self, downloader: _Downloader, info: Mapping[str, Any], clip: Clip, part: Path
+    ) -> tuple[CutFacts, int]:
+        """Read the media that the clip lies in, and cut it."""
+        formats = info.get("requested_formats") or [info]
+        media = [_Media(downloader, self.gate, found) for found in formats]
+        apart = media[1] if len(media) > 1 else formats[0].get("acodec") not in (None, "none")
+        wait = max(found.get("available_at") or 0 for found in formats) - time.time()
+        if wait > 0:
+            self.gate.rest(min(wait, 60))
+        try:
+            facts = cut_clip(
+                media[0],
+                part,
+                clip.time_start,
+                clip.time_end,
+                short_side=self.short_side,
+                audio=self.audio and apart,
+            )
+            error = None
+        except (av.error.FFmpegError, CutError, EncoderError, OSError, ValueError) as caught:
+            error = caught
+        for each in media:
+            if each.error is not None:  # the true cause of whatever PyAV made of it
+                raise _media_refusal(each.error) from each.error
+        seconds = info.get("duration")
+        if isinstance(error, CutError):
+            # Nothing there although the video is long enough: then its media are cut off.
+            beyond = error.code == "out_of_range" and (
+                not seconds or clip.time_start >= seconds - 1
+            )
+            kind = "clip" if beyond else "transient"
+            raise Refused(Verdict(kind, error.code, str(error))) from error
+        if isinstance(error, EncoderError):
+            raise Refused(Verdict("transient", "not_encoded", str(error))) from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise error
+        if error is not None:
+            raise Refused(Verdict("transient", "media_damaged", str(error))) from error
+        end = min(clip.time_end, seconds or clip.time_end)
+        if facts.seconds < end - clip.time_start - _TOLERANCE_SECONDS:
+            part.unlink()
+            raise Refused(Verdict("transient", "short", f"only {facts.seconds:.1f} seconds came"))
+        return facts, sum(each.received_bytes for each in media)
+
+
+class _Downloader(YoutubeDL):
+    """A `YoutubeDL` whose every request passes the gate, and that remembers HTTP errors."""
+
+    def __init__(self, params: Mapping[str, Any], cookies: str, gate: Gate) -> None:
+        self._gate = gate
+        self._errors: list[HTTPError] = []
+        self.requests = 0
+        # Its own copy: yt-dlp writes cookies back, and the user's file is not ours to change.
+        own = {"cookiefile": io.StringIO(cookies)} if cookies else {}
+        super().__init__({**params, **own})
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        for error in self._errors:
+            error.close()  # those that yt-dlp swallowed hold a connection
+        self._errors = []
+        self.requests = 0
+
+    @property
+    def statuses(self) -> list[int]:
+        """The HTTP errors since `forget`."""
+        return [error.status for error in self._errors]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.forget()
+        super().close()
+
+    def urlopen(self, req: Any) -> Any:
+        """Open a URL, as yt-dlp does."""
+        url = req if isinstance(req, str) else req.url
+        if "/youtubei/" in url or "/watch?" in url:
+            self._gate.ask()
+        else:
+            self._gate.check()
+        self.requests += 1
+        try:
+            return super().urlopen(req)
+        except HTTPError as error:
+            self._errors.append(error)
+            raise
+
+
+class _Media(io.RawIOBase):
+    """A file on YouTube's media servers, read in bounded ranges (open-ended ones are throttled).
+
+    PyAV must not see an exception from `read`: an error is kept, and the file ends there.
+    """
+
+    def __init__(self, downloader: _Downloader, gate: Gate, found: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._downloader, self._gate = downloader, gate
+        self._url = found["url"]
+        self._headers = {**(found.get("http_headers") or {}), "Accept-Encoding": "identity"}
+        self._size: int | None = found.get("filesize")
+        self._position = self._start = 0
+        self._chunk = b""
+        self.error: BaseException | None = None
+        self.received_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END and self._size is None:
+            self._at(self._position)
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size or 0}
+        self._position = base[whence] + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._at(self._position)[: len(buffer)]
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _at(self, position: int) -> bytes:
+        """Return some bytes from a position on; none at the end, or after an error."""
+        if self.error is not None or (self._size is not None and position >= self._size):
+            return b""
+        if not self._start <= position < self._start + len(self._chunk):
+            try:
+                self._fetch(position)
+            except BaseException as error:
+                self.error = error
+                return b""
+        return self._chunk[position - self._start :]
+
+    def _fetch(self, position: int) -> None:
+        """Request the chunk at a position, again if the network fails."""
+        last = position + _CHUNK_BYTES - 1
+        if self._size is not None:
+            last = min(last, self._size - 1)
+        headers = {**self._headers, "Range": f"bytes={position}-{last}"}
+        for attempt in range(_TRIES):
+            try:
+                with self._downloader.urlopen(Request(self._url, headers=headers)) as response:
+                    self._chunk = self._checked(response, position)
+                self._start = position
+                self.received_bytes += len(self._chunk)
+                if self.received_bytes > _MOST_BYTES:
+                    raise CutError("damaged", f"more than {_MOST_BYTES:,} bytes for one clip")
+                return
+            except HTTPError as error:
+                if error.status < 500 or attempt == _TRIES - 1:
+                    raise
+            except (RequestError, OSError):
+                if attempt == _TRIES - 1:
+                    raise
+            self._gate.rest(0.3 * 3**attempt)
+
+    def _checked(self, response: Any, position: int) -> bytes:
+        """Return a range's bytes if they are what was asked for."""
+        found = re.fullmatch(
+            r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range") or ""
+        )
+        if response.status != 206 or not found or int(found[1]) != position:
+            raise OSError(f"the server does not serve ranges (HTTP {response.status})")
+        expected = int(found[2]) - position + 1
+        if not 0 < expected <= _CHUNK_BYTES:
+            raise OSError(f"the server sends {expected} bytes, {_CHUNK_BYTES} were asked for")
+        data: bytes = response.read(expected)
+        if len(data) != expected:
+            raise OSError(f"{len(data)} of {expected} bytes came")
+        self._size = int(found[3])
+        return data
+
+
+def _media_refusal(error: BaseException) -> BaseException:
+    """Say what an error on the way to the media means."""
+    if isinstance(error, (Stopped, KeyboardInterrupt, SystemExit)):
+        return error
+    if isinstance(error, HTTPError):
+        kind = {429: "blocked", 403: "client"}.get(error.status, "transient")
+        return Refused(Verdict(kind, f"media_http_{error.status}", str(error)))
+    if isinstance(error, CutError):
+        return Refused(Verdict("transient", error.code, str(error)))
+    return Refused(Verdict("transient", "media_network", str(error)))
