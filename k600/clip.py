@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 __all__ = [
@@ -12,7 +12,9 @@ __all__ = [
     "SPLITS",
     "UNLABELED",
     "Clip",
+    "Listing",
     "Tarball",
+    "TestLabels",
     "clip_names",
     "parse_file_name",
 ]
@@ -31,6 +33,13 @@ UNLABELED = "_unlabeled"
 
 _SIX_DIGITS = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}_[0-9]{6}\.mp4")
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6,9})_(\d{6,9})\.mp4", re.ASCII)
+
+
+Listing = Mapping[str, Sequence[str]]
+"""`{class name: [file name, ...]}` in the host's order."""
+
+TestLabels = Mapping[tuple[str, int, int], str]
+"""`{(youtube_id, time_start, time_end): class name}` of the labelled test clips."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OPEN_REASONS", "PASSING_REASONS", "REASONS", "WATCHED_REASONS"]
+__all__ = ["OPEN_REASONS", "PASSING_REASONS", "REASONS", "WATCHED_REASONS", "YOUTUBE_KINDS"]
 
 REASONS: dict[str, str] = {
     "empty": "the file in the tarball has no bytes",
@@ -63,3 +63,6 @@ has to do something: the host, who gives access to it, or who installs yt-dlp or
 
 WATCHED_REASONS = frozenset({"tarball_condemned"})
 """Reasons that are settled until the host changes something, for which each call looks."""
+
+YOUTUBE_KINDS = ("blocked", "transient", "client", "auth", "region", "gone", "clip")
+"""Why YouTube may give no clip: each is a reason, with `youtube_` before it."""

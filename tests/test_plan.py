@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k600.clip import Tarball
-from k600.loading.plan import Need, plan_needs
+from k600.loading.plan import plan_needs
 from k600.store.ledger import ClipRow, Known, TarballRow
+from k600.tarballs.extract import Need
 
 ZUMBA, YOGA = Tarball("train", "zumba"), Tarball("train", "yoga")
 

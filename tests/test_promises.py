@@ -368,7 +368,9 @@ def test_secrets_of_a_mirror_do_not_go_to_a_host_that_is_called_alike() -> None:
                 Mirror("/nowhere"), "nothing", most_bytes=1
             )
         )
-        read_test_labels(request, Recorder(Path("/nowhere")), keep=False)
+        read_test_labels(
+            request.test_labels, request.mirror, Recorder(Path("/nowhere")), keep=False
+        )
     finally:
         Mirror.read_small = original  # type: ignore[method-assign]
     assert [dict(mirror.options) for mirror in sent] == [{}]

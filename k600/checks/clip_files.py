@@ -15,11 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from k600.clip import parse_file_name
+from k600.clip import TestLabels, parse_file_name
 from k600.loading.request import Request
 from k600.store.ledger import CheckRow, Known, Ledger
 from k600.store.store import Store
-from k600.tarballs.lists import TestLabels
 from k600.video.probe import Probe, probe_clip
 
 __all__ = ["FATES", "Finding", "Report", "SplitReport", "Target", "check_clips", "find_targets"]

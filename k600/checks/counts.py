@@ -20,9 +20,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 
+from k600.clip import Listing
+from k600.reasons import YOUTUBE_KINDS
 from k600.store.ledger import Known
-from k600.tarballs.lists import Listing
-from k600.youtube.refusals import KINDS
 
 __all__ = ["ClassHealth", "Counts", "Health", "SplitHealth", "TarballCounts", "assess"]
 
@@ -235,7 +235,7 @@ def assess(
         TarballCounts(
             tarballs, **{s: states[s] for s in ("done", "partial", "started", "damaged")}
         ),
-        {kind: refusals[kind] for kind in KINDS if refusals[kind]},
+        {kind: refusals[kind] for kind in YOUTUBE_KINDS if refusals[kind]},
         classless,
         other_list,
         elsewhere,

@@ -7,14 +7,13 @@ from collections.abc import Collection
 
 from k600.checks.counts import Health, SplitHealth, assess
 from k600.checks.verify import find_failed
-from k600.clip import UNLABELED
+from k600.clip import UNLABELED, Listing
 from k600.loading.request import Request
 from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
 from k600.store.ledger import Known, Ledger
 from k600.store.store import OWN
 from k600.tarballs.catalog import KeptLists
-from k600.tarballs.lists import Listing
 
 __all__ = ["survey"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.clip import Tarball
+from k600.clip import Tarball, TestLabels
 from k600.errors import OptionError
 from k600.fleet.places import Places
 from k600.fleet.plan import PartClip, Reject, Unit, UnitMarker, unit_key
@@ -15,7 +15,6 @@ from k600.mirror.mirror import Mirror, RemoteFile
 from k600.publish.markers import to_json
 from k600.publish.parquet import MOST_SHARD_MB
 from k600.store.store import OWN
-from k600.tarballs.lists import TestLabels
 from k600.values import whole_number
 
 __all__ = ["FORMATS", "FleetRecipe", "Job", "marker_of", "marker_to_json"]

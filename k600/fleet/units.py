@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from k600.clip import Tarball
+from k600.clip import Tarball, TestLabels
 from k600.errors import (
     IncompleteError,
     MirrorDeniedError,
@@ -24,10 +24,10 @@ from k600.fleet.job import FleetRecipe, Job
 from k600.fleet.places import Places
 from k600.fleet.plan import Unit
 from k600.loading.request import Request
+from k600.loading.state import tarballs_of, wanted_names
 from k600.mirror.mirror import Mirror
 from k600.publish.markers import digest_of_labels, is_whole
-from k600.tarballs.catalog import KeptLists, read_test_labels, tarballs_of, wanted_names
-from k600.tarballs.lists import TestLabels
+from k600.tarballs.catalog import KeptLists, read_test_labels
 
 __all__ = ["check_fleet", "find_units", "make_job", "tarballs_to_read"]
 
@@ -98,7 +98,9 @@ def make_job(
 
         options["av"] = av.__version__  # another may encode to other bytes
     if split == "test" and with_labels:
-        labels = read_test_labels(request, request.store, offline=offline, keep=False)
+        labels = read_test_labels(
+            request.test_labels, request.mirror, request.store, offline=offline, keep=False
+        )
         wanted_names(request, split, labels)
         options["labels"] = digest_of_labels(labels)
         options["classes"] = request.classes

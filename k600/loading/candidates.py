@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from k600.clip import UNLABELED, Clip, parse_file_name
+from k600.clip import UNLABELED, Clip, TestLabels, parse_file_name
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
 from k600.labels import NAMES
 from k600.loading.manifest import ManifestRow
 from k600.loading.selection import Candidate
-from k600.loading.state import Situation
+from k600.loading.state import Situation, wanted_names
 from k600.store.ledger import Known
-from k600.tarballs.catalog import KeptLists, wanted_names
-from k600.tarballs.lists import TestLabels
+from k600.tarballs.catalog import KeptLists
 
 __all__ = ["Names", "clip_at", "find_candidates", "with_found"]
 

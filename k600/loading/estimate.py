@@ -10,15 +10,15 @@ from k600.loading.candidates import clip_at, find_candidates
 from k600.loading.chosen import passed_over
 from k600.loading.from_tarballs import tarball_of
 from k600.loading.missing import Failure
-from k600.loading.plan import YOUTUBE_CLIP_BYTES, Need, choose_route, plan_needs
+from k600.loading.plan import YOUTUBE_CLIP_BYTES, choose_route, plan_needs
 from k600.loading.read_tarballs import space_needed, stat_tarballs
 from k600.loading.request import Request
 from k600.loading.selection import choose_clips
-from k600.loading.state import Situation, look
+from k600.loading.state import Situation, look, tarballs_of, wanted_names
 from k600.loading.unlisted import Walk
 from k600.reasons import REASONS
 from k600.store.files import Space, free_space
-from k600.tarballs.catalog import tarballs_of, wanted_names
+from k600.tarballs.extract import Need
 
 __all__ = ["Forecast", "forecast_split"]
 

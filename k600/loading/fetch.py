@@ -7,12 +7,12 @@ from k600.errors import OfflineError
 from k600.loading.chosen import fetch_chosen
 from k600.loading.missing import Failure, missing_clips, raise_nothing, stored_shards, write_report
 from k600.loading.outcome import Missing, Outcome
-from k600.loading.plan import Need, plan_needs
+from k600.loading.plan import plan_needs
 from k600.loading.read_tarballs import Run, stat_tarballs
 from k600.loading.request import Request
-from k600.loading.state import look
+from k600.loading.state import look, tarballs_of, wanted_names
 from k600.progress import Progress
-from k600.tarballs.catalog import tarballs_of, wanted_names
+from k600.tarballs.extract import Need
 
 __all__ = ["fetch_split"]
 

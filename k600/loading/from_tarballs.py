@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from k600.clip import Tarball
 from k600.loading.candidates import clip_at
 from k600.loading.missing import Failure
-from k600.loading.plan import Need
 from k600.loading.read_tarballs import Run, stat_tarballs
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.loading.state import Situation
 from k600.progress import Progress
+from k600.tarballs.extract import Need
 
 __all__ = ["FromTarballs", "tarball_of"]
 

@@ -19,14 +19,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from k600.clip import SPLITS, Clip, parse_file_name
+from k600.clip import SPLITS, Clip, TestLabels, parse_file_name
 from k600.errors import ManifestError, UnknownClassError
 from k600.labels import NAMES, canonical
 from k600.printable import csv_cell
 from k600.store.files import why_refused, write_whole
 from k600.store.ledger import Ledger
 from k600.store.store import OWN, Store
-from k600.tarballs.lists import TestLabels
 from k600.text import text_of
 
 __all__ = [

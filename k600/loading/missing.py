@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from k600.clip import UNLABELED, Tarball, parse_file_name
+from k600.clip import UNLABELED, Listing, Tarball, TestLabels, parse_file_name
 from k600.errors import Kinetics600Error, NoClipsError
 from k600.loading.outcome import Missing, missing_csv
 from k600.loading.request import Request
@@ -14,7 +14,6 @@ from k600.reasons import PASSING_REASONS, REASONS
 from k600.store.inventory import Inventory
 from k600.store.ledger import Held, Known
 from k600.store.store import Store
-from k600.tarballs.lists import Listing, TestLabels
 from k600.tarballs.reading import noted_failure
 
 __all__ = ["Failure", "missing_clips", "raise_nothing", "stored_shards", "write_report"]

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 from k600.clip import Tarball
 from k600.store.ledger import ClipRow, Held, Known
+from k600.tarballs.extract import Need
 
 __all__ = [
     "MEAN_CLIP_BYTES",
     "MOST_FROM_YOUTUBE",
     "YOUTUBE_CLIP_BYTES",
-    "Need",
     "choose_route",
     "plan_needs",
 ]
@@ -31,19 +30,6 @@ YOUTUBE_CLIP_BYTES = 700_000
 
 MOST_FROM_YOUTUBE = 300
 """Clips that a guest may ask YouTube for in an hour, about; more come from the tarballs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """A tarball to read."""
-
-    tarball: Tarball
-    wanted: frozenset[str] | None = None
-    """File names to store; None for every clip in it."""
-    until_found: bool = False
-    """Whether reading may stop after the last wanted, with the rest of the tarball unseen."""
-    most: int | None = None
-    """With `until_found`: how many of the wanted are enough; None for all."""
 
 
 def choose_route(source: str, *, lacking: int, given_up: bool, origin: str | None = None) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rich.filesize import decimal
 
-from k600.clip import Tarball
+from k600.clip import Listing, Tarball, TestLabels
 from k600.errors import (
     DamagedTarballError,
     MirrorChangedError,
@@ -21,7 +21,7 @@ from k600.errors import (
     MirrorUnreachableError,
 )
 from k600.loading.missing import Failure
-from k600.loading.plan import MEAN_CLIP_BYTES, Need
+from k600.loading.plan import MEAN_CLIP_BYTES
 from k600.loading.request import Request
 from k600.mirror.mirror import RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES
@@ -29,8 +29,7 @@ from k600.progress import Progress
 from k600.store.files import Space
 from k600.store.ledger import Ledger, TarballRow
 from k600.store.store import Store
-from k600.tarballs.extract import Lander
-from k600.tarballs.lists import Listing, TestLabels
+from k600.tarballs.extract import Lander, Need
 from k600.tarballs.reading import READINGS, is_condemned, noted_failure
 
 __all__ = ["Run", "space_needed", "stat_tarballs"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from k600.clip import Clip, Tarball, parse_file_name
+from k600.clip import Clip, Tarball, TestLabels, parse_file_name
 from k600.errors import (
     DamagedTarballError,
     IncompleteError,
@@ -30,7 +30,6 @@ from k600.reasons import REASONS
 from k600.store.inventory import Inventory
 from k600.store.ledger import ClipRow, Known, Ledger
 from k600.store.store import Store
-from k600.tarballs.lists import TestLabels
 from k600.tarballs.stream import stream_tarball
 
 __all__ = ["OnLeftOut", "StoredShard", "StreamedShard", "digest_of", "record_of"]

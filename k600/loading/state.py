@@ -6,18 +6,20 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from k600.clip import UNLABELED, Clip, Tarball
+from k600.clip import UNLABELED, Clip, Listing, Tarball, TestLabels
+from k600.errors import OfflineError
+from k600.labels import NAMES
 from k600.loading.manifest import ManifestRow
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import RemoteFile
+from k600.redact import public_url
 from k600.store.adopt import adopt
 from k600.store.inventory import Folders, Inventory, is_unchanged, watched_folders
 from k600.store.ledger import Known, Ledger
 from k600.tarballs.catalog import KeptLists, read_test_labels
-from k600.tarballs.lists import TestLabels
 
-__all__ = ["Situation", "look"]
+__all__ = ["Situation", "look", "tarballs_of", "wanted_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +137,66 @@ def look(
     if request.manifest is not None:
         labels, origin = request.manifest.test_labels, request.manifest.of(split)
     elif split == "test":
-        labels = read_test_labels(request, store, offline=offline, keep=writable, refresh=refresh)
+        local = request.source == "local"
+        labels = read_test_labels(
+            request.test_labels,
+            request.mirror,
+            store,
+            offline=offline or local,
+            keep=writable and not local,
+            refresh=refresh,
+        )
     folders = Folders(store)
-    known = adopt(request, split, lists, labels, network=network, write=writable, folders=folders)
+
+    def listing() -> Listing:
+        if not lists.listing() and network:
+            lists.refresh(paths=False)
+        return lists.listing()
+
+    known = adopt(
+        request.ledger,
+        store,
+        split,
+        request.folders(split),
+        listing=listing,
+        labels=labels,
+        write=writable,
+        listed=folders,
+    )
     inventory = Inventory.of(store, known, folders)
     return Situation(
         request, split, lists, labels, origin, known, inventory, network, youtube, writable
+    )
+
+
+def tarballs_of(request: Request, split: str, lists: KeptLists) -> list[Tarball]:
+    """Return the tarballs that may hold clips of the request, in id order.
+
+    For whole classes no list is needed: their tarballs bear their names. A class that the
+    host's listing knows but its path list does not is among them, too: its tarball will not
+    be found, and so its clips are named as missing.
+    """
+    if split == "test":
+        return lists.tarballs()
+    if request.classes is not None:
+        return [Tarball(split, name) for name in request.classes]
+    known = {tarball.name for tarball in lists.tarballs()} | set(lists.listing())
+    return [Tarball(split, name) for name in NAMES if name in known]
+
+
+def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[str] | None:
+    """Return the file names asked for where that is not simply all of each tarball."""
+    if split != "test" or request.classes is None:
+        return None
+    if not labels:
+        raise OfflineError(
+            "classes: clips of the test split can be chosen by class only with DeepMind's list, "
+            f"and {public_url(request.test_labels)} cannot be had. Pass test_labels=… a path or "
+            "URL of 'kinetics600.tar.gz' or its 'test.csv', or leave classes out"
+        )
+    chosen = set(request.classes)
+    return frozenset(
+        f"{youtube_id}_{start:06d}_{end:06d}.mp4"
+        for (youtube_id, start, end), label in labels.items()
+        if label in chosen
     )

@@ -14,9 +14,8 @@ from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard, StreamedShard
 from k600.loading.selection import choose_clips
-from k600.loading.state import Situation, look
+from k600.loading.state import Situation, look, tarballs_of, wanted_names
 from k600.reasons import REASONS
-from k600.tarballs.catalog import tarballs_of, wanted_names
 
 __all__ = ["stream_split"]
 

@@ -10,15 +10,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from k600.clip import UNLABELED, Tarball, parse_file_name
+from k600.clip import UNLABELED, Tarball, TestLabels, parse_file_name
 from k600.labels import NAMES
 from k600.loading.from_tarballs import FromTarballs
-from k600.loading.plan import Need
 from k600.loading.request import Request
 from k600.loading.selection import Candidate, share_of, walk_clips, walk_order
-from k600.loading.state import Situation
-from k600.tarballs.catalog import wanted_names
-from k600.tarballs.lists import TestLabels
+from k600.loading.state import Situation, wanted_names
+from k600.tarballs.extract import Need
 
 __all__ = ["Walk"]
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.clip import SPLITS
+from k600.clip import SPLITS, TestLabels
 from k600.errors import DestinationTakenError, OptionError
 from k600.loading.request import Request
 from k600.progress import Progress
@@ -26,7 +26,6 @@ from k600.publish.parquet import MOST_SHARD_MB
 from k600.publish.upload import is_told
 from k600.redact import public_url
 from k600.store.store import OWN
-from k600.tarballs.lists import TestLabels
 from k600.values import whole_number
 
 __all__ = [

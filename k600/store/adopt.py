@@ -12,14 +12,11 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from k600.clip import UNLABELED, parse_file_name
-from k600.loading.request import Request
+from k600.clip import UNLABELED, Listing, TestLabels, parse_file_name
 from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, is_unchanged, warn_of_links
 from k600.store.ledger import AdoptedRow, Known, Ledger
 from k600.store.store import Store
-from k600.tarballs.catalog import KeptLists
-from k600.tarballs.lists import Listing, TestLabels
 from k600.video.probe import box_problem
 
 __all__ = ["adopt", "read_known"]
@@ -28,36 +25,31 @@ logger = logging.getLogger("kinetics600")
 
 
 def adopt(
-    request: Request,
+    ledger: Ledger,
+    store: Store,
     split: str,
-    lists: KeptLists,
-    labels: TestLabels,
+    own: Sequence[str],
     *,
-    network: bool,
+    listing: Callable[[], Listing],
+    labels: TestLabels,
     write: bool,
-    folders: Folders,
+    listed: Folders,
 ) -> Known:
     """Check the clips that the ledger does not know, and return what is known then.
 
     Args:
-        request: Says which folders matter.
-        split: One of its splits.
-        lists: The host's lists: a clip in a flat folder has its class from there.
+        ledger: What is known so far.
+        store: Where the clips are.
+        split: Whose they are.
+        own: The store's own folders that matter, `<split>/<class name>`.
+        listing: Returns the host's listing: a clip in a flat folder has its class from there.
         labels: Labels of test clips.
-        network: Whether the lists may be fetched.
         write: Whether to note it in the ledger; else it is looked up anew each time.
-        folders: The store's folders.
+        listed: The store's folders.
     """
-    ledger = request.ledger
-    known = read_known(ledger, split, folders, request.folders(split))
-
-    def listing() -> Listing:
-        if not lists.listing() and network:
-            lists.refresh(paths=False)
-        return lists.listing()
-
-    rows = _unknown(request.store, split, request.folders(split), known, listing, labels, folders)
-    warn_of_links(request.store, split, folders.led_out)
+    known = read_known(ledger, split, listed, own)
+    rows = _unknown(store, split, own, known, listing, labels, listed)
+    warn_of_links(store, split, listed.led_out)
     if rows:
         # What a run brings has its row before its name: asked after the folders were listed, the
         # ledger knows every such clip, also of a run that is at it just now.
@@ -73,7 +65,7 @@ def adopt(
         "kinetics600 %s: %s clips that were in %s already are taken as they are%s",
         split,
         f"{len(rows) - bad:,}",
-        request.store.root,
+        store.root,
         f"; {bad:,} more are no good" if bad else "",
     )
     paths = {row.path for row in rows}

@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 
 from k600.clip import SPLITS, Clip, Tarball
 from k600.identity import short_hash
-from k600.reasons import REASONS
+from k600.reasons import REASONS, YOUTUBE_KINDS
 from k600.store.ledger_file import open_ledger
 from k600.video.probe import VERDICTS
-from k600.youtube.refusals import KINDS
 
 __all__ = [
     "AdoptedRow",
@@ -156,7 +155,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
     },
     "answers": {
         **_CLIP,
-        "kind": _one_of("have", *KINDS),
+        "kind": _one_of("have", *YOUTUBE_KINDS),
         "code": _TEXT,
         "message": _TEXT,
         "yt_dlp": _TEXT,
@@ -244,7 +243,7 @@ class AnswerRow(NamedTuple):
     """`<split>/<class name>` where the clip lies or would lie."""
     file_name: str
     kind: str
-    """`have` (stored), or one of `k600.youtube.refusals.KINDS`."""
+    """`have` (stored), or one of `k600.reasons.YOUTUBE_KINDS`."""
     code: str
     message: str
     """In YouTube's words."""

@@ -8,25 +8,16 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from k600.clip import Tarball
+from k600.clip import Listing, Tarball, TestLabels
 from k600.errors import ListError, MirrorError, OfflineError
 from k600.identity import short_hash
-from k600.labels import NAMES
-from k600.loading.request import Request
 from k600.mirror.mirror import Mirror
 from k600.redact import public_url
 from k600.store.store import Store
-from k600.tarballs.lists import (
-    Listing,
-    TestLabels,
-    parse_listing,
-    parse_path_list,
-    parse_test_labels,
-    parse_test_list,
-)
+from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
 from k600.tarballs.stream import read_listing, read_path_list, read_test_list
 
-__all__ = ["KeptLists", "read_test_labels", "tarballs_of", "wanted_names"]
+__all__ = ["KeptLists", "read_test_labels"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -125,7 +116,8 @@ def _kept(store: Store, name: str, parse: Callable[[bytes], T]) -> T | None:
 
 
 def read_test_labels(
-    request: Request,
+    url: str,
+    mirror: Mirror,
     store: Store,
     *,
     offline: bool = False,
@@ -137,7 +129,8 @@ def read_test_labels(
     The list is kept in the store, so that it crosses the network once.
 
     Args:
-        request: Says where the list is.
+        url: Where the list is, a path or a URL.
+        mirror: Its options serve there, too, if it is on the same host.
         store: Where it is kept.
         offline: Do not cross a network.
         keep: Write a list that was fetched into the store.
@@ -146,12 +139,11 @@ def read_test_labels(
     Raises:
         ListError: What is there is not such a list.
     """
-    url = request.test_labels
     shown = public_url(url)
     base, _, last = url.rpartition("/")
-    same_host = urlsplit(url)[:2] == urlsplit(request.mirror.url)[:2]
-    root = Mirror(base or "/", request.mirror.options if same_host else {})
-    network = not (root.is_network and (offline or request.source == "local"))
+    same_host = urlsplit(url)[:2] == urlsplit(mirror.url)[:2]
+    root = Mirror(base or "/", mirror.options if same_host else {})
+    network = not (root.is_network and offline)
     kept = f"lists/{short_hash(url)}-test-labels"
     read = partial(parse_test_labels, name=f"test_labels: {shown}", whole=True)
     labels = _kept(store, kept, read)
@@ -161,7 +153,7 @@ def read_test_labels(
                 raise OfflineError("the network is not to be used")
             data, _ = root.read_small(last, most_bytes=1 << 30)
             labels = read(data)
-            if keep and root.is_network and request.source != "local":
+            if keep and root.is_network:
                 store.write_own(kept, data)
             return labels
         except MirrorError as error:
@@ -174,36 +166,3 @@ def read_test_labels(
                 )
                 return {}
     return labels
-
-
-def tarballs_of(request: Request, split: str, lists: KeptLists) -> list[Tarball]:
-    """Return the tarballs that may hold clips of the request, in id order.
-
-    For whole classes no list is needed: their tarballs bear their names. A class that the
-    host's listing knows but its path list does not is among them, too: its tarball will not
-    be found, and so its clips are named as missing.
-    """
-    if split == "test":
-        return lists.tarballs()
-    if request.classes is not None:
-        return [Tarball(split, name) for name in request.classes]
-    known = {tarball.name for tarball in lists.tarballs()} | set(lists.listing())
-    return [Tarball(split, name) for name in NAMES if name in known]
-
-
-def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[str] | None:
-    """Return the file names asked for where that is not simply all of each tarball."""
-    if split != "test" or request.classes is None:
-        return None
-    if not labels:
-        raise OfflineError(
-            "classes: clips of the test split can be chosen by class only with DeepMind's list, "
-            f"and {public_url(request.test_labels)} cannot be had. Pass test_labels=… a path or "
-            "URL of 'kinetics600.tar.gz' or its 'test.csv', or leave classes out"
-        )
-    chosen = set(request.classes)
-    return frozenset(
-        f"{youtube_id}_{start:06d}_{end:06d}.mp4"
-        for (youtube_id, start, end), label in labels.items()
-        if label in chosen
-    )

@@ -19,9 +19,8 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from k600.clip import UNLABELED, Tarball
+from k600.clip import UNLABELED, Listing, Tarball, TestLabels
 from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, MirrorError
-from k600.loading.plan import Need
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES, RangeReader
 from k600.progress import Bar
@@ -30,7 +29,6 @@ from k600.store.inventory import Inventory, is_unchanged
 from k600.store.ledger import ClipRow, Known, Ledger, TarballRow
 from k600.store.store import Incoming, Store
 from k600.tarballs.archive import Member
-from k600.tarballs.lists import Listing, TestLabels
 from k600.tarballs.reading import (
     READINGS,
     failed_reading,
@@ -45,7 +43,7 @@ from k600.video.cut import CutError
 from k600.video.probe import box_problem
 from k600.video.resize import shrink_clip
 
-__all__ = ["Lander"]
+__all__ = ["Lander", "Need"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -55,6 +53,19 @@ waste."""
 
 _IN_MEMORY_BYTES = 16 << 20
 """A clip of at most this size is compared with what the ledger says of it without being written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A tarball to read."""
+
+    tarball: Tarball
+    wanted: frozenset[str] | None = None
+    """File names to store; None for every clip in it."""
+    until_found: bool = False
+    """Whether reading may stop after the last wanted, with the rest of the tarball unseen."""
+    most: int | None = None
+    """With `until_found`: how many of the wanted are enough; None for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,26 +13,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
-from k600.clip import HOST_FOLDERS, Tarball, clip_names, parse_file_name
+from k600.clip import HOST_FOLDERS, Listing, Tarball, TestLabels, clip_names, parse_file_name
 from k600.errors import DamagedTarballError, ListError, UnknownClassError
 from k600.labels import canonical
 from k600.tarballs.archive import file_in_archive, packing_of
 from k600.text import text_of
 
 __all__ = [
-    "Listing",
-    "TestLabels",
     "parse_listing",
     "parse_path_list",
     "parse_test_labels",
     "parse_test_list",
 ]
-
-Listing = Mapping[str, Sequence[str]]
-"""`{class name: [file name, ...]}` in the host's order."""
-
-TestLabels = Mapping[tuple[str, int, int], str]
-"""`{(youtube_id, time_start, time_end): class name}` of the labelled test clips."""
 
 _MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
 

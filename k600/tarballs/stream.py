@@ -10,17 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from k600.clip import HOST_FOLDERS, Clip, Tarball, parse_file_name
+from k600.clip import HOST_FOLDERS, Clip, Listing, Tarball, TestLabels, parse_file_name
 from k600.errors import EncoderError, MirrorDeniedError, MirrorNotFoundError
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES, RangeReader, keep_memory_of_blocks
-from k600.tarballs.lists import (
-    Listing,
-    TestLabels,
-    parse_listing,
-    parse_path_list,
-    parse_test_list,
-)
+from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_list
 from k600.tarballs.reading import tarball_members
 from k600.video.cut import CutError
 from k600.video.probe import box_problem

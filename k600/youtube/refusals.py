@@ -20,9 +20,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "SIGNED_IN", "Verdict", "is_settled", "judge"]
-
-KINDS = ("blocked", "transient", "client", "auth", "region", "gone", "clip")
+__all__ = ["SIGNED_IN", "Verdict", "is_settled", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class Verdict:
     """Why YouTube gave no clip."""
 
     kind: str
-    """One of `KINDS`."""
+    """One of `k600.reasons.YOUTUBE_KINDS`."""
     code: str
     """What exactly, such as `bot`, `private`, `http_503`."""
     message: str = ""
@@ -38,7 +36,7 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """The key of `k600.loading.outcome.REASONS`."""
+        """The key of `k600.reasons.REASONS`."""
         return f"youtube_{self.kind}"
 
 
