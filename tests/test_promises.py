@@ -23,8 +23,8 @@ from k600.mirror.mirror import Mirror
 from k600.store.ledger import Ledger
 from k600.store.store import Store
 from tests.conftest import Load, contents, expected
+from tests.loading.test_cache import settle
 from tests.servers import LOOPBACK, web_server
-from tests.test_cache import settle
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from tests.counter import counter_video, tone_audio
-from tests.youtube import BOT_CHECK, FAULTS, Video
+from tests.youtube_replica import BOT_CHECK, FAULTS, Video
 
 
 def good_video(

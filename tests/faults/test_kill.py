@@ -17,7 +17,7 @@ from tests.conftest import contents, expected
 from tests.faults.host import faulty_host
 from tests.faults.jobs import Job, Jobs
 from tests.faults.trial import Note, assert_intact, assert_whole, visible
-from tests.youtube import youtube_replica
+from tests.youtube_replica import youtube_replica
 from tests.youtube_videos import good_video
 
 HOW_OFTEN = [6, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]

@@ -13,7 +13,7 @@ from tests.faults.host import faulty_host
 from tests.faults.proxy import BadLine
 from tests.faults.trial import Note, assert_intact, assert_whole, fetch
 from tests.servers import S3Server
-from tests.youtube import TLS_CONTEXT
+from tests.youtube_replica import TLS_CONTEXT
 
 KIB = 1024
 

@@ -16,7 +16,7 @@ from tests.faults.jobs import Jobs
 from tests.faults.power import Loss, Recorder, Recording, losses, recorder
 from tests.faults.test_kill import tree
 from tests.faults.trial import Note, assert_whole, visible
-from tests.youtube import youtube_replica
+from tests.youtube_replica import youtube_replica
 from tests.youtube_videos import good_video
 
 __all__ = ["recorder"]

@@ -22,7 +22,7 @@ from tests.faults.host import Answer, Host
 from tests.faults.trial import Note
 from tests.hub import loopback_hub
 from tests.servers import LOOPBACK
-from tests.youtube import youtube_replica
+from tests.youtube_replica import youtube_replica
 from tests.youtube_videos import good_video
 
 WORD = "hush0Secret1Word2"

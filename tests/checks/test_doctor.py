@@ -42,7 +42,7 @@ from k600.network import Network
 from k600.store.store import Store
 from k600.youtube.options import youtube_options, yt_dlp_params
 from tests.servers import LOOPBACK, free_port, web_server
-from tests.youtube import CERTIFICATE, youtube_replica
+from tests.youtube_replica import CERTIFICATE, youtube_replica
 
 DEAD = f"http://{LOOPBACK}:9"
 

@@ -29,7 +29,7 @@ from k600.store.ledger import Ledger
 from k600.store.store import Store
 from tests.conftest import Load, contents, expected
 from tests.servers import web_server
-from tests.youtube import Replica, youtube_replica
+from tests.youtube_replica import Replica, youtube_replica
 from tests.youtube_videos import FAILURES, good_video
 
 CLASS = "surfing water"

@@ -11,7 +11,7 @@ from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
 
 from tests.counter import counter_video, read_counter
-from tests.youtube import FAULTS, Replica, media_bytes, youtube_replica
+from tests.youtube_replica import FAULTS, Replica, media_bytes, youtube_replica
 from tests.youtube_videos import FAILURES, GOOD, good_video
 
 ID = "abcdefghijk"

@@ -26,7 +26,7 @@ from k600.youtube.rate_limit import pace_of
 from tests.conftest import Load, contents
 from tests.old_ledger import make_old_ledger
 from tests.servers import web_server
-from tests.youtube import Replica, youtube_replica
+from tests.youtube_replica import Replica, youtube_replica
 from tests.youtube_videos import FAILURES, good_video
 
 CLASS = "surfing water"

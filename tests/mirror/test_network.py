@@ -38,7 +38,7 @@ from tests.conftest import Load, contents, expected
 from tests.hub import TOKEN, loopback_hub
 from tests.servers import LOOPBACK, S3Server, serving, web_server
 from tests.web_proxy import web_proxy
-from tests.youtube import CERTIFICATE, TLS_CONTEXT
+from tests.youtube_replica import CERTIFICATE, TLS_CONTEXT
 
 DATA = os.urandom(2_000_000)
 USER = "me:p%40ss word"  # as it stands in an address: its @ is percent-encoded
@@ -360,7 +360,7 @@ def test_the_public_bucket_is_read_without_anybody_s_aws_profile(
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", code],
             env=environment,
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
             capture_output=True,
             text=True,
         )

@@ -24,7 +24,7 @@ from k600.youtube.options import YouTubeOptions, youtube_options, yt_dlp_params
 from k600.youtube.rate_limit import pace_of
 from k600.youtube.workers import Answers, Asker, open_asker
 from tests.counter import counter_video, read_counter, tone_audio
-from tests.youtube import Replica, youtube_replica
+from tests.youtube_replica import Replica, youtube_replica
 from tests.youtube_videos import FAILURES, GOOD, good_video
 
 EXPECTED = {

@@ -13,7 +13,7 @@ import pytest
 
 from k600.gallery.page import write_gallery
 from k600.labels import NAMES
-from tests.test_gallery import CLIP, on_disk, row
+from tests.gallery.test_gallery import CLIP, on_disk, row
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install '.[browser]'"

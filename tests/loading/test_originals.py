@@ -12,7 +12,7 @@ import pytest
 
 from k600.miniature import Miniature, make_clip
 from tests.conftest import Load, contents, expected
-from tests.youtube import Replica, youtube_replica
+from tests.youtube_replica import Replica, youtube_replica
 from tests.youtube_videos import good_video
 
 CLASS = "zumba"

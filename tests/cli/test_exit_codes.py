@@ -24,8 +24,8 @@ from k600.errors import (
 )
 from k600.miniature import CLASSES, Miniature
 from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS
+from tests.cli.test_terminals import LEAVES
 from tests.conftest import Command
-from tests.test_terminals import LEAVES
 
 README = (Path(kinetics600.__file__).parent / "README.md").read_text()
 COMMAND_LINE = README.partition("## On the command line")[2].partition("\n## ")[0]

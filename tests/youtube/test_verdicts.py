@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError
 
-from k600.reasons import REASONS
-from k600.youtube.refusals import KINDS, Verdict, is_settled, judge
+from k600.reasons import REASONS, YOUTUBE_KINDS
+from k600.youtube.refusals import Verdict, is_settled, judge
 
 TABLE = [
     ("Sign in to confirm you’re not a bot", "blocked", "bot"),
@@ -90,7 +90,7 @@ def test_geo_restriction_is_told_by_its_class() -> None:
 @given(st.text(max_size=200))
 def test_any_text_has_a_verdict(text: str) -> None:
     verdict = judge(DownloadError(text))
-    assert verdict.kind in KINDS
+    assert verdict.kind in YOUTUBE_KINDS
     assert len(verdict.message) <= 300
 
 
@@ -122,4 +122,4 @@ def test_what_is_settled(kind: str, code: str, changes: dict[str, object], settl
 
 
 def test_every_kind_has_a_reason_in_words() -> None:
-    assert {Verdict(kind, "x").reason for kind in KINDS} <= set(REASONS)
+    assert {Verdict(kind, "x").reason for kind in YOUTUBE_KINDS} <= set(REASONS)

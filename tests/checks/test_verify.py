@@ -35,7 +35,7 @@ from k600.store.store import Store
 from k600.video.probe import VERDICTS, Probe, box_problem, probe_clip
 from tests.conftest import Command, Ended, contents
 from tests.servers import web_server
-from tests.youtube import youtube_replica
+from tests.youtube_replica import youtube_replica
 from tests.youtube_videos import FAILURES, good_video
 
 no_progress = Meter(quiet=True)

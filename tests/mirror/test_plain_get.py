@@ -18,7 +18,7 @@ from k600.errors import MirrorUnreachableError
 from k600.mirror.http_ranges import PlainGets
 from k600.mirror.mirror import Mirror
 from tests.servers import CuttingProxy, S3Server, serving, web_server
-from tests.youtube import CERTIFICATE, TLS_CONTEXT
+from tests.youtube_replica import CERTIFICATE, TLS_CONTEXT
 
 DATA = os.urandom(3_000_000)
 NAME = "val/massaging person's head (é).tar.gz"
