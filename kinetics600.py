@@ -11,43 +11,50 @@ must see, the configuration and the builder; the parts that do the work are in `
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
-import functools
 import html
-import importlib
 import inspect
 import logging
 import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
 import pyarrow
 import pyarrow.compute
-from datasets.utils import tqdm as _datasets_tqdm
 
 from k600.clip import CONFIGS
 from k600.errors import (
-    DiskFullError,
     IncompleteError,
     Kinetics600Error,
-    MissingDependencyError,
     OptionError,
+)
+from k600.hf import (
+    SCHEMA,
+    LoadedRows,
+    Video,
+    check_decoder,
+    default_data_dir,
+    is_offline,
+    one_at_a_time,
+    plain_errors,
+    progress,
+    refuse_unused,
+    register,
+    room_for_rows,
+    show_log_lines,
+    splits_of,
+    without_blanks,
 )
 from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
-from k600.loading.cache_note import Note, digest_of_files, unreadable
+from k600.loading.cache_note import Note, unreadable
 from k600.loading.fetch import fetch_split
 from k600.loading.manifest import ManifestRow, manifest_rows, write_manifest
 from k600.loading.outcome import Outcome
 from k600.loading.request import Request, check_config_name, check_option_names, check_split_names
 from k600.loading.request import make_request as _make_request
 from k600.loading.stream import stream_split
-from k600.store.files import lock_at, make_folder, why_full
 from k600.values import flag, plain
 
 if TYPE_CHECKING:
@@ -75,8 +82,6 @@ __all__ = [
 __version__ = "0.1.0"
 
 logger = logging.getLogger("kinetics600")
-
-_SCHEMA = "k600r1"  # stands for the source's hash in cache paths: new rows' meaning, new name
 
 
 def _option(default: Any, *, secret: bool = False) -> Any:
@@ -174,26 +179,9 @@ def _option_fields() -> list[dataclasses.Field[Any]]:
     return [*own, *(f for f in dataclasses.fields(Kinetics600Config) if f.name == "data_dir")]
 
 
-def _default_data_dir(cache_dir: str | None) -> str:
-    """Return where clips live unless told otherwise: beside the Arrow files made of them."""
-    return os.path.join(str(cache_dir or datasets.config.HF_DATASETS_CACHE), "kinetics600-clips")
-
-
 _PASSED_ON = ("features", "storage_options", "writer_batch_size")
 """Arguments of a builder of `datasets` that mean something here, beside the options."""
 
-_UNUSED = {
-    "base_path": "there are no files of a repository: pass mirror=… for a copy of the tarballs",
-    "config_id": "it follows from the options",
-    "data_files": "the loader knows its files: pass data_dir=… for a folder of clips, mirror=… for "
-    "a copy of the tarballs",
-    "info": "it follows from the configuration",
-    "repo_id": "there is no repository: pass mirror=… for a copy of the tarballs",
-    "revision": "there is one dataset, and the loader's version is that of the installed package: "
-    "pip install kinetics600==…",
-    "token": "nothing is read from the Hub: pass mirror_options={'token': …} for a mirror there",
-}
-"""Arguments of `datasets` that would be ignored, and what to do instead."""
 
 _COUNTS = ("splits", "download_size", "dataset_size", "size_in_bytes")
 """What `datasets` may say of a dataset before it is loaded."""
@@ -242,7 +230,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         options = {field.name for field in _option_fields()}
         arguments = set(inspect.signature(datasets.DatasetBuilder.__init__).parameters)
         check_option_names(set(kwargs) - arguments - {"download_config"}, options)
-        _refuse_unused(kwargs)
+        refuse_unused(kwargs)
         classes = kwargs.get("classes")
         if isinstance(classes, Iterable) and not isinstance(classes, (str, Mapping)):
             kwargs["classes"] = tuple(classes)  # an iterator can be read but once
@@ -256,7 +244,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         config_name = config_name or "all"
         given = {name: value for name, value in kwargs.items() if name in options}
         config = Kinetics600Config(name=config_name, **given)
-        default = _default_data_dir(cache_dir)
+        default = default_data_dir(cache_dir)
         request = config.request(default, kwargs.get("storage_options", {}))
         _check_features(kwargs.pop("features", None), features(decode=bool(config.decode)))
         key = request.cache_key(default)
@@ -268,7 +256,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             cache_dir,
             config_name=config_name,
             config_id=config.create_config_id(key),
-            hash=_SCHEMA,  # never the source's hash: a changed comment must not matter
+            hash=SCHEMA,  # never the source's hash: a changed comment must not matter
             dataset_name="kinetics600",
             **kwargs,
         )
@@ -287,7 +275,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         # every call.
         folder = str(super()._build_cache_dir())
         if unreadable(folder):
-            with _one_at_a_time(folder):
+            with one_at_a_time(folder):
                 for path in unreadable(folder):
                     logger.info("kinetics600: '%s' cannot be read, and is made anew", path)
                     path.unlink(missing_ok=True)
@@ -326,7 +314,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         if split is None and not self._is_named:
             check_config_name(None)
         own = self._request.splits
-        names = {name for name, _ in _splits_of(split, own)} if split is not None else {*own}
+        names = {name for name, _ in splits_of(split, own)} if split is not None else {*own}
         check_split_names(names, own)
         if self._is_named and names == {*own}:
             return self
@@ -342,7 +330,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             shards = self._streamed
         else:
             if not self._outcomes:
-                with _plain_errors():
+                with plain_errors():
                     self._bring(request, refetch=False)
             shards = {split: self._outcomes[split].shards for split in request.splits}
         return [
@@ -380,7 +368,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         Raises:
             Kinetics600Error: One of its kinds; see `k600.errors`.
         """
-        _refuse_unused({**self._given, **kwargs})
+        refuse_unused({**self._given, **kwargs})
         if output_dir is None and not args and kwargs.keys() >= _AS_LOAD_DATASET_CALLS:
             self._postponed = kwargs
             return
@@ -394,19 +382,19 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         **kwargs: Any,
     ) -> None:
         if self.config.decode:
-            _check_decoder()
+            check_decoder()
         mode = datasets.DownloadMode(download_mode or "reuse_dataset_if_exists")
         refetch = mode == datasets.DownloadMode.FORCE_REDOWNLOAD
         request = self._request
         note = Note.read(self._cache_dir)
-        with _plain_errors():
+        with plain_errors():
             if note is None or refetch or not note.holds(request):
                 now = self._bring(request, refetch=refetch)
             else:
                 now = note
                 _tell_missing(request, note.message)
         place = os.path.dirname(self._cache_dir)
-        with _room_for_rows(place), _one_at_a_time(self._cache_dir):
+        with room_for_rows(place), one_at_a_time(self._cache_dir):
             note = Note.read(self._cache_dir)
             same = note is not None and note.digest == now.digest and output_dir is None
             if not same and not refetch:
@@ -429,7 +417,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         part = self if postponed is None and self._is_named else self.of(split)
         if postponed is not None:
             part._prepare(**postponed)
-        return part._read(_without_blanks(split), *args, **kwargs)
+        return part._read(without_blanks(split), *args, **kwargs)
 
     def _read(self, *args: Any, **kwargs: Any) -> Any:
         if not self._is_ready and os.path.isdir(self._cache_dir):  # rows of an earlier call
@@ -443,7 +431,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         # Other rows may come under the same options, and the same rows decoded.
         decoded = bool(self.config.decode)
         made_from = [self._get_dataset_fingerprint(split), self._rows_digest, decoded]
-        return _LoadedRows.of(rows, datasets.fingerprint.Hasher.hash(made_from))
+        return LoadedRows.of(rows, datasets.fingerprint.Hasher.hash(made_from))
 
     def as_streaming_dataset(self, split: Any = None, base_path: str | None = None) -> Any:
         """Return rows that are read as they are asked for; nothing is stored.
@@ -451,14 +439,14 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         Raises:
             Kinetics600Error: One of its kinds; see `k600.errors`.
         """
-        _refuse_unused({**self._given, "base_path": base_path})
+        refuse_unused({**self._given, "base_path": base_path})
         part = self.of(split)
         if isinstance(split, (list, tuple)):
             return [self.as_streaming_dataset(each) for each in split]
         if isinstance(split, Mapping):
             streams = {name: self.as_streaming_dataset(each) for name, each in split.items()}
             return datasets.IterableDatasetDict(streams)
-        parts = [] if split is None else _splits_of(split, part._request.splits)
+        parts = [] if split is None else splits_of(split, part._request.splits)
         for name, piece in parts:
             if piece != name:
                 raise OptionError(
@@ -466,10 +454,10 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
                     "streaming=False; use .take(n) of a stream"
                 )
         if part.config.decode:
-            _check_decoder()
-        with _plain_errors():
+            check_decoder()
+        with plain_errors():
             part._streamed = {
-                name: stream_split(part._request, name, offline=_offline())
+                name: stream_split(part._request, name, offline=is_offline())
                 for name in part._request.splits
             }
         read = super(Kinetics600, part).as_streaming_dataset
@@ -483,7 +471,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         messages = []
         for split in request.splits:
             outcome = fetch_split(
-                request, split, progress=_progress, offline=_offline(), refetch=refetch
+                request, split, progress=progress, offline=is_offline(), refetch=refetch
             )
             self._outcomes[split] = outcome
             logger.info(outcome.summary())
@@ -549,66 +537,6 @@ def load_dataset(
     return several
 
 
-class _LoadedRows(datasets.Dataset):
-    """Rows as they were loaded, under a fingerprint that stands for the clips' files as well.
-
-    What is computed from rows is kept under their fingerprint, and must not serve once a clip was
-    replaced. So each row's file is looked at, when the fingerprint is first asked for: half a
-    million files take a second or more, and a load is not to wait for that.
-    """
-
-    _is_looked_at = True
-
-    @classmethod
-    def of(cls, rows: datasets.Dataset, made_from: str) -> _LoadedRows:
-        """Return the same rows.
-
-        Args:
-            rows: What `datasets` read.
-            made_from: Fingerprint of the rows themselves.
-        """
-        loaded = cls(rows.data, rows.info, rows.split, fingerprint=made_from)
-        loaded._is_looked_at = False
-        return loaded
-
-    @property
-    def _fingerprint(self) -> Any:
-        if not self._is_looked_at:
-            paths = pyarrow.compute.struct_field(self.data.column("video"), "path")
-            made_from = [self.__dict__["_fingerprint"], digest_of_files(paths)]
-            self._fingerprint = datasets.fingerprint.Hasher.hash(made_from)
-        return self.__dict__["_fingerprint"]
-
-    @_fingerprint.setter
-    def _fingerprint(self, fingerprint: Any) -> None:
-        self.__dict__["_fingerprint"] = fingerprint
-        self._is_looked_at = True
-
-    def save_to_disk(self, *args: Any, **kwargs: Any) -> None:
-        self._fingerprint  # noqa: B018 - it is saved as it stands in `__dict__`
-        super().save_to_disk(*args, **kwargs)
-
-
-@dataclasses.dataclass(eq=False)
-class _Video(datasets.Video):
-    """`datasets.Video`, but encoding a row does not import torchcodec.
-
-    The original imports it for every row if it is installed at all; one that is installed but
-    broken (no FFmpeg libraries, another torch) would stop every load, decoded or not.
-    """
-
-    def encode_example(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {"bytes": value.get("bytes"), "path": value.get("path")}
-        return super().encode_example(value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, datasets.Video) and other.decode == self.decode
-
-    def __hash__(self) -> int:
-        return hash(("Video", self.decode))
-
-
 def features(*, decode: bool = False) -> datasets.Features:
     """Return the dataset's columns.
 
@@ -619,7 +547,7 @@ def features(*, decode: bool = False) -> datasets.Features:
     """
     return datasets.Features(
         {
-            "video": _Video(decode=decode),
+            "video": Video(decode=decode),
             "label": datasets.ClassLabel(names=list(NAMES)),
             "youtube_id": datasets.Value("string"),
             "time_start": datasets.Value("int32"),
@@ -633,110 +561,6 @@ def features(*, decode: bool = False) -> datasets.Features:
 def labels() -> list[str]:
     """Return the 600 class names in canonical order: the place in the list is the id."""
     return list(NAMES)
-
-
-def register() -> bool:
-    """Teach `datasets` the name `kinetics600`; done when this module is imported.
-
-    `datasets` has no hook for this, so its function that finds a dataset by name is wrapped: the
-    one name is answered here, every other goes on to the original.
-
-    Returns:
-        Whether it worked. If not, a warning says to use `kinetics600.load_dataset`.
-    """
-    import datasets.inspect
-    import datasets.load
-
-    find = getattr(datasets.load, "dataset_module_factory", None)
-    module_class = getattr(datasets.load, "DatasetModule", None)
-    if find is None or module_class is None:
-        logger.warning(
-            "kinetics600: datasets %s has no place to register a name; use "
-            "kinetics600.load_dataset(...) instead of datasets.load_dataset('kinetics600', ...)",
-            datasets.__version__,
-        )
-        return False
-    if getattr(find, "answers_kinetics600", False):
-        return True
-
-    parameters = inspect.signature(find)
-
-    @functools.wraps(find)
-    def dataset_module_factory(path: str, *args: Any, **kwargs: Any) -> Any:
-        if path != "kinetics600":
-            return find(path, *args, **kwargs)
-        given = parameters.bind(path, *args, **kwargs).arguments
-        _refuse_unused({name: given.get(name, kwargs.get(name)) for name in _UNUSED})
-        for_builder = {"dataset_name": "kinetics600"}
-        if given.get("download_config") is not None:
-            for_builder["download_config"] = given["download_config"]
-        return module_class("kinetics600", _SCHEMA, for_builder)
-
-    dataset_module_factory.answers_kinetics600 = True  # type: ignore[attr-defined]
-    for module in (datasets.load, datasets.inspect):
-        if getattr(module, "dataset_module_factory", None) is find:
-            module.dataset_module_factory = dataset_module_factory
-    return True
-
-
-def _splits_of(split: Any, every: Sequence[str]) -> list[tuple[str, str]]:
-    """Return each split that a `split=…` of `datasets` names, and what it says of it.
-
-    Args:
-        split: As `datasets.load_dataset` takes it.
-        every: What `all` stands for.
-
-    Example:
-        >>> _splits_of(["train[:1%]+test", "all"], ["validation"])
-        [('train', 'train[:1%]'), ('test', 'test'), ('validation', 'validation')]
-    """
-    if isinstance(split, Mapping):
-        split = [*split.values()]
-    if isinstance(split, (list, tuple)):
-        return [named for each in split for named in _splits_of(each, every)]
-    try:
-        said = str(datasets.ReadInstruction.from_spec(str(split)))
-    except (ValueError, AssertionError) as error:
-        raise OptionError(
-            f"split: {split!r} is not allowed ({error}), expected such as 'validation', "
-            "'train[:10%]' or 'train+validation'"
-        ) from None
-    pieces = every if said == "all" else said.split("+")
-    return [(piece.partition("[")[0].partition("(")[0], piece) for piece in pieces]
-
-
-def _without_blanks(split: Any) -> Any:
-    """Return a checked `split=…` as `datasets` takes it: `train + test` it would refuse, late."""
-    if isinstance(split, Mapping):
-        return {name: _without_blanks(each) for name, each in split.items()}
-    if isinstance(split, (list, tuple)):
-        return [_without_blanks(each) for each in split]
-    return "".join(split.split()) if isinstance(split, str) else split
-
-
-def _refuse_unused(arguments: Mapping[str, Any]) -> None:
-    """Raise `OptionError` for an argument of `datasets` that would be ignored."""
-    for name, why in _UNUSED.items():
-        given = arguments.get(name)
-        if given is not None and given is not False:
-            raise OptionError(f"{name}: it is not allowed, as {why}")
-    config = arguments.get("download_config")
-    if config is None:
-        return
-    # `datasets` itself puts in token and storage options, and always some for the Hub.
-    known = {"hf", *(arguments.get("storage_options") or {})}
-    usual = vars(datasets.DownloadConfig()) | {"token": None, "storage_options": set()}
-    found = vars(config) | {
-        "token": config.token or None,
-        "storage_options": config.storage_options.keys() - known,
-    }
-    for name in usual:
-        if found[name] != usual[name]:
-            raise OptionError(
-                f"download_config: {name!r} is not allowed, as `datasets` downloads nothing here: "
-                "pass storage_options=… or mirror_options=… for the mirror, num_workers=… for "
-                "how many at a time, proxy=… for YouTube"
-            )
 
 
 def _check_features(given: datasets.Features | None, own: datasets.Features) -> None:
@@ -761,78 +585,6 @@ def _tell_missing(request: Request, message: str) -> None:
         raise IncompleteError(message)
     if message and request.on_missing == "warn":
         logger.warning(message)
-
-
-def _check_decoder() -> None:
-    try:
-        importlib.import_module("torchcodec.decoders")
-    except (ImportError, RuntimeError, OSError) as error:
-        raise MissingDependencyError(
-            "decode: True needs a working torchcodec and torch: pip install 'kinetics600[decode]'. "
-            f"Here: {str(error).strip().splitlines()[0]}. With decode=False, `video` is "
-            "{'path', 'bytes'}, for any decoder"
-        ) from None
-
-
-@contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Show an expected error as itself, without the way it took through threads."""
-    try:
-        yield
-    except Kinetics600Error as error:
-        plain = error.with_traceback(None)
-    else:
-        return
-    raise plain from None
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: str) -> Iterator[None]:
-    """Let processes that load side by side write their rows one after the other."""
-    make_folder(Path(folder).parent)
-    with lock_at(Path(f"{folder}_kinetics600.lock")):
-        yield
-
-
-@contextlib.contextmanager
-def _room_for_rows(folder: str) -> Iterator[None]:
-    """Say it in our words if the volume of the Arrow files is full."""
-    try:
-        yield
-    except Exception as error:
-        full: BaseException | None = error
-        while full and getattr(full, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
-            full = full.__cause__ or full.__context__
-        if full is None or isinstance(error, Kinetics600Error):
-            raise
-    else:
-        return
-    raise DiskFullError(
-        f"cache_dir: {why_full(Path(folder), full)}, so no rows can be written. Make room, or "
-        "pass cache_dir=… on another volume, and call again: clips that are there stay"
-    )
-
-
-class _Bar:
-    """The progress bar of `datasets`, with its switches; it shows no parts."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar, self._lock = bar, threading.Lock()
-
-    def update(self, n: int, part: str = "") -> None:
-        with self._lock:
-            self._bar.update(n)
-
-    def begin(self, part: str, total: int) -> None: ...
-
-    def end(self, part: str) -> None: ...
-
-
-@contextlib.contextmanager
-def _progress(total: int, description: str, *, unit: str = "B") -> Iterator[_Bar]:
-    text = f"kinetics600 {description}"
-    with _datasets_tqdm(total=total, desc=text, unit=unit, unit_scale=unit == "B") as bar:
-        yield _Bar(bar)
 
 
 class Gallery:
@@ -889,7 +641,7 @@ def make_request(split: str, **options: Any) -> Request:
     """
     check_config_name(split)
     check_option_names(options, {field.name for field in _option_fields()})
-    default = _default_data_dir(None)
+    default = default_data_dir(None)
     return Kinetics600Config(name=split, **options).request(default, {})
 
 
@@ -928,7 +680,7 @@ def publish(
     from k600.publish.markers import Recipe
     from k600.publish.run import publish as carry_out
 
-    with _plain_errors():
+    with plain_errors():
         return carry_out(
             make_request(split, **options),
             repo,
@@ -938,8 +690,8 @@ def publish(
             private=private,
             token=token,
             to_options=to_options,
-            progress=_progress,
-            offline=_offline(),
+            progress=progress,
+            offline=is_offline(),
         )
 
 
@@ -987,7 +739,7 @@ def fleet(
     from k600.fleet.run import run_fleet
     from k600.fleet.workforce import Workforce
 
-    with _plain_errors():
+    with plain_errors():
         return run_fleet(
             make_request(split, **options),
             choose_places(to, to_options or {}, work=work, i_have_the_rights=i_have_the_rights),
@@ -1003,8 +755,8 @@ def fleet(
                 logs=logs,
                 more=executor_options or {},
             ),
-            progress=_progress,
-            offline=_offline(),
+            progress=progress,
+            offline=is_offline(),
         )
 
 
@@ -1025,27 +777,12 @@ def save_manifest(ds: Any, path: str | os.PathLike[str]) -> str:
     parts = ds.values() if isinstance(ds, Mapping) else [ds]
     rows: list[ManifestRow] = []
     for part in parts:
-        plain = part.cast_column("video", _Video(decode=False))
+        plain = part.cast_column("video", Video(decode=False))
         rows += manifest_rows(plain)
     return str(write_manifest(rows, path))
 
 
-def _offline() -> bool:
-    return bool(datasets.config.HF_HUB_OFFLINE)  # HF_DATASETS_OFFLINE sets it, too
-
-
-class _OwnHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Shows the loader's lines on stderr, unless the program has set up logging itself."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not logging.getLogger().handlers:
-            super().emit(record)
-
-
-if not logger.handlers:
-    logger.addHandler(_OwnHandler())
-    if logger.level == logging.NOTSET:  # else the user has set it
-        logger.setLevel(logging.INFO)
+show_log_lines()
 
 if __name__ == "kinetics600":
     register()

@@ -16,9 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
-from array import array
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +30,7 @@ from k600.loading.request import Request
 from k600.store.files import sync, sync_folder, write_whole
 from k600.store.inventory import watched_folders
 
-__all__ = ["Note", "digest_of_files", "unreadable"]
+__all__ = ["Note", "unreadable"]
 
 _FILE = "kinetics600.json"
 _INFO = "dataset_info.json"
@@ -110,33 +108,6 @@ class Note:
             for folder in watched_folders(store, split, request.folders(split))
         ]
         return self.stamps == request.store.stamp(folders)
-
-
-def digest_of_files(paths: pyarrow.ChunkedArray) -> str:
-    """Return a fingerprint of what lies at some paths: each file's size and time of change.
-
-    That takes a look at every file, as one that is written over leaves its folder as it was. Some
-    are looked at side by side, since a file system across a network takes its time for each.
-
-    Args:
-        paths: Paths of files; one where nothing lies counts as such.
-    """
-    digest = hashlib.sha256()
-    with ThreadPoolExecutor(16, thread_name_prefix="k600-stat") as pool:
-        for found in pool.map(_sizes_and_times, paths.chunks):
-            digest.update(found)
-    return digest.hexdigest()
-
-
-def _sizes_and_times(paths: pyarrow.Array) -> bytes:
-    found = array("q")
-    for path in paths.to_pylist():
-        try:
-            status = os.stat(path)
-            found.extend((status.st_size, status.st_mtime_ns))
-        except OSError:
-            found.extend((-1, -1))
-    return found.tobytes()
 
 
 def unreadable(folder: str | os.PathLike[str]) -> list[Path]:

@@ -11,21 +11,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import stat
 import uuid
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
 from k600.errors import DiskFullError, Kinetics600Error, StoreError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 try:
     import fcntl
@@ -37,6 +42,7 @@ __all__ = [
     "Flushing",
     "Space",
     "check_locks",
+    "digest_of_files",
     "explained",
     "flush",
     "free_space",
@@ -401,3 +407,30 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
         else:
             advice += "Pass data_dir=… another folder, or call again if that may pass"
         raise StoreError(f"data_dir: '{path}' cannot be {doing} {why}. {advice}") from error
+
+
+def digest_of_files(paths: pyarrow.ChunkedArray) -> str:
+    """Return a fingerprint of what lies at some paths: each file's size and time of change.
+
+    That takes a look at every file, as one that is written over leaves its folder as it was. Some
+    are looked at side by side, since a file system across a network takes its time for each.
+
+    Args:
+        paths: Paths of files; one where nothing lies counts as such.
+    """
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(16, thread_name_prefix="k600-stat") as pool:
+        for found in pool.map(_sizes_and_times, paths.chunks):
+            digest.update(found)
+    return digest.hexdigest()
+
+
+def _sizes_and_times(paths: pyarrow.Array) -> bytes:
+    found = array("q")
+    for path in paths.to_pylist():
+        try:
+            status = os.stat(path)
+            found.extend((status.st_size, status.st_mtime_ns))
+        except OSError:
+            found.extend((-1, -1))
+    return found.tobytes()

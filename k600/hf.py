@@ -1,0 +1,329 @@
+"""What `datasets` has no hook for: the name, its arguments, rows' files, bars, locks, log lines."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import importlib
+import inspect
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow
+import pyarrow.compute
+from datasets.utils import tqdm as _datasets_tqdm
+
+from k600.errors import (
+    DiskFullError,
+    Kinetics600Error,
+    MissingDependencyError,
+    OptionError,
+)
+from k600.store.files import digest_of_files, lock_at, make_folder, why_full
+
+__all__ = [
+    "SCHEMA",
+    "LoadedRows",
+    "Video",
+    "check_decoder",
+    "default_data_dir",
+    "is_offline",
+    "one_at_a_time",
+    "plain_errors",
+    "progress",
+    "refuse_unused",
+    "register",
+    "room_for_rows",
+    "show_log_lines",
+    "splits_of",
+    "without_blanks",
+]
+
+logger = logging.getLogger("kinetics600")
+
+SCHEMA = "k600r1"  # stands for the source's hash in cache paths: new rows' meaning, new name
+
+
+_UNUSED = {
+    "base_path": "there are no files of a repository: pass mirror=… for a copy of the tarballs",
+    "config_id": "it follows from the options",
+    "data_files": "the loader knows its files: pass data_dir=… for a folder of clips, mirror=… for "
+    "a copy of the tarballs",
+    "info": "it follows from the configuration",
+    "repo_id": "there is no repository: pass mirror=… for a copy of the tarballs",
+    "revision": "there is one dataset, and the loader's version is that of the installed package: "
+    "pip install kinetics600==…",
+    "token": "nothing is read from the Hub: pass mirror_options={'token': …} for a mirror there",
+}
+"""Arguments of `datasets` that would be ignored, and what to do instead."""
+
+
+@dataclasses.dataclass(eq=False)
+class Video(datasets.Video):
+    """`datasets.Video`, but encoding a row does not import torchcodec.
+
+    The original imports it for every row if it is installed at all; one that is installed but
+    broken (no FFmpeg libraries, another torch) would stop every load, decoded or not.
+    """
+
+    def encode_example(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {"bytes": value.get("bytes"), "path": value.get("path")}
+        return super().encode_example(value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, datasets.Video) and other.decode == self.decode
+
+    def __hash__(self) -> int:
+        return hash(("Video", self.decode))
+
+
+class LoadedRows(datasets.Dataset):
+    """Rows as they were loaded, under a fingerprint that stands for the clips' files as well.
+
+    What is computed from rows is kept under their fingerprint, and must not serve once a clip was
+    replaced. So each row's file is looked at, when the fingerprint is first asked for: half a
+    million files take a second or more, and a load is not to wait for that.
+    """
+
+    _is_looked_at = True
+
+    @classmethod
+    def of(cls, rows: datasets.Dataset, made_from: str) -> LoadedRows:
+        """Return the same rows.
+
+        Args:
+            rows: What `datasets` read.
+            made_from: Fingerprint of the rows themselves.
+        """
+        loaded = cls(rows.data, rows.info, rows.split, fingerprint=made_from)
+        loaded._is_looked_at = False
+        return loaded
+
+    @property
+    def _fingerprint(self) -> Any:
+        if not self._is_looked_at:
+            paths = pyarrow.compute.struct_field(self.data.column("video"), "path")
+            made_from = [self.__dict__["_fingerprint"], digest_of_files(paths)]
+            self._fingerprint = datasets.fingerprint.Hasher.hash(made_from)
+        return self.__dict__["_fingerprint"]
+
+    @_fingerprint.setter
+    def _fingerprint(self, fingerprint: Any) -> None:
+        self.__dict__["_fingerprint"] = fingerprint
+        self._is_looked_at = True
+
+    def save_to_disk(self, *args: Any, **kwargs: Any) -> None:
+        self._fingerprint  # noqa: B018 - it is saved as it stands in `__dict__`
+        super().save_to_disk(*args, **kwargs)
+
+
+def register() -> bool:
+    """Teach `datasets` the name `kinetics600`; done when this module is imported.
+
+    `datasets` has no hook for this, so its function that finds a dataset by name is wrapped: the
+    one name is answered here, every other goes on to the original.
+
+    Returns:
+        Whether it worked. If not, a warning says to use `kinetics600.load_dataset`.
+    """
+    import datasets.inspect
+    import datasets.load
+
+    find = getattr(datasets.load, "dataset_module_factory", None)
+    module_class = getattr(datasets.load, "DatasetModule", None)
+    if find is None or module_class is None:
+        logger.warning(
+            "kinetics600: datasets %s has no place to register a name; use "
+            "kinetics600.load_dataset(...) instead of datasets.load_dataset('kinetics600', ...)",
+            datasets.__version__,
+        )
+        return False
+    if getattr(find, "answers_kinetics600", False):
+        return True
+
+    parameters = inspect.signature(find)
+
+    @functools.wraps(find)
+    def dataset_module_factory(path: str, *args: Any, **kwargs: Any) -> Any:
+        if path != "kinetics600":
+            return find(path, *args, **kwargs)
+        given = parameters.bind(path, *args, **kwargs).arguments
+        refuse_unused({name: given.get(name, kwargs.get(name)) for name in _UNUSED})
+        for_builder = {"dataset_name": "kinetics600"}
+        if given.get("download_config") is not None:
+            for_builder["download_config"] = given["download_config"]
+        return module_class("kinetics600", SCHEMA, for_builder)
+
+    dataset_module_factory.answers_kinetics600 = True  # type: ignore[attr-defined]
+    for module in (datasets.load, datasets.inspect):
+        if getattr(module, "dataset_module_factory", None) is find:
+            module.dataset_module_factory = dataset_module_factory
+    return True
+
+
+def splits_of(split: Any, every: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each split that a `split=…` of `datasets` names, and what it says of it.
+
+    Args:
+        split: As `datasets.load_dataset` takes it.
+        every: What `all` stands for.
+
+    Example:
+        >>> splits_of(["train[:1%]+test", "all"], ["validation"])
+        [('train', 'train[:1%]'), ('test', 'test'), ('validation', 'validation')]
+    """
+    if isinstance(split, Mapping):
+        split = [*split.values()]
+    if isinstance(split, (list, tuple)):
+        return [named for each in split for named in splits_of(each, every)]
+    try:
+        said = str(datasets.ReadInstruction.from_spec(str(split)))
+    except (ValueError, AssertionError) as error:
+        raise OptionError(
+            f"split: {split!r} is not allowed ({error}), expected such as 'validation', "
+            "'train[:10%]' or 'train+validation'"
+        ) from None
+    pieces = every if said == "all" else said.split("+")
+    return [(piece.partition("[")[0].partition("(")[0], piece) for piece in pieces]
+
+
+def without_blanks(split: Any) -> Any:
+    """Return a checked `split=…` as `datasets` takes it: `train + test` it would refuse, late."""
+    if isinstance(split, Mapping):
+        return {name: without_blanks(each) for name, each in split.items()}
+    if isinstance(split, (list, tuple)):
+        return [without_blanks(each) for each in split]
+    return "".join(split.split()) if isinstance(split, str) else split
+
+
+def refuse_unused(arguments: Mapping[str, Any]) -> None:
+    """Raise `OptionError` for an argument of `datasets` that would be ignored."""
+    for name, why in _UNUSED.items():
+        given = arguments.get(name)
+        if given is not None and given is not False:
+            raise OptionError(f"{name}: it is not allowed, as {why}")
+    config = arguments.get("download_config")
+    if config is None:
+        return
+    # `datasets` itself puts in token and storage options, and always some for the Hub.
+    known = {"hf", *(arguments.get("storage_options") or {})}
+    usual = vars(datasets.DownloadConfig()) | {"token": None, "storage_options": set()}
+    found = vars(config) | {
+        "token": config.token or None,
+        "storage_options": config.storage_options.keys() - known,
+    }
+    for name in usual:
+        if found[name] != usual[name]:
+            raise OptionError(
+                f"download_config: {name!r} is not allowed, as `datasets` downloads nothing here: "
+                "pass storage_options=… or mirror_options=… for the mirror, num_workers=… for "
+                "how many at a time, proxy=… for YouTube"
+            )
+
+
+def default_data_dir(cache_dir: str | None) -> str:
+    """Return where clips live unless told otherwise: beside the Arrow files made of them."""
+    return os.path.join(str(cache_dir or datasets.config.HF_DATASETS_CACHE), "kinetics600-clips")
+
+
+def is_offline() -> bool:
+    """Whether `HF_HUB_OFFLINE` or `HF_DATASETS_OFFLINE` forbids to cross a network."""
+    return bool(datasets.config.HF_HUB_OFFLINE)  # HF_DATASETS_OFFLINE sets it, too
+
+
+def check_decoder() -> None:
+    """Raise `MissingDependencyError` unless torchcodec can decode."""
+    try:
+        importlib.import_module("torchcodec.decoders")
+    except (ImportError, RuntimeError, OSError) as error:
+        raise MissingDependencyError(
+            "decode: True needs a working torchcodec and torch: pip install 'kinetics600[decode]'. "
+            f"Here: {str(error).strip().splitlines()[0]}. With decode=False, `video` is "
+            "{'path', 'bytes'}, for any decoder"
+        ) from None
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Show an expected error as itself, without the way it took through threads."""
+    try:
+        yield
+    except Kinetics600Error as error:
+        plain = error.with_traceback(None)
+    else:
+        return
+    raise plain from None
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: str) -> Iterator[None]:
+    """Let processes that load side by side write their rows one after the other."""
+    make_folder(Path(folder).parent)
+    with lock_at(Path(f"{folder}_kinetics600.lock")):
+        yield
+
+
+@contextlib.contextmanager
+def room_for_rows(folder: str) -> Iterator[None]:
+    """Say it in our words if the volume of the Arrow files is full."""
+    try:
+        yield
+    except Exception as error:
+        full: BaseException | None = error
+        while full and getattr(full, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+            full = full.__cause__ or full.__context__
+        if full is None or isinstance(error, Kinetics600Error):
+            raise
+    else:
+        return
+    raise DiskFullError(
+        f"cache_dir: {why_full(Path(folder), full)}, so no rows can be written. Make room, or "
+        "pass cache_dir=… on another volume, and call again: clips that are there stay"
+    )
+
+
+class _Bar:
+    """The progress bar of `datasets`, with its switches; it shows no parts."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar, self._lock = bar, threading.Lock()
+
+    def update(self, n: int, part: str = "") -> None:
+        with self._lock:
+            self._bar.update(n)
+
+    def begin(self, part: str, total: int) -> None: ...
+
+    def end(self, part: str) -> None: ...
+
+
+@contextlib.contextmanager
+def progress(total: int, description: str, *, unit: str = "B") -> Iterator[_Bar]:
+    """Show the progress bar of `datasets`, with its switches."""
+    text = f"kinetics600 {description}"
+    with _datasets_tqdm(total=total, desc=text, unit=unit, unit_scale=unit == "B") as bar:
+        yield _Bar(bar)
+
+
+class _OwnHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Shows the loader's lines on stderr, unless the program has set up logging itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.getLogger().handlers:
+            super().emit(record)
+
+
+def show_log_lines() -> None:
+    """Show the loader's lines on stderr, unless somebody has seen to them."""
+    if not logger.handlers:
+        logger.addHandler(_OwnHandler())
+        if logger.level == logging.NOTSET:  # else the user has set it
+            logger.setLevel(logging.INFO)
