@@ -26,7 +26,9 @@ from k600.miniature import Miniature
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
 NAME = os.fsdecode("clips-é漢\u202e-".encode() + b"\xff")
-"""A folder's name as other systems leave them: not ASCII, and at its end not even UTF-8."""
+"""A file's name as other systems leave them: not ASCII, and at its end not even UTF-8."""
+HOME = "clips-é漢\u202e"
+"""A `data_dir` is UTF-8: what is not is refused."""
 
 COMMANDS = {  # in an order in which one has what the one before left
     "demo": [],
@@ -80,7 +82,7 @@ def place(miniature: Miniature, tmp_path: Path) -> dict[str, str]:
     return {
         **{key: value for key, value in os.environ.items() if key != "COLUMNS"},
         "KINETICS600_MIRROR": str(miniature.root),
-        "KINETICS600_HOME": str(tmp_path / NAME),
+        "KINETICS600_HOME": str(tmp_path / HOME),
     }
 
 
@@ -127,6 +129,8 @@ def test_every_command_is_in_the_table() -> None:
 def test_no_command_ends_in_a_traceback(
     place: dict[str, str], tmp_path: Path, terminal: dict[str, str]
 ) -> None:
+    if "LC_ALL" in terminal:  # where nothing but ASCII is text
+        terminal = {**terminal, "KINETICS600_HOME": str(tmp_path / "clips")}
     lines = [[*name.split(), *arguments] for name, arguments in COMMANDS.items()]
     lines += [
         [*name.split(), *COMMANDS[name], "--json"] for name, c in LEAVES.items() if is_json(c)
