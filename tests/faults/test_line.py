@@ -53,10 +53,9 @@ def test_a_line_that_breaks_every_so_many_kib_brings_the_same_bytes(
     note(f"{harm} every k KiB", recovered=1, bytes_twice=twice, seconds=result.seconds)
 
 
-@pytest.mark.parametrize(("harm", "request_seconds"), [("stall", 0.5), ("trickle", 5)])
+@pytest.mark.parametrize("harm", ["stall", "trickle"])
 def test_a_line_that_stalls_or_trickles_brings_the_same_bytes(
     harm: str,
-    request_seconds: float,
     stored: Miniature,
     s3: S3Server,
     data_dir: str,
@@ -64,8 +63,8 @@ def test_a_line_that_stalls_or_trickles_brings_the_same_bytes(
 ) -> None:
     with BadLine(s3.url, 14 * KIB, harm, most=3) as line:
         result = fetch(
-            patience_seconds=30,
-            request_seconds=request_seconds,
+            patience_seconds=60,
+            request_seconds=4,  # on a busy machine, an answer takes a second or more
             data_dir=data_dir,
             **mirror_of(line),
         )
