@@ -354,10 +354,13 @@ def _read_run(destination: Destination, split: str) -> dict[str, Any] | None:
     """
     path = f"{OWN}/{split}/run.json"
     run = read_json(destination, path)
+    there = () if run is not None else destination.names(f"{OWN}/{split}")
+    if "run.json" in there:  # another run, beside this one, may have begun just now
+        run = read_json(destination, path)
     if run is not None and "kind" in run:
         return run
-    if there := destination.names(f"{OWN}/{split}"):
-        what = "damaged" if "run.json" in there else "gone"
+    if there or run is not None:
+        what = "damaged" if run is not None or "run.json" in there else "gone"
         raise DestinationTakenError(
             f"{destination.address}/{path} is {what}. Publish to another place"
         )
