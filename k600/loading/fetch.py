@@ -68,14 +68,15 @@ def fetch_split(
     failures: dict[Tarball, Failure] = {}
     fetched_bytes = fetched = 0
     if todo and network:
-        store.prepare()
+        situation.prepare()
         lists.refresh(paths=request.classes is None or split == "test")
         tarballs = tarballs_of(request, split, lists)
         todo = needs()
         fetches, failures = stat_tarballs(request, todo, situation.known.tarballs, refetch=refetch)
         remotes = {need.tarball: remote for need, remote in fetches.items()}
-        if not refetch:
-            situation = situation.with_same_objects(remotes.items())
+        known = situation if refetch else situation.with_same_objects(remotes.items())
+        if known is not situation:
+            situation = known
             fetches = {need: remotes[need.tarball] for need in needs() if need.tarball in remotes}
         if fetches:
             run = Run(

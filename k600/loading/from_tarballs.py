@@ -66,7 +66,7 @@ class FromTarballs:
         if not needs:
             return {}
         request, split = self.request, self.split
-        request.store.prepare()
+        situation.prepare()
         ledger = request.ledger
         rows = situation.known.tarballs
         fetches, failed = stat_tarballs(request, needs, rows, refetch=refetch)

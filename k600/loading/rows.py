@@ -28,7 +28,7 @@ from k600.mirror.range_reader import AHEAD_BYTES
 from k600.printable import printable
 from k600.reasons import REASONS
 from k600.store.inventory import Inventory
-from k600.store.ledger import ClipRow, Known, Ledger
+from k600.store.ledger import ClipRow, Ledger
 from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
 
@@ -173,9 +173,7 @@ class StreamedShard:
             clips = [clip for clip in clips if clip.file_name in self.only]
             if not whole and len(clips) < len(self.only):
                 return None
-        split = self.tarball.split
-        theirs = Known({}, other_mirrors=ledger.other_mirrors(split, self.tarball.name))
-        inventory = Inventory(self.store, ledger.adopted(split), hidden=theirs.hidden())
+        inventory = Inventory.of_tarball(self.store, ledger, self.tarball)
         there = [clip for clip in clips if clip.file_name in inventory.names(clip.folder)]
         if len(there) < len(clips):
             return None

@@ -43,11 +43,20 @@ class Situation:
     youtube: bool
     """Whether YouTube may be asked."""
     writable: bool
-    """Whether the store may be written to."""
+    """Whether the store may be written to, as `Store.prepare` has proved."""
 
     @property
     def ledger(self) -> Ledger:
         return self.request.ledger
+
+    def prepare(self) -> None:
+        """Prove that clips can be stored; it is not proved twice where it was just now.
+
+        Raises:
+            DiskFullError, StoreError: They cannot.
+        """
+        if not self.writable:
+            self.request.store.prepare()
 
     def now(self) -> Situation:
         """Look at ledger and store again."""

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
 
+from k600.clip import Tarball
 from k600.store.foreign_trees import find_foreign
-from k600.store.ledger import AdoptedRow, Known
+from k600.store.ledger import AdoptedRow, Known, Ledger
 from k600.store.store import Store
 
 __all__ = ["Folders", "Inventory", "is_unchanged", "warn_of_links", "watched_folders"]
@@ -87,6 +88,13 @@ class Inventory:
     def of(cls, store: Store, known: Known, folders: Folders | None = None) -> Inventory:
         """Return the inventory for what a ledger says; the folders may be shared."""
         return cls(store, known.adopted, folders, hidden=known.hidden())
+
+    @classmethod
+    def of_tarball(cls, store: Store, ledger: Ledger, tarball: Tarball) -> Inventory:
+        """Return the inventory for the clips of one tarball, for less than all of a ledger."""
+        others = ledger.other_mirrors(tarball.split, tarball.name)
+        adopted = ledger.adopted(tarball.split)
+        return cls.of(store, Known({}, adopted=adopted, other_mirrors=others))
 
     def names(self, folder: str) -> Set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""

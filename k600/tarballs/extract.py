@@ -26,7 +26,7 @@ from k600.mirror.range_reader import AHEAD_BYTES, RangeReader
 from k600.progress import Bar
 from k600.store.files import Flushing, explained
 from k600.store.inventory import Inventory, is_unchanged
-from k600.store.ledger import ClipRow, Known, Ledger, TarballRow
+from k600.store.ledger import ClipRow, Ledger, TarballRow
 from k600.store.store import Incoming, Store
 from k600.tarballs.archive import Member
 from k600.tarballs.reading import (
@@ -115,7 +115,8 @@ class Lander:
         try:
             with self.store.only_one(f"{tarball.split}--{tarball.name}", self.stop):
                 row = self.ledger.tarball(tarball)
-                before = {clip.file_name: clip for clip in self._clips(tarball)}
+                clips = self.ledger.clips(tarball.split, tarball.name)
+                before = {clip.file_name: clip for clip in clips}
                 if row is not None and row != self.planned.get(tarball.name):
                     if self._has_all(row, need, remote, before.values()):
                         return row
@@ -126,19 +127,13 @@ class Lander:
         finally:
             self.bar.end(tarball.path)
 
-    def _clips(self, tarball: Tarball) -> list[ClipRow]:
-        """Return what the ledger says of a tarball's clips."""
-        return self.ledger.clips(tarball.split, tarball.name)
-
     def _has_all(
         self, row: TarballRow, need: Need, remote: RemoteFile, clips: Iterable[ClipRow]
     ) -> bool:
         """Whether another process has done all of it since this run was planned."""
         if row.state != "done" or row.etag != remote.etag:
             return False
-        split, name = row.tarball.split, row.tarball.name
-        theirs = Known({}, other_mirrors=self.ledger.other_mirrors(split, name))
-        here = Inventory(self.store, self.ledger.adopted(split), hidden=theirs.hidden()).names
+        here = Inventory.of_tarball(self.store, self.ledger, row.tarball).names
         return all(
             clip.state in ("bad", "absent") or clip.file_name in here(clip.folder)
             for clip in clips
