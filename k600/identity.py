@@ -11,9 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from k600.redact import public_url
+from k600.redact import WEB_PORTS, public_url
 
-__all__ = ["is_public_bucket", "mirror_identity", "short_hash"]
+__all__ = ["is_public_bucket", "mirror_identity", "s3_endpoint", "short_hash"]
 
 PUBLIC_BUCKET = "s3://kinetics"
 """The bucket that CVDF keeps open to everyone: read anonymously."""
@@ -22,7 +22,6 @@ _AWS = re.compile(r"(?:(?P<bucket>.+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com")
 """Hosts of Amazon's S3, of any region, where the names of buckets are everybody's."""
 
 _ALIASES = {"s3a": "s3", "gcs": "gs"}
-_PORTS = {"http": 80, "https": 443}
 _PLACES = ("account_name", "host", "port")
 """Storage options that say, beside the URL, where something lies."""
 
@@ -51,12 +50,12 @@ def mirror_identity(url: str, options: Mapping[str, Any]) -> str:
     scheme = _ALIASES.get(scheme.lower(), scheme.lower())
     if scheme == "s3":
         bucket = public_url(f"s3://{rest}").removeprefix("s3://")
-        endpoint = _endpoint(bucket, options)
+        endpoint = s3_endpoint(f"s3://{bucket}", options)
         return mirror_identity(f"{endpoint}/{bucket}", {}) if endpoint else f"s3://{bucket}"
-    if scheme in _PORTS:
+    if scheme in WEB_PORTS:
         try:
             parts = urlsplit(f"{scheme}://{rest}")
-            port = "" if parts.port in (None, _PORTS[scheme]) else f":{parts.port}"
+            port = "" if parts.port in (None, WEB_PORTS[scheme]) else f":{parts.port}"
         except ValueError:  # no address at all: whoever asks there is told so
             return public_url(url)
         host, path = (parts.hostname or "").rstrip("."), unquote(parts.path).strip("/")
@@ -81,12 +80,12 @@ def short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _endpoint(bucket: str, options: Mapping[str, Any]) -> str:
-    """Return the server that s3fs asks, empty for Amazon's own.
+def s3_endpoint(url: str, options: Mapping[str, Any]) -> str:
+    """Return the server that s3fs asks, empty for Amazon's own or one that only a profile names.
 
     The public bucket is where it is: only an option, no setting of this machine, says otherwise.
     """
-    public = is_public_bucket(f"s3://{bucket}", options)
+    public = is_public_bucket(url, options)
     configured = {} if public else fsspec.config.conf.get("s3", {})
     for given in (options, configured):
         kwargs = given.get("client_kwargs")

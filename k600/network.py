@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from k600.errors import OptionError
-from k600.redact import public_url
+from k600.redact import WEB_PORTS, public_url
 
 __all__ = [
     "CONNECT_SECONDS",
@@ -49,7 +49,6 @@ _CERTIFICATES = (
 )
 OPENSSL_CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
 """The variables that most libraries know by themselves, as OpenSSL does."""
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class Network:
 
     def _is_direct(self, url: str) -> bool:
         parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
+        host, port = (parts.hostname or "").lower(), parts.port or WEB_PORTS.get(parts.scheme, 0)
         if any(_covers(entry, host, port) for entry in self.no_proxy):
             return True
         return bool(proxy_bypass(host))  # what the settings of Windows and macOS say
@@ -144,10 +143,10 @@ def _parse_proxy(url: str, variable: str) -> Proxy:
     url = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+        host, port = parts.hostname, parts.port or WEB_PORTS.get(parts.scheme)
     except ValueError:  # no number of a port
         host = port = None
-    if not host or not port or parts.scheme not in _PORTS:
+    if not host or not port or parts.scheme not in WEB_PORTS:
         raise OptionError(
             f"{variable}: {public_url(url)!r} is set in the environment and cannot be used here, "
             "expected a proxy such as 'http://host:3128'. Set that, or name the hosts that need "

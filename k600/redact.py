@@ -1,4 +1,4 @@
-"""What of an address, and of an error's words, may be shown to anyone."""
+"""Addresses, and what of one, and of an error's words, may be shown to anyone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import re
 
 from k600.printable import printable
 
-__all__ = ["plain_text", "public_url"]
+__all__ = ["WEB_PORTS", "plain_text", "public_url"]
+
+WEB_PORTS = {"http": 80, "https": 443}
+"""The schemes of web addresses, and the port of one that names none."""
 
 
 def public_url(url: str) -> str:

@@ -8,7 +8,6 @@ from `http://` to `https://` of the same host, too; the remedy is to name the `h
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,11 +16,13 @@ from urllib.parse import urlsplit
 
 import fsspec
 
+from k600.identity import s3_endpoint
 from k600.network import CONNECT_SECONDS, READ_SECONDS, Network, Proxy, read_network
+from k600.redact import WEB_PORTS
 
 __all__ = ["file_system_options", "protocol_of", "web_info"]
 
-_PORTS = {"http": 80, "https": 443}
+_AMAZON = "https://s3.amazonaws.com"
 
 
 def protocol_of(url: str) -> str:
@@ -45,7 +46,7 @@ def file_system_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if protocol in ("http", "https"):
         return _web_options(url, options)
     if protocol in ("s3", "s3a"):
-        return _s3_options(options)
+        return _s3_options(url, options)
     return dict(options)
 
 
@@ -153,13 +154,13 @@ def _send_through(request: Any, proxy: Proxy | None) -> None:
         request.headers.update(proxy.headers)
 
 
-def _s3_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def _s3_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     network = read_network()
     config = dict(options.get("config_kwargs") or {})
     client = dict(options.get("client_kwargs") or {})
     config.setdefault("http_session_cls", _s3_session())
-    endpoint = _s3_endpoint(options, client)
-    if endpoint is not None and "proxies" not in config:
+    endpoint = s3_endpoint(url, options) or (_AMAZON if options.get("anon") else "")
+    if endpoint and "proxies" not in config:  # else only the user's AWS profile says who is asked
         proxy = network.proxy_for(endpoint)
         scheme = urlsplit(endpoint).scheme
         config["proxies"] = {} if proxy is None else {scheme: proxy.secret_url}
@@ -167,15 +168,6 @@ def _s3_options(options: Mapping[str, Any]) -> dict[str, Any]:
     if bundle is not None:
         client.setdefault("verify", bundle)
     return {**options, "config_kwargs": config, "client_kwargs": client}
-
-
-def _s3_endpoint(options: Mapping[str, Any], client: Mapping[str, Any]) -> str | None:
-    """Return which host an S3 file system asks; None where only the user's AWS profile says it."""
-    if found := options.get("endpoint_url") or client.get("endpoint_url"):
-        return str(found)
-    if options.get("anon"):
-        return "https://s3.amazonaws.com"
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 @cache
@@ -214,5 +206,5 @@ class _GuardedRequests:
 
 def _origin(url: str) -> str:
     parts = urlsplit(url)
-    port = parts.port or _PORTS.get(parts.scheme, 0)
+    port = parts.port or WEB_PORTS.get(parts.scheme, 0)
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
