@@ -75,9 +75,8 @@ def find_unread(job: Job, units: Sequence[Unit], destination: FileDestination) -
 
 def find_unmarked(job: Job, units: Sequence[Unit], destination: FileDestination) -> list[Unit]:
     """Return the units without a marker that can be read."""
-    with ThreadPoolExecutor(16) as pool:
-        found = pool.map(lambda unit: _marker(job, unit, destination), units)
-        return [unit for unit, marker in zip(units, found, strict=True) if marker is None]
+    found = _markers(job, units, destination)
+    return [unit for unit, marker in zip(units, found, strict=True) if marker is None]
 
 
 def make_plan(
@@ -95,8 +94,7 @@ def make_plan(
         NoClipsError: There is no clip, or a tarball has not been read.
         OptionError: The number of shards cannot be what it is to be.
     """
-    with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(lambda unit: _marker(job, unit, destination), units))
+    found = _markers(job, units, destination)
     markers = [marker for marker in found if marker is not None]
     if len(markers) < len(units):
         unread = next(u.url for u, marker in zip(units, found, strict=True) if marker is None)
@@ -242,6 +240,14 @@ def _no_plan(job: Job, destination: FileDestination) -> DestinationError:
         f"to: {destination.address} has no plan of {job.split!r} yet, as not all tarballs have "
         "been read. Call again"
     )
+
+
+def _markers(
+    job: Job, units: Sequence[Unit], destination: FileDestination
+) -> list[UnitMarker | None]:
+    """Return what each unit left, as `_marker` does, several asked for at a time."""
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(lambda unit: _marker(job, unit, destination), units))
 
 
 def _marker(job: Job, unit: Unit, destination: FileDestination) -> UnitMarker | None:

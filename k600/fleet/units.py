@@ -26,7 +26,7 @@ from k600.fleet.plan import Unit
 from k600.loading.request import Request
 from k600.loading.state import tarballs_of, wanted_names
 from k600.mirror.mirror import Mirror
-from k600.publish.markers import digest_of_labels, is_whole
+from k600.publish.markers import digest_of_labels
 from k600.tarballs.catalog import KeptLists, read_test_labels
 
 __all__ = ["check_fleet", "find_units", "make_job", "tarballs_to_read"]
@@ -112,7 +112,7 @@ def make_job(
         short_side=request.short_side,
         recipe=recipe,
         seed=request.limits.seed,
-        whole=is_whole(request),
+        whole=request.is_whole,
         places=places,
         options=options,
     )

@@ -113,16 +113,18 @@ class HubDestination:
         return None
 
     def names(self, folder: str) -> set[str]:
+        return {*self._entries(folder)}
+
+    def _entries(self, folder: str) -> dict[str, Any]:
+        """Return what the Hub says of the files and folders in a folder, by name."""
         from huggingface_hub.errors import EntryNotFoundError
 
-        def listed() -> set[str]:
+        def listed() -> dict[str, Any]:
             try:
-                tree = self._api.list_repo_tree(
-                    self.repo_id, folder or None, repo_type="dataset", recursive=False
-                )
-                return {entry.path.rpartition("/")[2] for entry in tree}
+                tree = self._api.list_repo_tree(self.repo_id, folder or None, repo_type="dataset")
+                return {entry.path.rpartition("/")[2]: entry for entry in tree}
             except EntryNotFoundError:
-                return set()
+                return {}
 
         return self._ask(f"what is in {folder or 'it'}", listed)
 
@@ -146,16 +148,7 @@ class HubDestination:
     def differing(
         self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
     ) -> set[str]:
-        from huggingface_hub.errors import EntryNotFoundError
-
-        def listed() -> dict[str, Any]:
-            try:
-                tree = self._api.list_repo_tree(self.repo_id, folder, repo_type="dataset")
-                return {entry.path.rpartition("/")[2]: entry for entry in tree}
-            except EntryNotFoundError:
-                return {}
-
-        there = self._ask(f"what is in {folder}", listed)
+        there = self._entries(folder)
         wrong = set()
         for name, proof in proofs.items():
             if name not in there or self._sha256(there[name]) != proof.sha256:

@@ -39,7 +39,6 @@ __all__ = [
     "find_damaged",
     "finish",
     "freeze",
-    "is_whole",
     "name_on_card",
     "read_json",
     "read_marker",
@@ -269,11 +268,6 @@ def name_on_card(to: str) -> str:
         './k600'
     """
     return f"./{public_url(to).rstrip('/').rpartition('/')[2] or 'kinetics-600'}"
-
-
-def is_whole(request: Request) -> bool:
-    """Whether all classes and clips of its splits are asked for."""
-    return request.is_whole
 
 
 def describe(request: Request, split: str, kind: str) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from k600.publish.markers import (
     find_damaged,
     finish,
     freeze,
-    is_whole,
     name_on_card,
     read_marker,
     update_card,
@@ -179,7 +178,7 @@ def _publish_split(
         made = embed_split(request, split, destination, recipe, progress, offline=offline)
     if not made.shards:
         raise NoClipsError(f"kinetics600 {split}: there was not one clip to publish", settled=True)
-    done = finish(destination, split, made, whole=is_whole(request))
+    done = finish(destination, split, made, whole=request.is_whole)
     logger.info(
         "kinetics600 %s: %s clips in %s shards at %s, %s of them new",
         split,
