@@ -169,7 +169,7 @@ class HubDestination:
         self._sent.append(self._ask(f"to take {path}", upload))
         return ""  # it knows a file by its SHA-256
 
-    def take_back(self, paths: Sequence[str]) -> None:
+    def roll_back(self, paths: Sequence[str]) -> None:
         self._sent.clear()
 
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
@@ -228,7 +228,7 @@ class HubDestination:
             except Exception as error:
                 wait = _seconds_to_wait(error, pause)
                 if wait is None or attempt == ATTEMPTS or time.monotonic() > deadline:
-                    raise self._explained(error, what, attempt) from None
+                    raise self._translate_errors(error, what, attempt) from None
                 logger.info(
                     "%s: asked %s, it failed (%s); again in %.0f s",
                     self.address,
@@ -241,7 +241,7 @@ class HubDestination:
             pause *= 2
         raise AssertionError("unreachable")
 
-    def _explained(self, error: Exception, what: str, attempts: int) -> Kinetics600Error:
+    def _translate_errors(self, error: Exception, what: str, attempts: int) -> Kinetics600Error:
         status = _status(error)
         said = plain_text(getattr(error, "server_message", None) or error.__cause__ or error)
         if self._token:
