@@ -34,7 +34,6 @@ __all__ = [
     "Video",
     "check_decoder",
     "default_data_dir",
-    "is_offline",
     "one_at_a_time",
     "plain_errors",
     "progress",
@@ -232,11 +231,6 @@ def refuse_unused(arguments: Mapping[str, Any]) -> None:
 def default_data_dir(cache_dir: str | None) -> str:
     """Return where clips live unless told otherwise: beside the Arrow files made of them."""
     return os.path.join(str(cache_dir or datasets.config.HF_DATASETS_CACHE), "kinetics600-clips")
-
-
-def is_offline() -> bool:
-    """Whether `HF_HUB_OFFLINE` or `HF_DATASETS_OFFLINE` forbids to cross a network."""
-    return bool(datasets.config.HF_HUB_OFFLINE)  # HF_DATASETS_OFFLINE sets it, too
 
 
 def check_decoder() -> None:
