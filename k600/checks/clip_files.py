@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from k600.clip import TestLabels, parse_file_name
 from k600.loading.request import Request
+from k600.splits import Split
 from k600.store.ledger import CheckRow, Known, Ledger
 from k600.store.store import Store
 from k600.video.probe import Probe, probe_clip
@@ -169,14 +170,14 @@ def find_targets(
         stored.setdefault(folder, set()).add(name)
     folders = request.folders(split)
     own = {folder: store.inventory(folder) for folder in folders}
-    moved = set[str]().union(*own.values()) if split == "test" else set[str]()
+    moved = set[str]().union(*own.values()) if Split(split).is_mixed else set[str]()
 
     def is_wanted(folder: str, name: str) -> bool:
         times = parse_file_name(name)
         label = folder.partition("/")[2]
         if times is None:
             return False
-        if split == "test":
+        if Split(split).is_mixed:
             label = labels.get(times) or label
         if listed is not None:
             return (f"{split}/{label}", name) in listed

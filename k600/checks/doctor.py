@@ -32,13 +32,13 @@ from k600.checks.software import (
     check_torchcodec,
     check_yt_dlp,
 )
-from k600.clip import SPLITS
 from k600.errors import Kinetics600Error, OptionError, StoreError
 from k600.infos import read_info
 from k600.loading.plan import MEAN_CLIP_BYTES
 from k600.mirror.mirror import Mirror
 from k600.network import OPENSSL_CERTIFICATES, Network, read_network
 from k600.redact import public_url
+from k600.splits import SPLITS
 from k600.store.files import SHARING, free_space, nearest_folder
 from k600.store.ledger_file import check_length
 from k600.store.store import OWN, Store

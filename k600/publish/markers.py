@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.clip import SPLITS, TestLabels
+from k600.clip import TestLabels
 from k600.errors import DestinationTakenError, OptionError
 from k600.loading.request import Request
 from k600.progress import Progress
@@ -25,6 +25,7 @@ from k600.publish.destination import Destination, Proof
 from k600.publish.parquet import MOST_SHARD_MB
 from k600.publish.upload import is_told
 from k600.redact import public_url
+from k600.splits import SPLITS, Split
 from k600.store.store import OWN
 from k600.values import whole_number
 
@@ -93,7 +94,7 @@ class Recipe:
                 "mix": self.mix,
                 "tarballs": digest_of_names(names),
             }
-            if split == "test":
+            if Split(split).is_mixed:
                 said["labels"] = digest_of_labels(labels or {})
         return said
 

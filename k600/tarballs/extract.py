@@ -19,11 +19,12 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from k600.clip import UNLABELED, Listing, Tarball, TestLabels
+from k600.clip import Listing, Tarball, TestLabels
 from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, MirrorError
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES, RangeReader
 from k600.progress import Bar
+from k600.splits import UNLABELED
 from k600.store.files import Flushing, explained
 from k600.store.inventory import Inventory, is_unchanged
 from k600.store.ledger import ClipRow, Ledger, TarballRow
