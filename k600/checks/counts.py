@@ -22,7 +22,7 @@ from functools import partial
 
 from k600.clip import Listing
 from k600.reasons import YOUTUBE_KINDS
-from k600.store.ledger import Known
+from k600.store.ledger import LedgerView
 
 __all__ = ["ClassHealth", "Counts", "Health", "SplitHealth", "TarballCounts", "assess"]
 
@@ -153,7 +153,7 @@ class Health:
 
 def assess(
     split: str,
-    known: Known,
+    known: LedgerView,
     here: Mapping[str, Collection[str]],
     *,
     listing: Listing,

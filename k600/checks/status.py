@@ -11,8 +11,8 @@ from k600.clip import UNLABELED, Listing
 from k600.loading.request import Request
 from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
-from k600.store.ledger import Known, Ledger
-from k600.store.store import OWN
+from k600.store.ledger import Ledger, LedgerView
+from k600.store.store import META_DIR
 from k600.tarballs.catalog import KeptLists
 
 __all__ = ["survey"]
@@ -47,7 +47,7 @@ def _survey_split(request: Request, split: str) -> SplitHealth:
     inventory = Inventory.of(store, known, folders)
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
     paths, classless = _not_taken_in(request, split, known, here, listing, folders)
-    warn_of_links(store, split, folders.led_out)
+    warn_of_links(store, split, folders.outside_links)
     for label, name in paths:
         here[label].add(name)
 
@@ -72,7 +72,7 @@ def _survey_split(request: Request, split: str) -> SplitHealth:
     )
 
 
-def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> Known:
+def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> LedgerView:
     """Return what the ledger says; only of some classes where that is quicker."""
     known = ledger.tarballs(split)
     if split == "test" or classes is None or len(classes) > _FEW_CLASSES:
@@ -81,7 +81,7 @@ def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> Known
         clips = [row for label in classes for row in ledger.clips(split, label)]
     if classes is not None and split != "test":
         known = {name: row for name, row in known.items() if name in classes}
-    return Known.of(
+    return LedgerView.of(
         known, clips, ledger.answers(split), ledger.adopted(split), ledger.other_mirrors(split)
     )
 
@@ -89,7 +89,7 @@ def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> Known
 def _not_taken_in(
     request: Request,
     split: str,
-    known: Known,
+    known: LedgerView,
     here: dict[str, set[str]],
     listing: Listing,
     folders: Folders,
@@ -125,5 +125,5 @@ def _not_taken_in(
 
 def _has_list(request: Request, split: str) -> bool:
     """Whether any mirror's list of a split is kept."""
-    found = (request.store.root / OWN / "lists").glob(f"*-{split}-listing")
+    found = (request.store.root / META_DIR / "lists").glob(f"*-{split}-listing")
     return any(path.stat().st_size for path in found)

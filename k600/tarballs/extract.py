@@ -24,7 +24,7 @@ from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, M
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES, RangeReader
 from k600.progress import Bar
-from k600.store.files import Flushing, explained
+from k600.store.files import Flushing, translate_errors
 from k600.store.inventory import Inventory, is_unchanged
 from k600.store.ledger import ClipRow, Ledger, TarballRow
 from k600.store.store import Incoming, Store
@@ -418,7 +418,7 @@ class _Pass:
         """Return what `Incoming.write` does, for the same clip with a shorter side."""
         smaller = self.lander.incoming.new_part()
         try:
-            with open(part, "rb") as source, explained(smaller):
+            with open(part, "rb") as source, translate_errors(smaller):
                 made = shrink_clip(source, smaller, short_side)
         except (CutError, EncoderError) as error:
             part.unlink()
