@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 
-from k600.checks.counts import Health, SplitHealth, assess
+from k600.checks.counts import SplitStatus, StoreStatus, count_clips
 from k600.checks.verify import find_failed
 from k600.clip import UNLABELED, Listing
 from k600.loading.request import Request
@@ -15,13 +15,13 @@ from k600.store.ledger import Ledger, LedgerView
 from k600.store.store import META_DIR
 from k600.tarballs.catalog import KeptLists
 
-__all__ = ["survey"]
+__all__ = ["read_status"]
 
 _FEW_CLASSES = 50
 """Up to so many classes, the ledger is asked for each instead of for the whole split."""
 
 
-def survey(request: Request) -> Health:
+def read_status(request: Request) -> StoreStatus:
     """Look at a request's store, split by split; its classes alone count.
 
     Raises:
@@ -30,11 +30,11 @@ def survey(request: Request) -> Health:
     """
     store = request.store
     store.check_folder()
-    splits = tuple(_survey_split(request, split) for split in request.splits)
-    return Health(str(store.root), store.root.is_dir(), str(request.mirror), splits)
+    splits = tuple(_read_split(request, split) for split in request.splits)
+    return StoreStatus(str(store.root), store.root.is_dir(), str(request.mirror), splits)
 
 
-def _survey_split(request: Request, split: str) -> SplitHealth:
+def _read_split(request: Request, split: str) -> SplitStatus:
     store, ledger = request.store, request.ledger
     labels = [folder.partition("/")[2] for folder in request.folders(split)]
     known = _known(ledger, split, request.classes)
@@ -58,7 +58,7 @@ def _survey_split(request: Request, split: str) -> SplitHealth:
             return 0
 
     bad_now = [r for r in known.adopted if not r.problem or is_unchanged(store.root / r.path, r)]
-    return assess(
+    return count_clips(
         split,
         dataclasses.replace(known, adopted=bad_now),
         here,
