@@ -475,7 +475,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             )
             self._outcomes[split] = outcome
             logger.info(outcome.summary())
-            messages.append(outcome.complaint())
+            messages.append(outcome.missing_text())
         message = "\n".join(filter(None, messages))
         _tell_missing(request, message)
         return Note.of(request, self._outcomes.values(), message)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from k600.clip import TestLabels, parse_file_name
 from k600.loading.request import Request
 from k600.splits import Split
-from k600.store.ledger import CheckRow, Known, Ledger
+from k600.store.ledger import CheckRow, Ledger, LedgerView
 from k600.store.store import Store
 from k600.video.probe import Probe, probe_clip
 
@@ -144,7 +144,7 @@ class Target(NamedTuple):
 
 
 def find_targets(
-    request: Request, split: str, known: Known, labels: TestLabels
+    request: Request, split: str, known: LedgerView, labels: TestLabels
 ) -> Iterator[Target]:
     """Yield what to look into, folder by folder: the files that are there or should be.
 
@@ -164,7 +164,12 @@ def find_targets(
     stored: dict[str, set[str]] = {}
     begun = {name for name, row in known.tarballs.items() if row.state == "started"}
     for folder, name in (  # a row may be there before its clip, as long as its tarball is read
-        *((h.folder, name) for h in known.held if h.tarball.name not in begun for name in h.names),
+        *(
+            (h.folder, name)
+            for h in known.groups
+            if h.tarball.name not in begun
+            for name in h.names
+        ),
         *((row.folder, row.file_name) for row in known.answers if row.kind == "have"),
     ):
         stored.setdefault(folder, set()).add(name)

@@ -23,9 +23,9 @@ from functools import partial
 from k600.clip import Listing
 from k600.reasons import YOUTUBE_KINDS
 from k600.splits import Split
-from k600.store.ledger import Known
+from k600.store.ledger import LedgerView
 
-__all__ = ["ClassHealth", "Counts", "Health", "SplitHealth", "TarballCounts", "assess"]
+__all__ = ["ClassStatus", "Counts", "SplitStatus", "StoreStatus", "TarballCounts", "count_clips"]
 
 _TARBALL_STATES = ("done", "partial", "started", "damaged")
 _STATE_OF_KIND = {"gone": "gone", "clip": "gone"} | dict.fromkeys(
@@ -74,7 +74,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassHealth:
+class ClassStatus:
     """How one class of one split stands."""
 
     label: str
@@ -101,7 +101,7 @@ class TarballCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class SplitHealth:
+class SplitStatus:
     """How one split stands."""
 
     split: str
@@ -120,7 +120,7 @@ class SplitHealth:
     """Whether the list is not known, but that of another mirror is kept here."""
     other_mirrors: int
     """Clips that are here as another mirror has them; counted nowhere else."""
-    classes: tuple[ClassHealth, ...] = field(repr=False)
+    classes: tuple[ClassStatus, ...] = field(repr=False)
     """In id order; those asked for, else those of which something is known."""
 
     @property
@@ -137,14 +137,14 @@ class SplitHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class StoreStatus:
     """How a store stands."""
 
     data_dir: str
     exists: bool
     mirror: str
     """The mirror whose lists count, without credentials."""
-    splits: tuple[SplitHealth, ...]
+    splits: tuple[SplitStatus, ...]
 
     @property
     def complete(self) -> bool:
@@ -152,9 +152,9 @@ class Health:
         return all(split.complete for split in self.splits)
 
 
-def assess(
+def count_clips(
     split: str,
-    known: Known,
+    known: LedgerView,
     here: Mapping[str, Collection[str]],
     *,
     listing: Listing,
@@ -164,7 +164,7 @@ def assess(
     classless: int = 0,
     other_list: bool = False,
     size_of: Callable[[str, str], int] = lambda label, name: 0,
-) -> SplitHealth:
+) -> SplitStatus:
     """Count the clips of a split. Pure.
 
     Args:
@@ -225,11 +225,11 @@ def assess(
             # Of a class that the list does not name, only its tarball tells what there is.
             proved = bool(total) or state == "done" or (mixed and done)
             complete = proved and not counts.lacking
-            classes.append(ClassHealth(label, counts, total, state, complete))
+            classes.append(ClassStatus(label, counts, total, state, complete))
     hidden = known.hidden()
     elsewhere = sum(len(hidden.get(f"{split}/{label}", ())) for label in here)
     whole = Counts.sum(one.counts for one in classes)
-    return SplitHealth(
+    return SplitStatus(
         split,
         whole,
         whole.known if listing else None,

@@ -11,7 +11,7 @@ from k600.loading.manifest import ManifestRow
 from k600.loading.selection import Candidate
 from k600.loading.state import Situation, wanted_names
 from k600.splits import UNLABELED, Split
-from k600.store.ledger import Known
+from k600.store.ledger import LedgerView
 from k600.tarballs.catalog import KeptLists
 
 __all__ = ["Names", "clip_at", "find_candidates", "with_found"]
@@ -75,7 +75,7 @@ def with_found(names: Names, situation: Situation) -> Names:
         label: set(situation.inventory.names(f"{split}/{label}")) for label in _asked(situation)
     }
     if not Split(split).is_mixed:  # there, what all tarballs hold is known together, or not at all
-        for group in situation.known.held:
+        for group in situation.known.groups:
             more.get(group.folder.partition("/")[2], set()).update(group.names)
         for clip in situation.known.others:
             if clip.state in ("skipped", "bad"):
@@ -116,7 +116,7 @@ def _listed(situation: Situation, asked: Collection[str]) -> Names:
     return dict(lists.listing())
 
 
-def _of_read_tarballs(lists: KeptLists, known: Known, labels: TestLabels) -> Names:
+def _of_read_tarballs(lists: KeptLists, known: LedgerView, labels: TestLabels) -> Names:
     """Return what the test tarballs hold, if they were all read."""
     names = {tarball.name for tarball in lists.tarballs()}
     done = {name for name, row in known.tarballs.items() if row.state == "done"}

@@ -171,7 +171,7 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
     for tarball in tarballs:
         folder = f"{split}/{tarball.label}"
         asked[folder] = {*listing[tarball.name], *inventory.names(folder)}
-    for group in situation.known.held:
+    for group in situation.known.groups:
         if group.folder in asked:
             asked[group.folder] |= group.names
     for row in situation.known.others:

@@ -22,12 +22,11 @@ from typing import Any
 from k600.clip import Clip, TestLabels, parse_file_name
 from k600.errors import ManifestError, UnknownClassError
 from k600.labels import NAMES, canonical
-from k600.printable import csv_cell
 from k600.splits import SPLITS, Split
 from k600.store.files import why_refused, write_whole
 from k600.store.ledger import Ledger
-from k600.store.store import OWN, Store
-from k600.text import text_of
+from k600.store.store import META_DIR, Store
+from k600.text import csv_cell, text_of
 
 __all__ = [
     "Manifest",
@@ -204,7 +203,9 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
         path = Path(row["video"]["path"] or "")
         if row["video"]["bytes"] is not None or not path.is_absolute():
             raise ManifestError(f"ds: {clip.key} was streamed; load it without streaming=True")
-        root = next((p for p in path.parents if (p / OWN / "ledger.sqlite").exists()), path.parent)
+        root = next(
+            (p for p in path.parents if (p / META_DIR / "ledger.sqlite").exists()), path.parent
+        )
         if (root, clip.split) not in tarballs:
             members = Ledger(Store.at(root).ledger_path).clips(clip.split)
             members.sort(key=lambda member: member.state == "have")  # of two mirrors, the one's

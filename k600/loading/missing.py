@@ -13,7 +13,7 @@ from k600.loading.rows import StoredShard
 from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED, Split
 from k600.store.inventory import Inventory
-from k600.store.ledger import Held, Known
+from k600.store.ledger import LedgerView, StoredGroup
 from k600.store.store import Store
 from k600.tarballs.reading import noted_failure
 
@@ -32,7 +32,7 @@ class Failure:
 def stored_shards(
     request: Request,
     split: str,
-    known: Known,
+    known: LedgerView,
     labels: TestLabels,
     inventory: Inventory,
     chosen: Callable[[str], Collection[str]] | None = None,
@@ -47,8 +47,8 @@ def stored_shards(
         inventory: What is in the store.
         chosen: Returns the file names to load of a folder (`<split>/<class name>`); by default all.
     """
-    held: dict[str, list[Held]] = {}
-    for group in known.held:
+    held: dict[str, list[StoredGroup]] = {}
+    for group in known.groups:
         held.setdefault(group.folder, []).append(group)
     cut: dict[str, set[str]] = {}
     for answer in known.answers:
@@ -92,7 +92,7 @@ def stored_shards(
 def missing_clips(
     request: Request,
     split: str,
-    known: Known,
+    known: LedgerView,
     listing: Listing,
     wanted: frozenset[str] | None,
     tarballs: Iterable[Tarball],
@@ -137,7 +137,7 @@ def missing_clips(
         else:
             miss(tarball, folder, name, failure.reason, str(failure.error))
 
-    for group in known.held:
+    for group in known.groups:
         if group.tarball in asked:
             for name in sorted(group.names.difference(here(group.folder))):
                 miss_lost(group.tarball, group.folder, name)
@@ -146,7 +146,7 @@ def missing_clips(
             miss(clip.tarball, clip.folder, clip.file_name, clip.reason)
         elif clip.tarball in asked:
             miss_lost(clip.tarball, clip.folder, clip.file_name, clip.reason)
-    read_once = {group.tarball for group in known.held} | {clip.tarball for clip in known.others}
+    read_once = {group.tarball for group in known.groups} | {clip.tarball for clip in known.others}
     for tarball in (t for t in tarballs if t in broken):
         failure = broken[tarball]
         if names := listing.get(tarball.name):

@@ -12,10 +12,10 @@ from k600.labels import NAMES, canonical
 from k600.loading.manifest import Manifest, read_manifest
 from k600.loading.selection import Limits
 from k600.mirror.mirror import Mirror
-from k600.redact import public_url
 from k600.splits import CONFIGS, SPLITS, Split
 from k600.store.ledger import Ledger
 from k600.store.store import Store
+from k600.text import public_url
 from k600.values import flag, whole_number
 from k600.video.cut import check_encoder
 from k600.youtube.options import YOUTUBE_SHORT_SIDE, YouTubeOptions, youtube_options

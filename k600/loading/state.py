@@ -13,12 +13,12 @@ from k600.loading.manifest import ManifestRow
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import RemoteFile
-from k600.redact import public_url
 from k600.splits import Split
 from k600.store.adopt import adopt
 from k600.store.inventory import Folders, Inventory, is_unchanged, watched_folders
-from k600.store.ledger import Known, Ledger
+from k600.store.ledger import Ledger, LedgerView
 from k600.tarballs.catalog import KeptLists, read_test_labels
+from k600.text import public_url
 
 __all__ = ["Situation", "look", "tarballs_of", "wanted_names"]
 
@@ -35,7 +35,7 @@ class Situation:
     """Labels of test clips."""
     origin: Mapping[Clip, ManifestRow]
     """What the manifest says of the clips; empty without one."""
-    known: Known
+    known: LedgerView
     """What the ledger says."""
     inventory: Inventory
     """What is in the store."""
@@ -61,7 +61,7 @@ class Situation:
 
     def now(self) -> Situation:
         """Look at ledger and store again."""
-        known = self.ledger.known(self.split)
+        known = self.ledger.view(self.split)
         inventory = Inventory.of(self.request.store, known)
         return dataclasses.replace(self, known=known, inventory=inventory)
 
@@ -86,7 +86,7 @@ class Situation:
             return self.now()
         known = self.known
         for mirror in set(same.values()):
-            theirs = Ledger(self.request.store.ledger_path, mirror).known(self.split)
+            theirs = Ledger(self.request.store.ledger_path, mirror).view(self.split)
             known = known.with_tarballs([n for n in same if same[n] == mirror], theirs)
         inventory = Inventory.of(self.request.store, known)
         return dataclasses.replace(self, known=known, inventory=inventory)
@@ -98,7 +98,7 @@ class Situation:
     def sources(self) -> dict[tuple[str, str], str]:
         """Return where clips came from, by folder and name; a user's are `local` or not in it."""
         root, known = self.request.store.root, self.known
-        found = {(h.folder, name): h.source for h in known.held for name in h.names}
+        found = {(h.folder, name): h.source for h in known.groups for name in h.names}
         found |= {(a.folder, a.file_name): "youtube" for a in known.answers if a.kind == "have"}
         own = (row for row in known.adopted if not row.problem)
         local = (row for row in own if is_unchanged(root / row.path, row))
