@@ -267,7 +267,7 @@ def _here_of_mixed(request: Request, split: str, tarballs: Collection[Tarball]) 
     here = [request.store.taken(folder) for folder in request.folders(split)]
     size_bytes = sum(each.size_bytes for each in here)
     files = sum(each.files or 0 for each in here)
-    held = Ledger(request.store.ledger_path).known(split).held
+    held = Ledger(request.store.ledger_path).view(split).groups
     others = sum(len(group.names) for group in held if group.tarball not in tarballs)
     rest = max(files - others, 0)
     return Space(size_bytes * rest // files if files else 0, rest)

@@ -19,12 +19,13 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from k600.clip import UNLABELED, Listing, Tarball, TestLabels
+from k600.clip import Listing, Tarball, TestLabels
 from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, MirrorError
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES, RangeReader
 from k600.progress import Bar
-from k600.store.files import Flushing, explained
+from k600.splits import UNLABELED
+from k600.store.files import Flushing, translate_errors
 from k600.store.inventory import Inventory, is_unchanged
 from k600.store.ledger import ClipRow, Ledger, TarballRow
 from k600.store.store import Incoming, Store
@@ -418,7 +419,7 @@ class _Extraction:
         """Return what `Incoming.write` does, for the same clip with a shorter side."""
         smaller = self.extractor.incoming.new_part()
         try:
-            with open(part, "rb") as source, explained(smaller):
+            with open(part, "rb") as source, translate_errors(smaller):
                 made = shrink_clip(source, smaller, short_side)
         except (CutError, EncoderError) as error:
             part.unlink()
