@@ -24,17 +24,20 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from k600.errors import OptionError
-from k600.redact import WEB_PORTS, public_url
+from k600.text import public_url
 
 __all__ = [
     "CONNECT_SECONDS",
     "OPENSSL_CERTIFICATES",
     "READ_SECONDS",
+    "WEB_PORTS",
     "Network",
     "Proxy",
     "read_network",
 ]
 
+WEB_PORTS = {"http": 80, "https": 443}
+"""The schemes of web addresses, and the port of one that names none."""
 CONNECT_SECONDS = 10.0
 """How long a connection may take to be made."""
 READ_SECONDS = 30.0

@@ -113,18 +113,18 @@ def test_a_split_whose_classes_were_loaded_first_is_still_whole(
 def test_another_process_that_wanted_less_does_not_stand_for_all(
     load: Load, folders: dict[str, Any], miniature: Miniature, monkeypatch: Any
 ) -> None:
-    from k600.tarballs.extract import Lander
+    from k600.tarballs.extract import TarballExtractor
 
-    land, first = Lander.land, threading.Event()
+    extract, first = TarballExtractor.extract_tarball, threading.Event()
 
-    def land_later(self: Lander, *arguments: Any) -> Any:
-        if not first.is_set():  # between plan and landing, another load takes some classes
+    def extract_later(self: TarballExtractor, *arguments: Any) -> Any:
+        if not first.is_set():  # between plan and extraction, another load takes some classes
             first.set()
             other = {**folders, "cache_dir": folders["cache_dir"] + "-other"}
             load("test", classes=CLASSES[4], num_workers=1, **other)
-        return land(self, *arguments)
+        return extract(self, *arguments)
 
-    monkeypatch.setattr(Lander, "land", land_later)
+    monkeypatch.setattr(TarballExtractor, "extract_tarball", extract_later)
     assert len(load("test", on_missing="raise", num_workers=1)["test"]) == 12
 
 

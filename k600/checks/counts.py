@@ -22,9 +22,10 @@ from functools import partial
 
 from k600.clip import Listing
 from k600.reasons import YOUTUBE_KINDS
-from k600.store.ledger import Known
+from k600.splits import Split
+from k600.store.ledger import LedgerView
 
-__all__ = ["ClassHealth", "Counts", "Health", "SplitHealth", "TarballCounts", "assess"]
+__all__ = ["ClassStatus", "Counts", "SplitStatus", "StoreStatus", "TarballCounts", "count_clips"]
 
 _TARBALL_STATES = ("done", "partial", "started", "damaged")
 _STATE_OF_KIND = {"gone": "gone", "clip": "gone"} | dict.fromkeys(
@@ -73,7 +74,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassHealth:
+class ClassStatus:
     """How one class of one split stands."""
 
     label: str
@@ -100,7 +101,7 @@ class TarballCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class SplitHealth:
+class SplitStatus:
     """How one split stands."""
 
     split: str
@@ -119,7 +120,7 @@ class SplitHealth:
     """Whether the list is not known, but that of another mirror is kept here."""
     other_mirrors: int
     """Clips that are here as another mirror has them; counted nowhere else."""
-    classes: tuple[ClassHealth, ...] = field(repr=False)
+    classes: tuple[ClassStatus, ...] = field(repr=False)
     """In id order; those asked for, else those of which something is known."""
 
     @property
@@ -128,7 +129,7 @@ class SplitHealth:
         counts, read = self.counts, ("done", "damaged")
         if counts.missing or counts.failed or self.refusals.get("blocked"):
             return False
-        if self.split == "test":
+        if Split(self.split).is_mixed:
             proved = self.tarballs.done + self.tarballs.damaged
             return self.tarballs.listed is not None and proved >= self.tarballs.listed
         lacking = [one for one in self.classes if not one.complete]
@@ -136,14 +137,14 @@ class SplitHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class StoreStatus:
     """How a store stands."""
 
     data_dir: str
     exists: bool
     mirror: str
     """The mirror whose lists count, without credentials."""
-    splits: tuple[SplitHealth, ...]
+    splits: tuple[SplitStatus, ...]
 
     @property
     def complete(self) -> bool:
@@ -151,9 +152,9 @@ class Health:
         return all(split.complete for split in self.splits)
 
 
-def assess(
+def count_clips(
     split: str,
-    known: Known,
+    known: LedgerView,
     here: Mapping[str, Collection[str]],
     *,
     listing: Listing,
@@ -163,7 +164,7 @@ def assess(
     classless: int = 0,
     other_list: bool = False,
     size_of: Callable[[str, str], int] = lambda label, name: 0,
-) -> SplitHealth:
+) -> SplitStatus:
     """Count the clips of a split. Pure.
 
     Args:
@@ -199,7 +200,8 @@ def assess(
     refusals: Counter[str] = Counter()
     seen: set[str] = set()  # a test clip may lie twice: as it came without its label, and with
     names = {label: set(found) for label, found in here.items()}
-    if split == "test":
+    mixed = Split(split).is_mixed
+    if mixed:
         for own_names in names.values():
             own_names -= seen
             seen |= own_names
@@ -207,7 +209,7 @@ def assess(
     for label, own in facts.items():
         own.known.update(listing.get(label, ()))
         lost = own.known - names[label]
-        if split == "test":
+        if mixed:
             lost -= seen
             seen |= lost
         if only is not None and label not in only:
@@ -221,17 +223,17 @@ def assess(
             total = counts.known if listing else None
             state = tarball.state if tarball else ""
             # Of a class that the list does not name, only its tarball tells what there is.
-            proved = bool(total) or state == "done" or (split == "test" and done)
+            proved = bool(total) or state == "done" or (mixed and done)
             complete = proved and not counts.lacking
-            classes.append(ClassHealth(label, counts, total, state, complete))
+            classes.append(ClassStatus(label, counts, total, state, complete))
     hidden = known.hidden()
     elsewhere = sum(len(hidden.get(f"{split}/{label}", ())) for label in here)
     whole = Counts.sum(one.counts for one in classes)
-    return SplitHealth(
+    return SplitStatus(
         split,
         whole,
         whole.known if listing else None,
-        all(one.complete for one in classes) and (bool(listing) or (split == "test" and done)),
+        all(one.complete for one in classes) and (bool(listing) or (mixed and done)),
         TarballCounts(
             tarballs, **{s: states[s] for s in ("done", "partial", "started", "damaged")}
         ),

@@ -32,16 +32,16 @@ from k600.checks.software import (
     check_torchcodec,
     check_yt_dlp,
 )
-from k600.clip import SPLITS
 from k600.errors import Kinetics600Error, OptionError, StoreError
 from k600.infos import read_info
 from k600.loading.plan import MEAN_CLIP_BYTES
 from k600.mirror.mirror import Mirror
 from k600.network import OPENSSL_CERTIFICATES, Network, read_network
-from k600.redact import public_url
+from k600.splits import SPLITS
 from k600.store.files import SHARING, free_space, nearest_folder
 from k600.store.ledger_file import check_length
-from k600.store.store import OWN, Store
+from k600.store.store import META_DIR, Store
+from k600.text import public_url
 from k600.youtube.options import YouTubeOptions, yt_dlp_params
 
 __all__ = [
@@ -227,7 +227,7 @@ def _what_sharing_lacks(root: Path) -> str:
         return f"not what you make in it: your umask is {umask:03o}"
     if not status.st_mode & stat.S_ISGID and status.st_gid != os.getegid():
         return "what you make in it belongs to another group: it is not setgid"
-    own = root / OWN
+    own = root / META_DIR
     for place in (own, own / "locks", own / "ledger.sqlite"):
         if place.exists() and not place.stat().st_mode & stat.S_IWGRP:
             return f"not '{place}'"

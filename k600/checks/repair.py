@@ -12,6 +12,7 @@ from k600.loading.from_tarballs import FromTarballs, tarball_of
 from k600.loading.selection import Candidate
 from k600.loading.state import Situation
 from k600.progress import Progress
+from k600.splits import Split
 
 __all__ = ["Why", "fetch_again"]
 
@@ -71,7 +72,7 @@ def fetch_again(
                     source.explain(candidate)
                 reason = source.reasons.get(candidate, "")
                 why[candidates[candidate]] = (reason, source.details.get(candidate, refused))
-                if request.source == "auto" and split != "test" and network:
+                if request.source == "auto" and not Split(split).is_mixed and network:
                     packed.append(candidate)
     if packed:
         try:

@@ -23,9 +23,9 @@ from k600.loading.request import Request
 from k600.loading.state import Situation, look
 from k600.progress import Progress, no_progress
 from k600.reasons import REASONS
-from k600.store.files import explained, move_into_place
+from k600.store.files import move_into_place, translate_errors
 from k600.store.ledger import AdoptedRow, CheckRow, Ledger
-from k600.store.store import OWN, Store
+from k600.store.store import META_DIR, Store
 from k600.video.probe import BAD
 
 __all__ = ["find_failed", "verify_clips"]
@@ -210,7 +210,7 @@ class _Run:
                 self.findings.setdefault(place, self.findings[target])
                 self._put_aside(place)
                 if same:
-                    self.ledger.condemn(
+                    self.ledger.mark_bad_in_tarball(
                         self.split, place.folder, place.file_name, _reason(row.verdict)
                     )
                     self._say(target, fate="bad_at_source")
@@ -263,13 +263,13 @@ class _Run:
             noted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
             self.ledger.adopt(self.split, [noted])
             own = store.root / target.folder
-            with explained(own):  # so that rows made earlier are seen to be no longer true
+            with translate_errors(own):  # so that rows made earlier are seen to be no longer true
                 own.mkdir(parents=True, exist_ok=True)
                 os.utime(own)
             self._say(target, fate="left_out")
             return
         try:
-            with explained(source):
+            with translate_errors(source):
                 status = source.stat()
                 if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
                     self._say(target, why="it has changed since; verify again")
@@ -305,7 +305,7 @@ class _Run:
 
 def _free_name(store: Store, target: Target) -> str:
     """Return where a file goes in the quarantine; one of the same bytes is replaced there."""
-    name = wanted = f"{OWN}/quarantine/{target.folder}/{target.file_name}"
+    name = wanted = f"{META_DIR}/quarantine/{target.folder}/{target.file_name}"
     for number in itertools.count(1):
         there, source = store.root / name, store.root / target.path
         if not os.path.lexists(there) or filecmp.cmp(there, source, shallow=False):

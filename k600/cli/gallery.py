@@ -66,7 +66,7 @@ def gallery(
     else:
         for path in written.values():
             say(f"written: {path}")
-        complaints = [outcome.complaint() for outcome in outcomes if request.source != "local"]
+        complaints = [outcome.missing_text() for outcome in outcomes if request.source != "local"]
         for complaint in filter(None, complaints):
             say(complaint)
         if step > 1:

@@ -62,7 +62,7 @@ def download(
         outcome = fetch_split(request, each, progress=Meter(quiet=quiet), offline=is_offline())
         if not quiet:
             say(outcome.summary())
-        if complaint := outcome.complaint():
+        if complaint := outcome.missing_text():
             say(complaint)
         outcomes.append(outcome)
     if as_json:

@@ -31,8 +31,8 @@ from rich.table import Column
 from rich.text import Text
 
 from k600.cli.exit_codes import PIPE_CLOSED
-from k600.printable import printable, printable_lines
 from k600.progress import NoBar
+from k600.text import printable, printable_lines
 
 __all__ = [
     "Meter",

@@ -14,12 +14,12 @@ from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
 from k600.cli.flags import AsJson, DataDir, ListsMirror
 from k600.cli.request_options import request_of
 from k600.cli.screen import bar_of, console, print_json, say
-from k600.printable import printable
+from k600.text import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from k600.checks.counts import ClassHealth, Counts, Health, SplitHealth
+    from k600.checks.counts import ClassStatus, Counts, SplitStatus, StoreStatus
 
 __all__ = ["status"]
 
@@ -53,62 +53,62 @@ def status(
 
     Example: kinetics600 status validation --classes
     """
-    from k600.checks.status import survey
+    from k600.checks.status import read_status
 
     given = {"classes": classes or None, "data_dir": data_dir, "mirror": mirror}
     options = {name: value for name, value in given.items() if value is not None}
     request = request_of(split, options)
-    health = survey(request)
+    found = read_status(request)
     if every:
-        health = _only_incomplete(health)
+        found = _only_incomplete(found)
     if as_json:
-        print_json({**dataclasses.asdict(health), "complete": health.complete})
+        print_json({**dataclasses.asdict(found), "complete": found.complete})
     else:
-        _show(health, by_class=every or classes is not None)
-        for hint in _hints(health, options):
+        _show(found, by_class=every or classes is not None)
+        for hint in _hints(found, options):
             say(hint)
     raise typer.Exit(
         worst(
             DONE if split.complete else LACKING if split.settled else AGAIN
-            for split in health.splits
+            for split in found.splits
         )
     )
 
 
-def _only_incomplete(health: Health) -> Health:
-    def badness(one: ClassHealth) -> tuple[float, int]:
+def _only_incomplete(found: StoreStatus) -> StoreStatus:
+    def badness(one: ClassStatus) -> tuple[float, int]:
         return (one.counts.have / (one.counts.known or 1), -one.counts.lacking)
 
     return dataclasses.replace(
-        health,
+        found,
         splits=tuple(
             dataclasses.replace(
                 split,
                 classes=tuple(sorted((c for c in split.classes if not c.complete), key=badness)),
             )
-            for split in health.splits
+            for split in found.splits
         ),
     )
 
 
-def _show(health: Health, *, by_class: bool) -> None:
+def _show(found: StoreStatus, *, by_class: bool) -> None:
     from rich.text import Text
 
     screen = console()
     if not screen.is_terminal:
         screen.width = 160  # a line for each class, whatever the name
-    screen.print(Text(printable(health.data_dir), "bold"), overflow="fold")
-    if not health.exists:
+    screen.print(Text(printable(found.data_dir), "bold"), overflow="fold")
+    if not found.exists:
         screen.print("There is no such folder yet: nothing is here.")
         return
-    for split in health.splits:
+    for split in found.splits:
         _show_split(screen, split)
-    rows = [(split, one) for split in health.splits for one in split.classes]
+    rows = [(split, one) for split in found.splits for one in split.classes]
     if by_class and rows:
         _show_classes(screen, rows)
 
 
-def _show_split(screen: Any, split: SplitHealth) -> None:
+def _show_split(screen: Any, split: SplitStatus) -> None:
     from rich.filesize import decimal
     from rich.text import Text
 
@@ -129,7 +129,7 @@ def _show_split(screen: Any, split: SplitHealth) -> None:
         screen.print(Text(" " * 12) + line)
 
 
-def _show_classes(screen: Any, rows: Iterable[tuple[SplitHealth, ClassHealth]]) -> None:
+def _show_classes(screen: Any, rows: Iterable[tuple[SplitStatus, ClassStatus]]) -> None:
     from rich import box
     from rich.filesize import decimal
     from rich.table import Table
@@ -184,7 +184,7 @@ def _sources(counts: Counts) -> Text:
     return Text(line + f" ({counts.unchecked:,} not checked yet)" if counts.unchecked else line)
 
 
-def _tarballs(split: SplitHealth) -> Text:
+def _tarballs(split: SplitStatus) -> Text:
     from rich.text import Text
 
     counts = split.tarballs
@@ -206,9 +206,9 @@ def _percent(share: float) -> str:
     return f"{share:.1%}" if 0 < share < 1 else f"{share:.0%}"
 
 
-def _hints(health: Health, options: dict[str, Any]) -> list[str]:
+def _hints(found: StoreStatus, options: dict[str, Any]) -> list[str]:
     """Return what to run next and why, a hint each."""
-    from k600.redact import public_url
+    from k600.text import public_url
 
     flags = []
     for name in options.get("classes") or ():
@@ -217,7 +217,7 @@ def _hints(health: Health, options: dict[str, Any]) -> list[str]:
         if name in options:
             flags += [f"--{name.replace('_', '-')}", public_url(options[name])]
     hints = []
-    for split in (split for split in health.splits if not split.complete):
+    for split in (split for split in found.splits if not split.complete):
 
         def hint(why: str, command: str, *more: str, at: str = split.split) -> None:
             hints.append(
@@ -229,7 +229,7 @@ def _hints(health: Health, options: dict[str, Any]) -> list[str]:
         if split.other_mirrors:
             hints.append(
                 f"{split.split}: {split.other_mirrors:,} more clips here came from another mirror "
-                f"than {health.mirror}, which may have others under their names; its --mirror … "
+                f"than {found.mirror}, which may have others under their names; its --mirror … "
                 "shows them, and source='local' loads them"
             )
         if split.other_list:

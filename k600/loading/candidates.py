@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from k600.clip import UNLABELED, Clip, TestLabels, parse_file_name
+from k600.clip import Clip, TestLabels, parse_file_name
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
 from k600.labels import NAMES
 from k600.loading.manifest import ManifestRow
 from k600.loading.selection import Candidate
 from k600.loading.state import Situation, wanted_names
-from k600.store.ledger import Known
+from k600.splits import UNLABELED, Split
+from k600.store.ledger import LedgerView
 from k600.tarballs.catalog import KeptLists
 
 __all__ = ["Names", "clip_at", "find_candidates", "with_found"]
@@ -37,25 +38,25 @@ def find_candidates(situation: Situation) -> Names:
     lists, network = situation.lists, situation.network or situation.youtube
     wanted_names(request, split, labels)  # classes of test clips need labels: said here, if not
     by_class = request.limits.balanced or request.limits.max_per_class is not None
-    if split == "test" and by_class and not labels:
+    if Split(split).is_mixed and by_class and not labels:
         raise OptionError(
             "max_per_class, balanced: clips of the test split can be counted by class only with "
             "DeepMind's list of labels. Pass test_labels=… its path or URL"
         )
     if request.manifest is not None:
         return _of_manifest(situation.origin.values(), lists, split, network=network)
-    if split == "test" and request.source == "cvdf" and network:
+    if Split(split).is_mixed and request.source == "cvdf" and network:
         return {}  # no list says what its tarballs hold: see `k600.loading.unlisted`
     asked = _asked(situation)
     if not network:
         there = {label: sorted(situation.inventory.names(f"{split}/{label}")) for label in asked}
         return {label: names for label, names in there.items() if names}
-    if split == "test":
+    if Split(split).is_mixed:
         listed = _of_read_tarballs(lists, situation.known, labels) or _test_names(lists, labels)
     else:
         listed = _listed(situation, asked)
     found = with_found({label: listed[label] for label in asked if listed.get(label)}, situation)
-    if not found and split != "test":
+    if not found and not Split(split).is_mixed:
         raise NoClipsError(
             f"classes: the host's list names no clip of {', '.join(asked[:5])}", settled=True
         )
@@ -73,13 +74,13 @@ def with_found(names: Names, situation: Situation) -> Names:
     more = {
         label: set(situation.inventory.names(f"{split}/{label}")) for label in _asked(situation)
     }
-    if split != "test":  # there, what all tarballs hold is known together, or not at all
-        for group in situation.known.held:
+    if not Split(split).is_mixed:  # there, what all tarballs hold is known together, or not at all
+        for group in situation.known.groups:
             more.get(group.folder.partition("/")[2], set()).update(group.names)
         for clip in situation.known.others:
             if clip.state in ("skipped", "bad"):
                 more.get(clip.folder.partition("/")[2], set()).add(clip.file_name)
-    listed = {name for found in names.values() for name in found} if split == "test" else set()
+    listed = set().union(*names.values()) if Split(split).is_mixed else set[str]()
     found = dict(names)
     for label, others in more.items():
         others -= listed.union(names.get(label, ()))
@@ -90,7 +91,7 @@ def with_found(names: Names, situation: Situation) -> Names:
 
 def _asked(situation: Situation) -> tuple[str, ...]:
     """Return the classes to choose from, for `test` with that of clips without a label."""
-    unlabeled = [UNLABELED] if situation.split == "test" else []
+    unlabeled = [UNLABELED] if Split(situation.split).is_mixed else []
     return situation.request.classes or (*NAMES, *unlabeled)
 
 
@@ -115,7 +116,7 @@ def _listed(situation: Situation, asked: Collection[str]) -> Names:
     return dict(lists.listing())
 
 
-def _of_read_tarballs(lists: KeptLists, known: Known, labels: TestLabels) -> Names:
+def _of_read_tarballs(lists: KeptLists, known: LedgerView, labels: TestLabels) -> Names:
     """Return what the test tarballs hold, if they were all read."""
     names = {tarball.name for tarball in lists.tarballs()}
     done = {name for name, row in known.tarballs.items() if row.state == "done"}
@@ -144,7 +145,7 @@ def _of_manifest(
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row.clip.label or UNLABELED, []).append(row.clip.file_name)
-    if split != "test" and any(not row.sha256 for row in rows):
+    if not Split(split).is_mixed and any(not row.sha256 for row in rows):
         if network and not lists.listing():
             lists.refresh(paths=False)
         listing = lists.listing()

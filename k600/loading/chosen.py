@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from k600.clip import UNLABELED
 from k600.errors import YouTubeError
 from k600.loading.ask_youtube import FromYouTube
 from k600.loading.candidates import Names, clip_at, find_candidates, with_found
@@ -23,6 +22,7 @@ from k600.loading.selection import Candidate, choose_clips
 from k600.loading.state import Situation
 from k600.loading.unlisted import Walk
 from k600.progress import Progress
+from k600.splits import UNLABELED, Split
 from k600.youtube.options import yt_dlp_version
 from k600.youtube.refusals import is_settled
 
@@ -246,7 +246,7 @@ class _Fetch:
                 Missing(split, label, name, label, reason, details.get((label, name), ""))
                 for (label, name), reason in sorted(self.replaced.items())
             ]
-        if clips < asked and split == "test":
+        if clips < asked and Split(split).is_mixed:
             missing += [
                 Missing(split, "", "", tarball.name, failure.reason, str(failure.error))
                 for tarball, failure in self.from_tarballs.failures.items()
@@ -263,7 +263,7 @@ class _Fetch:
             stamps,
             asked=asked,
             replaced=dict(Counter(self.replaced[candidate] for candidate in passed_over)),
-            labelled=split != "test" or bool(situation.labels or request.manifest),
+            labelled=not Split(split).is_mixed or bool(situation.labels or request.manifest),
             offline=not network and request.source != "local",
             report=write_report(request.store, split, missing) if may_write else "",
             youtube_clips=self.from_youtube.clips,
@@ -364,4 +364,4 @@ def proved_bad(situation: Situation, names: Names, *, youtube: bool = True) -> d
 def _may_walk(situation: Situation) -> bool:
     """Whether no list says which tarball holds a clip, so that they are walked through."""
     tarballs = situation.network and situation.request.source in ("auto", "cvdf")
-    return situation.split == "test" and tarballs and not situation.origin
+    return Split(situation.split).is_mixed and tarballs and not situation.origin

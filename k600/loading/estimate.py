@@ -17,6 +17,7 @@ from k600.loading.selection import choose_clips
 from k600.loading.state import Situation, look, tarballs_of, wanted_names
 from k600.loading.unlisted import Walk
 from k600.reasons import REASONS
+from k600.splits import Split
 from k600.store.files import Space, free_space
 from k600.tarballs.extract import Need
 
@@ -105,7 +106,7 @@ def forecast_split(
         fetches = {need: remotes[need.tarball] for need in needs if need.tarball in remotes}
     short = wanted is None or here < wanted
     tarball_bytes = sum(remote.size_bytes for remote in fetches.values())
-    listing = situation.lists.listing() if split != "test" else {}
+    listing = situation.lists.listing() if not Split(split).is_mixed else {}
     of_tarballs = space_needed(request, split, fetches, listing)
     needed = Space(
         of_tarballs.size_bytes + youtube * YOUTUBE_CLIP_BYTES, (of_tarballs.files or 0) + youtube
@@ -158,7 +159,7 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
         listing=lists.listing(),
         copies=situation.copies_to_replace(),
     )
-    if needs and situation.network and not lists.listing() and split != "test":
+    if needs and situation.network and not lists.listing() and not Split(split).is_mixed:
         lists.refresh(paths=False)
         return _of_whole(situation)
     names = [name for folder in request.folders(split) for name in inventory.names(folder)]
@@ -170,7 +171,7 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
     for tarball in tarballs:
         folder = f"{split}/{tarball.label}"
         asked[folder] = {*listing[tarball.name], *inventory.names(folder)}
-    for group in situation.known.held:
+    for group in situation.known.groups:
         if group.folder in asked:
             asked[group.folder] |= group.names
     for row in situation.known.others:
@@ -182,7 +183,7 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
 def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
     """The same for single clips, how many YouTube would be asked for, and `open_ended`."""
     request, split, origin = situation.request, situation.split, situation.origin
-    if split == "test" and request.source == "cvdf" and situation.network and not origin:
+    if Split(split).is_mixed and request.source == "cvdf" and situation.network and not origin:
         return _of_walk(situation)
     limits, names = request.limits, find_candidates(situation)
     chosen = choose_clips(
@@ -209,7 +210,7 @@ def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, 
             youtube += 1
         elif route == "cvdf" and situation.network:
             tarball = tarball_of(candidate, situation)
-            if tarball is None or (split == "test" and not origin):
+            if tarball is None or (Split(split).is_mixed and not origin):
                 somewhere.add(candidate[1])
             else:
                 by_tarball.setdefault(tarball, set()).add(candidate[1])

@@ -12,6 +12,7 @@ from k600.loading.read_tarballs import Run, stat_tarballs
 from k600.loading.request import Request
 from k600.loading.state import look, tarballs_of, wanted_names
 from k600.progress import Progress
+from k600.splits import Split
 from k600.tarballs.extract import Need
 
 __all__ = ["fetch_split"]
@@ -69,7 +70,7 @@ def fetch_split(
     fetched_bytes = fetched = 0
     if todo and network:
         situation.prepare()
-        lists.refresh(paths=request.classes is None or split == "test")
+        lists.refresh(paths=request.classes is None or Split(split).is_mixed)
         tarballs = tarballs_of(request, split, lists)
         todo = needs()
         fetches, failures = stat_tarballs(request, todo, situation.known.tarballs, refetch=refetch)
@@ -121,6 +122,6 @@ def fetch_split(
         fetched,
         stamps,
         failures={tarball.path: failure.reason for tarball, failure in failures.items()},
-        labelled=split != "test" or bool(labels),
+        labelled=not Split(split).is_mixed or bool(labels),
         report=report,
     )

@@ -14,6 +14,7 @@ from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.loading.state import Situation
 from k600.progress import Progress
+from k600.splits import Split
 from k600.tarballs.extract import Need
 
 __all__ = ["FromTarballs", "tarball_of"]
@@ -86,7 +87,7 @@ class FromTarballs:
                 request.store,
                 ledger,
                 situation.labels,
-                situation.lists.listing() if split != "test" else {},
+                situation.lists.listing() if not Split(split).is_mixed else {},
                 situation.known.tarballs,
                 refetch,
             )
@@ -115,7 +116,7 @@ class FromTarballs:
 
 def tarball_of(candidate: Candidate, situation: Situation) -> Tarball | None:
     """Return the tarball that holds a clip; None if nothing says which."""
-    if situation.split != "test":
+    if not Split(situation.split).is_mixed:
         return Tarball(situation.split, candidate[0])
     row = situation.origin.get(clip_at(candidate, "test"))
     if row is not None and row.tarball:

@@ -19,14 +19,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from k600.clip import SPLITS, Clip, TestLabels, parse_file_name
+from k600.clip import Clip, TestLabels, parse_file_name
 from k600.errors import ManifestError, UnknownClassError
 from k600.labels import NAMES, canonical
-from k600.printable import csv_cell
+from k600.splits import SPLITS, Split
 from k600.store.files import why_refused, write_whole
 from k600.store.ledger import Ledger
-from k600.store.store import OWN, Store
-from k600.text import text_of
+from k600.store.store import META_DIR, Store
+from k600.text import csv_cell, text_of
 
 __all__ = [
     "Manifest",
@@ -203,13 +203,15 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
         path = Path(row["video"]["path"] or "")
         if row["video"]["bytes"] is not None or not path.is_absolute():
             raise ManifestError(f"ds: {clip.key} was streamed; load it without streaming=True")
-        root = next((p for p in path.parents if (p / OWN / "ledger.sqlite").exists()), path.parent)
+        root = next(
+            (p for p in path.parents if (p / META_DIR / "ledger.sqlite").exists()), path.parent
+        )
         if (root, clip.split) not in tarballs:
             members = Ledger(Store.at(root).ledger_path).clips(clip.split)
             members.sort(key=lambda member: member.state == "have")  # of two mirrors, the one's
             tarballs[root, clip.split] = {m.file_name: m.tarball.name for m in members}
-        usual = label if clip.split != "test" else ""
-        known = tarballs[root, clip.split] if clip.split == "test" else {}
+        usual = label if not Split(clip.split).is_mixed else ""
+        known = tarballs[root, clip.split] if Split(clip.split).is_mixed else {}
         tarball = known.get(clip.file_name, usual) or ""
         found.append((ManifestRow(clip, row["source"], tarball), path))
     with ThreadPoolExecutor() as pool:
@@ -283,7 +285,7 @@ def _row(said: Mapping[str, Any]) -> ManifestRow:
         if not isinstance(label, str):
             raise ValueError(f"label: {label!r} is no class name; id2label() gives that of an id")
         label = canonical(label)
-    if label is None and split != "test":
+    if label is None and not Split(split).is_mixed:
         raise ValueError("label: it is empty, which only a clip of the test split may be")
     clip = Clip(
         split, label, str(said["youtube_id"]), _whole(said["time_start"]), _whole(said["time_end"])
@@ -293,8 +295,7 @@ def _row(said: Mapping[str, Any]) -> ManifestRow:
     source, tarball = said.get("source") or "", said.get("tarball") or ""
     if source not in ("", "cvdf", "youtube", "local"):
         raise ValueError(f"source: {source!r} is not one of cvdf, youtube, local")
-    good = re.fullmatch(r"part_\d+", tarball) if split == "test" else tarball == label
-    if tarball and not good:
+    if tarball and not Split(split).may_hold(tarball, label):
         raise ValueError(f"tarball: {tarball!r} is none that could hold {clip.key}")
     size_bytes, sha256 = _whole(said.get("size_bytes") or 0), str(said.get("sha256") or "").lower()
     if size_bytes < 0 or (sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256)):

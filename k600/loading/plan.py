@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from k600.clip import Tarball
-from k600.store.ledger import ClipRow, Held, Known
+from k600.store.ledger import ClipRow, LedgerView, StoredGroup
 from k600.tarballs.extract import Need
 
 __all__ = [
@@ -59,7 +59,7 @@ def choose_route(source: str, *, lacking: int, given_up: bool, origin: str | Non
 
 def plan_needs(
     tarballs: Iterable[Tarball],
-    known: Known,
+    known: LedgerView,
     here: Callable[[str], Collection[str]],
     *,
     wanted: frozenset[str] | None = None,
@@ -90,8 +90,8 @@ def plan_needs(
     def lacking_of(folder: str, names: frozenset[str]) -> frozenset[str]:
         return names.difference(here(folder)) | names.intersection((copies or {}).get(folder, ()))
 
-    held: dict[str, list[Held]] = defaultdict(list)
-    for group in known.held:
+    held: dict[str, list[StoredGroup]] = defaultdict(list)
+    for group in known.groups:
         held[group.tarball.name].append(group)
     others: dict[str, list[ClipRow]] = defaultdict(list)
     for clip in known.others:

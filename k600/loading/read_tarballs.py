@@ -29,7 +29,7 @@ from k600.progress import Progress
 from k600.store.files import Space
 from k600.store.ledger import Ledger, TarballRow
 from k600.store.store import Store
-from k600.tarballs.extract import Lander, Need
+from k600.tarballs.extract import Need, TarballExtractor
 from k600.tarballs.reading import READINGS, is_condemned, noted_failure
 
 __all__ = ["Run", "space_needed", "stat_tarballs"]
@@ -110,7 +110,7 @@ class Run:
                     received[0] += count
                 bar.update(count, tarball.path)
 
-            lander = Lander(
+            extractor = TarballExtractor(
                 self.request.mirror,
                 self.store,
                 self.ledger,
@@ -125,7 +125,7 @@ class Run:
                 short_side=self.request.short_side,
                 ahead_bytes=AHEAD_BYTES // min(self.request.num_workers, len(fetches)),
             )
-            done = self._round(lander, fetches, failures, stop)
+            done = self._round(extractor, fetches, failures, stop)
             again = {
                 need: remote
                 for need, remote in fetches.items()
@@ -135,12 +135,12 @@ class Run:
             if again:  # once more, now that the others are through
                 for need in again:
                     del failures[need.tarball]
-                done += self._round(lander, again, failures, stop)
+                done += self._round(extractor, again, failures, stop)
         return received[0], done
 
     def _round(
         self,
-        lander: Lander,
+        extractor: TarballExtractor,
         fetches: Mapping[Need, RemoteFile],
         failures: dict[Tarball, Failure],
         stop: threading.Event,
@@ -150,7 +150,7 @@ class Run:
         done = in_a_row = 0
         try:
             running: dict[Future[object], Need] = {
-                pool.submit(lander.land, need, fetches[need]): need for need in order
+                pool.submit(extractor.extract_tarball, need, fetches[need]): need for need in order
             }
             for future in as_completed(list(running)):
                 need = running.pop(future)
@@ -267,7 +267,7 @@ def _here_of_mixed(request: Request, split: str, tarballs: Collection[Tarball]) 
     here = [request.store.taken(folder) for folder in request.folders(split)]
     size_bytes = sum(each.size_bytes for each in here)
     files = sum(each.files or 0 for each in here)
-    held = Ledger(request.store.ledger_path).known(split).held
+    held = Ledger(request.store.ledger_path).view(split).groups
     others = sum(len(group.names) for group in held if group.tarball not in tarballs)
     rest = max(files - others, 0)
     return Space(size_bytes * rest // files if files else 0, rest)

@@ -16,6 +16,7 @@ from k600.loading.rows import StoredShard, StreamedShard
 from k600.loading.selection import choose_clips
 from k600.loading.state import Situation, look, tarballs_of, wanted_names
 from k600.reasons import REASONS
+from k600.splits import Split
 
 __all__ = ["stream_split"]
 
@@ -42,7 +43,7 @@ def stream_split(
             "source: 'youtube' cannot be streamed, as a clip is cut and checked on disk. Load it "
             "without streaming=True"
         )
-    if network and split == "test" and request.limits.limited:
+    if network and Split(split).is_mixed and request.limits.limited:
         raise OptionError(
             "max_samples, max_per_class: a stream of the test split cannot be chosen from, as no "
             "list says which tarball holds a clip. Use .take(n) of the stream, or load without "
@@ -51,7 +52,7 @@ def stream_split(
     situation = look(request, split, offline=offline, keep=False)
     labels, lists = situation.labels, situation.lists
     wanted_names(request, split, labels)
-    unlabelled = split == "test" and not labels and request.manifest is None
+    unlabelled = Split(split).is_mixed and not labels and request.manifest is None
     if unlabelled and request.on_missing == "raise":
         raise IncompleteError(
             "test_labels: the list of labels cannot be had, so clips of this stream would have the "
@@ -71,7 +72,7 @@ def stream_split(
             tarball,
             labels,
             request.on_missing,
-            classes=request.classes if split == "test" else None,
+            classes=request.classes if Split(split).is_mixed else None,
             short_side=request.short_side,
             retry_errors=request.retry_errors,
         )
@@ -97,7 +98,7 @@ def _chosen(situation: Situation) -> list[StreamedShard | StoredShard]:
             stored.setdefault(folder, set()).add(name)
         elif situation.network:
             tarball = row.tarball if row and row.tarball else label
-            if split == "test" and not (row and row.tarball):
+            if Split(split).is_mixed and not (row and row.tarball):
                 raise ManifestError(
                     f"manifest: it does not say which tarball holds {name}, so it cannot be "
                     "streamed. Load it without streaming=True"

@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from k600.clip import UNLABELED, Tarball, TestLabels, parse_file_name
+from k600.clip import Tarball, TestLabels, label_of
 from k600.labels import NAMES
 from k600.loading.from_tarballs import FromTarballs
 from k600.loading.request import Request
 from k600.loading.selection import Candidate, share_of, walk_clips, walk_order
 from k600.loading.state import Situation, wanted_names
+from k600.splits import UNLABELED
 from k600.tarballs.extract import Need
 
 __all__ = ["Walk"]
@@ -67,7 +68,7 @@ class Walk:
             for clip in situation.ledger.clips("test", name):
                 usable = clip.state in ("have", "skipped")
                 if usable and (wanted is None or clip.file_name in wanted):
-                    candidate = (_label(clip.file_name, labels), clip.file_name)
+                    candidate = (label_of(clip.file_name, labels), clip.file_name)
                     clips.setdefault(clip.file_name, candidate)
             row = known.tarballs.get(name)
             if row is None or row.state != "done":
@@ -110,13 +111,8 @@ class Walk:
         found: dict[str, Candidate] = {}
         for folder in self.request.folders("test"):
             for name in sorted(situation.inventory.names(folder)):
-                label = _label(name, situation.labels)
+                label = label_of(name, situation.labels)
                 label = folder.partition("/")[2] if label == UNLABELED else label
                 if self.request.classes is None or label in self.request.classes:
                     found.setdefault(name, (label, name))
         return found
-
-
-def _label(file_name: str, labels: TestLabels) -> str:
-    times = parse_file_name(file_name)
-    return labels.get(times, UNLABELED) if times else UNLABELED

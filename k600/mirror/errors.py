@@ -11,12 +11,12 @@ from k600.errors import (
     MirrorUnreachableError,
     OptionError,
 )
-from k600.redact import plain_text
+from k600.text import plain_text
 
-__all__ = ["explain"]
+__all__ = ["mirror_error"]
 
 
-def explain(error: BaseException, url: str) -> Kinetics600Error:
+def mirror_error(error: BaseException, url: str) -> Kinetics600Error:
     """Turn whatever a file system raised into one of this project's errors, by its cause.
 
     fsspec's HTTP file system says "not found" of everything that went wrong, and keeps the

@@ -32,11 +32,10 @@ from k600.errors import (
     MirrorUnreachableError,
 )
 from k600.identity import is_public_bucket, mirror_identity
-from k600.mirror.errors import explain
+from k600.mirror.errors import mirror_error
 from k600.mirror.file_systems import file_system_options, protocol_of, web_info
 from k600.network import CONNECT_SECONDS, READ_SECONDS, read_network
-from k600.redact import public_url
-from k600.text import text_of
+from k600.text import public_url, text_of
 
 __all__ = ["ADDRESS_SECONDS", "Mirror", "RemoteFile"]
 
@@ -185,7 +184,7 @@ class Mirror:
         try:
             data = bytes(answer.result(0))
         except (Exception, CancelledError) as error:
-            raise explain(error, remote.url) from error
+            raise mirror_error(error, remote.url) from error
         if len(data) != length_bytes:
             raise MirrorUnreachableError(
                 f"mirror: {remote.url} sent {len(data):,} bytes for a range of {length_bytes:,}"
@@ -208,7 +207,7 @@ class Mirror:
             try:
                 address = fs.sign(f"{root}/{path}", expiration=int(2 * ADDRESS_SECONDS))
             except Exception as error:
-                raise explain(error, f"{self}/{path}") from error
+                raise mirror_error(error, f"{self}/{path}") from error
         if address is None:
             return None
         proxy = read_network().proxy_for(address)
@@ -243,7 +242,7 @@ class Mirror:
         except Kinetics600Error:
             raise
         except Exception as error:
-            raise explain(error, remote.url) from error
+            raise mirror_error(error, remote.url) from error
 
     def _bounded(self, remote: RemoteFile) -> bytes:
         """Return an object of a web server, or a little more than its size of something longer."""
@@ -266,7 +265,7 @@ class Mirror:
             try:
                 return call()
             except Exception as error:
-                explained = explain(error, url)
+                explained = mirror_error(error, url)
                 if attempt == 3 or not isinstance(explained, MirrorUnreachableError):
                     raise explained from error
                 time.sleep(0.3 * attempt)
@@ -294,7 +293,7 @@ class Mirror:
         try:
             fs, root = url_to_fs(self.url, **_with_defaults(self.url, self.options))
         except Exception as error:
-            raise explain(error, str(self)) from error
+            raise mirror_error(error, str(self)) from error
         return fs, str(root).rstrip("/")
 
 

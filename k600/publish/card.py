@@ -10,9 +10,10 @@ from rich.filesize import decimal
 
 from k600.infos import read_info
 from k600.labels import NAMES
-from k600.printable import printable
 from k600.publish.parquet import COLUMNS, ENDINGS, FACTS
 from k600.reasons import REASONS
+from k600.splits import Split
+from k600.text import printable
 
 __all__ = ["SplitFacts", "front_matter", "project_front_matter", "write_card"]
 
@@ -258,7 +259,7 @@ def _origin(kind: str) -> str:
 
 
 def _caveats(splits: Sequence[SplitFacts]) -> str:
-    unlabelled = sum(split.unlabelled for split in splits if split.split == "test")
+    unlabelled = sum(split.unlabelled for split in splits if Split(split.split).is_mixed)
     lines = [
         "Thousands of validation clips are train clips as well (the same id, start and end). "
         "Whoever evaluates on `validation` should leave them out of training.",

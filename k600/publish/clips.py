@@ -27,7 +27,7 @@ from k600.publish.markers import Made, Recipe, find_damaged, freeze, read_marker
 from k600.publish.parquet import check_number_of_files, write_clips
 from k600.publish.shuffle import grouped, mixed
 from k600.publish.upload import Sending, scratch_folder
-from k600.store.store import OWN
+from k600.store.store import META_DIR
 from k600.tarballs.reading import READINGS
 
 __all__ = ["check_embeddable", "embed_split"]
@@ -78,7 +78,7 @@ def embed_split(
     groups = grouped(parts, recipe.mix, request.limits.seed)
     labels = next((part.labels for part in parts.values()), {})
     freeze(destination, split, recipe.describe(request, split, groups, labels))
-    done = read_marker(destination, f"{OWN}/{split}/done.json")
+    done = read_marker(destination, f"{META_DIR}/{split}/done.json")
     damaged: set[str] = set()
     looked_at: set[str] = set()
     if done is not None:
@@ -94,7 +94,7 @@ def embed_split(
     made = Made([], 0, 0)
     with progress(total, f"{split}, publishing", unit=" clips") as bar:
         for number, names in enumerate(groups):
-            path = f"{OWN}/{split}/groups/{number:05d}.json"
+            path = f"{META_DIR}/{split}/groups/{number:05d}.json"
             group = before.get(path, {"shards": []})
             there = {shard["name"] for shard in group["shards"]}
             lost = there & damaged
@@ -124,7 +124,7 @@ def embed_split(
 
 def _marked_groups(destination: Destination, split: str) -> dict[str, dict[str, Any]]:
     """Return what the markers of groups say, by their paths."""
-    folder = f"{OWN}/{split}/groups"
+    folder = f"{META_DIR}/{split}/groups"
     paths = [f"{folder}/{name}" for name in sorted(destination.names(folder))]
     found = {path: read_marker(destination, path) for path in paths}
     return {path: group for path, group in found.items() if group is not None}

@@ -27,7 +27,6 @@ from k600.errors import (
     OptionError,
 )
 from k600.mirror.file_systems import file_system_options
-from k600.redact import plain_text, public_url
 from k600.store.files import (
     leave_cache,
     lock_at,
@@ -39,7 +38,8 @@ from k600.store.files import (
     why_full,
     write_whole,
 )
-from k600.store.store import OWN
+from k600.store.store import META_DIR
+from k600.text import plain_text, public_url
 
 __all__ = ["Destination", "FileDestination", "Proof"]
 
@@ -160,7 +160,7 @@ class FileDestination:
             if self._is_local and not self._shared:
                 self._lock_out_others()
                 shutil.rmtree(self._scratch(), ignore_errors=True)  # of a run that was killed
-                for part in Path(self._root, OWN).glob(".*.part"):
+                for part in Path(self._root, META_DIR).glob(".*.part"):
                     part.unlink()
 
     def close(self) -> None:
@@ -254,7 +254,7 @@ class FileDestination:
             if self._is_local:
                 remove(Path(self._at(path)) for path in delete)
                 for path, data in files.items():
-                    write_whole(Path(self._at(path)), data, by=Path(self._root, OWN))
+                    write_whole(Path(self._at(path)), data, by=Path(self._root, META_DIR))
                 return
             for path in delete:
                 with contextlib.suppress(FileNotFoundError):
@@ -267,7 +267,7 @@ class FileDestination:
 
     def _lock_out_others(self) -> None:
         """Take a folder for this run; the lock of a run that was killed is free."""
-        own = Path(self._root) / OWN
+        own = Path(self._root) / META_DIR
         make_folder(own)
         try:
             lock = lock_at(own / "publish.lock")
@@ -284,7 +284,7 @@ class FileDestination:
         self._lock = lock
 
     def _scratch(self) -> Path:
-        return Path(self._root) / OWN / "incoming"
+        return Path(self._root) / META_DIR / "incoming"
 
     def _listing(self, folder: str) -> dict[str, dict[str, Any]]:
         """Return what the place says of the files in a folder, by name."""

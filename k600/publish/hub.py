@@ -27,7 +27,7 @@ from k600.errors import (
 )
 from k600.network import OPENSSL_CERTIFICATES, read_network
 from k600.publish.destination import Proof
-from k600.redact import plain_text
+from k600.text import plain_text
 
 __all__ = ["HubDestination", "check_repo_id"]
 

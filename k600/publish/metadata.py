@@ -17,6 +17,7 @@ from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.request import Request
 from k600.loading.selection import choose_clips
 from k600.loading.state import Situation, look
+from k600.splits import Split
 
 __all__ = ["metadata_rows"]
 
@@ -60,7 +61,7 @@ def metadata_rows(
         said = situation.origin.get(clip)
         if said is not None and said.tarball:
             return said.tarball
-        return tarballs.get(clip.file_name) if split == "test" else clip.label
+        return tarballs.get(clip.file_name) if Split(split).is_mixed else clip.label
 
     def proved(clip: Clip, path: Path, source: str) -> Row:
         row = _row(clip, tarball_of(clip))
@@ -114,7 +115,7 @@ def _stored(situation: Situation, names: Names) -> tuple[list[tuple[Clip, Path, 
 
 def _tarballs(situation: Situation) -> dict[str, str]:
     """Return which tarball holds a test clip, by file name, as far as any was read."""
-    if situation.split != "test":
+    if not Split(situation.split).is_mixed:
         return {}
     states = ("have", "skipped", "bad")
     return {c.file_name: c.tarball.name for c in situation.known.clips() if c.state in states}

@@ -43,7 +43,6 @@ __all__ = [
     "Space",
     "check_locks",
     "digest_of_files",
-    "explained",
     "flush",
     "free_space",
     "leave_cache",
@@ -56,6 +55,7 @@ __all__ = [
     "remove",
     "sync",
     "sync_folder",
+    "translate_errors",
     "why_full",
     "why_refused",
     "write_whole",
@@ -235,7 +235,7 @@ def flush(path: Path) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    with explained(path):
+    with translate_errors(path):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             yield descriptor
@@ -257,7 +257,7 @@ def sync(path: Path) -> None:
     """Bring a file onto the disk itself; it stays in the kernel's cache, to be read at once.
 
     Raises:
-        OSError: As the system says it; `explained` makes an error of this project of it.
+        OSError: As the system says it; `translate_errors` makes an error of this project of it.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -376,7 +376,7 @@ def owner_text(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def explained(path: Path, doing: str = "written") -> Iterator[None]:
+def translate_errors(path: Path, doing: str = "written") -> Iterator[None]:
     """Turn what the system says of writing (or reading) a path into one of this project's errors.
 
     Args:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from k600.errors import DiskFullError, StoreError
-from k600.store.files import SHARING, explained, owner_text, why_full
+from k600.store.files import SHARING, owner_text, translate_errors, why_full
 
 __all__ = ["check_length", "open_ledger"]
 
@@ -72,7 +72,7 @@ def check_length(path: Path) -> None:
 
 def _exists(path: Path) -> bool:
     """Whether the file is there; one that may not be looked for is an error, not absent."""
-    with explained(path, "read"):
+    with translate_errors(path, "read"):
         try:
             status = path.stat()
         except (FileNotFoundError, NotADirectoryError):

@@ -19,12 +19,13 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from k600.clip import UNLABELED, Listing, Tarball, TestLabels
+from k600.clip import Listing, Tarball, TestLabels
 from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, MirrorError
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES, RangeReader
 from k600.progress import Bar
-from k600.store.files import Flushing, explained
+from k600.splits import UNLABELED
+from k600.store.files import Flushing, translate_errors
 from k600.store.inventory import Inventory, is_unchanged
 from k600.store.ledger import ClipRow, Ledger, TarballRow
 from k600.store.store import Incoming, Store
@@ -43,7 +44,7 @@ from k600.video.cut import CutError
 from k600.video.probe import box_problem
 from k600.video.resize import resize_clip
 
-__all__ = ["Lander", "Need"]
+__all__ = ["Need", "TarballExtractor"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -69,7 +70,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Lander:
+class TarballExtractor:
     """Brings tarballs of one split into the store. One object serves all threads of a run."""
 
     mirror: Mirror
@@ -92,7 +93,7 @@ class Lander:
     ahead_bytes: int = AHEAD_BYTES
     """Bytes requested ahead, for each tarball."""
 
-    def land(self, need: Need, remote: RemoteFile) -> TarballRow:
+    def extract_tarball(self, need: Need, remote: RemoteFile) -> TarballRow:
         """Read a tarball and store the clips that are wanted.
 
         It is `done` only after its gzip trailer and its tar's end were seen, its clips were
@@ -122,8 +123,8 @@ class Lander:
                         return row
                     if has_failed(row, remote):  # another process has just read it in vain
                         raise noted_failure(row)
-                landing = _Landing(self, need, row, before)
-                return landing.carry_out(remote)
+                extraction = _TarballExtraction(self, need, row, before)
+                return extraction.carry_out(remote)
         finally:
             self.bar.end(tarball.path)
 
@@ -142,10 +143,10 @@ class Lander:
 
 
 @dataclass(slots=True)
-class _Landing:
+class _TarballExtraction:
     """One tarball on its way into the store, reading by reading."""
 
-    lander: Lander
+    extractor: TarballExtractor
     need: Need
     row: TarballRow | None
     """What the ledger said of it when its turn came."""
@@ -158,32 +159,32 @@ class _Landing:
         return self.row is not None and self.row.state == "done"
 
     def carry_out(self, remote: RemoteFile) -> TarballRow:
-        """Do what `Lander.land` says."""
+        """Do what `TarballExtractor.extract_tarball` says."""
         failed = has_failed(self.row, remote)
         if failed or (self.proved and self.row is not None and self.row.etag != remote.etag):
             self._read_to_the_end()
         readings = 1 if failed else READINGS
-        return read_sound(self.read, self.lander.mirror, remote, readings=readings)
+        return read_sound(self.read, self.extractor.mirror, remote, readings=readings)
 
     def read(self, remote: RemoteFile) -> TarballRow:
         """Read it once; if that fails, all is as it was before, but for what is noted of that."""
-        reading = _Pass(
-            self.lander, self.need, remote, self._begun(remote), self.before, self.proved
+        reading = _Extraction(
+            self.extractor, self.need, remote, self._begun(remote), self.before, self.proved
         )
         try:
             rows = reading.run()
         except MirrorChangedError:
-            reading.take_back()
+            reading.roll_back()
             self._restore(reading)
             raise
         except DamagedTarballError as error:
-            reading.take_back()
+            reading.roll_back()
             self._restore(reading, failed_reading(error, remote, reading.seen))
             self._read_to_the_end()
             raise
         state = "done" if reading.ended or self.proved else "partial"
         now = TarballRow(self.need.tarball, state, remote.etag, remote.size_bytes)
-        self.lander.ledger.record(now, rows)
+        self.extractor.ledger.record(now, rows)
         return now
 
     def _read_to_the_end(self) -> None:
@@ -204,7 +205,7 @@ class _Landing:
             row, detail=of.detail, failures=of.failures, failed_at=of.failed_at
         )
 
-    def _restore(self, reading: _Pass, failure: str = "") -> None:
+    def _restore(self, reading: _Extraction, failure: str = "") -> None:
         """Have the ledger say what it said before, and how the reading failed."""
         row = self.row or self._begun(reading.remote)
         rows = self.before
@@ -214,15 +215,15 @@ class _Landing:
             if not self.proved:
                 condemned = failures >= READINGS
                 row = dataclasses.replace(row, state="damaged" if condemned else "started")
-                rows = reading.take_back_unproved() if condemned else rows
-        self.lander.ledger.record(row, rows.values())
+                rows = reading.roll_back_unproved() if condemned else rows
+        self.extractor.ledger.record(row, rows.values())
 
 
 @dataclass(slots=True)
-class _Pass:
+class _Extraction:
     """One reading of one tarball."""
 
-    lander: Lander
+    extractor: TarballExtractor
     need: Need
     remote: RemoteFile
     begun: TarballRow
@@ -254,25 +255,25 @@ class _Pass:
 
     def run(self) -> list[ClipRow]:
         """Read the tarball to its end, or to the last clip wanted if that is enough."""
-        lander, need = self.lander, self.need
+        extractor, need = self.extractor, self.need
         tarball = need.tarball
         folder = f"{tarball.split}/{tarball.label}" if tarball.label else None
-        adopted = lander.ledger.adopted(tarball.split, folder)
-        for answer in lander.ledger.answers(tarball.split, folder):
+        adopted = extractor.ledger.adopted(tarball.split, folder)
+        for answer in extractor.ledger.answers(tarball.split, folder):
             if answer.kind == "have":
                 self.theirs[answer.folder, answer.file_name] = "youtube"
-        for group in lander.ledger.other_mirrors(tarball.split, tarball.name):
+        for group in extractor.ledger.other_mirrors(tarball.split, tarball.name):
             self.elsewhere.update((group.folder, name) for name in group.names)
         for row in adopted:
-            if not row.problem and is_unchanged(lander.store.root / row.path, row):
+            if not row.problem and is_unchanged(extractor.store.root / row.path, row):
                 self.theirs[row.folder, row.file_name] = "local"
-        inventory = Inventory(lander.store, adopted)
+        inventory = Inventory(extractor.store, adopted)
         reader = RangeReader(
-            lander.mirror,
+            extractor.mirror,
             self.remote,
-            ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else lander.ahead_bytes,
-            most_ahead_bytes=lander.ahead_bytes,
-            stop=lander.stop,
+            ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else extractor.ahead_bytes,
+            most_ahead_bytes=extractor.ahead_bytes,
+            stop=extractor.stop,
             on_bytes=self._on_bytes,
         )
         with self.flushing, contextlib.closing(reader) as raw:
@@ -309,26 +310,26 @@ class _Pass:
     def _name(self, parts: Sequence[Path]) -> list[Path]:
         """Write down what files are, then give them their names; return these."""
         arrived = [self.arriving.pop(part) for part in parts]
-        self.lander.ledger.add(self.begun, [row for _, row in arrived])
+        self.extractor.ledger.add(self.begun, [row for _, row in arrived])
         for part, (path, _) in zip(parts, arrived, strict=True):
-            self.lander.incoming.place(part, path)
+            self.extractor.incoming.place(part, path)
             self.placed.append(path)
         return [path for path, _ in arrived]
 
     def _on_bytes(self, count: int) -> None:
-        self.lander.on_bytes(count, self.need.tarball)
+        self.extractor.on_bytes(count, self.need.tarball)
 
-    def take_back(self) -> None:
+    def roll_back(self) -> None:
         """Remove what came from a tarball that is not what it should be."""
         for path in (*self.placed, *self.arriving):
             path.unlink(missing_ok=True)
 
-    def take_back_unproved(self) -> dict[str, ClipRow]:
+    def roll_back_unproved(self) -> dict[str, ClipRow]:
         """Remove what came from it before and was never proved; return the rows of what stays."""
-        return {name: row for name, row in self.before.items() if not self._took_back(row)}
+        return {name: row for name, row in self.before.items() if not self._rolled_back(row)}
 
-    def _took_back(self, row: ClipRow) -> bool:
-        path = self.lander.store.path(row.folder, row.file_name)
+    def _rolled_back(self, row: ClipRow) -> bool:
+        path = self.extractor.store.path(row.folder, row.file_name)
         if row.state != "have" or self._origin(row) != "cvdf":
             return False
         with contextlib.suppress(FileNotFoundError):
@@ -369,21 +370,21 @@ class _Pass:
         self, member: Member, summed: _Summed, row: ClipRow, kept: ClipRow | None, *, present: bool
     ) -> ClipRow:
         """Write a clip, unless it is there already with the same bytes; return its row."""
-        lander, path = self.lander, self.lander.store.path(row.folder, row.file_name)
+        extractor, path = self.extractor, self.extractor.store.path(row.folder, row.file_name)
         chunks: Iterable[bytes] = summed
         if kept is not None and self._may_be(kept, member, path):
             chunks = [b"".join(summed)]
             if summed.crc32 == kept.crc32:
                 return row._replace(size_bytes=kept.size_bytes, crc32=kept.crc32)
-        part, size, problem = lander.incoming.write(chunks, box_problem)
-        if problem is None and lander.short_side is not None:
-            part, size, problem = self._smaller(part, size, lander.short_side, row)
+        part, size, problem = extractor.incoming.write(chunks, box_problem)
+        if problem is None and extractor.short_side is not None:
+            part, size, problem = self._smaller(part, size, extractor.short_side, row)
         if problem == "not_encoded":  # our fault, not the clip's: it is asked for again
             return kept or row._replace(state="skipped", reason=problem, source="")
         if problem is not None:
             return kept or row._replace(state="bad", reason=problem, size_bytes=size)
         row = row._replace(size_bytes=size, crc32=summed.crc32)
-        if present and not lander.rewrite and filecmp.cmp(part, path, shallow=False):
+        if present and not extractor.rewrite and filecmp.cmp(part, path, shallow=False):
             part.unlink()
             return row
         if self.proved and self.need.until_found and not self._is_as_before(row):
@@ -407,18 +408,18 @@ class _Pass:
     def _may_be(self, kept: ClipRow, member: Member, path: Path) -> bool:
         """Whether the member may be the clip that is there, so that checksums tell."""
         sizes = {path.stat().st_size}
-        if self.lander.short_side is None:
+        if self.extractor.short_side is None:
             sizes.add(member.size_bytes)
-        known = kept.crc32 is not None and not self.lander.rewrite
+        known = kept.crc32 is not None and not self.extractor.rewrite
         return known and sizes == {kept.size_bytes} and member.size_bytes <= _IN_MEMORY_BYTES
 
     def _smaller(
         self, part: Path, size: int, short_side: int, row: ClipRow
     ) -> tuple[Path, int, str | None]:
         """Return what `Incoming.write` does, for the same clip with a shorter side."""
-        smaller = self.lander.incoming.new_part()
+        smaller = self.extractor.incoming.new_part()
         try:
-            with open(part, "rb") as source, explained(smaller):
+            with open(part, "rb") as source, translate_errors(smaller):
                 made = resize_clip(source, smaller, short_side)
         except (CutError, EncoderError) as error:
             part.unlink()
@@ -447,7 +448,7 @@ class _Pass:
         """
         tarball = self.need.tarball
         unlabeled = f"{tarball.split}/{tarball.label or UNLABELED}"
-        clip = clip_of(tarball, name, self.lander.labels)
+        clip = clip_of(tarball, name, self.extractor.labels)
         folder = clip.folder if clip else unlabeled
         known = self.before.get(name)
         places = ([known.folder] if known else []) + [folder, unlabeled]
@@ -469,10 +470,10 @@ class _Pass:
         all_of_them = self.need.until_found and self.need.most is None
         names = set(left) if all_of_them else set()  # else they may be in another tarball
         if self.ended:
-            listed = self.lander.listing.get(tarball.name, ())
+            listed = self.extractor.listing.get(tarball.name, ())
             names |= {name for name in listed if name not in rows}
         for name in sorted(names):
-            clip = clip_of(tarball, name, self.lander.labels)
+            clip = clip_of(tarball, name, self.extractor.labels)
             assert clip is not None  # lists and known rows hold clips only
             rows[name] = ClipRow(tarball, -1, clip.folder, name, "absent", "not_in_tarball", "", 0)
         return rows

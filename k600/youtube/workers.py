@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from k600.clip import Clip
 from k600.errors import Stopped
-from k600.store.files import explained, flush, sync_folder
+from k600.store.files import flush, sync_folder, translate_errors
 from k600.store.ledger import Ledger
 from k600.store.store import Incoming, Store
 from k600.youtube.fetcher import Fetched, RefusedError, VideoFetcher
@@ -208,7 +208,7 @@ class YouTubeWorkers:
                 return Fetched(None, 0, 0)  # another process has brought it meanwhile
             part = self._incoming.new_part()
             try:
-                with explained(part):
+                with translate_errors(part):
                     fetched = fetcher.fetch(clip, part)
             except RefusedError as refused:
                 return refused.refusal
@@ -219,7 +219,7 @@ class YouTubeWorkers:
             flush(part)
             self._ledger.record_stored(clip, part.stat().st_size, yt_dlp_version())
             self._incoming.place(part, target)
-            with explained(target.parent):
+            with translate_errors(target.parent):
                 sync_folder(target.parent)
             return fetched
 

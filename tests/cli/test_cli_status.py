@@ -16,7 +16,7 @@ import k600.cli.classes
 import k600.cli.doctor
 import k600.cli.status  # noqa: F401 - each adds its command
 import kinetics600
-from k600.checks.status import survey
+from k600.checks.status import read_status
 from k600.cli import app, main
 from k600.cli.classes import find_classes
 from k600.clip import Clip
@@ -134,9 +134,9 @@ def test_json_is_the_dataclasses(load: Load, at: tuple[str, ...], miniature: Min
         Clip("train", "zumba", "clipa000000", 0, 10), "gone", "private", "", "2026.08.19"
     )
     done = run("status", *at, "--json")
-    health = survey(kinetics600.make_request("all", data_dir=at[1], mirror=at[3]))
-    assert health.splits[0].counts.gone == 1
-    expected = {**dataclasses.asdict(health), "complete": False}
+    status = read_status(kinetics600.make_request("all", data_dir=at[1], mirror=at[3]))
+    assert status.splits[0].counts.gone == 1
+    expected = {**dataclasses.asdict(status), "complete": False}
     assert json.loads(done.stdout) == json.loads(json.dumps(expected))
     assert done.stderr == ""
 

@@ -18,7 +18,7 @@ import pyarrow.parquet
 import pytest
 
 import kinetics600
-from k600.checks.status import survey
+from k600.checks.status import read_status
 from k600.checks.verify import verify_clips
 from k600.errors import Kinetics600Error, ListError, StoreError
 from k600.miniature import Miniature, make_clip
@@ -265,7 +265,7 @@ def test_what_lies_outside_of_a_stranger_s_tree_is_not_served(
     published = [row["video"]["bytes"] for shard in shards for row in shard.to_pylist()]
     assert published == [make_clip(2)]
     request = kinetics600.make_request("train", **options)
-    (counts,) = survey(request).splits
+    (counts,) = read_status(request).splits
     assert counts.counts.have == 1
     assert verify_clips(request, again=True).clips == 1
 
@@ -393,7 +393,7 @@ def test_a_ledger_of_noise_is_refused(tmp_path: Path, origin: Miniature) -> None
             sound[:at] + bytes(b ^ 0xA5 for b in sound[at : at + 97]) + sound[at + 97 :]
         )
         with contextlib.suppress(StoreError):  # nothing else may come of it
-            Ledger(path).known("train")
+            Ledger(path).view("train")
 
 
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "code", "imp"}

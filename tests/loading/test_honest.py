@@ -403,7 +403,7 @@ def test_many_may_open_a_ledger_of_the_first_version_at_once(tmp_path: Path) -> 
     make_old_ledger(path)
     ledger = Ledger(path)
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda _: len(ledger.known("train").others), range(64))) == [1] * 64
+        assert list(pool.map(lambda _: len(ledger.view("train").others), range(64))) == [1] * 64
         list(pool.map(lambda _: ledger.adopt("train", []), range(16)))
     assert ledger.answers("train") == []
 

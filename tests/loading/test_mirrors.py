@@ -11,7 +11,7 @@ import datasets
 import pytest
 
 import kinetics600
-from k600.checks.status import survey
+from k600.checks.status import read_status
 from k600.checks.verify import verify_clips
 from k600.errors import NoClipsError
 from k600.identity import short_hash
@@ -143,8 +143,8 @@ def test_all_who_look_say_the_same_of_a_mirror(
     load(SPLIT, classes=CLASS, mirror=str(first.root))
     for mirror, clips, others in ((str(first.root), 2, 0), (f"{server.url}/600", 0, 2)):
         request = ask(mirror=mirror)
-        (health,) = survey(request).splits
-        assert (health.counts.have, health.other_mirrors) == (clips, others)
+        (status,) = read_status(request).splits
+        assert (status.counts.have, status.other_mirrors) == (clips, others)
         assert plan(request).here_clips == clips
         assert verify_clips(request).splits[0].classes == {CLASS: {"ok": 2}}  # of the files here
         rows = metadata_rows(request, SPLIT)
@@ -162,8 +162,8 @@ def test_offline_a_small_mirror_does_not_stand_for_the_real_host(
     for options in ({}, {"max_samples": 1}, {"streaming": True}):
         with pytest.raises(NoClipsError, match="2 clips there came from another mirror"):
             load(SPLIT, classes=CLASS, mirror="s3://kinetics/600", **options)
-    (health,) = survey(ask(mirror="https://kinetics.s3.amazonaws.com/600")).splits
-    assert (health.counts.have, health.other_mirrors) == (0, 2)
+    (status,) = read_status(ask(mirror="https://kinetics.s3.amazonaws.com/600")).splits
+    assert (status.counts.have, status.other_mirrors) == (0, 2)
     assert plan(ask(mirror="s3://kinetics/600"), offline=True).here_clips == 0
     for options in ({}, {"max_samples": 2}, {"streaming": True}):
         ds = load(SPLIT, classes=CLASS, mirror="s3://kinetics/600", source="local", **options)
@@ -209,10 +209,10 @@ def test_the_same_object_at_another_address_is_not_read_again(
         ds = load(SPLIT, classes=CLASS, mirror=f"{other.url}/600", **options)[SPLIT]
         assert len(ds) == options.get("max_samples", 5)
         assert fetches(other) == []
-        (health,) = survey(ask(mirror=f"{other.url}/600")).splits
-        assert (health.counts.have, health.other_mirrors) == (5, 0)
-        (health,) = survey(ask(mirror=f"{server.url}/600")).splits
-        assert health.counts.have == 5
+        (status,) = read_status(ask(mirror=f"{other.url}/600")).splits
+        assert (status.counts.have, status.other_mirrors) == (5, 0)
+        (status,) = read_status(ask(mirror=f"{server.url}/600")).splits
+        assert status.counts.have == 5
 
 
 def test_an_older_ledger_is_of_the_mirror_whose_lists_are_kept(

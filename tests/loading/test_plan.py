@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from k600.clip import Tarball
 from k600.loading.plan import plan_needs
-from k600.store.ledger import ClipRow, Known, TarballRow
+from k600.store.ledger import ClipRow, LedgerView, TarballRow
 from k600.tarballs.extract import Need
 
 ZUMBA, YOGA = Tarball("train", "zumba"), Tarball("train", "yoga")
@@ -20,7 +20,7 @@ def clip(tarball: Tarball, name: str, state: str) -> ClipRow:
 
 
 def plan(rows, clips, here, **options):  # type: ignore[no-untyped-def]
-    known = Known.of({row.tarball.name: row for row in rows}, clips)
+    known = LedgerView.of({row.tarball.name: row for row in rows}, clips)
     return plan_needs([ZUMBA, YOGA], known, lambda folder: here.get(folder, ()), **options)
 
 

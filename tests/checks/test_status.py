@@ -9,11 +9,19 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.checks.counts import Counts, Health, SplitHealth, assess
-from k600.checks.status import survey
+from k600.checks.counts import Counts, SplitStatus, StoreStatus, count_clips
+from k600.checks.status import read_status
 from k600.clip import Clip, Tarball
 from k600.miniature import Miniature
-from k600.store.ledger import AdoptedRow, AnswerRow, CheckRow, ClipRow, Known, Ledger, TarballRow
+from k600.store.ledger import (
+    AdoptedRow,
+    AnswerRow,
+    CheckRow,
+    ClipRow,
+    Ledger,
+    LedgerView,
+    TarballRow,
+)
 from k600.store.store import Store
 from tests.conftest import Load
 
@@ -35,18 +43,18 @@ def adopted(name: str, problem: str = "") -> AdoptedRow:
     return AdoptedRow("train/zumba", name, f"train/zumba/{name}", 30, 1, problem)
 
 
-def known(*rows: Any, state: str = "done") -> Known:
+def known(*rows: Any, state: str = "done") -> LedgerView:
     tarballs = {"zumba": TarballRow(ZUMBA, state, "", 1)} if state else {}
 
     def of(kind: type) -> list[Any]:
         return [row for row in rows if isinstance(row, kind)]
 
-    return Known.of(tarballs, of(ClipRow), of(AnswerRow), of(AdoptedRow))
+    return LedgerView.of(tarballs, of(ClipRow), of(AnswerRow), of(AdoptedRow))
 
 
-def counts(rows: Known, here: set[str], **options: Any) -> Counts:
+def counts(rows: LedgerView, here: set[str], **options: Any) -> Counts:
     options = {"listing": {}, "tarballs": None, "size_of": lambda label, name: 7, **options}
-    return assess("train", rows, {"zumba": here}, **options).counts
+    return count_clips("train", rows, {"zumba": here}, **options).counts
 
 
 @pytest.mark.parametrize(
@@ -100,7 +108,7 @@ def test_the_total_is_of_the_list_and_what_else_there_is_and_unknown_without_a_l
     listing = {"zumba": [A, B, C], "yoga": [D]}
     rows = known(member(A, "have"), member(B, "bad"))
     here = {"zumba": {A, E}, "yoga": set[str]()}
-    found = assess("train", rows, here, listing=listing, tarballs=2)
+    found = count_clips("train", rows, here, listing=listing, tarballs=2)
     assert found.total == 5 == found.counts.known
     assert (found.counts.have, found.counts.missing, found.counts.corrupt) == (2, 2, 1)
     assert [(one.label, one.total, one.tarball) for one in found.classes] == [
@@ -108,7 +116,7 @@ def test_the_total_is_of_the_list_and_what_else_there_is_and_unknown_without_a_l
         ("yoga", 1, ""),
     ]
     assert not found.complete
-    unknown = assess("train", rows, here, listing={}, tarballs=None)
+    unknown = count_clips("train", rows, here, listing={}, tarballs=None)
     assert unknown.total is None
     assert unknown.tarballs.listed is None
     assert not unknown.complete
@@ -116,7 +124,7 @@ def test_the_total_is_of_the_list_and_what_else_there_is_and_unknown_without_a_l
 
 def test_all_listed_and_here_is_complete() -> None:
     rows = known(member(A, "have"))
-    found = assess("train", rows, {"zumba": {A}}, listing={"zumba": [A]}, tarballs=1)
+    found = count_clips("train", rows, {"zumba": {A}}, listing={"zumba": [A]}, tarballs=1)
     assert found.complete
     assert found.classes[0].complete
 
@@ -127,9 +135,9 @@ def test_the_test_split_is_complete_once_all_of_its_tarballs_are(
 ) -> None:
     part = Tarball("test", "part_0")
     rows = [ClipRow(part, 0, "test/_unlabeled", A, "have", "", "cvdf", 1)]
-    split = Known.of({"part_0": TarballRow(part, "done", "", 1)}, rows)
+    split = LedgerView.of({"part_0": TarballRow(part, "done", "", 1)}, rows)
     here = {"zumba": {A}, "_unlabeled": {A}}  # as it came without its label, and with
-    found = assess("test", split, here, listing={}, tarballs=tarballs)
+    found = count_clips("test", split, here, listing={}, tarballs=tarballs)
     assert found.counts.have == found.counts.known == 1
     assert found.total is None
     assert found.complete is complete
@@ -137,18 +145,20 @@ def test_the_test_split_is_complete_once_all_of_its_tarballs_are(
 
 def test_refusals_are_counted_by_kind() -> None:
     rows = known(answer(A, "gone"), answer(B, "region"), answer(C, "region"), answer(D, "gone"))
-    found = assess("train", rows, {"zumba": {D}}, listing={}, tarballs=None)
+    found = count_clips("train", rows, {"zumba": {D}}, listing={}, tarballs=None)
     assert found.refusals == {"region": 2, "gone": 1}
     assert (found.counts.gone, found.counts.blocked, found.counts.have) == (1, 2, 1)
 
 
-def look(folders: dict[str, Any], miniature: Miniature, split: str, **options: Any) -> SplitHealth:
+def look(folders: dict[str, Any], miniature: Miniature, split: str, **options: Any) -> SplitStatus:
     return look_all(folders, miniature, split, **options).splits[0]
 
 
-def look_all(folders: dict[str, Any], miniature: Miniature, split: str, **options: Any) -> Health:
+def look_all(
+    folders: dict[str, Any], miniature: Miniature, split: str, **options: Any
+) -> StoreStatus:
     options = {"mirror": str(miniature.root), **options}
-    return survey(kinetics600.make_request(split, data_dir=folders["data_dir"], **options))
+    return read_status(kinetics600.make_request(split, data_dir=folders["data_dir"], **options))
 
 
 def snapshot(folder: str) -> dict[str, tuple[int, bytes]]:
