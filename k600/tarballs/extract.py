@@ -42,7 +42,7 @@ from k600.tarballs.reading import (
 from k600.tarballs.stream import clip_of
 from k600.video.cut import CutError
 from k600.video.probe import box_problem
-from k600.video.resize import shrink_clip
+from k600.video.resize import resize_clip
 
 __all__ = ["TarballExtractor", "TarballRead"]
 
@@ -420,7 +420,7 @@ class _Extraction:
         smaller = self.extractor.incoming.new_part()
         try:
             with open(part, "rb") as source, translate_errors(smaller):
-                made = shrink_clip(source, smaller, short_side)
+                made = resize_clip(source, smaller, short_side)
         except (CutError, EncoderError) as error:
             part.unlink()
             smaller.unlink(missing_ok=True)
