@@ -20,7 +20,7 @@ from k600.checks.clip_files import Finding, Report, SplitReport, Target, check_c
 from k600.checks.repair import fetch_again
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.request import Request
-from k600.loading.state import Situation, look
+from k600.loading.state import State, read_state
 from k600.progress import Progress, no_progress
 from k600.reasons import REASONS
 from k600.store.files import move_into_place, translate_errors
@@ -139,7 +139,7 @@ class _Run:
     record: bool = True
     """Whether the ledger may be written."""
     reused: int = 0
-    situation: Situation = field(init=False)
+    state: State = field(init=False)
     targets: list[Target] = field(init=False)
     rows: dict[Target, CheckRow] = field(default_factory=dict)
     """What was found in the files that are not `ok`."""
@@ -150,9 +150,9 @@ class _Run:
     def __post_init__(self) -> None:
         # What a file holds is looked into whatever mirror it came from.
         whatever = replace(self.request, source="local")
-        self.situation = look(whatever, self.split, offline=True, keep=False)
+        self.state = read_state(whatever, self.split, offline=True, keep=False)
         self.targets = list(
-            find_targets(self.request, self.split, self.situation.known, self.situation.labels)
+            find_targets(self.request, self.split, self.state.known, self.state.labels)
         )
 
     @property
@@ -188,9 +188,9 @@ class _Run:
         ]
         if not todo:
             return
-        situation = look(self.request, self.split, offline=self.offline, keep=True)
-        came, why = fetch_again(situation, todo, self.progress)
-        self.situation = self.situation.now()
+        state = read_state(self.request, self.split, offline=self.offline, keep=True)
+        came, why = fetch_again(state, todo, self.progress)
+        self.state = self.state.now()
         for target, (reason, detail) in why.items():
             self._say(target, why=": ".join(filter(None, (REASONS.get(reason), detail))))
             if reason in _AT_SOURCE:

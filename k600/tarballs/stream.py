@@ -19,7 +19,7 @@ from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_list
 from k600.tarballs.reading import tarball_members
 from k600.video.cut import CutError
 from k600.video.probe import box_problem
-from k600.video.resize import shrink_clip
+from k600.video.resize import resize_clip
 
 __all__ = [
     "StreamedClip",
@@ -156,7 +156,7 @@ def _smaller(data: bytes, short_side: int) -> tuple[bytes, str | None]:
     with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
         target = Path(folder, "clip.mp4")
         try:
-            made = shrink_clip(io.BytesIO(data), target, short_side)
+            made = resize_clip(io.BytesIO(data), target, short_side)
         except CutError as error:
             return data, error.code
         except EncoderError:
