@@ -23,7 +23,6 @@ import datasets
 import pyarrow
 import pyarrow.compute
 
-from k600.clip import CONFIGS
 from k600.errors import (
     IncompleteError,
     Kinetics600Error,
@@ -35,7 +34,6 @@ from k600.hf import (
     Video,
     check_decoder,
     default_data_dir,
-    is_offline,
     one_at_a_time,
     plain_errors,
     progress,
@@ -56,6 +54,8 @@ from k600.loading.outcome import Outcome
 from k600.loading.request import Request, check_config_name, check_option_names, check_split_names
 from k600.loading.request import make_request as _make_request
 from k600.loading.stream import stream_split
+from k600.network import is_offline
+from k600.splits import CONFIGS
 from k600.values import flag, plain
 
 if TYPE_CHECKING:
@@ -476,7 +476,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             )
             self._outcomes[split] = outcome
             logger.info(outcome.summary())
-            messages.append(outcome.complaint())
+            messages.append(outcome.missing_text())
         message = "\n".join(filter(None, messages))
         _tell_missing(request, message)
         return Note.of(request, self._outcomes.values(), message)

@@ -159,8 +159,8 @@ def known(data_dir: str) -> Work:
     from k600.store.store import Store
 
     def work() -> Figures:
-        found = Ledger(Store.at(data_dir).ledger_path).known("train")
-        return {"rows": sum(len(held.names) for held in found.held)}
+        found = Ledger(Store.at(data_dir).ledger_path).view("train")
+        return {"rows": sum(len(held.names) for held in found.groups)}
 
     return work
 

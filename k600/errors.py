@@ -36,7 +36,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from k600.printable import printable_lines
+from k600.text import printable_lines
 
 __all__ = [
     "DamagedTarballError",

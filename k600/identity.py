@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from k600.redact import WEB_PORTS, public_url
+from k600.network import WEB_PORTS
+from k600.text import public_url
 
 __all__ = ["is_public_bucket", "mirror_identity", "s3_endpoint", "short_hash"]
 

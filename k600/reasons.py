@@ -10,7 +10,7 @@ REASONS: dict[str, str] = {
     "not_mp4": "the file in the tarball is no MP4",
     "damaged": "the file in the tarball cannot be decoded",
     "not_encoded": "good in its source, but it could not be encoded anew (short_side)",
-    "no_video": "there are no pictures in the file in the tarball",
+    "no_video": "there are no frames in the file in the tarball",
     "not_a_file": "the tarball holds a device of that name, or a link to no file in it",
     "too_large": "the file in the tarball is too large for a clip",
     "not_in_tarball": "listed by the host, but not in its tarball",

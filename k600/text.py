@@ -1,10 +1,102 @@
-"""Text as people save it: what editors and spreadsheets add to a list is taken off in one place."""
+"""Text of others: read as people save it, shown without harm and without secrets.
+
+Lists as editors and spreadsheets leave them, names in tarballs and folders, addresses, servers' and
+YouTube's words. Whatever leaves us as text goes through here: a name is only ever a name, to a
+terminal, to a log and to a spreadsheet.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
 
-__all__ = ["text_of"]
+__all__ = [
+    "PrintableRecords",
+    "csv_cell",
+    "plain_text",
+    "printable",
+    "printable_lines",
+    "public_url",
+    "text_of",
+]
+
+_FORMULA = "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\
+\N{FULLWIDTH COMMERCIAL AT}"
+"""What a formula begins with, to one spreadsheet or another."""
+
+
+def printable(text: object) -> str:
+    r"""Return text as one line in which every character is shown, none obeyed.
+
+    Line ends, escape sequences, C1 controls, bidirectional and invisible characters, and bytes of
+    a file name that are no UTF-8 are written as Python writes them: `\n`, `\x1b`, `\u202e`.
+
+    Example:
+        >>> printable("evil\x1b[2J\nname")
+        'evil\\x1b[2J\\nname'
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_lines(text: object) -> str:
+    r"""Return text whose own line ends stay, with no line that could be taken for another's.
+
+    As `printable`, line by line; every line but the first is indented by two spaces or more.
+
+    Example:
+        >>> printable_lines("cannot be read\nerror: all is lost")
+        'cannot be read\n  error: all is lost'
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    first, *more = map(printable, text.split("\n"))
+    lines = [first, *(line if not line or line.startswith("  ") else f"  {line}" for line in more)]
+    return "\n".join(lines)
+
+
+def csv_cell(value: object) -> str:
+    r"""Return a value for a cell of a CSV: text to any spreadsheet, never a formula.
+
+    What would begin a formula gets the apostrophe that marks text. A YouTube id or a file name
+    may begin with `-`; as a word without operators it computes nothing, and stays as it is.
+
+    Example:
+        >>> csv_cell("=cmd|' /C calc'!A1.mp4")
+        "'=cmd|' /C calc'!A1.mp4"
+        >>> csv_cell("-aFirstHyph_000000_000010.mp4")
+        '-aFirstHyph_000000_000010.mp4'
+    """
+    text = "" if value is None else printable(value)
+    if text.lstrip().startswith(tuple(_FORMULA)) and not re.fullmatch(r"-[\w.-]*", text, re.ASCII):
+        return f"'{text}"
+    return text
+
+
+def public_url(url: str) -> str:
+    """Return the URL without user, password and query, as it may be shown to anyone."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}".rstrip("/")
+
+
+def plain_text(error: object) -> str:
+    """Return one line of what an error says, without what may be a secret in it.
+
+    Example:
+        >>> plain_text(ValueError("no hf_abcdefgh at https://x.y/z?X-Amz-Signature=1 today"))
+        'no hf_… at https://x.y/z?… today'
+    """
+    text = printable(" ".join(str(error).split()))
+    text = re.sub(r"\bhf_[A-Za-z0-9]+", "hf_…", text)
+    text = re.sub(r"(://)[^/\s@]+@", r"\1…@", text)
+    text = re.sub(r"(https?://[^\s?'\"]+\?)[^\s'\")>]+", r"\1…", text)
+    return text[:300]
 
 
 def text_of(data: bytes) -> str:
@@ -26,3 +118,16 @@ def text_of(data: bytes) -> str:
         text = re.sub(r"[ \t]+\n", "\n", text)
     body = text.rstrip()
     return f"{body}\n" if "\n" in text[len(body) :] else body
+
+
+class PrintableRecords(logging.Filter):
+    """Makes every line of a logger harmless; passes all on."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Put the record's words together, as `printable_lines` has them."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                a if isinstance(a, (int, float)) else printable_lines(a) for a in record.args
+            )
+        record.msg, record.args = printable_lines(record.getMessage()), ()
+        return True

@@ -18,7 +18,7 @@ from k600.errors import DamagedTarballError, MirrorError
 from k600.loading.columns import CLIP_TABLE
 from k600.loading.manifest import ManifestRow, read_manifest, write_manifest, write_table
 from k600.loading.outcome import Missing, Outcome, missing_csv
-from k600.printable import PrintableRecords, csv_cell, printable, printable_lines
+from k600.text import PrintableRecords, csv_cell, printable, printable_lines
 from tests.conftest import Load
 
 HOSTILE = "\x1b]0;owned\x07\x9b2J\u202egpj.\u2066\r\nerror: forged\udcff[red]{x}%s\u2028"
@@ -97,7 +97,7 @@ def test_the_report_has_only_text() -> None:
     assert first[5] == "'@SUM(A1)"
     assert second[2] == "-aFirstHyph_000000_000010.mp4"
     assert all(is_harmless(cell) for row in (header, first, second) for cell in row)
-    complaint = Outcome("train", (), tuple(missing), 0, 0, report=HOSTILE).complaint()
+    complaint = Outcome("train", (), tuple(missing), 0, 0, report=HOSTILE).missing_text()
     assert is_harmless("".join(printable_lines(complaint).split("\n")))
 
 

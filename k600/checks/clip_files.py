@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from k600.clip import TestLabels, parse_file_name
 from k600.loading.request import Request
-from k600.store.ledger import CheckRow, Known, Ledger
+from k600.splits import Split
+from k600.store.ledger import CheckRow, Ledger, LedgerView
 from k600.store.store import Store
 from k600.video.probe import Probe, probe_clip
 
@@ -143,7 +144,7 @@ class Target(NamedTuple):
 
 
 def find_targets(
-    request: Request, split: str, known: Known, labels: TestLabels
+    request: Request, split: str, known: LedgerView, labels: TestLabels
 ) -> Iterator[Target]:
     """Yield what to look into, folder by folder: the files that are there or should be.
 
@@ -163,20 +164,25 @@ def find_targets(
     stored: dict[str, set[str]] = {}
     begun = {name for name, row in known.tarballs.items() if row.state == "started"}
     for folder, name in (  # a row may be there before its clip, as long as its tarball is read
-        *((h.folder, name) for h in known.held if h.tarball.name not in begun for name in h.names),
+        *(
+            (h.folder, name)
+            for h in known.groups
+            if h.tarball.name not in begun
+            for name in h.names
+        ),
         *((row.folder, row.file_name) for row in known.answers if row.kind == "have"),
     ):
         stored.setdefault(folder, set()).add(name)
     folders = request.folders(split)
     own = {folder: store.inventory(folder) for folder in folders}
-    moved = set[str]().union(*own.values()) if split == "test" else set[str]()
+    moved = set[str]().union(*own.values()) if Split(split).is_mixed else set[str]()
 
     def is_wanted(folder: str, name: str) -> bool:
         times = parse_file_name(name)
         label = folder.partition("/")[2]
         if times is None:
             return False
-        if split == "test":
+        if Split(split).is_mixed:
             label = labels.get(times) or label
         if listed is not None:
             return (f"{split}/{label}", name) in listed

@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from k600.clip import UNLABELED, Clip, parse_file_name
+from k600.clip import Clip, parse_file_name
 from k600.loading.columns import CLIP_TABLE
 from k600.loading.manifest import Manifest, ManifestRow, differing, sha256_of
 from k600.loading.outcome import Missing, Outcome
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard
+from k600.splits import UNLABELED
 
 __all__ = ["Difference", "check_manifest", "clip_table"]
 

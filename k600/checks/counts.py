@@ -22,7 +22,8 @@ from functools import partial
 
 from k600.clip import Listing
 from k600.reasons import YOUTUBE_KINDS
-from k600.store.ledger import Known
+from k600.splits import Split
+from k600.store.ledger import LedgerView
 
 __all__ = ["ClassStatus", "Counts", "SplitStatus", "StoreStatus", "TarballCounts", "count_clips"]
 
@@ -128,7 +129,7 @@ class SplitStatus:
         counts, read = self.counts, ("done", "damaged")
         if counts.missing or counts.failed or self.refusals.get("blocked"):
             return False
-        if self.split == "test":
+        if Split(self.split).is_mixed:
             proved = self.tarballs.done + self.tarballs.damaged
             return self.tarballs.listed is not None and proved >= self.tarballs.listed
         lacking = [one for one in self.classes if not one.complete]
@@ -153,7 +154,7 @@ class StoreStatus:
 
 def count_clips(
     split: str,
-    known: Known,
+    known: LedgerView,
     here: Mapping[str, Collection[str]],
     *,
     listing: Listing,
@@ -199,7 +200,8 @@ def count_clips(
     refusals: Counter[str] = Counter()
     seen: set[str] = set()  # a test clip may lie twice: as it came without its label, and with
     names = {label: set(found) for label, found in here.items()}
-    if split == "test":
+    mixed = Split(split).is_mixed
+    if mixed:
         for own_names in names.values():
             own_names -= seen
             seen |= own_names
@@ -207,7 +209,7 @@ def count_clips(
     for label, own in facts.items():
         own.known.update(listing.get(label, ()))
         lost = own.known - names[label]
-        if split == "test":
+        if mixed:
             lost -= seen
             seen |= lost
         if only is not None and label not in only:
@@ -221,7 +223,7 @@ def count_clips(
             total = counts.known if listing else None
             state = tarball.state if tarball else ""
             # Of a class that the list does not name, only its tarball tells what there is.
-            proved = bool(total) or state == "done" or (split == "test" and done)
+            proved = bool(total) or state == "done" or (mixed and done)
             complete = proved and not counts.lacking
             classes.append(ClassStatus(label, counts, total, state, complete))
     hidden = known.hidden()
@@ -231,7 +233,7 @@ def count_clips(
         split,
         whole,
         whole.known if listing else None,
-        all(one.complete for one in classes) and (bool(listing) or (split == "test" and done)),
+        all(one.complete for one in classes) and (bool(listing) or (mixed and done)),
         TarballCounts(
             tarballs, **{s: states[s] for s in ("done", "partial", "started", "damaged")}
         ),

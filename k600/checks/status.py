@@ -7,12 +7,13 @@ from collections.abc import Collection
 
 from k600.checks.counts import SplitStatus, StoreStatus, count_clips
 from k600.checks.verify import find_failed
-from k600.clip import UNLABELED, Listing
+from k600.clip import Listing
 from k600.loading.request import Request
+from k600.splits import UNLABELED, Split
 from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
-from k600.store.ledger import Known, Ledger
-from k600.store.store import OWN
+from k600.store.ledger import Ledger, LedgerView
+from k600.store.store import META_DIR
 from k600.tarballs.catalog import KeptLists
 
 __all__ = ["read_status"]
@@ -39,15 +40,15 @@ def _read_split(request: Request, split: str) -> SplitStatus:
     labels = [folder.partition("/")[2] for folder in request.folders(split)]
     known = _known(ledger, split, request.classes)
     lists = KeptLists(request.mirror, store, split, network=False, keep=False)
-    listing = {} if split == "test" else lists.listing()
+    listing = {} if Split(split).is_mixed else lists.listing()
     tarballs = {tarball.name for tarball in lists.tarballs()} | set(listing)
-    if request.classes is not None and split != "test":
+    if request.classes is not None and not Split(split).is_mixed:
         tarballs &= set(request.classes)
     folders = Folders(store)
     inventory = Inventory.of(store, known, folders)
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
     paths, classless = _not_taken_in(request, split, known, here, listing, folders)
-    warn_of_links(store, split, folders.led_out)
+    warn_of_links(store, split, folders.outside_links)
     for label, name in paths:
         here[label].add(name)
 
@@ -67,21 +68,21 @@ def _read_split(request: Request, split: str) -> SplitStatus:
         only=request.classes,
         failed=find_failed(request, split),
         classless=classless,
-        other_list=split != "test" and not listing and _has_list(request, split),
+        other_list=not Split(split).is_mixed and not listing and _has_list(request, split),
         size_of=size_of,
     )
 
 
-def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> Known:
+def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> LedgerView:
     """Return what the ledger says; only of some classes where that is quicker."""
     known = ledger.tarballs(split)
-    if split == "test" or classes is None or len(classes) > _FEW_CLASSES:
+    if Split(split).is_mixed or classes is None or len(classes) > _FEW_CLASSES:
         clips = ledger.clips(split)
     else:
         clips = [row for label in classes for row in ledger.clips(split, label)]
-    if classes is not None and split != "test":
+    if classes is not None and not Split(split).is_mixed:
         known = {name: row for name, row in known.items() if name in classes}
-    return Known.of(
+    return LedgerView.of(
         known, clips, ledger.answers(split), ledger.adopted(split), ledger.other_mirrors(split)
     )
 
@@ -89,7 +90,7 @@ def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> Known
 def _not_taken_in(
     request: Request,
     split: str,
-    known: Known,
+    known: LedgerView,
     here: dict[str, set[str]],
     listing: Listing,
     folders: Folders,
@@ -115,7 +116,7 @@ def _not_taken_in(
         for name in folders.names(place):
             if (path := f"{place}/{name}") in taken:
                 continue
-            own = label or (UNLABELED if split == "test" else (by_name or {}).get(name, ""))
+            own = label or (UNLABELED if Split(split).is_mixed else (by_name or {}).get(name, ""))
             if not own:
                 classless += 1
             elif own in here and name not in here[own]:
@@ -125,5 +126,5 @@ def _not_taken_in(
 
 def _has_list(request: Request, split: str) -> bool:
     """Whether any mirror's list of a split is kept."""
-    found = (request.store.root / OWN / "lists").glob(f"*-{split}-listing")
+    found = (request.store.root / META_DIR / "lists").glob(f"*-{split}-listing")
     return any(path.stat().st_size for path in found)

@@ -20,12 +20,13 @@ from k600.checks.clip_files import Finding, Report, SplitReport, Target, check_c
 from k600.checks.repair import fetch_again
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.request import Request
-from k600.loading.state import Situation, look
+from k600.loading.state import State, read_state
 from k600.progress import Progress, no_progress
 from k600.reasons import REASONS
-from k600.store.files import explained, move_into_place
+from k600.store.files import move_into_place
 from k600.store.ledger import AdoptedRow, CheckRow, Ledger
-from k600.store.store import OWN, Store
+from k600.store.store import META_DIR, Store
+from k600.translate import store_error, translate_errors
 from k600.video.probe import BAD
 
 __all__ = ["find_failed", "verify_clips"]
@@ -139,7 +140,7 @@ class _Run:
     record: bool = True
     """Whether the ledger may be written."""
     reused: int = 0
-    situation: Situation = field(init=False)
+    state: State = field(init=False)
     targets: list[Target] = field(init=False)
     rows: dict[Target, CheckRow] = field(default_factory=dict)
     """What was found in the files that are not `ok`."""
@@ -150,9 +151,9 @@ class _Run:
     def __post_init__(self) -> None:
         # What a file holds is looked into whatever mirror it came from.
         whatever = replace(self.request, source="local")
-        self.situation = look(whatever, self.split, offline=True, keep=False)
+        self.state = read_state(whatever, self.split, offline=True, keep=False)
         self.targets = list(
-            find_targets(self.request, self.split, self.situation.known, self.situation.labels)
+            find_targets(self.request, self.split, self.state.known, self.state.labels)
         )
 
     @property
@@ -188,9 +189,9 @@ class _Run:
         ]
         if not todo:
             return
-        situation = look(self.request, self.split, offline=self.offline, keep=True)
-        came, why = fetch_again(situation, todo, self.progress)
-        self.situation = self.situation.now()
+        state = read_state(self.request, self.split, offline=self.offline, keep=True)
+        came, why = fetch_again(state, todo, self.progress)
+        self.state = self.state.now()
         for target, (reason, detail) in why.items():
             self._say(target, why=": ".join(filter(None, (REASONS.get(reason), detail))))
             if reason in _AT_SOURCE:
@@ -210,7 +211,7 @@ class _Run:
                 self.findings.setdefault(place, self.findings[target])
                 self._put_aside(place)
                 if same:
-                    self.ledger.condemn(
+                    self.ledger.mark_bad_in_tarball(
                         self.split, place.folder, place.file_name, _reason(row.verdict)
                     )
                     self._say(target, fate="bad_at_source")
@@ -263,13 +264,14 @@ class _Run:
             noted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
             self.ledger.adopt(self.split, [noted])
             own = store.root / target.folder
-            with explained(own):  # so that rows made earlier are seen to be no longer true
+            # So that rows made earlier are seen to be no longer true.
+            with translate_errors(store_error, own):
                 own.mkdir(parents=True, exist_ok=True)
                 os.utime(own)
             self._say(target, fate="left_out")
             return
         try:
-            with explained(source):
+            with translate_errors(store_error, source):
                 status = source.stat()
                 if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
                     self._say(target, why="it has changed since; verify again")
@@ -305,7 +307,7 @@ class _Run:
 
 def _free_name(store: Store, target: Target) -> str:
     """Return where a file goes in the quarantine; one of the same bytes is replaced there."""
-    name = wanted = f"{OWN}/quarantine/{target.folder}/{target.file_name}"
+    name = wanted = f"{META_DIR}/quarantine/{target.folder}/{target.file_name}"
     for number in itertools.count(1):
         there, source = store.root / name, store.root / target.path
         if not os.path.lexists(there) or filecmp.cmp(there, source, shallow=False):

@@ -96,6 +96,6 @@ def _demo(folder: Path, *, keep: bool) -> None:
         options.pop("cache_dir")
         request = kinetics600.make_request("validation", **options)
         outcome = fetch_split(request, "validation", progress=no_progress)
-        screen.print(dataclasses.replace(outcome, report="").complaint())
+        screen.print(dataclasses.replace(outcome, report="").missing_text())
         screen.print("Nothing of it is left. To keep it all, and see the clips in a gallery:")
         screen.print("  kinetics600 demo --folder SOMEWHERE")

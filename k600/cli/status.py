@@ -14,7 +14,7 @@ from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
 from k600.cli.flags import AsJson, DataDir, ListsMirror
 from k600.cli.request_options import request_of
 from k600.cli.screen import bar_of, console, print_json, say
-from k600.printable import printable
+from k600.text import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -208,7 +208,7 @@ def _percent(share: float) -> str:
 
 def _hints(found: StoreStatus, options: dict[str, Any]) -> list[str]:
     """Return what to run next and why, a hint each."""
-    from k600.redact import public_url
+    from k600.text import public_url
 
     flags = []
     for name in options.get("classes") or ():

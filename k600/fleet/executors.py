@@ -27,7 +27,7 @@ from datatrove.pipeline.base import PipelineStep
 from loguru import logger as datatrove_logger
 
 from k600.errors import IncompleteError, OptionError
-from k600.redact import public_url
+from k600.text import public_url
 
 __all__ = ["Crew", "Stage", "run_stages"]
 

@@ -14,7 +14,7 @@ from k600.fleet.plan import PlacedClip
 from k600.loading.columns import MANIFEST, Column
 from k600.loading.manifest import ManifestRow, to_parquet
 from k600.publish.markers import SplitResult, finish, read_marker, update_card
-from k600.store.store import OWN
+from k600.store.store import META_DIR
 
 __all__ = ["end_split", "tidy"]
 
@@ -63,13 +63,13 @@ def tidy(job: Job, places: OpenPlaces) -> None:
     """Bring the card up to date and remove what only the making needed; safe to do again."""
     update_card(places.shards, job.recipe.kind, name=job.places.name, private=bool(job.places.repo))
     work = places.work
-    there = work.names(OWN)
+    there = work.names(META_DIR)
     if "incoming" in there:  # of workers that were killed, as are unfinished notes
-        work.clear(f"{OWN}/incoming")
+        work.clear(f"{META_DIR}/incoming")
     if parts := sorted(name for name in there if name.endswith(".part")):
-        unfinished = [f"{OWN}/{name}" for name in parts]
+        unfinished = [f"{META_DIR}/{name}" for name in parts]
         work.commit(f"{job.split}: unfinished notes", {}, delete=unfinished)
-    left = work.names(f"{OWN}/{job.split}")
+    left = work.names(f"{META_DIR}/{job.split}")
     for name in sorted(left & {"parts", "shards"}):
         work.clear(job.own(name))
     if plans := sorted(left & {"plan.parquet", "plan.json"}):

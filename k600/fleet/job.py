@@ -14,7 +14,7 @@ from k600.fleet.plan import PartClip, Reject, Unit, UnitMarker, unit_key
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.publish.markers import to_json
 from k600.publish.shards import MOST_SHARD_MB
-from k600.store.store import OWN
+from k600.store.store import META_DIR
 from k600.values import whole_number
 
 __all__ = ["FORMATS", "FleetRecipe", "Job", "marker_of", "marker_to_json"]
@@ -73,7 +73,7 @@ class Job:
 
     def own(self, path: str) -> str:
         """Return the path of one of the run's own files."""
-        return f"{OWN}/{self.split}/{path}"
+        return f"{META_DIR}/{self.split}/{path}"
 
     def unit(self, tarball: Tarball, remote: RemoteFile) -> Unit:
         """Return the unit that a tarball is, as the mirror has it now."""

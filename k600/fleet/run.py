@@ -42,13 +42,13 @@ from k600.publish.markers import (
     read_marker,
 )
 from k600.publish.shards import check_number_of_files, scratch_folder
-from k600.store.store import OWN
+from k600.store.store import META_DIR
 
 __all__ = ["Fleet", "FleetSplit", "run_fleet"]
 
 logger = logging.getLogger("kinetics600")
 
-_RAY_LOGS = f"{OWN}/logs"
+_RAY_LOGS = f"{META_DIR}/logs"
 
 
 @dataclass(frozen=True, slots=True)

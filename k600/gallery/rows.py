@@ -1,7 +1,7 @@
 """The rows of a loaded dataset as plain values, each with a look at its clip.
 
 What `datasets` hands out (a `Dataset`, an `IterableDataset`, a dictionary of either, or a list of
-dictionaries) ends here; pages and sheets see `Row` and `Look` only.
+dictionaries) ends here; pages and sheets see `Row` and `Preview` only.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from k600.disk import why_refused
 from k600.errors import OptionError, StoreError
-from k600.gallery.thumbnails import Look, look_at
+from k600.gallery.thumbnails import Preview, preview_clip
 from k600.labels import NAMES
-from k600.store.files import why_refused, write_whole
+from k600.store.files import write_whole
 
-__all__ = ["Row", "check_target", "count_rows", "looks", "read_rows", "write_file"]
+__all__ = ["Row", "check_target", "count_rows", "previews", "read_rows", "write_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +76,16 @@ def count_rows(rows: Iterable[Mapping[str, Any]]) -> int | None:
     return sum(map(len, parts)) if all(isinstance(part, Sized) for part in parts) else None
 
 
-def looks(rows: Iterable[Row]) -> Iterator[tuple[Row, Look]]:
+def previews(rows: Iterable[Row]) -> Iterator[tuple[Row, Preview]]:
     """Yield each row with a look at its clip, in order; a few are looked at side by side.
 
     Only as many rows as are being looked at are held in memory.
     """
     workers = min(16, os.cpu_count() or 1)
-    ahead: deque[tuple[Row, Future[Look]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="k600-look") as pool:
+    ahead: deque[tuple[Row, Future[Preview]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="k600-preview") as pool:
         for row in rows:
-            ahead.append((row, pool.submit(look_at, row.video)))
+            ahead.append((row, pool.submit(preview_clip, row.video)))
             if len(ahead) > 4 * workers:
                 first, future = ahead.popleft()
                 yield first, future.result()

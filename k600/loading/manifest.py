@@ -13,20 +13,21 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from k600.clip import SPLITS, Clip, TestLabels, parse_file_name
+from k600.clip import Clip, TestLabels, parse_file_name
+from k600.disk import why_refused
 from k600.errors import ManifestError, UnknownClassError
 from k600.labels import NAMES, canonical
 from k600.loading.columns import MANIFEST, Column, arrow_schema
-from k600.printable import csv_cell
-from k600.store.files import why_refused, write_whole
+from k600.splits import SPLITS, Split
+from k600.store.files import write_whole
 from k600.store.ledger import Ledger
-from k600.store.store import OWN, Store
-from k600.text import text_of
+from k600.store.store import META_DIR, Store
+from k600.text import csv_cell, text_of
 
 __all__ = [
     "Manifest",
@@ -40,7 +41,8 @@ __all__ = [
     "write_table",
 ]
 
-_NEEDED = tuple(column.name for column in MANIFEST[:5])
+_NAMES = [column.name for column in MANIFEST]
+_OF_CLIP, _OF_FILE = _NAMES[:5], _NAMES[5:]
 _SUFFIXES = (".csv", ".parquet")
 
 
@@ -60,8 +62,8 @@ class ManifestRow:
 
     def as_plain(self) -> dict[str, Any]:
         """Return the row's columns by name, as `k600.loading.columns.MANIFEST` has them."""
-        row = asdict(self)
-        return {**row.pop("clip"), **row}
+        of_clip = {name: getattr(self.clip, name) for name in _OF_CLIP}
+        return of_clip | {name: getattr(self, name) for name in _OF_FILE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +164,8 @@ def _to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> byt
     writer = csv.DictWriter(text, [column.name for column in columns], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        cells = {
-            k: csv_cell(value) if isinstance(value, str) else value for k, value in row.items()
-        }
-        writer.writerow(cells)
+        texts = {name: csv_cell(value) for name, value in row.items() if isinstance(value, str)}
+        writer.writerow({**row, **texts})
     return text.getvalue().encode()
 
 
@@ -199,13 +199,15 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
         path = Path(row["video"]["path"] or "")
         if row["video"]["bytes"] is not None or not path.is_absolute():
             raise ManifestError(f"ds: {clip.key} was streamed; load it without streaming=True")
-        root = next((p for p in path.parents if (p / OWN / "ledger.sqlite").exists()), path.parent)
+        root = next(
+            (p for p in path.parents if (p / META_DIR / "ledger.sqlite").exists()), path.parent
+        )
         if (root, clip.split) not in tarballs:
             members = Ledger(Store.at(root).ledger_path).clips(clip.split)
             members.sort(key=lambda member: member.state == "have")  # of two mirrors, the one's
             tarballs[root, clip.split] = {m.file_name: m.tarball.name for m in members}
-        usual = label if clip.split != "test" else ""
-        known = tarballs[root, clip.split] if clip.split == "test" else {}
+        usual = label if not Split(clip.split).is_mixed else ""
+        known = tarballs[root, clip.split] if Split(clip.split).is_mixed else {}
         tarball = known.get(clip.file_name, usual) or ""
         found.append((ManifestRow(clip, row["source"], tarball), path))
     with ThreadPoolExecutor() as pool:
@@ -262,11 +264,11 @@ def _table(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, csv.Error, pyarrow.ArrowException) as error:
         said = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ManifestError(f"manifest: '{path}' cannot be read ({said})") from None
-    lacking = [name for name in _NEEDED if name not in names]
+    lacking = [name for name in _OF_CLIP if name not in names]
     if rows and lacking:
         raise ManifestError(
             f"manifest: '{path}' has no column {', '.join(map(repr, lacking))}. Written by "
-            "kinetics600.save_manifest, it has: " + ", ".join(column.name for column in MANIFEST)
+            "kinetics600.save_manifest, it has: " + ", ".join(_NAMES)
         )
     return rows
 
@@ -279,7 +281,7 @@ def _row(said: Mapping[str, Any]) -> ManifestRow:
         if not isinstance(label, str):
             raise ValueError(f"label: {label!r} is no class name; id2label() gives that of an id")
         label = canonical(label)
-    if label is None and split != "test":
+    if label is None and not Split(split).is_mixed:
         raise ValueError("label: it is empty, which only a clip of the test split may be")
     clip = Clip(
         split, label, str(said["youtube_id"]), _whole(said["time_start"]), _whole(said["time_end"])
@@ -289,8 +291,7 @@ def _row(said: Mapping[str, Any]) -> ManifestRow:
     source, tarball = said.get("source") or "", said.get("tarball") or ""
     if source not in ("", "cvdf", "youtube", "local"):
         raise ValueError(f"source: {source!r} is not one of cvdf, youtube, local")
-    good = re.fullmatch(r"part_\d+", tarball) if split == "test" else tarball == label
-    if tarball and not good:
+    if tarball and not Split(split).may_hold(tarball, label):
         raise ValueError(f"tarball: {tarball!r} is none that could hold {clip.key}")
     size_bytes, sha256 = _whole(said.get("size_bytes") or 0), str(said.get("sha256") or "").lower()
     if size_bytes < 0 or (sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256)):

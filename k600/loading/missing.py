@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from k600.clip import UNLABELED, Listing, Tarball, TestLabels, parse_file_name
+from k600.clip import Listing, Tarball, TestLabels, parse_file_name
 from k600.errors import Kinetics600Error, NoClipsError
 from k600.loading.outcome import Missing, missing_csv
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard
 from k600.reasons import PASSING_REASONS, REASONS
+from k600.splits import UNLABELED, Split
 from k600.store.inventory import Inventory
-from k600.store.ledger import Held, Known
+from k600.store.ledger import LedgerView, StoredGroup
 from k600.store.store import Store
 from k600.tarballs.reading import noted_failure
 
@@ -31,7 +32,7 @@ class Failure:
 def stored_shards(
     request: Request,
     split: str,
-    known: Known,
+    known: LedgerView,
     labels: TestLabels,
     inventory: Inventory,
     chosen: Callable[[str], Collection[str]] | None = None,
@@ -46,8 +47,8 @@ def stored_shards(
         inventory: What is in the store.
         chosen: Returns the file names to load of a folder (`<split>/<class name>`); by default all.
     """
-    held: dict[str, list[Held]] = {}
-    for group in known.held:
+    held: dict[str, list[StoredGroup]] = {}
+    for group in known.groups:
         held.setdefault(group.folder, []).append(group)
     cut: dict[str, set[str]] = {}
     for answer in known.answers:
@@ -59,7 +60,7 @@ def stored_shards(
         name = folder.partition("/")[2]
         label = None if name == UNLABELED else name
         here = frozenset((chosen or inventory.names)(folder))
-        if split == "test":  # a clip may lie twice there: as it came without its label, and with
+        if Split(split).is_mixed:  # a clip may lie there twice: without its label, and with it
             here -= seen
             seen |= here
             if (asked := request.classes) is not None:
@@ -91,7 +92,7 @@ def stored_shards(
 def missing_clips(
     request: Request,
     split: str,
-    known: Known,
+    known: LedgerView,
     listing: Listing,
     wanted: frozenset[str] | None,
     tarballs: Iterable[Tarball],
@@ -136,7 +137,7 @@ def missing_clips(
         else:
             miss(tarball, folder, name, failure.reason, str(failure.error))
 
-    for group in known.held:
+    for group in known.groups:
         if group.tarball in asked:
             for name in sorted(group.names.difference(here(group.folder))):
                 miss_lost(group.tarball, group.folder, name)
@@ -145,7 +146,7 @@ def missing_clips(
             miss(clip.tarball, clip.folder, clip.file_name, clip.reason)
         elif clip.tarball in asked:
             miss_lost(clip.tarball, clip.folder, clip.file_name, clip.reason)
-    read_once = {group.tarball for group in known.held} | {clip.tarball for clip in known.others}
+    read_once = {group.tarball for group in known.groups} | {clip.tarball for clip in known.others}
     for tarball in (t for t in tarballs if t in broken):
         failure = broken[tarball]
         if names := listing.get(tarball.name):

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from rich.filesize import decimal
 
 from k600.loading.rows import StoredShard, digest_of
-from k600.printable import csv_cell
 from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS, WATCHED_REASONS
+from k600.text import csv_cell
 
 __all__ = ["Missing", "Outcome", "missing_csv", "missing_table"]
 
@@ -142,7 +142,7 @@ class Outcome:
             sources[shard.source] += len(shard.names) - len(shard.other_sources)
         return +sources
 
-    def complaint(self) -> str:
+    def missing_text(self) -> str:
         """Return which clips and labels are missing, and why; empty if none is."""
         return "\n".join(filter(None, (self._missing_clips(), self._missing_labels())))
 

@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from k600.clip import Tarball
-from k600.store.ledger import ClipRow, Held, Known
-from k600.tarballs.extract import Need
+from k600.store.ledger import ClipRow, LedgerView, StoredGroup
+from k600.tarballs.extract import TarballRead
 
 __all__ = [
     "MEAN_CLIP_BYTES",
@@ -59,7 +59,7 @@ def choose_route(source: str, *, lacking: int, given_up: bool, origin: str | Non
 
 def plan_needs(
     tarballs: Iterable[Tarball],
-    known: Known,
+    known: LedgerView,
     here: Callable[[str], Collection[str]],
     *,
     wanted: frozenset[str] | None = None,
@@ -67,7 +67,7 @@ def plan_needs(
     refetch: bool = False,
     listing: Mapping[str, Collection[str]] | None = None,
     copies: Mapping[str, Collection[str]] | None = None,
-) -> list[Need]:
+) -> list[TarballRead]:
     """Decide which tarballs to read for a request within one split.
 
     Args:
@@ -90,8 +90,8 @@ def plan_needs(
     def lacking_of(folder: str, names: frozenset[str]) -> frozenset[str]:
         return names.difference(here(folder)) | names.intersection((copies or {}).get(folder, ()))
 
-    held: dict[str, list[Held]] = defaultdict(list)
-    for group in known.held:
+    held: dict[str, list[StoredGroup]] = defaultdict(list)
+    for group in known.groups:
         held[group.tarball.name].append(group)
     others: dict[str, list[ClipRow]] = defaultdict(list)
     for clip in known.others:
@@ -106,11 +106,11 @@ def plan_needs(
             folder = f"{tarball.split}/{tarball.label}"
             whole = listed and not unproved and not lacking_of(folder, listed)
             if refetch or not whole:
-                needs.append(Need(tarball, wanted))
+                needs.append(TarballRead(tarball, wanted))
             continue
         own = others[tarball.name]
         if retry_errors and any(clip.state in ("bad", "absent") for clip in own):
-            needs.append(Need(tarball, wanted))
+            needs.append(TarballRead(tarball, wanted))
             continue
         lacking = set[str]()
         for clip in own:
@@ -120,5 +120,5 @@ def plan_needs(
             vanished = lacking_of(group.folder, group.names)
             lacking |= vanished if wanted is None else vanished & wanted
         if lacking:
-            needs.append(Need(tarball, frozenset(lacking), until_found=True))
+            needs.append(TarballRead(tarball, frozenset(lacking), until_found=True))
     return needs

@@ -25,12 +25,12 @@ from k600.errors import (
 from k600.labels import label_id
 from k600.mirror.mirror import Mirror
 from k600.mirror.range_reader import AHEAD_BYTES
-from k600.printable import printable
 from k600.reasons import REASONS
 from k600.store.inventory import Inventory
 from k600.store.ledger import ClipRow, Ledger
 from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
+from k600.text import printable
 
 __all__ = ["OnLeftOut", "StoredShard", "StreamedShard", "digest_of", "make_columns", "record_of"]
 
@@ -43,7 +43,7 @@ OnLeftOut = Callable[[str, str], object]
 in it; and why, a key of `k600.reasons.REASONS`."""
 
 
-def _nobody(what: str, reason: str) -> None:
+def _ignore(what: str, reason: str) -> None:
     """Is told of nothing."""
 
 
@@ -68,7 +68,7 @@ class StoredShard:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Where clips lie that are not at their own place, relative to the store, by file name."""
 
-    def records(self, on_left_out: OnLeftOut = _nobody) -> Iterator[Record]:
+    def records(self, on_left_out: OnLeftOut = _ignore) -> Iterator[Record]:
         """Yield the rows, `video.path` absolute and `video.bytes` None; nothing is left out."""
         columns = self.columns()
         for values in zip(*columns.values(), strict=True):
@@ -116,7 +116,7 @@ class StreamedShard:
     ahead_bytes: int = AHEAD_BYTES
     """Bytes requested ahead of who iterates, at most."""
 
-    def records(self, on_left_out: OnLeftOut = _nobody) -> Iterator[Record]:
+    def records(self, on_left_out: OnLeftOut = _ignore) -> Iterator[Record]:
         """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
 
         Args:

@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from k600.identity import s3_endpoint
-from k600.network import CONNECT_SECONDS, READ_SECONDS, Network, Proxy, read_network
-from k600.redact import WEB_PORTS
+from k600.network import CONNECT_SECONDS, READ_SECONDS, WEB_PORTS, Network, Proxy, read_network
 
 __all__ = ["file_system_options", "protocol_of", "web_info"]
 

@@ -18,8 +18,9 @@ from rich.filesize import decimal
 from k600.infos import read_info
 from k600.labels import NAMES
 from k600.loading.columns import FACTS, PUBLISHED, Column, markdown_table
-from k600.printable import printable
 from k600.reasons import REASONS
+from k600.splits import Split
+from k600.text import printable
 
 __all__ = ["SplitFacts", "front_matter", "write_card"]
 
@@ -59,7 +60,7 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
 
     matter = front_matter(kind, splits)
     left_out = _left_out_table(splits)
-    unlabelled = sum(split.unlabelled for split in splits if split.split == "test")
+    unlabelled = sum(split.unlabelled for split in splits if Split(split.split).is_mixed)
     named = {"private": private and kind != "metadata", "left_out": left_out}
     template = _pick(_TEMPLATE.read_text("utf-8"), {kind, *filter(named.get, named)})
     info = read_info("all")

@@ -34,7 +34,7 @@ from k600.publish.markers import (
 from k600.publish.parquet import write_clips
 from k600.publish.shards import Sending, check_number_of_files, scratch_folder
 from k600.publish.shuffle import group_names, shuffle
-from k600.store.store import OWN
+from k600.store.store import META_DIR
 from k600.tarballs.reading import READINGS
 
 __all__ = ["check_embeddable", "embed_split"]
@@ -85,7 +85,7 @@ def embed_split(
     groups = group_names(parts, recipe.mix, request.limits.seed)
     labels = next((part.labels for part in parts.values()), {})
     pin_request(destination, split, recipe.describe(request, split, groups, labels))
-    done = read_marker(destination, f"{OWN}/{split}/done.json")
+    done = read_marker(destination, f"{META_DIR}/{split}/done.json")
     damaged: set[str] = set()
     looked_at: set[str] = set()
     if done is not None:
@@ -103,7 +103,7 @@ def embed_split(
     made = SplitResult([], 0, 0)
     with progress(total, f"{split}, publishing", unit=" clips") as bar:
         for number, names in enumerate(groups):
-            path = f"{OWN}/{split}/groups/{number:05d}.json"
+            path = f"{META_DIR}/{split}/groups/{number:05d}.json"
             group = before.get(path, {"shards": []})
             there = {shard["name"] for shard in group["shards"]}
             lost = there & damaged
@@ -133,7 +133,7 @@ def embed_split(
 
 def _marked_groups(destination: Destination, split: str) -> dict[str, dict[str, Any]]:
     """Return what the markers of groups say, by their paths."""
-    folder = f"{OWN}/{split}/groups"
+    folder = f"{META_DIR}/{split}/groups"
     paths = [f"{folder}/{name}" for name in sorted(destination.names(folder))]
     found = {path: read_marker(destination, path) for path in paths}
     return {path: group for path, group in found.items() if group is not None}

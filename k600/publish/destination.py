@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
@@ -22,12 +21,9 @@ from filelock import FileLock, Timeout
 from k600.errors import (
     DestinationError,
     DestinationTakenError,
-    DiskFullError,
-    Kinetics600Error,
     OptionError,
 )
 from k600.mirror.file_systems import file_system_options
-from k600.redact import plain_text, public_url
 from k600.store.files import (
     leave_cache,
     lock_at,
@@ -36,10 +32,11 @@ from k600.store.files import (
     remove,
     sync,
     sync_folder,
-    why_full,
     write_whole,
 )
-from k600.store.store import OWN
+from k600.store.store import META_DIR
+from k600.text import plain_text, public_url
+from k600.translate import destination_error, translate_errors
 
 __all__ = ["Destination", "FileDestination", "Proof"]
 
@@ -160,7 +157,7 @@ class FileDestination:
             if self._is_local and not self._shared:
                 self._lock_out_others()
                 shutil.rmtree(self._scratch(), ignore_errors=True)  # of a run that was killed
-                for part in Path(self._root, OWN).glob(".*.part"):
+                for part in Path(self._root, META_DIR).glob(".*.part"):
                     part.unlink()
 
     def close(self) -> None:
@@ -254,7 +251,7 @@ class FileDestination:
             if self._is_local:
                 remove(Path(self._at(path)) for path in delete)
                 for path, data in files.items():
-                    write_whole(Path(self._at(path)), data, by=Path(self._root, OWN))
+                    write_whole(Path(self._at(path)), data, by=Path(self._root, META_DIR))
                 return
             for path in delete:
                 with contextlib.suppress(FileNotFoundError):
@@ -267,7 +264,7 @@ class FileDestination:
 
     def _lock_out_others(self) -> None:
         """Take a folder for this run; the lock of a run that was killed is free."""
-        own = Path(self._root) / OWN
+        own = Path(self._root) / META_DIR
         make_folder(own)
         try:
             lock = lock_at(own / "publish.lock")
@@ -284,7 +281,7 @@ class FileDestination:
         self._lock = lock
 
     def _scratch(self) -> Path:
-        return Path(self._root) / OWN / "incoming"
+        return Path(self._root) / META_DIR / "incoming"
 
     def _listing(self, folder: str) -> dict[str, dict[str, Any]]:
         """Return what the place says of the files in a folder, by name."""
@@ -330,23 +327,9 @@ class FileDestination:
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        try:
+        folder = Path(self._root) if self._is_local else None
+        with translate_errors(destination_error, self.address, folder):
             yield
-        except Kinetics600Error:
-            raise
-        except Exception as error:  # fsspec's file systems raise what they like
-            said = getattr(error, "strerror", None) or plain_text(error)
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                full = f"the volume of {self.address} is full"
-                if self._is_local:
-                    full = why_full(Path(self._root), error)
-                raise DiskFullError(
-                    f"to: {full}. Make room and call again: shards that are there stay"
-                ) from None
-            raise DestinationError(
-                f"to: {self.address} cannot be used ({type(error).__name__}: {said}). Pass to=… a "
-                "place that you may write to, with its credentials and endpoint in to_options=…"
-            ) from None
 
 
 def _etag_of(info: Mapping[str, Any]) -> str:

@@ -16,15 +16,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.clip import SPLITS, TestLabels
+from k600.clip import TestLabels
 from k600.errors import DestinationTakenError, OptionError
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.card import SplitFacts, write_card
 from k600.publish.destination import Destination, Proof
 from k600.publish.shards import MOST_SHARD_MB, is_entry
-from k600.redact import public_url
-from k600.store.store import OWN
+from k600.splits import SPLITS, Split
+from k600.store.store import META_DIR
+from k600.text import public_url
 from k600.values import whole_number
 
 __all__ = [
@@ -92,17 +93,17 @@ class Recipe:
                 "mix": self.mix,
                 "tarballs": digest_of_names(names),
             }
-            if split == "test":
+            if Split(split).is_mixed:
                 said["labels"] = digest_of_labels(labels or {})
         return said
 
 
 def check_place(destination: Destination, kind: str) -> None:
     """Raise `DestinationTakenError` if there is what no run of this kind has put there."""
-    there = destination.names("") - {".gitattributes", "README.md", "data", OWN}
-    ours = {split for split in SPLITS if split in destination.names(OWN)}
+    there = destination.names("") - {".gitattributes", "README.md", "data", META_DIR}
+    ours = {split for split in SPLITS if split in destination.names(META_DIR)}
     if not ours:
-        there |= destination.names("") - {".gitattributes", OWN}
+        there |= destination.names("") - {".gitattributes", META_DIR}
     if there:
         some = ", ".join(repr(name) for name in sorted(there)[:5])
         raise DestinationTakenError(
@@ -131,7 +132,7 @@ def pin_request(destination: Destination, split: str, now: Mapping[str, Any]) ->
     """
     before = _read_run(destination, split)
     if before is None:
-        destination.commit(f"{split}: begun", {f"{OWN}/{split}/run.json": to_json(now)})
+        destination.commit(f"{split}: begun", {f"{META_DIR}/{split}/run.json": to_json(now)})
         return
     if "labels" not in before:  # of an older release
         now = {key: value for key, value in now.items() if key != "labels"}
@@ -236,7 +237,7 @@ def finish(
         **(more or {}),
         "shards": made.shards,
     }
-    folder, path = f"data/{split}", f"{OWN}/{split}/done.json"
+    folder, path = f"data/{split}", f"{META_DIR}/{split}/done.json"
     stale = destination.names(folder) - {shard["name"] for shard in made.shards}
     if stale or made.new or read_marker(destination, path) != done:
         destination.commit(
@@ -249,7 +250,7 @@ def finish(
 
 def update_card(destination: Destination, kind: str, *, name: str, private: bool) -> None:
     """Write the card of all splits that are done, unless it is there as it should be."""
-    done = [read_marker(destination, f"{OWN}/{split}/done.json") for split in SPLITS]
+    done = [read_marker(destination, f"{META_DIR}/{split}/done.json") for split in SPLITS]
     names = [field.name for field in dataclasses.fields(SplitFacts)]
     facts = [
         SplitFacts(**{key: each[key] for key in names if key in each}) for each in done if each
@@ -345,9 +346,9 @@ def _read_run(destination: Destination, split: str) -> dict[str, Any] | None:
         DestinationTakenError: It cannot be read, or is gone from beside other notes, so the shards
             that are there may be anybody's.
     """
-    path = f"{OWN}/{split}/run.json"
+    path = f"{META_DIR}/{split}/run.json"
     run = read_json(destination, path)
-    there = () if run is not None else destination.names(f"{OWN}/{split}")
+    there = () if run is not None else destination.names(f"{META_DIR}/{split}")
     if "run.json" in there:  # another run, beside this one, may have begun just now
         run = read_json(destination, path)
     if run is not None and "kind" in run:

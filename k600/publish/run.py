@@ -38,7 +38,7 @@ from k600.publish.markers import (
 from k600.publish.metadata import metadata_rows
 from k600.publish.parquet import write_metadata
 from k600.publish.shards import scratch_folder
-from k600.store.store import OWN
+from k600.store.store import META_DIR
 
 __all__ = ["Published", "PublishedSplit", "publish"]
 
@@ -214,7 +214,7 @@ def _metadata(
     unlabelled = sum(row["label"] is None for row in rows)
     with scratch_folder(destination, request.store) as folder:
         shard = write_metadata(rows, folder, prefix="00000")
-        done = read_marker(destination, f"{OWN}/{split}/done.json") or {"shards": []}
+        done = read_marker(destination, f"{META_DIR}/{split}/done.json") or {"shards": []}
         before = [said for said in done["shards"] if said["name"] == shard.name]
         damaged = find_damaged(destination, split, before, progress)
         if before and not damaged:

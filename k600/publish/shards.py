@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from k600.disk import why_full
 from k600.errors import DiskFullError, Kinetics600Error, OptionError, StoreError
 from k600.publish.destination import Destination
-from k600.store.files import open_part, why_full
+from k600.store.files import open_part
 from k600.store.store import Store
 
 __all__ = [

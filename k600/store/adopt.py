@@ -12,14 +12,15 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from k600.clip import UNLABELED, Listing, TestLabels, parse_file_name
+from k600.clip import Listing, TestLabels, parse_file_name
+from k600.splits import UNLABELED, Split
 from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, is_unchanged, warn_of_links
-from k600.store.ledger import AdoptedRow, Known, Ledger
+from k600.store.ledger import AdoptedRow, Ledger, LedgerView
 from k600.store.store import Store
 from k600.video.probe import box_problem
 
-__all__ = ["adopt", "read_known"]
+__all__ = ["adopt", "read_view"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -34,7 +35,7 @@ def adopt(
     labels: TestLabels,
     write: bool,
     listed: Folders,
-) -> Known:
+) -> LedgerView:
     """Check the clips that the ledger does not know, and return what is known then.
 
     Args:
@@ -47,13 +48,13 @@ def adopt(
         write: Whether to note it in the ledger; else it is looked up anew each time.
         listed: The store's folders.
     """
-    known = read_known(ledger, split, listed, own)
+    known = read_view(ledger, split, listed, own)
     rows = _unknown(store, split, own, known, listing, labels, listed)
-    warn_of_links(store, split, listed.led_out)
+    warn_of_links(store, split, listed.outside_links)
     if rows:
         # What a run brings has its row before its name: asked after the folders were listed, the
         # ledger knows every such clip, also of a run that is at it just now.
-        known = ledger.known(split)
+        known = ledger.view(split)
         mine = known.stored()
         rows = [row for row in rows if not _is_stored(row, mine)]
     if not rows:
@@ -73,11 +74,11 @@ def adopt(
     return dataclasses.replace(known, adopted=[*before, *rows])
 
 
-def read_known(ledger: Ledger, split: str, folders: Folders, own: Iterable[str]) -> Known:
+def read_view(ledger: Ledger, split: str, folders: Folders, own: Iterable[str]) -> LedgerView:
     """Read the ledger while the split's own folders are listed."""
     with ThreadPoolExecutor(1) as pool:
         listed = pool.submit(lambda: [folders.names(folder) for folder in own])
-        known = ledger.known(split)
+        known = ledger.view(split)
         listed.result()
     for folder, parts in known.stored().items():
         here = folders.names(folder)
@@ -92,7 +93,7 @@ def _unknown(
     store: Store,
     split: str,
     folders: Collection[str],
-    known: Known,
+    known: LedgerView,
     listing: Callable[[], Listing],
     labels: TestLabels,
     listed: Folders,
@@ -159,7 +160,7 @@ class _Classes:
 
     def of(self, name: str) -> str:
         """Return a clip's class or `_unlabeled`; empty if the clip is in no list."""
-        if self._split == "test":
+        if Split(self._split).is_mixed:
             times = parse_file_name(name)
             return self._labels.get(times, UNLABELED) if times else ""
         if self._by_name is None:

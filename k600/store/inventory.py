@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from k600.clip import Tarball
 from k600.store.foreign_trees import find_foreign
-from k600.store.ledger import AdoptedRow, Known, Ledger
+from k600.store.ledger import AdoptedRow, Ledger, LedgerView
 from k600.store.store import Store
 
 __all__ = ["Folders", "Inventory", "is_unchanged", "warn_of_links", "watched_folders"]
@@ -27,13 +27,13 @@ class Folders:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._listed: dict[str, set[str] | frozenset[str]] = {}
-        self.led_out: set[str] = set()
+        self.outside_links: set[str] = set()
         """Links that lead out of the store and were not followed, relative to it."""
 
     def names(self, folder: str) -> set[str] | frozenset[str]:
         """Return what `Store.inventory` does."""
         if folder not in self._listed:
-            self._listed[folder] = self._store.inventory(folder, self.led_out.add)
+            self._listed[folder] = self._store.inventory(folder, self.outside_links.add)
         return self._listed[folder]
 
     def share(self, folder: str, names: frozenset[str]) -> None:
@@ -85,7 +85,7 @@ class Inventory:
         self._elsewhere: dict[str, dict[str, str]] = {}
 
     @classmethod
-    def of(cls, store: Store, known: Known, folders: Folders | None = None) -> Inventory:
+    def of(cls, store: Store, known: LedgerView, folders: Folders | None = None) -> Inventory:
         """Return the inventory for what a ledger says; the folders may be shared."""
         return cls(store, known.adopted, folders, hidden=known.hidden())
 
@@ -94,7 +94,7 @@ class Inventory:
         """Return the inventory for the clips of one tarball, for less than all of a ledger."""
         others = ledger.other_mirrors(tarball.split, tarball.name)
         adopted = ledger.adopted(tarball.split)
-        return cls.of(store, Known({}, adopted=adopted, other_mirrors=others))
+        return cls.of(store, LedgerView({}, adopted=adopted, other_mirrors=others))
 
     def names(self, folder: str) -> Set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""

@@ -19,9 +19,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from k600.clip import SPLITS, Clip, Tarball
+from k600.clip import Clip, Tarball
 from k600.identity import short_hash
 from k600.reasons import REASONS, YOUTUBE_KINDS
+from k600.splits import SPLITS, Split
 from k600.store.ledger_file import open_ledger
 from k600.video.probe import VERDICTS
 
@@ -30,9 +31,9 @@ __all__ = [
     "AnswerRow",
     "CheckRow",
     "ClipRow",
-    "Held",
-    "Known",
     "Ledger",
+    "LedgerView",
+    "StoredGroup",
     "TarballRow",
 ]
 
@@ -301,7 +302,7 @@ class CheckRow(NamedTuple):
     """Where the file was put aside, relative to the store; empty if it was not."""
 
 
-class Held(NamedTuple):
+class StoredGroup(NamedTuple):
     """Clips of one tarball that are stored in one folder. (A row for each would take seconds.)"""
 
     tarball: Tarball
@@ -316,12 +317,12 @@ class Held(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LedgerView:
     """All that a ledger says of one split at one moment."""
 
     tarballs: Mapping[str, TarballRow]
     """By the tarball's name."""
-    held: Sequence[Held] = ()
+    groups: Sequence[StoredGroup] = ()
     """Clips that are stored."""
     others: Sequence[ClipRow] = ()
     """Every clip that is not, tarball by tarball, in the tarball's order."""
@@ -329,7 +330,7 @@ class Known:
     """What YouTube said, by folder and file name."""
     adopted: Sequence[AdoptedRow] = ()
     """Clips that others brought, by folder and file name."""
-    other_mirrors: Sequence[Held] = ()
+    other_mirrors: Sequence[StoredGroup] = ()
     """Clips that are stored and came from another mirror than the one that is meant."""
 
     def hidden(self) -> dict[str, set[str]]:
@@ -339,9 +340,9 @@ class Known:
             found.setdefault(group.folder, set()).update(group.names)
         return found
 
-    def with_tarballs(self, names: Collection[str], theirs: Known) -> Known:
+    def with_tarballs(self, names: Collection[str], theirs: LedgerView) -> LedgerView:
         """Return the same with what is known of some tarballs at another mirror."""
-        held = [group for group in theirs.held if group.tarball.name in names]
+        held = [group for group in theirs.groups if group.tarball.name in names]
         mine = {(group.folder, name) for group in held for name in group.names}
         hidden = [
             group._replace(names=frozenset(n for n in group.names if (group.folder, n) not in mine))
@@ -350,7 +351,7 @@ class Known:
         return dataclasses.replace(
             self,
             tarballs={**self.tarballs, **{name: theirs.tarballs[name] for name in names}},
-            held=[*self.held, *held],
+            groups=[*self.groups, *held],
             others=[*self.others, *(c for c in theirs.others if c.tarball.name in names)],
             other_mirrors=[group for group in hidden if group.names],
         )
@@ -362,8 +363,8 @@ class Known:
         clips: Iterable[ClipRow],
         answers: Sequence[AnswerRow] = (),
         adopted: Sequence[AdoptedRow] = (),
-        other_mirrors: Sequence[Held] = (),
-    ) -> Known:
+        other_mirrors: Sequence[StoredGroup] = (),
+    ) -> LedgerView:
         """Return the same for rows clip by clip, their sizes with them."""
         sizes: dict[tuple[Tarball, str, str], dict[str, int]] = {}
         others = []
@@ -373,7 +374,7 @@ class Known:
                 sizes.setdefault(key, {})[clip.file_name] = clip.size_bytes
             else:
                 others.append(clip)
-        held = [Held(*key, frozenset(found), found) for key, found in sizes.items()]
+        held = [StoredGroup(*key, frozenset(found), found) for key, found in sizes.items()]
         return cls(tarballs, held, others, answers, adopted, other_mirrors)
 
     def stored(self) -> dict[str, list[frozenset[str]]]:
@@ -382,7 +383,7 @@ class Known:
         From whichever mirror: it tells them from what others put there.
         """
         found: dict[str, list[frozenset[str]]] = {}
-        for held in (*self.held, *self.other_mirrors):
+        for held in (*self.groups, *self.other_mirrors):
             found.setdefault(held.folder, []).append(held.names)
         for answer in self.answers:
             if answer.kind == "have":
@@ -392,7 +393,7 @@ class Known:
     def copies(self) -> dict[str, set[str]]:
         """Return the file names of the clips that are cuts from YouTube, by folder."""
         found: dict[str, set[str]] = {}
-        for held in self.held:
+        for held in self.groups:
             if held.source == "youtube":
                 found.setdefault(held.folder, set()).update(held.names)
         for answer in self.answers:
@@ -402,7 +403,7 @@ class Known:
 
     def clips(self) -> Iterator[ClipRow]:
         """Yield a row for each clip, those that are stored first, by name and not by position."""
-        for held in self.held:
+        for held in self.groups:
             for name in sorted(held.names):
                 size = held.sizes.get(name, 0)
                 yield ClipRow(held.tarball, -1, held.folder, name, "have", "", held.source, size)
@@ -451,9 +452,9 @@ class Ledger:
                 found += _clip_rows(db, mirror, split, tarball)
         return found
 
-    def known(self, split: str) -> Known:
+    def view(self, split: str) -> LedgerView:
         """Return all that is known of a split."""
-        held: list[Held] = []
+        held: list[StoredGroup] = []
         others: list[ClipRow] = []
         with self._open() as db:
             for mirror in self._numbers(db):
@@ -464,7 +465,7 @@ class Ledger:
                         others += _clip_rows(db, mirror, split, tarball, but="have")
             theirs = self._of_others(db, split)
         tarballs, answers, adopted = self.tarballs(split), self.answers(split), self.adopted(split)
-        return Known(tarballs, held, others, answers, adopted, _without(theirs, held, answers))
+        return LedgerView(tarballs, held, others, answers, adopted, _without(theirs, held, answers))
 
     def same_objects(self, split: str, objects: Mapping[str, tuple[str, int]]) -> dict[str, str]:
         """Return which mirrors have objects that this one has, too, but of which it knows nothing.
@@ -518,7 +519,7 @@ class Ledger:
                     if identity == "":  # nobody's any more
                         db.execute(f"DELETE FROM {table} {rows}", these)
 
-    def other_mirrors(self, split: str, tarball: str | None = None) -> list[Held]:
+    def other_mirrors(self, split: str, tarball: str | None = None) -> list[StoredGroup]:
         """Return the clips that are stored and came from another mirror than the one meant.
 
         Not those that came from both with the same bytes, nor what YouTube gave since.
@@ -527,8 +528,9 @@ class Ledger:
             split: Which split.
             tarball: Only those that may be in this tarball.
         """
-        one = None if split == "test" else tarball  # there, each mirror may pack them otherwise
-        mine: list[Held] = []
+        # Where tarballs mix classes, each mirror may pack them otherwise.
+        one = None if Split(split).is_mixed else tarball
+        mine: list[StoredGroup] = []
         with self._open() as db:
             theirs = self._of_others(db, split, one)
             for number in self._numbers(db) if theirs else ():
@@ -540,9 +542,9 @@ class Ledger:
 
     def _of_others(
         self, db: sqlite3.Connection | None, split: str, tarball: str | None = None
-    ) -> list[Held]:
+    ) -> list[StoredGroup]:
         """Return the clips that other mirrors gave; other sources have to do with no mirror."""
-        found: list[Held] = []
+        found: list[StoredGroup] = []
         for number in self._numbers(db, mine=False):
             assert db is not None
             for _, groups, _ in _members_of(db, number, split, tarball):
@@ -705,7 +707,7 @@ class Ledger:
                 ((split, *row) for row in rows),
             )
 
-    def condemn(self, split: str, folder: str, file_name: str, reason: str) -> None:
+    def mark_bad_in_tarball(self, split: str, folder: str, file_name: str, reason: str) -> None:
         """Note that a clip is no good in its tarball, either: it is not asked for again."""
         with self._open(create=True) as db:
             assert db is not None
@@ -783,7 +785,7 @@ def _equal(columns: Iterable[str]) -> str:
 
 def _members_of(
     db: sqlite3.Connection, mirror: int, split: str, tarball: str | None = None
-) -> Iterator[tuple[str, list[Held], int]]:
+) -> Iterator[tuple[str, list[StoredGroup], int]]:
     """Yield each tarball of a mirror, its clips that are stored, and how many others it has."""
     these = {"mirror": mirror, "split": split} | ({} if tarball is None else {"tarball": tarball})
     have = "FILTER (WHERE state = 'have')"
@@ -807,7 +809,7 @@ def _members_of(
         )
         for folder, source, joined, count, good in groups:
             names = joined.split("/")  # no file name has a slash in it
-            found = Held(Tarball(split, name), folder, source, frozenset(names))
+            found = StoredGroup(Tarball(split, name), folder, source, frozenset(names))
             if problem := _odd_column(found):
                 raise _strange("clips", problem)
             if good != count or len(names) != count:
@@ -818,8 +820,8 @@ def _members_of(
 
 
 def _without(
-    theirs: Sequence[Held], mine: Iterable[Held], answers: Iterable[AnswerRow]
-) -> list[Held]:
+    theirs: Sequence[StoredGroup], mine: Iterable[StoredGroup], answers: Iterable[AnswerRow]
+) -> list[StoredGroup]:
     """Return other mirrors' clips but those that this mirror has as well, or YouTube gave."""
     taken: dict[str, set[str]] = {group.folder: set() for group in theirs}
     for group in mine:
@@ -839,7 +841,7 @@ def _take_from_others(
     mine = {(c.folder, c.file_name): c for c in clips if (c.state, c.source) == ("have", "cvdf")}
     others = db.execute("SELECT id FROM mirrors WHERE id <> ?", (mirror,)).fetchall()
     these = {"split": tarball.split, "state": "have", "source": "cvdf"}
-    if tarball.split != "test":  # there, another mirror may have a clip in another tarball
+    if not Split(tarball.split).is_mixed:  # there, another mirror may pack them otherwise
         these["tarball"] = tarball.name
     for (other,) in others if mine else ():
         query = (
@@ -858,7 +860,7 @@ def _take_from_others(
         )
 
 
-def _odd_column(held: Held) -> str:
+def _odd_column(held: StoredGroup) -> str:
     """Return the first column of a group of clips that `_COLUMNS` does not allow; empty if none."""
     split, tarball = held.tarball.split, held.tarball.name
     home, _, folder = held.folder.partition("/") if isinstance(held.folder, str) else ("", "", "")

@@ -51,7 +51,7 @@ class YouTubeOptions:
     short_side: int = YOUTUBE_SHORT_SIDE
     """Pixels of the shorter side at most."""
     audio: bool = False
-    """Keep the sound where there is some."""
+    """Keep the audio where there is some."""
     cookies: Path | None = field(default=None, repr=False)
     """A cookie file in Netscape's format; it is read, never written."""
     cookies_from_browser: tuple[str | None, ...] | None = field(default=None, repr=False)
@@ -199,7 +199,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
     """Return parameters for `yt_dlp.YoutubeDL`; the user's own overrule the loader's."""
     video = "bv[vcodec^=avc1][protocol^=http]/bv[protocol^=http]"
     both = "b[vcodec^=avc1][protocol^=http]/b[protocol^=http]"
-    sound = "ba[ext=m4a][protocol^=http]/ba[protocol^=http]"
+    audio = "ba[ext=m4a][protocol^=http]/ba[protocol^=http]"
     size = next((size for size in _SIZES if size >= options.short_side), _SIZES[-1])
     params: dict[str, Any] = {
         "quiet": True,
@@ -209,7 +209,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
         "noplaylist": True,
         "socket_timeout": 20,
         "extractor_retries": 1,
-        "format": f"({video})+({sound})/{both}" if options.audio else f"{video}/{both}",
+        "format": f"({video})+({audio})/{both}" if options.audio else f"{video}/{both}",
         "format_sort": [f"res:{size}", "vcodec:h264", "proto:https", "+size"],
         "extractor_args": {"youtube": {"skip": ["hls", "dash", "translated_subs"]}},
     }

@@ -16,15 +16,16 @@ from dataclasses import dataclass, field
 
 from k600.clip import Clip
 from k600.errors import Stopped
-from k600.store.files import explained, flush, sync_folder
+from k600.store.files import flush, sync_folder
 from k600.store.ledger import Ledger
 from k600.store.store import Incoming, Store
+from k600.translate import store_error, translate_errors
+from k600.youtube.fetcher import Fetched, RefusedError, VideoFetcher
 from k600.youtube.options import YouTubeOptions, cookie_text, yt_dlp_params, yt_dlp_version
-from k600.youtube.rate_limit import Gate, Pace, Shut, pace_of
-from k600.youtube.reader import Fetched, Reader, Refused
-from k600.youtube.refusals import Verdict
+from k600.youtube.rate_limit import BlockedError, Gate, RateLimiter, rate_limiter_of
+from k600.youtube.refusals import Refusal
 
-__all__ = ["Answers", "Asker", "open_asker"]
+__all__ = ["Answers", "YouTubeWorkers", "open_workers"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -34,7 +35,7 @@ _MOST_FAILURES_IN_A_ROW = {"network": 3, "transient": 6, "client": 6, "any": 40}
 """After how many refusals without one success YouTube as a whole is given up. A third of all
 videos may be gone, so forty in a row are not chance."""
 
-Answer = Fetched | Verdict | None
+Answer = Fetched | Refusal | None
 """None: the clip was put back unasked."""
 
 
@@ -43,13 +44,13 @@ class Answers:
     """What came of asking for some clips."""
 
     stored: list[Clip] = field(default_factory=list)
-    refused: dict[Clip, Verdict] = field(default_factory=dict)
+    refused: dict[Clip, Refusal] = field(default_factory=dict)
     requests: int = 0
     received_bytes: int = 0
 
 
 @contextlib.contextmanager
-def open_asker(
+def open_workers(
     options: YouTubeOptions,
     store: Store,
     ledger: Ledger,
@@ -59,8 +60,8 @@ def open_asker(
     first_pause_seconds: float = 15,
     remember_block: bool = False,
     refetch: bool = False,
-) -> Iterator[Asker]:
-    """Open an asker: threads that wait for clips to ask for. They end when it is left.
+) -> Iterator[YouTubeWorkers]:
+    """Open an workers: threads that wait for clips to ask for. They end when it is left.
 
     Args:
         options: How to ask.
@@ -74,41 +75,41 @@ def open_asker(
     """
     cookies = cookie_text(options)
     with store.incoming() as incoming:
-        pace = pace_of(options.proxy, options.requests_per_hour)
-        asker = Asker(
-            store, ledger, incoming, pace, patience_seconds, first_pause_seconds, refetch=refetch
+        limiter = rate_limiter_of(options.proxy, options.requests_per_hour)
+        workers = YouTubeWorkers(
+            store, ledger, incoming, limiter, patience_seconds, first_pause_seconds, refetch=refetch
         )
-        if remember_block and pace.lately_blocked:
-            asker.given_up = Verdict("blocked", "lately", "it refused this address a moment ago")
+        if remember_block and limiter.lately_blocked:
+            workers.given_up = Refusal("blocked", "lately", "it refused this address a moment ago")
 
         def work() -> None:
-            reader = Reader(
-                yt_dlp_params(options), cookies, asker.gate, options.short_side, options.audio
+            fetcher = VideoFetcher(
+                yt_dlp_params(options), cookies, workers.gate, options.short_side, options.audio
             )
             try:
-                while (clip := asker.questions.get()) is not None:
+                while (clip := workers.questions.get()) is not None:
                     answer: Answer | BaseException
                     try:
-                        answer = asker.bring(clip, reader)
+                        answer = workers.bring(clip, fetcher)
                     except BaseException as error:  # raised again by whoever waits for it
                         answer = error
-                    asker.answers.put((clip, answer))
+                    workers.answers.put((clip, answer))
             finally:
-                reader.close()
+                fetcher.close()
 
         # Daemons, not a pool: a pool is waited for at exit, and a thread may hang in a socket for
         # as long as its time-out allows.
         for number in range(num_workers):
             thread = threading.Thread(target=work, name=f"k600-youtube-{number}", daemon=True)
             thread.start()
-            asker.threads.append(thread)
+            workers.threads.append(thread)
         try:
-            yield asker
+            yield workers
         finally:
-            asker.close()
+            workers.close()
 
 
-class Asker:
+class YouTubeWorkers:
     """Fetches clips with several threads; `given_up` says why it does so no more."""
 
     def __init__(
@@ -116,23 +117,23 @@ class Asker:
         store: Store,
         ledger: Ledger,
         incoming: Incoming,
-        pace: Pace,
+        limiter: RateLimiter,
         patience_seconds: float,
         first_pause_seconds: float,
         *,
         refetch: bool,
     ) -> None:
         self._stop = threading.Event()
-        self._pace, self._refetch = pace, refetch
-        self.gate = Gate(self._stop, pace)
+        self._limiter, self._refetch = limiter, refetch
+        self.gate = Gate(self._stop, limiter)
         self.questions: queue.Queue[Clip | None] = queue.Queue()
         self.answers: queue.Queue[tuple[Clip, Answer | BaseException]] = queue.Queue()
         self.threads: list[threading.Thread] = []
-        self.given_up: Verdict | None = None
+        self.given_up: Refusal | None = None
         """Why YouTube as a whole was given up; None as long as it was not."""
         self._store, self._ledger, self._incoming = store, ledger, incoming
         self._patience_left, self._first_pause = patience_seconds, first_pause_seconds
-        self._failures: deque[Verdict] = deque(maxlen=_MOST_FAILURES_IN_A_ROW["any"])
+        self._failures: deque[Refusal] = deque(maxlen=_MOST_FAILURES_IN_A_ROW["any"])
 
     def ask(
         self, clips: Sequence[Clip], *, on_clip: Callable[[], object] = lambda: None
@@ -157,7 +158,7 @@ class Asker:
             while todo and running < limit and self.given_up is None:
                 self.questions.put(todo.popleft())
                 running += 1
-            blocked: Verdict | None = None
+            blocked: Refusal | None = None
             while running:
                 clip, answer = self.answers.get()
                 running -= 1
@@ -175,7 +176,7 @@ class Asker:
                     if answer is not None:
                         blocked = answer
                         self.gate.shut()
-                        self._pace.note_block()
+                        self._limiter.note_block()
                 else:
                     self._failures.append(answer)
                     if _may_pass(answer) and clip not in tried:
@@ -199,7 +200,7 @@ class Asker:
                 pause, limit = pause * 2, 1
         return found
 
-    def bring(self, clip: Clip, reader: Reader) -> Answer:
+    def bring(self, clip: Clip, fetcher: VideoFetcher) -> Answer:
         """Fetch one clip and give it its name; for the threads."""
         target = self._store.path(clip.folder, clip.file_name)
         lock = f"youtube-{zlib.crc32(clip.key.encode()) % _LOCKS:03d}"
@@ -208,18 +209,18 @@ class Asker:
                 return Fetched(None, 0, 0)  # another process has brought it meanwhile
             part = self._incoming.new_part()
             try:
-                with explained(part):
-                    fetched = reader.fetch(clip, part)
-            except Refused as refused:
-                return refused.verdict
-            except Shut:
+                with translate_errors(store_error, part):
+                    fetched = fetcher.fetch(clip, part)
+            except RefusedError as refused:
+                return refused.refusal
+            except BlockedError:
                 return None
             if self._stop.is_set():
                 raise Stopped("stopped")
             flush(part)
             self._ledger.record_stored(clip, part.stat().st_size, yt_dlp_version())
             self._incoming.place(part, target)
-            with explained(target.parent):
+            with translate_errors(store_error, target.parent):
                 sync_folder(target.parent)
             return fetched
 
@@ -231,7 +232,7 @@ class Asker:
         for thread in self.threads:
             thread.join(timeout=0.5 / len(self.threads))
 
-    def _wait(self, pause_seconds: float, blocked: Verdict) -> None:
+    def _wait(self, pause_seconds: float, blocked: Refusal) -> None:
         logger.warning(
             "kinetics600: YouTube refuses this address for now (%s). Trying again in %.0f seconds. "
             "An account's cookies (cookies=…) or another address (proxy=…) may help; source='cvdf' "
@@ -252,28 +253,28 @@ class Asker:
             group.folder == clip.folder and clip.file_name in group.names for group in others
         )
 
-    def _record(self, clip: Clip, verdict: Verdict) -> None:
+    def _record(self, clip: Clip, refusal: Refusal) -> None:
         if self._is_here(clip):
             return  # asked for anew, in vain: what is there stays what it is
         self._ledger.record_refused(
-            clip, verdict.kind, verdict.code, verdict.message, yt_dlp_version()
+            clip, refusal.kind, refusal.code, refusal.message, yt_dlp_version()
         )
 
     def _is_hopeless(self) -> bool:
         """Whether the last refusals in a row tell of YouTube and not of the clips."""
         for group, most in _MOST_FAILURES_IN_A_ROW.items():
             last = [*self._failures][-most:]
-            if len(last) == most and all(group in _groups(verdict) for verdict in last):
+            if len(last) == most and all(group in _groups(refusal) for refusal in last):
                 return True
         return False
 
 
-def _may_pass(verdict: Verdict) -> bool:
+def _may_pass(refusal: Refusal) -> bool:
     """Whether to ask once more in this run: an address of media may have run out, too."""
-    return verdict.kind == "transient" or verdict.code == "media_http_403"
+    return refusal.kind == "transient" or refusal.code == "media_http_403"
 
 
-def _groups(verdict: Verdict) -> tuple[str, ...]:
+def _groups(refusal: Refusal) -> tuple[str, ...]:
     """Return the keys of `_MOST_FAILURES_IN_A_ROW` that a refusal counts for."""
-    network = verdict.code in ("network", "proxy", "media_network")
-    return ("any", verdict.kind, *(["network"] if network else []))
+    network = refusal.code in ("network", "proxy", "media_network")
+    return ("any", refusal.kind, *(["network"] if network else []))

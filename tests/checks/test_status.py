@@ -13,7 +13,15 @@ from k600.checks.counts import Counts, SplitStatus, StoreStatus, count_clips
 from k600.checks.status import read_status
 from k600.clip import Clip, Tarball
 from k600.miniature import Miniature
-from k600.store.ledger import AdoptedRow, AnswerRow, CheckRow, ClipRow, Known, Ledger, TarballRow
+from k600.store.ledger import (
+    AdoptedRow,
+    AnswerRow,
+    CheckRow,
+    ClipRow,
+    Ledger,
+    LedgerView,
+    TarballRow,
+)
 from k600.store.store import Store
 from tests.conftest import Load
 
@@ -35,16 +43,16 @@ def adopted(name: str, problem: str = "") -> AdoptedRow:
     return AdoptedRow("train/zumba", name, f"train/zumba/{name}", 30, 1, problem)
 
 
-def known(*rows: Any, state: str = "done") -> Known:
+def known(*rows: Any, state: str = "done") -> LedgerView:
     tarballs = {"zumba": TarballRow(ZUMBA, state, "", 1)} if state else {}
 
     def of(kind: type) -> list[Any]:
         return [row for row in rows if isinstance(row, kind)]
 
-    return Known.of(tarballs, of(ClipRow), of(AnswerRow), of(AdoptedRow))
+    return LedgerView.of(tarballs, of(ClipRow), of(AnswerRow), of(AdoptedRow))
 
 
-def counts(rows: Known, here: set[str], **options: Any) -> Counts:
+def counts(rows: LedgerView, here: set[str], **options: Any) -> Counts:
     options = {"listing": {}, "tarballs": None, "size_of": lambda label, name: 7, **options}
     return count_clips("train", rows, {"zumba": here}, **options).counts
 
@@ -127,7 +135,7 @@ def test_the_test_split_is_complete_once_all_of_its_tarballs_are(
 ) -> None:
     part = Tarball("test", "part_0")
     rows = [ClipRow(part, 0, "test/_unlabeled", A, "have", "", "cvdf", 1)]
-    split = Known.of({"part_0": TarballRow(part, "done", "", 1)}, rows)
+    split = LedgerView.of({"part_0": TarballRow(part, "done", "", 1)}, rows)
     here = {"zumba": {A}, "_unlabeled": {A}}  # as it came without its label, and with
     found = count_clips("test", split, here, listing={}, tarballs=tarballs)
     assert found.counts.have == found.counts.known == 1

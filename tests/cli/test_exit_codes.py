@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 import kinetics600
@@ -137,7 +138,7 @@ def test_what_the_network_may_bring_ends_with_1(
 ) -> None:
     run("download", "train", "--class", CLASSES[0])
     assert code(run, "download train --source local") == 1
-    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("KINETICS600_MIRROR", "http://127.0.0.1:9/600")
     for line in ("download train", "plan train", "plan train --max-samples 9", "status train"):
         assert (line, code(run, line)) == (line, 1)

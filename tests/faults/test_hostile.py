@@ -393,7 +393,7 @@ def test_a_ledger_of_noise_is_refused(tmp_path: Path, origin: Miniature) -> None
             sound[:at] + bytes(b ^ 0xA5 for b in sound[at : at + 97]) + sound[at + 97 :]
         )
         with contextlib.suppress(StoreError):  # nothing else may come of it
-            Ledger(path).known("train")
+            Ledger(path).view("train")
 
 
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "code", "imp"}

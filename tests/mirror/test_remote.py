@@ -21,10 +21,10 @@ from k600.errors import (
     OptionError,
     Stopped,
 )
-from k600.mirror.errors import explain
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import RangeReader
-from k600.redact import public_url
+from k600.text import public_url
+from k600.translate import mirror_error
 from tests.servers import CuttingProxy, S3Server, serving, web_server
 
 DATA = bytes(range(256)) * 40_000  # 10 MB: several ranges
@@ -336,7 +336,7 @@ def test_the_innermost_http_status_decides(status: int, kind: type[Exception]) -
     inner.status = status  # type: ignore[attr-defined]
     outer = FileNotFoundError("fsspec says so of everything")
     outer.__cause__ = inner
-    assert type(explain(outer, "u")) is kind
+    assert type(mirror_error(outer, "u")) is kind
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_the_innermost_http_status_decides(status: int, kind: type[Exception]) -
     ],
 )
 def test_errors_without_a_status(error: Exception, kind: type[Exception]) -> None:
-    assert type(explain(error, "u")) is kind
+    assert type(mirror_error(error, "u")) is kind
 
 
 def test_secrets_are_not_shown() -> None:

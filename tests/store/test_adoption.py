@@ -11,7 +11,7 @@ import pytest
 
 from k600.clip import Tarball
 from k600.miniature import CLASSES, Miniature, make_miniature
-from k600.store.adopt import read_known
+from k600.store.adopt import read_view
 from k600.store.inventory import Folders
 from k600.store.ledger import ClipRow, Ledger, TarballRow
 from k600.store.store import Store
@@ -209,8 +209,8 @@ def test_a_clip_that_comes_while_one_looks_is_not_taken_for_gone(tmp_path: Path)
     store.path(folder, name).write_bytes(b"clip")
     row = ClipRow(tarball, 0, folder, name, "have", "", "cvdf", 4)
     ledger.record(TarballRow(tarball, "done", "etag", 4), [row])
-    known = read_known(ledger, "train", folders, [folder])
-    assert [group.names for group in known.held] == [{name}]
+    known = read_view(ledger, "train", folders, [folder])
+    assert [group.names for group in known.groups] == [{name}]
     assert folders.names(folder) == {name}
-    known = read_known(ledger, "train", folders, [folder])
-    assert folders.names(folder) is known.held[0].names  # what both say is held once
+    known = read_view(ledger, "train", folders, [folder])
+    assert folders.names(folder) is known.groups[0].names  # what both say is held once

@@ -121,14 +121,14 @@ def test_a_ledger_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     (tmp_path / "lists").mkdir()
     (tmp_path / f"lists/{short_hash(MIRROR)}-train-listing").touch()
     before = path.read_bytes()
-    known = Ledger(path, MIRROR).known("train")
+    known = Ledger(path, MIRROR).view("train")
     assert [row.file_name for row in known.clips()] == ["a", "b"]
     assert (list(known.answers), list(known.adopted)) == ([], [])
     assert path.read_bytes() == before
     Ledger(path, MIRROR).record_stored(Clip("train", "zumba", "abcdefghijk", 0, 10), 1, "1")
     assert len(Ledger(path, MIRROR).answers("train")) == 1
     assert Ledger(path, MIRROR).tarball(ZUMBA) == ROW
-    assert [row.file_name for row in Ledger(path, MIRROR).known("train").clips()] == ["a", "b"]
+    assert [row.file_name for row in Ledger(path, MIRROR).view("train").clips()] == ["a", "b"]
 
 
 def test_an_old_ledger_beside_the_lists_of_two_mirrors_is_nobody_s(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_an_old_ledger_beside_the_lists_of_two_mirrors_is_nobody_s(tmp_path: Pat
     for mirror in (MIRROR, OTHER):
         (tmp_path / f"lists/{short_hash(mirror)}-train-listing").touch()
     for _ in ("as it is", "taken over"):
-        known = Ledger(path, MIRROR).known("train")
+        known = Ledger(path, MIRROR).view("train")
         assert (known.tarballs, list(known.clips())) == ({}, [])
         assert [group.names for group in known.other_mirrors] == [{"a"}]
         assert Ledger(path).tarballs("train") == {"zumba": ROW}
@@ -148,13 +148,13 @@ def test_an_old_ledger_beside_the_lists_of_two_mirrors_is_nobody_s(tmp_path: Pat
 def test_what_is_known_of_one_mirror_is_not_known_of_another(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     Ledger(path, MIRROR).record(ROW, [clip("a", 0), clip("b", 1, "bad")])
-    known = Ledger(path, OTHER).known("train")
+    known = Ledger(path, OTHER).view("train")
     assert (known.tarballs, list(known.clips())) == ({}, [])
     assert Ledger(path, OTHER).clips("train") == []
     assert [(group.folder, group.names) for group in known.other_mirrors] == [
         ("train/zumba", {"a"})
     ]
-    assert Ledger(path).known("train") == Ledger(path, MIRROR).known("train")
+    assert Ledger(path).view("train") == Ledger(path, MIRROR).view("train")
 
 
 def test_a_file_is_of_the_mirror_that_it_came_from_last(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_file_is_of_the_mirror_that_it_came_from_last(tmp_path: Path) -> None:
     states = {row.file_name: row.state for row in Ledger(path, MIRROR).clips("train")}
     assert states == {"same": "have", "a": "skipped", "b": "skipped"}  # of `b` nothing proves it
     assert {row.state for row in Ledger(path, OTHER).clips("train")} == {"have"}
-    assert Ledger(path, OTHER).known("train").other_mirrors == []
+    assert Ledger(path, OTHER).view("train").other_mirrors == []
 
 
 def test_a_ledger_of_every_mirror_is_for_reading(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_clip_that_is_bad_in_its_tarball_is_noted_there(tmp_path: Path) -> Non
     ledger = Ledger(tmp_path / "ledger.sqlite", MIRROR)
     ledger.record(ROW, [clip("a", 0), clip("b", 1), clip("c", 2, "skipped")])
     for name in ("a", "c", "none"):
-        ledger.condemn("train", "train/zumba", name, "unreadable")
+        ledger.mark_bad_in_tarball("train", "train/zumba", name, "unreadable")
     found = [(row.file_name, row.state, row.reason) for row in ledger.clips("train")]
     assert found == [("a", "bad", "unreadable"), ("b", "have", ""), ("c", "skipped", "")]
 
@@ -240,7 +240,7 @@ def test_a_value_that_no_run_wrote_is_one_clear_error(
     ledger.record_checks("train", [check])
 
     def read() -> None:
-        ledger.known("train")
+        ledger.view("train")
         ledger.checks("train")
 
     read()
@@ -340,7 +340,7 @@ def test_each_thing_that_sqlite_says_has_its_own_advice(
             os.mkfifo(path)
         with pytest.raises(StoreError, match=words) as caught:
             ledger.prove(wait_seconds=0.05)
-            ledger.known("train")
+            ledger.view("train")
     assert str(path) in str(caught.value)
     assert is_good != ("move the file away" in str(caught.value))
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from k600.disk import Space, free_space
 from k600.errors import DiskFullError, Stopped, StoreError
-from k600.store.files import Flushing, Space, explained, flush, free_space, write_whole
+from k600.store.files import Flushing, flush, write_whole
 from k600.store.store import Store
+from k600.translate import store_error, translate_errors
 
 NAME = "-aFirstHyph_000000_000010.mp4"
 
@@ -164,7 +166,10 @@ def test_a_full_volume_is_named(store: Store) -> None:
     if not full.exists():
         pytest.skip("no /dev/full here")
     with pytest.raises(DiskFullError, match=r"is full .*clips that are there stay"):
-        with explained(store.path("train/zumba", NAME)), open(full, "wb", buffering=0) as file:
+        with (
+            translate_errors(store_error, store.path("train/zumba", NAME)),
+            open(full, "wb", buffering=0) as file,
+        ):
             file.write(b"x")
 
 
@@ -183,7 +188,10 @@ def test_a_full_volume_is_named(store: Store) -> None:
 def test_each_thing_that_the_system_says_of_a_file_has_its_own_words(
     store: Store, number: int, words: str
 ) -> None:
-    with pytest.raises(StoreError, match=words), explained(store.path("train/zumba", NAME)):
+    with (
+        pytest.raises(StoreError, match=words),
+        translate_errors(store_error, store.path("train/zumba", NAME)),
+    ):
         raise OSError(number, os.strerror(number))
 
 
@@ -340,19 +348,19 @@ def test_a_link_belongs_to_the_store_if_what_it_leads_to_does(tmp_path: Path) ->
     (folder / names[3]).symlink_to(names[1])  # leads out by another
     (folder / names[4]).symlink_to("nowhere")
     (folder / "notes.txt").symlink_to(tmp_path / "private/notes.txt")  # is no clip's
-    led_out: set[str] = set()
-    assert store.inventory("train/zumba", led_out.add) == {NAME, names[0]}
-    assert led_out == {f"train/zumba/{name}" for name in names[1:4]}
+    outside_links: set[str] = set()
+    assert store.inventory("train/zumba", outside_links.add) == {NAME, names[0]}
+    assert outside_links == {f"train/zumba/{name}" for name in names[1:4]}
     assert [store.has(f"train/zumba/{name}") for name in (NAME, *names)] == [True, True] + 4 * [
         False
     ]
     assert store.taken("train/zumba") == Space(4, 1)
     (store.root / "train/yoga").symlink_to("zumba")
     (store.root / "validation").symlink_to(tmp_path)
-    assert store.inventory("train/yoga", led_out.add) == {NAME, names[0]}
-    assert store.inventory("validation/private", led_out.add) == set()
-    assert store.inventory("train/../../private", led_out.add) == set()
-    assert {"validation", "train/../../private"} < led_out
+    assert store.inventory("train/yoga", outside_links.add) == {NAME, names[0]}
+    assert store.inventory("validation/private", outside_links.add) == set()
+    assert store.inventory("train/../../private", outside_links.add) == set()
+    assert {"validation", "train/../../private"} < outside_links
     assert not store.has(str(tmp_path / "private" / NAME))
     assert store.taken("validation/private") == Space(0, 0)
 

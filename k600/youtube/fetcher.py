@@ -1,5 +1,5 @@
 """One clip from YouTube: the real yt-dlp finds the video, its own network layer reads no more of
-it than the clip needs, and PyAV cuts it. One `Reader` serves one thread.
+it than the clip needs, and PyAV cuts it. One `VideoFetcher` serves one thread.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from k600.clip import Clip
 from k600.errors import EncoderError, Stopped
 from k600.video.cut import CutError, CutFacts, cut_clip
 from k600.youtube.rate_limit import Gate
-from k600.youtube.refusals import SIGNED_IN, Verdict, judge
+from k600.youtube.refusals import SIGNED_IN, Refusal, classify
 
-__all__ = ["Fetched", "Reader", "Refused"]
+__all__ = ["Fetched", "RefusedError", "VideoFetcher"]
 
 _CHUNK_BYTES = 1 << 19
 _MOST_BYTES = 256 << 20
@@ -35,12 +35,12 @@ _TOLERANCE_SECONDS = 1.0
 """YouTube gives a video's duration in whole seconds."""
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours
-    """YouTube gives no clip; `verdict` says why."""
+class RefusedError(Exception):
+    """YouTube gives no clip; `refusal` says why."""
 
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(f"{verdict.kind}/{verdict.code}: {verdict.message}")
-        self.verdict = verdict
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"{refusal.kind}/{refusal.code}: {refusal.message}")
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Fetched:
 
 
 @dataclass(slots=True)
-class Reader:
+class VideoFetcher:
     """Fetches clips, one at a time."""
 
     params: Mapping[str, Any]
@@ -77,7 +77,7 @@ class Reader:
             part: The file; not there again if this fails.
 
         Raises:
-            Refused: YouTube gives no clip, or not now.
+            RefusedError: YouTube gives no clip, or not now.
             Stopped: The gate lets nobody through any more.
         """
         if self._downloader is None:
@@ -108,15 +108,17 @@ class Reader:
             )
         except YoutubeDLError as error:
             self.gate.check()  # what stopped us may have come out as an error of theirs
-            verdict = judge(error, downloader.statuses)
-            if verdict.kind == "auth" and self.cookies:
-                verdict = replace(verdict, code=verdict.code + SIGNED_IN)
-            raise Refused(verdict) from error
+            refusal = classify(error, downloader.statuses)
+            if refusal.kind == "auth" and self.cookies:
+                refusal = replace(refusal, code=refusal.code + SIGNED_IN)
+            raise RefusedError(refusal) from error
         if info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
-            raise Refused(Verdict("transient", "live", "the video is a live event"))
+            raise RefusedError(Refusal("transient", "live", "the video is a live event"))
         seconds = info.get("duration")
         if seconds and clip.time_start >= seconds + _TOLERANCE_SECONDS:
-            raise Refused(Verdict("clip", "out_of_range", f"the video ends at second {seconds}"))
+            raise RefusedError(
+                Refusal("clip", "out_of_range", f"the video ends at second {seconds}")
+            )
         return info
 
     def _cut(
@@ -151,17 +153,19 @@ class Reader:
                 not seconds or clip.time_start >= seconds - 1
             )
             kind = "clip" if beyond else "transient"
-            raise Refused(Verdict(kind, error.code, str(error))) from error
+            raise RefusedError(Refusal(kind, error.code, str(error))) from error
         if isinstance(error, EncoderError):
-            raise Refused(Verdict("transient", "not_encoded", str(error))) from error
+            raise RefusedError(Refusal("transient", "not_encoded", str(error))) from error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise error
         if error is not None:
-            raise Refused(Verdict("transient", "media_damaged", str(error))) from error
+            raise RefusedError(Refusal("transient", "media_damaged", str(error))) from error
         end = min(clip.time_end, seconds or clip.time_end)
         if facts.seconds < end - clip.time_start - _TOLERANCE_SECONDS:
             part.unlink()
-            raise Refused(Verdict("transient", "short", f"only {facts.seconds:.1f} seconds came"))
+            raise RefusedError(
+                Refusal("transient", "short", f"only {facts.seconds:.1f} seconds came")
+            )
         return facts, sum(each.received_bytes for each in media)
 
 
@@ -305,7 +309,7 @@ def _media_refusal(error: BaseException) -> BaseException:
         return error
     if isinstance(error, HTTPError):
         kind = {429: "blocked", 403: "client"}.get(error.status, "transient")
-        return Refused(Verdict(kind, f"media_http_{error.status}", str(error)))
+        return RefusedError(Refusal(kind, f"media_http_{error.status}", str(error)))
     if isinstance(error, CutError):
-        return Refused(Verdict("transient", error.code, str(error)))
-    return Refused(Verdict("transient", "media_network", str(error)))
+        return RefusedError(Refusal("transient", error.code, str(error)))
+    return RefusedError(Refusal("transient", "media_network", str(error)))
