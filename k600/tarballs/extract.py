@@ -25,7 +25,7 @@ from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES, RangeReader
 from k600.progress import Bar
 from k600.splits import UNLABELED
-from k600.store.files import Flushing, translate_errors
+from k600.store.files import Flushing
 from k600.store.inventory import Inventory, is_unchanged
 from k600.store.ledger import ClipRow, Ledger, TarballRow
 from k600.store.store import Incoming, Store
@@ -40,6 +40,7 @@ from k600.tarballs.reading import (
     tarball_members,
 )
 from k600.tarballs.stream import clip_of
+from k600.translate import store_error, translate_errors
 from k600.video.cut import CutError
 from k600.video.probe import box_problem
 from k600.video.resize import resize_clip
@@ -419,7 +420,7 @@ class _Extraction:
         """Return what `Incoming.write` does, for the same clip with a shorter side."""
         smaller = self.extractor.incoming.new_part()
         try:
-            with open(part, "rb") as source, translate_errors(smaller):
+            with open(part, "rb") as source, translate_errors(store_error, smaller):
                 made = resize_clip(source, smaller, short_side)
         except (CutError, EncoderError) as error:
             part.unlink()
