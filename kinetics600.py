@@ -34,7 +34,6 @@ from k600.hf import (
     Video,
     check_decoder,
     default_data_dir,
-    is_offline,
     one_at_a_time,
     plain_errors,
     progress,
@@ -54,6 +53,7 @@ from k600.loading.outcome import Outcome
 from k600.loading.request import Request, check_config_name, check_option_names, check_split_names
 from k600.loading.request import make_request as _make_request
 from k600.loading.stream import stream_split
+from k600.network import is_offline
 from k600.splits import CONFIGS
 from k600.values import flag, plain
 

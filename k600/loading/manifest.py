@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from k600.clip import Clip, TestLabels, parse_file_name
+from k600.disk import why_refused
 from k600.errors import ManifestError, UnknownClassError
 from k600.labels import NAMES, canonical
 from k600.splits import SPLITS, Split
-from k600.store.files import why_refused, write_whole
+from k600.store.files import write_whole
 from k600.store.ledger import Ledger
 from k600.store.store import META_DIR, Store
 from k600.text import csv_cell, text_of

@@ -20,11 +20,11 @@ from k600.store.ledger import Ledger, LedgerView
 from k600.tarballs.catalog import KeptLists, read_test_labels
 from k600.text import public_url
 
-__all__ = ["Situation", "look", "tarballs_of", "wanted_names"]
+__all__ = ["State", "read_state", "tarballs_of", "wanted_names"]
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class State:
     """What is known, and what may be done about it."""
 
     request: Request
@@ -59,13 +59,13 @@ class Situation:
         if not self.writable:
             self.request.store.prepare()
 
-    def now(self) -> Situation:
+    def now(self) -> State:
         """Look at ledger and store again."""
         known = self.ledger.view(self.split)
         inventory = Inventory.of(self.request.store, known)
         return dataclasses.replace(self, known=known, inventory=inventory)
 
-    def with_same_objects(self, remotes: Iterable[tuple[Tarball, RemoteFile]]) -> Situation:
+    def with_same_objects(self, remotes: Iterable[tuple[Tarball, RemoteFile]]) -> State:
         """Return how things stand once what is known of the same objects counts for this mirror.
 
         Another mirror may have a tarball with the same strong ETag and size: what was read of it is
@@ -119,9 +119,9 @@ class Situation:
         return next((f for f in folders if name in self.inventory.names(f)), None)
 
 
-def look(
+def read_state(
     request: Request, split: str, *, offline: bool, keep: bool, refresh: bool = False
-) -> Situation:
+) -> State:
     """See how things stand.
 
     Args:
@@ -172,7 +172,7 @@ def look(
         listed=folders,
     )
     inventory = Inventory.of(store, known, folders)
-    return Situation(
+    return State(
         request, split, lists, labels, origin, known, inventory, network, youtube, writable
     )
 

@@ -14,7 +14,7 @@ from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard, StreamedShard
 from k600.loading.selection import choose_clips
-from k600.loading.state import Situation, look, tarballs_of, wanted_names
+from k600.loading.state import State, read_state, tarballs_of, wanted_names
 from k600.reasons import REASONS
 from k600.splits import Split
 
@@ -49,8 +49,8 @@ def stream_split(
             "list says which tarball holds a clip. Use .take(n) of the stream, or load without "
             "streaming=True"
         )
-    situation = look(request, split, offline=offline, keep=False)
-    labels, lists = situation.labels, situation.lists
+    state = read_state(request, split, offline=offline, keep=False)
+    labels, lists = state.labels, state.lists
     wanted_names(request, split, labels)
     unlabelled = Split(split).is_mixed and not labels and request.manifest is None
     if unlabelled and request.on_missing == "raise":
@@ -59,9 +59,9 @@ def stream_split(
             "label None. Pass test_labels=… a path or URL of it, or leave on_missing='raise' out"
         )
     if request.chooses:
-        return _chosen(situation)
+        return _chosen(state)
     if not network:
-        stored = stored_shards(request, split, situation.known, labels, situation.inventory)
+        stored = stored_shards(request, split, state.known, labels, state.inventory)
         if not any(shard.names for shard in stored):
             raise_nothing(request, split, {}, [])
         return [*stored]
@@ -80,23 +80,23 @@ def stream_split(
     ]
 
 
-def _chosen(situation: Situation) -> list[StreamedShard | StoredShard]:
+def _chosen(state: State) -> list[StreamedShard | StoredShard]:
     """Return shards of some clips: those in the store folder by folder, the others by tarball."""
-    request, split = situation.request, situation.split
-    inventory, origin, labels = situation.inventory, situation.origin, situation.labels
-    names = find_candidates(situation)
-    dead = passed_over(situation, names, youtube=False)
+    request, split = state.request, state.split
+    inventory, origin, labels = state.inventory, state.origin, state.labels
+    names = find_candidates(state)
+    dead = passed_over(state, names, youtube=False)
     chosen = choose_clips(
         names, request.limits, dead=dead, here=lambda label: inventory.names(f"{split}/{label}")
     )
     stored: dict[str, set[str]] = {}
     by_tarball: dict[Tarball, dict[str, str]] = {}
     for label, name in chosen:
-        folder = situation.place_of((label, name))
+        folder = state.place_of((label, name))
         row = origin.get(clip_at((label, name), split))
         if folder is not None:
             stored.setdefault(folder, set()).add(name)
-        elif situation.network:
+        elif state.network:
             tarball = row.tarball if row and row.tarball else label
             if Split(split).is_mixed and not (row and row.tarball):
                 raise ManifestError(
@@ -122,7 +122,7 @@ def _chosen(situation: Situation) -> list[StreamedShard | StoredShard]:
         for shard in stored_shards(
             request,
             split,
-            situation.known,
+            state.known,
             labels,
             inventory,
             lambda folder: stored.get(folder, ()),

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
@@ -22,8 +21,6 @@ from filelock import FileLock, Timeout
 from k600.errors import (
     DestinationError,
     DestinationTakenError,
-    DiskFullError,
-    Kinetics600Error,
     OptionError,
 )
 from k600.mirror.file_systems import file_system_options
@@ -35,11 +32,11 @@ from k600.store.files import (
     remove,
     sync,
     sync_folder,
-    why_full,
     write_whole,
 )
 from k600.store.store import META_DIR
 from k600.text import plain_text, public_url
+from k600.translate import destination_error, translate_errors
 
 __all__ = ["Destination", "FileDestination", "Proof"]
 
@@ -330,23 +327,9 @@ class FileDestination:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        try:
+        folder = Path(self._root) if self._is_local else None
+        with translate_errors(destination_error, self.address, folder):
             yield
-        except Kinetics600Error:
-            raise
-        except Exception as error:  # fsspec's file systems raise what they like
-            said = getattr(error, "strerror", None) or plain_text(error)
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                full = f"the volume of {self.address} is full"
-                if self._is_local:
-                    full = why_full(Path(self._root), error)
-                raise DiskFullError(
-                    f"to: {full}. Make room and call again: shards that are there stay"
-                ) from None
-            raise DestinationError(
-                f"to: {self.address} cannot be used ({type(error).__name__}: {said}). Pass to=… a "
-                "place that you may write to, with its credentials and endpoint in to_options=…"
-            ) from None
 
 
 def _etag_of(info: Mapping[str, Any]) -> str:

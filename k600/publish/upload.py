@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from k600.disk import why_full
 from k600.errors import DiskFullError, Kinetics600Error, StoreError
 from k600.publish.destination import Destination
 from k600.publish.parquet import Shard
-from k600.store.files import why_full
 from k600.store.store import Store
 
 __all__ = ["Sending", "is_told", "said_of", "scratch_folder"]

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 
 from k600.clip import Clip
 from k600.errors import Stopped
-from k600.store.files import flush, sync_folder, translate_errors
+from k600.store.files import flush, sync_folder
 from k600.store.ledger import Ledger
 from k600.store.store import Incoming, Store
+from k600.translate import store_error, translate_errors
 from k600.youtube.fetcher import Fetched, RefusedError, VideoFetcher
 from k600.youtube.options import YouTubeOptions, cookie_text, yt_dlp_params
 from k600.youtube.rate_limit import BlockedError, Gate, rate_limiter_of
@@ -225,7 +226,7 @@ class YouTubeWorkers:
 
             part = self._incoming.new_part()
             try:
-                with translate_errors(part):
+                with translate_errors(store_error, part):
                     fetched = fetcher.fetch(clip, part)
             except RefusedError as error:
                 return error.refusal
@@ -237,7 +238,7 @@ class YouTubeWorkers:
             flush(part)
             self._ledger.record_stored(clip, part.stat().st_size, yt_dlp_version())
             self._incoming.place(part, target)
-            with translate_errors(target.parent):
+            with translate_errors(store_error, target.parent):
                 sync_folder(target.parent)
             return fetched
 
