@@ -24,7 +24,7 @@ from k600.fleet.job import FleetRecipe, Job
 from k600.fleet.places import Places
 from k600.fleet.plan import Unit
 from k600.loading.request import Request
-from k600.loading.state import tarballs_of, wanted_names
+from k600.loading.state import HostView, tarballs_of, wanted_names
 from k600.mirror.mirror import Mirror
 from k600.publish.markers import digest_of_labels
 from k600.splits import Split
@@ -126,7 +126,7 @@ def tarballs_to_read(request: Request, split: str) -> list[Tarball]:
         MirrorError, ListError: The list cannot be had.
     """
     lists = KeptLists(request.mirror, request.store, split, network=True, keep=False)
-    return tarballs_of(request, split, lists)
+    return tarballs_of(request, split, HostView(lists.tarballs(), lists.listing()))
 
 
 def find_units(
