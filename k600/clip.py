@@ -6,30 +6,17 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from k600.splits import UNLABELED, Split
+
 __all__ = [
-    "CONFIGS",
-    "HOST_FOLDERS",
-    "SPLITS",
-    "UNLABELED",
     "Clip",
     "Listing",
     "Tarball",
     "TestLabels",
     "clip_names",
+    "label_of",
     "parse_file_name",
 ]
-
-SPLITS: tuple[str, ...] = ("train", "validation", "test")
-"""The three splits as users name them, in the order that `all` loads them."""
-
-CONFIGS: tuple[str, ...] = (*SPLITS, "all")
-"""The configurations: one per split, and `all` three."""
-
-HOST_FOLDERS: dict[str, str] = {"train": "train", "validation": "val", "test": "test"}
-"""What the host calls each split."""
-
-UNLABELED = "_unlabeled"
-"""Folder of test clips without a label (FiftyOne's name for it)."""
 
 _SIX_DIGITS = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}_[0-9]{6}\.mp4")
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6,9})_(\d{6,9})\.mp4", re.ASCII)
@@ -89,12 +76,12 @@ class Tarball:
     @property
     def path(self) -> str:
         """Path below the mirror's root, such as `val/acting in play.tar.gz`."""
-        return f"{HOST_FOLDERS[self.split]}/{self.name}.tar.gz"
+        return f"{Split(self.split).host_folder}/{self.name}.tar.gz"
 
     @property
     def label(self) -> str | None:
         """The class that all its clips have; None in the test split, where it mixes classes."""
-        return None if self.split == "test" else self.name
+        return None if Split(self.split).is_mixed else self.name
 
 
 def parse_file_name(name: str) -> tuple[str, int, int] | None:
@@ -117,6 +104,17 @@ def parse_file_name(name: str) -> tuple[str, int, int] | None:
     else:
         return None
     return (youtube_id, start, end) if start < end else None
+
+
+def label_of(file_name: str, labels: TestLabels) -> str:
+    """Return the class that a list gives a clip; `_unlabeled` if it names no such clip.
+
+    Example:
+        >>> label_of("-_abcdefghi_000012_000022.mp4", {("-_abcdefghi", 12, 22): "yoga"})
+        'yoga'
+    """
+    times = parse_file_name(file_name)
+    return labels.get(times, UNLABELED) if times else UNLABELED
 
 
 def clip_names(names: Collection[str]) -> set[str]:

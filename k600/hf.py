@@ -20,13 +20,14 @@ import pyarrow
 import pyarrow.compute
 from datasets.utils import tqdm as _datasets_tqdm
 
+from k600.disk import why_full
 from k600.errors import (
     DiskFullError,
     Kinetics600Error,
     MissingDependencyError,
     OptionError,
 )
-from k600.store.files import digest_of_files, lock_at, make_folder, why_full
+from k600.store.files import digest_of_files, lock_at, make_folder
 
 __all__ = [
     "SCHEMA",
@@ -34,7 +35,6 @@ __all__ = [
     "Video",
     "check_decoder",
     "default_data_dir",
-    "is_offline",
     "one_at_a_time",
     "plain_errors",
     "progress",
@@ -232,11 +232,6 @@ def refuse_unused(arguments: Mapping[str, Any]) -> None:
 def default_data_dir(cache_dir: str | None) -> str:
     """Return where clips live unless told otherwise: beside the Arrow files made of them."""
     return os.path.join(str(cache_dir or datasets.config.HF_DATASETS_CACHE), "kinetics600-clips")
-
-
-def is_offline() -> bool:
-    """Whether `HF_HUB_OFFLINE` or `HF_DATASETS_OFFLINE` forbids to cross a network."""
-    return bool(datasets.config.HF_HUB_OFFLINE)  # HF_DATASETS_OFFLINE sets it, too
 
 
 def check_decoder() -> None:

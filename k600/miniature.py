@@ -17,7 +17,7 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
-from k600.clip import HOST_FOLDERS, SPLITS
+from k600.splits import HOST_FOLDERS, SPLITS, Split
 from k600.store.files import write_whole
 
 __all__ = ["Miniature", "make_clip", "make_clip_of_size", "make_miniature", "make_tarball"]
@@ -247,11 +247,11 @@ def _class_clips(split: str, number: int, count: int, label: str) -> dict[str, b
     names = []
     for index in range(count):
         start = 10 * index
-        if index < len(_IDS) and (split != "test" or index == 0):
-            youtube_id = _IDS[(index + 2 * (split == "test")) % len(_IDS)]
+        if index < len(_IDS) and (not Split(split).is_mixed or index == 0):
+            youtube_id = _IDS[(index + 2 * Split(split).is_mixed) % len(_IDS)]
         else:
             youtube_id = f"clip{base + index:07d}"
-        if split == "test":
+        if Split(split).is_mixed:
             start += 100 * number
         elif index == 1 and number < 2:
             youtube_id, start = _SHARED_ID, 20 * number

@@ -1,10 +1,10 @@
-"""How this process reaches the web: the proxies and certificates that its environment names.
+"""Whether and how this process reaches the web, as its environment says: proxies, certificates.
 
 The environment is read here and nowhere else, in both cases of its letters: `HTTP_PROXY`,
 `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE`,
-`CURL_CA_BUNDLE`, `AWS_CA_BUNDLE`. Whichever library asks is handed what was found, as each of them
-alone knows some of these names only: plain GETs, fsspec's file systems
-(`k600.mirror.file_systems`), the Hub's client (`k600.publish.hub`), yt-dlp.
+`CURL_CA_BUNDLE`, `AWS_CA_BUNDLE`, and those that switch the network off. Whichever library asks is
+handed what was found, as each of them alone knows some of these names only: plain GETs, fsspec's
+file systems (`k600.mirror.file_systems`), the Hub's client (`k600.publish.hub`), yt-dlp.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import ipaddress
 import os
 import ssl
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,11 +29,14 @@ from k600.text import public_url
 
 __all__ = [
     "CONNECT_SECONDS",
+    "OFFLINE_VARIABLES",
     "OPENSSL_CERTIFICATES",
     "READ_SECONDS",
     "WEB_PORTS",
     "Network",
     "Proxy",
+    "is_offline",
+    "offline_variable",
     "read_network",
 ]
 
@@ -52,6 +56,36 @@ _CERTIFICATES = (
 )
 OPENSSL_CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
 """The variables that most libraries know by themselves, as OpenSSL does."""
+
+OFFLINE_VARIABLES = ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""The variables that may switch the network off. The first one decides alone if it is set, even to
+nothing; of the others, the Hub's, the first that is not empty."""
+
+
+def is_offline() -> bool:
+    """Return whether no network may be crossed, as `datasets` itself decides.
+
+    It does so when it is imported, and programs may change its mind later; if it is not here yet,
+    or cannot be imported, it is told what it would decide.
+    """
+    config = sys.modules.get("datasets.config")
+    if config is None:
+        return offline_variable(os.environ) is not None
+    return bool(config.HF_HUB_OFFLINE)  # `HF_DATASETS_OFFLINE` sets it, too
+
+
+def offline_variable(environ: Mapping[str, str]) -> str | None:
+    """Return which variable switches the network off; None if it may be crossed.
+
+    Example:
+        >>> offline_variable({"HF_HUB_OFFLINE": "1"})
+        'HF_HUB_OFFLINE'
+        >>> offline_variable({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "0"})
+    """
+    own, *hub = OFFLINE_VARIABLES
+    name = own if own in environ else next(filter(environ.get, hub), None)
+    is_true = name is not None and environ[name].upper() in ("1", "ON", "YES", "TRUE")
+    return name if is_true else None
 
 
 @dataclass(frozen=True, slots=True)

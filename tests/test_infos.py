@@ -10,8 +10,8 @@ import pytest
 
 import kinetics600
 from k600 import infos
-from k600.clip import CONFIGS, SPLITS
 from k600.miniature import Miniature
+from k600.splits import CONFIGS, SPLITS
 from scripts.make_dataset_infos import make_infos
 from tests.conftest import Load
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from k600.gallery.contact_sheet import draw_line
-from k600.gallery.thumbnails import look_at
+from k600.gallery.thumbnails import preview_clip
 from k600.miniature import Miniature
 
 
@@ -17,7 +17,7 @@ def test_every_clip_says_that_it_is_a_miniature_and_looks_like_no_other(
     pictures = {}
     for tarball, clips in miniature.clips["validation"].items():
         for name, data in clips.items():
-            picture = look_at(data).picture
+            picture = preview_clip(data).image
             assert picture is not None
             pictures[tarball, name] = picture.astype(int)
     height, width, _ = next(iter(pictures.values())).shape

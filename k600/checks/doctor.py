@@ -32,13 +32,19 @@ from k600.checks.software import (
     check_torchcodec,
     check_yt_dlp,
 )
-from k600.clip import SPLITS
+from k600.disk import SHARING, free_space, nearest_folder
 from k600.errors import Kinetics600Error, OptionError, StoreError
 from k600.infos import read_info
 from k600.loading.plan import MEAN_CLIP_BYTES
 from k600.mirror.mirror import Mirror
-from k600.network import OPENSSL_CERTIFICATES, Network, read_network
-from k600.store.files import SHARING, free_space, nearest_folder
+from k600.network import (
+    OFFLINE_VARIABLES,
+    OPENSSL_CERTIFICATES,
+    Network,
+    offline_variable,
+    read_network,
+)
+from k600.splits import SPLITS
 from k600.store.ledger_file import check_length
 from k600.store.store import META_DIR, Store
 from k600.text import public_url
@@ -130,12 +136,11 @@ def check_environment(environ: Mapping[str, str]) -> Finding:
     known = ("KINETICS600_HOME", "KINETICS600_MIRROR")
     notes = [f"{name}={public_url(environ[name])}" for name in known if environ.get(name)]
     odd = [n for n in sorted(environ) if n.startswith("KINETICS600_") and n not in known]
-    offline = [n for n in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE") if environ.get(n)]
-    notes += [f"{name}={environ[name]}" for name in offline]
+    notes += [f"{name}={environ[name]}" for name in OFFLINE_VARIABLES if environ.get(name)]
     notes += [f"{name} is set, and no variable of this release" for name in odd]
     detail = "; ".join(notes) or "no variable changes anything"
-    if any(environ[n].upper() in ("1", "ON", "YES", "TRUE") for n in offline):
-        advice = f"Nothing is fetched so; to fetch: unset {' '.join(offline)}"
+    if (offline := offline_variable(environ)) is not None:
+        advice = f"Nothing is fetched so; to fetch: unset {offline}"
         return Finding("environment", "warning", detail, advice)
     if odd:
         return Finding("environment", "warning", detail, f"Known are {' and '.join(known)}")

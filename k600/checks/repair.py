@@ -10,8 +10,9 @@ from k600.errors import Kinetics600Error
 from k600.loading.ask_youtube import FromYouTube
 from k600.loading.from_tarballs import FromTarballs, tarball_of
 from k600.loading.selection import Candidate
-from k600.loading.state import Situation
+from k600.loading.state import State
 from k600.progress import Progress
+from k600.splits import Split
 
 __all__ = ["Why", "fetch_again"]
 
@@ -20,7 +21,7 @@ Why = dict[Target, tuple[str, str]]
 
 
 def fetch_again(
-    situation: Situation, targets: Collection[Target], progress: Progress
+    state: State, targets: Collection[Target], progress: Progress
 ) -> tuple[dict[Target, Target], Why]:
     """Fetch clips into the store again; none of them may be at its place.
 
@@ -31,8 +32,8 @@ def fetch_again(
     Returns:
         Where those that came lie now, and why the others did not.
     """
-    request, split, known = situation.request, situation.split, situation.known
-    network, youtube = situation.network, situation.youtube
+    request, split, known = state.request, state.split, state.known
+    network, youtube = state.network, state.youtube
     tarballs = FromTarballs(request, split, progress)
     candidates = {_candidate(target): target for target in targets}
     cut = {(a.folder, a.file_name) for a in known.answers if a.kind == "have"}
@@ -51,7 +52,7 @@ def fetch_again(
             why[target] = (bad[own] or "not_stored", "")
         elif not network:
             why[target] = ("offline", "")
-        elif tarball_of(candidate, situation) is None:
+        elif tarball_of(candidate, state) is None:
             why[target] = ("", "no list says which tarball holds it; load the split")
         else:
             packed.append(candidate)
@@ -63,7 +64,7 @@ def fetch_again(
                 source.bring(asked, refetch=False)
             except Kinetics600Error as error:
                 refused = str(error)
-            there = situation.now()
+            there = state.now()
             for candidate in asked:
                 if there.place_of(candidate) is not None:
                     continue
@@ -71,19 +72,19 @@ def fetch_again(
                     source.explain(candidate)
                 reason = source.reasons.get(candidate, "")
                 why[candidates[candidate]] = (reason, source.details.get(candidate, refused))
-                if request.source == "auto" and split != "test" and network:
+                if request.source == "auto" and not Split(split).is_mixed and network:
                     packed.append(candidate)
     if packed:
         try:
-            tarballs.bring(packed, situation, refetch=False)
+            tarballs.bring(packed, state, refetch=False)
         except Kinetics600Error as error:
             why |= {candidates[candidate]: ("", str(error)) for candidate in packed}
         errors = {tarball.name: str(f.error) for tarball, f in tarballs.failures.items()}
         for candidate, reason in tarballs.reasons.items():
-            tarball = tarball_of(candidate, situation)
+            tarball = tarball_of(candidate, state)
             words = errors.get(tarball.name, "") if tarball is not None else ""
             why[candidates[candidate]] = (reason, words)
-    there = situation.now()
+    there = state.now()
     came = {}
     for candidate, target in candidates.items():
         folder = there.place_of(candidate)

@@ -7,8 +7,9 @@ from collections.abc import Collection
 
 from k600.checks.counts import SplitStatus, StoreStatus, count_clips
 from k600.checks.verify import find_failed
-from k600.clip import UNLABELED, Listing
+from k600.clip import Listing
 from k600.loading.request import Request
+from k600.splits import UNLABELED, Split
 from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
 from k600.store.ledger import Ledger, LedgerView
@@ -39,9 +40,9 @@ def _read_split(request: Request, split: str) -> SplitStatus:
     labels = [folder.partition("/")[2] for folder in request.folders(split)]
     known = _known(ledger, split, request.classes)
     lists = KeptLists(request.mirror, store, split, network=False, keep=False)
-    listing = {} if split == "test" else lists.listing()
+    listing = {} if Split(split).is_mixed else lists.listing()
     tarballs = {tarball.name for tarball in lists.tarballs()} | set(listing)
-    if request.classes is not None and split != "test":
+    if request.classes is not None and not Split(split).is_mixed:
         tarballs &= set(request.classes)
     folders = Folders(store)
     inventory = Inventory.of(store, known, folders)
@@ -67,7 +68,7 @@ def _read_split(request: Request, split: str) -> SplitStatus:
         only=request.classes,
         failed=find_failed(request, split),
         classless=classless,
-        other_list=split != "test" and not listing and _has_list(request, split),
+        other_list=not Split(split).is_mixed and not listing and _has_list(request, split),
         size_of=size_of,
     )
 
@@ -75,11 +76,11 @@ def _read_split(request: Request, split: str) -> SplitStatus:
 def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> LedgerView:
     """Return what the ledger says; only of some classes where that is quicker."""
     known = ledger.tarballs(split)
-    if split == "test" or classes is None or len(classes) > _FEW_CLASSES:
+    if Split(split).is_mixed or classes is None or len(classes) > _FEW_CLASSES:
         clips = ledger.clips(split)
     else:
         clips = [row for label in classes for row in ledger.clips(split, label)]
-    if classes is not None and split != "test":
+    if classes is not None and not Split(split).is_mixed:
         known = {name: row for name, row in known.items() if name in classes}
     return LedgerView.of(
         known, clips, ledger.answers(split), ledger.adopted(split), ledger.other_mirrors(split)
@@ -115,7 +116,7 @@ def _not_taken_in(
         for name in folders.names(place):
             if (path := f"{place}/{name}") in taken:
                 continue
-            own = label or (UNLABELED if split == "test" else (by_name or {}).get(name, ""))
+            own = label or (UNLABELED if Split(split).is_mixed else (by_name or {}).get(name, ""))
             if not own:
                 classless += 1
             elif own in here and name not in here[own]:

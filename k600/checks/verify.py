@@ -20,12 +20,13 @@ from k600.checks.clip_files import Finding, Report, SplitReport, Target, check_c
 from k600.checks.repair import fetch_again
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.request import Request
-from k600.loading.state import Situation, look
+from k600.loading.state import State, read_state
 from k600.progress import Progress, no_progress
 from k600.reasons import REASONS
-from k600.store.files import move_into_place, translate_errors
+from k600.store.files import move_into_place
 from k600.store.ledger import AdoptedRow, CheckRow, Ledger
 from k600.store.store import META_DIR, Store
+from k600.translate import store_error, translate_errors
 from k600.video.probe import BAD
 
 __all__ = ["find_failed", "verify_clips"]
@@ -115,15 +116,19 @@ def verify_clips(
     )
 
 
-def find_failed(request: Request, split: str) -> dict[str, set[str]]:
-    """Return the file names, by class, that failed their last check and are still the same."""
-    failed: dict[str, set[str]] = {}
+def find_failed(request: Request, split: str) -> dict[str, dict[str, str]]:
+    """Return the clips that failed their last check and are still the same.
+
+    By class, reasons (keys of `k600.reasons.REASONS`) by file name.
+    """
+    failed: dict[str, dict[str, str]] = {}
     for row in request.ledger.checks(split):
         if row.verdict in BAD:
             with contextlib.suppress(OSError):
                 status = os.stat(request.store.root / row.path)
                 if (status.st_size, status.st_mtime_ns) == (row.size_bytes, row.mtime_ns):
-                    failed.setdefault(row.folder.partition("/")[2], set()).add(row.file_name)
+                    label = row.folder.partition("/")[2]
+                    failed.setdefault(label, {})[row.file_name] = _reason(row.verdict)
     return failed
 
 
@@ -139,7 +144,7 @@ class _Run:
     record: bool = True
     """Whether the ledger may be written."""
     reused: int = 0
-    situation: Situation = field(init=False)
+    state: State = field(init=False)
     targets: list[Target] = field(init=False)
     rows: dict[Target, CheckRow] = field(default_factory=dict)
     """What was found in the files that are not `ok`."""
@@ -150,9 +155,9 @@ class _Run:
     def __post_init__(self) -> None:
         # What a file holds is looked into whatever mirror it came from.
         whatever = replace(self.request, source="local")
-        self.situation = look(whatever, self.split, offline=True, keep=False)
+        self.state = read_state(whatever, self.split, offline=True, keep=False)
         self.targets = list(
-            find_targets(self.request, self.split, self.situation.known, self.situation.labels)
+            find_targets(self.request, self.split, self.state.known, self.state.labels)
         )
 
     @property
@@ -188,9 +193,9 @@ class _Run:
         ]
         if not todo:
             return
-        situation = look(self.request, self.split, offline=self.offline, keep=True)
-        came, why = fetch_again(situation, todo, self.progress)
-        self.situation = self.situation.now()
+        state = read_state(self.request, self.split, offline=self.offline, keep=True)
+        came, why = fetch_again(state, todo, self.progress)
+        self.state = self.state.now()
         for target, (reason, detail) in why.items():
             self._say(target, why=": ".join(filter(None, (REASONS.get(reason), detail))))
             if reason in _AT_SOURCE:
@@ -263,13 +268,14 @@ class _Run:
             noted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
             self.ledger.adopt(self.split, [noted])
             own = store.root / target.folder
-            with translate_errors(own):  # so that rows made earlier are seen to be no longer true
+            # So that rows made earlier are seen to be no longer true.
+            with translate_errors(store_error, own):
                 own.mkdir(parents=True, exist_ok=True)
                 os.utime(own)
             self._say(target, fate="left_out")
             return
         try:
-            with translate_errors(source):
+            with translate_errors(store_error, source):
                 status = source.stat()
                 if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
                     self._say(target, why="it has changed since; verify again")

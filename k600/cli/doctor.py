@@ -11,8 +11,9 @@ from k600.cli.app import app
 from k600.cli.exit_codes import AGAIN, DONE
 from k600.cli.flags import AsJson, DataDir
 from k600.cli.request_options import request_of
-from k600.cli.screen import console, is_offline, print_json
+from k600.cli.screen import console, print_json
 from k600.errors import Kinetics600Error
+from k600.network import is_offline
 from k600.text import printable
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from k600.cli.app import app
 from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
 from k600.cli.flags import AsJson, Quiet
 from k600.cli.request_options import json_options, request_of, takes_request
-from k600.cli.screen import Meter, console, hush, is_offline, print_json, say, time_of
+from k600.cli.screen import Meter, console, hush, print_json, say, time_of
+from k600.network import is_offline
 
 __all__ = ["fleet"]
 

@@ -13,7 +13,8 @@ from k600.cli.app import app
 from k600.cli.exit_codes import DONE, code_of_outcomes
 from k600.cli.flags import AsJson
 from k600.cli.request_options import request_of, takes_request
-from k600.cli.screen import Meter, is_offline, print_json, say
+from k600.cli.screen import Meter, print_json, say
+from k600.network import is_offline
 
 __all__ = ["gallery"]
 

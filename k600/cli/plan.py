@@ -11,7 +11,8 @@ from k600.cli.app import app
 from k600.cli.exit_codes import AGAIN, DONE, LACKING, code_of_outcomes, worst
 from k600.cli.flags import AsJson, Quiet
 from k600.cli.request_options import request_of, takes_request
-from k600.cli.screen import Meter, console, hush, is_offline, print_json, say, time_of
+from k600.cli.screen import Meter, console, hush, print_json, say, time_of
+from k600.network import is_offline
 
 if TYPE_CHECKING:
     from k600.loading.estimate import Forecast

@@ -13,9 +13,10 @@ from k600.cli.app import app
 from k600.cli.exit_codes import DONE, LACKING
 from k600.cli.flags import AsJson, Quiet
 from k600.cli.request_options import json_options, request_of, takes_request
-from k600.cli.screen import Meter, hush, is_offline, print_json, say
-from k600.clip import CONFIGS
+from k600.cli.screen import Meter, hush, print_json, say
 from k600.errors import OptionError
+from k600.network import is_offline
+from k600.splits import CONFIGS
 
 __all__ = ["publish"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from k600.clip import CONFIGS
+from k600.splits import CONFIGS
 
 if TYPE_CHECKING:
     from k600.loading.request import Request

@@ -39,7 +39,6 @@ __all__ = [
     "bar_of",
     "console",
     "hush",
-    "is_offline",
     "leave_pipe",
     "prepare_streams",
     "print_json",
@@ -122,14 +121,6 @@ def console(*, stderr: bool = False) -> Console:
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     return _Console(
         stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=not on_terminal
-    )
-
-
-def is_offline() -> bool:
-    """Whether the network is switched off, as `datasets` understands it."""
-    return any(
-        os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
-        for name in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE")
     )
 
 

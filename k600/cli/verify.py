@@ -10,7 +10,8 @@ from k600.cli.app import app
 from k600.cli.exit_codes import AGAIN, LACKING, worst
 from k600.cli.flags import AsJson
 from k600.cli.request_options import request_of, takes_request
-from k600.cli.screen import Meter, console, hush, is_offline, print_json, say
+from k600.cli.screen import Meter, console, hush, print_json, say
+from k600.network import is_offline
 
 if TYPE_CHECKING:
     from k600.checks.clip_files import Report, SplitReport

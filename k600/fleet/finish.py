@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-
-import pyarrow
-import pyarrow.parquet
+from typing import Any
 
 from k600.errors import IncompleteError
 from k600.fleet.job import Job
@@ -16,7 +13,9 @@ from k600.fleet.merge import shard_path
 from k600.fleet.places import OpenPlaces
 from k600.fleet.plan import Plan, read_plan
 from k600.fleet.units import AT_ONCE
-from k600.publish.markers import Made, finish, read_marker, update_card
+from k600.loading.columns import MANIFEST, Column
+from k600.loading.manifest import ManifestRow, to_parquet
+from k600.publish.markers import SplitResult, finish, read_marker, update_card
 from k600.store.store import META_DIR
 
 __all__ = ["finish_split", "manifest_path", "tidy"]
@@ -46,7 +45,7 @@ def finish_split(job: Job, places: OpenPlaces, rank: int, world_size: int) -> di
     finish(
         places.shards,
         job.split,
-        Made(shards, unlabelled, len(shards), left_out=dict(plan.rejects)),
+        SplitResult(shards, unlabelled, len(shards), left_out=dict(plan.rejects)),
         whole=job.whole,
         more={
             "tarballs": plan.tarballs,
@@ -84,28 +83,11 @@ def manifest_path(job: Job) -> str:
 
 def _manifest(plan: Plan, names: Sequence[str]) -> bytes:
     """Return a table that `manifest=…` of `load_dataset` reads, with the shard of each clip."""
-    rows = [
-        {
-            "split": placed.clip.split,
-            "label": placed.clip.label,
-            "youtube_id": placed.clip.youtube_id,
-            "time_start": placed.clip.time_start,
-            "time_end": placed.clip.time_end,
-            "source": "cvdf",
-            "tarball": placed.tarball,
-            "size_bytes": placed.found.size_bytes,
-            "sha256": placed.found.sha256,
-            "shard": name,
-        }
-        for number, name in enumerate(names)
-        for placed in plan.clips(number)
-    ]
-    numbers = ("time_start", "time_end", "size_bytes")
-    schema = pyarrow.schema(
-        [(name, pyarrow.int64() if name in numbers else pyarrow.string()) for name in rows[0]]
-    )
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(
-        pyarrow.Table.from_pylist(rows, schema=schema), sink, compression="zstd"
-    )
-    return sink.getvalue()
+    rows: list[dict[str, Any]] = []
+    for number, name in enumerate(names):
+        for placed in plan.clips(number):
+            found = placed.found
+            row = ManifestRow(placed.clip, "cvdf", placed.tarball, found.size_bytes, found.sha256)
+            rows.append({**row.as_plain(), "shard": name})
+    columns = (*MANIFEST, Column("shard", "string", "name of the shard that holds the clip"))
+    return to_parquet(rows, columns, compression="zstd")

@@ -16,6 +16,7 @@ from k600.loading.request import Request
 from k600.loading.state import wanted_names
 from k600.mirror.mirror import Mirror
 from k600.publish.markers import digest_of_labels
+from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.tarballs.catalog import read_test_labels
 
@@ -109,7 +110,7 @@ def make_job(
 
         options["av"] = av.__version__  # another may encode to other bytes
 
-    if split == "test" and with_labels:
+    if Split(split).is_mixed and with_labels:
         labels = read_test_labels(
             request.test_labels, request.mirror, request.store, offline=offline, keep=False
         )
@@ -126,7 +127,7 @@ def make_job(
         split=split,
         mirror=mirror,
         labels=labels,
-        classes=request.classes if split == "test" else None,
+        classes=request.classes if Split(split).is_mixed else None,
         short_side=request.short_side,
         recipe=recipe,
         seed=request.limits.seed,

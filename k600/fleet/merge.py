@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from k600.ahead import map_ahead
 from k600.errors import DestinationDamagedError
 from k600.fleet.job import Job
 from k600.fleet.places import OpenPlaces
@@ -20,8 +19,8 @@ from k600.loading.rows import record_of
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
 from k600.publish.markers import find_damaged, read_marker, to_json
-from k600.publish.parquet import Shard, write_clips
-from k600.publish.upload import said_of, scratch_folder
+from k600.publish.parquet import write_clips
+from k600.publish.shards import Shard, scratch_folder
 from k600.publish.webdataset import write_tar
 
 __all__ = ["REREAD", "PartReader", "merge_rank", "shard_path", "shard_to_json"]
@@ -64,7 +63,7 @@ def shard_to_json(entry: Mapping[str, Any], clips: Sequence[PlacedClip]) -> byte
     """Return a shard's marker as the bytes of its file.
 
     Args:
-        entry: What is written down of the shard (`k600.publish.upload.said_of`).
+        entry: What is written down of the shard (`k600.publish.shards.Shard.entry`).
         clips: What is in it.
     """
     return to_json({"shard": entry, "unlabelled": sum(clip.found.label is None for clip in clips)})
@@ -97,7 +96,7 @@ def _write_shards(
         else:
             (shard,) = write_clips(rows, parts.folder, prefix=prefix, shard_bytes=None)
         etag = places.shards.send(f"data/{job.split}/{shard.name}", shard.path, shard.sha256)
-        markers[shard_path(plan, number, job)] = shard_to_json(said_of(shard, etag), clips)
+        markers[shard_path(plan, number, job)] = shard_to_json(shard.entry(etag), clips)
         shards.append(shard)
 
     message = f"{job.split}: {', '.join(map(str, numbers))}"
@@ -124,40 +123,41 @@ class PartReader:
             DestinationError: A part cannot be read.
             MirrorError: A tarball cannot be read again, or was replaced.
         """
-        pending: deque[tuple[PlacedClip, Future[bytes]]] = deque()
-        pending_bytes = 0
-        pool = ThreadPoolExecutor(AHEAD_READS)
-        try:
-            for clip in (*clips, None):
-                while pending and (clip is None or pending_bytes > AHEAD_BYTES):
-                    first, answer = pending.popleft()
-                    pending_bytes -= first.found.size_bytes
-                    data = self._sound_bytes(first, answer)
-                    yield record_of(first.clip, first.clip.file_name, data, "cvdf")
-                if clip is not None:
-                    pending.append((clip, pool.submit(self._bytes_of, clip)))
-                    pending_bytes += clip.found.size_bytes
-        finally:
-            pool.shutdown(cancel_futures=True)
+        ahead = map_ahead(
+            self._read,
+            clips,
+            threads=AHEAD_READS,
+            most_ahead=AHEAD_BYTES,
+            size_of=lambda clip: clip.found.size_bytes,
+        )
+        with contextlib.closing(ahead):
+            for clip, data in ahead:
+                if data is None:
+                    data = self._mend(clip)
+                yield record_of(clip.clip, clip.clip.file_name, data, "cvdf")
 
-    def _sound_bytes(self, clip: PlacedClip, answer: Future[bytes]) -> bytes:
-        with contextlib.suppress(DestinationDamagedError):
-            return answer.result()
-        with contextlib.suppress(DestinationDamagedError):
-            return self._bytes_of(clip)  # another clip's turn may have read the part again
-
-        marker = read_markers([clip.part], self.job, self.work).get(clip.part)
-        if marker is not None:
-            read_unit(marker.unit, self.job, self.work, self.folder)
-            self.reread += 1
-        return self._bytes_of(clip)
-
-    def _bytes_of(self, clip: PlacedClip) -> bytes:
-        found, path = clip.found, self.job.meta_path(f"parts/{clip.part}")
+    def _read(self, clip: PlacedClip) -> bytes | None:
+        """Return a clip's bytes; None if they are not those that were written."""
+        found, path = clip.found, self._path(clip)
         data = self.work.read(path, found.offset_bytes, found.offset_bytes + found.size_bytes)
         if data is None or hashlib.sha256(data).hexdigest() != found.sha256:
+            return None
+        return data
+
+    def _mend(self, clip: PlacedClip) -> bytes:
+        """Return a clip's bytes, after its tarball was read again, if that has not been done."""
+        data = self._read(clip)
+        marker = read_markers([clip.part], self.job, self.work).get(clip.part)
+        if data is None and marker is not None:
+            read_unit(marker.unit, self.job, self.work, self.folder)
+            self.reread += 1
+            data = self._read(clip)
+        if data is None:
             raise DestinationDamagedError(
-                f"to: {self.work.address}/{path} {'is gone' if data is None else 'was changed'}. "
-                "Call again: its tarball is read anew"
+                f"to: {self.work.address}/{self._path(clip)} is gone or was changed. Call again: "
+                "its tarball is read anew"
             )
         return data
+
+    def _path(self, clip: PlacedClip) -> str:
+        return self.job.meta_path(f"parts/{clip.part}")

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k600.errors import MissingDependencyError, OptionError, nearest
-from k600.publish.parquet import MOST_SHARD_MB
+from k600.publish.shards import MOST_SHARD_MB
 from k600.values import whole_number
 
 __all__ = ["EXECUTORS", "FORMATS", "FleetRecipe", "Workforce"]
 
 FORMATS = {"parquet": "embedded", "webdataset": "webdataset"}
-"""Kinds of publication (`k600.publish.parquet.COLUMNS`) by what users call them."""
+"""Kinds of publication (`k600.loading.columns.PUBLISHED`) by what users call them."""
 
 EXECUTORS = ("local", "slurm", "ray")
 MOST_TASKS = 1_000

@@ -20,9 +20,8 @@ from k600.fleet.units import Unit, find_units, find_unread, read_markers, tarbal
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.destination import FileDestination
-from k600.publish.markers import describe, digest_of_names, find_damaged, freeze, read_marker
-from k600.publish.parquet import check_number_of_files
-from k600.publish.upload import scratch_folder
+from k600.publish.markers import describe, digest_of_names, find_damaged, pin_request, read_marker
+from k600.publish.shards import check_number_of_files, scratch_folder
 
 __all__ = ["SplitWork", "prepare_split"]
 
@@ -72,7 +71,7 @@ def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Prog
         "tarballs": digest_of_names([tarball.path for tarball in tarballs]),
     }
     for place in (places.shards, places.work) if places.apart else (places.shards,):
-        freeze(place, split, config)
+        pin_request(place, split, config)
 
     done = read_marker(places.shards, job.meta_path("done.json"))
     if done is not None:

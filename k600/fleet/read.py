@@ -24,7 +24,7 @@ from k600.fleet.units import (
 )
 from k600.mirror.mirror import RemoteFile
 from k600.publish.destination import FileDestination
-from k600.publish.upload import scratch_folder
+from k600.publish.shards import scratch_folder
 from k600.store.files import open_part
 from k600.tarballs.reading import read_sound
 from k600.tarballs.stream import stream_tarball

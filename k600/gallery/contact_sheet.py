@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from k600.errors import OptionError
-from k600.gallery.rows import Row, check_target, looks, read_rows, write_file
-from k600.gallery.thumbnails import WIDTH, Look, Picture, to_png
+from k600.gallery.rows import Row, check_target, previews, read_rows, write_file
+from k600.gallery.thumbnails import WIDTH, Image, Preview, to_png
 from k600.values import whole_number
 
 __all__ = ["draw_line", "sheet_size", "write_contact_sheet"]
 
-_HEIGHT = 120  # of the field for a picture, in pixels; WIDTH is its width
+_HEIGHT = 120  # of the field for an image, in pixels; WIDTH is its width
 _GAP = 16  # between tiles, and around them
 _LETTER_WIDTH, _LETTER_HEIGHT = 6, 13
 _CAPTION = 2 * (_LETTER_HEIGHT + 3) + 4
@@ -54,7 +54,7 @@ def write_contact_sheet(
     columns: int = 8,
     most: int = 200,
 ) -> Path:
-    """Write a PNG with a grid of clips: a picture from each one's middle, class, id and split.
+    """Write a PNG with a grid of clips: an image from each one's middle, class, id and split.
 
     Args:
         rows: A loaded dataset, as for `write_gallery`.
@@ -72,7 +72,9 @@ def write_contact_sheet(
     columns = whole_number("columns", columns, least=1)
     most = whole_number("most", most, least=1)
     target = check_target(path, "contact sheet")
-    tiles = [_tile(row, look) for row, look in looks(itertools.islice(read_rows(rows), most))]
+    tiles = [
+        _tile(row, preview) for row, preview in previews(itertools.islice(read_rows(rows), most))
+    ]
     if not tiles:
         raise OptionError("rows: the dataset is empty, there is nothing to show")
     width, height = sheet_size(len(tiles), columns)
@@ -85,26 +87,26 @@ def write_contact_sheet(
     return target
 
 
-def _tile(row: Row, look: Look) -> Picture:
+def _tile(row: Row, preview: Preview) -> Image:
     tile = np.full((_HEIGHT + _CAPTION, WIDTH, 3), _PAPER, np.uint8)
     tile[:_HEIGHT] = _FIELD
-    if look.picture is not None:
-        picture = _cut(look.picture)
-        top = (_HEIGHT - picture.shape[0]) // 2
-        left = (WIDTH - picture.shape[1]) // 2
-        tile[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    if preview.image is not None:
+        image = _cut(preview.image)
+        top = (_HEIGHT - image.shape[0]) // 2
+        left = (WIDTH - image.shape[1]) // 2
+        tile[top : top + image.shape[0], left : left + image.shape[1]] = image
     else:
-        for number, line in enumerate(_wrapped(look.problem or "no picture", 24)[:4]):
+        for number, line in enumerate(_wrapped(preview.problem or "no image", 24)[:4]):
             draw_line(tile, 8, 40 + 16 * number, line, _ALARM)
     draw_line(tile, 0, _HEIGHT + 6, row.label or "(no label)", _INK)
     draw_line(tile, 0, _HEIGHT + 6 + _LETTER_HEIGHT + 3, f"{row.youtube_id} {row.split}", _PALE)
     return tile
 
 
-def _cut(picture: Picture) -> Picture:
-    """Cut a tall picture to the field's height, evenly at both ends."""
-    top = max(0, (picture.shape[0] - _HEIGHT) // 2)
-    return picture[top : top + _HEIGHT]
+def _cut(image: Image) -> Image:
+    """Cut a tall image to the field's height, evenly at both ends."""
+    top = max(0, (image.shape[0] - _HEIGHT) // 2)
+    return image[top : top + _HEIGHT]
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -116,8 +118,8 @@ def _wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def draw_line(tile: Picture, left: int, top: int, text: str, colour: tuple[int, int, int]) -> None:
-    """Draw a line of ASCII into a picture; what is too long ends in dots, what is not ASCII is `?`.
+def draw_line(tile: Image, left: int, top: int, text: str, colour: tuple[int, int, int]) -> None:
+    """Draw a line of ASCII into an image; what is too long ends in dots, what is not ASCII is `?`.
 
     A letter is 6 pixels wide and 13 high.
     """

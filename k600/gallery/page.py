@@ -27,11 +27,11 @@ from k600.gallery.rows import (
     Row,
     check_target,
     count_rows,
-    looks,
+    previews,
     read_rows,
     write_file,
 )
-from k600.gallery.thumbnails import Look, to_jpeg
+from k600.gallery.thumbnails import Preview, to_jpeg
 from k600.values import whole_number
 
 __all__ = ["write_contact_sheet", "write_gallery"]
@@ -83,13 +83,13 @@ def write_gallery(
     clips: list[dict[str, Any]] = []
     videos: list[str] = []
     room = embed_bytes
-    for row, look in looks(itertools.islice(found, most)):
-        data = _data(row, look, room)
+    for row, preview in previews(itertools.islice(found, most)):
+        data = _data(row, preview, room)
         if data is not None:
             room -= len(data)
             block = f'<script type="text/plain" id="video-{len(clips)}">{_base64(data)}</script>'
             videos.append(block)
-        clips.append(_clip(row, look, target.parent, embedded=data is not None))
+        clips.append(_clip(row, preview, target.parent, embedded=data is not None))
     if not clips:
         raise OptionError("rows: the dataset is empty, there is nothing to show")
     facts = {
@@ -108,9 +108,9 @@ def write_gallery(
     return target
 
 
-def _data(row: Row, look: Look, room: int) -> bytes | None:
+def _data(row: Row, preview: Preview, room: int) -> bytes | None:
     """Return a clip's bytes if it is to be put into the page, else None."""
-    if look.picture is None or look.size_bytes is None or look.size_bytes > room:
+    if preview.image is None or preview.size_bytes is None or preview.size_bytes > room:
         return None
     if not isinstance(row.video, str):
         return row.video
@@ -121,9 +121,9 @@ def _data(row: Row, look: Look, room: int) -> bytes | None:
     return data if len(data) <= room else None
 
 
-def _clip(row: Row, look: Look, folder: Path, *, embedded: bool) -> dict[str, Any]:
+def _clip(row: Row, preview: Preview, folder: Path, *, embedded: bool) -> dict[str, Any]:
     """Return what the page's script gets to know of a clip."""
-    file = row.video if isinstance(row.video, str) and look.size_bytes is not None else None
+    file = row.video if isinstance(row.video, str) and preview.size_bytes is not None else None
     return {
         "label": row.label,
         "id": row.youtube_id,
@@ -135,13 +135,13 @@ def _clip(row: Row, look: Look, folder: Path, *, embedded: bool) -> dict[str, An
         "link": _link(file, folder) if file else None,
         "youtube": _youtube(row),
         "embedded": embedded,
-        "bytes": look.size_bytes,
-        "seconds": look.seconds,
-        "width": look.width,
-        "height": look.height,
-        "fps": look.fps,
-        "problem": look.problem,
-        "picture": None if look.picture is None else _base64(to_jpeg(look.picture)),
+        "bytes": preview.size_bytes,
+        "seconds": preview.seconds,
+        "width": preview.width,
+        "height": preview.height,
+        "fps": preview.fps,
+        "problem": preview.problem,
+        "picture": None if preview.image is None else _base64(to_jpeg(preview.image)),
     }
 
 

@@ -1,7 +1,7 @@
 """The rows of a loaded dataset as plain values, each with a look at its clip.
 
 What `datasets` hands out (a `Dataset`, an `IterableDataset`, a dictionary of either, or a list of
-dictionaries) ends here; pages and sheets see `Row` and `Look` only.
+dictionaries) ends here; pages and sheets see `Row` and `Preview` only.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import dataclasses
 import operator
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from k600.ahead import map_ahead
+from k600.disk import why_refused
 from k600.errors import OptionError, StoreError
-from k600.gallery.thumbnails import Look, look_at
+from k600.gallery.thumbnails import Preview, preview_clip
 from k600.labels import NAMES
-from k600.store.files import why_refused, write_whole
+from k600.store.files import write_whole
 
-__all__ = ["Row", "check_target", "count_rows", "looks", "read_rows", "write_file"]
+__all__ = ["Row", "check_target", "count_rows", "previews", "read_rows", "write_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +75,19 @@ def count_rows(rows: Iterable[Mapping[str, Any]]) -> int | None:
     return sum(map(len, parts)) if all(isinstance(part, Sized) for part in parts) else None
 
 
-def looks(rows: Iterable[Row]) -> Iterator[tuple[Row, Look]]:
+def previews(rows: Iterable[Row]) -> Iterator[tuple[Row, Preview]]:
     """Yield each row with a look at its clip, in order; a few are looked at side by side.
 
     Only as many rows as are being looked at are held in memory.
     """
-    workers = min(16, os.cpu_count() or 1)
-    ahead: deque[tuple[Row, Future[Look]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="k600-look") as pool:
-        for row in rows:
-            ahead.append((row, pool.submit(look_at, row.video)))
-            if len(ahead) > 4 * workers:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        for row, future in ahead:
-            yield row, future.result()
+    threads = min(16, os.cpu_count() or 1)
+    return map_ahead(
+        lambda row: preview_clip(row.video),
+        rows,
+        threads=threads,
+        most_ahead=4 * threads,
+        name="k600-preview",
+    )
 
 
 def check_target(path: str | os.PathLike[str], what: str) -> Path:

@@ -1,6 +1,6 @@
-"""One look at a clip: a small picture from its middle, and what its file says of itself.
+"""One look at a clip: a small image from its middle, and what its file says of itself.
 
-Only PyAV and NumPy are used. A file that cannot be decoded is a `Look` with a reason, never an
+Only PyAV and NumPy are used. A file that cannot be decoded is a `Preview` with a reason, never an
 exception: whoever looks at hundreds of clips goes on. JPEG and PNG are made here, too.
 """
 
@@ -20,15 +20,15 @@ import numpy.typing as npt
 
 from k600.video.probe import best_stream, box_problem, open_mp4, turn_of
 
-__all__ = ["HIGHEST", "WIDTH", "Look", "Picture", "look_at", "to_jpeg", "to_png"]
+__all__ = ["HIGHEST", "WIDTH", "Image", "Preview", "preview_clip", "to_jpeg", "to_png"]
 
 WIDTH = 160
-"""Width of a picture, in pixels; that of a tall one is less."""
+"""Width of an image, in pixels; that of a tall one is less."""
 
 HIGHEST = 240
-"""Greatest height of a picture, in pixels."""
+"""Greatest height of an image, in pixels."""
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 """height × width × 3 (red, green, blue)."""
 
 _MOST_FRAMES = 600  # from the key frame to the middle; a file with fewer key frames is hostile
@@ -41,10 +41,10 @@ _BOX_PROBLEMS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Preview:
     """What was seen of one clip; a fact that could not be had is None."""
 
-    picture: Picture | None = None
+    image: Image | None = None
     """The frame in the middle, at most `WIDTH` × `HIGHEST`, upright, with square pixels."""
     size_bytes: int | None = None
     """Size of the file."""
@@ -57,11 +57,11 @@ class Look:
     fps: float | None = None
     """Frames per second, on average."""
     problem: str | None = None
-    """Why there is no picture, or why the picture is not from the middle; None if all is well."""
+    """Why there is no image, or why the image is not from the middle; None if all is well."""
 
 
-def look_at(video: bytes | str | None) -> Look:
-    """Look at a clip.
+def preview_clip(video: bytes | str | None) -> Preview:
+    """Preview a clip.
 
     Only the file itself is read: it is opened as an MP4 whatever it claims to be, so that no
     playlist in it can lead elsewhere.
@@ -71,29 +71,29 @@ def look_at(video: bytes | str | None) -> Look:
 
     Example:
         >>> from k600.miniature import make_clip
-        >>> look = look_at(make_clip(1))
-        >>> look.width, look.height, look.fps, look.seconds, look.picture.shape
+        >>> preview = preview_clip(make_clip(1))
+        >>> preview.width, preview.height, preview.fps, preview.seconds, preview.image.shape
         (128, 96, 5.0, 10.0, (120, 160, 3))
     """
     if video is None:
-        return Look(problem="the row has neither bytes nor a path")
+        return Preview(problem="the row has neither bytes nor a path")
     facts: dict[str, Any] = {}
     try:
         facts["size_bytes"] = len(video) if isinstance(video, bytes) else _size(video)
         _decode(video, facts)
     except Exception as error:  # hostile bytes: whatever a decoder raises is the reason
         facts["problem"] = _reason(video, error)
-    return Look(**facts)
+    return Preview(**facts)
 
 
-def to_jpeg(picture: Picture) -> bytes:
-    """Return a picture as a JPEG of middling quality, some kB."""
-    return _encoded("mjpeg", picture, "yuv420p", {"qmin": "4", "qmax": "4", "flags": "bitexact"})
+def to_jpeg(image: Image) -> bytes:
+    """Return an image as a JPEG of middling quality, some kB."""
+    return _encoded("mjpeg", image, "yuv420p", {"qmin": "4", "qmax": "4", "flags": "bitexact"})
 
 
-def to_png(picture: Picture) -> bytes:
-    """Return a picture as a PNG."""
-    return _encoded("png", picture, "rgb24", {})
+def to_png(image: Image) -> bytes:
+    """Return an image as a PNG."""
+    return _encoded("png", image, "rgb24", {})
 
 
 def _size(path: str) -> int:
@@ -103,14 +103,14 @@ def _size(path: str) -> int:
 
 
 def _decode(video: bytes | str, facts: dict[str, Any]) -> None:
-    """Fill in the fields of a `Look`, as far as it goes before something raises."""
+    """Fill in the fields of a `Preview`, as far as it goes before something raises."""
     source = io.BytesIO(video) if isinstance(video, bytes) else f"file:{os.path.abspath(video)}"
     with open_mp4(source) as container:
         stream = best_stream(container, "video")
         if stream is None:
-            raise ValueError("the file has no pictures")
+            raise ValueError("the file has no video stream")
         if stream.codec_context is None:
-            raise ValueError("the pictures are of a kind that FFmpeg does not know")
+            raise ValueError("the video is of a kind that FFmpeg does not know")
         length, unit = stream.duration, stream.time_base or Fraction(1, 1000)
         if length is None and container.duration is not None:
             length = int(Fraction(container.duration, av.time_base) / unit)
@@ -130,12 +130,12 @@ def _decode(video: bytes | str, facts: dict[str, Any]) -> None:
                     break
         finally:
             if seen is not None:
-                facts["picture"] = _small(seen, stream.sample_aspect_ratio)
+                facts["image"] = _small(seen, stream.sample_aspect_ratio)
         if seen is None:
-            raise ValueError("no picture can be decoded")
+            raise ValueError("no frame can be decoded")
 
 
-def _small(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Picture:
+def _small(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Image:
     """Scale a frame down and set it upright."""
     turn = turn_of(frame)
     shown = Fraction(frame.width, frame.height) * (pixel_aspect or 1)
@@ -154,11 +154,11 @@ def _small(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Picture:
     return np.ascontiguousarray(small, dtype=np.uint8)
 
 
-def _encoded(codec: str, picture: Picture, pixels: str, options: dict[str, str]) -> bytes:
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+def _encoded(codec: str, image: Image, pixels: str, options: dict[str, str]) -> bytes:
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
     context = av.CodecContext.create(codec, "w")
     assert isinstance(context, av.VideoCodecContext)
-    context.height, context.width = picture.shape[:2]
+    context.height, context.width = image.shape[:2]
     context.pix_fmt, context.time_base, context.options = pixels, Fraction(1, 1), options
     if codec == "mjpeg":
         context.color_range = 2  # JPEG's full range

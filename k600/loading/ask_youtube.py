@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from k600.disk import Space
 from k600.errors import MissingDependencyError
 from k600.loading.candidates import clip_at
 from k600.loading.plan import YOUTUBE_CLIP_BYTES
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.progress import Progress
-from k600.store.files import Space
-from k600.youtube.options import check_proxy, check_tools
-from k600.youtube.refusals import Verdict
+from k600.youtube.options import check_proxy
+from k600.youtube.refusals import Refusal
+from k600.youtube.tools import check_tools
 
 if TYPE_CHECKING:
-    from k600.youtube.workers import Asker
+    from k600.youtube.workers import YouTubeWorkers
 
 __all__ = ["FromYouTube"]
 
@@ -38,14 +39,14 @@ class FromYouTube:
     progress: Progress
     stack: contextlib.ExitStack
     """Closes the asker at the end."""
-    given_up: Verdict | None = None
+    given_up: Refusal | None = None
     """Why nothing is asked any more."""
     reasons: dict[Candidate, str] = field(default_factory=dict)
     """Why a clip was not given, by candidate: keys of `k600.reasons.REASONS`."""
     details: dict[Candidate, str] = field(default_factory=dict)
     clips: int = 0
     received_bytes: int = 0
-    asker: Asker | None = None
+    asker: YouTubeWorkers | None = None
 
     def bring(self, lacking: Sequence[Candidate], *, refetch: bool) -> None:
         """Ask for clips; afterwards each is in the store, has a reason, or YouTube is given up.
@@ -74,8 +75,8 @@ class FromYouTube:
             found = asker.ask(list(clips), on_clip=lambda: bar.update(1))
         self.clips += len(found.stored)
         self.received_bytes += found.received_bytes
-        for clip, verdict in found.refused.items():
-            self._note(clips[clip], verdict)
+        for clip, refusal in found.refused.items():
+            self._note(clips[clip], refusal)
         self.given_up = asker.given_up
 
     def explain(self, candidate: Candidate) -> None:
@@ -83,11 +84,11 @@ class FromYouTube:
         if self.given_up is not None:
             self._note(candidate, self.given_up)
 
-    def _note(self, candidate: Candidate, verdict: Verdict) -> None:
-        self.reasons[candidate] = verdict.reason
-        self.details[candidate] = f"{verdict.code}: {verdict.message}"
+    def _note(self, candidate: Candidate, refusal: Refusal) -> None:
+        self.reasons[candidate] = refusal.reason
+        self.details[candidate] = f"{refusal.code}: {refusal.message}"
 
-    def _open(self, clips: int, *, refetch: bool) -> Asker | None:
+    def _open(self, clips: int, *, refetch: bool) -> YouTubeWorkers | None:
         options, alone = self.request.youtube, self.request.source == "youtube"
         self.request.store.prepare()
         check_proxy(options)
@@ -96,12 +97,12 @@ class FromYouTube:
         except MissingDependencyError as error:
             if alone:
                 raise
-            self.given_up = Verdict("client", "tools", str(error))
+            self.given_up = Refusal("client", "tools", str(error))
             return None
-        from k600.youtube.workers import open_asker
+        from k600.youtube.workers import open_workers
 
         self.asker = self.stack.enter_context(
-            open_asker(
+            open_workers(
                 options,
                 self.request.store,
                 self.request.ledger,

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from k600.clip import UNLABELED, Clip, TestLabels, parse_file_name
+from k600.clip import Clip, TestLabels, parse_file_name
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
 from k600.labels import NAMES
 from k600.loading.manifest import ManifestRow
 from k600.loading.selection import Candidate
-from k600.loading.state import Situation, wanted_names
+from k600.loading.state import State, wanted_names
+from k600.splits import UNLABELED, Split
 from k600.store.ledger import LedgerView
 from k600.tarballs.catalog import KeptLists
 
-__all__ = ["Names", "clip_at", "find_candidates", "with_found"]
+__all__ = ["Candidates", "clip_at", "find_candidates", "with_found"]
 
-Names = dict[str, Sequence[str]]
+Candidates = dict[str, Sequence[str]]
 """File names by class; `_unlabeled` for test clips without one."""
 
 
-def find_candidates(situation: Situation) -> Names:
+def find_candidates(state: State) -> Candidates:
     """Return the file names, by class, among which a request for some clips chooses.
 
     Those of the manifest. Else those of the host's list, and with them what its tarballs were seen
@@ -33,53 +34,51 @@ def find_candidates(situation: Situation) -> Names:
         ManifestError: The manifest names clips that the list does not.
         OptionError: The choice depends on labels, and there are none.
     """
-    request, split, labels = situation.request, situation.split, situation.labels
-    lists, network = situation.lists, situation.network or situation.youtube
+    request, split, labels = state.request, state.split, state.labels
+    lists, network = state.lists, state.network or state.youtube
     wanted_names(request, split, labels)  # classes of test clips need labels: said here, if not
     by_class = request.limits.balanced or request.limits.max_per_class is not None
-    if split == "test" and by_class and not labels:
+    if Split(split).is_mixed and by_class and not labels:
         raise OptionError(
             "max_per_class, balanced: clips of the test split can be counted by class only with "
             "DeepMind's list of labels. Pass test_labels=… its path or URL"
         )
     if request.manifest is not None:
-        return _of_manifest(situation.origin.values(), lists, split, network=network)
-    if split == "test" and request.source == "cvdf" and network:
+        return _of_manifest(state.origin.values(), lists, split, network=network)
+    if Split(split).is_mixed and request.source == "cvdf" and network:
         return {}  # no list says what its tarballs hold: see `k600.loading.unlisted`
-    asked = _asked(situation)
+    asked = _asked(state)
     if not network:
-        there = {label: sorted(situation.inventory.names(f"{split}/{label}")) for label in asked}
+        there = {label: sorted(state.inventory.names(f"{split}/{label}")) for label in asked}
         return {label: names for label, names in there.items() if names}
-    if split == "test":
-        listed = _of_read_tarballs(lists, situation.known, labels) or _test_names(lists, labels)
+    if Split(split).is_mixed:
+        listed = _of_read_tarballs(lists, state.known, labels) or _test_names(lists, labels)
     else:
-        listed = _listed(situation, asked)
-    found = with_found({label: listed[label] for label in asked if listed.get(label)}, situation)
-    if not found and split != "test":
+        listed = _listed(state, asked)
+    found = with_found({label: listed[label] for label in asked if listed.get(label)}, state)
+    if not found and not Split(split).is_mixed:
         raise NoClipsError(
             f"classes: the host's list names no clip of {', '.join(asked[:5])}", settled=True
         )
     return found
 
 
-def with_found(names: Names, situation: Situation) -> Names:
+def with_found(names: Candidates, state: State) -> Candidates:
     """Return candidates with those of their classes that no list names, but that were found.
 
     Args:
         names: The candidates.
-        situation: What was seen in tarballs, and what is in the store.
+        state: What was seen in tarballs, and what is in the store.
     """
-    split = situation.split
-    more = {
-        label: set(situation.inventory.names(f"{split}/{label}")) for label in _asked(situation)
-    }
-    if split != "test":  # there, what all tarballs hold is known together, or not at all
-        for group in situation.known.groups:
+    split = state.split
+    more = {label: set(state.inventory.names(f"{split}/{label}")) for label in _asked(state)}
+    if not Split(split).is_mixed:  # there, what all tarballs hold is known together, or not at all
+        for group in state.known.groups:
             more.get(group.folder.partition("/")[2], set()).update(group.names)
-        for clip in situation.known.others:
+        for clip in state.known.others:
             if clip.state in ("skipped", "bad"):
                 more.get(clip.folder.partition("/")[2], set()).add(clip.file_name)
-    listed = {name for found in names.values() for name in found} if split == "test" else set()
+    listed = set().union(*names.values()) if Split(split).is_mixed else set[str]()
     found = dict(names)
     for label, others in more.items():
         others -= listed.union(names.get(label, ()))
@@ -88,10 +87,10 @@ def with_found(names: Names, situation: Situation) -> Names:
     return found
 
 
-def _asked(situation: Situation) -> tuple[str, ...]:
+def _asked(state: State) -> tuple[str, ...]:
     """Return the classes to choose from, for `test` with that of clips without a label."""
-    unlabeled = [UNLABELED] if situation.split == "test" else []
-    return situation.request.classes or (*NAMES, *unlabeled)
+    unlabeled = [UNLABELED] if Split(state.split).is_mixed else []
+    return state.request.classes or (*NAMES, *unlabeled)
 
 
 def clip_at(candidate: Candidate, split: str) -> Clip:
@@ -102,8 +101,8 @@ def clip_at(candidate: Candidate, split: str) -> Clip:
     return Clip(split, None if label == UNLABELED else label, *times)
 
 
-def _listed(situation: Situation, asked: Collection[str]) -> Names:
-    lists, split, tarballs = situation.lists, situation.split, situation.known.tarballs
+def _listed(state: State, asked: Collection[str]) -> Candidates:
+    lists, split, tarballs = state.lists, state.split, state.known.tarballs
     if not lists.listing():
         lists.refresh(paths=False)
     read = {name for name, row in tarballs.items() if row.state == "done"}
@@ -115,7 +114,7 @@ def _listed(situation: Situation, asked: Collection[str]) -> Names:
     return dict(lists.listing())
 
 
-def _of_read_tarballs(lists: KeptLists, known: LedgerView, labels: TestLabels) -> Names:
+def _of_read_tarballs(lists: KeptLists, known: LedgerView, labels: TestLabels) -> Candidates:
     """Return what the test tarballs hold, if they were all read."""
     names = {tarball.name for tarball in lists.tarballs()}
     done = {name for name, row in known.tarballs.items() if row.state == "done"}
@@ -128,7 +127,7 @@ def _of_read_tarballs(lists: KeptLists, known: LedgerView, labels: TestLabels) -
     return dict(found)
 
 
-def _test_names(lists: KeptLists, labels: TestLabels) -> Names:
+def _test_names(lists: KeptLists, labels: TestLabels) -> Candidates:
     found: dict[str, list[str]] = {}
     if labels:
         for (youtube_id, start, end), label in labels.items():
@@ -140,11 +139,11 @@ def _test_names(lists: KeptLists, labels: TestLabels) -> Names:
 
 def _of_manifest(
     rows: Collection[ManifestRow], lists: KeptLists, split: str, *, network: bool
-) -> Names:
+) -> Candidates:
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row.clip.label or UNLABELED, []).append(row.clip.file_name)
-    if split != "test" and any(not row.sha256 for row in rows):
+    if not Split(split).is_mixed and any(not row.sha256 for row in rows):
         if network and not lists.listing():
             lists.refresh(paths=False)
         listing = lists.listing()

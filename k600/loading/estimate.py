@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from k600.clip import Tarball
+from k600.disk import Space, free_space
 from k600.errors import OfflineError
 from k600.loading.candidates import clip_at, find_candidates
 from k600.loading.chosen import passed_over
@@ -14,11 +15,11 @@ from k600.loading.plan import YOUTUBE_CLIP_BYTES, choose_route, plan_needs
 from k600.loading.read_tarballs import space_needed, stat_tarballs
 from k600.loading.request import Request
 from k600.loading.selection import choose_clips
-from k600.loading.state import Situation, look, tarballs_of, wanted_names
+from k600.loading.state import State, read_state, tarballs_of, wanted_names
 from k600.loading.unlisted import Walk
 from k600.reasons import REASONS
-from k600.store.files import Space, free_space
-from k600.tarballs.extract import Need
+from k600.splits import Split
+from k600.tarballs.extract import TarballRead
 
 __all__ = ["Forecast", "forecast_split"]
 
@@ -90,22 +91,22 @@ def forecast_split(
     Raises:
         MirrorError, ListError: The mirror cannot serve the request at all.
     """
-    situation = look(request, split, offline=offline, keep=False)
-    store, network = request.store, situation.network
-    here, wanted, needs, youtube, open_ended = _of(situation)
+    state = read_state(request, split, offline=offline, keep=False)
+    store, network = request.store, state.network
+    here, wanted, needs, youtube, open_ended = _of(state)
     if network:
-        fetches, failures = stat_tarballs(request, needs, situation.known.tarballs)
+        fetches, failures = stat_tarballs(request, needs, state.known.tarballs)
     else:
         failure = Failure("offline", OfflineError(REASONS["offline"]))
         fetches, failures = {}, {need.tarball: failure for need in needs}
     remotes = {need.tarball: remote for need, remote in fetches.items()}
-    known = situation.with_same_objects(remotes.items())
-    if known is not situation:
+    known = state.with_same_objects(remotes.items())
+    if known is not state:
         here, wanted, needs, youtube, open_ended = _of(known)
         fetches = {need: remotes[need.tarball] for need in needs if need.tarball in remotes}
     short = wanted is None or here < wanted
     tarball_bytes = sum(remote.size_bytes for remote in fetches.values())
-    listing = situation.lists.listing() if split != "test" else {}
+    listing = state.lists.listing() if not Split(split).is_mixed else {}
     of_tarballs = space_needed(request, split, fetches, listing)
     needed = Space(
         of_tarballs.size_bytes + youtube * YOUTUBE_CLIP_BYTES, (of_tarballs.files or 0) + youtube
@@ -134,33 +135,33 @@ def forecast_split(
     )
 
 
-def _of(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
+def _of(state: State) -> tuple[int, int | None, list[TarballRead], int, bool]:
     """Return the clips that are there, all that are asked for, the tarballs to read, how many clips
     YouTube would be asked for, and whether further tarballs may have to be read.
     """
-    if situation.request.chooses:
-        return _of_chosen(situation)
-    return *_of_whole(situation), 0, False
+    if state.request.chooses:
+        return _of_chosen(state)
+    return *_of_whole(state), 0, False
 
 
-def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
+def _of_whole(state: State) -> tuple[int, int | None, list[TarballRead]]:
     """Return the clips that are there and asked for, and the tarballs to read."""
-    request, split, lists = situation.request, situation.split, situation.lists
-    inventory = situation.inventory
+    request, split, lists = state.request, state.split, state.lists
+    inventory = state.inventory
     tarballs = tarballs_of(request, split, lists)
-    wanted = wanted_names(request, split, situation.labels)
+    wanted = wanted_names(request, split, state.labels)
     needs = plan_needs(
         tarballs,
-        situation.known,
+        state.known,
         inventory.names,
         wanted=wanted,
         retry_errors=request.retry_errors,
         listing=lists.listing(),
-        copies=situation.copies_to_replace(),
+        copies=state.copies_to_replace(),
     )
-    if needs and situation.network and not lists.listing() and split != "test":
+    if needs and state.network and not lists.listing() and not Split(split).is_mixed:
         lists.refresh(paths=False)
-        return _of_whole(situation)
+        return _of_whole(state)
     names = [name for folder in request.folders(split) for name in inventory.names(folder)]
     here = sum(wanted is None or name in wanted for name in names)
     listing = lists.listing()
@@ -170,29 +171,29 @@ def _of_whole(situation: Situation) -> tuple[int, int | None, list[Need]]:
     for tarball in tarballs:
         folder = f"{split}/{tarball.label}"
         asked[folder] = {*listing[tarball.name], *inventory.names(folder)}
-    for group in situation.known.groups:
+    for group in state.known.groups:
         if group.folder in asked:
             asked[group.folder] |= group.names
-    for row in situation.known.others:
+    for row in state.known.others:
         if row.folder in asked:
             asked[row.folder].add(row.file_name)
     return here, sum(map(len, asked.values())), needs
 
 
-def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
+def _of_chosen(state: State) -> tuple[int, int | None, list[TarballRead], int, bool]:
     """The same for single clips, how many YouTube would be asked for, and `open_ended`."""
-    request, split, origin = situation.request, situation.split, situation.origin
-    if split == "test" and request.source == "cvdf" and situation.network and not origin:
-        return _of_walk(situation)
-    limits, names = request.limits, find_candidates(situation)
+    request, split, origin = state.request, state.split, state.origin
+    if Split(split).is_mixed and request.source == "cvdf" and state.network and not origin:
+        return _of_walk(state)
+    limits, names = request.limits, find_candidates(state)
     chosen = choose_clips(
         names,
         limits,
-        dead=passed_over(situation, names),
-        here=lambda label: situation.inventory.names(f"{split}/{label}"),
+        dead=passed_over(state, names),
+        here=lambda label: state.inventory.names(f"{split}/{label}"),
     )
     wanted = limits.max_samples or len(choose_clips(names, limits))
-    lacking = [c for c in chosen if situation.place_of(c) is None]
+    lacking = [c for c in chosen if state.place_of(c) is None]
     here = len(chosen) - len(lacking)
 
     by_tarball: dict[Tarball, set[str]] = {}
@@ -202,34 +203,34 @@ def _of_chosen(situation: Situation) -> tuple[int, int | None, list[Need], int, 
         route = choose_route(
             request.source,
             lacking=len(lacking),
-            given_up=not situation.youtube,
+            given_up=not state.youtube,
             origin=row.source if row is not None else None,
         )
         if route == "youtube":
             youtube += 1
-        elif route == "cvdf" and situation.network:
-            tarball = tarball_of(candidate, situation)
-            if tarball is None or (split == "test" and not origin):
+        elif route == "cvdf" and state.network:
+            tarball = tarball_of(candidate, state)
+            if tarball is None or (Split(split).is_mixed and not origin):
                 somewhere.add(candidate[1])
             else:
                 by_tarball.setdefault(tarball, set()).add(candidate[1])
 
-    needs = [Need(t, frozenset(found), until_found=True) for t, found in by_tarball.items()]
+    needs = [TarballRead(t, frozenset(found), until_found=True) for t, found in by_tarball.items()]
     if not somewhere:
         return here, wanted, needs, youtube, False
     # Tarballs are gone through until there are enough; the first of them is told.
     most = len(somewhere) if origin else limits.max_samples
-    first = situation.lists.tarballs()[:1]
+    first = state.lists.tarballs()[:1]
     asked = frozenset(somewhere) if origin else None
-    needs += [Need(tarball, asked, until_found=True, most=most) for tarball in first]
+    needs += [TarballRead(tarball, asked, until_found=True, most=most) for tarball in first]
     return here, wanted, needs, youtube, True
 
 
-def _of_walk(situation: Situation) -> tuple[int, int | None, list[Need], int, bool]:
+def _of_walk(state: State) -> tuple[int, int | None, list[TarballRead], int, bool]:
     """The same for single test clips from the tarballs: the next that the walk would read."""
-    most = situation.request.limits.max_samples
-    chosen, needs = Walk(situation.request).step(situation)
-    here = sum(situation.place_of(candidate) is not None for candidate in chosen)
+    most = state.request.limits.max_samples
+    chosen, needs = Walk(state.request).step(state)
+    here = sum(state.place_of(candidate) is not None for candidate in chosen)
     goes_on = any(need.most is not None or not need.until_found for need in needs)
     return here, most or (None if goes_on else len(chosen)), needs, 0, goes_on
 

@@ -10,9 +10,10 @@ from k600.loading.outcome import Missing, Outcome
 from k600.loading.plan import plan_needs
 from k600.loading.read_tarballs import Run, stat_tarballs
 from k600.loading.request import Request
-from k600.loading.state import look, tarballs_of, wanted_names
+from k600.loading.state import read_state, tarballs_of, wanted_names
 from k600.progress import Progress
-from k600.tarballs.extract import Need
+from k600.splits import Split
+from k600.tarballs.extract import TarballRead
 
 __all__ = ["fetch_split"]
 
@@ -43,76 +44,76 @@ def fetch_split(
         StoreError: The store cannot be used, or has too little room.
         NoClipsError: Not one clip can be had.
     """
-    situation = look(request, split, offline=offline, keep=True, refresh=refetch)
+    state = read_state(request, split, offline=offline, keep=True, refresh=refetch)
     if request.chooses:
-        return fetch_chosen(situation, progress, refetch=refetch)
-    store, lists, labels = request.store, situation.lists, situation.labels
-    network = situation.network
+        return fetch_chosen(state, progress, refetch=refetch)
+    store, lists, labels = request.store, state.lists, state.labels
+    network = state.network
     wanted = wanted_names(request, split, labels)
 
-    def needs() -> list[Need]:
+    def needs() -> list[TarballRead]:
         return plan_needs(
             tarballs,
-            situation.known,
-            situation.inventory.names,
+            state.known,
+            state.inventory.names,
             wanted=wanted,
             retry_errors=request.retry_errors and network,
             refetch=refetch and network,
             listing=lists.listing(),
-            copies=situation.copies_to_replace(),
+            copies=state.copies_to_replace(),
         )
 
-    stamps = situation.stamps()
+    stamps = state.stamps()
     tarballs = tarballs_of(request, split, lists)
     todo = needs()
     failures: dict[Tarball, Failure] = {}
     fetched_bytes = fetched = 0
     if todo and network:
-        situation.prepare()
-        lists.refresh(paths=request.classes is None or split == "test")
+        state.prepare()
+        lists.refresh(paths=request.classes is None or Split(split).is_mixed)
         tarballs = tarballs_of(request, split, lists)
         todo = needs()
-        fetches, failures = stat_tarballs(request, todo, situation.known.tarballs, refetch=refetch)
+        fetches, failures = stat_tarballs(request, todo, state.known.tarballs, refetch=refetch)
         remotes = {need.tarball: remote for need, remote in fetches.items()}
-        known = situation if refetch else situation.with_same_objects(remotes.items())
-        if known is not situation:
-            situation = known
+        known = state if refetch else state.with_same_objects(remotes.items())
+        if known is not state:
+            state = known
             fetches = {need: remotes[need.tarball] for need in needs() if need.tarball in remotes}
         if fetches:
             run = Run(
                 request,
                 split,
                 store,
-                situation.ledger,
+                state.ledger,
                 labels,
                 lists.listing(),
-                situation.known.tarballs,
+                state.known.tarballs,
                 refetch,
             )
-            run.announce(fetches, situation.inventory.names)
+            run.announce(fetches, state.inventory.names)
             fetched_bytes, fetched = run.carry_out(fetches, failures, progress)
-            stamps, situation = situation.stamps(), situation.now()
+            stamps, state = state.stamps(), state.now()
     elif todo:
         error = OfflineError("the network is not to be used")
         failures = {need.tarball: Failure("offline", error) for need in todo}
-    shards = stored_shards(request, split, situation.known, labels, situation.inventory)
+    shards = stored_shards(request, split, state.known, labels, state.inventory)
     listing = lists.listing()
     missing = missing_clips(
         request,
         split,
-        situation.known,
+        state.known,
         listing,
         wanted,
         tarballs,
         failures,
-        situation.inventory.names,
+        state.inventory.names,
     )
     if not tarballs and request.source != "local":  # offline, and the list was never fetched
         detail = "the mirror's list of tarballs is not known"
         missing.append(Missing(split, "", "", "", "offline", detail))
     if not any(shard.names for shard in shards):
         raise_nothing(request, split, failures, missing)
-    report = write_report(store, split, missing) if network and situation.writable else ""
+    report = write_report(store, split, missing) if network and state.writable else ""
     return Outcome(
         split,
         tuple(shards),
@@ -121,6 +122,6 @@ def fetch_split(
         fetched,
         stamps,
         failures={tarball.path: failure.reason for tarball, failure in failures.items()},
-        labelled=split != "test" or bool(labels),
+        labelled=not Split(split).is_mixed or bool(labels),
         report=report,
     )

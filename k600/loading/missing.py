@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from k600.clip import UNLABELED, Listing, Tarball, TestLabels, parse_file_name
+from k600.clip import Listing, Tarball, TestLabels, parse_file_name
 from k600.errors import Kinetics600Error, NoClipsError
 from k600.loading.outcome import Missing, missing_csv
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard
 from k600.reasons import PASSING_REASONS, REASONS
+from k600.splits import UNLABELED, Split
 from k600.store.inventory import Inventory
 from k600.store.ledger import LedgerView, StoredGroup
 from k600.store.store import Store
@@ -59,7 +60,7 @@ def stored_shards(
         name = folder.partition("/")[2]
         label = None if name == UNLABELED else name
         here = frozenset((chosen or inventory.names)(folder))
-        if split == "test":  # a clip may lie twice there: as it came without its label, and with
+        if Split(split).is_mixed:  # a clip may lie there twice: without its label, and with it
             here -= seen
             seen |= here
             if (asked := request.classes) is not None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from k600.clip import Tarball
 from k600.store.ledger import ClipRow, LedgerView, StoredGroup
-from k600.tarballs.extract import Need
+from k600.tarballs.extract import TarballRead
 
 __all__ = [
     "MEAN_CLIP_BYTES",
@@ -67,7 +67,7 @@ def plan_needs(
     refetch: bool = False,
     listing: Mapping[str, Collection[str]] | None = None,
     copies: Mapping[str, Collection[str]] | None = None,
-) -> list[Need]:
+) -> list[TarballRead]:
     """Decide which tarballs to read for a request within one split.
 
     Args:
@@ -106,11 +106,11 @@ def plan_needs(
             folder = f"{tarball.split}/{tarball.label}"
             whole = listed and not unproved and not lacking_of(folder, listed)
             if refetch or not whole:
-                needs.append(Need(tarball, wanted))
+                needs.append(TarballRead(tarball, wanted))
             continue
         own = others[tarball.name]
         if retry_errors and any(clip.state in ("bad", "absent") for clip in own):
-            needs.append(Need(tarball, wanted))
+            needs.append(TarballRead(tarball, wanted))
             continue
         lacking = set[str]()
         for clip in own:
@@ -120,5 +120,5 @@ def plan_needs(
             vanished = lacking_of(group.folder, group.names)
             lacking |= vanished if wanted is None else vanished & wanted
         if lacking:
-            needs.append(Need(tarball, frozenset(lacking), until_found=True))
+            needs.append(TarballRead(tarball, frozenset(lacking), until_found=True))
     return needs

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rich.filesize import decimal
 
 from k600.clip import Listing, Tarball, TestLabels
+from k600.disk import Space
 from k600.errors import (
     DamagedTarballError,
     MirrorChangedError,
@@ -26,10 +27,9 @@ from k600.loading.request import Request
 from k600.mirror.mirror import RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES
 from k600.progress import Progress
-from k600.store.files import Space
 from k600.store.ledger import Ledger, TarballRow
 from k600.store.store import Store
-from k600.tarballs.extract import Need, TarballExtractor
+from k600.tarballs.extract import TarballExtractor, TarballRead
 from k600.tarballs.reading import READINGS, is_condemned, noted_failure
 
 __all__ = ["Run", "space_needed", "stat_tarballs"]
@@ -56,7 +56,7 @@ class Run:
     refetch: bool
 
     def announce(
-        self, fetches: Mapping[Need, RemoteFile], here: Callable[[str], Collection[str]]
+        self, fetches: Mapping[TarballRead, RemoteFile], here: Callable[[str], Collection[str]]
     ) -> None:
         """Check the room on disk and where the clips will go, and say what will be done.
 
@@ -92,7 +92,7 @@ class Run:
 
     def carry_out(
         self,
-        fetches: Mapping[Need, RemoteFile],
+        fetches: Mapping[TarballRead, RemoteFile],
         failures: dict[Tarball, Failure],
         progress: Progress,
     ) -> tuple[int, int]:
@@ -141,7 +141,7 @@ class Run:
     def _round(
         self,
         extractor: TarballExtractor,
-        fetches: Mapping[Need, RemoteFile],
+        fetches: Mapping[TarballRead, RemoteFile],
         failures: dict[Tarball, Failure],
         stop: threading.Event,
     ) -> int:
@@ -149,7 +149,7 @@ class Run:
         pool = ThreadPoolExecutor(self.request.num_workers, thread_name_prefix="k600")
         done = in_a_row = 0
         try:
-            running: dict[Future[object], Need] = {
+            running: dict[Future[object], TarballRead] = {
                 pool.submit(extractor.extract_tarball, need, fetches[need]): need for need in order
             }
             for future in as_completed(list(running)):
@@ -175,11 +175,11 @@ class Run:
 
 def stat_tarballs(
     request: Request,
-    needs: Iterable[Need],
+    needs: Iterable[TarballRead],
     known: Mapping[str, TarballRow],
     *,
     refetch: bool = False,
-) -> tuple[dict[Need, RemoteFile], dict[Tarball, Failure]]:
+) -> tuple[dict[TarballRead, RemoteFile], dict[Tarball, Failure]]:
     """Ask the mirror for every tarball's size, several at a time.
 
     Args:
@@ -190,10 +190,10 @@ def stat_tarballs(
         refetch: Whether all is to be fetched again.
     """
     needs = list(needs)
-    fetches: dict[Need, RemoteFile] = {}
+    fetches: dict[TarballRead, RemoteFile] = {}
     failures: dict[Tarball, Failure] = {}
 
-    def stat(need: Need) -> RemoteFile | MirrorError:
+    def stat(need: TarballRead) -> RemoteFile | MirrorError:
         try:
             return request.mirror.stat(need.tarball.path)
         except MirrorError as error:
@@ -224,7 +224,7 @@ def stat_tarballs(
 def space_needed(
     request: Request,
     split: str,
-    fetches: Mapping[Need, RemoteFile],
+    fetches: Mapping[TarballRead, RemoteFile],
     listing: Listing,
     *,
     refetch: bool = False,
@@ -273,7 +273,7 @@ def _here_of_mixed(request: Request, split: str, tarballs: Collection[Tarball]) 
     return Space(size_bytes * rest // files if files else 0, rest)
 
 
-def _clips(need: Need, remote: RemoteFile, tarballs: int, listing: Listing) -> int:
+def _clips(need: TarballRead, remote: RemoteFile, tarballs: int, listing: Listing) -> int:
     """Estimate how many clips will be stored of a tarball."""
     if need.wanted is not None:  # a class of the test split is spread over all its tarballs
         return len(need.wanted) // (1 if need.until_found else tarballs)

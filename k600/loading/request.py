@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from k600.clip import CONFIGS, SPLITS, UNLABELED
 from k600.errors import ManifestError, OptionError, UnknownSplitError, nearest
 from k600.labels import NAMES, canonical
 from k600.loading.manifest import Manifest, read_manifest
 from k600.loading.selection import Limits
 from k600.mirror.mirror import Mirror
+from k600.splits import CONFIGS, SPLITS, Split
 from k600.store.ledger import Ledger
 from k600.store.store import Store
 from k600.text import public_url
@@ -104,8 +104,7 @@ class Request:
         For the test split these are all: the folder of a test clip depends on whether its label
         was known when it came.
         """
-        names = NAMES if self.classes is None or split == "test" else self.classes
-        return [f"{split}/{name}" for name in (*names, *([UNLABELED] if split == "test" else []))]
+        return Split(split).folders(self.classes)
 
     def cache_key(self, default_data_dir: str) -> dict[str, Any]:
         """Return what tells this request's rows from another's, defaults left out.

@@ -6,24 +6,25 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from k600.clip import UNLABELED, Clip, Listing, Tarball, TestLabels
+from k600.clip import Clip, Listing, Tarball, TestLabels
 from k600.errors import OfflineError
 from k600.labels import NAMES
 from k600.loading.manifest import ManifestRow
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import RemoteFile
+from k600.splits import Split
 from k600.store.adopt import adopt
 from k600.store.inventory import Folders, Inventory, is_unchanged, watched_folders
 from k600.store.ledger import Ledger, LedgerView
 from k600.tarballs.catalog import KeptLists, read_test_labels
 from k600.text import public_url
 
-__all__ = ["Situation", "look", "tarballs_of", "wanted_names"]
+__all__ = ["State", "read_state", "tarballs_of", "wanted_names"]
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class State:
     """What is known, and what may be done about it."""
 
     request: Request
@@ -58,13 +59,13 @@ class Situation:
         if not self.writable:
             self.request.store.prepare()
 
-    def now(self) -> Situation:
+    def now(self) -> State:
         """Look at ledger and store again."""
         known = self.ledger.view(self.split)
         inventory = Inventory.of(self.request.store, known)
         return dataclasses.replace(self, known=known, inventory=inventory)
 
-    def with_same_objects(self, remotes: Iterable[tuple[Tarball, RemoteFile]]) -> Situation:
+    def with_same_objects(self, remotes: Iterable[tuple[Tarball, RemoteFile]]) -> State:
         """Return how things stand once what is known of the same objects counts for this mirror.
 
         Another mirror may have a tarball with the same strong ETag and size: what was read of it is
@@ -114,15 +115,13 @@ class Situation:
         A test clip that came before its label was known lies in `_unlabeled`.
         """
         label, name = candidate
-        folders = [f"{self.split}/{label}"]
-        if self.split == "test":
-            folders.append(f"test/{UNLABELED}")
+        folders = Split(self.split).places_of(label)
         return next((f for f in folders if name in self.inventory.names(f)), None)
 
 
-def look(
+def read_state(
     request: Request, split: str, *, offline: bool, keep: bool, refresh: bool = False
-) -> Situation:
+) -> State:
     """See how things stand.
 
     Args:
@@ -145,7 +144,7 @@ def look(
     origin: Mapping[Clip, ManifestRow] = {}
     if request.manifest is not None:
         labels, origin = request.manifest.test_labels, request.manifest.of(split)
-    elif split == "test":
+    elif Split(split).is_mixed:
         local = request.source == "local"
         labels = read_test_labels(
             request.test_labels,
@@ -173,7 +172,7 @@ def look(
         listed=folders,
     )
     inventory = Inventory.of(store, known, folders)
-    return Situation(
+    return State(
         request, split, lists, labels, origin, known, inventory, network, youtube, writable
     )
 
@@ -185,7 +184,7 @@ def tarballs_of(request: Request, split: str, lists: KeptLists) -> list[Tarball]
     host's listing knows but its path list does not is among them, too: its tarball will not
     be found, and so its clips are named as missing.
     """
-    if split == "test":
+    if Split(split).is_mixed:
         return lists.tarballs()
     if request.classes is not None:
         return [Tarball(split, name) for name in request.classes]
@@ -195,7 +194,7 @@ def tarballs_of(request: Request, split: str, lists: KeptLists) -> list[Tarball]
 
 def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[str] | None:
     """Return the file names asked for where that is not simply all of each tarball."""
-    if split != "test" or request.classes is None:
+    if not Split(split).is_mixed or request.classes is None:
         return None
     if not labels:
         raise OfflineError(

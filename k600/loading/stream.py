@@ -14,8 +14,9 @@ from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard, StreamedShard
 from k600.loading.selection import choose_clips
-from k600.loading.state import Situation, look, tarballs_of, wanted_names
+from k600.loading.state import State, read_state, tarballs_of, wanted_names
 from k600.reasons import REASONS
+from k600.splits import Split
 
 __all__ = ["stream_split"]
 
@@ -42,25 +43,25 @@ def stream_split(
             "source: 'youtube' cannot be streamed, as a clip is cut and checked on disk. Load it "
             "without streaming=True"
         )
-    if network and split == "test" and request.limits.limited:
+    if network and Split(split).is_mixed and request.limits.limited:
         raise OptionError(
             "max_samples, max_per_class: a stream of the test split cannot be chosen from, as no "
             "list says which tarball holds a clip. Use .take(n) of the stream, or load without "
             "streaming=True"
         )
-    situation = look(request, split, offline=offline, keep=False)
-    labels, lists = situation.labels, situation.lists
+    state = read_state(request, split, offline=offline, keep=False)
+    labels, lists = state.labels, state.lists
     wanted_names(request, split, labels)
-    unlabelled = split == "test" and not labels and request.manifest is None
+    unlabelled = Split(split).is_mixed and not labels and request.manifest is None
     if unlabelled and request.on_missing == "raise":
         raise IncompleteError(
             "test_labels: the list of labels cannot be had, so clips of this stream would have the "
             "label None. Pass test_labels=… a path or URL of it, or leave on_missing='raise' out"
         )
     if request.chooses:
-        return _chosen(situation)
+        return _chosen(state)
     if not network:
-        stored = stored_shards(request, split, situation.known, labels, situation.inventory)
+        stored = stored_shards(request, split, state.known, labels, state.inventory)
         if not any(shard.names for shard in stored):
             raise_nothing(request, split, {}, [])
         return [*stored]
@@ -71,7 +72,7 @@ def stream_split(
             tarball,
             labels,
             request.on_missing,
-            classes=request.classes if split == "test" else None,
+            classes=request.classes if Split(split).is_mixed else None,
             short_side=request.short_side,
             retry_errors=request.retry_errors,
         )
@@ -79,25 +80,25 @@ def stream_split(
     ]
 
 
-def _chosen(situation: Situation) -> list[StreamedShard | StoredShard]:
+def _chosen(state: State) -> list[StreamedShard | StoredShard]:
     """Return shards of some clips: those in the store folder by folder, the others by tarball."""
-    request, split = situation.request, situation.split
-    inventory, origin, labels = situation.inventory, situation.origin, situation.labels
-    names = find_candidates(situation)
-    dead = passed_over(situation, names, youtube=False)
+    request, split = state.request, state.split
+    inventory, origin, labels = state.inventory, state.origin, state.labels
+    names = find_candidates(state)
+    dead = passed_over(state, names, youtube=False)
     chosen = choose_clips(
         names, request.limits, dead=dead, here=lambda label: inventory.names(f"{split}/{label}")
     )
     stored: dict[str, set[str]] = {}
     by_tarball: dict[Tarball, dict[str, str]] = {}
     for label, name in chosen:
-        folder = situation.place_of((label, name))
+        folder = state.place_of((label, name))
         row = origin.get(clip_at((label, name), split))
         if folder is not None:
             stored.setdefault(folder, set()).add(name)
-        elif situation.network:
+        elif state.network:
             tarball = row.tarball if row and row.tarball else label
-            if split == "test" and not (row and row.tarball):
+            if Split(split).is_mixed and not (row and row.tarball):
                 raise ManifestError(
                     f"manifest: it does not say which tarball holds {name}, so it cannot be "
                     "streamed. Load it without streaming=True"
@@ -121,7 +122,7 @@ def _chosen(situation: Situation) -> list[StreamedShard | StoredShard]:
         for shard in stored_shards(
             request,
             split,
-            situation.known,
+            state.known,
             labels,
             inventory,
             lambda folder: stored.get(folder, ()),

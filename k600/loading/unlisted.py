@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from k600.clip import UNLABELED, Tarball, TestLabels, parse_file_name
+from k600.clip import Tarball, TestLabels, label_of
 from k600.labels import NAMES
 from k600.loading.from_tarballs import FromTarballs
 from k600.loading.request import Request
 from k600.loading.selection import Candidate, share_of, walk_clips, walk_order
-from k600.loading.state import Situation, wanted_names
-from k600.tarballs.extract import Need
+from k600.loading.state import State, wanted_names
+from k600.splits import UNLABELED
+from k600.tarballs.extract import TarballRead
 
 __all__ = ["Walk"]
 
@@ -29,13 +30,11 @@ class Walk:
     first: Sequence[Candidate] = ()
     """Clips that are there already and count."""
 
-    def find(
-        self, situation: Situation, tarballs: FromTarballs
-    ) -> tuple[Situation, list[Candidate]]:
+    def find(self, state: State, tarballs: FromTarballs) -> tuple[State, list[Candidate]]:
         """Read tarballs, one after the other, until there are enough clips.
 
         Args:
-            situation: How things stand.
+            state: How things stand.
             tarballs: Reads them.
 
         Returns:
@@ -43,31 +42,31 @@ class Walk:
         """
         failed: set[str] = set()
         while True:
-            chosen, needs = self.step(situation, failed)
+            chosen, needs = self.step(state, failed)
             if not needs:
-                return situation, [c for c in chosen if situation.place_of(c) is not None]
-            failed |= {tarball.name for tarball in tarballs.read(needs, situation)}
-            situation = situation.now()
+                return state, [c for c in chosen if state.place_of(c) is not None]
+            failed |= {tarball.name for tarball in tarballs.read(needs, state)}
+            state = state.now()
 
     def step(
-        self, situation: Situation, failed: Collection[str] = ()
-    ) -> tuple[list[Candidate], list[Need]]:
+        self, state: State, failed: Collection[str] = ()
+    ) -> tuple[list[Candidate], list[TarballRead]]:
         """Choose among the clips known by now; say what to read next, if anything."""
-        limits, known, labels = self.request.limits, situation.known, situation.labels
+        limits, known, labels = self.request.limits, state.known, state.labels
         wanted = wanted_names(self.request, "test", labels)
         classes = len(self.request.classes or NAMES)
         clips = {name: (label, name) for label, name in self.first}
         if not limits.shuffle:
-            clips |= self._there(situation)
+            clips |= self._there(state)
         unread, before = "", 0
-        for name in walk_order([tarball.name for tarball in situation.lists.tarballs()], limits):
+        for name in walk_order([tarball.name for tarball in state.lists.tarballs()], limits):
             if name in failed:
                 continue
             before = len(walk_clips([*clips.values()], limits, classes=classes))
-            for clip in situation.ledger.clips("test", name):
+            for clip in state.ledger.clips("test", name):
                 usable = clip.state in ("have", "skipped")
                 if usable and (wanted is None or clip.file_name in wanted):
-                    candidate = (_label(clip.file_name, labels), clip.file_name)
+                    candidate = (label_of(clip.file_name, labels), clip.file_name)
                     clips.setdefault(clip.file_name, candidate)
             row = known.tarballs.get(name)
             if row is None or row.state != "done":
@@ -82,15 +81,18 @@ class Walk:
             # Where classes are counted, no number of clips says when a tarball gives no more.
             most = None if counted else (limits.max_samples or 0) - before
             return chosen, [
-                Need(Tarball("test", unread), wanted, until_found=most is not None, most=most)
+                TarballRead(
+                    Tarball("test", unread), wanted, until_found=most is not None, most=most
+                )
             ]
-        lacking = {name for label, name in chosen if situation.place_of((label, name)) is None}
+        lacking = {name for label, name in chosen if state.place_of((label, name)) is None}
         where: dict[Tarball, set[str]] = {}
         for clip in known.clips():
             if clip.file_name in lacking and clip.tarball.name not in failed:
                 where.setdefault(clip.tarball, set()).add(clip.file_name)
         return chosen, [
-            Need(tarball, frozenset(names), until_found=True) for tarball, names in where.items()
+            TarballRead(tarball, frozenset(names), until_found=True)
+            for tarball, names in where.items()
         ]
 
     def _of_short_classes(self, chosen: list[Candidate], labels: TestLabels) -> frozenset[str]:
@@ -105,18 +107,13 @@ class Walk:
             if label in short
         )
 
-    def _there(self, situation: Situation) -> dict[str, Candidate]:
+    def _there(self, state: State) -> dict[str, Candidate]:
         """Return the clips that are in the store, in the dataset's order."""
         found: dict[str, Candidate] = {}
         for folder in self.request.folders("test"):
-            for name in sorted(situation.inventory.names(folder)):
-                label = _label(name, situation.labels)
+            for name in sorted(state.inventory.names(folder)):
+                label = label_of(name, state.labels)
                 label = folder.partition("/")[2] if label == UNLABELED else label
                 if self.request.classes is None or label in self.request.classes:
                     found.setdefault(name, (label, name))
         return found
-
-
-def _label(file_name: str, labels: TestLabels) -> str:
-    times = parse_file_name(file_name)
-    return labels.get(times, UNLABELED) if times else UNLABELED

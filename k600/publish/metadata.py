@@ -10,13 +10,14 @@ from typing import Any
 from k600.clip import Clip
 from k600.errors import ListError
 from k600.labels import NAMES, label_id
-from k600.loading.candidates import Names, clip_at, find_candidates
+from k600.loading.candidates import Candidates, clip_at, find_candidates
 from k600.loading.chosen import passed_over
 from k600.loading.manifest import sha256_of
 from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.request import Request
 from k600.loading.selection import choose_clips
-from k600.loading.state import Situation, look
+from k600.loading.state import State, read_state
+from k600.splits import Split
 
 __all__ = ["metadata_rows"]
 
@@ -44,23 +45,23 @@ def metadata_rows(
         MirrorError, ListError: The host's lists cannot be had, and the store holds nothing.
         NoClipsError: There is no such clip.
     """
-    situation = look(request, split, offline=offline, keep=False)
+    state = read_state(request, split, offline=offline, keep=False)
     try:
-        names = find_candidates(situation)
+        names = find_candidates(state)
     except ListError:
-        if request.chooses or not any(map(situation.inventory.names, request.folders(split))):
+        if request.chooses or not any(map(state.inventory.names, request.folders(split))):
             raise
         names = {}  # a mirror without lists: the store's clips are what there is
-    stored, listed = _stored(situation, names)
+    stored, listed = _stored(state, names)
     if not stored and not listed:
         raise_nothing(request, split, {}, [])
-    tarballs = _tarballs(situation)
+    tarballs = _tarballs(state)
 
     def tarball_of(clip: Clip) -> str | None:
-        said = situation.origin.get(clip)
+        said = state.origin.get(clip)
         if said is not None and said.tarball:
             return said.tarball
-        return tarballs.get(clip.file_name) if split == "test" else clip.label
+        return tarballs.get(clip.file_name) if Split(split).is_mixed else clip.label
 
     def proved(clip: Clip, path: Path, source: str) -> Row:
         row = _row(clip, tarball_of(clip))
@@ -74,29 +75,29 @@ def metadata_rows(
     return sorted(rows, key=_order)
 
 
-def _stored(situation: Situation, names: Names) -> tuple[list[tuple[Clip, Path, str]], list[Clip]]:
+def _stored(state: State, names: Candidates) -> tuple[list[tuple[Clip, Path, str]], list[Clip]]:
     """Return the clips that are in the store, each with its file and source, and the others."""
-    request, split = situation.request, situation.split
+    request, split = state.request, state.split
     folders: dict[str, set[str]] | None = None
     if request.chooses:
         chosen = choose_clips(
             names,
             request.limits,
-            dead=passed_over(situation, names, youtube=False),
-            here=lambda label: situation.inventory.names(f"{split}/{label}"),
+            dead=passed_over(state, names, youtube=False),
+            here=lambda label: state.inventory.names(f"{split}/{label}"),
         )
         folders = {}
         for candidate in chosen:
-            if (folder := situation.place_of(candidate)) is not None:
+            if (folder := state.place_of(candidate)) is not None:
                 folders.setdefault(folder, set()).add(candidate[1])
     else:
         chosen = [(label, name) for label, found in names.items() for name in found]
     shards = stored_shards(
         request,
         split,
-        situation.known,
-        situation.labels,
-        situation.inventory,
+        state.known,
+        state.labels,
+        state.inventory,
         None if folders is None else lambda folder: folders.get(folder, ()),
     )
     stored = []
@@ -112,12 +113,12 @@ def _stored(situation: Situation, names: Names) -> tuple[list[tuple[Clip, Path, 
     return stored, [clip for clip in others if clip not in there]
 
 
-def _tarballs(situation: Situation) -> dict[str, str]:
+def _tarballs(state: State) -> dict[str, str]:
     """Return which tarball holds a test clip, by file name, as far as any was read."""
-    if situation.split != "test":
+    if not Split(state.split).is_mixed:
         return {}
     states = ("have", "skipped", "bad")
-    return {c.file_name: c.tarball.name for c in situation.known.clips() if c.state in states}
+    return {c.file_name: c.tarball.name for c in state.known.clips() if c.state in states}
 
 
 def _row(clip: Clip, tarball: str | None) -> Row:

@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from k600.clip import UNLABELED, Listing, TestLabels, parse_file_name
+from k600.clip import Listing, TestLabels, parse_file_name
+from k600.splits import UNLABELED, Split
 from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, is_unchanged, warn_of_links
 from k600.store.ledger import AdoptedRow, Ledger, LedgerView
@@ -159,7 +160,7 @@ class _Classes:
 
     def of(self, name: str) -> str:
         """Return a clip's class or `_unlabeled`; empty if the clip is in no list."""
-        if self._split == "test":
+        if Split(self._split).is_mixed:
             times = parse_file_name(name)
             return self._labels.get(times, UNLABELED) if times else ""
         if self._by_name is None:

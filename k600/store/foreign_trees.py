@@ -16,9 +16,10 @@ import os
 from functools import lru_cache
 from types import MappingProxyType
 
-from k600.clip import UNLABELED, parse_file_name
+from k600.clip import parse_file_name
 from k600.errors import UnknownClassError
 from k600.labels import NAMES, canonical
+from k600.splits import UNLABELED
 from k600.store.store import Store
 
 __all__ = ["find_foreign"]

@@ -19,9 +19,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from k600.clip import SPLITS, Clip, Tarball
+from k600.clip import Clip, Tarball
 from k600.identity import short_hash
 from k600.reasons import REASONS, YOUTUBE_KINDS
+from k600.splits import SPLITS, Split
 from k600.store.ledger_file import open_ledger
 from k600.video.probe import VERDICTS
 
@@ -527,7 +528,8 @@ class Ledger:
             split: Which split.
             tarball: Only those that may be in this tarball.
         """
-        one = None if split == "test" else tarball  # there, each mirror may pack them otherwise
+        # Where tarballs mix classes, each mirror may pack them otherwise.
+        one = None if Split(split).is_mixed else tarball
         mine: list[StoredGroup] = []
         with self._open() as db:
             theirs = self._of_others(db, split, one)
@@ -839,7 +841,7 @@ def _take_from_others(
     mine = {(c.folder, c.file_name): c for c in clips if (c.state, c.source) == ("have", "cvdf")}
     others = db.execute("SELECT id FROM mirrors WHERE id <> ?", (mirror,)).fetchall()
     these = {"split": tarball.split, "state": "have", "source": "cvdf"}
-    if tarball.split != "test":  # there, another mirror may have a clip in another tarball
+    if not Split(tarball.split).is_mixed:  # there, another mirror may pack them otherwise
         these["tarball"] = tarball.name
     for (other,) in others if mine else ():
         query = (

@@ -12,6 +12,7 @@ from k600.clip import Listing, Tarball, TestLabels
 from k600.errors import ListError, MirrorError, OfflineError
 from k600.identity import short_hash
 from k600.mirror.mirror import Mirror
+from k600.splits import Split
 from k600.store.store import Store
 from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
 from k600.tarballs.stream import read_listing, read_path_list, read_test_list
@@ -83,7 +84,7 @@ class KeptLists:
         if found is None and self.listing():
             return  # it had one: a portal or a proxy may have said no
         self._listing, text = found or ({}, b"")
-        if found is None and self._split != "test":
+        if found is None and not Split(self._split).is_mixed:
             logger.warning(
                 "kinetics600 %s: %s has no list of the clips, so a clip that is not in its "
                 "tarball cannot be missed",

@@ -19,12 +19,13 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from k600.clip import UNLABELED, Listing, Tarball, TestLabels
+from k600.clip import Listing, Tarball, TestLabels
 from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, MirrorError
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES, RangeReader
 from k600.progress import Bar
-from k600.store.files import Flushing, translate_errors
+from k600.splits import UNLABELED
+from k600.store.files import Flushing
 from k600.store.inventory import Inventory, is_unchanged
 from k600.store.ledger import ClipRow, Ledger, TarballRow
 from k600.store.store import Incoming, Store
@@ -39,11 +40,12 @@ from k600.tarballs.reading import (
     tarball_members,
 )
 from k600.tarballs.stream import clip_of
+from k600.translate import store_error, translate_errors
 from k600.video.cut import CutError
 from k600.video.probe import box_problem
-from k600.video.resize import shrink_clip
+from k600.video.resize import resize_clip
 
-__all__ = ["Need", "TarballExtractor"]
+__all__ = ["TarballExtractor", "TarballRead"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -56,7 +58,7 @@ _IN_MEMORY_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class TarballRead:
     """A tarball to read."""
 
     tarball: Tarball
@@ -92,7 +94,7 @@ class TarballExtractor:
     ahead_bytes: int = AHEAD_BYTES
     """Bytes requested ahead, for each tarball."""
 
-    def extract_tarball(self, need: Need, remote: RemoteFile) -> TarballRow:
+    def extract_tarball(self, need: TarballRead, remote: RemoteFile) -> TarballRow:
         """Read a tarball and store the clips that are wanted.
 
         It is `done` only after its gzip trailer and its tar's end were seen, its clips were
@@ -128,7 +130,7 @@ class TarballExtractor:
             self.bar.end(tarball.path)
 
     def _has_all(
-        self, row: TarballRow, need: Need, remote: RemoteFile, clips: Iterable[ClipRow]
+        self, row: TarballRow, need: TarballRead, remote: RemoteFile, clips: Iterable[ClipRow]
     ) -> bool:
         """Whether another process has done all of it since this run was planned."""
         if row.state != "done" or row.etag != remote.etag:
@@ -146,7 +148,7 @@ class _TarballExtraction:
     """One tarball on its way into the store, reading by reading."""
 
     extractor: TarballExtractor
-    need: Need
+    need: TarballRead
     row: TarballRow | None
     """What the ledger said of it when its turn came."""
     before: Mapping[str, ClipRow]
@@ -223,7 +225,7 @@ class _Extraction:
     """One reading of one tarball."""
 
     extractor: TarballExtractor
-    need: Need
+    need: TarballRead
     remote: RemoteFile
     begun: TarballRow
     """What the ledger says of the tarball once a clip has come."""
@@ -418,8 +420,8 @@ class _Extraction:
         """Return what `Incoming.write` does, for the same clip with a shorter side."""
         smaller = self.extractor.incoming.new_part()
         try:
-            with open(part, "rb") as source, translate_errors(smaller):
-                made = shrink_clip(source, smaller, short_side)
+            with open(part, "rb") as source, translate_errors(store_error, smaller):
+                made = resize_clip(source, smaller, short_side)
         except (CutError, EncoderError) as error:
             part.unlink()
             smaller.unlink(missing_ok=True)

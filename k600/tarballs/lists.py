@@ -13,9 +13,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
-from k600.clip import HOST_FOLDERS, Listing, Tarball, TestLabels, clip_names, parse_file_name
+from k600.clip import Listing, Tarball, TestLabels, clip_names, parse_file_name
 from k600.errors import DamagedTarballError, ListError, UnknownClassError
 from k600.labels import canonical
+from k600.splits import Split
 from k600.tarballs.archive import file_in_archive, packing_of
 from k600.text import text_of
 
@@ -55,7 +56,7 @@ def parse_path_list(
     """
     lines = _complete_lines(text, name, whole)
     tarballs: dict[Tarball, None] = {}
-    folder = HOST_FOLDERS[split]
+    folder = Split(split).host_folder
     for number, line in enumerate(lines, 1):
         line = line.strip()
         if not line:
@@ -67,14 +68,10 @@ def parse_path_list(
                 f"{folder!r}, ending in '.tar.gz'. The list may be truncated: fetch it again"
             )
         stem = parts[-1].removesuffix(".tar.gz")
-        if split == "test":
-            known = stem.startswith("part_") and stem[5:].isascii() and stem[5:].isdigit()
-        else:
-            known = _is_class(stem)
-        if not known:
+        if not Split(split).has_tarball(stem):
             raise ListError(
                 f"{name}: line {number} names the tarball {stem[:200]!r}, expected "
-                + ("'part_<number>'" if split == "test" else "one of the 600 class names")
+                f"{Split(split).tarball_names}"
             )
         tarball = Tarball(split, stem)
         if tarball in tarballs:
@@ -107,7 +104,7 @@ def parse_listing(text: str, split: str, *, name: str = "listing", whole: bool =
     """
     last = text.rpartition("\n")[2].strip()
     _check_complete(text, name, whole and parse_file_name(last) is not None)
-    folder = HOST_FOLDERS[split]
+    folder = Split(split).host_folder
     # A pattern that begins with letters is looked for ten times as fast as one with `^`.
     head, *rest = re.split(rf"\n{folder}/(.*):\r?(?=\n|\Z)", f"\n{text}")
     first, *following = head[1:].splitlines() or [""]

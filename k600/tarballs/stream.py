@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from k600.clip import HOST_FOLDERS, Clip, Listing, Tarball, TestLabels, parse_file_name
+from k600.clip import Clip, Listing, Tarball, TestLabels, parse_file_name
 from k600.errors import EncoderError, MirrorDeniedError, MirrorNotFoundError
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES, RangeReader, keep_memory_of_blocks
+from k600.splits import Split
 from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_list
 from k600.tarballs.reading import tarball_members
 from k600.video.cut import CutError
 from k600.video.probe import box_problem
-from k600.video.resize import shrink_clip
+from k600.video.resize import resize_clip
 
 __all__ = [
     "StreamedClip",
@@ -43,7 +44,7 @@ def read_path_list(mirror: Mirror, split: str) -> tuple[list[Tarball], bytes]:
         MirrorError: It cannot be had.
         ListError: It is truncated or no list.
     """
-    folder = HOST_FOLDERS[split]
+    folder = Split(split).host_folder
     path = f"{folder}/k600_{folder}_path.txt"
     text, _ = mirror.read_list(path)
     return parse_path_list(text, split, name=f"{mirror}/{path}", whole=True), _kept(text)
@@ -56,9 +57,9 @@ def read_listing(mirror: Mirror, split: str) -> tuple[Listing, bytes] | None:
         MirrorError: It cannot be had, for another reason than that it is not there.
         ListError: It is truncated or no listing.
     """
-    if split == "test":
+    if Split(split).is_mixed:
         return None  # test.csv describes another list than the tarballs: nothing to check by
-    path = f"annotations/{HOST_FOLDERS[split]}.txt"
+    path = f"annotations/{Split(split).host_folder}.txt"
     try:
         text, _ = mirror.read_list(path)
     except (MirrorNotFoundError, MirrorDeniedError):  # S3's word where listing is not allowed
@@ -155,7 +156,7 @@ def _smaller(data: bytes, short_side: int) -> tuple[bytes, str | None]:
     with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
         target = Path(folder, "clip.mp4")
         try:
-            made = shrink_clip(io.BytesIO(data), target, short_side)
+            made = resize_clip(io.BytesIO(data), target, short_side)
         except CutError as error:
             return data, error.code
         except EncoderError:

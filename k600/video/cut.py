@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from k600.video.encoder import CutFacts, Mp4Writer, check_encoder, read_back
-from k600.video.probe import best_stream
+from k600.video.probe import best_stream, playable_stream
 
 __all__ = ["CutError", "CutFacts", "check_encoder", "cut_clip"]
 
@@ -47,9 +47,9 @@ def cut_clip(
         target: The file to write.
         start: In seconds from the video's beginning.
         end: In seconds, exclusive. A video that ends before is cut to its end.
-        short_side: Pixels of the shorter side; larger pictures are scaled down, smaller ones
+        short_side: Pixels of the shorter side; larger frames are scaled down, smaller ones
             kept. None keeps all.
-        audio: Keep the sound: True for that of `source`, or where it is if it came apart.
+        audio: Keep the audio: True for that of `source`, or where it is if it came apart.
 
     Raises:
         CutError: The video has no frame there (`out_of_range`), or none at all (`no_video`).
@@ -60,24 +60,25 @@ def cut_clip(
 
     with contextlib.ExitStack() as stack:
         container = stack.enter_context(av.open(source))
-        video = best_stream(container, "video")
-        if video is None or video.codec_context is None:
-            raise CutError("no_video", "there are no pictures in the video that can be decoded")
-        sound = None
+        video = playable_stream(container, "video")
+        if video is None:
+            raise CutError("no_video", "there are no frames in the video that can be decoded")
+        audio_stream = None
         if audio is not False:
             apart = container if audio is True else stack.enter_context(av.open(audio))
-            sound = best_stream(apart, "audio")
+            audio_stream = playable_stream(apart, "audio")
+
         output = stack.enter_context(Mp4Writer(target, video, crf=18, short_side=short_side))
-        if sound is not None and sound.codec_context is not None:
-            output.encode_sound(sound)
+        if audio_stream is not None:
+            output.encode_audio(audio_stream)
         video.thread_type = "AUTO"
         for frame in _between(video, start, end):
             output.add(frame)
         if not output.frames:
             raise CutError("out_of_range", f"the video has no frame from second {start} to {end}")
-        if sound is not None and sound.codec_context is not None:
-            for frame in _between(sound, start, end):
-                output.add_sound(frame)
+        if audio_stream is not None:
+            for frame in _between(audio_stream, start, end):
+                output.add_audio(frame)
         output.finish()
     return read_back(target, output.frames)
 

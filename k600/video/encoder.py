@@ -69,7 +69,7 @@ def check_encoder() -> None:
 
 
 class Mp4Writer:
-    """Writes the frames of one stream, H.264 in `yuv420p`, and its sound. A context manager.
+    """Writes the frames of one stream, H.264 in `yuv420p`, and its audio. A context manager.
 
     All frames have the size and the colours of the first. What the source says of how they are to
     be shown is applied (rotation, mirroring, full range) or said again (colour matrix, primaries,
@@ -104,7 +104,7 @@ class Mp4Writer:
         self._scaler = av.video.reformatter.VideoReformatter()
         # Other threads have other clips. (Before version 17, PyAV knows no more than one.)
         self._one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
-        self._sound: _CopiedSound | _EncodedSound | None = None
+        self._audio: _CopiedAudio | _EncodedAudio | None = None
         with _ours():
             flags = {"movflags": "+faststart"}
             self._output = av.open(str(target), "w", format="mp4", options=flags)
@@ -129,44 +129,44 @@ class Mp4Writer:
             with contextlib.suppress(Exception):  # what came first is what is told
                 self._output.close()
 
-    def copy_sound(self, stream: Any) -> None:
-        """Take along a stream of sound: its packets come by `add_sound`, before `finish`.
+    def copy_audio(self, stream: Any) -> None:
+        """Take along a stream of audio: its packets come by `add_audio`, before `finish`.
 
         They are copied as they are, or, where an MP4 cannot hold them, encoded as AAC.
         """
         with _ours():
             if stream.codec_context.codec.name in self._output.supported_codecs:
                 copy = self._output.add_stream_from_template(stream)
-                self._sound = _CopiedSound(copy, stream.codec_context.sample_rate or 1)
+                self._audio = _CopiedAudio(copy, stream.codec_context.sample_rate or 1)
             else:
-                self.encode_sound(stream)
+                self.encode_audio(stream)
 
-    def encode_sound(self, stream: Any) -> None:
-        """Take along a stream of sound as AAC: its frames come by `add_sound`."""
+    def encode_audio(self, stream: Any) -> None:
+        """Take along a stream of audio as AAC: its frames come by `add_audio`."""
         with _ours():
             rate = stream.codec_context.sample_rate
             encoder = self._output.add_stream("aac", rate=rate if rate in _AAC_RATES else 48_000)
             encoder.layout = "stereo"
-            self._sound = _EncodedSound(encoder)
+            self._audio = _EncodedAudio(encoder)
 
     @property
     def wants_packets(self) -> bool:
-        """Whether `add_sound` is to be given packets; else frames."""
-        return isinstance(self._sound, _CopiedSound)
+        """Whether `add_audio` is to be given packets; else frames."""
+        return isinstance(self._audio, _CopiedAudio)
 
-    def add_sound(self, piece: Any) -> None:
-        """Add a packet or a frame of sound; those that come before all frames wait for the first,
+    def add_audio(self, piece: Any) -> None:
+        """Add a packet or a frame of audio; those that come before all frames wait for the first,
         as only then is it known what the file is like.
         """
-        assert self._sound is not None
+        assert self._audio is not None
         with _ours():
-            self._sound.add(piece)
-            self._write_sound()
+            self._audio.add(piece)
+            self._write_audio()
 
-    def _write_sound(self) -> None:
-        if self._sound is not None and self.frames:
-            self._output.mux(self._sound.packets)
-            self._sound.packets.clear()
+    def _write_audio(self) -> None:
+        if self._audio is not None and self.frames:
+            self._output.mux(self._audio.packets)
+            self._audio.packets.clear()
 
     def add(self, frame: Any) -> None:
         """Add a frame; its time is in ticks of `video`.
@@ -187,7 +187,7 @@ class Mp4Writer:
             frame.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses its own
             self._output.mux(self._encoder.encode(frame))
             self.frames += 1
-            self._write_sound()
+            self._write_audio()
 
     def finish(self, *, hold_last: bool = False) -> None:
         """Write what the encoders hold back. Without a frame there is nothing.
@@ -202,9 +202,9 @@ class Mp4Writer:
                 if hold_last and packets and self._is_held:
                     packets[-1].duration = self._end - (packets[-1].pts or 0)
                 self._output.mux(packets)
-                if self._sound is not None:
-                    self._sound.finish()
-                    self._write_sound()
+                if self._audio is not None:
+                    self._audio.finish()
+                    self._write_audio()
 
     def _shown(self, frame: Any) -> Any:
         """Return a frame as it is to be shown."""
@@ -282,8 +282,8 @@ class Mp4Writer:
         return graph.pull()
 
 
-class _CopiedSound:
-    """Packets of sound on their way to the muxer, as they are."""
+class _CopiedAudio:
+    """Packets of audio on their way to the muxer, as they are."""
 
     def __init__(self, stream: Any, rate: int) -> None:
         self.packets: list[Any] = []
@@ -305,8 +305,8 @@ class _CopiedSound:
         pass
 
 
-class _EncodedSound:
-    """Frames of sound on their way to the muxer, as AAC in stereo, one after another."""
+class _EncodedAudio:
+    """Frames of audio on their way to the muxer, as AAC in stereo, one after another."""
 
     def __init__(self, encoder: Any) -> None:
         import av

@@ -3,7 +3,7 @@
 `box_problem` is the check that every clip passes before it may bear its name in the store. It reads
 a few box headers (microseconds a clip) and finds empty, cut-off and foreign files. `probe_clip`
 looks further: a quick look reads every packet (a few milliseconds) and finds what is too short or
-ends early; a deep one decodes every picture and sound, and finds damage inside them.
+ends early; a deep one decodes every frame, also of audio, and finds damage inside them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = [
     "box_problem",
     "is_of_the_disk",
     "open_mp4",
+    "playable_stream",
     "probe_clip",
     "turn_of",
 ]
@@ -36,7 +37,7 @@ VERDICTS: dict[str, str] = {
     "empty": "the file has no bytes",
     "not_mp4": "the file is no MP4",
     "truncated": "the file is cut off",
-    "no_video": "there are no pictures in it",
+    "no_video": "there are no frames in it",
     "damaged": "it cannot be decoded",
     "unreadable": "the file cannot be read",
     "vanished": "the ledger has it, the folder has not",
@@ -68,7 +69,7 @@ class Probe:
     """A key of `VERDICTS`."""
     detail: str = ""
     duration_seconds: float = 0.0
-    """Of the pictures, from the first one's time to the last one's end; 0 where unknown."""
+    """Of the frames, from the first one's time to the last one's end; 0 where unknown."""
     width: int = 0
     """In pixels; 0 where unknown."""
     height: int = 0
@@ -83,7 +84,7 @@ def box_problem(file: BinaryIO) -> str | None:
 
     Returns:
         `empty` (no byte), `not_mp4` (something else bears the name), `truncated` (a box goes
-        past the end, or index or pictures are missing), or None.
+        past the end, or index or frames are missing), or None.
     """
     size = file.seek(0, os.SEEK_END)
     if size == 0:
@@ -145,6 +146,12 @@ def best_stream(container: Any, kind: str) -> Any:
     return None if is_cover else stream
 
 
+def playable_stream(container: Any, kind: str) -> Any:
+    """Return what `best_stream` does, None also if nothing here can decode it."""
+    stream = best_stream(container, kind)
+    return stream if stream is not None and stream.codec_context is not None else None
+
+
 class Turn(NamedTuple):
     """How a coded frame is turned to be shown, in this order; all eight right-angled ways."""
 
@@ -204,7 +211,7 @@ def _look(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
 
     video = best_stream(container, "video")
     if video is None:
-        return Probe("no_video", "it has no stream of pictures")
+        return Probe("no_video", "it has no stream of frames")
     decoded = [video, *container.streams.audio] if deep else []
     for stream in decoded:
         if stream.codec_context is None:
@@ -222,7 +229,7 @@ def _look(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
     def found(verdict: str, detail: str) -> Probe:
         return Probe(verdict, detail, duration, facts.width, facts.height, facts.fps)
 
-    packets = shown = pictures = 0
+    packets = shown = frames = 0
     at = video  # asked of a packet itself: the number in one that ends a stream is always 0
     first = last = None
     duration = 0.0
@@ -240,18 +247,18 @@ def _look(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
                     first = pts if first is None or pts < first else first
                     last = end if last is None or end > last else last
             if at in decoded:
-                pictures += len(packet.decode()) * (at is video)
+                frames += len(packet.decode()) * (at is video)
     except av.error.FFmpegError as error:
         verdict = _verdict_of(error, path)
         return found(verdict, f"{at.type}, at packet {packets} of the video: {_said(error)}")
     if first is not None and last is not None:
         duration = float((last - first) * video.time_base)
     if packets < video.frames and _samples(path) < video.frames:
-        return found("truncated", f"{packets} of {video.frames} pictures are there")
+        return found("truncated", f"{packets} of {video.frames} frames are there")
     if not shown:
-        return found("no_video", "its stream of pictures is empty")
-    if deep and pictures < shown:
-        return found("damaged", f"{pictures} of {shown} pictures can be decoded")
+        return found("no_video", "its stream of frames is empty")
+    if deep and frames < shown:
+        return found("damaged", f"{frames} of {shown} frames can be decoded")
     if duration < seconds - _SHORT_BY_SECONDS:
         return found("short", f"{duration:.2f} of {seconds:g} seconds")
     return found("ok", "")

@@ -7,17 +7,17 @@ from typing import IO, Any
 
 from k600.video.cut import CutError
 from k600.video.encoder import Mp4Writer, read_back
-from k600.video.probe import best_stream, is_of_the_disk, open_mp4
+from k600.video.probe import best_stream, is_of_the_disk, open_mp4, playable_stream
 
-__all__ = ["shrink_clip"]
+__all__ = ["resize_clip"]
 
 
-def shrink_clip(source: IO[bytes], target: Path, short_side: int) -> bool:
+def resize_clip(source: IO[bytes], target: Path, short_side: int) -> bool:
     """Write a clip with frames no larger than asked; one that is small enough is left alone.
 
     H.264 (`yuv420p`, CRF 23), the same bytes for the same clip under one version of PyAV; shown
     as the source is (see `Mp4Writer`), so that what a phone recorded on its side is turned
-    upright. Sound is copied as it is. The finished file is decoded in full.
+    upright. Audio is copied as it is. The finished file is decoded in full.
 
     Args:
         source: An MP4 file, seekable.
@@ -38,9 +38,9 @@ def shrink_clip(source: IO[bytes], target: Path, short_side: int) -> bool:
         with open_mp4(source) as container:
             video = best_stream(container, "video")
             if video is None:
-                raise CutError("no_video", "there are no pictures in it")
+                raise CutError("no_video", "there are no frames in it")
             if video.codec_context is None:
-                raise CutError("damaged", "nothing can decode the pictures in it")
+                raise CutError("damaged", "nothing can decode the frames in it")
             width, height = video.codec_context.width, video.codec_context.height
             if min(width, height) <= short_side:
                 return False
@@ -50,28 +50,26 @@ def shrink_clip(source: IO[bytes], target: Path, short_side: int) -> bool:
             raise
         raise CutError("damaged", f"it cannot be decoded: {error}") from error
     if not frames:
-        raise CutError("no_video", "there are no pictures in it")
+        raise CutError("no_video", "there are no frames in it")
     read_back(target, frames)
     return True
 
 
 def _copy(container: Any, video: Any, target: Path, short_side: int) -> int:
-    """Encode the frames anew and copy the sound; return how many frames."""
+    """Encode the frames anew and copy the audio; return how many frames."""
     video.thread_type = "NONE"  # other threads have other clips
     video.codec_context.options = {"err_detect": "explode"}
-    sound = best_stream(container, "audio")
-    if sound is not None and sound.codec_context is None:
-        sound = None  # nothing can play it
-    streams = [video] if sound is None else [video, sound]
+    audio = playable_stream(container, "audio")
+    streams = [video] if audio is None else [video, audio]
     with Mp4Writer(target, video, crf=23, short_side=short_side) as output:
-        if sound is not None:
-            output.copy_sound(sound)
+        if audio is not None:
+            output.copy_audio(audio)
         for packet in container.demux(*streams):
             if packet.stream is video:
                 for frame in packet.decode():
                     output.add(frame)
             else:
                 for piece in [packet] if output.wants_packets else packet.decode():
-                    output.add_sound(piece)
+                    output.add_audio(piece)
         output.finish(hold_last=True)
     return output.frames

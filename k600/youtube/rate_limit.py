@@ -1,4 +1,4 @@
-"""How fast YouTube is asked: one pace for all of a process, one gate for each run's threads."""
+"""How fast YouTube is asked: one limiter for all of a process, one gate for each run's threads."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from functools import cache
 
 from k600.errors import Stopped
 
-__all__ = ["Gate", "Pace", "Shut", "pace_of"]
+__all__ = ["BlockedError", "Gate", "RateLimiter", "rate_limiter_of"]
 
 _REMEMBERED_SECONDS = 600
 """How long a block is taken to last, where there is another source."""
 
 
-class Shut(Stopped):
+class BlockedError(Stopped):
     """YouTube refuses this address: the clip in hand is put back."""
 
 
-class Pace:
+class RateLimiter:
     """Says when the next question is due. Safe in threads.
 
     A guest may ask for about 300 videos an hour (seen by the community, late 2026), three
@@ -33,7 +33,7 @@ class Pace:
         burst: int = 90,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make a pace.
+        """Make a limiter.
 
         Args:
             per_hour: Questions an hour, in the long run.
@@ -66,22 +66,22 @@ class Pace:
 
 
 @cache
-def pace_of(proxy: str | None, per_hour: int) -> Pace:
-    """Return the one pace of this process for an address: its own, or a proxy's."""
-    return Pace(per_hour=per_hour)
+def rate_limiter_of(proxy: str | None, per_hour: int) -> RateLimiter:
+    """Return the one limiter of this process for an address: its own, or a proxy's."""
+    return RateLimiter(per_hour=per_hour)
 
 
 class Gate:
     """Lets the requests of one run through, none while it is shut. Safe in threads."""
 
-    def __init__(self, stop: threading.Event, pace: Pace) -> None:
+    def __init__(self, stop: threading.Event, limiter: RateLimiter) -> None:
         """Make an open gate.
 
         Args:
             stop: Set to let nobody through any more.
-            pace: How fast.
+            limiter: How fast.
         """
-        self._stop, self._pace = stop, pace
+        self._stop, self._limiter = stop, limiter
         self._shut = threading.Event()
 
     def ask(self) -> None:
@@ -89,9 +89,9 @@ class Gate:
 
         Raises:
             Stopped: `stop` was set.
-            Shut: The gate is shut, or was while waiting.
+            BlockedError: The gate is shut, or was while waiting.
         """
-        end = time.monotonic() + self._pace.take()
+        end = time.monotonic() + self._limiter.take()
         while True:
             self.check()
             left = end - time.monotonic()
@@ -104,7 +104,7 @@ class Gate:
         if self._stop.is_set():
             raise Stopped("stopped")
         if self._shut.is_set():
-            raise Shut("YouTube refuses this address for now")
+            raise BlockedError("YouTube refuses this address for now")
 
     def shut(self) -> None:
         """Let nobody through until `open`."""

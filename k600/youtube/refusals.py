@@ -20,11 +20,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["SIGNED_IN", "Verdict", "is_settled", "judge"]
+__all__ = ["SIGNED_IN", "Refusal", "classify", "is_settled"]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Refusal:
     """Why YouTube gave no clip."""
 
     kind: str
@@ -72,7 +72,7 @@ _VAGUE = frozenset({"unavailable"})
 """Codes that a passing trouble has as well."""
 
 
-def judge(error: BaseException, statuses: Sequence[int] = ()) -> Verdict:
+def classify(error: BaseException, statuses: Sequence[int] = ()) -> Refusal:
     """Say what an error means.
 
     Args:
@@ -81,7 +81,7 @@ def judge(error: BaseException, statuses: Sequence[int] = ()) -> Verdict:
 
     Example:
         >>> from yt_dlp.utils import ExtractorError
-        >>> judge(ExtractorError("Sign in to confirm you’re not a bot", expected=True)).kind
+        >>> classify(ExtractorError("Sign in to confirm you’re not a bot", expected=True)).kind
         'blocked'
     """
     from yt_dlp.networking.exceptions import HTTPError, ProxyError, RequestError
@@ -93,24 +93,24 @@ def judge(error: BaseException, statuses: Sequence[int] = ()) -> Verdict:
     message = re.sub(r"^\[\w+\] (\S{11}: )?", "", message)
     message = re.sub(r"(; please report| Use --cookies| It is recommended to use `).*", "", message)
 
-    def verdict(kind: str, code: str) -> Verdict:
-        return Verdict(kind, code, message[:300])
+    def refusal(kind: str, code: str) -> Refusal:
+        return Refusal(kind, code, message[:300])
 
     if any(isinstance(e, GeoRestrictedError) for e in chain):
-        return verdict("region", "country")
+        return refusal("region", "country")
     text = message.lower().replace("’", "'")
     for kind, code, pattern in _RULES:
         if re.search(pattern, text):
             hidden = _of_status(statuses) if code in _HIDING else None
-            return verdict(*(hidden or (kind, code)))
+            return refusal(*(hidden or (kind, code)))
     for e in chain:
         if isinstance(e, HTTPError):
-            return verdict(*(_of_status([e.status]) or ("transient", f"http_{e.status}")))
+            return refusal(*(_of_status([e.status]) or ("transient", f"http_{e.status}")))
     if any(isinstance(e, ProxyError) for e in chain):
-        return verdict("transient", "proxy")
+        return refusal("transient", "proxy")
     if any(isinstance(e, (RequestError, OSError)) for e in chain):
-        return verdict("transient", "network")
-    return verdict("transient", "unknown")
+        return refusal("transient", "network")
+    return refusal("transient", "unknown")
 
 
 def is_settled(

@@ -284,7 +284,7 @@ def main() -> None:
 
     import k600.mirror.range_reader
 
-    modules = ("kinetics600", "k600.publish.run", "k600.checks.verify", "k600.youtube.reader")
+    modules = ("kinetics600", "k600.publish.run", "k600.checks.verify", "k600.youtube.fetcher")
     for name in (*modules, "k600.fleet.executors", "k600.gallery.page"):
         importlib.import_module(name)  # once, for all the processes to come
     datasets.disable_progress_bars()

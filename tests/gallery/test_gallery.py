@@ -26,7 +26,7 @@ import k600.store.store
 from k600.errors import OptionError, StoreError
 from k600.gallery.contact_sheet import sheet_size
 from k600.gallery.page import write_contact_sheet, write_gallery
-from k600.gallery.thumbnails import look_at
+from k600.gallery.thumbnails import preview_clip
 from k600.labels import NAMES
 from k600.miniature import make_clip
 from tests.conftest import Load
@@ -340,7 +340,7 @@ def test_a_contact_sheet_is_a_png_of_the_expected_size(tmp_path: Path) -> None:
         frame = next(container.decode(video=0))
     assert (frame.width, frame.height) == sheet_size(11, 4) == (720, 532)
     picture = frame.to_ndarray(format="rgb24")
-    expected = look_at(make_clip(5)).picture
+    expected = preview_clip(make_clip(5)).image
     assert expected is not None
     left, top = 16 + 1 * 176, 16 + 1 * 172
     assert (picture[top : top + 120, left : left + 160] == expected).all()
@@ -350,13 +350,13 @@ def test_a_contact_sheet_is_a_png_of_the_expected_size(tmp_path: Path) -> None:
 
 
 def test_a_picture_is_from_the_middle() -> None:
-    look = look_at(CLIP)
-    assert look.picture is not None
-    bright = look.picture.sum(axis=2) > 300
+    look = preview_clip(CLIP)
+    assert look.image is not None
+    bright = look.image.sum(axis=2) > 300
     assert bright.any()
     across = bright.any(axis=0).nonzero()[0].mean() * 128 / 160
     assert abs(across - 12 - (7 + 25 * 3)) < 6  # the square's place in frame 25 of 50
-    tall = look_at(make_clip(3, width=32, height=128)).picture
+    tall = preview_clip(make_clip(3, width=32, height=128)).image
     assert tall is not None
     assert tall.shape == (240, 60, 3)
 
@@ -367,10 +367,10 @@ def test_a_picture_is_upright() -> None:
     turned = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
     track = CLIP.index(b"tkhd")
     at = CLIP.index(matrix, track)
-    look = look_at(CLIP[:at] + turned + CLIP[at + len(matrix) :])
-    assert look.picture is not None
-    assert look.picture.shape == (214, 160, 3)
-    top = (look.picture.sum(axis=2) > 300).any(axis=1).nonzero()[0].mean() * 128 / 214
+    look = preview_clip(CLIP[:at] + turned + CLIP[at + len(matrix) :])
+    assert look.image is not None
+    assert look.image.shape == (214, 160, 3)
+    top = (look.image.sum(axis=2) > 300).any(axis=1).nonzero()[0].mean() * 128 / 214
     assert abs(top - (7 + 25 * 3 + 12)) < 6  # clockwise by a quarter: what was left is above
 
 

@@ -13,10 +13,10 @@ import datasets
 import pytest
 
 import kinetics600
-from k600.clip import SPLITS
 from k600.errors import IncompleteError
 from k600.labels import NAMES
 from k600.miniature import CLASSES, MACOS, PLAIN, URL, Miniature, make_clip, make_tarball
+from k600.splits import SPLITS
 from tests.conftest import Load, contents, expected
 from tests.servers import web_server
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from k600.clip import Tarball
 from k600.loading.plan import plan_needs
 from k600.store.ledger import ClipRow, LedgerView, TarballRow
-from k600.tarballs.extract import Need
+from k600.tarballs.extract import TarballRead
 
 ZUMBA, YOGA = Tarball("train", "zumba"), Tarball("train", "yoga")
 
@@ -25,9 +25,9 @@ def plan(rows, clips, here, **options):  # type: ignore[no-untyped-def]
 
 
 def test_what_is_unknown_is_read_whole() -> None:
-    assert plan([], [], {}) == [Need(ZUMBA), Need(YOGA)]
+    assert plan([], [], {}) == [TarballRead(ZUMBA), TarballRead(YOGA)]
     for state in ("started", "partial"):
-        assert plan([row(ZUMBA, state)], [], {}) == [Need(ZUMBA), Need(YOGA)]
+        assert plan([row(ZUMBA, state)], [], {}) == [TarballRead(ZUMBA), TarballRead(YOGA)]
 
 
 def test_what_is_done_and_there_is_not_read() -> None:
@@ -40,9 +40,9 @@ def test_what_vanished_is_read_up_to_the_last_of_it() -> None:
     rows = [row(ZUMBA, "done"), row(YOGA, "done")]
     clips = [clip(ZUMBA, "a", "have"), clip(ZUMBA, "b", "have"), clip(ZUMBA, "c", "skipped")]
     needs = plan(rows, clips, {"train/zumba": {"a"}})
-    assert needs == [Need(ZUMBA, frozenset("bc"), until_found=True)]
+    assert needs == [TarballRead(ZUMBA, frozenset("bc"), until_found=True)]
     assert plan(rows, clips, {"train/zumba": {"a"}}, wanted=frozenset("ac")) == [
-        Need(ZUMBA, frozenset("c"), until_found=True)
+        TarballRead(ZUMBA, frozenset("c"), until_found=True)
     ]
 
 
@@ -50,11 +50,11 @@ def test_proved_failures_are_asked_again_only_on_request() -> None:
     rows = [row(ZUMBA, "done"), row(YOGA, "done")]
     clips = [clip(ZUMBA, "a", "absent"), clip(YOGA, "b", "bad")]
     assert plan(rows, clips, {}) == []
-    assert plan(rows, clips, {}, retry_errors=True) == [Need(ZUMBA), Need(YOGA)]
+    assert plan(rows, clips, {}, retry_errors=True) == [TarballRead(ZUMBA), TarballRead(YOGA)]
 
 
 def test_a_condemned_tarball_is_planned_and_its_etag_decides() -> None:
-    assert plan([row(ZUMBA, "damaged"), row(YOGA, "done")], [], {}) == [Need(ZUMBA)]
+    assert plan([row(ZUMBA, "damaged"), row(YOGA, "done")], [], {}) == [TarballRead(ZUMBA)]
 
 
 def test_clips_that_came_from_a_tarball_without_its_end_are_no_reason_not_to_read_it() -> None:
@@ -62,7 +62,7 @@ def test_clips_that_came_from_a_tarball_without_its_end_are_no_reason_not_to_rea
     few = row(ZUMBA, "partial")
     assert plan([few], [clip(ZUMBA, "a", "skipped")], here, listing=listing) == []
     brought = clip(ZUMBA, "a", "have")._replace(source="cvdf")
-    assert plan([few], [brought], here, listing=listing) == [Need(ZUMBA)]
+    assert plan([few], [brought], here, listing=listing) == [TarballRead(ZUMBA)]
 
 
 def test_copies_are_read_anew_where_the_originals_are_asked_for() -> None:
@@ -72,14 +72,14 @@ def test_copies_are_read_anew_where_the_originals_are_asked_for() -> None:
     rows = [row(YOGA, "done")]
     assert plan(rows, clips, here, listing=listing) == []
     assert plan(rows, clips, here, listing=listing, copies=copies) == [
-        Need(ZUMBA),
-        Need(YOGA, frozenset("c"), until_found=True),
+        TarballRead(ZUMBA),
+        TarballRead(YOGA, frozenset("c"), until_found=True),
     ]
 
 
 def test_everything_is_read_again_on_request() -> None:
     rows = [row(ZUMBA, "done"), row(YOGA, "done")]
-    assert plan(rows, [], {}, refetch=True) == [Need(ZUMBA), Need(YOGA)]
+    assert plan(rows, [], {}, refetch=True) == [TarballRead(ZUMBA), TarballRead(YOGA)]
 
 
 states = st.lists(

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from k600.clip import SPLITS
 from k600.errors import Kinetics600Error, OptionError, UnknownSplitError
 from k600.labels import NAMES
 from k600.loading.request import Request, check_option_names, make_request
+from k600.splits import SPLITS
 
 DEFAULT = "/default"
 

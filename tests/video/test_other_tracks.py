@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import pytest
 
-from k600.gallery.thumbnails import look_at
+from k600.gallery.thumbnails import preview_clip
 from k600.video.cut import cut_clip
 from k600.video.probe import probe_clip
-from k600.video.resize import shrink_clip
+from k600.video.resize import resize_clip
 from tests.counter import counter_video, read_counter, tone_audio
 from tests.ffmpeg import make_video, needs_ffmpeg, run
 
@@ -87,7 +87,7 @@ def test_a_clip_is_its_pictures_and_sound(
         probe = probe_clip(clip, seconds=3, deep=deep)
         assert (probe.verdict, probe.width, probe.height) == ("ok", 320, 180), probe
     with open(clip, "rb") as file:
-        assert shrink_clip(file, small, 90)
+        assert resize_clip(file, small, 90)
     assert numbers(small) == FRAMES
     facts = cut_clip(clip, cut, 1, 3, audio=True)
     assert numbers(cut) == FRAMES[10:]
@@ -95,7 +95,7 @@ def test_a_clip_is_its_pictures_and_sound(
         kinds = sorted(stream.type for stream in container.streams)
     assert kinds == (["audio", "video"] if "sound" in track else ["video"])
     assert facts.audio == ("sound" in track)
-    look = look_at(str(clip))
+    look = preview_clip(str(clip))
     assert (look.problem, look.width, look.height) == (None, 320, 180)
 
 
@@ -105,7 +105,7 @@ def test_a_cover_alone_is_no_video(parts: dict[str, Path], tmp_path: Path) -> No
     run("ffmpeg", "-v", "error", "-i", str(parts["tone"]), "-i", str(parts["cover"]), "-map", "0",
         "-map", "1", "-c", "copy", "-disposition:v:0", "attached_pic", str(clip))  # fmt: skip
     assert probe_clip(clip, seconds=3, deep=True).verdict == "no_video"
-    assert look_at(str(clip)).problem == "the file has no pictures"
+    assert preview_clip(str(clip)).problem == "the file has no video stream"
 
 
 def test_sound_that_an_mp4_cannot_hold_is_encoded(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_sound_that_an_mp4_cannot_hold_is_encoded(tmp_path: Path) -> None:
                 if packet.dts is not None:
                     packet.stream = video
                     target.mux(packet)
-    assert shrink_clip(clip, small, 90)
+    assert resize_clip(clip, small, 90)
     assert numbers(small) == FRAMES
     with av.open(str(small)) as container:
         heard = container.streams.audio[0]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from k600.gallery.thumbnails import look_at
+from k600.gallery.thumbnails import preview_clip
 from k600.video.cut import cut_clip
-from k600.video.resize import shrink_clip
+from k600.video.resize import resize_clip
 from tests.ffmpeg import make_video, needs_ffmpeg, said, shown, with_matrix
 
 pytestmark = needs_ffmpeg
@@ -75,7 +75,7 @@ def test_colours_stay_what_they_are(kind: str, tmp_path: Path) -> None:
     source = make_video(tmp_path / "source.mp4", *COLOURS[kind])
     small, cut = tmp_path / "small.mp4", tmp_path / "cut.mp4"
     with open(source, "rb") as file:
-        assert shrink_clip(file, small, 96)
+        assert resize_clip(file, small, 96)
     cut_clip(source, cut, 0, 1)
     check(source, small)
     check(source, cut)
@@ -115,20 +115,20 @@ def test_all_eight_ways_to_hold_a_camera(matrix: tuple[int, ...], tmp_path: Path
     source.write_bytes(with_matrix(plain.read_bytes(), *matrix))
     small, cut = tmp_path / "small.mp4", tmp_path / "cut.mp4"
     with open(source, "rb") as file:
-        assert shrink_clip(file, small, 96)
+        assert resize_clip(file, small, 96)
     cut_clip(source, cut, 0, 1)
     lies = matrix[0] == 0
     assert (said(small)["width"], said(small)["height"]) == ((96, 160) if lies else (160, 96))
     assert (said(cut)["width"], said(cut)["height"]) == ((192, 320) if lies else (320, 192))
     check(source, small, turned=lies)
     check(source, cut, turned=lies)
-    picture = look_at(str(source)).picture
+    picture = preview_clip(str(source)).image
     assert picture is not None
     height, width, _ = picture.shape
     apart = np.abs(shown(source, width, height)[0].astype(int) - picture)
     assert np.percentile(apart, 85) <= 8  # the gallery's, too
     with open(small, "rb") as file:  # what is upright stays so
-        assert not shrink_clip(file, tmp_path / "smaller.mp4", 96)
+        assert not resize_clip(file, tmp_path / "smaller.mp4", 96)
 
 
 def test_odd_sizes_lose_no_more_than_a_row(tmp_path: Path) -> None:

@@ -8,20 +8,20 @@ import time
 import pytest
 
 from k600.errors import Stopped
-from k600.youtube.rate_limit import Gate, Pace, Shut, pace_of
+from k600.youtube.rate_limit import BlockedError, Gate, RateLimiter, rate_limiter_of
 
 
 def test_the_first_questions_do_not_wait_and_the_next_come_at_the_rate() -> None:
     now = [1000.0]
-    pace = Pace(per_hour=3600, burst=3, clock=lambda: now[0])
-    assert [pace.take() for _ in range(6)] == [-2, -1, 0, 1, 2, 3]
+    limiter = RateLimiter(per_hour=3600, burst=3, clock=lambda: now[0])
+    assert [limiter.take() for _ in range(6)] == [-2, -1, 0, 1, 2, 3]
     now[0] += 10_000  # rest does not save up more than the burst
-    assert [pace.take() for _ in range(4)] == [-2, -1, 0, 1]
+    assert [limiter.take() for _ in range(4)] == [-2, -1, 0, 1]
 
 
 def test_the_rate_is_one_for_all_threads() -> None:
-    pace = Pace(per_hour=36_000, burst=1)  # one in 0.1 seconds
-    gates = [Gate(threading.Event(), pace) for _ in range(6)]
+    limiter = RateLimiter(per_hour=36_000, burst=1)  # one in 0.1 seconds
+    gates = [Gate(threading.Event(), limiter) for _ in range(6)]
     started = time.monotonic()
     threads = [threading.Thread(target=gate.ask) for gate in gates]
     for thread in threads:
@@ -33,23 +33,23 @@ def test_the_rate_is_one_for_all_threads() -> None:
 
 def test_a_block_is_remembered_for_a_while() -> None:
     now = [1000.0]
-    pace = Pace(clock=lambda: now[0])
-    assert not pace.lately_blocked
-    pace.note_block()
-    assert pace.lately_blocked
+    limiter = RateLimiter(clock=lambda: now[0])
+    assert not limiter.lately_blocked
+    limiter.note_block()
+    assert limiter.lately_blocked
     now[0] += 3600
-    assert not pace.lately_blocked
+    assert not limiter.lately_blocked
 
 
 def test_a_process_has_one_pace_for_each_address() -> None:
-    assert pace_of(None, 900) is pace_of(None, 900)
-    assert pace_of("http://127.0.0.1:1", 900) is not pace_of(None, 900)
+    assert rate_limiter_of(None, 900) is rate_limiter_of(None, 900)
+    assert rate_limiter_of("http://127.0.0.1:1", 900) is not rate_limiter_of(None, 900)
 
 
 def test_shut_and_open() -> None:
-    gate = Gate(threading.Event(), Pace())
+    gate = Gate(threading.Event(), RateLimiter())
     gate.shut()
-    with pytest.raises(Shut):
+    with pytest.raises(BlockedError):
         gate.ask()
     gate.open()
     gate.ask()
@@ -57,7 +57,7 @@ def test_shut_and_open() -> None:
 
 def test_who_waits_is_woken_when_told_to_stop() -> None:
     stop = threading.Event()
-    gate = Gate(stop, Pace(per_hour=1, burst=1))
+    gate = Gate(stop, RateLimiter(per_hour=1, burst=1))
     gate.ask()
     caught: list[BaseException] = []
 

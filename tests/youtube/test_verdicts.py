@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError
 
 from k600.reasons import REASONS, YOUTUBE_KINDS
-from k600.youtube.refusals import Verdict, is_settled, judge
+from k600.youtube.refusals import Refusal, classify, is_settled
 
 TABLE = [
     ("Sign in to confirm you’re not a bot", "blocked", "bot"),
@@ -62,10 +62,10 @@ def test_a_text(text: str, kind: str, code: str) -> None:
         DownloadError(f"ERROR: [youtube] dQw4w9WgXcQ: {text}"),
         DownloadError(f"ERROR: [youtube] -_abcdefghi: {text}; please report this issue on https"),
     ):
-        verdict = judge(error)
-        assert (verdict.kind, verdict.code) == (kind, code)
-        assert not verdict.message.startswith(("ERROR", "["))
-        assert "please report" not in verdict.message
+        refusal = classify(error)
+        assert (refusal.kind, refusal.code) == (kind, code)
+        assert not refusal.message.startswith(("ERROR", "["))
+        assert "please report" not in refusal.message
 
 
 @pytest.mark.parametrize(
@@ -79,24 +79,24 @@ def test_a_text(text: str, kind: str, code: str) -> None:
     ],
 )
 def test_http_errors_hide_behind_no_formats(statuses: list[int], kind: str, code: str) -> None:
-    verdict = judge(ExtractorError("No video formats found!"), statuses)
-    assert (verdict.kind, verdict.code) == (kind, code)
+    refusal = classify(ExtractorError("No video formats found!"), statuses)
+    assert (refusal.kind, refusal.code) == (kind, code)
 
 
 def test_geo_restriction_is_told_by_its_class() -> None:
-    assert judge(GeoRestrictedError("Uploader says no", countries=["DE"])).kind == "region"
+    assert classify(GeoRestrictedError("Uploader says no", countries=["DE"])).kind == "region"
 
 
 @given(st.text(max_size=200))
 def test_any_text_has_a_verdict(text: str) -> None:
-    verdict = judge(DownloadError(text))
-    assert verdict.kind in YOUTUBE_KINDS
-    assert len(verdict.message) <= 300
+    refusal = classify(DownloadError(text))
+    assert refusal.kind in YOUTUBE_KINDS
+    assert len(refusal.message) <= 300
 
 
 @given(st.sampled_from(["try again later", "not a bot", "captcha"]), st.text(max_size=60))
 def test_a_block_is_never_taken_for_the_clips_fault(sign: str, rest: str) -> None:
-    assert judge(DownloadError(f"Video unavailable. {rest} {sign} {rest}")).kind == "blocked"
+    assert classify(DownloadError(f"Video unavailable. {rest} {sign} {rest}")).kind == "blocked"
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_what_is_settled(kind: str, code: str, changes: dict[str, object], settl
 
 
 def test_every_kind_has_a_reason_in_words() -> None:
-    assert {Verdict(kind, "x").reason for kind in YOUTUBE_KINDS} <= set(REASONS)
+    assert {Refusal(kind, "x").reason for kind in YOUTUBE_KINDS} <= set(REASONS)

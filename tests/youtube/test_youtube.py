@@ -21,8 +21,8 @@ from k600.clip import Clip
 from k600.store.ledger import Ledger
 from k600.store.store import Store
 from k600.youtube.options import YouTubeOptions, youtube_options, yt_dlp_params
-from k600.youtube.rate_limit import pace_of
-from k600.youtube.workers import Answers, Asker, open_asker
+from k600.youtube.rate_limit import rate_limiter_of
+from k600.youtube.workers import Answers, YouTubeWorkers, open_workers
 from tests.counter import counter_video, read_counter, tone_audio
 from tests.youtube_replica import Replica, youtube_replica
 from tests.youtube_videos import FAILURES, GOOD, good_video
@@ -108,18 +108,18 @@ def ask(
     num_workers: int = 1,
     patience_seconds: float = 0,
     **changes: Any,
-) -> tuple[Answers, Asker]:
+) -> tuple[Answers, YouTubeWorkers]:
     youtube.videos = {c.youtube_id: youtube.videos[c.youtube_id] for c in clips}
-    pace_of.cache_clear()  # what one test met is nothing to the next
-    with open_asker(
+    rate_limiter_of.cache_clear()  # what one test met is nothing to the next
+    with open_workers(
         options(youtube, **changes),
         store,
         Ledger(store.ledger_path),
         num_workers=num_workers,
         patience_seconds=patience_seconds,
         first_pause_seconds=0.05,
-    ) as asker:
-        return asker.ask(clips), asker
+    ) as workers:
+        return workers.ask(clips), workers
 
 
 def files(store: Store) -> list[str]:
@@ -140,23 +140,23 @@ def test_a_failure(name: str, youtube: Replica, store: Store, look: int) -> None
     kind, code, looks, further = EXPECTED[name]
     youtube.videos["failing0000"] = replace(FAILURES[name])
     youtube.requests.clear()
-    found, asker = ask(youtube, store, clip("failing0000"))
+    found, workers = ask(youtube, store, clip("failing0000"))
     assert files(store) == []
     assert len(youtube.requests) <= looks * look + further
     rows = Ledger(store.ledger_path).answers("train")
     if kind == "blocked":  # never held against the clip
-        assert asker.given_up is not None
-        assert (asker.given_up.kind, asker.given_up.code) == (kind, code)
+        assert workers.given_up is not None
+        assert (workers.given_up.kind, workers.given_up.code) == (kind, code)
         assert found.refused == {}
         assert rows == []
     else:
-        verdict = found.refused[clip("failing0000")]
-        assert verdict.kind == kind
-        assert verdict.code in code.split(" or ")
+        refusal = found.refused[clip("failing0000")]
+        assert refusal.kind == kind
+        assert refusal.code in code.split(" or ")
         assert [(row.kind, row.code, row.times, row.days) for row in rows] == [
-            (kind, verdict.code, 1, 1)
+            (kind, refusal.code, 1, 1)
         ]
-        assert "--cookies" not in verdict.message
+        assert "--cookies" not in refusal.message
 
 
 @pytest.mark.parametrize("name", sorted(RECOVERS))
@@ -242,12 +242,12 @@ def test_while_blocked_one_clip_is_tried_after_each_pause_and_then_all_come(
 
     youtube.requests = Log()
     try:
-        found, asker = ask(youtube, store, *clips, num_workers=3, patience_seconds=60)
+        found, workers = ask(youtube, store, *clips, num_workers=3, patience_seconds=60)
     finally:
         youtube.blocked, youtube.requests = False, []
     assert sorted(found.stored, key=str) == clips
     assert found.refused == {}
-    assert asker.given_up is None
+    assert workers.given_up is None
 
 
 def test_a_block_that_stays_is_given_up_and_costs_one_probe_a_pause(
@@ -257,11 +257,11 @@ def test_a_block_that_stays_is_given_up_and_costs_one_probe_a_pause(
     youtube.requests.clear()
     youtube.blocked = True
     try:
-        found, asker = ask(youtube, store, *clips, num_workers=3, patience_seconds=0.2)
+        found, workers = ask(youtube, store, *clips, num_workers=3, patience_seconds=0.2)
     finally:
         youtube.blocked = False
-    assert asker.given_up is not None
-    assert asker.given_up.kind == "blocked"
+    assert workers.given_up is not None
+    assert workers.given_up.kind == "blocked"
     assert (found.stored, found.refused) == ([], {})
     pages = [request for request in youtube.requests if request.path == "/watch"]
     assert len(pages) <= 3 + 3  # three at once, then pauses of 0.05, 0.1 and 0.05 seconds
@@ -271,18 +271,18 @@ def test_a_block_that_stays_is_given_up_and_costs_one_probe_a_pause(
 def test_a_dead_network_is_given_up_after_three_clips(youtube: Replica, store: Store) -> None:
     clips = [clip(f"nowhere000{n}") for n in range(9)]
     youtube.videos.update({c.youtube_id: good_video(fault="stall") for c in clips})
-    found, asker = ask(youtube, store, *clips)
-    assert asker.given_up is not None
-    assert asker.given_up.kind == "transient"
+    found, workers = ask(youtube, store, *clips)
+    assert workers.given_up is not None
+    assert workers.given_up.kind == "transient"
     assert len(found.refused) <= 1
 
 
 def test_a_yt_dlp_that_no_video_answers_is_given_up(youtube: Replica, store: Store) -> None:
     clips = [clip(f"noformat{n:03d}") for n in range(20)]
     youtube.videos.update({c.youtube_id: FAILURES["no_formats"] for c in clips})
-    found, asker = ask(youtube, store, *clips)
-    assert asker.given_up is not None
-    assert asker.given_up.kind == "client"
+    found, workers = ask(youtube, store, *clips)
+    assert workers.given_up is not None
+    assert workers.given_up.kind == "client"
     assert len(found.refused) == 6
 
 
@@ -324,7 +324,7 @@ def test_ctrl_c_stops_within_a_second_and_leaves_nothing(youtube: Replica, tmp_p
         import sys
         from k600.clip import Clip
         from k600.store.ledger import Ledger
-        from k600.youtube.workers import open_asker
+        from k600.youtube.workers import open_workers
         from k600.store.store import Store
         from k600.youtube.options import youtube_options
 
@@ -334,8 +334,8 @@ def test_ctrl_c_stops_within_a_second_and_leaves_nothing(youtube: Replica, tmp_p
         options = youtube_options(proxy=sys.argv[1], yt_dlp_options=further)
         clips = [Clip("train", "zumba", f"stalling00{n}", 0, 5) for n in range(4)]
         ledger = Ledger(store.ledger_path)
-        with open_asker(options, store, ledger, num_workers=4, patience_seconds=0) as asker:
-            asker.ask(clips)
+        with open_workers(options, store, ledger, num_workers=4, patience_seconds=0) as workers:
+            workers.ask(clips)
     """
     youtube.requests.clear()
     process = subprocess.Popen(
