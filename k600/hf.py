@@ -20,13 +20,14 @@ import pyarrow
 import pyarrow.compute
 from datasets.utils import tqdm as _datasets_tqdm
 
+from k600.disk import why_full
 from k600.errors import (
     DiskFullError,
     Kinetics600Error,
     MissingDependencyError,
     OptionError,
 )
-from k600.store.files import digest_of_files, lock_at, make_folder, why_full
+from k600.store.files import digest_of_files, lock_at, make_folder
 
 __all__ = [
     "SCHEMA",

@@ -32,6 +32,7 @@ from k600.checks.software import (
     check_torchcodec,
     check_yt_dlp,
 )
+from k600.disk import SHARING, free_space, nearest_folder
 from k600.errors import Kinetics600Error, OptionError, StoreError
 from k600.infos import read_info
 from k600.loading.plan import MEAN_CLIP_BYTES
@@ -44,7 +45,6 @@ from k600.network import (
     read_network,
 )
 from k600.splits import SPLITS
-from k600.store.files import SHARING, free_space, nearest_folder
 from k600.store.ledger_file import check_length
 from k600.store.store import META_DIR, Store
 from k600.text import public_url

@@ -23,9 +23,10 @@ from k600.loading.request import Request
 from k600.loading.state import State, read_state
 from k600.progress import Progress, no_progress
 from k600.reasons import REASONS
-from k600.store.files import move_into_place, translate_errors
+from k600.store.files import move_into_place
 from k600.store.ledger import AdoptedRow, CheckRow, Ledger
 from k600.store.store import META_DIR, Store
+from k600.translate import store_error, translate_errors
 from k600.video.probe import BAD
 
 __all__ = ["find_failed", "verify_clips"]
@@ -115,15 +116,19 @@ def verify_clips(
     )
 
 
-def find_failed(request: Request, split: str) -> dict[str, set[str]]:
-    """Return the file names, by class, that failed their last check and are still the same."""
-    failed: dict[str, set[str]] = {}
+def find_failed(request: Request, split: str) -> dict[str, dict[str, str]]:
+    """Return the clips that failed their last check and are still the same.
+
+    By class, reasons (keys of `k600.reasons.REASONS`) by file name.
+    """
+    failed: dict[str, dict[str, str]] = {}
     for row in request.ledger.checks(split):
         if row.verdict in BAD:
             with contextlib.suppress(OSError):
                 status = os.stat(request.store.root / row.path)
                 if (status.st_size, status.st_mtime_ns) == (row.size_bytes, row.mtime_ns):
-                    failed.setdefault(row.folder.partition("/")[2], set()).add(row.file_name)
+                    label = row.folder.partition("/")[2]
+                    failed.setdefault(label, {})[row.file_name] = _reason(row.verdict)
     return failed
 
 
@@ -263,13 +268,14 @@ class _Run:
             noted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
             self.ledger.adopt(self.split, [noted])
             own = store.root / target.folder
-            with translate_errors(own):  # so that rows made earlier are seen to be no longer true
+            # So that rows made earlier are seen to be no longer true.
+            with translate_errors(store_error, own):
                 own.mkdir(parents=True, exist_ok=True)
                 os.utime(own)
             self._say(target, fate="left_out")
             return
         try:
-            with translate_errors(source):
+            with translate_errors(store_error, source):
                 status = source.stat()
                 if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
                     self._say(target, why="it has changed since; verify again")

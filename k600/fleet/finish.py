@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +11,9 @@ from k600.fleet.job import Job
 from k600.fleet.merge import read_plan, read_shards, shard_path
 from k600.fleet.places import OpenPlaces
 from k600.fleet.plan import PlacedClip
-from k600.publish.markers import Made, finish, read_marker, update_card
+from k600.loading.columns import MANIFEST, Column
+from k600.loading.manifest import ManifestRow, to_parquet
+from k600.publish.markers import SplitResult, finish, read_marker, update_card
 from k600.store.store import META_DIR
 
 __all__ = ["end_split", "tidy"]
@@ -42,7 +43,7 @@ def end_split(job: Job, places: OpenPlaces) -> None:
     finish(
         places.shards,
         job.split,
-        Made(
+        SplitResult(
             [marker["shard"] for marker in made],
             sum(marker["unlabelled"] for marker in made),
             len(made),
@@ -77,31 +78,15 @@ def tidy(job: Job, places: OpenPlaces) -> None:
 
 def _manifest(shards: Sequence[Sequence[PlacedClip]], names: Sequence[str]) -> bytes:
     """Return a table that `manifest=…` of `load_dataset` reads, with the shard of each clip."""
-    import pyarrow
-    import pyarrow.parquet
-
     rows = [
-        {
-            "split": placed.clip.split,
-            "label": placed.clip.label,
-            "youtube_id": placed.clip.youtube_id,
-            "time_start": placed.clip.time_start,
-            "time_end": placed.clip.time_end,
-            "source": "cvdf",
-            "tarball": placed.tarball,
-            "size_bytes": placed.found.size_bytes,
-            "sha256": placed.found.sha256,
-            "shard": name,
-        }
+        {**_manifest_row(placed).as_plain(), "shard": name}
         for name, clips in zip(names, shards, strict=True)
         for placed in clips
     ]
-    numbers = ("time_start", "time_end", "size_bytes")
-    schema = pyarrow.schema(
-        [(name, pyarrow.int64() if name in numbers else pyarrow.string()) for name in rows[0]]
-    )
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(
-        pyarrow.Table.from_pylist(rows, schema=schema), sink, compression="zstd"
-    )
-    return sink.getvalue()
+    columns = (*MANIFEST, Column("shard", "string", "name of the shard that holds the clip"))
+    return to_parquet(rows, columns, compression="zstd")
+
+
+def _manifest_row(placed: PlacedClip) -> ManifestRow:
+    found = placed.found
+    return ManifestRow(placed.clip, "cvdf", placed.tarball, found.size_bytes, found.sha256)

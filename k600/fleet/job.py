@@ -13,14 +13,14 @@ from k600.fleet.places import Places
 from k600.fleet.plan import PartClip, Reject, Unit, UnitMarker, unit_key
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.publish.markers import to_json
-from k600.publish.parquet import MOST_SHARD_MB
+from k600.publish.shards import MOST_SHARD_MB
 from k600.store.store import META_DIR
 from k600.values import whole_number
 
 __all__ = ["FORMATS", "FleetRecipe", "Job", "marker_of", "marker_to_json"]
 
 FORMATS = {"parquet": "embedded", "webdataset": "webdataset"}
-"""Kinds of publication (`k600.publish.parquet.COLUMNS`) by what users call them."""
+"""Kinds of publication (`k600.loading.columns.PUBLISHED`) by what users call them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,8 @@ from k600.loading.rows import record_of
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
 from k600.publish.markers import find_damaged, read_json, read_marker, to_json
-from k600.publish.parquet import Shard, write_clips
-from k600.publish.upload import said_of
+from k600.publish.parquet import write_clips
+from k600.publish.shards import Shard
 from k600.publish.webdataset import write_tar
 
 __all__ = [
@@ -171,7 +171,7 @@ def shard_to_json(shard: Mapping[str, Any], clips: Sequence[PlacedClip]) -> byte
     """Return a shard's marker as the bytes of its file.
 
     Args:
-        shard: What is said of the shard (`k600.publish.upload.said_of`).
+        shard: What is said of the shard (`k600.publish.shards.Shard.entry`).
         clips: What is in it.
     """
     return to_json({"shard": shard, "unlabelled": sum(clip.found.label is None for clip in clips)})
@@ -215,7 +215,7 @@ def merge_shards(
     for number, clips in shards.items():
         shard = _write(number, clips, job, places.work, folder)
         etag = places.shards.send(f"data/{job.split}/{shard.name}", shard.path, shard.sha256)
-        said = said_of(shard, etag)
+        said = shard.entry(etag)
         markers[shard_path(job, plan, number)] = shard_to_json(said, clips)
         written.append(shard)
     name = f"{job.split}: {', '.join(map(str, shards))}"

@@ -38,11 +38,10 @@ from k600.publish.markers import (
     describe,
     digest_of_names,
     find_damaged,
-    freeze,
+    pin_request,
     read_marker,
 )
-from k600.publish.parquet import check_number_of_files
-from k600.publish.upload import scratch_folder
+from k600.publish.shards import check_number_of_files, scratch_folder
 from k600.store.store import META_DIR
 
 __all__ = ["Fleet", "FleetSplit", "run_fleet"]
@@ -197,9 +196,9 @@ def _prepare(request: Request, job: Job, ready: OpenPlaces, progress: Progress) 
         "tarballs": digest_of_names([tarball.path for tarball in tarballs]),
     }
     said["classes"] = None if request.classes is None else [*request.classes]  # as JSON has it
-    freeze(ready.shards, split, said)
+    pin_request(ready.shards, split, said)
     if ready.apart:
-        freeze(ready.work, split, said)
+        pin_request(ready.work, split, said)
     done = read_marker(ready.shards, job.own("done.json"))
     if done is not None:
         damaged = find_damaged(ready.shards, split, done["shards"], progress)

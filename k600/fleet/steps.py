@@ -23,7 +23,7 @@ from k600.fleet.merge import (
 )
 from k600.fleet.plan import Unit
 from k600.fleet.read import read_unit
-from k600.publish.upload import scratch_folder
+from k600.publish.shards import scratch_folder
 
 __all__ = ["End", "MakePlan", "MergeShards", "ReadTarballs"]
 

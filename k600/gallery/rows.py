@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from k600.disk import why_refused
 from k600.errors import OptionError, StoreError
 from k600.gallery.thumbnails import Preview, preview_clip
 from k600.labels import NAMES
-from k600.store.files import why_refused, write_whole
+from k600.store.files import write_whole
 
 __all__ = ["Row", "check_target", "count_rows", "previews", "read_rows", "write_file"]
 

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from k600.disk import Space
 from k600.errors import MissingDependencyError
 from k600.loading.candidates import clip_at
 from k600.loading.plan import YOUTUBE_CLIP_BYTES
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.progress import Progress
-from k600.store.files import Space
-from k600.youtube.options import check_proxy, check_tools
+from k600.youtube.options import check_proxy
 from k600.youtube.refusals import Refusal
+from k600.youtube.tools import check_tools
 
 if TYPE_CHECKING:
     from k600.youtube.workers import YouTubeWorkers

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from k600.clip import Tarball
+from k600.disk import Space, free_space
 from k600.errors import OfflineError
 from k600.loading.candidates import clip_at, find_candidates
 from k600.loading.chosen import passed_over
@@ -18,7 +19,6 @@ from k600.loading.state import State, read_state, tarballs_of, wanted_names
 from k600.loading.unlisted import Walk
 from k600.reasons import REASONS
 from k600.splits import Split
-from k600.store.files import Space, free_space
 from k600.tarballs.extract import TarballRead
 
 __all__ = ["Forecast", "forecast_split"]

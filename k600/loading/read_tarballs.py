@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rich.filesize import decimal
 
 from k600.clip import Listing, Tarball, TestLabels
+from k600.disk import Space
 from k600.errors import (
     DamagedTarballError,
     MirrorChangedError,
@@ -26,7 +27,6 @@ from k600.loading.request import Request
 from k600.mirror.mirror import RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES
 from k600.progress import Progress
-from k600.store.files import Space
 from k600.store.ledger import Ledger, TarballRow
 from k600.store.store import Store
 from k600.tarballs.extract import TarballExtractor, TarballRead

@@ -15,29 +15,31 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import fsspec
 from fsspec.core import url_to_fs
 
 from k600.errors import (
-    Kinetics600Error,
     ListError,
     MirrorError,
     MirrorNotFoundError,
     MirrorUnreachableError,
 )
 from k600.identity import is_public_bucket, mirror_identity
-from k600.mirror.errors import mirror_error
 from k600.mirror.file_systems import file_system_options, protocol_of, web_info
 from k600.network import CONNECT_SECONDS, READ_SECONDS, read_network
+from k600.retry import Retry
 from k600.text import public_url, text_of
+from k600.translate import mirror_error, translate_errors
 
 __all__ = ["ADDRESS_SECONDS", "Mirror", "RemoteFile"]
+
+T = TypeVar("T")
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 512 << 10
@@ -180,11 +182,9 @@ class Mirror:
         return self._send("cat_file", remote.path, **options)
 
     def received(self, remote: RemoteFile, answer: Future[bytes], length_bytes: int) -> bytes:
-        """Return what a finished request brought; its errors are explained."""
-        try:
+        """Return what a finished request brought; its errors are ours."""
+        with translate_errors(mirror_error, remote.url):
             data = bytes(answer.result(0))
-        except (Exception, CancelledError) as error:
-            raise mirror_error(error, remote.url) from error
         if len(data) != length_bytes:
             raise MirrorUnreachableError(
                 f"mirror: {remote.url} sent {len(data):,} bytes for a range of {length_bytes:,}"
@@ -204,10 +204,8 @@ class Mirror:
             address = quote(f"{self.url.rstrip('/')}/{path}", safe=_SAFE) if plain else None
         elif protocol in ("s3", "s3a") and _PLAIN_S3_OPTIONS.issuperset(self.options):
             fs, root = self._connect()
-            try:
+            with translate_errors(mirror_error, f"{self}/{path}"):
                 address = fs.sign(f"{root}/{path}", expiration=int(2 * ADDRESS_SECONDS))
-            except Exception as error:
-                raise mirror_error(error, f"{self}/{path}") from error
         if address is None:
             return None
         proxy = read_network().proxy_for(address)
@@ -235,14 +233,10 @@ class Mirror:
         """
         fs, _ = self._connect()
         memory = memoryview(bytearray(_PIECE_BYTES))
-        try:
+        with translate_errors(mirror_error, remote.url):
             with fs.open(remote.path, "rb", block_size=0, size=remote.size_bytes) as file:
                 while count := file.readinto(memory):
                     yield memory[:count]
-        except Kinetics600Error:
-            raise
-        except Exception as error:
-            raise mirror_error(error, remote.url) from error
 
     def _bounded(self, remote: RemoteFile) -> bytes:
         """Return an object of a web server, or a little more than its size of something longer."""
@@ -259,17 +253,14 @@ class Mirror:
         """Send a small request and wait for its answer."""
         return self._thrice(url, lambda: self._send(method, *args, **options).result())
 
-    def _thrice(self, url: str, call: Callable[[], Any]) -> Any:
+    def _thrice(self, url: str, call: Callable[[], T]) -> T:
         """Return what a call brings; it is made three times if the mirror is not reached."""
-        for attempt in range(1, 4):
-            try:
+
+        def translated() -> T:
+            with translate_errors(mirror_error, url):
                 return call()
-            except Exception as error:
-                explained = mirror_error(error, url)
-                if attempt == 3 or not isinstance(explained, MirrorUnreachableError):
-                    raise explained from error
-                time.sleep(0.3 * attempt)
-        raise AssertionError("unreachable")
+
+        return Retry(attempts=3).call(translated, MirrorUnreachableError)
 
     def _send(self, method: str, *args: Any, **options: Any) -> Future[Any]:
         """Start a call of the file system, bounded in time; an asynchronous one goes on alone."""
@@ -290,10 +281,8 @@ class Mirror:
 
     def _connect(self) -> tuple[fsspec.AbstractFileSystem, str]:
         """Return this process's file system (fsspec keeps one each) and the root path in it."""
-        try:
+        with translate_errors(mirror_error, str(self)):
             fs, root = url_to_fs(self.url, **_with_defaults(self.url, self.options))
-        except Exception as error:
-            raise mirror_error(error, str(self)) from error
         return fs, str(root).rstrip("/")
 
 

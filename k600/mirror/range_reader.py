@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
-import random
 import threading
 import time
 from collections import deque
@@ -23,6 +21,7 @@ from typing import Any
 from k600.errors import MirrorChangedError, MirrorUnreachableError, Stopped
 from k600.mirror.http_ranges import Line, PlainGets
 from k600.mirror.mirror import ADDRESS_SECONDS, Mirror, RemoteFile
+from k600.retry import Retry
 
 __all__ = ["AHEAD_BYTES", "RangeReader", "keep_memory_of_blocks"]
 
@@ -183,16 +182,13 @@ class RangeReader(io.RawIOBase):
         """
         if self._by_ranges_alone and self._proved():
             return
-        deadline = time.monotonic() + self._mirror.patience_seconds
-        for attempt in itertools.count(1):
-            try:
-                self._compare()
-                break
-            except MirrorUnreachableError:
-                if time.monotonic() > deadline:
-                    raise
-            if self._stop.wait(min(0.3 * 2**attempt, 10)):
-                raise Stopped("stopped")
+        self._retry(first_pause_seconds=0.6).call(self._compare, MirrorUnreachableError)
+
+    def _retry(self, *, first_pause_seconds: float) -> Retry:
+        patience = self._mirror.patience_seconds
+        return Retry(
+            patience_seconds=patience, first_pause_seconds=first_pause_seconds, stop=self._stop
+        )
 
     def _proved(self) -> bool:
         """Whether all plain GETs said that they are of the object that was opened."""
@@ -362,17 +358,15 @@ class RangeReader(io.RawIOBase):
         """Fetch a range that failed from the file system, in ever smaller pieces, after pauses."""
         self._by_ranges_alone = False
         parts: list[bytes] = []
-        length, attempts = end - start, 1
-        deadline = time.monotonic() + self._mirror.patience_seconds
+        length = end - start
+        retry = self._retry(first_pause_seconds=0.1)
         while start < end:
-            if time.monotonic() > deadline:
+            if retry.is_over:
                 raise MirrorUnreachableError(
-                    f"{error} (given up after {attempts} attempts in "
+                    f"{error} (given up after {retry.attempts} attempts in "
                     f"{self._mirror.patience_seconds:g} s)"
                 ) from error
-            if self._stop.wait(min(0.05 * 2**attempts, 10) * (0.5 + random.random() / 2)):
-                raise Stopped("stopped")
-            attempts += 1
+            retry.pause()
             length = max(length // 2, LEAST_BLOCK_BYTES)
             try:
                 self._compare()
@@ -380,8 +374,8 @@ class RangeReader(io.RawIOBase):
                     stop = min(start + length, end)
                     answer = self._mirror.request(self._remote, start, stop)
                     parts.append(bytes(self._wait(_Asked(start, stop, answer))))
-                    start, attempts = stop, 1
-                    deadline = time.monotonic() + self._mirror.patience_seconds
+                    start = stop
+                    retry.restart()
             except MirrorUnreachableError as again:
                 error = again
         return b"".join(parts)

@@ -12,7 +12,6 @@ import hashlib
 import logging
 import re
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -20,14 +19,15 @@ from typing import Any, TypeVar
 
 from k600.errors import (
     DestinationDeniedError,
-    DestinationError,
     DestinationTakenError,
     Kinetics600Error,
     OptionError,
 )
 from k600.network import OPENSSL_CERTIFICATES, read_network
 from k600.publish.destination import Proof
+from k600.retry import Retry
 from k600.text import plain_text
+from k600.translate import PASSING_STATUSES, answer_of, hub_error
 
 __all__ = ["HubDestination", "check_repo_id"]
 
@@ -45,7 +45,6 @@ MOST_PAUSE_SECONDS = 300.0
 unless it names another."""
 _SILENT_SECONDS = 300.0
 """How long the Hub may be silent; it may take long to answer a commit of many files."""
-_PASSING = (408, 412, 425, 429, 500, 502, 503, 504)
 
 
 class HubDestination:
@@ -169,7 +168,7 @@ class HubDestination:
         self._sent.append(self._ask(f"to take {path}", upload))
         return ""  # it knows a file by its SHA-256
 
-    def take_back(self, paths: Sequence[str]) -> None:
+    def roll_back(self, paths: Sequence[str]) -> None:
         self._sent.clear()
 
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
@@ -216,9 +215,12 @@ class HubDestination:
 
     def _ask(self, what: str, call: Callable[[], T]) -> T:
         """Call the Hub, again after a pause where the failure may pass, and explain others."""
-        pause = FIRST_PAUSE_SECONDS
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        for attempt in range(1, ATTEMPTS + 1):
+        retry = Retry(
+            attempts=ATTEMPTS,
+            patience_seconds=PATIENCE_SECONDS,
+            first_pause_seconds=FIRST_PAUSE_SECONDS,
+        )
+        while True:
             try:
                 _prepare_client()
                 with _without_bars():
@@ -226,9 +228,11 @@ class HubDestination:
             except Kinetics600Error:
                 raise
             except Exception as error:
-                wait = _seconds_to_wait(error, pause)
-                if wait is None or attempt == ATTEMPTS or time.monotonic() > deadline:
-                    raise self._explained(error, what, attempt) from None
+                told = _seconds_to_wait(error)
+                if told is None or retry.is_over:
+                    asked = (self.address, self._api.endpoint, self._token, what, retry.attempts)
+                    raise hub_error(error, *asked) from None
+                wait = max(told, retry.pause_seconds)
                 logger.info(
                     "%s: asked %s, it failed (%s); again in %.0f s",
                     self.address,
@@ -236,36 +240,7 @@ class HubDestination:
                     _status(error) or type(error).__name__,
                     wait,
                 )
-            time.sleep(wait)
-            deadline += wait
-            pause *= 2
-        raise AssertionError("unreachable")
-
-    def _explained(self, error: Exception, what: str, attempts: int) -> Kinetics600Error:
-        status = _status(error)
-        said = plain_text(getattr(error, "server_message", None) or error.__cause__ or error)
-        if self._token:
-            said = said.replace(self._token, "…")
-        if status == 401:
-            return DestinationDeniedError(
-                f"token: {self._api.endpoint} does not know the token ({said}). Make a new one at "
-                f"{self._api.endpoint}/settings/tokens, then 'hf auth login', or set HF_TOKEN"
-            )
-        if status == 403:
-            return DestinationDeniedError(
-                f"repo: the token may not write to {self.address} ({said}). Choose a name below "
-                "your own user or an organisation of yours, and a token that may write there"
-            )
-        if status == 404:
-            return DestinationTakenError(f"repo: {self.address} is gone, or is not shown ({said})")
-        if status in _PASSING:
-            why = f"it answered {status} {attempts} times"
-        else:
-            why = f"{status or type(error).__name__}: {said}"
-        return DestinationError(
-            f"repo: {self.address} was asked {what}, and failed ({why}). What is there stays: the "
-            "same command goes on"
-        )
+            retry.pause(wait)
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -331,30 +306,20 @@ def _prepare_client() -> None:
         client.timeout = _SILENT_SECONDS
 
 
-def _answer_of(error: BaseException) -> Any:
-    """Return the answer that an error is about; the client wraps what befalls an upload."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if getattr(cause, "response", None) is not None:
-            return cause.response  # type: ignore[attr-defined]
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
 def _status(error: Exception) -> int | None:
-    answer = _answer_of(error)
+    answer = answer_of(error)
     return None if answer is None else int(answer.status_code)
 
 
-def _seconds_to_wait(error: Exception, pause: float) -> float | None:
-    """Return how long to wait before asking again; None if that would not help."""
-    answer = _answer_of(error)
+def _seconds_to_wait(error: Exception) -> float | None:
+    """Return how long to wait at least before asking again; None if that would not help."""
+    answer = answer_of(error)
     if answer is not None:
-        told = _told_seconds(answer.headers)
-        return max(pause, told or 0.0) if int(answer.status_code) in _PASSING else None
+        passing = int(answer.status_code) in PASSING_STATUSES
+        return (_told_seconds(answer.headers) or 0.0) if passing else None
     if isinstance(error, (ValueError, TypeError, AttributeError, NotADirectoryError)):
         return None
-    return pause  # the network, whatever the client's library calls it
+    return 0.0  # the network, whatever the client's library calls it
 
 
 def _told_seconds(headers: Mapping[str, str]) -> float | None:

@@ -1,4 +1,4 @@
-"""Files safely onto the disk: seen whole or not at all, flushed, and what goes wrong explained.
+"""Files safely onto the disk: seen whole or not at all, and flushed.
 
 A name outlives a power loss on its own, without what it names: file systems write out names, and
 the bytes of files, in an order of their own. So whatever is to last is flushed before it is named,
@@ -13,21 +13,19 @@ import contextlib
 import errno
 import hashlib
 import os
-import shutil
 import stat
 import uuid
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from filelock import FileLock, Timeout
-from rich.filesize import decimal
+from filelock import FileLock
 
-from k600.errors import DiskFullError, Kinetics600Error, StoreError
+from k600.errors import StoreError
+from k600.translate import store_error, translate_errors
 
 if TYPE_CHECKING:
     import pyarrow
@@ -38,26 +36,18 @@ except ImportError:  # Windows, whose locks come with the system
     fcntl = None  # type: ignore[assignment]
 
 __all__ = [
-    "SHARING",
     "Flushing",
-    "Space",
     "check_locks",
     "digest_of_files",
     "flush",
-    "free_space",
     "leave_cache",
     "lock_at",
     "make_folder",
     "move_into_place",
-    "nearest_folder",
     "open_part",
-    "owner_text",
     "remove",
     "sync",
     "sync_folder",
-    "translate_errors",
-    "why_full",
-    "why_refused",
     "write_whole",
 ]
 
@@ -67,14 +57,6 @@ _TAKEN_OVER_BYTES = 64 << 20
 transaction each."""
 _MOST_BEHIND = 2
 """Batches that a disk may be behind whoever writes them. (So few fit into a processor's cache.)"""
-_FEW_FILES = 64
-"""So many inodes are none: other threads free some while one of them is refused."""
-
-SHARING = (
-    "To share a folder, its owner runs 'chmod -R g+rwX' and 'chmod g+s' on it, and all use umask "
-    "002"
-)
-"""What a group has to do that has one store."""
 
 
 def open_part(path: Path, *, buffered: bool = True) -> BinaryIO:
@@ -235,7 +217,7 @@ def flush(path: Path) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    with translate_errors(path):
+    with translate_errors(store_error, path):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             yield descriptor
@@ -257,7 +239,7 @@ def sync(path: Path) -> None:
     """Bring a file onto the disk itself; it stays in the kernel's cache, to be read at once.
 
     Raises:
-        OSError: As the system says it; `translate_errors` makes an error of this project of it.
+        OSError: As the system says it (`k600.translate.store_error`).
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -306,107 +288,6 @@ def check_locks(file: Path) -> None:
                     "with locks (NFS without 'nolock', Lustre with 'flock'), or pass data_dir=… a "
                     "folder on another file system"
                 ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Room on a volume, free or needed."""
-
-    size_bytes: int
-    files: int | None
-    """Files, folders included (inodes); None where a file system has no limit."""
-
-
-def free_space(path: Path) -> Space:
-    """Return what is free for this user on the volume where a path is, or would be."""
-    there = nearest_folder(path)
-    files = None
-    if hasattr(os, "statvfs"):
-        found = os.statvfs(there)
-        if found.f_files:  # btrfs, and what does not know, says 0
-            files = found.f_favail
-    return Space(shutil.disk_usage(there).free, files)
-
-
-def nearest_folder(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that exists."""
-    return next(folder for folder in (path, *path.parents) if os.path.isdir(folder))
-
-
-def why_full(path: Path, error: BaseException | None = None) -> str:
-    """Say what the volume of a path has run out of: bytes, files, or a quota.
-
-    The system says "No space left on device" of bytes and of files alike.
-    """
-    if getattr(error, "errno", None) == errno.EDQUOT:
-        return (
-            f"your quota on the volume of '{path}' is used up, in bytes or in number of files "
-            "('quota -s' shows both)"
-        )
-    free = free_space(path)
-    if free.files is not None and free.files < _FEW_FILES and free.size_bytes >= 1 << 20:
-        return (
-            f"the volume of '{path}' has no room for more files: its inodes are used up, though "
-            f"{decimal(free.size_bytes)} are free. What counts is the number of files"
-        )
-    said = getattr(error, "strerror", None)
-    return f"the volume of '{path}' is full" + (f" ({said})" if said else "")
-
-
-def why_refused(path: Path, error: OSError) -> str:
-    """Say why a path cannot be written: what its volume has run out of, or what the system says."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return why_full(path, error)
-    return error.strerror or str(error)
-
-
-def owner_text(path: Path) -> str:
-    """Say whose place it is that refuses one: the path, or the nearest above it that is seen."""
-    for place in (path, *path.parents):
-        try:
-            status = os.stat(place)
-        except OSError:
-            continue
-        try:
-            owner = place.owner()
-        except (KeyError, NotImplementedError, OSError):
-            owner = str(status.st_uid)
-        return f"'{place}' belongs to '{owner}', with rights {stat.filemode(status.st_mode)}"
-    raise AssertionError("unreachable")  # the root of all is seen
-
-
-@contextlib.contextmanager
-def translate_errors(path: Path, doing: str = "written") -> Iterator[None]:
-    """Turn what the system says of writing (or reading) a path into one of this project's errors.
-
-    Args:
-        path: The file or folder.
-        doing: `written` or `read`, for the message.
-    """
-    try:
-        yield
-    except (Kinetics600Error, Timeout):  # (a lock that is held is no refusal, but an OSError)
-        raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"data_dir: {why_full(path, error)}. Make room and call again: clips that are "
-                "there stay"
-            ) from error
-        if error.errno == errno.EXDEV:
-            raise StoreError(
-                f"data_dir: '{path.parent}' lies on another volume than the store's own folder "
-                "'.kinetics600'; a clip cannot be moved there in one step"
-            ) from error
-        why, advice = f"({error.strerror or error})", ""
-        if error.errno in (errno.EACCES, errno.EPERM):
-            why, advice = f"{why}: {owner_text(path)}", f"{SHARING}. Else: "
-        if doing == "written":
-            advice += "Pass data_dir=… a folder that you may write, or set KINETICS600_HOME; "
-            advice += "source='local' reads what is there"
-        else:
-            advice += "Pass data_dir=… another folder, or call again if that may pass"
-        raise StoreError(f"data_dir: '{path}' cannot be {doing} {why}. {advice}") from error
 
 
 def digest_of_files(paths: pyarrow.ChunkedArray) -> str:

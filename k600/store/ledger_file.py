@@ -1,4 +1,4 @@
-"""The ledger's file: opened, shared with a group, and what SQLite refuses in words of its own."""
+"""The ledger's file: opened in a transaction, and shared with a group."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from k600.errors import DiskFullError, StoreError
-from k600.store.files import SHARING, owner_text, translate_errors, why_full
+from k600.errors import StoreError
+from k600.translate import ledger_error, store_error, translate_errors
 
 __all__ = ["check_length", "open_ledger"]
 
@@ -46,19 +46,20 @@ def open_ledger(
         yield None
         return
     check_length(path)
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=wait_seconds)) as db, db:
-            # Else a power loss may take back what was committed last.
-            db.execute("PRAGMA synchronous = EXTRA")
-            if create:
-                _share(path)
-            db.execute("BEGIN IMMEDIATE" if create else "BEGIN")  # all is of one moment
-            found = _version_of(db, path, version)
-            if found < version and (found or create):
-                complete(db, found, create)
-            yield db if create or found else None
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # (of a damaged file, either)
-        raise _explained(error, path, wait_seconds) from error
+    with (
+        translate_errors(ledger_error, path, wait_seconds),
+        contextlib.closing(sqlite3.connect(path, timeout=wait_seconds)) as db,
+        db,
+    ):
+        # Else a power loss may take back what was committed last.
+        db.execute("PRAGMA synchronous = EXTRA")
+        if create:
+            _share(path)
+        db.execute("BEGIN IMMEDIATE" if create else "BEGIN")  # all is of one moment
+        found = _version_of(db, path, version)
+        if found < version and (found or create):
+            complete(db, found, create)
+        yield db if create or found else None
 
 
 def check_length(path: Path) -> None:
@@ -72,7 +73,7 @@ def check_length(path: Path) -> None:
 
 def _exists(path: Path) -> bool:
     """Whether the file is there; one that may not be looked for is an error, not absent."""
-    with translate_errors(path, "read"):
+    with translate_errors(store_error, path, "read"):
         try:
             status = path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -112,44 +113,3 @@ def _version_of(db: sqlite3.Connection, path: Path, newest: int) -> int:
             "-U kinetics600) or use that one; the ledger is good, so leave it where it is"
         )
     return version
-
-
-def _explained(error: Exception, path: Path, wait_seconds: float) -> StoreError:
-    """Return the error for what SQLite says, told by its words: Python 3.10 has no codes."""
-    said = str(error)
-    if "is full" in said:
-        return DiskFullError(
-            f"data_dir: {why_full(path)}. Make room and call again: clips that are there stay"
-        )
-    ledger = f"data_dir: the ledger '{path}'"
-    if "readonly" in said or "access permission" in said:
-        return StoreError(
-            f"{ledger} cannot be written ({said}): {owner_text(path)}. {SHARING}; where the whole "
-            "volume is read-only, pass data_dir=… another folder. source='local' reads what is "
-            "there. Leave the ledger where it is: it is good"
-        )
-    if "unable to open" in said:
-        return StoreError(
-            f"{ledger} cannot be opened ({said}): {owner_text(path.parent)}. SQLite needs to write "
-            f"there, for its journal. {SHARING}. source='local' reads what is there"
-        )
-    if "locked" in said or "locking" in said:
-        return StoreError(
-            f"{ledger} is in use ({said}): another process has held it for {wait_seconds:g} "
-            "seconds, or its file system does not give locks back. Call again when that process is "
-            "through ('fuser' names it); leave the ledger where it is: it is good"
-        )
-    if "disk I/O" in said:
-        return StoreError(
-            f"{ledger} cannot be used now ({said}): the disk or the network file system failed. "
-            "Look into the system's log (dmesg), and call again once that works; leave the ledger "
-            "where it is"
-        )
-    if "malformed" in said or "not a database" in said or isinstance(error, UnicodeDecodeError):
-        why = f"is damaged ({said})"
-    else:
-        why = f"cannot be used ({said})"
-    return StoreError(
-        f"{ledger} {why}. Put a copy of it back that was good, or move the file away: clips that "
-        "are there stay, and what is known of the others is found out anew"
-    )

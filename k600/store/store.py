@@ -26,20 +26,19 @@ from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
 from k600.clip import clip_names, parse_file_name
+from k600.disk import Space, free_space
 from k600.errors import DiskFullError, Stopped, StoreError
 from k600.store.files import (
-    Space,
     check_locks,
-    free_space,
     leave_cache,
     lock_at,
     make_folder,
     move_into_place,
     open_part,
-    translate_errors,
     write_whole,
 )
 from k600.store.ledger import Ledger
+from k600.translate import store_error, translate_errors
 
 __all__ = ["META_DIR", "Incoming", "OnOutsideLink", "Store"]
 
@@ -100,7 +99,7 @@ class Store:
         """
         for name in (".", *_FOLDERS, "quarantine", "ledger.sqlite"):
             self.check_inside(self._own(name))
-        with translate_errors(self.root):
+        with translate_errors(store_error, self.root):
             for name in _FOLDERS:
                 make_folder(self._own(name))
         self.prove()
@@ -117,7 +116,7 @@ class Store:
         name = f".probe-{uuid.uuid4().hex}"
         for folder in filter(os.path.isdir, map(self._own, _FOLDERS)):
             probe, moved = folder / name, folder / f"{name}.moved"
-            with translate_errors(folder):
+            with translate_errors(store_error, folder):
                 try:
                     open_part(probe).close()
                     check_locks(probe)
@@ -155,7 +154,7 @@ class Store:
         self.check_inside(self._own(""))
         self.check_inside(self.ledger_path)
         with (
-            translate_errors(self._own(""), "read"),
+            translate_errors(store_error, self._own(""), "read"),
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
         ):
             self.ledger_path.stat()
@@ -229,7 +228,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError:
-            with translate_errors(path, "read"):
+            with translate_errors(store_error, path, "read"):
                 raise
 
     def path(self, folder: str, file_name: str) -> Path:
@@ -330,7 +329,7 @@ class Store:
                     if not os.path.lexists(left):  # else another member of the group may remove it
                         lock_path.unlink(missing_ok=True)
         folder = base / uuid.uuid4().hex
-        with translate_errors(folder):
+        with translate_errors(store_error, folder):
             lock = lock_at(folder.with_suffix(".lock"))
             lock.acquire()
             folder.mkdir()
@@ -350,12 +349,12 @@ class Store:
         """
         path = self._own(f"locks/{name}.lock")
         self.check_inside(path)
-        with translate_errors(path):
+        with translate_errors(store_error, path):
             lock = lock_at(path)
         while True:
             if stop.is_set():
                 raise Stopped("stopped")
-            with contextlib.suppress(Timeout), translate_errors(path):
+            with contextlib.suppress(Timeout), translate_errors(store_error, path):
                 lock.acquire(timeout=0.5)
                 break
         try:
@@ -367,7 +366,7 @@ class Store:
         """Write a file below `.kinetics600/`, whole or not at all, and return its path."""
         path = self._own(name)
         self.check_inside(path.parent)
-        with translate_errors(path):
+        with translate_errors(store_error, path):
             write_whole(path, data)
         return path
 
@@ -375,7 +374,7 @@ class Store:
         """Return a file below `.kinetics600/`, None if it is not there."""
         path = self._own(name)
         self.check_inside(path)
-        with translate_errors(path, "read"):
+        with translate_errors(store_error, path, "read"):
             return path.read_bytes() if path.is_file() else None  # (a pipe would never end)
 
     def _own(self, name: str) -> Path:
@@ -413,7 +412,7 @@ class Incoming:
         part = self.new_part()
         size, problem = 0, "unfinished"
         try:
-            with translate_errors(part), open_part(part, buffered=False) as file:
+            with translate_errors(store_error, part), open_part(part, buffered=False) as file:
                 for chunk in chunks:
                     size += _write(file, chunk)
                 problem = check(file) or ""
@@ -430,7 +429,7 @@ class Incoming:
             DiskFullError, StoreError: The volume is full, or refuses; or a link leads elsewhere.
         """
         self._check_inside(target.parent)
-        with translate_errors(target):
+        with translate_errors(store_error, target):
             move_into_place(part, target, flushed=False)
 
     def _check_inside(self, folder: Path) -> None:

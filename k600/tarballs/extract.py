@@ -18,7 +18,6 @@ from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, M
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES
 from k600.progress import Bar
-from k600.store.files import translate_errors
 from k600.store.inventory import Inventory
 from k600.store.ledger import ClipRow, Ledger, TarballRow
 from k600.store.store import Incoming, Store
@@ -33,6 +32,7 @@ from k600.tarballs.reading import (
     read_sound,
     with_failure,
 )
+from k600.translate import store_error, translate_errors
 from k600.video.cut import CutError
 from k600.video.probe import box_problem
 from k600.video.resize import resize_clip
@@ -375,7 +375,7 @@ class Extraction:
         """Return what `Incoming.write` does, for the same clip with a shorter side."""
         smaller = self.extractor.incoming.new_part()
         try:
-            with open(part, "rb") as source, translate_errors(smaller):
+            with open(part, "rb") as source, translate_errors(store_error, smaller):
                 made = resize_clip(source, smaller, short_side)
         except (CutError, EncoderError) as error:
             part.unlink()

@@ -16,10 +16,10 @@ import pytest
 
 import kinetics600
 from k600.checks.doctor import check_disk, check_writable
+from k600.disk import free_space
 from k600.errors import DiskFullError, StoreError
 from k600.loading.estimate import forecast_split
 from k600.miniature import Miniature
-from k600.store.files import free_space
 from k600.store.store import Store
 from tests.conftest import expected
 from tests.faults.jobs import Jobs

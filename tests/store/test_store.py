@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from k600.disk import Space, free_space
 from k600.errors import DiskFullError, Stopped, StoreError
-from k600.store.files import Flushing, Space, flush, free_space, translate_errors, write_whole
+from k600.store.files import Flushing, flush, write_whole
 from k600.store.store import Store
+from k600.translate import store_error, translate_errors
 
 NAME = "-aFirstHyph_000000_000010.mp4"
 
@@ -165,7 +167,7 @@ def test_a_full_volume_is_named(store: Store) -> None:
         pytest.skip("no /dev/full here")
     with pytest.raises(DiskFullError, match=r"is full .*clips that are there stay"):
         with (
-            translate_errors(store.path("train/zumba", NAME)),
+            translate_errors(store_error, store.path("train/zumba", NAME)),
             open(full, "wb", buffering=0) as file,
         ):
             file.write(b"x")
@@ -186,7 +188,10 @@ def test_a_full_volume_is_named(store: Store) -> None:
 def test_each_thing_that_the_system_says_of_a_file_has_its_own_words(
     store: Store, number: int, words: str
 ) -> None:
-    with pytest.raises(StoreError, match=words), translate_errors(store.path("train/zumba", NAME)):
+    with (
+        pytest.raises(StoreError, match=words),
+        translate_errors(store_error, store.path("train/zumba", NAME)),
+    ):
         raise OSError(number, os.strerror(number))
 
 

@@ -1,0 +1,101 @@
+"""Volumes: how much room they have, whose places on them are, and why they refuse something."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.filesize import decimal
+
+__all__ = [
+    "SHARING",
+    "Space",
+    "free_space",
+    "is_full",
+    "nearest_folder",
+    "owner_text",
+    "why_full",
+    "why_refused",
+]
+
+SHARING = (
+    "To share a folder, its owner runs 'chmod -R g+rwX' and 'chmod g+s' on it, and all use umask "
+    "002"
+)
+"""What a group has to do that has one store."""
+_FEW_FILES = 64
+"""So many inodes are none: other threads free some while one of them is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Room on a volume, free or needed."""
+
+    size_bytes: int
+    files: int | None
+    """Files, folders included (inodes); None where a file system has no limit."""
+
+
+def free_space(path: Path) -> Space:
+    """Return what is free for this user on the volume where a path is, or would be."""
+    there = nearest_folder(path)
+    files = None
+    if hasattr(os, "statvfs"):
+        found = os.statvfs(there)
+        if found.f_files:  # btrfs, and what does not know, says 0
+            files = found.f_favail
+    return Space(shutil.disk_usage(there).free, files)
+
+
+def nearest_folder(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that exists."""
+    return next(folder for folder in (path, *path.parents) if os.path.isdir(folder))
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error means that a volume, or the user's quota on it, is used up."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+
+
+def why_full(path: Path, error: BaseException | None = None) -> str:
+    """Say what the volume of a path has run out of: bytes, files, or a quota.
+
+    The system says "No space left on device" of bytes and of files alike.
+    """
+    if getattr(error, "errno", None) == errno.EDQUOT:
+        return (
+            f"your quota on the volume of '{path}' is used up, in bytes or in number of files "
+            "('quota -s' shows both)"
+        )
+    free = free_space(path)
+    if free.files is not None and free.files < _FEW_FILES and free.size_bytes >= 1 << 20:
+        return (
+            f"the volume of '{path}' has no room for more files: its inodes are used up, though "
+            f"{decimal(free.size_bytes)} are free. What counts is the number of files"
+        )
+    reason = getattr(error, "strerror", None)
+    return f"the volume of '{path}' is full" + (f" ({reason})" if reason else "")
+
+
+def why_refused(path: Path, error: OSError) -> str:
+    """Say why a path cannot be written: what its volume has run out of, or what the system says."""
+    return why_full(path, error) if is_full(error) else error.strerror or str(error)
+
+
+def owner_text(path: Path) -> str:
+    """Say whose place it is that refuses one: the path, or the nearest above it that is seen."""
+    for place in (path, *path.parents):
+        try:
+            status = os.stat(place)
+        except OSError:
+            continue
+        try:
+            owner = place.owner()
+        except (KeyError, NotImplementedError, OSError):
+            owner = str(status.st_uid)
+        return f"'{place}' belongs to '{owner}', with rights {stat.filemode(status.st_mode)}"
+    raise AssertionError("unreachable")  # the root of all is seen
