@@ -288,7 +288,7 @@ class CheckRow(NamedTuple):
     depth: str
     """`quick` or `deep`."""
     verdict: str
-    """One of `k600.checks.clip_files.VERDICTS`."""
+    """One of `k600.video.probe.VERDICTS`."""
     detail: str
     duration_seconds: float
     """Of the pictures, from the first one's time to the last one's end; 0 where unknown."""
