@@ -27,7 +27,8 @@ from k600.progress import Bar
 from k600.splits import UNLABELED
 from k600.store.files import Flushing
 from k600.store.inventory import Inventory, is_unchanged
-from k600.store.ledger import ClipRow, Ledger, TarballRow
+from k600.store.ledger import Ledger
+from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming, Store
 from k600.tarballs.archive import Member
 from k600.tarballs.reading import (
