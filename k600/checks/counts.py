@@ -1,76 +1,97 @@
 """How a store stands: every clip of every class counted once, from what is known and there. Pure.
 
-`k600.checks.status` looks at a store and asks this file. A clip is in the first state that holds:
+`k600.checks.status` looks at a store and asks this file. Of each clip the first that holds counts:
 
-    corrupt   the file that is here failed a later check (`kinetics600 verify`)
-    have      the file is here
-    corrupt   no good in the host's tarball, or the file that others left here is no good
-    absent    listed by the host, but not in its tarball
-    gone      YouTube: private, removed, terminated, or without these seconds
-    blocked   YouTube has it, but not for this country, account, address or yt-dlp
-    missing   none of these: listed, or once seen in a tarball, and not here
+1. The file that is here failed a later check (`kinetics600 verify`): missing, for what was found.
+2. The file is here.
+3. It is no good in the host's tarball, or the file that others left here is no good.
+4. It is listed by the host, but not in its tarball.
+5. YouTube does not give it. (It may still come from a tarball that was not read yet.)
+6. None of these: `not_fetched`, as it is listed, or was seen in a tarball, and is not here.
 
-A clip that is *gone* or *blocked* may still come from a tarball that was not read yet.
+What is not here is counted by the reasons that a load's report has, too (`k600.reasons`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 from k600.clip import Listing
-from k600.reasons import YOUTUBE_KINDS
+from k600.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
 from k600.splits import Split
 from k600.store.rows import LedgerView
 
-__all__ = ["ClassStatus", "Counts", "SplitStatus", "StoreStatus", "TarballCounts", "count_clips"]
+__all__ = [
+    "Advice",
+    "ClassStatus",
+    "Counts",
+    "SplitStatus",
+    "StoreStatus",
+    "TarballCounts",
+    "advise",
+    "count_clips",
+]
 
-_TARBALL_STATES = ("done", "partial", "started", "damaged")
-_STATE_OF_KIND = {"gone": "gone", "clip": "gone"} | dict.fromkeys(
-    ("blocked", "auth", "client", "region"), "blocked"
-)
+_MAY_COME = PASSING_REASONS | {"not_encoded"}
+"""Reasons of clips that the next download may bring."""
+
+_REFUSED = frozenset(f"youtube_{kind}" for kind in YOUTUBE_KINDS)
+_UNPROVED = frozenset({"not_fetched", "not_encoded"})
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Clips by state; then, of those that are here, where they came from."""
+    """The clips of a class or a split: those that are here, and those that are not."""
 
-    have: int = 0
-    missing: int = 0
-    corrupt: int = 0
-    absent: int = 0
-    gone: int = 0
-    blocked: int = 0
-    cvdf: int = 0
-    """Of `have`: from the host's tarballs."""
-    youtube: int = 0
-    """Of `have`: cut from YouTube."""
-    local: int = 0
-    """Of `have`: in the folder before, or brought by other tools."""
-    unchecked: int = 0
+    here_clips: int = 0
+    here_bytes: int = 0
+    """What they take on disk."""
+    sources: Mapping[str, int] = field(default_factory=dict)
+    """Of those that are here: from the host's tarballs (`cvdf`), cut from YouTube (`youtube`), in
+    the folder before, or brought by other tools (`local`)."""
+    unchecked_clips: int = 0
     """Of `local`: those that no load has looked into yet; the next one does."""
-    failed: int = 0
-    """Of `corrupt`: files here that `kinetics600 verify` found to be no good."""
-    bytes_here: int = 0
-    """What the clips of `have` take on disk, in bytes."""
+    missing: Mapping[str, int] = field(default_factory=dict)
+    """Clips that are known of and cannot be used, by reason: keys of `k600.reasons.REASONS`."""
+    failed_clips: int = 0
+    """Of `missing`: files that are here, and that `kinetics600 verify` found to be no good."""
 
     @property
-    def lacking(self) -> int:
+    def missing_clips(self) -> int:
         """Clips that are known of and cannot be used."""
-        return self.missing + self.corrupt + self.absent + self.gone + self.blocked
+        return sum(self.missing.values())
 
     @property
-    def known(self) -> int:
+    def known_clips(self) -> int:
         """Clips that are known of at all."""
-        return self.have + self.lacking
+        return self.here_clips + self.missing_clips
+
+    def count_missing(self, reasons: Collection[str]) -> int:
+        """Return how many clips are missing for any of some reasons."""
+        return sum(count for reason, count in self.missing.items() if reason in reasons)
 
     @classmethod
     def sum(cls, several: Iterable[Counts]) -> Counts:
         """Return the sums."""
         several = list(several)
-        return cls(*(sum(getattr(one, f.name) for one in several) for f in fields(cls)))
+        sources: Counter[str] = Counter()
+        missing: Counter[str] = Counter()
+        for one in several:
+            sources.update(one.sources)
+            missing.update(one.missing)
+
+        return cls(
+            sum(one.here_clips for one in several),
+            sum(one.here_bytes for one in several),
+            dict(sources),
+            sum(one.unchecked_clips for one in several),
+            _in_order(missing),
+            sum(one.failed_clips for one in several),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +101,9 @@ class ClassStatus:
     label: str
     """Class name, or `_unlabeled`. A test clip counts for the class in whose folder it is."""
     counts: Counts
-    total: int | None
+    wanted_clips: int | None
     """All clips of the class; None where the host's list is not known, and for `test`."""
-    tarball: str
+    tarball_state: str
     """`done`, `partial`, `started`, `damaged`, or empty: unread, or (`test`) of no one class."""
     complete: bool
     """Whether every clip that the host lists is here."""
@@ -92,8 +113,6 @@ class ClassStatus:
 class TarballCounts:
     """Tarballs by state; see `k600.store.ledger.TarballRow.state`."""
 
-    listed: int | None
-    """How many the host has; None as long as no list of it says."""
     done: int = 0
     partial: int = 0
     started: int = 0
@@ -106,19 +125,19 @@ class SplitStatus:
 
     split: str
     counts: Counts
-    total: int | None
+    wanted_clips: int | None
     """All clips: those that the host lists, and any others here or in its tarballs. None where
     its list is not in the store, and for `test`, of which there is none."""
     complete: bool
     """Whether every clip that the host lists is here; for `test`, every clip of its tarballs."""
-    tarballs: TarballCounts
-    refusals: dict[str, int]
-    """What YouTube said of clips that are not here: counts by kind (`k600.youtube.refusals`)."""
-    classless: int
+    listed_tarballs: int | None
+    """How many the host has; None as long as no list of it says."""
+    tarball_states: TarballCounts
+    classless_clips: int
     """Clips in flat folders whose class no list that is here tells; counted nowhere else."""
     other_list: bool
     """Whether the list is not known, but that of another mirror is kept here."""
-    other_mirrors: int
+    other_mirror_clips: int
     """Clips that are here as another mirror has them; counted nowhere else."""
     classes: tuple[ClassStatus, ...] = field(repr=False)
     """In id order; those asked for, else those of which something is known."""
@@ -126,14 +145,26 @@ class SplitStatus:
     @property
     def settled(self) -> bool:
         """Whether a download would bring nothing more, as far as is known here."""
-        counts, read = self.counts, ("done", "damaged")
-        if counts.missing or counts.failed or self.refusals.get("blocked"):
+        if self.counts.failed_clips or self.counts.count_missing(_MAY_COME):
             return False
+
+        read = self.tarball_states.done + self.tarball_states.damaged
         if Split(self.split).is_mixed:
-            proved = self.tarballs.done + self.tarballs.damaged
-            return self.tarballs.listed is not None and proved >= self.tarballs.listed
-        lacking = [one for one in self.classes if not one.complete]
-        return self.total is not None and all(one.tarball in read for one in lacking)
+            return self.listed_tarballs is not None and read >= self.listed_tarballs
+        incomplete = [one for one in self.classes if not one.complete]
+        return self.wanted_clips is not None and all(
+            one.tarball_state in ("done", "damaged") for one in incomplete
+        )
+
+    @property
+    def incomplete_classes(self) -> tuple[ClassStatus, ...]:
+        """Those of `classes` that lack something, the worst first."""
+
+        def share(one: ClassStatus) -> tuple[float, int]:
+            counts = one.counts
+            return counts.here_clips / (counts.known_clips or 1), -counts.missing_clips
+
+        return tuple(sorted((one for one in self.classes if not one.complete), key=share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +183,51 @@ class StoreStatus:
         return all(split.complete for split in self.splits)
 
 
+class Advice(NamedTuple):
+    """What to do about a split that is not complete."""
+
+    split: str
+    why: str
+    command: tuple[str, ...] = ()
+    """A command of `kinetics600` and its options, beside those that say which clips; or none."""
+
+
+def advise(status: StoreStatus) -> Iterator[Advice]:
+    """Yield what to do about each split that is not complete. Pure."""
+    for split in status.splits:
+        if not split.complete:
+            for why, *command in _advise(split, status.mirror):
+                yield Advice(split.split, why, tuple(command))
+
+
+def _advise(split: SplitStatus, mirror: str) -> Iterator[tuple[str, ...]]:
+    counts = split.counts
+    if count := split.other_mirror_clips:
+        yield (
+            f"{count:,} more clips here came from another mirror than {mirror}, which may have "
+            "others under their names; its --mirror … shows them, and --source local loads them",
+        )
+
+    may_come = counts.count_missing(_UNPROVED | _REFUSED - {"youtube_gone", "youtube_clip"})
+    if split.other_list:
+        yield ("the list kept here is another mirror's; --mirror … says which",)
+    elif not counts.here_clips:
+        yield "what it takes to have it", "plan"
+    elif may_come or not counts.missing:
+        yield "go on", "download"
+
+    if counts.count_missing(_REFUSED - {"youtube_transient"}):
+        yield "what YouTube has not may be in the tarballs", "download", "--source", "cvdf"
+    if counts.failed_clips:
+        yield "mend the files here that verify found bad", "verify", "--repair"
+
+    proved = counts.missing_clips - counts.failed_clips - counts.count_missing(_UNPROVED | _REFUSED)
+    if proved or split.tarball_states.damaged:
+        yield "ask again for what the host has no good file of", "download", "--retry-errors"
+    if count := split.classless_clips:
+        yield (f"{count:,} more clips lie in flat folders, and no list here has their class",)
+
+
 def count_clips(
     split: str,
     known: LedgerView,
@@ -160,7 +236,7 @@ def count_clips(
     listing: Listing,
     tarballs: int | None,
     only: Collection[str] | None = None,
-    failed: Mapping[str, Collection[str]] | None = None,
+    failed: Mapping[str, Mapping[str, str]] | None = None,
     classless: int = 0,
     other_list: bool = False,
     size_of: Callable[[str, str], int] = lambda label, name: 0,
@@ -175,29 +251,14 @@ def count_clips(
         listing: The host's list; empty if it is not known, and for `test`.
         tarballs: How many tarballs the host has, if that is known.
         only: The classes to report; None for all.
-        failed: By class, file names of clips that failed a check of `kinetics600 verify`.
+        failed: By class, clips that failed a check of `kinetics600 verify`: reasons by file name.
         classless: Clips in flat folders that no list gives a class.
         other_list: Whether another mirror's list is kept.
         size_of: Returns the size in bytes of a clip that is here and that no row tells.
     """
-    facts = {label: _Facts() for label in here}
-    for row in known.clips():
-        if (own := facts.get(row.folder.partition("/")[2])) is not None:
-            own.take(row.file_name, row.state, row.source, row.size_bytes)
-    for adopted in known.adopted:
-        if (own := facts.get(adopted.folder.partition("/")[2])) is not None:
-            state = "bad" if adopted.problem else "adopted"
-            own.take(adopted.file_name, state, "local", adopted.size_bytes)
-    for answer in known.answers:
-        if (own := facts.get(answer.folder.partition("/")[2])) is not None:
-            if answer.kind == "have":
-                own.take(answer.file_name, "have", "youtube", answer.size_bytes)
-            else:
-                own.answers[answer.file_name] = answer.kind
-                own.known.add(answer.file_name)
+    facts = _facts(known, here)
     states = Counter(row.state for row in known.tarballs.values())
     done = tarballs is not None and states["done"] >= tarballs
-    refusals: Counter[str] = Counter()
     seen: set[str] = set()  # a test clip may lie twice: as it came without its label, and with
     names = {label: set(found) for label, found in here.items()}
     mixed = Split(split).is_mixed
@@ -205,6 +266,7 @@ def count_clips(
         for own_names in names.values():
             own_names -= seen
             seen |= own_names
+
     classes = []
     for label, own in facts.items():
         own.known.update(listing.get(label, ()))
@@ -214,35 +276,58 @@ def count_clips(
             seen |= lost
         if only is not None and label not in only:
             continue
-        bad = (failed or {}).get(label, ())
-        size_here = partial(size_of, label)
-        counts = own.count(names[label], lost, bad, size_here)
-        refusals.update(own.answers[name] for name in lost if name in own.answers)
+
+        counts = own.count(
+            names[label], lost, (failed or {}).get(label, {}), partial(size_of, label)
+        )
         tarball = known.tarballs.get(label)
-        if counts.known or tarball or only is not None:
-            total = counts.known if listing else None
+        if counts.known_clips or tarball or only is not None:
+            wanted = counts.known_clips if listing else None
             state = tarball.state if tarball else ""
             # Of a class that the list does not name, only its tarball tells what there is.
-            proved = bool(total) or state == "done" or (mixed and done)
-            complete = proved and not counts.lacking
-            classes.append(ClassStatus(label, counts, total, state, complete))
+            proved = bool(wanted) or state == "done" or (mixed and done)
+            complete = proved and not counts.missing
+            classes.append(ClassStatus(label, counts, wanted, state, complete))
+
     hidden = known.hidden()
-    elsewhere = sum(len(hidden.get(f"{split}/{label}", ())) for label in here)
     whole = Counts.sum(one.counts for one in classes)
     return SplitStatus(
         split,
         whole,
-        whole.known if listing else None,
+        whole.known_clips if listing else None,
         all(one.complete for one in classes) and (bool(listing) or (mixed and done)),
-        TarballCounts(
-            tarballs, **{s: states[s] for s in ("done", "partial", "started", "damaged")}
-        ),
-        {kind: refusals[kind] for kind in YOUTUBE_KINDS if refusals[kind]},
+        tarballs,
+        TarballCounts(**{name: states[name] for name in TarballCounts.__slots__}),
         classless,
         other_list,
-        elsewhere,
+        sum(len(hidden.get(f"{split}/{label}", ())) for label in here),
         tuple(classes),
     )
+
+
+def _facts(known: LedgerView, labels: Iterable[str]) -> dict[str, _Facts]:
+    """Return what a ledger says of the clips of some classes."""
+    facts = {label: _Facts() for label in labels}
+    nobody = _Facts()  # takes what is of no class to look at
+
+    def of(folder: str) -> _Facts:
+        return facts.get(folder.partition("/")[2], nobody)
+
+    for row in known.clips():
+        of(row.folder).take(row.file_name, row.state, row.reason, row.source, row.size_bytes)
+    for adopted in known.adopted:
+        state = "bad" if adopted.problem else "adopted"
+        own = of(adopted.folder)
+        own.take(adopted.file_name, state, adopted.problem, "local", adopted.size_bytes)
+    for answer in known.answers:
+        state = "have" if answer.kind == "have" else "refused"
+        own, reason = of(answer.folder), f"youtube_{answer.kind}"
+        own.take(answer.file_name, state, reason, "youtube", answer.size_bytes)
+    return facts
+
+
+_RANKS = ("bad", "absent", "refused", "skipped")
+"""Of a clip that is not here for several reasons, the first of these counts."""
 
 
 @dataclass(slots=True)
@@ -252,17 +337,16 @@ class _Facts:
     known: set[str] = field(default_factory=set)
     origin: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Source and size in bytes of those that were stored or taken in."""
-    bad: set[str] = field(default_factory=set)
-    absent: set[str] = field(default_factory=set)
-    answers: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Of those that could not be, rank and reason."""
 
-    def take(self, name: str, state: str, source: str, size_bytes: int) -> None:
+    def take(self, name: str, state: str, reason: str, source: str, size_bytes: int) -> None:
         if state in ("have", "adopted"):
             self.origin[name] = source, size_bytes
-        elif state == "bad":
-            self.bad.add(name)
-        elif state == "absent":
-            self.absent.add(name)
+        elif reason:
+            entry = _RANKS.index(state), reason
+            self.reasons[name] = min(entry, self.reasons.get(name, entry))
+
         if state != "adopted":  # one that others brought and took away again is nobody's loss
             self.known.add(name)
 
@@ -270,27 +354,30 @@ class _Facts:
         self,
         here: Collection[str],
         lost: Collection[str],
-        failed: Collection[str],
+        failed: Mapping[str, str],
         size_of: Callable[[str], int],
     ) -> Counts:
-        counts: Counter[str] = Counter()
+        sources: Counter[str] = Counter()
+        missing: Counter[str] = Counter()
+        here_bytes = unchecked = 0
         for name in here:
             if name in failed:
-                counts["corrupt"] += 1
-                counts["failed"] += 1
+                missing[failed[name]] += 1
                 continue
             source, size_bytes = self.origin.get(name) or ("", 0)
-            if not source:
-                source = "local"
-                counts["unchecked"] += 1
-            counts["have"] += 1
-            counts[source] += 1
-            counts["bytes_here"] += size_bytes or size_of(name)
+            unchecked += not source
+            sources[source or "local"] += 1
+            here_bytes += size_bytes or size_of(name)
+        failed_clips = missing.total()
+
         for name in lost:
-            if name in self.bad:
-                counts["corrupt"] += 1
-            elif name in self.absent:
-                counts["absent"] += 1
-            else:
-                counts[_STATE_OF_KIND.get(self.answers.get(name, ""), "missing")] += 1
-        return Counts(**counts)
+            _, reason = self.reasons.get(name, (0, "not_fetched"))
+            missing[reason] += 1
+        return Counts(
+            sources.total(), here_bytes, dict(sources), unchecked, _in_order(missing), failed_clips
+        )
+
+
+def _in_order(missing: Mapping[str, int]) -> dict[str, int]:
+    """Return counts by reason in the order of all reasons, the same for every class."""
+    return {reason: missing[reason] for reason in REASONS if reason in missing}

@@ -117,15 +117,19 @@ def verify_clips(
     )
 
 
-def find_failed(request: Request, split: str) -> dict[str, set[str]]:
-    """Return the file names, by class, that failed their last check and are still the same."""
-    failed: dict[str, set[str]] = {}
+def find_failed(request: Request, split: str) -> dict[str, dict[str, str]]:
+    """Return the clips that failed their last check and are still the same.
+
+    By class, reasons (keys of `k600.reasons.REASONS`) by file name.
+    """
+    failed: dict[str, dict[str, str]] = {}
     for row in request.ledger.checks(split):
         if row.verdict in BAD:
             with contextlib.suppress(OSError):
                 status = os.stat(request.store.root / row.path)
                 if (status.st_size, status.st_mtime_ns) == (row.size_bytes, row.mtime_ns):
-                    failed.setdefault(row.folder.partition("/")[2], set()).add(row.file_name)
+                    label = row.folder.partition("/")[2]
+                    failed.setdefault(label, {})[row.file_name] = _reason(row.verdict)
     return failed
 
 

@@ -46,7 +46,8 @@ def export(
 
     Example: kinetics600 manifest export validation --out validation.parquet
     """
-    from k600.checks.clip_table import TABLE_COLUMNS, clip_table
+    from k600.checks.clip_table import clip_table
+    from k600.loading.columns import CLIP_TABLE
     from k600.loading.fetch import fetch_split
     from k600.loading.manifest import write_table
 
@@ -62,7 +63,7 @@ def export(
         with meter(outcome.clips, f"{each}, reading", unit=" clips") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows += clip_table(request, outcome, hashes=hashes, on_clip=on_clip)
-    path = write_table(rows, out, TABLE_COLUMNS)
+    path = write_table(rows, out, CLIP_TABLE)
     counts = Counter(row["state"] for row in rows)
     if as_json:
         print_json({"path": str(path), "clips": dict(counts)})

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from k600.checks.counts import Counts, SplitStatus, StoreStatus, count_clips
 from k600.checks.status import read_status
 from k600.clip import Clip, Tarball
 from k600.miniature import Miniature
+from k600.reasons import YOUTUBE_KINDS
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, AnswerRow, CheckRow, ClipRow, LedgerView, TarballRow
 from k600.store.store import Store
@@ -50,68 +51,74 @@ def counts(rows: LedgerView, here: set[str], **options: Any) -> Counts:
     return count_clips("train", rows, {"zumba": here}, **options).counts
 
 
+def here(source: str, here_bytes: int, **more: Any) -> Counts:
+    return Counts(1, here_bytes, {source: 1}, **more)
+
+
+def missing(*reasons: str, **more: Any) -> Counts:
+    return Counts(missing=Counter(reasons), **more)
+
+
 @pytest.mark.parametrize(
-    ("rows", "here", "expected"),
+    ("rows", "stored", "expected"),
     [
-        ([member(A, "have")], {A}, Counts(have=1, cvdf=1, bytes_here=100)),
-        ([member(A, "have")], set(), Counts(missing=1)),
-        ([member(A, "have", "local")], {A}, Counts(have=1, local=1, bytes_here=100)),
-        ([member(A, "skipped")], set(), Counts(missing=1)),
-        ([member(A, "bad")], set(), Counts(corrupt=1)),
-        ([member(A, "bad")], {A}, Counts(have=1, local=1, unchecked=1, bytes_here=7)),
-        ([member(A, "absent")], set(), Counts(absent=1)),
-        ([answer(A, "have", 50)], {A}, Counts(have=1, youtube=1, bytes_here=50)),
+        ([member(A, "have")], {A}, here("cvdf", 100)),
+        ([member(A, "have")], set(), missing("not_fetched")),
+        ([member(A, "have", "local")], {A}, here("local", 100)),
+        ([member(A, "skipped")], set(), missing("not_fetched")),
+        ([member(A, "bad")], set(), missing("empty")),
+        ([member(A, "bad")], {A}, here("local", 7, unchecked_clips=1)),
+        ([member(A, "absent")], set(), missing("not_in_tarball")),
+        ([answer(A, "have", 50)], {A}, here("youtube", 50)),
         (
             [answer(A, "have", 50), member(A, "skipped")],
             {A},
-            Counts(have=1, youtube=1, bytes_here=50),
+            here("youtube", 50),
         ),
-        ([adopted(A)], {A}, Counts(have=1, local=1, bytes_here=30)),
+        ([adopted(A)], {A}, here("local", 30)),
         ([adopted(A)], set(), Counts()),  # taken away by those who brought it
-        ([adopted(A, "truncated")], set(), Counts(corrupt=1)),
-        *[([answer(A, kind)], set(), Counts(gone=1)) for kind in ("gone", "clip")],
-        *[
-            ([answer(A, kind)], set(), Counts(blocked=1))
-            for kind in ("blocked", "auth", "client", "region")
-        ],
-        ([answer(A, "transient")], set(), Counts(missing=1)),
-        ([answer(A, "gone"), member(A, "bad")], set(), Counts(corrupt=1)),
-        ([answer(A, "gone"), member(A, "absent")], set(), Counts(absent=1)),
-        ([answer(A, "gone"), adopted(A)], {A}, Counts(have=1, local=1, bytes_here=30)),
+        ([adopted(A, "truncated")], set(), missing("truncated")),
+        *[([answer(A, kind)], set(), missing(f"youtube_{kind}")) for kind in YOUTUBE_KINDS],
+        ([answer(A, "gone"), member(A, "bad")], set(), missing("empty")),
+        ([answer(A, "gone"), member(A, "absent")], set(), missing("not_in_tarball")),
+        ([answer(A, "gone"), member(A, "skipped")], set(), missing("youtube_gone")),
+        ([answer(A, "gone"), adopted(A)], {A}, here("local", 30)),
     ],
 )
-def test_a_clip_counts_once_for_the_first_state_that_holds(
-    rows: list[Any], here: set[str], expected: Counts
+def test_a_clip_counts_once_for_the_first_that_holds(
+    rows: list[Any], stored: set[str], expected: Counts
 ) -> None:
-    assert counts(known(*rows), here) == expected
+    assert counts(known(*rows), stored) == expected
 
 
-def test_a_clip_that_failed_verification_is_corrupt_though_it_is_here() -> None:
-    found = counts(known(member(A, "have"), member(B, "have")), {A, B}, failed={"zumba": {A}})
-    assert found == Counts(have=1, corrupt=1, failed=1, cvdf=1, bytes_here=100)
+def test_a_clip_that_failed_verification_is_missing_though_it_is_here() -> None:
+    failed = {"zumba": {A: "damaged"}}
+    found = counts(known(member(A, "have"), member(B, "have")), {A, B}, failed=failed)
+    assert found == here("cvdf", 100, missing={"damaged": 1}, failed_clips=1)
 
 
 @pytest.mark.parametrize("state", ["started", "partial", "done"])
 def test_a_clip_without_a_row_is_nobodys_that_a_run_brought(state: str) -> None:
     found = counts(known(state=state), {A})
-    assert (found.cvdf, found.local, found.unchecked) == (0, 1, 1)
+    assert (found.sources, found.unchecked_clips) == ({"local": 1}, 1)
 
 
 def test_the_total_is_of_the_list_and_what_else_there_is_and_unknown_without_a_list() -> None:
     listing = {"zumba": [A, B, C], "yoga": [D]}
     rows = known(member(A, "have"), member(B, "bad"))
-    here = {"zumba": {A, E}, "yoga": set[str]()}
-    found = count_clips("train", rows, here, listing=listing, tarballs=2)
-    assert found.total == 5 == found.counts.known
-    assert (found.counts.have, found.counts.missing, found.counts.corrupt) == (2, 2, 1)
-    assert [(one.label, one.total, one.tarball) for one in found.classes] == [
+    files = {"zumba": {A, E}, "yoga": set[str]()}
+    found = count_clips("train", rows, files, listing=listing, tarballs=2)
+    assert found.wanted_clips == 5 == found.counts.known_clips
+    assert found.counts.here_clips == 2
+    assert found.counts.missing == {"empty": 1, "not_fetched": 2}
+    assert [(one.label, one.wanted_clips, one.tarball_state) for one in found.classes] == [
         ("zumba", 4, "done"),
         ("yoga", 1, ""),
     ]
     assert not found.complete
-    unknown = count_clips("train", rows, here, listing={}, tarballs=None)
-    assert unknown.total is None
-    assert unknown.tarballs.listed is None
+    unknown = count_clips("train", rows, files, listing={}, tarballs=None)
+    assert unknown.wanted_clips is None
+    assert unknown.listed_tarballs is None
     assert not unknown.complete
 
 
@@ -129,18 +136,18 @@ def test_the_test_split_is_complete_once_all_of_its_tarballs_are(
     part = Tarball("test", "part_0")
     rows = [ClipRow(part, 0, "test/_unlabeled", A, "have", "", "cvdf", 1)]
     split = LedgerView.of({"part_0": TarballRow(part, "done", "", 1)}, rows)
-    here = {"zumba": {A}, "_unlabeled": {A}}  # as it came without its label, and with
-    found = count_clips("test", split, here, listing={}, tarballs=tarballs)
-    assert found.counts.have == found.counts.known == 1
-    assert found.total is None
+    files = {"zumba": {A}, "_unlabeled": {A}}  # as it came without its label, and with
+    found = count_clips("test", split, files, listing={}, tarballs=tarballs)
+    assert found.counts.here_clips == found.counts.known_clips == 1
+    assert found.wanted_clips is None
     assert found.complete is complete
 
 
-def test_refusals_are_counted_by_kind() -> None:
+def test_what_youtube_refuses_is_counted_by_reason() -> None:
     rows = known(answer(A, "gone"), answer(B, "region"), answer(C, "region"), answer(D, "gone"))
     found = count_clips("train", rows, {"zumba": {D}}, listing={}, tarballs=None)
-    assert found.refusals == {"region": 2, "gone": 1}
-    assert (found.counts.gone, found.counts.blocked, found.counts.have) == (1, 2, 1)
+    assert found.counts.missing == {"youtube_gone": 1, "youtube_region": 2}
+    assert found.counts.here_clips == 1
 
 
 def look(folders: dict[str, Any], miniature: Miniature, split: str, **options: Any) -> SplitStatus:
@@ -167,10 +174,11 @@ def test_a_whole_split(load: Load, folders: dict[str, Any], miniature: Miniature
     before = snapshot(folders["data_dir"])
     found = look(folders, miniature, "validation")
     size = sum(p.stat().st_size for p in Path(folders["data_dir"]).glob("validation/*/*"))
-    assert found.counts == Counts(have=30, corrupt=2, absent=2, cvdf=30, bytes_here=size)
-    assert found.total == 34
+    missing = {"empty": 1, "truncated": 1, "not_in_tarball": 2}
+    assert found.counts == Counts(30, size, {"cvdf": 30}, missing=missing)
+    assert found.wanted_clips == 34
     assert not found.complete
-    assert (found.tarballs.listed, found.tarballs.done) == (6, 6)
+    assert (found.listed_tarballs, found.tarball_states.done) == (6, 6)
     assert snapshot(folders["data_dir"]) == before
     assert look(folders, miniature, "validation", classes="zumba").classes[0].counts == Counts()
     assert look(folders, miniature, "validation", classes="surfing water").complete
@@ -181,8 +189,8 @@ def test_a_store_of_all_splits(load: Load, folders: dict[str, Any], miniature: M
     train, validation, test = look_all(folders, miniature, "all").splits
     assert train.complete
     assert not validation.complete
-    assert (test.counts.have, test.total, test.complete) == (12, None, True)
-    assert sum(one.counts.have for one in test.classes) == 12
+    assert (test.counts.here_clips, test.wanted_clips, test.complete) == (12, None, True)
+    assert sum(one.counts.here_clips for one in test.classes) == 12
     only = look(folders, miniature, "test", classes="surfing water")
     assert [one.label for one in only.classes] == ["surfing water"]
 
@@ -195,10 +203,12 @@ def test_a_store_that_holds_some_classes(
         sorted(miniature.clips["train"]["surfing water"])[0]
     ).unlink()
     found = look(folders, miniature, "train")
-    assert (found.counts.have, found.counts.missing, found.total) == (9, 21, 30)
-    assert (found.tarballs.listed, found.tarballs.done) == (6, 2)
+    assert (found.counts.here_clips, found.wanted_clips) == (9, 30)
+    assert found.counts.missing == {"not_fetched": 21}
+    assert (found.listed_tarballs, found.tarball_states.done) == (6, 2)
     one = look(folders, miniature, "train", classes="surfing water")
-    assert (one.counts.have, one.counts.missing, one.total, one.tarballs.listed) == (4, 1, 5, 1)
+    assert (one.counts.here_clips, one.wanted_clips, one.listed_tarballs) == (4, 5, 1)
+    assert one.counts.missing == {"not_fetched": 1}
 
 
 def test_answers_of_youtube(load: Load, folders: dict[str, Any], miniature: Miniature) -> None:
@@ -209,8 +219,8 @@ def test_answers_of_youtube(load: Load, folders: dict[str, Any], miniature: Mini
         clip = Clip("train", "surfing water", name[:11], int(name[12:18]), int(name[19:25]))
         ledger.record_refused(clip, kind, "code", "words", "2026.08.19")
     found = look(folders, miniature, "train", classes="surfing water")
-    assert found.counts == Counts(gone=2, blocked=2, missing=1)
-    assert found.refusals == {"blocked": 1, "auth": 1, "gone": 1, "clip": 1}
+    kinds = ("gone", "clip", "blocked", "auth")
+    assert found.counts == missing("not_fetched", *(f"youtube_{kind}" for kind in kinds))
 
 
 def test_a_file_that_verify_found_bad(
@@ -226,7 +236,7 @@ def test_a_file_that_verify_found_bad(
         "deep", "damaged", "", 0, 0, 0, 0, "2026-11-23T13:15:00",
     )  # fmt: skip
     Ledger(store.ledger_path).record_checks("train", [row])
-    assert look(folders, miniature, "train", classes="tie dying").counts.corrupt == 1
+    assert look(folders, miniature, "train", classes="tie dying").counts.missing == {"damaged": 1}
     os.utime(store.root / path)  # another file by now
     assert look(folders, miniature, "train", classes="tie dying").complete
 
@@ -245,8 +255,9 @@ def test_trees_of_other_tools_count_before_any_load(
         for name, data in clips[label].items():
             (root / place / name).write_bytes(data)
     found = look(folders, miniature, "validation")
-    assert (found.counts.local, found.counts.unchecked, found.classless) == (10, 10, 5)
-    assert found.counts.bytes_here == sum(
+    assert found.counts.sources == {"local": 10}
+    assert (found.counts.unchecked_clips, found.classless_clips) == (10, 5)
+    assert found.counts.here_bytes == sum(
         len(data)
         for label in ("surfing water", "springboard diving")
         for data in clips[label].values()
@@ -255,12 +266,12 @@ def test_trees_of_other_tools_count_before_any_load(
     load("validation", classes=["surfing water"], source="local")
     load("validation", classes=["zumba", "tie dying", "surfing water"])  # brings the list
     after = look(folders, miniature, "validation")
-    assert (after.total, after.counts.have) == (29, 15)
-    assert after.counts.unchecked == 5  # FiftyOne's, which were not asked for
-    assert after.classless == 5  # a file name that two classes have tells none
+    assert (after.wanted_clips, after.counts.here_clips) == (29, 15)
+    assert after.counts.unchecked_clips == 5  # FiftyOne's, which were not asked for
+    assert after.classless_clips == 5  # a file name that two classes have tells none
     one = look(folders, miniature, "validation", classes="surfing water")
     assert one.complete
-    assert (one.counts.local, one.counts.cvdf) == (4, 1)
+    assert one.counts.sources == {"local": 4, "cvdf": 1}
 
 
 def test_a_bad_file_in_another_tree_is_corrupt_until_it_is_gone(
@@ -271,9 +282,9 @@ def test_a_bad_file_in_another_tree_is_corrupt_until_it_is_gone(
     (root / "val/zumba" / A).write_bytes(b"no clip")
     (root / "val/zumba" / B).write_bytes(next(iter(miniature.clips["train"]["tie dying"].values())))
     load("validation", classes=["zumba", "tie dying"])
-    assert look(folders, miniature, "validation", classes="zumba").counts.corrupt == 1
+    assert look(folders, miniature, "validation", classes="zumba").counts.missing == {"not_mp4": 1}
     (root / "val/zumba" / A).unlink()
-    assert look(folders, miniature, "validation", classes="zumba").counts.corrupt == 0
+    assert look(folders, miniature, "validation", classes="zumba").counts.missing == {}
 
 
 def test_no_store_and_a_list_of_another_mirror(
@@ -282,14 +293,14 @@ def test_no_store_and_a_list_of_another_mirror(
     nothing = look_all(folders, miniature, "all")
     assert not nothing.exists
     assert not Path(folders["data_dir"]).exists()
-    assert all(split.counts == Counts() and split.total is None for split in nothing.splits)
+    assert all(split.counts == Counts() and split.wanted_clips is None for split in nothing.splits)
     load("train", classes="tie dying")
     other = look(folders, miniature, "train", mirror="file:///somewhere/else")
     assert other.other_list
-    assert (other.counts.have, other.other_mirrors, other.total) == (0, 5, None)
+    assert (other.counts.here_clips, other.other_mirror_clips, other.wanted_clips) == (0, 5, None)
     shutil.rmtree(Path(folders["data_dir"]) / ".kinetics600")
     bare = look(folders, miniature, "train")
-    assert (bare.other_list, bare.counts.unchecked) == (False, 5)
+    assert (bare.other_list, bare.counts.unchecked_clips) == (False, 5)
 
 
 def test_each_folder_is_listed_once(
@@ -304,12 +315,12 @@ def test_each_folder_is_listed_once(
         return original(self, folder, *more)
 
     monkeypatch.setattr(Store, "inventory", inventory)
-    assert look(folders, miniature, "train").counts.have == 5
+    assert look(folders, miniature, "train").counts.here_clips == 5
     assert len(looked) == len(set(looked)) == 600
 
 
 def test_counts_add_up() -> None:
-    total = Counts.sum([Counts(have=1, cvdf=1), Counts(have=2, gone=3)])
-    assert total == Counts(have=3, gone=3, cvdf=1)
-    assert (total.lacking, total.known) == (3, 6)
-    assert set(dataclasses.asdict(total)) >= {"have", "missing", "corrupt", "blocked", "gone"}
+    total = Counts.sum([here("cvdf", 5), here("youtube", 2), missing("empty", "youtube_gone")])
+    assert total == Counts(2, 7, {"cvdf": 1, "youtube": 1}, missing={"empty": 1, "youtube_gone": 1})
+    assert (total.missing_clips, total.known_clips) == (2, 4)
+    assert total.count_missing({"empty", "damaged"}) == 1

@@ -129,7 +129,7 @@ def test_a_class_that_the_host_does_not_list_is_not_said_to_be_here(
     assert (ended, json.loads(said)["complete"]) == (1, False)
     assert run("download", "validation", "--class", "surfing water")[0] == 0
     ended, said = run("status", "validation", "--class", "surfing water", "--json")
-    assert (ended, json.loads(said)["splits"][0]["counts"]["have"]) == (0, 5)
+    assert (ended, json.loads(said)["splits"][0]["counts"]["here_clips"]) == (0, 5)
     assert run("status", "validation")[0] == 0
 
 

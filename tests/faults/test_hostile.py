@@ -266,7 +266,7 @@ def test_what_lies_outside_of_a_stranger_s_tree_is_not_served(
     assert published == [make_clip(2)]
     request = kinetics600.make_request("train", **options)
     (counts,) = read_status(request).splits
-    assert counts.counts.have == 1
+    assert counts.counts.here_clips == 1
     assert verify_clips(request, again=True).clips == 1
 
 

@@ -144,7 +144,7 @@ def test_all_who_look_say_the_same_of_a_mirror(
     for mirror, clips, others in ((str(first.root), 2, 0), (f"{server.url}/600", 0, 2)):
         request = ask(mirror=mirror)
         (status,) = read_status(request).splits
-        assert (status.counts.have, status.other_mirrors) == (clips, others)
+        assert (status.counts.here_clips, status.other_mirror_clips) == (clips, others)
         assert plan(request).here_clips == clips
         assert verify_clips(request).splits[0].classes == {CLASS: {"ok": 2}}  # of the files here
         rows = metadata_rows(request, SPLIT)
@@ -163,7 +163,7 @@ def test_offline_a_small_mirror_does_not_stand_for_the_real_host(
         with pytest.raises(NoClipsError, match="2 clips there came from another mirror"):
             load(SPLIT, classes=CLASS, mirror="s3://kinetics/600", **options)
     (status,) = read_status(ask(mirror="https://kinetics.s3.amazonaws.com/600")).splits
-    assert (status.counts.have, status.other_mirrors) == (0, 2)
+    assert (status.counts.here_clips, status.other_mirror_clips) == (0, 2)
     assert plan(ask(mirror="s3://kinetics/600"), offline=True).here_clips == 0
     for options in ({}, {"max_samples": 2}, {"streaming": True}):
         ds = load(SPLIT, classes=CLASS, mirror="s3://kinetics/600", source="local", **options)
@@ -210,9 +210,9 @@ def test_the_same_object_at_another_address_is_not_read_again(
         assert len(ds) == options.get("max_samples", 5)
         assert fetches(other) == []
         (status,) = read_status(ask(mirror=f"{other.url}/600")).splits
-        assert (status.counts.have, status.other_mirrors) == (5, 0)
+        assert (status.counts.here_clips, status.other_mirror_clips) == (5, 0)
         (status,) = read_status(ask(mirror=f"{server.url}/600")).splits
-        assert status.counts.have == 5
+        assert status.counts.here_clips == 5
 
 
 def test_an_older_ledger_is_of_the_mirror_whose_lists_are_kept(
