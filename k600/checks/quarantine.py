@@ -12,7 +12,7 @@ from k600.errors import StoreError
 from k600.loading.request import Request
 from k600.reasons import reason_of_verdict
 from k600.store.files import move_into_place
-from k600.store.ledger import AdoptedRow, CheckRow
+from k600.store.rows import AdoptedRow, CheckRow
 from k600.store.store import META_DIR, Store
 from k600.translate import store_error, translate_errors
 

@@ -24,7 +24,7 @@ from k600.loading.request import Request
 from k600.loading.state import read_state
 from k600.progress import Progress, no_progress
 from k600.reasons import BAD_FILE_REASONS, REASONS, reason_of_verdict
-from k600.store.ledger import CheckRow
+from k600.store.rows import CheckRow
 from k600.video.probe import BAD
 
 __all__ = ["Verification", "find_failed", "verify_clips"]
