@@ -726,10 +726,9 @@ def fleet(
     Raises:
         Kinetics600Error: One of its kinds; see `k600.errors`.
     """
-    from k600.fleet.job import FleetRecipe
+    from k600.fleet.options import FleetRecipe, Workforce
     from k600.fleet.places import choose_places
     from k600.fleet.run import run_fleet
-    from k600.fleet.workforce import Workforce
 
     with plain_errors():
         return run_fleet(

@@ -18,7 +18,8 @@ from k600.ahead import map_ahead
 from k600.clip import TestLabels, parse_file_name
 from k600.loading.request import Request
 from k600.splits import Split
-from k600.store.ledger import CheckRow, Ledger, LedgerView
+from k600.store.ledger import Ledger
+from k600.store.rows import CheckRow, LedgerView
 from k600.store.store import Store
 from k600.video.probe import Probe, probe_clip
 

@@ -12,7 +12,8 @@ from k600.loading.request import Request
 from k600.splits import UNLABELED, Split
 from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
-from k600.store.ledger import Ledger, LedgerView
+from k600.store.ledger import Ledger
+from k600.store.rows import LedgerView
 from k600.store.store import META_DIR
 from k600.tarballs.catalog import KeptLists
 

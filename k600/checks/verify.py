@@ -24,7 +24,8 @@ from k600.loading.state import State, read_state
 from k600.progress import Progress, no_progress
 from k600.reasons import REASONS
 from k600.store.files import move_into_place
-from k600.store.ledger import AdoptedRow, CheckRow, Ledger
+from k600.store.ledger import Ledger
+from k600.store.rows import AdoptedRow, CheckRow
 from k600.store.store import META_DIR, Store
 from k600.translate import store_error, translate_errors
 from k600.video.probe import BAD

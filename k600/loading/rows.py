@@ -27,7 +27,8 @@ from k600.mirror.mirror import Mirror
 from k600.mirror.range_reader import AHEAD_BYTES
 from k600.reasons import REASONS
 from k600.store.inventory import Inventory
-from k600.store.ledger import ClipRow, Ledger
+from k600.store.ledger import Ledger
+from k600.store.rows import ClipRow
 from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
 from k600.text import printable

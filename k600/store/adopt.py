@@ -16,7 +16,8 @@ from k600.clip import Listing, TestLabels, parse_file_name
 from k600.splits import UNLABELED, Split
 from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, is_unchanged, warn_of_links
-from k600.store.ledger import AdoptedRow, Ledger, LedgerView
+from k600.store.ledger import Ledger
+from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
 from k600.video.probe import box_problem
 

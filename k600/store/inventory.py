@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 from k600.clip import Tarball
 from k600.store.foreign_trees import find_foreign
-from k600.store.ledger import AdoptedRow, Ledger, LedgerView
+from k600.store.ledger import Ledger
+from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
 
 __all__ = ["Folders", "Inventory", "is_unchanged", "warn_of_links", "watched_folders"]

@@ -21,7 +21,7 @@ from yt_dlp.utils import YoutubeDLError
 
 from k600.clip import Clip
 from k600.errors import EncoderError, Stopped
-from k600.video.cut import CutError, CutFacts, cut_clip
+from k600.video.cut import CutError, cut_clip
 from k600.youtube.rate_limit import Gate
 from k600.youtube.refusals import SIGNED_IN, Refusal, classify
 
@@ -45,13 +45,11 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a fetched clip cost and holds."""
+    """What a clip that is there now did cost; nothing if it was there when its turn came."""
 
-    facts: CutFacts | None
-    """None for a clip that was there when its turn came."""
-    requests: int
+    requests: int = 0
     """All HTTP requests, for the page, the player and the media."""
-    received_bytes: int
+    received_bytes: int = 0
     """Bytes of media."""
 
 
@@ -86,11 +84,11 @@ class VideoFetcher:
         downloader.forget()
         try:
             info = self._look_up(downloader, clip)
-            facts, received_bytes = self._cut(downloader, info, clip, part)
+            received_bytes = self._cut(downloader, info, clip, part)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        return Fetched(facts, downloader.requests, received_bytes)
+        return Fetched(downloader.requests, received_bytes)
 
     def close(self) -> None:
         """Close the connections."""
@@ -119,10 +117,8 @@ class VideoFetcher:
             raise RefusedError(Refusal("clip", "out_of_range", message))
         return info
 
-    def _cut(
-        self, downloader: _Downloader, info: Mapping[str, Any], clip: Clip, part: Path
-    ) -> tuple[CutFacts, int]:
-        """Read the media that the clip lies in, and cut it; return also how many bytes came."""
+    def _cut(self, downloader: _Downloader, info: Mapping[str, Any], clip: Clip, part: Path) -> int:
+        """Read the media that the clip lies in, and cut it; return how many bytes came."""
         formats = info.get("requested_formats") or [info]
         media = [_Media(downloader, self.gate, entry) for entry in formats]
         audio = media[1] if len(media) > 1 else formats[0].get("acodec") not in (None, "none")
@@ -154,7 +150,7 @@ class VideoFetcher:
         if facts.seconds < end - clip.time_start - _TOLERANCE_SECONDS:
             message = f"only {facts.seconds:.1f} seconds came"
             raise RefusedError(Refusal("transient", "short", message))
-        return facts, sum(each.received_bytes for each in media)
+        return sum(each.received_bytes for each in media)
 
 
 class _Downloader(YoutubeDL):

@@ -30,7 +30,8 @@ from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.fetch import fetch_split
 from k600.loading.request import Request
 from k600.miniature import Miniature, make_clip, make_tarball
-from k600.store.ledger import CheckRow, Ledger
+from k600.store.ledger import Ledger
+from k600.store.rows import CheckRow
 from k600.store.store import Store
 from k600.video.probe import VERDICTS, Probe, box_problem, probe_clip
 from tests.conftest import Command, Ended, contents
