@@ -272,7 +272,7 @@ def _check(
 ) -> tuple[CheckRow, bool]:
     path = store.root / target.path
     size_bytes = mtime_ns = 0
-    link = store.leads_out(target.path)
+    link = store.outside_link(target.path)
     if link is None:
         with contextlib.suppress(OSError):
             status = path.stat()
