@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Any
 
 from k600.errors import MissingDependencyError, OptionError, nearest
 from k600.publish.destination import Destination, FileDestination
-from k600.publish.hub import HubDestination, check_repo_id
+from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
 from k600.publish.markers import name_on_card
 from k600.publish.shards import MOST_SHARD_MB
 from k600.values import whole_number
@@ -30,8 +29,6 @@ FORMATS = {"parquet": "embedded", "webdataset": "webdataset"}
 EXECUTORS = ("local", "slurm", "ray")
 MOST_TASKS = 1_000
 """Slurm takes 1,001 tasks in an array, unless it is told otherwise."""
-
-_HUB_URL = re.compile(r"hf://(?:datasets/)?([^/]+/[^/]+)/?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,15 +169,15 @@ def choose_places(
     Raises:
         OptionError: They do not fit together.
     """
-    match = _HUB_URL.fullmatch(to)
-    if match is None:
+    repo = repo_of_url(to)
+    if repo is None:
         if work is not None or to.startswith("hf://"):
             raise OptionError(
                 f"work: {work!r} is not allowed with to: {to!r}; it is for "
                 "'hf://datasets/USER/NAME', where the parts cannot lie beside the shards"
             )
         return Places(work=_absolute(to), options=options)
-    check_repo_id(match[1])
+    check_repo_id(repo)
     if work is None:
         raise OptionError(
             "work: needed with hf://, as the Hub takes files by commits, a few an hour: --work "
@@ -192,7 +189,7 @@ def choose_places(
             "only for who says that they may hand them on: --i-have-the-rights "
             "(i_have_the_rights=True)"
         )
-    return Places(work=_absolute(work), options=options, repo=match[1])
+    return Places(work=_absolute(work), options=options, repo=repo)
 
 
 def _absolute(place: str) -> str:
