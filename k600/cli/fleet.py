@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from k600.cli.app import app
 from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
-from k600.cli.flags import AsJson, Quiet
+from k600.cli.flags import AsJson, IHaveTheRights, Quiet, ShardSizeMb, ToOptions
 from k600.cli.request_options import json_options, request_of, takes_request
 from k600.cli.screen import Meter, console, hush, print_json, say, time_of
+from k600.errors import OptionError
 from k600.network import is_offline
+
+if TYPE_CHECKING:
+    from k600.fleet.estimate import FleetEstimate
+    from k600.fleet.run import Fleet
 
 __all__ = ["fleet"]
 
@@ -24,23 +30,17 @@ def fleet(
     to: Annotated[
         str, typer.Option("--to", help="Folder that all workers see, fsspec URL, or hf://.")
     ] = "",
-    to_options: Annotated[
-        str, typer.Option("--to-options", help="fsspec options for --to (or --work), as JSON.")
-    ] = "",
+    to_options: ToOptions = "",
     work: Annotated[
         str, typer.Option("--work", help="With --to hf://…: folder or URL for what is unfinished.")
     ] = "",
-    i_have_the_rights: Annotated[
-        bool, typer.Option("--i-have-the-rights", help="With hf://: you may hand the videos on.")
-    ] = False,
+    i_have_the_rights: IHaveTheRights = False,
     format_: Annotated[
         str, typer.Option("--format", help="parquet, or webdataset: tar files.")
     ] = "parquet",
-    shard_size_mb: Annotated[
-        int, typer.Option("--shard-size-mb", help="MB of clips in a shard.")
-    ] = 500,
+    shard_size_mb: ShardSizeMb = 500,
     shards_multiple_of: Annotated[
-        int, typer.Option("--shards-multiple-of", help="Of the machines that will train.")
+        int, typer.Option("--shards-multiple-of", help="Make a multiple of so many shards.")
     ] = 1,
     executor: Annotated[str, typer.Option("--executor", help="local, slurm or ray.")] = "local",
     tasks: Annotated[
@@ -69,20 +69,32 @@ def fleet(
 
     Example: kinetics600 fleet train --to s3://bucket/k600 --executor ray --workers 100
     """
-    from k600.errors import OptionError
+    from k600.fleet.estimate import estimate_fleet
     from k600.fleet.options import FleetRecipe, Workforce, choose_places
     from k600.fleet.run import run_fleet
-    from k600.reasons import REASONS
 
     if quiet:
         hush()
     request = request_of(split, options)
+    workers = options.get("num_workers")
     recipe = FleetRecipe(
         format=format_, shard_size_mb=shard_size_mb, shards_multiple_of=shards_multiple_of
     )
     if estimate:
-        _estimate(request, recipe, options, network, price, as_json=as_json)
+        found = estimate_fleet(
+            request,
+            recipe,
+            workers=workers,
+            network_mb_s=network,
+            dollars_per_hour=price,
+            offline=is_offline(),
+        )
+        if as_json:
+            print_json(dataclasses.asdict(found))
+        else:
+            _print_estimate(found)
         return
+
     if not to:
         raise OptionError("to: say where to: --to a folder that all workers see, or a URL")
     done = run_fleet(
@@ -96,7 +108,7 @@ def fleet(
         recipe=recipe,
         workforce=Workforce(
             executor=executor,
-            workers=options.get("num_workers"),
+            workers=workers,
             tasks=tasks or None,
             logs=logs or None,
             more=json_options("executor_options", executor_options) or {},
@@ -107,21 +119,7 @@ def fleet(
     if as_json:
         print_json(done.as_plain())
     elif not quiet:
-        for one in done.splits:
-            if one.state == "submitted":
-                say(
-                    f"{one.split}: {one.new_tarballs:,} tarballs handed in to Slurm; once squeue "
-                    "shows no job any more, the same command says what came of it"
-                )
-                continue
-            say(
-                f"{one.split}: {one.clips:,} clips in {one.shards:,} shards, from "
-                f"{one.tarballs:,} tarballs, {one.new_tarballs:,} of them read now"
-                + (f"; {one.mended_shards:,} shards made again" * bool(one.mended_shards))
-            )
-            for reason, count in one.left_out.items():
-                say(f"  {count:>9,}  {reason}  {REASONS.get(reason, '')}".rstrip())
-        say(f"{'on its way to' if done.submitted else 'written'}: {done.address}")
+        _print_outcome(done)
     raise typer.Exit(
         worst(
             AGAIN if one.state == "submitted" else LACKING if one.left_out else DONE
@@ -130,32 +128,29 @@ def fleet(
     )
 
 
-def _estimate(
-    request: Any,
-    recipe: Any,
-    options: dict[str, Any],
-    network: float,
-    price: float,
-    *,
-    as_json: bool,
-) -> None:
-    import dataclasses
+def _print_outcome(done: Fleet) -> None:
+    from k600.reasons import REASONS
 
+    for one in done.splits:
+        if one.state == "submitted":
+            say(
+                f"{one.split}: {one.new_tarballs:,} tarballs handed in to Slurm; once squeue "
+                "shows no job any more, the same command says what came of it"
+            )
+            continue
+        say(
+            f"{one.split}: {one.clips:,} clips in {one.shards:,} shards, from "
+            f"{one.tarballs:,} tarballs, {one.new_tarballs:,} of them read now"
+            + (f"; {one.mended_shards:,} shards made again" * bool(one.mended_shards))
+        )
+        for reason, count in one.left_out.items():
+            say(f"  {count:>9,}  {reason}  {REASONS.get(reason, '')}".rstrip())
+    say(f"{'on its way to' if done.submitted else 'written'}: {done.address}")
+
+
+def _print_estimate(found: FleetEstimate) -> None:
     from rich.table import Table
 
-    from k600.fleet.estimate import estimate_fleet
-
-    found = estimate_fleet(
-        request,
-        recipe,
-        workers=options.get("num_workers"),
-        network_mb_s=network,
-        dollars_per_hour=price,
-        offline=is_offline(),
-    )
-    if as_json:
-        print_json(dataclasses.asdict(found))
-        return
     table = Table(
         caption=f"{found.tarballs:,} tarballs, {found.tarball_bytes / 1e9:,.1f} GB; more than "
         f"{found.enough_workers:,} workers hardly help"

@@ -11,7 +11,7 @@ import typer
 
 from k600.cli.app import app
 from k600.cli.exit_codes import DONE, LACKING
-from k600.cli.flags import AsJson, Quiet
+from k600.cli.flags import AsJson, IHaveTheRights, Quiet, ShardSizeMb, ToOptions
 from k600.cli.request_options import json_options, request_of, takes_request
 from k600.cli.screen import Meter, hush, print_json, say
 from k600.errors import OptionError
@@ -43,24 +43,18 @@ def publish(
     to: Annotated[
         str, typer.Option("--to", help="A folder or any fsspec URL instead of the Hub.")
     ] = "",
-    to_options: Annotated[
-        str, typer.Option("--to-options", help="fsspec options for --to, as JSON.")
-    ] = "",
+    to_options: ToOptions = "",
     embed: Annotated[
         bool, typer.Option("--embed", help="Publish the clips themselves, not only metadata.")
     ] = False,
-    i_have_the_rights: Annotated[
-        bool, typer.Option("--i-have-the-rights", help="You may hand these videos on.")
-    ] = False,
+    i_have_the_rights: IHaveTheRights = False,
     public: Annotated[
         bool, typer.Option("--public", help="Everyone may see the repository, clips or not.")
     ] = False,
     private: Annotated[
         bool, typer.Option("--private", help="Not everyone may; what --embed does anyway.")
     ] = False,
-    shard_size_mb: Annotated[
-        int, typer.Option("--shard-size-mb", help="With --embed: MB of clips in a file.")
-    ] = 500,
+    shard_size_mb: ShardSizeMb = 500,
     mix: Annotated[
         int, typer.Option("--mix", help="With --embed: tarballs, so classes, in each file.")
     ] = 16,
