@@ -47,6 +47,7 @@ from k600.hf import (
 from k600.infos import read_info
 from k600.labels import NAMES, id2label, label2id
 from k600.loading.cache_note import Note, unreadable
+from k600.loading.columns import ROWS, feature_types
 from k600.loading.fetch import fetch_split
 from k600.loading.manifest import ManifestRow, manifest_rows, write_manifest
 from k600.loading.outcome import Outcome
@@ -545,17 +546,8 @@ def features(*, decode: bool = False) -> datasets.Features:
     video, the end exclusive), `split`, and `source`: `cvdf`, `youtube`, or `local` for a clip
     that was in the folder before.
     """
-    return datasets.Features(
-        {
-            "video": Video(decode=decode),
-            "label": datasets.ClassLabel(names=list(NAMES)),
-            "youtube_id": datasets.Value("string"),
-            "time_start": datasets.Value("int32"),
-            "time_end": datasets.Value("int32"),
-            "split": datasets.Value("string"),
-            "source": datasets.Value("string"),
-        }
-    )
+    declared = datasets.Features.from_dict(feature_types(ROWS))
+    return datasets.Features({**declared, "video": Video(decode=decode)})
 
 
 def labels() -> list[str]:
@@ -734,10 +726,9 @@ def fleet(
     Raises:
         Kinetics600Error: One of its kinds; see `k600.errors`.
     """
-    from k600.fleet.job import FleetRecipe
+    from k600.fleet.options import FleetRecipe, Workforce
     from k600.fleet.places import choose_places
     from k600.fleet.run import run_fleet
-    from k600.fleet.workforce import Workforce
 
     with plain_errors():
         return run_fleet(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from k600.clip import Clip, Tarball
 from k600.errors import DamagedTarballError, MirrorError
+from k600.loading.columns import CLIP_TABLE
 from k600.loading.manifest import ManifestRow, read_manifest, write_manifest, write_table
 from k600.loading.outcome import Missing, Outcome, missing_csv
 from k600.text import PrintableRecords, csv_cell, printable, printable_lines
@@ -75,7 +76,8 @@ def test_a_manifest_gives_back_every_youtube_id(
 
 def test_a_table_keeps_a_name_like_a_formula_from_a_spreadsheet(tmp_path: Path) -> None:
     row = {"youtube_id": "-aFirstHyph", "tarball": FORMULA, "time_start": -1, "label": None}
-    path = write_table([row], tmp_path / "clips.csv", list(row))
+    columns = [column for column in CLIP_TABLE if column.name in row]
+    path = write_table([row], tmp_path / "clips.csv", columns)
     (cells,) = csv.DictReader(path.read_text().splitlines())
     assert cells == {
         "youtube_id": "-aFirstHyph",

@@ -13,6 +13,7 @@ import pytest
 
 import kinetics600
 from k600.loading import request
+from k600.loading.columns import ROWS, markdown_table
 from k600.miniature import make_miniature
 
 ROOT = Path(kinetics600.__file__).parent
@@ -45,6 +46,12 @@ def test_every_option_is_in_its_table() -> None:
     table = README.partition("## Options")[2].partition("## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == options - inherited
+
+
+def test_its_table_of_columns_is_what_the_columns_are_declared_as() -> None:
+    table = README.partition("## Rows")[2].partition("## ")[0]
+    assert markdown_table(ROWS, types=True) in table
+    assert [column.name for column in ROWS] == [*kinetics600.features()]
 
 
 def test_it_opens_with_two_commands_and_ci_runs_the_second() -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import datetime
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from k600.ahead import map_ahead
 from k600.clip import TestLabels, parse_file_name
 from k600.loading.request import Request
 from k600.splits import Split
@@ -247,25 +247,22 @@ def check_clips(
         rows.clear()
         committed = time.monotonic()
 
-    def take(target: Target, future: Future[tuple[CheckRow, bool]]) -> None:
-        row, known = future.result()
-        if not known and row.verdict != "vanished":
-            rows.append(row)
-        on_check(target, row, known)
-        if len(rows) >= _COMMIT_ROWS or time.monotonic() - committed > _COMMIT_SECONDS:
-            commit()
-
-    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="k600-verify")
-    ahead: deque[tuple[Target, Future[tuple[CheckRow, bool]]]] = deque()
+    checked = map_ahead(
+        lambda pair: _check(store, *pair, deep, again),
+        _with_earlier(ledger, split, targets),
+        threads=num_workers,
+        most_ahead=8 * num_workers,
+        name="k600-verify",
+    )
     try:
-        for target, before in _with_earlier(ledger, split, targets):
-            ahead.append((target, pool.submit(_check, store, target, before, deep, again)))
-            while ahead and (ahead[0][1].done() or len(ahead) > 8 * num_workers):
-                take(*ahead.popleft())
-        while ahead:
-            take(*ahead.popleft())
+        with contextlib.closing(checked):
+            for (target, _), (row, known) in checked:
+                if not known and row.verdict != "vanished":
+                    rows.append(row)
+                on_check(target, row, known)
+                if len(rows) >= _COMMIT_ROWS or time.monotonic() - committed > _COMMIT_SECONDS:
+                    commit()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
         commit()
 
 

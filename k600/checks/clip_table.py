@@ -9,32 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from k600.clip import Clip, parse_file_name
+from k600.loading.columns import CLIP_TABLE
 from k600.loading.manifest import Manifest, ManifestRow, differing, sha256_of
 from k600.loading.outcome import Missing, Outcome
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard
 from k600.splits import UNLABELED
 
-__all__ = ["TABLE_COLUMNS", "Difference", "check_manifest", "clip_table", "count_rows"]
-
-TABLE_COLUMNS = (
-    "split",
-    "label",
-    "youtube_id",
-    "time_start",
-    "time_end",
-    "state",
-    "reason",
-    "source",
-    "tarball",
-    "size_bytes",
-    "sha256",
-    "duration_seconds",
-    "width",
-    "height",
-    "fps",
-)
-"""`state` is `have`, `short`, `corrupt` or `missing`; `reason` says why. Empty where unknown."""
+__all__ = ["Difference", "check_manifest", "clip_table", "count_rows"]
 
 
 def clip_table(
@@ -44,7 +26,7 @@ def clip_table(
     hashes: bool = True,
     on_clip: Callable[[], object] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """Return a row for every clip of one split, as `TABLE_COLUMNS` has them.
+    """Return a row for every clip of one split, as `k600.loading.columns.CLIP_TABLE` has them.
 
     Args:
         request: The request.
@@ -133,7 +115,7 @@ def check_manifest(
 
 def _row(clip: Clip, state: str, reason: str) -> dict[str, Any]:
     return {
-        **dict.fromkeys(TABLE_COLUMNS),
+        **dict.fromkeys(column.name for column in CLIP_TABLE),
         "split": clip.split,
         "label": clip.label or "",
         "youtube_id": clip.youtube_id,

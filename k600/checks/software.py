@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from k600.youtube.options import yt_dlp_version
+from k600.youtube.tools import OLD_AFTER_DAYS, js_runtimes, yt_dlp_age_days, yt_dlp_version
 
 __all__ = [
     "PACKAGES",
@@ -33,7 +33,6 @@ __all__ = [
 PACKAGES = ("datasets", "huggingface_hub", "s3fs", "fsspec", "pyarrow", "isal")
 """Packages whose mere presence and version count."""
 
-_OLD_AFTER_DAYS = 90
 _TORCHCODEC = """
 import importlib.util
 if importlib.util.find_spec("torchcodec") is None:
@@ -93,9 +92,8 @@ def check_yt_dlp(today: datetime.date | None = None) -> Finding:
         version = yt_dlp_version()
     except importlib.metadata.PackageNotFoundError:
         return Finding("yt-dlp", "error", "not installed", advice)
-    released = datetime.date(*map(int, version.split(".")[:3]))
-    days = ((today or datetime.date.today()) - released).days
-    if days > _OLD_AFTER_DAYS:
+    days = yt_dlp_age_days(today)
+    if days > OLD_AFTER_DAYS:
         return Finding("yt-dlp", "warning", f"{version}, {days} days old", advice)
     return Finding("yt-dlp", "ok", f"{version}, {days} days old")
 
@@ -115,19 +113,8 @@ def check_js_runtime(wanted: Mapping[str, Any] | None = None) -> Finding:
     Args:
         wanted: yt-dlp's parameter `js_runtimes`: `{"deno": {"path": …}}`; by default deno.
     """
-    from yt_dlp import YoutubeDL
-    from yt_dlp.globals import supported_js_runtimes
-
     wanted = {"deno": {}} if wanted is None else wanted
-    with YoutubeDL({"quiet": True}):  # fills the table of runtimes
-        kinds = supported_js_runtimes.value
-
-    def look(name: str) -> Any:
-        return kinds[name]((wanted.get(name) or {}).get("path")).info if name in kinds else None
-
-    found = {
-        name: info for name in {**wanted, "deno": 0, "node": 0, "bun": 0} if (info := look(name))
-    }
+    found = js_runtimes(dict.fromkeys([*wanted, "deno", "node", "bun"]) | dict(wanted))
     told = ", ".join(
         f"{info.name} {info.version} at {shutil.which(info.path) or info.path}"
         for info in found.values()

@@ -24,9 +24,9 @@ __all__ = ["classes"]
 def classes(query: str, data_dir: str | None, mirror: str | None, as_json: bool) -> None:
     """Search the 600 class names, in any spelling.
 
-    Shows ids, and how many clips of each class the host lists. QUERY is part of a name, or an id. Counts are shown once the host's lists are in the store. No
-    list counts the test clips of a class. Exit code 1 if no name holds the query, and none is near
-    it.
+    Shows ids, and how many clips of each class the host lists, once its lists are in the store. No
+    list counts the test clips of a class. QUERY is part of a name, or an id. Exit code 1 if no name
+    holds it, and none is near it.
 
     Example: kinetics600 classes swimming
     """

@@ -59,10 +59,9 @@ def fleet(
     Example: kinetics600 fleet train --to s3://bucket/k600 --executor ray --workers 100
     """
     from k600.errors import OptionError
-    from k600.fleet.job import FleetRecipe
+    from k600.fleet.options import FleetRecipe, Workforce
     from k600.fleet.places import choose_places
     from k600.fleet.run import run_fleet
-    from k600.fleet.workforce import Workforce
     from k600.reasons import REASONS
 
     if quiet:
@@ -132,9 +131,9 @@ def _estimate(
 ) -> None:
     import dataclasses
 
-    from k600.fleet.forecast import forecast_fleet
+    from k600.fleet.estimate import estimate_fleet
 
-    found = forecast_fleet(
+    found = estimate_fleet(
         request,
         recipe,
         workers=options.get("num_workers"),

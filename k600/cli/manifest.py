@@ -44,7 +44,8 @@ def export(
 
     Example: kinetics600 manifest export validation --out validation.parquet
     """
-    from k600.checks.clip_table import TABLE_COLUMNS, clip_table, count_rows
+    from k600.checks.clip_table import clip_table, count_rows
+    from k600.loading.columns import CLIP_TABLE
     from k600.loading.fetch import fetch_split
     from k600.loading.manifest import write_table
 
@@ -61,7 +62,7 @@ def export(
             on_clip = functools.partial(bar.update, 1)
             rows += clip_table(request, outcome, hashes=hashes, on_clip=on_clip)
 
-    path = write_table(rows, out, TABLE_COLUMNS)
+    path = write_table(rows, out, CLIP_TABLE)
     here, missing = count_rows(rows)
     if as_json:
         print_json({"out": str(path), "here_clips": here, "missing": missing})

@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 import operator
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from k600.ahead import map_ahead
 from k600.disk import why_refused
 from k600.errors import OptionError, StoreError
 from k600.gallery.thumbnails import Preview, preview_clip
@@ -81,16 +80,14 @@ def previews(rows: Iterable[Row]) -> Iterator[tuple[Row, Preview]]:
 
     Only as many rows as are being looked at are held in memory.
     """
-    workers = min(16, os.cpu_count() or 1)
-    ahead: deque[tuple[Row, Future[Preview]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="k600-preview") as pool:
-        for row in rows:
-            ahead.append((row, pool.submit(preview_clip, row.video)))
-            if len(ahead) > 4 * workers:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        for row, future in ahead:
-            yield row, future.result()
+    threads = min(16, os.cpu_count() or 1)
+    return map_ahead(
+        lambda row: preview_clip(row.video),
+        rows,
+        threads=threads,
+        most_ahead=4 * threads,
+        name="k600-preview",
+    )
 
 
 def check_target(path: str | os.PathLike[str], what: str) -> Path:

@@ -18,7 +18,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from k600.video.probe import best_stream, box_problem, open_mp4, turn_of
+from k600.video.display import turn_of
+from k600.video.probe import best_stream, box_problem, open_mp4
 
 __all__ = ["HIGHEST", "WIDTH", "Image", "Preview", "preview_clip", "to_jpeg", "to_png"]
 

@@ -15,8 +15,9 @@ from k600.loading.plan import YOUTUBE_CLIP_BYTES
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.progress import Progress
-from k600.youtube.options import check_proxy, check_tools
+from k600.youtube.options import check_proxy
 from k600.youtube.refusals import Refusal
+from k600.youtube.tools import check_tools
 
 if TYPE_CHECKING:
     from k600.youtube.workers import YouTubeWorkers

@@ -23,8 +23,8 @@ from k600.loading.state import State
 from k600.loading.unlisted import Walk
 from k600.progress import Progress
 from k600.splits import UNLABELED, Split
-from k600.youtube.options import yt_dlp_version
 from k600.youtube.refusals import is_settled
+from k600.youtube.tools import yt_dlp_version
 
 __all__ = ["fetch_chosen", "passed_over"]
 

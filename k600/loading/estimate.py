@@ -68,16 +68,19 @@ class Forecast:
     mirror: str
 
     @property
+    def fetches_nothing(self) -> bool:
+        """Whether there is nothing to fetch, and the network was not needed to know."""
+        return not (self.tarballs or self.youtube_clips or self.unreachable or self.offline)
+
+    @property
     def missing_clips(self) -> int:
         """Clips not here although there is nothing to fetch: they are proved not to be had."""
-        if self.tarballs or self.youtube_clips or self.unreachable or self.offline:
-            return 0
-        return max((self.wanted_clips or 0) - self.here_clips, 0)
+        return max((self.wanted_clips or 0) - self.here_clips, 0) if self.fetches_nothing else 0
 
     @property
     def complete(self) -> bool:
-        """Whether every clip is here, and the network was not needed to know."""
-        return not (self.tarballs or self.youtube_clips) and self.is_whole and not self.offline
+        """Whether every clip is here."""
+        return self.fetches_nothing and not self.missing_clips
 
     @property
     def is_whole(self) -> bool:

@@ -1,8 +1,7 @@
 """A selection frozen in a file: exactly these clips, with what proves them the same elsewhere.
 
-A CSV or Parquet table, a row for each clip: split, label, youtube_id, time_start, time_end,
-source, tarball, size_bytes, sha256. Where it has a column `state` (see `k600.checks.clip_table`),
-rows of clips that lack are passed over.
+A CSV or Parquet table, a row for each clip, with the columns of `k600.loading.columns.MANIFEST`.
+Where it has a column `state` (see `k600.checks.clip_table`), rows of missing clips are passed over.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from k600.clip import Clip, TestLabels, parse_file_name
 from k600.disk import why_refused
 from k600.errors import ManifestError, UnknownClassError
 from k600.labels import NAMES, canonical
+from k600.loading.columns import MANIFEST, Column, arrow_schema
 from k600.splits import SPLITS, Split
 from k600.store.files import write_whole
 from k600.store.ledger import Ledger
@@ -36,14 +36,13 @@ __all__ = [
     "manifest_rows",
     "read_manifest",
     "sha256_of",
+    "to_parquet",
     "write_manifest",
     "write_table",
 ]
 
-_NUMBERS = ("time_start", "time_end", "size_bytes", "width", "height")
-_REALS = ("duration_seconds", "fps")
-_NEEDED = ("split", "label", "youtube_id", "time_start", "time_end")
-_COLUMNS = (*_NEEDED, "source", "tarball", "size_bytes", "sha256")
+_NAMES = [column.name for column in MANIFEST]
+_OF_CLIP, _OF_FILE = _NAMES[:5], _NAMES[5:]
 _SUFFIXES = (".csv", ".parquet")
 
 
@@ -60,6 +59,11 @@ class ManifestRow:
     """0 where unknown."""
     sha256: str = ""
     """Of the file, in hexadecimal; empty where unknown."""
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return the row's columns by name, as `k600.loading.columns.MANIFEST` has them."""
+        of_clip = {name: getattr(self.clip, name) for name in _OF_CLIP}
+        return of_clip | {name: getattr(self, name) for name in _OF_FILE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,30 +131,17 @@ def write_manifest(rows: Iterable[ManifestRow], path: str | os.PathLike[str]) ->
     Raises:
         ManifestError: The suffix is neither, or there is no row.
     """
-    said = [
-        {
-            **asdict(row.clip),
-            "source": row.source,
-            "tarball": row.tarball,
-            "size_bytes": row.size_bytes,
-            "sha256": row.sha256,
-        }
-        for row in rows
-    ]
-    return write_table(said, path, _COLUMNS)
+    return write_table([row.as_plain() for row in rows], path, MANIFEST)
 
 
 def write_table(
-    rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], columns: Sequence[str]
+    rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], columns: Sequence[Column]
 ) -> Path:
     """Write rows about clips as CSV or Parquet, whole or not at all, as the suffix says.
 
     Raises:
         ManifestError: The suffix is neither, or there is no row.
     """
-    import pyarrow
-    import pyarrow.parquet
-
     where = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
     if where.suffix not in _SUFFIXES:
         raise ManifestError(
@@ -158,33 +149,37 @@ def write_table(
         )
     if not rows:
         raise ManifestError(f"path: there is no clip to write to '{where}'")
-    if where.suffix == ".csv":
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {
-                    name: csv_cell(value) if isinstance(value, str) else value
-                    for name, value in row.items()
-                }
-            )
-        data = text.getvalue().encode()
-    else:
-        kinds = {
-            **dict.fromkeys(_NUMBERS, pyarrow.int64()),
-            **dict.fromkeys(_REALS, pyarrow.float64()),
-        }
-        schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns])
-        sink = io.BytesIO()
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema=schema), sink)
-        data = sink.getvalue()
+
+    data = _to_csv(rows, columns) if where.suffix == ".csv" else to_parquet(rows, columns)
     try:
         write_whole(where, data)
     except OSError as error:
         why = why_refused(where, error)
         raise ManifestError(f"path: '{where}' cannot be written ({why})") from None
     return where
+
+
+def _to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [column.name for column in columns], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        texts = {name: csv_cell(value) for name, value in row.items() if isinstance(value, str)}
+        writer.writerow({**row, **texts})
+    return text.getvalue().encode()
+
+
+def to_parquet(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], compression: str = "snappy"
+) -> bytes:
+    """Return rows about clips as the bytes of a Parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pylist([*rows], schema=arrow_schema(columns))
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(table, sink, compression=compression)
+    return sink.getvalue()
 
 
 def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
@@ -269,11 +264,11 @@ def _table(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, csv.Error, pyarrow.ArrowException) as error:
         said = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ManifestError(f"manifest: '{path}' cannot be read ({said})") from None
-    lacking = [name for name in _NEEDED if name not in names]
+    lacking = [name for name in _OF_CLIP if name not in names]
     if rows and lacking:
         raise ManifestError(
             f"manifest: '{path}' has no column {', '.join(map(repr, lacking))}. Written by "
-            "kinetics600.save_manifest, it has: " + ", ".join(_COLUMNS)
+            "kinetics600.save_manifest, it has: " + ", ".join(_NAMES)
         )
     return rows
 

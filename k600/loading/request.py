@@ -17,7 +17,7 @@ from k600.store.ledger import Ledger
 from k600.store.store import Store
 from k600.text import public_url
 from k600.values import flag, whole_number
-from k600.video.cut import check_encoder
+from k600.video.encoder import check_encoder
 from k600.youtube.options import YOUTUBE_SHORT_SIDE, YouTubeOptions, youtube_options
 
 __all__ = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
 from k600.text import printable
 
-__all__ = ["OnLeftOut", "StoredShard", "StreamedShard", "digest_of", "record_of"]
+__all__ = ["OnLeftOut", "StoredShard", "StreamedShard", "digest_of", "make_columns", "record_of"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -79,23 +79,19 @@ class StoredShard:
         times = [parse_file_name(name) for name in self.names]
         known = [each for each in times if each is not None]  # the inventory holds nothing else
         assert len(known) == len(self.names)
-        label = None if self.label is None else label_id(self.label)
         base = str(self.store.root / self.folder)
         places = [f"{base}/{name}" for name in self.names]
         if self.elsewhere:
             root = self.store.root
             moved = [self.elsewhere.get(name) for name in self.names]
             places = [str(root / m) if m else at for m, at in zip(moved, places, strict=True)]
-        told = [self.labels.get(clip) for clip in known] if self.labels else [None] * len(known)
-        return {
-            "video": [{"path": place, "bytes": None} for place in places],
-            "label": [label if name is None else label_id(name) for name in told],
-            "youtube_id": [clip[0] for clip in known],
-            "time_start": [clip[1] for clip in known],
-            "time_end": [clip[2] for clip in known],
-            "split": [self.split] * len(known),
-            "source": [self.other_sources.get(name, self.source) for name in self.names],
-        }
+        return make_columns(
+            self.split,
+            known,
+            labels=[self.labels.get(times, self.label) for times in known],
+            videos=[{"path": place, "bytes": None} for place in places],
+            sources=[self.other_sources.get(name, self.source) for name in self.names],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +249,34 @@ def digest_of(shards: Iterable[StoredShard]) -> str:
     return digest.hexdigest()
 
 
+def make_columns(
+    split: str,
+    times: Sequence[tuple[str, int, int]],
+    *,
+    labels: Iterable[str | None],
+    videos: list[dict[str, Any]],
+    sources: list[str],
+) -> dict[str, list[Any]]:
+    """Return the columns of rows, as `k600.loading.columns.ROWS` has them.
+
+    Args:
+        split: The split of all of them.
+        times: YouTube id, start and end of each clip.
+        labels: Class name of each; None where there is none.
+        videos: `path` and `bytes` of each; one of them is None.
+        sources: Where each came from: `cvdf`, `youtube` or `local`.
+    """
+    return {
+        "video": videos,
+        "label": [None if label is None else label_id(label) for label in labels],
+        "youtube_id": [clip[0] for clip in times],
+        "time_start": [clip[1] for clip in times],
+        "time_end": [clip[2] for clip in times],
+        "split": [split] * len(times),
+        "source": sources,
+    }
+
+
 def record_of(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
     """Return a clip's row.
 
@@ -262,12 +286,11 @@ def record_of(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
         data: The file's bytes; None if they are at `path`.
         source: `cvdf`, `youtube` or `local`.
     """
-    return {
-        "video": {"path": path, "bytes": data},
-        "label": None if clip.label is None else label_id(clip.label),
-        "youtube_id": clip.youtube_id,
-        "time_start": clip.time_start,
-        "time_end": clip.time_end,
-        "split": clip.split,
-        "source": source,
-    }
+    columns = make_columns(
+        clip.split,
+        [(clip.youtube_id, clip.time_start, clip.time_end)],
+        labels=[clip.label],
+        videos=[{"path": path, "bytes": data}],
+        sources=[source],
+    )
+    return {name: value for name, (value,) in columns.items()}

@@ -1,45 +1,32 @@
-"""The dataset card of a published dataset: what the Hub and `datasets` read of it, and people."""
+"""The dataset card of a published dataset: `card.md`, with the numbers and tables that are its own.
+
+In the template, what stands between `<!-- only NAME ... -->` and `<!-- end -->` is for cards of
+these kinds alone, or for those that are `private`, or have something `left_out`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import string
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.filesize import decimal
 
 from k600.infos import read_info
 from k600.labels import NAMES
-from k600.publish.parquet import COLUMNS, ENDINGS, FACTS
+from k600.loading.columns import FACTS, PUBLISHED, Column, markdown_table
 from k600.reasons import REASONS
 from k600.splits import Split
 from k600.text import printable
 
-__all__ = ["SplitFacts", "front_matter", "project_front_matter", "write_card"]
+__all__ = ["SplitFacts", "front_matter", "write_card"]
 
+_TEMPLATE = Path(__file__).with_name("card.md")
+_ONLY = re.compile(r"<!-- only ([\w ]+) -->\n(.*?)<!-- end -->\n", re.DOTALL)
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
-_MEANINGS = {
-    "video": "an MP4 of about 10 seconds; torchcodec decodes it when it is looked at",
-    "label": "0 to 599, in the byte order of the class names; null for a test clip that no list "
-    "labels",
-    "youtube_id": "11 characters",
-    "time_start": "start in the YouTube video, in seconds",
-    "time_end": "end in the YouTube video, in seconds, exclusive",
-    "split": "`train`, `validation` or `test`",
-    "source": "whence the clip's file came: `cvdf` (a tarball), `youtube`, `local` (it was there); "
-    "null where no file was seen",
-    "url": "the video on YouTube, at the clip's start",
-    "tarball": "name of the CVDF's tarball for the clip; null where unknown",
-    "size_bytes": "of the clip's file; null where no file was seen",
-    "sha256": "of the clip's file, in hexadecimal; null where no file was seen",
-    "mp4": "an MP4 of about 10 seconds; torchcodec decodes it when it is looked at",
-    "cls": "0 to 599, in the byte order of the class names; no such file for a test clip that no "
-    "list labels",
-    "json": "`label` (the class's name), `youtube_id`, `time_start` and `time_end` (seconds in the "
-    "YouTube video, the end exclusive), `split`, and `source`: `cvdf`, a tarball",
-    "__key__": "what the files of a clip are called in the tar, without their endings",
-    "__url__": "the tar",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,62 +47,6 @@ class SplitFacts:
     """How many clips and tarballs had to be left out, by reason: keys of `k600.reasons.REASONS`."""
 
 
-def front_matter(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
-    """Return the card's YAML as plain data.
-
-    Every split is a configuration of its own name, and together they are `all`, as for the loader.
-
-    Args:
-        kind: `metadata`, `embedded` or `webdataset`.
-        splits: What there is, in the order of `k600.clip.SPLITS`; at least one.
-    """
-    total = sum(split.clips for split in splits)
-    embedded = kind != "metadata"
-    configs: dict[str, Sequence[SplitFacts]] = {split.split: [split] for split in splits}
-    if len(splits) > 1:
-        configs["all"] = splits
-    licence: dict[str, Any] = {"license": "cc-by-4.0"}
-    if embedded:  # the annotations are CC BY 4.0, the videos are their owners'
-        licence = {
-            "license": "other",
-            "license_name": "annotations-cc-by-4.0-videos-their-owners",
-            "license_link": "https://creativecommons.org/licenses/by/4.0/",
-        }
-    return {
-        "pretty_name": f"Kinetics-600{'' if embedded else ' (metadata)'}",
-        **licence,
-        "task_categories": ["video-classification"],
-        "size_categories": [_size(total)],
-        "annotations_creators": ["crowdsourced"],
-        "source_datasets": ["original"],
-        "tags": ["kinetics", "kinetics-600", "action-recognition", "video"],
-        "configs": [
-            {
-                "config_name": name,
-                "data_files": [
-                    {"split": part.split, "path": f"data/{part.split}/*.{ENDINGS[kind]}"}
-                    for part in parts
-                ],
-            }
-            for name, parts in configs.items()
-        ],
-        "dataset_info": [_info(name, kind) for name in configs],
-    }
-
-
-def project_front_matter() -> dict[str, Any]:
-    """Return the front matter of this project's own README: the card of a loader, without data."""
-    return {
-        "pretty_name": "Kinetics-600",
-        "license": ["apache-2.0", "cc-by-4.0"],
-        "task_categories": ["video-classification"],
-        "size_categories": ["100K<n<1M"],
-        "annotations_creators": ["crowdsourced"],
-        "source_datasets": ["original"],
-        "tags": ["kinetics", "kinetics-600", "action-recognition", "video", "loader"],
-    }
-
-
 def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: bool) -> str:
     """Return the card, front matter and text.
 
@@ -127,148 +58,108 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
     """
     import yaml
 
-    matter = yaml.safe_dump(
-        front_matter(kind, splits), sort_keys=False, allow_unicode=True, width=100
-    )
+    matter = front_matter(kind, splits)
+    left_out = _left_out_table(splits)
+    unlabelled = sum(split.unlabelled for split in splits if Split(split.split).is_mixed)
+    named = {"private": private and kind != "metadata", "left_out": left_out}
+    template = _pick(_TEMPLATE.read_text("utf-8"), {kind, *filter(named.get, named)})
     info = read_info("all")
-    sections = [
-        f"---\n{matter}---",
-        _head(kind, private=private),
-        _use(kind, splits, printable(name)),
-        _table(splits),
-        _columns(kind),
-        _origin(kind),
-        _caveats(splits),
-        f"## Licence\n\n{info.get('license', '')}",
-        f"## Citation\n\n```bibtex\n{info.get('citation', '')}\n```",
-    ]
-    return "\n\n".join(sections) + "\n"
+    return string.Template(template).substitute(
+        front_matter=yaml.safe_dump(matter, sort_keys=False, allow_unicode=True, width=100),
+        description=info.get("description", ""),
+        license=info.get("license", ""),
+        citation=info.get("citation", ""),
+        name=printable(name),
+        config=splits[min(1, len(splits) - 1)].split,  # validation, which is small, if it is there
+        video=PUBLISHED[kind][0].name,
+        splits=_splits_table(splits),
+        left_out=left_out,
+        columns=markdown_table(PUBLISHED[kind]),
+        unlabelled=f": {unlabelled:,} here have none" if unlabelled else "",
+    )
 
 
-def _size(count: int) -> str:
-    return next((name for most, name in _SIZES if count < most), "1M<n<10M")
+def front_matter(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
+    """Return the card's YAML as plain data.
 
+    Every split is a configuration of its own name, and together they are `all`, as for the loader.
 
-def _info(name: str, kind: str) -> dict[str, Any]:
-    # No counts: `datasets` would refuse the fewer rows that `filters` leaves.
+    Args:
+        kind: `metadata`, `embedded` or `webdataset`.
+        splits: What there is, in the order of `k600.clip.SPLITS`; at least one.
+    """
+    embedded = kind != "metadata"
+    configs: dict[str, Sequence[SplitFacts]] = {split.split: [split] for split in splits}
+    if len(splits) > 1:
+        configs["all"] = splits
+
+    licence: dict[str, Any] = {"license": "cc-by-4.0"}
+    if embedded:  # the annotations are CC BY 4.0, the videos are their owners'
+        licence = {
+            "license": "other",
+            "license_name": "annotations-cc-by-4.0-videos-their-owners",
+            "license_link": "https://creativecommons.org/licenses/by/4.0/",
+        }
+
     return {
-        "config_name": name,
-        "features": [_feature(column, what) for column, what in COLUMNS[kind].items()],
+        "pretty_name": f"Kinetics-600{'' if embedded else ' (metadata)'}",
+        **licence,
+        "task_categories": ["video-classification"],
+        "size_categories": [_size_category(sum(split.clips for split in splits))],
+        "annotations_creators": ["crowdsourced"],
+        "source_datasets": ["original"],
+        "tags": ["kinetics", "kinetics-600", "action-recognition", "video"],
+        "configs": [
+            {"config_name": name, "data_files": [_data_files(part, kind) for part in parts]}
+            for name, parts in configs.items()
+        ],
+        # No counts: `datasets` would refuse the fewer rows that `filters` leaves.
+        "dataset_info": [{"config_name": name, "features": _features(kind)} for name in configs],
     }
 
 
-def _feature(column: str, what: str) -> dict[str, Any]:
-    if what == "facts":
-        inner = [{"name": name, "dtype": kind} for name, kind in FACTS.items()]
-        return {"name": column, "struct": inner}
-    return {"name": column, "dtype": _label() if what == "label" else what}
+def _size_category(count: int) -> str:
+    return next((name for most, name in _SIZES if count < most), "1M<n<10M")
 
 
-def _label() -> Mapping[str, Any]:
-    return {"class_label": {"names": {str(number): name for number, name in enumerate(NAMES)}}}
+def _data_files(part: SplitFacts, kind: str) -> dict[str, str]:
+    ending = "tar" if kind == "webdataset" else "parquet"
+    return {"split": part.split, "path": f"data/{part.split}/*.{ending}"}
 
 
-def _head(kind: str, *, private: bool) -> str:
-    info = read_info("all")
-    what = {
-        "metadata": "This repository holds **metadata**: one row for each clip, no video.",
-        "embedded": "This repository holds the **clips** themselves, as they are in the CVDF's "
-        "tarballs, in rows whose classes are mixed.",
-        "webdataset": "This repository holds the **clips** themselves, from the CVDF's tarballs, "
-        "as WebDataset tars whose classes are mixed.",
-    }[kind]
-    shut = (
-        "\n\nIt is private, as the videos belong to those who made them: see the licence before "
-        "you hand anything on."
-        if private and kind != "metadata"
-        else ""
-    )
-    return f"# Kinetics-600\n\n{info.get('description', '')}\n\n{what}{shut}"
+def _features(kind: str) -> list[dict[str, Any]]:
+    return [_yaml_feature(column) for column in PUBLISHED[kind]]
 
 
-def _use(kind: str, splits: Sequence[SplitFacts], name: str) -> str:
-    config = splits[-1].split if len(splits) == 1 else splits[min(1, len(splits) - 1)].split
-    lines = [
-        "from datasets import load_dataset",
-        "",
-        f'ds = load_dataset("{name}", "{config}", split="{config}")',
-        f'stream = load_dataset("{name}", "{config}", split="{config}", streaming=True)',
-    ]
-    if kind != "webdataset":
-        lines += [
-            'label = ds.features["label"].str2int("surfing water")',
-            f'surfing = load_dataset("{name}", "{config}", split="{config}", '
-            'filters=[("label", "=", label)])',
-        ]
-    if kind != "metadata":
-        column = next(name for name, what in COLUMNS[kind].items() if what == "video")
-        lines += [
-            "",
-            "from datasets import Video",
-            f'raw = ds.cast_column("{column}", Video(decode=False))  '
-            '# {"bytes", "path"}, no decoder',
-        ]
-    return "## Use\n\n```python\n" + "\n".join(lines) + "\n```"
+def _yaml_feature(column: Column) -> dict[str, Any]:
+    """Return a column's feature as `datasets` writes it into the YAML of a card."""
+    if column.kind == "facts":
+        inner = [{"name": fact.name, "dtype": fact.kind} for fact in FACTS]
+        return {"name": column.name, "struct": inner}
+    if column.kind == "label":
+        names = {str(number): name for number, name in enumerate(NAMES)}
+        return {"name": column.name, "dtype": {"class_label": {"names": names}}}
+    return {"name": column.name, "dtype": column.kind}
 
 
-def _table(splits: Sequence[SplitFacts]) -> str:
-    rows = [
-        f"| `{s.split}` | {s.clips:,} | {s.unlabelled:,} | {decimal(s.parquet_bytes)} | "
-        f"{'all' if s.whole else 'a part'} |"
-        for s in splits
-    ]
-    head = "| split | clips | without a label | size | of the split |\n|---|---:|---:|---:|---|"
-    return "## Splits\n\n" + "\n".join([head, *rows]) + _left_out(splits)
+def _pick(template: str, names: Set[str]) -> str:
+    """Return a template with those of its parts that one of these names is for."""
+    return _ONLY.sub(lambda part: part[2] if names & {*part[1].split()} else "", template)
 
 
-def _left_out(splits: Sequence[SplitFacts]) -> str:
-    """Return what had to be left out, a row for each split and reason; nothing if nothing was."""
+def _splits_table(splits: Iterable[SplitFacts]) -> str:
+    rows = ["| split | clips | without a label | size | of the split |", "|---|---:|---:|---:|---|"]
+    for split in splits:
+        numbers = f"{split.clips:,} | {split.unlabelled:,} | {decimal(split.parquet_bytes)}"
+        rows.append(f"| `{split.split}` | {numbers} | {'all' if split.whole else 'a part'} |")
+    return "\n".join(rows)
+
+
+def _left_out_table(splits: Iterable[SplitFacts]) -> str:
+    """Return what had to be left out, a row for each split and reason; empty if nothing was."""
     rows = [
         f"| `{split.split}` | {count:,} | {REASONS[reason]} |"
         for split in splits
         for reason, count in split.left_out.items()
     ]
-    if not rows:
-        return ""
-    head = "| split | left out | why |\n|---|---:|---|"
-    where = "Each is named in `.kinetics600/<split>/groups/`."
-    return "\n\n" + "\n".join([head, *rows]) + f"\n\n{where}"
-
-
-def _columns(kind: str) -> str:
-    rows = [f"| `{column}` | {_MEANINGS[column]} |" for column in COLUMNS[kind]]
-    return "## Columns\n\n| column | meaning |\n|---|---|\n" + "\n".join(rows)
-
-
-def _origin(kind: str) -> str:
-    ways = {
-        "metadata": "Rows of `train` and `validation` are the clips that the CVDF lists for its "
-        "tarballs, and any other that was found in one. Rows of `test` are the clips that were "
-        "found in test tarballs; where these were not read, those that DeepMind labels, of which "
-        "many are in no tarball. `size_bytes` and `sha256` are of the files that whoever published "
-        "this had. A listed clip need not be in its tarball, nor on YouTube any more.",
-        "embedded": "The clips were read straight out of the tarballs that the CVDF hosts in "
-        "`s3://kinetics/600`. Clips that are empty or cut off there were left out. The clips of "
-        "many tarballs were shuffled together, with a fixed seed.",
-    }
-    return (
-        f"## How the clips were obtained\n\n{ways.get(kind, ways['embedded'])} The label of a "
-        "train or validation clip is the name of its tarball; labels of test clips come from "
-        "DeepMind's archive, by (id, start, end). Made by the `kinetics600` loader."
-    )
-
-
-def _caveats(splits: Sequence[SplitFacts]) -> str:
-    unlabelled = sum(split.unlabelled for split in splits if Split(split.split).is_mixed)
-    lines = [
-        "Thousands of validation clips are train clips as well (the same id, start and end). "
-        "Whoever evaluates on `validation` should leave them out of training.",
-        "A clip is told from another by split, label, id, start and end together: nine ids of "
-        "`validation` are in two classes.",
-        "Not every test clip has a label (null)"
-        + (f": {unlabelled:,} here have none" if unlabelled else "")
-        + ". The CVDF's `test.csv` describes another list than its test tarballs hold.",
-        "The counts in circulation (427,549 / 29,793 / 72,924) are lines of lists, not clips.",
-        "Videos vanish from YouTube; the persons in them may ask for that.",
-    ]
-    return "## Caveats\n\n" + "\n".join(f"- {line}" for line in lines)
+    return "\n".join(["| split | left out | why |", "|---|---:|---|", *rows]) if rows else ""

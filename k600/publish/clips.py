@@ -23,10 +23,17 @@ from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
 from k600.loading.stream import stream_split
 from k600.progress import Bar, Progress
 from k600.publish.destination import Destination
-from k600.publish.markers import Made, Recipe, find_damaged, freeze, read_marker, to_json
-from k600.publish.parquet import check_number_of_files, write_clips
-from k600.publish.shuffle import grouped, mixed
-from k600.publish.upload import Sending, scratch_folder
+from k600.publish.markers import (
+    Recipe,
+    SplitResult,
+    find_damaged,
+    pin_request,
+    read_marker,
+    to_json,
+)
+from k600.publish.parquet import write_clips
+from k600.publish.shards import Sending, check_number_of_files, scratch_folder
+from k600.publish.shuffle import group_names, shuffle
 from k600.store.store import META_DIR
 from k600.tarballs.reading import READINGS
 
@@ -66,7 +73,7 @@ def embed_split(
     progress: Progress,
     *,
     offline: bool,
-) -> Made:
+) -> SplitResult:
     """Bring a split's clips to a place, group by group; those that are marked there stay.
 
     Raises:
@@ -75,9 +82,9 @@ def embed_split(
         MirrorError, ListError, NoClipsError: As for a stream.
     """
     parts = _parts(request, split, recipe, offline=offline)
-    groups = grouped(parts, recipe.mix, request.limits.seed)
+    groups = group_names(parts, recipe.mix, request.limits.seed)
     labels = next((part.labels for part in parts.values()), {})
-    freeze(destination, split, recipe.describe(request, split, groups, labels))
+    pin_request(destination, split, recipe.describe(request, split, groups, labels))
     done = read_marker(destination, f"{META_DIR}/{split}/done.json")
     damaged: set[str] = set()
     looked_at: set[str] = set()
@@ -85,13 +92,15 @@ def embed_split(
         looked_at = {shard["name"] for shard in done["shards"]}
         damaged = find_damaged(destination, split, done["shards"], progress)
         if not damaged:
-            return Made(done["shards"], done["unlabelled"], 0, left_out=done.get("left_out", {}))
+            return SplitResult(
+                done["shards"], done["unlabelled"], 0, left_out=done.get("left_out", {})
+            )
     before = _marked_groups(destination, split)
     shards = [shard for group in before.values() for shard in group["shards"]]
     shards = [shard for shard in shards if shard["name"] not in looked_at]
     damaged |= find_damaged(destination, split, shards, progress)
     total = sum(map(_usual_clips, parts.values()))
-    made = Made([], 0, 0)
+    made = SplitResult([], 0, 0)
     with progress(total, f"{split}, publishing", unit=" clips") as bar:
         for number, names in enumerate(groups):
             path = f"{META_DIR}/{split}/groups/{number:05d}.json"
@@ -146,7 +155,7 @@ def _check_no_smaller(
         return
     there = {shard["name"] for shard in before["shards"]}
     new = [shard["name"] for shard in group["shards"] if shard["name"] not in there]
-    destination.take_back([f"data/{split}/{name}" for name in new])
+    destination.roll_back([f"data/{split}/{name}" for name in new])
     raise IncompleteError(
         f"kinetics600 {split}: {', '.join(sorted(lost))} at {destination.address} cannot be made "
         f"again as it was: of {were:,} clips that it was mixed from, the mirror has {clips:,} now. "
@@ -210,7 +219,7 @@ def _parts(request: Request, split: str, recipe: Recipe, *, offline: bool) -> di
 
 
 def _rows(parts: Sequence[_Part], seed: str, on_left_out: OnLeftOut) -> Iterator[dict[str, Any]]:
-    return mixed(
+    return shuffle(
         [_embedded_rows(part, on_left_out) for part in parts],
         seed=seed,
         size_of=lambda row: len(row["video"]["bytes"]),

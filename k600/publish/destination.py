@@ -104,7 +104,7 @@ class Destination(Protocol):
             What the place calls these bytes; empty if it has no word for them.
         """
 
-    def take_back(self, paths: Sequence[str]) -> None:
+    def roll_back(self, paths: Sequence[str]) -> None:
         """Remove files that were sent, and are in no commit."""
 
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
@@ -138,7 +138,7 @@ class FileDestination:
 
         url = self._url if "://" in self._url else str(Path(self._url).expanduser().absolute())
         options = file_system_options(url, self._options)
-        with self._explained():
+        with self._translate_errors():
             try:
                 self._fs, root = url_to_fs(url, **options)
             except (ValueError, TypeError, ImportError) as error:
@@ -174,12 +174,12 @@ class FileDestination:
         if not self._is_local:
             return None
         folder = self._scratch() / uuid.uuid4().hex if self._shared else self._scratch()
-        with self._explained():
+        with self._translate_errors():
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def names(self, folder: str) -> set[str]:
-        with self._explained():
+        with self._translate_errors():
             self._fs.invalidate_cache()
             try:
                 found = self._fs.ls(self._at(folder), detail=False)
@@ -201,7 +201,7 @@ class FileDestination:
             on_checked(proofs[name].size_bytes)
             return not same
 
-        with self._explained(), ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
+        with self._translate_errors(), ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
             wrong = [*pool.map(differs, proofs)]
         return {name for name, differs in zip(proofs, wrong, strict=True) if differs}
 
@@ -210,7 +210,7 @@ class FileDestination:
 
         Safe in threads.
         """
-        with self._explained():
+        with self._translate_errors():
             try:
                 return bytes(self._fs.cat_file(self._at(path), start=start, end=end))
             except FileNotFoundError:
@@ -218,14 +218,14 @@ class FileDestination:
 
     def clear(self, folder: str) -> None:
         """Remove a folder and all that is in it, if it is there."""
-        with self._explained():
+        with self._translate_errors():
             self._fs.invalidate_cache()
             with contextlib.suppress(FileNotFoundError):
                 self._fs.rm(self._at(folder), recursive=True)
 
     def send(self, path: str, file: Path, sha256: str | None = None) -> str:
         target, size_bytes = self._at(path), file.stat().st_size
-        with self._explained():
+        with self._translate_errors():
             there = self._info(target) if sha256 is not None else None
             if there is None or not self._is_same(there, Proof(size_bytes, sha256 or "")):
                 if self._is_local:
@@ -243,11 +243,11 @@ class FileDestination:
             )
         return _etag_of(there)
 
-    def take_back(self, paths: Sequence[str]) -> None:
+    def roll_back(self, paths: Sequence[str]) -> None:
         self.commit("", {}, delete=paths)
 
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
-        with self._explained():
+        with self._translate_errors():
             if self._is_local:
                 remove(Path(self._at(path)) for path in delete)
                 for path, data in files.items():
@@ -285,7 +285,7 @@ class FileDestination:
 
     def _listing(self, folder: str) -> dict[str, dict[str, Any]]:
         """Return what the place says of the files in a folder, by name."""
-        with self._explained():
+        with self._translate_errors():
             if self._is_local:  # where `ls` stops at a file that vanishes while it looks
                 each = [self._info(f"{self._at(folder)}/{name}") for name in self.names(folder)]
                 found = [info for info in each if info is not None]
@@ -326,7 +326,7 @@ class FileDestination:
         return digest.hexdigest() == proof.sha256
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         folder = Path(self._root) if self._is_local else None
         with translate_errors(destination_error, self.address, folder):
             yield

@@ -168,7 +168,7 @@ class HubDestination:
         self._sent.append(self._ask(f"to take {path}", upload))
         return ""  # it knows a file by its SHA-256
 
-    def take_back(self, paths: Sequence[str]) -> None:
+    def roll_back(self, paths: Sequence[str]) -> None:
         self._sent.clear()
 
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:

@@ -22,8 +22,7 @@ from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.card import SplitFacts, write_card
 from k600.publish.destination import Destination, Proof
-from k600.publish.parquet import MOST_SHARD_MB
-from k600.publish.upload import is_told
+from k600.publish.shards import MOST_SHARD_MB, is_entry
 from k600.splits import SPLITS, Split
 from k600.store.store import META_DIR
 from k600.text import public_url
@@ -31,16 +30,16 @@ from k600.values import whole_number
 
 __all__ = [
     "KINDS",
-    "Made",
     "Recipe",
+    "SplitResult",
     "check_place",
     "describe",
     "digest_of_labels",
     "digest_of_names",
     "find_damaged",
     "finish",
-    "freeze",
     "name_on_card",
+    "pin_request",
     "read_json",
     "read_marker",
     "to_json",
@@ -120,7 +119,7 @@ def check_place(destination: Destination, kind: str) -> None:
             )
 
 
-def freeze(destination: Destination, split: str, now: Mapping[str, Any]) -> None:
+def pin_request(destination: Destination, split: str, now: Mapping[str, Any]) -> None:
     """Note what is asked for of a split; refuse it if something else was before.
 
     Args:
@@ -150,11 +149,11 @@ def freeze(destination: Destination, split: str, now: Mapping[str, Any]) -> None
 
 
 @dataclass(slots=True)
-class Made:
+class SplitResult:
     """The shards of a split, as they are made."""
 
     shards: list[dict[str, Any]]
-    """As `k600.publish.upload.said_of` tells of them, in the order of their names."""
+    """As `k600.publish.shards.Shard.entry` tells of them, in the order of their names."""
     unlabelled: int
     """Clips without a label."""
     new: int
@@ -185,7 +184,7 @@ def find_damaged(
     Args:
         destination: The place.
         split: The split.
-        shards: What markers say of its shards (`k600.publish.upload.said_of`).
+        shards: What markers say of its shards (`k600.publish.shards.Shard.entry`).
         progress: Makes the progress bar, of bytes.
     """
     proofs = {
@@ -213,7 +212,7 @@ def find_damaged(
 def finish(
     destination: Destination,
     split: str,
-    made: Made,
+    made: SplitResult,
     *,
     whole: bool,
     more: Mapping[str, Any] | None = None,
@@ -334,7 +333,7 @@ def read_marker(destination: Destination, path: str) -> dict[str, Any] | None:
         isinstance(shards, list)
         and isinstance(said.get("unlabelled"), int)
         and isinstance(said.get("left_out", {}), dict)
-        and all(is_told(shard) and shard["name"].startswith(begin) for shard in shards)
+        and all(is_entry(shard) and shard["name"].startswith(begin) for shard in shards)
     ):
         return said
     return None

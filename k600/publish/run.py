@@ -25,19 +25,19 @@ from k600.publish.clips import check_embeddable, embed_split
 from k600.publish.destination import Destination, FileDestination
 from k600.publish.hub import HubDestination, check_repo_id
 from k600.publish.markers import (
-    Made,
     Recipe,
+    SplitResult,
     check_place,
     find_damaged,
     finish,
-    freeze,
     name_on_card,
+    pin_request,
     read_marker,
     update_card,
 )
 from k600.publish.metadata import metadata_rows
 from k600.publish.parquet import write_metadata
-from k600.publish.upload import said_of, scratch_folder
+from k600.publish.shards import scratch_folder
 from k600.store.store import META_DIR
 
 __all__ = ["Published", "PublishedSplit", "publish"]
@@ -206,9 +206,9 @@ def _metadata(
     progress: Progress,
     *,
     offline: bool,
-) -> Made:
+) -> SplitResult:
     """Publish one shard of rows; one that says the same is there already is left alone."""
-    freeze(destination, split, recipe.describe(request, split))
+    pin_request(destination, split, recipe.describe(request, split))
     with progress(0, f"{split}, reading", unit=" clips") as bar:
         rows = metadata_rows(request, split, offline=offline, on_clip=lambda: bar.update(1))
     unlabelled = sum(row["label"] is None for row in rows)
@@ -218,6 +218,6 @@ def _metadata(
         before = [said for said in done["shards"] if said["name"] == shard.name]
         damaged = find_damaged(destination, split, before, progress)
         if before and not damaged:
-            return Made(before, unlabelled, 0)
+            return SplitResult(before, unlabelled, 0)
         etag = destination.send(f"data/{split}/{shard.name}", shard.path, shard.sha256)
-        return Made([said_of(shard, etag)], unlabelled, 1, len(damaged))
+        return SplitResult([shard.entry(etag)], unlabelled, 1, len(damaged))

@@ -11,16 +11,16 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-__all__ = ["grouped", "mixed"]
+__all__ = ["group_names", "shuffle"]
 
 T = TypeVar("T")
 
 
-def grouped(names: Iterable[str], size: int, seed: int) -> list[list[str]]:
+def group_names(names: Iterable[str], size: int, seed: int) -> list[list[str]]:
     """Return names in groups of at most `size`, as equal as can be, in the order the seed gives.
 
     Example:
-        >>> [len(group) for group in grouped("abcdefg", 3, seed=0)]
+        >>> [len(group) for group in group_names("abcdefg", 3, seed=0)]
         [3, 2, 2]
     """
     order = sorted(set(names), key=lambda name: _hash(f"{seed}/{name}"))
@@ -28,7 +28,7 @@ def grouped(names: Iterable[str], size: int, seed: int) -> list[list[str]]:
     return [order[number::count] for number in range(count)]
 
 
-def mixed(
+def shuffle(
     parts: Sequence[Iterable[T]],
     *,
     seed: str,
@@ -46,7 +46,8 @@ def mixed(
         most_rows: Rows held at a time.
 
     Example:
-        >>> rows = mixed([[1, 2], [3]], seed="0", size_of=lambda row: 1, most_bytes=9, most_rows=9)
+        >>> parts = [[1, 2], [3]]
+        >>> rows = shuffle(parts, seed="0", size_of=lambda row: 1, most_bytes=9, most_rows=9)
         >>> sorted(rows)
         [1, 2, 3]
     """

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from k600.labels import NAMES
-from k600.publish.parquet import FACTS, HashingFile, Shard
+from k600.loading.columns import FACTS
+from k600.publish.shards import HashingFile, Shard
 
 __all__ = ["write_tar"]
 
@@ -60,7 +61,7 @@ def _key(row: Mapping[str, Any]) -> str:
 
 def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
     label = None if row["label"] is None else NAMES[row["label"]]
-    return {**{name: row[name] for name in FACTS}, "label": label}
+    return {column.name: row[column.name] for column in FACTS} | {"label": label}
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

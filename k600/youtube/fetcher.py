@@ -1,5 +1,5 @@
 """One clip from YouTube: the real yt-dlp finds the video, its own network layer reads no more of
-it than the clip needs, and PyAV cuts it. One `VideoFetcher` serves one thread.
+it than the clip needs, and PyAV cuts it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import av
 from yt_dlp import YoutubeDL
@@ -21,7 +21,7 @@ from yt_dlp.utils import YoutubeDLError
 
 from k600.clip import Clip
 from k600.errors import EncoderError, Stopped
-from k600.video.cut import CutError, CutFacts, cut_clip
+from k600.video.cut import CutError, cut_clip
 from k600.youtube.rate_limit import Gate
 from k600.youtube.refusals import SIGNED_IN, Refusal, classify
 
@@ -45,19 +45,17 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a fetched clip cost and holds."""
+    """What a clip that is there now did cost; nothing if it was there when its turn came."""
 
-    facts: CutFacts | None
-    """None for a clip that was there when its turn came."""
-    requests: int
+    requests: int = 0
     """All HTTP requests, for the page, the player and the media."""
-    received_bytes: int
+    received_bytes: int = 0
     """Bytes of media."""
 
 
 @dataclass(slots=True)
 class VideoFetcher:
-    """Fetches clips, one at a time."""
+    """Fetches clips, one at a time, for one thread."""
 
     params: Mapping[str, Any]
     """Parameters of `yt_dlp.YoutubeDL`; see `k600.youtube.options.yt_dlp_params`."""
@@ -84,15 +82,13 @@ class VideoFetcher:
             self._downloader = _Downloader(self.params, self.cookies, self.gate)
         downloader = self._downloader
         downloader.forget()
-        fetched = False
         try:
             info = self._look_up(downloader, clip)
-            facts, received = self._cut(downloader, info, clip, part)
-            fetched = True
-            return Fetched(facts, downloader.requests, received)
-        finally:
-            if not fetched:
-                part.unlink(missing_ok=True)
+            received_bytes = self._cut(downloader, info, clip, part)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        return Fetched(downloader.requests, received_bytes)
 
     def close(self) -> None:
         """Close the connections."""
@@ -101,7 +97,7 @@ class VideoFetcher:
             self._downloader = None
 
     def _look_up(self, downloader: _Downloader, clip: Clip) -> Mapping[str, Any]:
-        """Ask what there is of a video."""
+        """Ask which formats there are of a video."""
         try:
             info: Mapping[str, Any] = downloader.extract_info(
                 f"https://www.youtube.com/watch?v={clip.youtube_id}", download=False
@@ -112,25 +108,25 @@ class VideoFetcher:
             if refusal.kind == "auth" and self.cookies:
                 refusal = replace(refusal, code=refusal.code + SIGNED_IN)
             raise RefusedError(refusal) from error
+
         if info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
             raise RefusedError(Refusal("transient", "live", "the video is a live event"))
         seconds = info.get("duration")
         if seconds and clip.time_start >= seconds + _TOLERANCE_SECONDS:
-            raise RefusedError(
-                Refusal("clip", "out_of_range", f"the video ends at second {seconds}")
-            )
+            message = f"the video ends at second {seconds}"
+            raise RefusedError(Refusal("clip", "out_of_range", message))
         return info
 
-    def _cut(
-        self, downloader: _Downloader, info: Mapping[str, Any], clip: Clip, part: Path
-    ) -> tuple[CutFacts, int]:
-        """Read the media that the clip lies in, and cut it."""
+    def _cut(self, downloader: _Downloader, info: Mapping[str, Any], clip: Clip, part: Path) -> int:
+        """Read the media that the clip lies in, and cut it; return how many bytes came."""
         formats = info.get("requested_formats") or [info]
-        media = [_Media(downloader, self.gate, found) for found in formats]
-        apart = media[1] if len(media) > 1 else formats[0].get("acodec") not in (None, "none")
-        wait = max(found.get("available_at") or 0 for found in formats) - time.time()
-        if wait > 0:
-            self.gate.rest(min(wait, 60))
+        media = [_Media(downloader, self.gate, entry) for entry in formats]
+        audio = media[1] if len(media) > 1 else formats[0].get("acodec") not in (None, "none")
+        wait_seconds = max(entry.get("available_at") or 0 for entry in formats) - time.time()
+        if wait_seconds > 0:
+            self.gate.rest(min(wait_seconds, 60))
+
+        caught: Exception | None = None
         try:
             facts = cut_clip(
                 media[0],
@@ -138,35 +134,23 @@ class VideoFetcher:
                 clip.time_start,
                 clip.time_end,
                 short_side=self.short_side,
-                audio=self.audio and apart,
+                audio=self.audio and audio,
             )
-            error = None
-        except (av.error.FFmpegError, CutError, EncoderError, OSError, ValueError) as caught:
-            error = caught
+        except (av.error.FFmpegError, CutError, EncoderError, OSError, ValueError) as error:
+            caught = error
+
+        seconds = info.get("duration")
         for each in media:
             if each.error is not None:  # the true cause of whatever PyAV made of it
-                raise _media_refusal(each.error) from each.error
-        seconds = info.get("duration")
-        if isinstance(error, CutError):
-            # Nothing there although the video is long enough: then its media are cut off.
-            beyond = error.code == "out_of_range" and (
-                not seconds or clip.time_start >= seconds - 1
-            )
-            kind = "clip" if beyond else "transient"
-            raise RefusedError(Refusal(kind, error.code, str(error))) from error
-        if isinstance(error, EncoderError):
-            raise RefusedError(Refusal("transient", "not_encoded", str(error))) from error
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise error
-        if error is not None:
-            raise RefusedError(Refusal("transient", "media_damaged", str(error))) from error
+                _refuse(each.error, _refusal_of_media(each.error))
+        if caught is not None:
+            _refuse(caught, _refusal_of_cut(caught, clip, seconds))
+
         end = min(clip.time_end, seconds or clip.time_end)
         if facts.seconds < end - clip.time_start - _TOLERANCE_SECONDS:
-            part.unlink()
-            raise RefusedError(
-                Refusal("transient", "short", f"only {facts.seconds:.1f} seconds came")
-            )
-        return facts, sum(each.received_bytes for each in media)
+            message = f"only {facts.seconds:.1f} seconds came"
+            raise RefusedError(Refusal("transient", "short", message))
+        return sum(each.received_bytes for each in media)
 
 
 class _Downloader(YoutubeDL):
@@ -235,9 +219,6 @@ class _Media(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def tell(self) -> int:
-        return self._position
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_END and self._size is None:
             self._at(self._position)
@@ -269,6 +250,7 @@ class _Media(io.RawIOBase):
         if self._size is not None:
             last = min(last, self._size - 1)
         headers = {**self._headers, "Range": f"bytes={position}-{last}"}
+
         for attempt in range(_TRIES):
             try:
                 with self._downloader.urlopen(Request(self._url, headers=headers)) as response:
@@ -278,21 +260,19 @@ class _Media(io.RawIOBase):
                 if self.received_bytes > _MOST_BYTES:
                     raise CutError("damaged", f"more than {_MOST_BYTES:,} bytes for one clip")
                 return
-            except HTTPError as error:
-                if error.status < 500 or attempt == _TRIES - 1:
-                    raise
-            except (RequestError, OSError):
-                if attempt == _TRIES - 1:
+            except (RequestError, OSError) as error:
+                is_final = isinstance(error, HTTPError) and error.status < 500
+                if is_final or attempt == _TRIES - 1:
                     raise
             self._gate.rest(0.3 * 3**attempt)
 
     def _checked(self, response: Any, position: int) -> bytes:
         """Return a range's bytes if they are what was asked for."""
-        found = re.fullmatch(
-            r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range") or ""
-        )
+        header = response.headers.get("Content-Range") or ""
+        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", header)
         if response.status != 206 or not found or int(found[1]) != position:
             raise OSError(f"the server does not serve ranges (HTTP {response.status})")
+
         expected = int(found[2]) - position + 1
         if not 0 < expected <= _CHUNK_BYTES:
             raise OSError(f"the server sends {expected} bytes, {_CHUNK_BYTES} were asked for")
@@ -303,13 +283,34 @@ class _Media(io.RawIOBase):
         return data
 
 
-def _media_refusal(error: BaseException) -> BaseException:
-    """Say what an error on the way to the media means."""
+def _refuse(error: BaseException, refusal: Refusal | None) -> NoReturn:
+    """Raise an error as what it means; None: as it is."""
+    if refusal is None:
+        raise error
+    raise RefusedError(refusal) from error
+
+
+def _refusal_of_cut(error: Exception, clip: Clip, video_seconds: int | None) -> Refusal | None:
+    """Return what an error while cutting means; None if it is no fault of the video."""
+    if isinstance(error, CutError):
+        # Nothing there although the video is long enough: then its media are cut off.
+        is_beyond = not video_seconds or clip.time_start >= video_seconds - 1
+        kind = "clip" if error.code == "out_of_range" and is_beyond else "transient"
+        return Refusal(kind, error.code, str(error))
+    if isinstance(error, EncoderError):
+        return Refusal("transient", "not_encoded", str(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return Refusal("transient", "media_damaged", str(error))
+
+
+def _refusal_of_media(error: BaseException) -> Refusal | None:
+    """Return what an error while reading media means; None if we were stopped."""
     if isinstance(error, (Stopped, KeyboardInterrupt, SystemExit)):
-        return error
+        return None
     if isinstance(error, HTTPError):
         kind = {429: "blocked", 403: "client"}.get(error.status, "transient")
-        return RefusedError(Refusal(kind, f"media_http_{error.status}", str(error)))
+        return Refusal(kind, f"media_http_{error.status}", str(error))
     if isinstance(error, CutError):
-        return RefusedError(Refusal("transient", error.code, str(error)))
-    return RefusedError(Refusal("transient", "media_network", str(error)))
+        return Refusal("transient", error.code, str(error))
+    return Refusal("transient", "media_network", str(error))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import io
 import logging
 import optparse
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from k600.errors import MissingDependencyError, OptionError, nearest
+from k600.errors import OptionError, nearest
 from k600.network import OPENSSL_CERTIFICATES, read_network
 from k600.values import flag, whole_number
 
@@ -23,11 +21,9 @@ __all__ = [
     "YOUTUBE_SHORT_SIDE",
     "YouTubeOptions",
     "check_proxy",
-    "check_tools",
     "cookie_text",
     "youtube_options",
     "yt_dlp_params",
-    "yt_dlp_version",
 ]
 
 logger = logging.getLogger("kinetics600")
@@ -39,8 +35,6 @@ _SIZES = (144, 240, 360, 480, 720, 1080, 1440, 2160)
 """Pixels of the shorter side in which YouTube keeps videos."""
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
-_OLD_AFTER_DAYS = 90
-"""yt-dlp calls itself old after this; YouTube has always changed something by then."""
 _NAMED = {"cookiefile": "cookies", "cookiesfrombrowser": "cookies_from_browser", "proxy": "proxy"}
 
 
@@ -97,56 +91,6 @@ def youtube_options(
         patience_seconds=whole_number("patience_seconds", patience_seconds, least=0),
         requests_per_hour=whole_number("requests_per_hour", requests_per_hour, least=1),
     )
-
-
-def check_tools(options: YouTubeOptions) -> None:
-    """Prove, before the first request, that what clips from YouTube take is there.
-
-    Raises:
-        MissingDependencyError: No JavaScript runtime (YouTube's player asks for one), or no
-            H.264 encoder.
-    """
-    from yt_dlp import YoutubeDL
-    from yt_dlp.globals import supported_js_runtimes
-
-    from k600.video.cut import check_encoder
-
-    check_encoder()
-    try:
-        with YoutubeDL(yt_dlp_params(options)):
-            pass
-    except (SyntaxError, ValueError, TypeError, AttributeError) as error:
-        raise OptionError(
-            f"yt_dlp_options: yt-dlp does not accept them: {str(error).splitlines()[0]}"
-        ) from None
-    wanted = options.yt_dlp_options.get("js_runtimes", {"deno": {}})
-    with YoutubeDL({"quiet": True}):  # fills the table of runtimes
-        kinds = supported_js_runtimes.value
-    runtimes = [
-        kinds[name]((config or {}).get("path")).info
-        for name, config in wanted.items()
-        if name in kinds
-    ]
-    if wanted and not any(runtime and runtime.supported for runtime in runtimes):
-        raise MissingDependencyError(
-            f"source: clips from YouTube need a JavaScript runtime, and {' or '.join(wanted)} is "
-            "not here or too old. Run: pip install deno (or pass yt_dlp_options={'js_runtimes': "
-            "{'node': {}}} for Node 22 or later)"
-        )
-    released = datetime.date(*map(int, yt_dlp_version().split(".")[:3]))
-    age_days = (datetime.date.today() - released).days
-    if age_days > _OLD_AFTER_DAYS:
-        logger.info(
-            "kinetics600: yt-dlp %s is %d days old; if YouTube refuses, upgrade it first: "
-            "pip install -U 'yt-dlp[default]'",
-            yt_dlp_version(),
-            age_days,
-        )
-
-
-def yt_dlp_version() -> str:
-    """Return the installed yt-dlp's version, which is its date, without importing it."""
-    return importlib.metadata.version("yt-dlp")
 
 
 def check_proxy(options: YouTubeOptions) -> None:

@@ -1,6 +1,6 @@
 """Ask YouTube for clips, several at a time, and stop asking when it refuses this address.
 
-What it says of a clip goes into the ledger as it comes. Nothing here decides what to ask for.
+What it answers goes into the ledger as it comes. Nothing here decides what to ask for.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from k600.store.ledger import Ledger
 from k600.store.store import Incoming, Store
 from k600.translate import store_error, translate_errors
 from k600.youtube.fetcher import Fetched, RefusedError, VideoFetcher
-from k600.youtube.options import YouTubeOptions, cookie_text, yt_dlp_params, yt_dlp_version
-from k600.youtube.rate_limit import BlockedError, Gate, RateLimiter, rate_limiter_of
+from k600.youtube.options import YouTubeOptions, cookie_text, yt_dlp_params
+from k600.youtube.rate_limit import BlockedError, Gate, rate_limiter_of
 from k600.youtube.refusals import Refusal
+from k600.youtube.tools import yt_dlp_version
 
 __all__ = ["Answers", "YouTubeWorkers", "open_workers"]
 
@@ -31,6 +32,7 @@ logger = logging.getLogger("kinetics600")
 
 _LOCKS = 512
 """Lock files that keep two processes from asking for the same clip."""
+
 _MOST_FAILURES_IN_A_ROW = {"network": 3, "transient": 6, "client": 6, "any": 40}
 """After how many refusals without one success YouTube as a whole is given up. A third of all
 videos may be gone, so forty in a row are not chance."""
@@ -61,7 +63,7 @@ def open_workers(
     remember_block: bool = False,
     refetch: bool = False,
 ) -> Iterator[YouTubeWorkers]:
-    """Open an workers: threads that wait for clips to ask for. They end when it is left.
+    """Start threads that wait for clips to fetch. They end when the context is left.
 
     Args:
         options: How to ask.
@@ -75,35 +77,20 @@ def open_workers(
     """
     cookies = cookie_text(options)
     with store.incoming() as incoming:
-        limiter = rate_limiter_of(options.proxy, options.requests_per_hour)
         workers = YouTubeWorkers(
-            store, ledger, incoming, limiter, patience_seconds, first_pause_seconds, refetch=refetch
+            store,
+            ledger,
+            incoming,
+            options,
+            cookies,
+            patience_seconds=patience_seconds,
+            first_pause_seconds=first_pause_seconds,
+            refetch=refetch,
         )
-        if remember_block and limiter.lately_blocked:
+        if remember_block and workers.limiter.lately_blocked:
             workers.given_up = Refusal("blocked", "lately", "it refused this address a moment ago")
-
-        def work() -> None:
-            fetcher = VideoFetcher(
-                yt_dlp_params(options), cookies, workers.gate, options.short_side, options.audio
-            )
-            try:
-                while (clip := workers.questions.get()) is not None:
-                    answer: Answer | BaseException
-                    try:
-                        answer = workers.bring(clip, fetcher)
-                    except BaseException as error:  # raised again by whoever waits for it
-                        answer = error
-                    workers.answers.put((clip, answer))
-            finally:
-                fetcher.close()
-
-        # Daemons, not a pool: a pool is waited for at exit, and a thread may hang in a socket for
-        # as long as its time-out allows.
-        for number in range(num_workers):
-            thread = threading.Thread(target=work, name=f"k600-youtube-{number}", daemon=True)
-            thread.start()
-            workers.threads.append(thread)
         try:
+            workers.start(num_workers)
             yield workers
         finally:
             workers.close()
@@ -112,28 +99,49 @@ def open_workers(
 class YouTubeWorkers:
     """Fetches clips with several threads; `given_up` says why it does so no more."""
 
+    given_up: Refusal | None = None
+    """Why YouTube as a whole was given up; None as long as it was not."""
+
     def __init__(
         self,
         store: Store,
         ledger: Ledger,
         incoming: Incoming,
-        limiter: RateLimiter,
+        options: YouTubeOptions,
+        cookies: str,
+        *,
         patience_seconds: float,
         first_pause_seconds: float,
-        *,
         refetch: bool,
     ) -> None:
-        self._stop = threading.Event()
-        self._limiter, self._refetch = limiter, refetch
-        self.gate = Gate(self._stop, limiter)
-        self.questions: queue.Queue[Clip | None] = queue.Queue()
-        self.answers: queue.Queue[tuple[Clip, Answer | BaseException]] = queue.Queue()
-        self.threads: list[threading.Thread] = []
-        self.given_up: Refusal | None = None
-        """Why YouTube as a whole was given up; None as long as it was not."""
         self._store, self._ledger, self._incoming = store, ledger, incoming
+        self._options, self._cookies, self._refetch = options, cookies, refetch
         self._patience_left, self._first_pause = patience_seconds, first_pause_seconds
+        self._stop = threading.Event()
+        self.limiter = rate_limiter_of(options.proxy, options.requests_per_hour)
+        self._gate = Gate(self._stop, self.limiter)
+        self._questions: queue.Queue[Clip | None] = queue.Queue()
+        self._answers: queue.Queue[tuple[Clip, Answer | BaseException]] = queue.Queue()
+        self._threads: list[threading.Thread] = []
         self._failures: deque[Refusal] = deque(maxlen=_MOST_FAILURES_IN_A_ROW["any"])
+
+    def start(self, num_workers: int) -> None:
+        """Start the threads."""
+        # Daemons, not a pool: a pool is waited for at exit, and a thread may hang in a socket for
+        # as long as its time-out allows.
+        for number in range(num_workers):
+            name = f"k600-youtube-{number}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """Stop the threads, without waiting for one that hangs in a socket."""
+        self._stop.set()
+        for _ in self._threads:
+            self._questions.put(None)
+        for thread in self._threads:
+            thread.join(timeout=0.5 / len(self._threads))
 
     def ask(
         self, clips: Sequence[Clip], *, on_clip: Callable[[], object] = lambda: None
@@ -151,72 +159,82 @@ class YouTubeWorkers:
         Raises:
             StoreError: The store cannot take a clip.
         """
-        found, tried = Answers(), set[Clip]()
-        todo, running, limit = deque(clips), 0, len(self.threads)
-        pause = self._first_pause
-        while (todo and self.given_up is None) or running:
-            while todo and running < limit and self.given_up is None:
-                self.questions.put(todo.popleft())
+        found, retried = Answers(), set[Clip]()
+        todo, running, limit = deque(clips), 0, len(self._threads)
+        pause, blocked = self._first_pause, None
+
+        while running or (todo and self.given_up is None):
+            # Once YouTube blocks or is given up, the clips that are out come back first.
+            while todo and running < limit and blocked is None and self.given_up is None:
+                self._questions.put(todo.popleft())
                 running += 1
-            blocked: Refusal | None = None
-            while running:
-                clip, answer = self.answers.get()
-                running -= 1
-                if isinstance(answer, BaseException):
-                    raise answer
-                if isinstance(answer, Fetched):
-                    limit, pause = len(self.threads), self._first_pause
-                    found.stored.append(clip)
-                    found.requests += answer.requests
-                    found.received_bytes += answer.received_bytes
-                    self._failures.clear()
-                    on_clip()
-                elif answer is None or answer.kind == "blocked":
-                    todo.appendleft(clip)
-                    if answer is not None:
-                        blocked = answer
-                        self.gate.shut()
-                        self._limiter.note_block()
+            clip, answer = self._answers.get()
+            running -= 1
+
+            if isinstance(answer, BaseException):
+                raise answer
+            if isinstance(answer, Fetched):
+                limit, pause = len(self._threads), self._first_pause
+                found.stored.append(clip)
+                found.requests += answer.requests
+                found.received_bytes += answer.received_bytes
+                self._failures.clear()
+                on_clip()
+            elif answer is None:
+                todo.appendleft(clip)
+            elif answer.kind == "blocked":
+                todo.appendleft(clip)
+                blocked = answer
+                self._gate.shut()
+                self.limiter.note_block()
+            else:
+                if _may_pass(answer) and clip not in retried:
+                    retried.add(clip)
+                    todo.append(clip)
                 else:
-                    self._failures.append(answer)
-                    if _may_pass(answer) and clip not in tried:
-                        tried.add(clip)
-                        todo.append(clip)
-                    else:
-                        found.refused[clip] = answer
-                        self._record(clip, answer)
-                        on_clip()
-                    if self._is_hopeless():
-                        self.given_up = answer
-                        self.gate.shut()
-                if blocked is None and self.given_up is None:
-                    break  # and hand out the next
-            if blocked is not None and self.given_up is None:
-                pause = min(pause, self._patience_left)
-                if pause <= 0:
-                    self.given_up = blocked
-                    break
+                    found.refused[clip] = answer
+                    self._record(clip, answer)
+                    on_clip()
+                self._note_failure(answer)
+
+            if blocked is not None and not running and self.given_up is None:
                 self._wait(pause, blocked)
-                pause, limit = pause * 2, 1
+                pause, limit, blocked = pause * 2, 1, None
         return found
 
-    def bring(self, clip: Clip, fetcher: VideoFetcher) -> Answer:
-        """Fetch one clip and give it its name; for the threads."""
+    def _work(self) -> None:
+        """Fetch clips until there are no more; what each thread does."""
+        short_side, audio = self._options.short_side, self._options.audio
+        params = yt_dlp_params(self._options)
+        fetcher = VideoFetcher(params, self._cookies, self._gate, short_side, audio)
+        with contextlib.closing(fetcher):
+            while (clip := self._questions.get()) is not None:
+                answer: Answer | BaseException
+                try:
+                    answer = self._fetch(clip, fetcher)
+                except BaseException as error:  # raised again by whoever waits for it
+                    answer = error
+                self._answers.put((clip, answer))
+
+    def _fetch(self, clip: Clip, fetcher: VideoFetcher) -> Answer:
+        """Fetch one clip and give it its name."""
         target = self._store.path(clip.folder, clip.file_name)
         lock = f"youtube-{zlib.crc32(clip.key.encode()) % _LOCKS:03d}"
         with self._store.only_one(lock, self._stop):
             if self._is_here(clip) and not self._refetch:
-                return Fetched(None, 0, 0)  # another process has brought it meanwhile
+                return Fetched()  # another process has brought it meanwhile
+
             part = self._incoming.new_part()
             try:
                 with translate_errors(store_error, part):
                     fetched = fetcher.fetch(clip, part)
-            except RefusedError as refused:
-                return refused.refusal
+            except RefusedError as error:
+                return error.refusal
             except BlockedError:
                 return None
             if self._stop.is_set():
                 raise Stopped("stopped")
+
             flush(part)
             self._ledger.record_stored(clip, part.stat().st_size, yt_dlp_version())
             self._incoming.place(part, target)
@@ -224,15 +242,12 @@ class YouTubeWorkers:
                 sync_folder(target.parent)
             return fetched
 
-    def close(self) -> None:
-        """Stop the threads, without waiting for one that hangs in a socket."""
-        self._stop.set()
-        for _ in self.threads:
-            self.questions.put(None)
-        for thread in self.threads:
-            thread.join(timeout=0.5 / len(self.threads))
-
     def _wait(self, pause_seconds: float, blocked: Refusal) -> None:
+        """Wait before YouTube is tried again, or give it up if patience is at its end."""
+        pause_seconds = min(pause_seconds, self._patience_left)
+        if pause_seconds <= 0:
+            self.given_up = blocked
+            return
         logger.warning(
             "kinetics600: YouTube refuses this address for now (%s). Trying again in %.0f seconds. "
             "An account's cookies (cookies=…) or another address (proxy=…) may help; source='cvdf' "
@@ -240,9 +255,9 @@ class YouTubeWorkers:
             blocked.message or blocked.code,
             pause_seconds,
         )
-        self.gate.rest(pause_seconds)
+        self._gate.rest(pause_seconds)
         self._patience_left -= pause_seconds
-        self.gate.open()
+        self._gate.open()
 
     def _is_here(self, clip: Clip) -> bool:
         """Whether a clip is in the store, and not only as another mirror has it."""
@@ -260,13 +275,14 @@ class YouTubeWorkers:
             clip, refusal.kind, refusal.code, refusal.message, yt_dlp_version()
         )
 
-    def _is_hopeless(self) -> bool:
-        """Whether the last refusals in a row tell of YouTube and not of the clips."""
+    def _note_failure(self, refusal: Refusal) -> None:
+        """Give up if the last refusals in a row tell of YouTube and not of the clips."""
+        self._failures.append(refusal)
         for group, most in _MOST_FAILURES_IN_A_ROW.items():
-            last = [*self._failures][-most:]
-            if len(last) == most and all(group in _groups(refusal) for refusal in last):
-                return True
-        return False
+            last = list(self._failures)[-most:]
+            if len(last) == most and all(group in _groups(each) for each in last):
+                self.given_up = refusal
+                self._gate.shut()
 
 
 def _may_pass(refusal: Refusal) -> bool:
@@ -274,7 +290,7 @@ def _may_pass(refusal: Refusal) -> bool:
     return refusal.kind == "transient" or refusal.code == "media_http_403"
 
 
-def _groups(refusal: Refusal) -> tuple[str, ...]:
+def _groups(refusal: Refusal) -> set[str]:
     """Return the keys of `_MOST_FAILURES_IN_A_ROW` that a refusal counts for."""
-    network = refusal.code in ("network", "proxy", "media_network")
-    return ("any", refusal.kind, *(["network"] if network else []))
+    is_network = refusal.code in ("network", "proxy", "media_network")
+    return {"any", refusal.kind, *(["network"] if is_network else [])}

@@ -105,7 +105,9 @@ def test_the_text_of_a_help_fills_its_lines(run: Run, place: dict[str, str]) -> 
     shown = run(place, "gallery", "--help").stdout
     assert "what is missing is fetched first, and the exit code is that of download." in shown
     assert len(re.findall(r"^  Example: ", shown, re.M)) == 1
-    assert "`not_fetched` are those that nothing is known of" in run(place, "status", "--help").stdout
+    assert (
+        "`not_fetched` are those that nothing is known of" in run(place, "status", "--help").stdout
+    )
 
 
 def test_help_does_not_import_what_is_heavy(

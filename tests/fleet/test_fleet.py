@@ -30,11 +30,12 @@ from k600.errors import (
     NoClipsError,
     OptionError,
 )
-from k600.fleet.job import FleetRecipe, Job
+from k600.fleet.job import Job
+from k600.fleet.options import FleetRecipe, Workforce
 from k600.fleet.places import Places, choose_places
 from k600.fleet.read import read_unit
 from k600.fleet.run import Fleet, run_fleet
-from k600.fleet.workforce import Workforce
+from k600.fleet.units import unit_of
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
 from k600.progress import no_progress
@@ -533,13 +534,13 @@ def test_a_tarball_that_is_replaced_between_two_readings_is_not_taken_for_the_on
             places=places,
             options={"format": 1},
         )
-        unit = job.unit(tarball, mirror.stat(tarball.path))
+        unit = unit_of(tarball, mirror.stat(tarball.path), job)
         place = FileDestination(places.work, {})
         place.prepare()
         (tmp_path / "scratch").mkdir()
         with pytest.raises(MirrorChangedError, match="was replaced since this run began"):
             read_unit(unit, job, place, tmp_path / "scratch")
-    assert not place.names(job.own("units"))
+    assert not place.names(job.meta_path("units"))
 
 
 def test_a_portal_s_page_is_no_damaged_tarball_and_leaves_no_marker(

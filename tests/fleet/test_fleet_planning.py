@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 from k600.clip import Tarball
 from k600.errors import OptionError
 from k600.fleet.estimate import Rates, enough_workers, simulate
-from k600.fleet.plan import (
-    PartClip,
-    Unit,
-    UnitMarker,
-    count_shards,
-    deal_clips,
-    deal_units,
-    unit_key,
-)
+from k600.fleet.plan import count_shards, deal_clips
+from k600.fleet.units import PartClip, Unit, UnitMarker, deal_units, unit_key
 from k600.labels import NAMES
 
 
@@ -121,5 +114,5 @@ def test_an_estimate_grows_less_with_more_workers_until_the_slowest_tarball_is_l
     assert many.dollars > simulate(sizes, 10, shard_bytes=500_000_000, rates=rates).dollars
     enough = enough_workers(sizes, shard_bytes=500_000_000, rates=rates)
     assert run(enough) <= 1.1 * run(2_000) < run(enough - 1)
-    slow = simulate(sizes, 10, shard_bytes=500_000_000, rates=rates.shrinking())
+    slow = simulate(sizes, 10, shard_bytes=500_000_000, rates=rates.resizing())
     assert slow.read_seconds > 10 * simulate(sizes, 10, shard_bytes=10**9, rates=rates).read_seconds

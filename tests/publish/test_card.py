@@ -13,8 +13,8 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 import kinetics600
-from k600.publish.card import SplitFacts, front_matter, project_front_matter, write_card
-from k600.publish.parquet import COLUMNS
+from k600.loading.columns import PUBLISHED
+from k600.publish.card import SplitFacts, front_matter, write_card
 from tests.hub import card_errors
 
 FACTS = [
@@ -32,7 +32,7 @@ def test_datasets_reads_what_a_card_says(kind: str) -> None:
     assert [*configs] == ["train", "validation", "test", "all"]
     infos = DatasetInfosDict.from_dataset_card_data(card.data)
     for info in infos.values():
-        assert [*info.features] == [*COLUMNS[kind]]
+        assert [*info.features] == [column.name for column in PUBLISHED[kind]]
         assert info.features["label"].names == kinetics600.labels()
         if kind == "embedded":
             assert isinstance(info.features["video"], datasets.Video)
@@ -57,7 +57,15 @@ def test_this_projects_own_card_is_valid_and_says_what_it_is() -> None:
     readme = (Path(kinetics600.__file__).parent / "README.md").read_text("utf-8")
     match = re.match(r"---\n(.*?)\n---\n", readme, re.S)
     assert match, "README.md has no front matter"
-    assert yaml.safe_load(match[1]) == project_front_matter()
+    assert yaml.safe_load(match[1]) == {
+        "pretty_name": "Kinetics-600",
+        "license": ["apache-2.0", "cc-by-4.0"],
+        "task_categories": ["video-classification"],
+        "size_categories": ["100K<n<1M"],
+        "annotations_creators": ["crowdsourced"],
+        "source_datasets": ["original"],
+        "tags": ["kinetics", "kinetics-600", "action-recognition", "video", "loader"],
+    }
     assert card_errors(readme) == []
     data = DatasetCard(readme).data
     assert data.task_categories == ["video-classification"]

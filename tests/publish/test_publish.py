@@ -35,7 +35,7 @@ from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_t
 from k600.progress import Bar
 from k600.publish.markers import Recipe
 from k600.publish.run import Published, publish
-from k600.publish.shuffle import grouped, mixed
+from k600.publish.shuffle import group_names, shuffle
 from tests.conftest import Command
 from tests.faults.host import faulty_host
 from tests.faults.test_http import first, on_clips, spoil
@@ -697,7 +697,7 @@ def test_some_clips_of_the_test_split_from_the_store(
 def test_shards_that_would_be_too_many(
     put: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("k600.publish.parquet.MOST_FILES", 3)
+    monkeypatch.setattr("k600.publish.shards.MOST_FILES", 3)
     with pytest.raises(OptionError, match=r"shard_size_mb: 1 would make .* Expected at least"):
         put(None, recipe=EMBEDDED, to=str(tmp_path / "a"))
 
@@ -735,11 +735,11 @@ def test_on_the_command_line(
 
 def test_grouping_and_mixing_hold_all_and_depend_on_the_seed_alone() -> None:
     names = [f"n{i}" for i in range(600)]
-    groups = grouped(names, 16, 0)
+    groups = group_names(names, 16, 0)
     assert len(groups) == 38
     assert {len(group) for group in groups} <= {15, 16}
     assert sorted(name for group in groups for name in group) == sorted(names)
-    assert groups == grouped(reversed(names), 16, 0) != grouped(names, 16, 1)
+    assert groups == group_names(reversed(names), 16, 0) != group_names(names, 16, 1)
     parts = [[(part, i) for i in range(50)] for part in range(8)]
     held = 0
 
@@ -750,7 +750,7 @@ def test_grouping_and_mixing_hold_all_and_depend_on_the_seed_alone() -> None:
             yield row
 
     rows = []
-    for row in mixed(
+    for row in shuffle(
         [counted(part) for part in parts],
         seed="7",
         size_of=lambda row: 10,

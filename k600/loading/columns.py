@@ -1,0 +1,191 @@
+"""The columns of every table of clips: each is declared once, and each table says which it has.
+
+The builder's features, the rows of a store and of a stream, Parquet's schema, the JSON file in a
+WebDataset tar, a dataset card's YAML and table, README's table and manifests are made from these.
+A new column is a `Column` here, its place in the tables that it stands in, and the code that
+computes it: for rows, `k600.loading.rows.make_columns`. Nothing here knows `datasets`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from k600.labels import NAMES
+
+__all__ = [
+    "CLIP_TABLE",
+    "FACTS",
+    "MANIFEST",
+    "METADATA",
+    "PUBLISHED",
+    "ROWS",
+    "Column",
+    "arrow_schema",
+    "feature_types",
+    "markdown_table",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table of clips."""
+
+    name: str
+    kind: str
+    """`video`, `label` (an id), `facts` (JSON of `FACTS`), or what Arrow and `datasets` both call
+    it: `string`, `int32`, `int64`, `float64`."""
+    meaning: str
+    """For people, in one line of Markdown."""
+
+    @property
+    def feature_type(self) -> dict[str, Any]:
+        """The column's feature as `datasets` writes it into a Parquet file."""
+        if self.kind == "video":
+            return {"_type": "Video"}
+        if self.kind == "label":
+            return {"names": [*NAMES], "_type": "ClassLabel"}
+        return {"dtype": self.kind, "_type": "Value"}
+
+    @property
+    def arrow_type(self) -> Any:
+        """The type of the column in Arrow, as `datasets` stores that feature."""
+        import pyarrow
+
+        if self.kind == "video":
+            return pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+        return pyarrow.int64() if self.kind == "label" else pyarrow.type_for_alias(self.kind)
+
+
+_VIDEO = Column(
+    "video", "video", "an MP4 of about 10 seconds; torchcodec decodes it when it is looked at"
+)
+_LABEL = Column(
+    "label",
+    "label",
+    "0 to 599, in the byte order of the class names; null for a test clip that no list labels",
+)
+_CLASS = Column("label", "string", "the class's name")
+_YOUTUBE_ID = Column("youtube_id", "string", "11 characters")
+_TIME_START = Column("time_start", "int32", "start in the YouTube video, in seconds")
+_TIME_END = Column("time_end", "int32", "end in the YouTube video, in seconds, exclusive")
+_SPLIT = Column("split", "string", "`train`, `validation` or `test`")
+_SOURCE = Column(
+    "source",
+    "string",
+    "where the clip's file came from: `cvdf` (a tarball), `youtube`, or `local` (it was there "
+    "before)",
+)
+_URL = Column("url", "string", "the video on YouTube, at the clip's start")
+_TARBALL = Column(
+    "tarball", "string", "name of the CVDF's tarball for the clip; null where unknown"
+)
+_SIZE_BYTES = Column("size_bytes", "int64", "of the clip's file; null where no file was seen")
+_SHA256 = Column(
+    "sha256", "string", "of the clip's file, in hexadecimal; null where no file was seen"
+)
+_STATE = Column("state", "string", "`have`, `short`, `corrupt` or `missing`")
+_REASON = Column("reason", "string", "why it is so; empty for a clip that is there")
+_DURATION = Column("duration_seconds", "float64", "how long the file plays")
+_WIDTH = Column("width", "int64", "pixels")
+_HEIGHT = Column("height", "int64", "pixels")
+_FPS = Column("fps", "float64", "frames per second")
+
+ROWS = (_VIDEO, _LABEL, _YOUTUBE_ID, _TIME_START, _TIME_END, _SPLIT, _SOURCE)
+"""A row of the dataset, loaded, streamed or published with its clip."""
+
+METADATA = (
+    _SPLIT,
+    _LABEL,
+    _YOUTUBE_ID,
+    _TIME_START,
+    _TIME_END,
+    _URL,
+    replace(_SOURCE, meaning=f"{_SOURCE.meaning}; null where no file was seen"),
+    _TARBALL,
+    _SIZE_BYTES,
+    _SHA256,
+)
+"""A row of published metadata."""
+
+FACTS = (_CLASS, *ROWS[2:])
+"""What the JSON file beside a clip in a WebDataset tar says of it."""
+
+_TAR = (
+    replace(_VIDEO, name="mp4"),
+    Column(
+        "cls",
+        "label",
+        "0 to 599, in the byte order of the class names; no such file for a test clip that no "
+        "list labels",
+    ),
+    Column("json", "facts", "; ".join(f"`{each.name}`: {each.meaning}" for each in FACTS)),
+    # `datasets` adds these two itself.
+    Column(
+        "__key__", "string", "what the files of a clip are called in the tar, without their endings"
+    ),
+    Column("__url__", "string", "the tar"),
+)
+
+PUBLISHED = {"embedded": ROWS, "metadata": METADATA, "webdataset": _TAR}
+"""What `datasets` finds in a published dataset, by kind of publication."""
+
+
+def _with_names_and_wide(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """Return columns as manifests have them: a class by its name, whole numbers of 64 bits."""
+    named = (_CLASS if column is _LABEL else column for column in columns)
+    return tuple(replace(each, kind="int64") if each.kind == "int32" else each for each in named)
+
+
+MANIFEST = _with_names_and_wide(column for column in METADATA if column is not _URL)
+"""A row of a manifest; the first five are always there."""
+
+CLIP_TABLE = (
+    *MANIFEST[:5],
+    _STATE,
+    _REASON,
+    *MANIFEST[5:],
+    _DURATION,
+    _WIDTH,
+    _HEIGHT,
+    _FPS,
+)
+"""A row of the table of all clips of a request, those that are missing, too; empty where unknown.
+Of those that are there it is a manifest."""
+
+
+def arrow_schema(columns: Sequence[Column]) -> Any:
+    """Return the Arrow schema of a table with these columns."""
+    import pyarrow
+
+    return pyarrow.schema([(column.name, column.arrow_type) for column in columns])
+
+
+def feature_types(columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
+    """Return the columns' features by name, as `datasets.Features.from_dict` takes them."""
+    return {column.name: column.feature_type for column in columns}
+
+
+def markdown_table(columns: Sequence[Column], *, types: bool = False) -> str:
+    """Return a Markdown table of what the columns mean.
+
+    Args:
+        columns: The columns.
+        types: Whether to name the feature of each in `datasets`, too.
+
+    Example:
+        >>> print(markdown_table(ROWS[2:3], types=True))
+        | column | type | meaning |
+        |---|---|---|
+        | `youtube_id` | `string` | 11 characters |
+    """
+    lines = ["| column | type | meaning |", "|---|---|---|"]
+    for column in columns:
+        feature = column.feature_type
+        kind = feature.get("dtype", feature["_type"])
+        lines.append(f"| `{column.name}` | `{kind}` | {column.meaning} |")
+    if not types:
+        lines = ["| column | meaning |", "|---|---|"]
+        lines += [f"| `{column.name}` | {column.meaning} |" for column in columns]
+    return "\n".join(lines)

@@ -1,0 +1,192 @@
+"""Shards: how each gets its name, what is written down of it, and how it leaves this machine.
+
+A shard is named after what is in it, so the same rows are the same file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from k600.disk import why_full
+from k600.errors import DiskFullError, Kinetics600Error, OptionError, StoreError
+from k600.publish.destination import Destination
+from k600.store.files import open_part
+from k600.store.store import Store
+
+__all__ = [
+    "MOST_FILES",
+    "MOST_SHARD_MB",
+    "HashingFile",
+    "Sending",
+    "Shard",
+    "check_number_of_files",
+    "is_entry",
+    "scratch_folder",
+]
+
+MOST_SHARD_MB = 1_900  # below 2 GB with all that is around the clips
+MOST_FILES = 9_000  # of the Hub's 10,000 in a folder
+
+_ENTRY = {"name": str, "clips": int, "video_bytes": int, "size_bytes": int, "sha256": str}
+"""What is always noted of a shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A finished file that lies in a scratch folder."""
+
+    path: Path
+    """Where it lies, under a name of no meaning."""
+    name: str
+    """What it is to be called: its place in the run, and the hash of its bytes."""
+    clips: int
+    video_bytes: int
+    size_bytes: int
+    sha256: str
+
+    def entry(self, etag: str) -> dict[str, Any]:
+        """Return what a marker notes of the shard: enough to prove it later.
+
+        Args:
+            etag: What its place calls these bytes; empty if it does not.
+        """
+        entry = asdict(self)
+        del entry["path"]
+        return {**entry, "etag": etag} if etag else entry
+
+
+def is_entry(value: Any) -> bool:
+    """Whether this is what `Shard.entry` notes."""
+    return isinstance(value, dict) and all(isinstance(value.get(k), t) for k, t in _ENTRY.items())
+
+
+def check_number_of_files(split: str, expected_bytes: int, shard_size_mb: int) -> None:
+    """Raise `OptionError` if shards of this size would be more than the Hub takes in a folder."""
+    files = expected_bytes // (shard_size_mb * 1_000_000)
+    if files > MOST_FILES:
+        raise OptionError(
+            f"shard_size_mb: {shard_size_mb} would make about {files:,} files of {split}, "
+            "and the Hub takes 10,000 in a folder. Expected at least "
+            f"{expected_bytes // MOST_FILES // 1_000_000 + 1}"
+        )
+
+
+class HashingFile:
+    """A shard while it is written: the little that Parquet's and tar's writers need of a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = open_part(path)
+        self._digest = hashlib.sha256()
+        self._size_bytes = 0
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        count = self._file.write(data)
+        self._size_bytes += count
+        return count
+
+    def tell(self) -> int:
+        return self._size_bytes
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def finish(self, prefix: str, ending: str, clips: int, video_bytes: int) -> Shard:
+        """Close the file, and choose the name that its bytes call for."""
+        self._file.close()
+        sha256 = self._digest.hexdigest()
+        name = f"{prefix}-{sha256[:16]}.{ending}"
+        return Shard(self._path, name, clips, video_bytes, self._size_bytes, sha256)
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch_folder(destination: Destination, store: Store | None = None) -> Iterator[Path]:
+    """Open a folder for shards that are in flight; empty at the end, killed or not.
+
+    Args:
+        destination: Where they go: a place on this machine has a folder for it.
+        store: Else it is in this store, if it can be written to.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = destination.scratch()
+        if folder is not None:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        elif store is not None and store.is_writable(make=True):
+            folder = stack.enter_context(store.incoming()).new_part()
+            folder.mkdir()
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+
+        try:
+            yield folder
+        except Kinetics600Error:
+            raise
+        except OSError as error:
+            message = f"a shard cannot be written to '{folder}'"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFullError(
+                    f"{message}: {why_full(folder, error)}. Two shards need room there"
+                ) from error
+            raise StoreError(f"{message} ({error.strerror or error})") from error
+
+
+class Sending:
+    """Sends one shard while the next is made, and never more than one."""
+
+    def __init__(self, destination: Destination) -> None:
+        self.sent: list[dict[str, Any]] = []
+        """What a marker notes of those that have arrived (`Shard.entry`)."""
+        self._destination = destination
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Sending:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._wait()
+
+    def send(self, folder: str, shard: Shard) -> None:
+        """Begin to send a shard, once the one before has arrived."""
+        self._wait()
+        # A daemon: Ctrl-C does not wait for half a gigabyte.
+        self._thread = threading.Thread(target=self._run, args=(folder, shard), daemon=True)
+        self._thread.start()
+
+    def _run(self, folder: str, shard: Shard) -> None:
+        try:
+            etag = self._destination.send(f"{folder}/{shard.name}", shard.path, shard.sha256)
+            self.sent.append(shard.entry(etag))
+            shard.path.unlink(missing_ok=True)
+        except BaseException as error:
+            self._error = error
+
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            raise self._error

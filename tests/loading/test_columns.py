@@ -1,0 +1,60 @@
+"""Columns are declared once: whatever makes or writes rows has just those, in their order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow.parquet
+import pytest
+
+import kinetics600
+from k600.clip import Clip
+from k600.loading.columns import (
+    CLIP_TABLE,
+    FACTS,
+    MANIFEST,
+    METADATA,
+    PUBLISHED,
+    ROWS,
+    Column,
+    arrow_schema,
+    feature_types,
+)
+from k600.loading.manifest import ManifestRow, write_manifest
+from k600.loading.rows import record_of
+
+CLIP = Clip("train", "zumba", "-abcdefghij", 3, 13)
+
+
+def names(columns: tuple[Column, ...]) -> list[str]:
+    return [column.name for column in columns]
+
+
+def test_the_builder_s_features_are_the_declared_ones() -> None:
+    assert [*kinetics600.features()] == names(ROWS)
+    assert kinetics600.features(decode=True)["video"] == datasets.Video()
+
+
+@pytest.mark.parametrize("columns", [ROWS, METADATA])
+def test_arrow_has_each_as_datasets_would(columns: tuple[Column, ...]) -> None:
+    features = datasets.Features.from_dict(feature_types(columns))
+    assert features.arrow_schema.equals(arrow_schema(columns))
+
+
+def test_rows_have_the_declared_columns_in_their_order() -> None:
+    assert [*record_of(CLIP, "name.mp4", b"data", "cvdf")] == names(ROWS)
+    assert names(FACTS) == names(ROWS)[1:]
+    assert PUBLISHED["embedded"] == ROWS
+
+
+def test_a_manifest_s_file_has_them_and_the_table_of_clips_has_a_manifest_s(tmp_path: Path) -> None:
+    path = write_manifest(
+        [ManifestRow(CLIP, "cvdf", "zumba", 4, "ab" * 32)], tmp_path / "m.parquet"
+    )
+    table: Any = pyarrow.parquet.read_table(path)
+    assert table.schema.equals(arrow_schema(MANIFEST))
+    (row,) = table.to_pylist()
+    assert (row["label"], row["time_start"], row["sha256"]) == ("zumba", 3, "ab" * 32)
+    assert [name for name in names(CLIP_TABLE) if name in names(MANIFEST)] == names(MANIFEST)
