@@ -11,7 +11,7 @@ from k600.loading.manifest import ManifestRow
 from k600.loading.selection import Candidate
 from k600.loading.state import State, wanted_names
 from k600.splits import UNLABELED, Split
-from k600.store.ledger import LedgerView
+from k600.store.rows import LedgerView
 from k600.tarballs.catalog import KeptLists
 
 __all__ = ["Candidates", "clip_at", "find_candidates", "with_found"]

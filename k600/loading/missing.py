@@ -13,7 +13,7 @@ from k600.loading.rows import StoredShard
 from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED, Split
 from k600.store.inventory import Inventory
-from k600.store.ledger import LedgerView, StoredGroup
+from k600.store.rows import LedgerView, StoredGroup
 from k600.store.store import Store
 from k600.tarballs.reading import noted_failure
 

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from k600.clip import Tarball
-from k600.store.ledger import ClipRow, LedgerView, StoredGroup
+from k600.store.rows import ClipRow, LedgerView, StoredGroup
 from k600.tarballs.extract import TarballRead
 
 __all__ = [

@@ -27,7 +27,8 @@ from k600.loading.request import Request
 from k600.mirror.mirror import RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES
 from k600.progress import Progress
-from k600.store.ledger import Ledger, TarballRow
+from k600.store.ledger import Ledger
+from k600.store.rows import TarballRow
 from k600.store.store import Store
 from k600.tarballs.extract import TarballExtractor, TarballRead
 from k600.tarballs.reading import READINGS, is_condemned, noted_failure

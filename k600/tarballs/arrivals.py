@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from k600.store.files import Flushing
-from k600.store.ledger import ClipRow, Ledger, TarballRow
+from k600.store.ledger import Ledger
+from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming
 
 __all__ = ["Arrivals"]

@@ -19,7 +19,8 @@ from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES
 from k600.progress import Bar
 from k600.store.inventory import Inventory
-from k600.store.ledger import ClipRow, Ledger, TarballRow
+from k600.store.ledger import Ledger
+from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming, Store
 from k600.tarballs.archive import Member
 from k600.tarballs.arrivals import Arrivals

@@ -8,7 +8,8 @@ from pathlib import Path
 from k600.clip import Tarball, TestLabels
 from k600.splits import UNLABELED
 from k600.store.inventory import Inventory, is_unchanged
-from k600.store.ledger import ClipRow, Ledger
+from k600.store.ledger import Ledger
+from k600.store.rows import ClipRow
 from k600.store.store import Store
 from k600.tarballs.stream import clip_of
 from k600.video.probe import box_problem

@@ -30,7 +30,7 @@ from k600.errors import (
 )
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import RangeReader
-from k600.store.ledger import TarballRow
+from k600.store.rows import TarballRow
 from k600.tarballs.archive import CHUNK_BYTES, Member, members
 
 __all__ = [

@@ -6,7 +6,7 @@ import struct
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-__all__ = ["FrameShaper", "Turn", "turn_of", "turned"]
+__all__ = ["FrameShaper", "Turn", "turn_of"]
 
 _BICUBIC_EXACTLY = 0x4 | 0x40000 | 0x80000
 """FFmpeg's SWS_BICUBIC, SWS_ACCURATE_RND and SWS_BITEXACT: the same on every processor. (PyAV
@@ -45,28 +45,6 @@ def turn_of(frame: Any) -> Turn:
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Turn(False, a < 0, d < 0)
     return Turn(True, c < 0, b < 0)
-
-
-def turned(frame: Any, turn: Turn, graphs: dict[Turn, Any]) -> Any:
-    """Return a frame turned; `graphs` keeps FFmpeg's filters for further frames of its size."""
-    import av
-
-    if not any(turn):
-        return frame
-    graph = graphs.get(turn)
-    if graph is None:
-        graph = graphs[turn] = av.filter.Graph()
-        filters = [("transpose", "cclock_flip"), ("hflip", ""), ("vflip", "")]
-        buffer = graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format.name,
-            time_base=frame.time_base or Fraction(1, 1000),
-        )
-        wanted = [graph.add(*each) for each, is_on in zip(filters, turn, strict=True) if is_on]
-        graph.link_nodes(buffer, *wanted, graph.add("buffersink")).configure()
-    graph.push(frame)
-    return graph.pull()
 
 
 class FrameShaper:
@@ -123,7 +101,29 @@ class FrameShaper:
             **_colours(frame, self._matrix),
             **self._one_thread,
         )
-        return turned(frame, turn, self._graphs)
+        return _turned(frame, turn, self._graphs)
+
+
+def _turned(frame: Any, turn: Turn, graphs: dict[Turn, Any]) -> Any:
+    """Return a frame turned; `graphs` keeps FFmpeg's filters for further frames of its size."""
+    import av
+
+    if not any(turn):
+        return frame
+    graph = graphs.get(turn)
+    if graph is None:
+        graph = graphs[turn] = av.filter.Graph()
+        filters = [("transpose", "cclock_flip"), ("hflip", ""), ("vflip", "")]
+        buffer = graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format.name,
+            time_base=frame.time_base or Fraction(1, 1000),
+        )
+        wanted = [graph.add(*each) for each, is_on in zip(filters, turn, strict=True) if is_on]
+        graph.link_nodes(buffer, *wanted, graph.add("buffersink")).configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 def _colours(frame: Any, matrix: int) -> dict[str, int]:

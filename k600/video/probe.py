@@ -33,9 +33,9 @@ __all__ = [
 VERDICTS: dict[str, str] = {
     "ok": "whole",
     "short": "whole, but shorter than its name says",
-    "empty": "the file has no bytes",
-    "not_mp4": "the file is no MP4",
-    "truncated": "the file is cut off",
+    "empty": "the file is empty",
+    "not_mp4": "the file is not an MP4",
+    "truncated": "the file is cut off before its end",
     "no_video": "there are no frames in it",
     "damaged": "it cannot be decoded",
     "unreadable": "the file cannot be read",
