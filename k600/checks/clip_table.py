@@ -13,6 +13,7 @@ from k600.loading.manifest import Manifest, ManifestRow, differing, sha256_of
 from k600.loading.outcome import Missing, Outcome
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard
+from k600.reasons import BAD_FILE_REASONS
 from k600.splits import UNLABELED
 
 __all__ = ["Difference", "check_manifest", "clip_table"]
@@ -60,10 +61,10 @@ def clip_table(
     with ThreadPoolExecutor() as pool:
         pairs = [(shard, name) for shard in outcome.shards for name in shard.names]
         rows = list(pool.map(lambda pair: present(*pair), pairs))
-    corrupt = {"empty", "truncated", "not_mp4", "damaged", "no_video", "unreadable"}
     for missing in outcome.missing:
         if (clip := _clip_of(missing)) is not None:
-            row = _row(clip, "corrupt" if missing.reason in corrupt else "missing", missing.reason)
+            state = "corrupt" if missing.reason in BAD_FILE_REASONS else "missing"
+            row = _row(clip, state, missing.reason)
             row["tarball"] = missing.tarball
             rows.append(row)
     return sorted(rows, key=lambda row: (row["label"], row["youtube_id"], row["time_start"]))

@@ -14,7 +14,7 @@ from k600.cli.screen import Meter, console, hush, print_json, say
 from k600.network import is_offline
 
 if TYPE_CHECKING:
-    from k600.checks.clip_files import Report, SplitReport
+    from k600.checks.findings import Report, SplitReport
 
 __all__ = ["verify"]
 
@@ -70,7 +70,7 @@ def verify(
 
 
 def _show(report: "Report") -> None:
-    from k600.checks.clip_files import FATES
+    from k600.checks.findings import FATES
     from k600.video.probe import VERDICTS
 
     screen = console()
