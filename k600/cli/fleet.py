@@ -70,8 +70,7 @@ def fleet(
     Example: kinetics600 fleet train --to s3://bucket/k600 --executor ray --workers 100
     """
     from k600.errors import OptionError
-    from k600.fleet.options import FleetRecipe, Workforce
-    from k600.fleet.places import choose_places
+    from k600.fleet.options import FleetRecipe, Workforce, choose_places
     from k600.fleet.run import run_fleet
     from k600.reasons import REASONS
 

@@ -31,11 +31,10 @@ from k600.errors import (
     OptionError,
 )
 from k600.fleet.job import Job
-from k600.fleet.options import FleetRecipe, Workforce
-from k600.fleet.places import Places, choose_places
+from k600.fleet.options import FleetRecipe, Places, Workforce, choose_places
 from k600.fleet.read import read_unit
 from k600.fleet.run import Fleet, run_fleet
-from k600.fleet.units import unit_of
+from k600.fleet.units import Unit
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
 from k600.progress import no_progress
@@ -534,7 +533,7 @@ def test_a_tarball_that_is_replaced_between_two_readings_is_not_taken_for_the_on
             places=places,
             options={"format": 1},
         )
-        unit = unit_of(tarball, mirror.stat(tarball.path), job)
+        unit = Unit.of(tarball, mirror.stat(tarball.path), job.options)
         place = FileDestination(places.work, {})
         place.prepare()
         (tmp_path / "scratch").mkdir()
