@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 
 from k600.cli import (  # noqa: F401 - each adds its command
@@ -19,13 +20,14 @@ from k600.cli import (  # noqa: F401 - each adds its command
 )
 from k600.cli.app import EXIT_CODES_TEXT, app
 from k600.cli.exit_codes import STOPPED, code_of_error
+from k600.cli.flag_names import Command, FlagRecords
 from k600.cli.screen import leave_pipe, prepare_streams, say_error
 from k600.errors import Kinetics600Error
 
 __all__ = ["app", "main"]
 
 for command in (*app.registered_commands, *manifest.manifest_app.registered_commands):
-    command.epilog = EXIT_CODES_TEXT
+    command.cls, command.epilog = Command, EXIT_CODES_TEXT
     # Typer keeps the line ends of all paragraphs but the first: they are the terminal's to choose.
     paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
     command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
@@ -34,6 +36,8 @@ for command in (*app.registered_commands, *manifest.manifest_app.registered_comm
 def main() -> None:
     """Run the command line; an expected error is one line and an exit code, no traceback."""
     prepare_streams()
+    logger, records = logging.getLogger("kinetics600"), FlagRecords()
+    logger.addFilter(records)
     try:
         try:
             app()
@@ -49,3 +53,5 @@ def main() -> None:
                 sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has left, as `head` does
         leave_pipe()
+    finally:
+        logger.removeFilter(records)
