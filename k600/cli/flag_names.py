@@ -10,34 +10,28 @@ import logging
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Any
 
-import typer
-from typer.core import TyperCommand
+import click
 
-__all__ = ["Command", "FlagRecords", "flags_of", "with_flags"]
+__all__ = ["FlagRecords", "flags_of", "speak_flags_of", "with_flags"]
 
 _VALUE = r"""…|True|'[^']*'|"[^"]*"|\[…\]|\{…\}"""
 
 # A name does not count in the middle of a path or of quoted text, which may be called anything.
-_BEFORE = r"""(?<![\w/.'"`-])"""
+_BEFORE = r"""(?<![\w/.'"-])"""
 _AFTER = r"""(?![\w/'"`=-]|\.\w)"""
 
 _running: dict[str, str] = {}
 """The flags of the command that runs, by option: there is but one in a process."""
 
 
-class Command(TyperCommand):
-    """A command; messages speak of its flags while it runs, and about how it ended."""
-
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run it."""
-        _running.clear()
-        _running.update(flags_of(self))
-        return super().invoke(ctx)
+def speak_flags_of(command: click.Command) -> None:
+    """Have messages speak of the flags of this command from now on."""
+    _running.clear()
+    _running.update(flags_of(command))
 
 
-def flags_of(command: TyperCommand) -> dict[str, str]:
+def flags_of(command: click.Command) -> dict[str, str]:
     """Return what a command calls its options, by what the library calls them."""
     flags = {}
     for parameter in command.params:
