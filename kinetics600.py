@@ -726,8 +726,7 @@ def fleet(
     Raises:
         Kinetics600Error: One of its kinds; see `k600.errors`.
     """
-    from k600.fleet.options import FleetRecipe, Workforce
-    from k600.fleet.places import choose_places
+    from k600.fleet.options import FleetRecipe, Workforce, choose_places
     from k600.fleet.run import run_fleet
 
     with plain_errors():
