@@ -31,11 +31,11 @@ from tests.servers import s3_server
 OURS = r"""
 import contextlib, json, re, sys, time
 import kinetics600, s3fs
-import k600.fleet.executors, k600.fleet.steps
-from k600.fleet.job import FleetRecipe
-from k600.fleet.places import Places
+import k600.fleet.executors, k600.fleet.finish
+from k600.fleet.options import FleetRecipe
+from k600.fleet.options import Places
 from k600.fleet.run import run_fleet
-from k600.fleet.workforce import Workforce
+from k600.fleet.options import Workforce
 from k600.progress import NoBar
 
 class Clock(NoBar):

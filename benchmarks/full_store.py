@@ -16,7 +16,8 @@ from k600.clip import Tarball
 from k600.labels import NAMES
 from k600.miniature import URL
 from k600.mirror.mirror import Mirror
-from k600.store.ledger import ClipRow, Ledger, TarballRow
+from k600.store.ledger import Ledger
+from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Store
 from k600.tarballs.catalog import KeptLists
 

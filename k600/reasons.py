@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["OPEN_REASONS", "PASSING_REASONS", "REASONS", "WATCHED_REASONS", "YOUTUBE_KINDS"]
+__all__ = [
+    "BAD_FILE_REASONS",
+    "OPEN_REASONS",
+    "PASSING_REASONS",
+    "REASONS",
+    "WATCHED_REASONS",
+    "YOUTUBE_KINDS",
+    "reason_of_verdict",
+]
 
 REASONS: dict[str, str] = {
     "empty": "the file in the tarball has no bytes",
@@ -66,5 +74,32 @@ has to do something: the host, who gives access to it, or who installs yt-dlp or
 WATCHED_REASONS = frozenset({"tarball_condemned"})
 """Reasons that are settled until the host changes something, for which each call looks."""
 
+BAD_FILE_REASONS = frozenset(
+    {
+        "empty",
+        "truncated",
+        "not_mp4",
+        "damaged",
+        "no_video",
+        "not_a_file",
+        "too_large",
+        "unreadable",
+    }
+)
+"""Reasons that lie in the file itself, here or in its tarball."""
+
 YOUTUBE_KINDS = ("blocked", "transient", "client", "auth", "region", "gone", "clip")
 """Why YouTube may give no clip: each is a reason, with `youtube_` before it."""
+
+
+def reason_of_verdict(verdict: str) -> str:
+    """Return the reason for which a clip of such a file is missing.
+
+    Args:
+        verdict: A key of `k600.video.probe.VERDICTS`.
+
+    Example:
+        >>> reason_of_verdict("truncated"), reason_of_verdict("vanished")
+        ('truncated', 'unreadable')
+    """
+    return verdict if verdict in REASONS else "unreadable"

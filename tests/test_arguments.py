@@ -12,7 +12,7 @@ import pytest
 
 import kinetics600
 from k600.errors import OptionError
-from k600.fleet.job import FleetRecipe
+from k600.fleet.options import FleetRecipe
 from k600.gallery.page import write_gallery
 from k600.miniature import Miniature
 from k600.publish.markers import Recipe

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from k600.clip import Listing
 from k600.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
 from k600.splits import Split
-from k600.store.ledger import LedgerView
+from k600.store.rows import LedgerView
 
 __all__ = [
     "Advice",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
-import itertools
 import logging
 import os
 import time
@@ -16,36 +15,21 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
-from k600.checks.clip_files import Finding, Report, SplitReport, Target, check_clips, find_targets
+from k600.checks.clip_files import Target, check_clips, find_targets
+from k600.checks.findings import Finding, Report, SplitReport
+from k600.checks.quarantine import put_aside
 from k600.checks.repair import fetch_again
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.request import Request
-from k600.loading.state import State, read_state
+from k600.loading.state import read_state
 from k600.progress import Progress, no_progress
-from k600.reasons import REASONS
-from k600.store.files import move_into_place
-from k600.store.ledger import AdoptedRow, CheckRow, Ledger
-from k600.store.store import META_DIR, Store
-from k600.translate import store_error, translate_errors
+from k600.reasons import BAD_FILE_REASONS, REASONS, reason_of_verdict
+from k600.store.rows import CheckRow
 from k600.video.probe import BAD
 
-__all__ = ["find_failed", "verify_clips"]
+__all__ = ["Verification", "find_failed", "verify_clips"]
 
 logger = logging.getLogger("kinetics600")
-
-_AT_SOURCE = frozenset(
-    {
-        "empty",
-        "truncated",
-        "not_mp4",
-        "not_a_file",
-        "too_large",
-        "damaged",
-        "no_video",
-        "unreadable",
-    }
-)
-"""Reasons that the ledger gives where a tarball's own file is no good."""
 
 
 def verify_clips(
@@ -58,15 +42,15 @@ def verify_clips(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Look into every clip that is there for a request, several at a time.
+    """Check every clip that is there for a request, several at a time.
 
     A clip that the ledger has and the folder has not is `vanished`. With neither `quarantine` nor
     `repair`, no clip is moved, and no network is used.
 
     Args:
         request: Says which splits, classes or manifest; it may have no limits.
-        deep: Decode every picture and sound (some 50 times slower).
-        again: Look also into files that are the same as when an earlier run did.
+        deep: Decode every frame of video and audio (some 50 times slower).
+        again: Check also the files that are the same as when an earlier run did.
         quarantine: Move bad clips to `.kinetics600/quarantine/<split>/<class name>/`; those in
             another tool's tree stay, and are not served any more. Short ones count as good.
         repair: Do so, then fetch from where they came exactly those clips, and verify them. One
@@ -88,7 +72,8 @@ def verify_clips(
     store.check_folder()
     started = time.perf_counter()
     runs = [
-        _Run(request, split, deep, offline, progress or no_progress) for split in request.splits
+        Verification(request, split, deep, offline, progress or no_progress)
+        for split in request.splits
     ]
     if not any(run.targets for run in runs):
         raise NoClipsError(
@@ -104,7 +89,7 @@ def verify_clips(
         for run in runs:
             run.record = False
     for run in runs:
-        run.look(again=again)
+        run.check(again=again)
         if quarantine or repair:
             run.put_aside()
         if repair:
@@ -128,12 +113,12 @@ def find_failed(request: Request, split: str) -> dict[str, dict[str, str]]:
                 status = os.stat(request.store.root / row.path)
                 if (status.st_size, status.st_mtime_ns) == (row.size_bytes, row.mtime_ns):
                     label = row.folder.partition("/")[2]
-                    failed.setdefault(label, {})[row.file_name] = _reason(row.verdict)
+                    failed.setdefault(label, {})[row.file_name] = reason_of_verdict(row.verdict)
     return failed
 
 
 @dataclass(slots=True)
-class _Run:
+class Verification:
     """The verification of one split, step by step."""
 
     request: Request
@@ -143,29 +128,25 @@ class _Run:
     progress: Progress
     record: bool = True
     """Whether the ledger may be written."""
-    reused: int = 0
-    state: State = field(init=False)
     targets: list[Target] = field(init=False)
+    """The files to check."""
+    reused: int = 0
+    """How many of them were not checked, as an earlier run had done so."""
     rows: dict[Target, CheckRow] = field(default_factory=dict)
     """What was found in the files that are not `ok`."""
     findings: dict[Target, Finding] = field(default_factory=dict)
     """The same, and what became of it."""
     counts: dict[str, Counter[str]] = field(default_factory=dict)
+    """How many clips of each verdict there are, by class."""
 
     def __post_init__(self) -> None:
-        # What a file holds is looked into whatever mirror it came from.
+        # What a file holds is checked whatever mirror it came from.
         whatever = replace(self.request, source="local")
-        self.state = read_state(whatever, self.split, offline=True, keep=False)
-        self.targets = list(
-            find_targets(self.request, self.split, self.state.known, self.state.labels)
-        )
+        state = read_state(whatever, self.split, offline=True, keep=False)
+        self.targets = list(find_targets(self.request, self.split, state.known, state.labels))
 
-    @property
-    def ledger(self) -> Ledger:
-        return self.request.ledger
-
-    def look(self, *, again: bool) -> None:
-        """Look into every file."""
+    def check(self, *, again: bool) -> None:
+        """Check every file."""
 
         def note(target: Target, row: CheckRow, known: bool) -> None:
             self.reused += known
@@ -182,10 +163,10 @@ class _Run:
             if row.verdict in BAD:
                 self.request.store.check_inside(self.request.store.root / target.folder)
             if row.verdict in BAD - {"vanished"}:
-                self._put_aside(target)
+                self._put_aside(target, row)
 
     def repair(self) -> None:
-        """Fetch the bad clips again that are out of the way now, and verify what came."""
+        """Fetch the bad clips again that are out of the way now, and check what came."""
         todo = [
             target
             for target, found in self.findings.items()
@@ -193,38 +174,43 @@ class _Run:
         ]
         if not todo:
             return
+
         state = read_state(self.request, self.split, offline=self.offline, keep=True)
         came, why = fetch_again(state, todo, self.progress)
-        self.state = self.state.now()
         for target, (reason, detail) in why.items():
-            self._say(target, why=": ".join(filter(None, (REASONS.get(reason), detail))))
-            if reason in _AT_SOURCE:
-                self._say(target, fate="bad_at_source")
+            self._note(target, why=": ".join(filter(None, (REASONS.get(reason), detail))))
+            if reason in BAD_FILE_REASONS:
+                self._note(target, fate="bad_at_source")
+
         found: dict[Target, CheckRow] = {}
         places = [*dict.fromkeys(came.values())]
         self._check(places, lambda place, row, _: found.update({place: row}), again=True)
         for target, place in came.items():
             row = found[place]
-            if row.verdict not in BAD:
+            if row.verdict in BAD:
+                self._came_bad(target, place, row)
+            else:
                 self._count(target, self.findings[target].verdict, by=-1)
                 self._count(place, row.verdict)
-                self._say(target, fate="repaired")
-            else:
-                same = self._is_same(target, place)
-                self.rows[place] = row
-                self.findings.setdefault(place, self.findings[target])
-                self._put_aside(place)
-                if same:
-                    self.ledger.mark_bad_in_tarball(
-                        self.split, place.folder, place.file_name, _reason(row.verdict)
-                    )
-                    self._say(target, fate="bad_at_source")
-                else:
-                    self._say(target, why=f"what came instead is {row.verdict}: {row.detail}")
-            if place != target:
-                self.findings.pop(place, None)
+                self._note(target, fate="repaired")
+
+    def _came_bad(self, target: Target, place: Target, row: CheckRow) -> None:
+        """Put a clip aside that was fetched again and is bad again; note what that means."""
+        same = self._is_same(target, place)
+        self.findings.setdefault(place, self.findings[target])
+        self._put_aside(place, row)
+        if same:
+            reason = reason_of_verdict(row.verdict)
+            ledger = self.request.ledger
+            ledger.mark_bad_in_tarball(self.split, place.folder, place.file_name, reason)
+            self._note(target, fate="bad_at_source")
+        else:
+            self._note(target, why=f"what came instead is {row.verdict}: {row.detail}")
+        if place != target:
+            del self.findings[place]
 
     def report(self) -> SplitReport:
+        """Return what was found, and what became of it."""
         found = self.findings.values()
         return SplitReport(
             self.split,
@@ -258,37 +244,11 @@ class _Run:
                 record=self.record,
             )
 
-    def _put_aside(self, target: Target) -> None:
-        """Move a file of the store's own to the quarantine; note one that is another tool's."""
-        store, row = self.request.store, self.rows[target]
-        source = store.root / target.path
-        store.check_inside(store.root / target.folder)
-        if target.is_foreign:
-            problem = _reason(row.verdict)
-            noted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
-            self.ledger.adopt(self.split, [noted])
-            own = store.root / target.folder
-            # So that rows made earlier are seen to be no longer true.
-            with translate_errors(store_error, own):
-                own.mkdir(parents=True, exist_ok=True)
-                os.utime(own)
-            self._say(target, fate="left_out")
-            return
-        try:
-            with translate_errors(store_error, source):
-                status = source.stat()
-                if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
-                    self._say(target, why="it has changed since; verify again")
-                    return
-                moved_to = _free_name(store, target)
-                store.check_inside((store.root / moved_to).parent)
-                move_into_place(source, store.root / moved_to)
-        except StoreError as error:
-            self._say(target, why=str(error))
-            return
-        self.rows[target] = row._replace(moved_to=moved_to)
-        self.ledger.record_checks(self.split, [self.rows[target]])
-        self._say(target, fate="quarantined")
+    def _put_aside(self, target: Target, row: CheckRow) -> None:
+        aside = put_aside(self.request, self.split, target, row)
+        self.rows[target] = row._replace(moved_to=aside.moved_to or row.moved_to)
+        changes = {"fate": aside.fate, "why": aside.why}
+        self._note(target, **{name: text for name, text in changes.items() if text})
 
     def _is_same(self, target: Target, place: Target) -> bool:
         """Whether the file that came is, byte for byte, the one that was bad."""
@@ -299,7 +259,7 @@ class _Run:
         except OSError:
             return False
 
-    def _say(self, target: Target, **changes: str) -> None:
+    def _note(self, target: Target, **changes: str) -> None:
         self.findings[target] = replace(self.findings[target], **changes)
 
     def _count(self, target: Target, verdict: str, *, by: int = 1) -> None:
@@ -307,19 +267,3 @@ class _Run:
         counts[verdict] += by
         if not counts[verdict]:
             del counts[verdict]
-
-
-def _free_name(store: Store, target: Target) -> str:
-    """Return where a file goes in the quarantine; one of the same bytes is replaced there."""
-    name = wanted = f"{META_DIR}/quarantine/{target.folder}/{target.file_name}"
-    for number in itertools.count(1):
-        there, source = store.root / name, store.root / target.path
-        if not os.path.lexists(there) or filecmp.cmp(there, source, shallow=False):
-            return name
-        name = f"{wanted}.{number}"
-    raise AssertionError("unreachable")
-
-
-def _reason(verdict: str) -> str:
-    """Return what the loader calls it, of `k600.reasons.REASONS`."""
-    return verdict if verdict in REASONS else "unreadable"

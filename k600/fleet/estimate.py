@@ -1,4 +1,4 @@
-"""How long a run takes and what it costs, with so many workers: a small simulation. Pure.
+"""`--estimate`: how long a run takes and what it costs with so many workers, by a small simulation.
 
 Workers take the largest tarball that is left; then the clips are dealt, by one; then workers take
 shards. A worker reads while it computes, and writes afterwards. What the machines of a cluster
@@ -11,10 +11,18 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["Rates", "Simulation", "enough_workers", "simulate"]
+from k600.errors import OptionError
+from k600.fleet.job import check_fleet, make_job
+from k600.fleet.options import FleetRecipe, Places
+from k600.fleet.units import find_units, tarballs_to_read
+from k600.loading.request import Request
+
+__all__ = ["FleetEstimate", "Rates", "Simulation", "enough_workers", "estimate_fleet", "simulate"]
 
 NEAR_BEST = 1.1
 """With so many times the least time that there can be, more workers hardly help."""
+
+WORKERS = (1, 10, 100, 1_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +35,9 @@ class Rates:
     """Of a tarball: from S3, gunzip, tar, boxes, SHA-256, to S3."""
     merge_cpu_seconds_per_gb: float = 8.5
     """Of a shard: from S3 in pieces, SHA-256, Parquet, to S3."""
-    shrink_cpu_seconds_per_gb: float = 0.0
+    resize_cpu_seconds_per_gb: float = 0.0
     """Of a tarball, in addition, where clips are made smaller."""
-    shrunk: float = 1.0
+    resized_share: float = 1.0
     """What is left of the bytes then, as a share."""
     task_seconds: float = 2.0
     """To start with a tarball or a shard."""
@@ -38,9 +46,9 @@ class Rates:
     dollars_per_hour: float = 0.05
     """Of one worker."""
 
-    def shrinking(self) -> Rates:
+    def resizing(self) -> Rates:
         """Return the rates where clips are made smaller, which depends on how large they are."""
-        return replace(self, shrink_cpu_seconds_per_gb=1_000.0, shrunk=0.4)
+        return replace(self, resize_cpu_seconds_per_gb=1_000.0, resized_share=0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +69,87 @@ class Simulation:
     """Every worker paid until the end."""
 
 
+@dataclass(frozen=True, slots=True)
+class FleetEstimate:
+    """What a run of the fleet would take."""
+
+    tarballs: int
+    tarball_bytes: int
+    enough_workers: int
+    """More than these hardly help."""
+    simulations: tuple[Simulation, ...]
+    """By number of workers, ascending."""
+
+
+def estimate_fleet(
+    request: Request,
+    recipe: FleetRecipe,
+    *,
+    workers: int | None = None,
+    network_mb_s: float = 50.0,
+    dollars_per_hour: float = 0.05,
+    offline: bool = False,
+) -> FleetEstimate:
+    """Ask the mirror how large the tarballs are, and play the run through. Nothing is written.
+
+    Args:
+        request: Which tarballs.
+        recipe: Size of the shards.
+        workers: So many, beside 1, 10, 100, 1,000 and as many as are enough.
+        network_mb_s: What a worker reads or writes in a second, in units of 1,000,000 bytes.
+        dollars_per_hour: What a worker costs.
+        offline: Never cross a network.
+
+    Raises:
+        OptionError: A value is not allowed.
+        MirrorError, ListError: The sizes cannot be had.
+    """
+    recipe.check()
+    check_fleet(request, offline=offline)
+    if not network_mb_s > 0:
+        raise OptionError(f"network: {network_mb_s} is not allowed, expected MB/s above 0")
+    if not dollars_per_hour >= 0:
+        raise OptionError(f"price: {dollars_per_hour} is not allowed, expected dollars, 0 or more")
+
+    nowhere = Places(work="", options={})
+    sizes: list[int] = []
+    for split in request.splits:
+        job = make_job(request, split, recipe, nowhere, with_labels=False)
+        tarballs = tarballs_to_read(request, split)
+        units, _ = find_units(tarballs, job, on_missing=request.on_missing)
+        sizes += [unit.size_bytes for unit in units]
+
+    rates = Rates(network_bytes_per_second=network_mb_s * 1e6, dollars_per_hour=dollars_per_hour)
+    if request.short_side is not None:
+        rates = rates.resizing()
+    enough = enough_workers(sizes, shard_bytes=recipe.shard_bytes, rates=rates)
+    numbers = {*WORKERS, enough, workers or enough}
+    simulations = [
+        simulate(sizes, number, shard_bytes=recipe.shard_bytes, rates=rates)
+        for number in sorted(numbers)
+    ]
+    return FleetEstimate(len(sizes), sum(sizes), enough, tuple(simulations))
+
+
 def simulate(
     tarball_bytes: Sequence[int], workers: int, *, shard_bytes: int, rates: Rates
 ) -> Simulation:
-    """Play a run through.
-
-    Args:
-        tarball_bytes: Size of each tarball.
-        workers: How many, 1 or more.
-        shard_bytes: Size of a shard.
-        rates: What a worker can do.
+    """Play a run through, of tarballs of these sizes, by one worker or more.
 
     Example:
         >>> one, two = (simulate([10**9] * 4, n, shard_bytes=10**9, rates=Rates()) for n in (1, 2))
         >>> round(one.read_seconds / two.read_seconds, 2)
         2.0
     """
-    kept = rates.shrunk
-    read_cpu = rates.read_cpu_seconds_per_gb + rates.shrink_cpu_seconds_per_gb
-    reads = [_seconds(size, size * kept, read_cpu, rates) for size in tarball_bytes]
-    left = sum(tarball_bytes) * kept
+    share = rates.resized_share
+    read_cpu = rates.read_cpu_seconds_per_gb + rates.resize_cpu_seconds_per_gb
+    reads = [_seconds(size, size * share, read_cpu, rates) for size in tarball_bytes]
+
+    left = sum(tarball_bytes) * share
     shards = max(1, round(left / shard_bytes))
     size = left / shards
     merges = [_seconds(size, size, rates.merge_cpu_seconds_per_gb, rates)] * shards
+
     read, merge = _makespan(reads, workers), _makespan(merges, workers)
     plan = 2 * rates.task_seconds + rates.plan_seconds_per_gb * left / 1e9
     seconds = read + plan + merge
@@ -105,7 +171,7 @@ def enough_workers(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rat
     def seconds(workers: int) -> float:
         return simulate(tarball_bytes, workers, shard_bytes=shard_bytes, rates=rates).seconds
 
-    shards = round(sum(tarball_bytes) * rates.shrunk / shard_bytes)
+    shards = round(sum(tarball_bytes) * rates.resized_share / shard_bytes)
     few, many = 1, max(1, len(tarball_bytes), shards)
     most = seconds(many) * NEAR_BEST
     while few < many:

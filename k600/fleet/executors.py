@@ -1,22 +1,24 @@
 """datatrove's executors, as this project uses them: on this machine, on Slurm, on a Ray cluster.
 
 What a task did it notes at the destination, so datatrove's own notes (logs, completions) only have
-to hold for one run.
+to hold for one run. Only this file knows datatrove, which is an extra.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -24,17 +26,23 @@ from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.executor.ray import RayPipelineExecutor
 from datatrove.executor.slurm import SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
+from datatrove.utils.stats import MetricStatsDict
 from loguru import logger as datatrove_logger
 
 from k600.errors import IncompleteError, OptionError
+from k600.fleet.options import OpenPlaces, Places, Workforce
 from k600.text import public_url
 
-__all__ = ["Crew", "Stage", "run_stages"]
+__all__ = ["Stage", "run_stages"]
 
 ATTEMPTS = 3
 """How often a task is given to another worker when its own was lost."""
 
 _SLURM = {"time": "24:00:00", "qos": "", "mem_per_cpu_gb": 4}
+
+Task = Callable[[OpenPlaces], Mapping[str, int]]
+"""Does its share of the work at the places that it is given, and returns what it did, in numbers.
+Pickled, so a function of a module, or a `functools.partial` of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,74 +50,110 @@ class Stage:
     """Tasks that may run side by side; the next stage begins when all are done."""
 
     name: str
-    step: PipelineStep
-    tasks: int
-    on_task: Callable[[int], object] = lambda rank: None
-    """Called with the rank of a task that is done, where that can be seen."""
+    places: Places
+    tasks: Sequence[Task]
+    on_task: Callable[[int], object] = lambda number: None
+    """Called with the number of a task that is done, where that can be seen."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crew:
-    """Who does the work."""
-
-    kind: str
-    """`local`, `slurm` or `ray`."""
-    workers: int
-    """Tasks at a time, 1 or more."""
-    logs: tuple[str, Mapping[str, Any]] = field(repr=False)
-    """Folder or URL for datatrove's logs, which all workers see, and its fsspec options."""
-    more: Mapping[str, Any] = field(default_factory=dict)
-    """Further parameters of datatrove's executor, such as Slurm's partition."""
-
-
-def run_stages(stages: Sequence[Stage], crew: Crew) -> None:
+def run_stages(
+    stages: Sequence[Stage], workforce: Workforce, logs: tuple[str, Mapping[str, Any]]
+) -> Counter[str]:
     """Run stages one after the other; on Slurm, hand them in and return at once.
+
+    Args:
+        stages: What to run.
+        workforce: Who does it.
+        logs: Folder or URL for datatrove's logs, which all workers see, and its fsspec options.
+
+    Returns:
+        What all tasks did, in numbers; on Slurm nothing yet.
 
     Raises:
         Kinetics600Error: What stopped a task; with `local`, of the kind that it was there.
-        OptionError: A parameter in `crew.more` is unknown or lacks.
+        OptionError: A parameter in `workforce.more` is unknown or lacks.
     """
+    counts: Counter[str] = Counter()
     before = None
-    for stage in stages:
-        with _quiet():
-            executor = _executor(stage, crew, before)
-            executor.run()
-        before = executor
-        if crew.kind == "ray" and (left := len(executor.get_incomplete_ranks())):
-            logs = f"{crew.logs[0]}/{stage.name}/logs"
-            raise IncompleteError(
-                f"fleet: {left:,} of {stage.tasks:,} tasks of the stage '{stage.name}' failed; "
-                f"their logs are in {public_url(logs)}. Call again: what is done stays"
-            )
-
-
-def _executor(stage: Stage, crew: Crew, before: Any) -> Any:
-    """Return datatrove's executor for a stage."""
-    kinds = {"local": _Local, "slurm": _Slurm, "ray": _Ray}
-    kind = kinds[crew.kind]
-    logs, options = crew.logs
-    given: dict[str, Any] = {
-        "pipeline": [stage.step],
-        "tasks": stage.tasks,
-        "workers": min(crew.workers, stage.tasks),
-        "logging_dir": (f"{logs}/{stage.name}", dict(options)),
-    }
-    if crew.kind == "slurm":
-        given |= {**_SLURM, "depends": before, "job_name": f"kinetics600-{stage.name}"}
-        if sys.prefix != sys.base_prefix:
-            given["venv_path"] = os.path.join(sys.prefix, "bin", "activate")
-    if crew.kind == "ray":
-        _connect_to_ray()
+    datatrove_logger.disable("datatrove")  # off the screen of whoever started the run
     try:
-        executor = kind(**{**given, **crew.more})
+        for stage in stages:
+            executor = _executor(stage, workforce, logs, before)
+            executor.run()
+            before = executor
+            if workforce.executor == "slurm":
+                continue
+            if left := len(executor.get_incomplete_ranks()):  # Ray's says so by no error
+                where = public_url(f"{logs[0]}/{stage.name}/logs")
+                raise IncompleteError(
+                    f"fleet: {left:,} of {len(stage.tasks):,} tasks of the stage '{stage.name}' "
+                    f"failed; their logs are in {where}. Call again: what is done stays"
+                )
+            counts.update(_counts(executor))
+    finally:
+        datatrove_logger.enable("datatrove")
+    return counts
+
+
+class _Step(PipelineStep):
+    """A task as datatrove runs it: it neither takes rows of the one before nor gives any."""
+
+    type = "kinetics600"
+
+    def __init__(self, stage: Stage) -> None:
+        self.name = stage.name
+        super().__init__()
+        self.places, self.tasks = stage.places, stage.tasks
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
+        self.stats.stats.clear()  # of another rank, in this same process
+        with self.places.open() as places:
+            counts = self.tasks[rank](places)
+        for name, count in counts.items():
+            self.stat_update(name, value=count, unit="task")
+
+
+def _counts(executor: Any) -> Counter[str]:
+    """Return what the tasks of a stage did, as datatrove noted it."""
+    counts: Counter[str] = Counter()
+    for rank in range(executor.world_size):
+        with executor.logging_dir.open(f"stats/{rank:05d}.json", "r") as file:
+            (step,) = json.load(file)
+        stats = MetricStatsDict.from_dict(step["stats"])
+        counts.update({name: int(stat.total) for name, stat in stats.items()})
+    return counts
+
+
+def _executor(
+    stage: Stage, workforce: Workforce, logs: tuple[str, Mapping[str, Any]], before: Any
+) -> Any:
+    """Return datatrove's executor for a stage."""
+    kind = {"local": _Local, "slurm": _Slurm, "ray": _Ray}[workforce.executor]
+    options: dict[str, Any] = {
+        "pipeline": [_Step(stage)],
+        "tasks": len(stage.tasks),
+        "workers": min(workforce.most_workers, len(stage.tasks)),
+        "logging_dir": (f"{logs[0]}/{stage.name}", dict(logs[1])),
+    }
+    if kind is _Slurm:
+        options |= {**_SLURM, "depends": before, "job_name": f"kinetics600-{stage.name}"}
+        if sys.prefix != sys.base_prefix:
+            options["venv_path"] = os.path.join(sys.prefix, "bin", "activate")
+    if kind is _Ray:
+        import ray
+
+        if not ray.is_initialized():  # RAY_ADDRESS, or this machine's cluster, or a new one
+            ray.init(log_to_driver=False)
+
+    try:
+        executor: Any = kind(**{**options, **workforce.more})
     except TypeError as error:
         raise OptionError(
             f"executor_options: {str(error).partition('() ')[2]}. Allowed are the parameters of "
             f"datatrove's {kind.__bases__[-1].__name__}"
-            + (', and "partition" is needed' if crew.kind == "slurm" else "")
+            + (', and "partition" is needed' if kind is _Slurm else "")
         ) from None
-    if isinstance(executor, _Local):
-        executor.on_task = stage.on_task
+    executor.on_task = stage.on_task
     return executor
 
 
@@ -118,6 +162,10 @@ class _Plain:
 
     def save_executor_as_json(self, indent: int = 4) -> None:
         """Write nothing: datatrove's copy would hold every option, a bucket's keys too."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what only the process that started the run can call."""
+        return {name: value for name, value in vars(self).items() if name != "on_task"}
 
 
 class _Local(_Plain, LocalPipelineExecutor):
@@ -151,15 +199,16 @@ class _Local(_Plain, LocalPipelineExecutor):
         """Run tasks; yield what became of each, an error or none."""
         if self.workers == 1:
             for rank in ranks:
-                yield (error := _error_of(self._bare(), rank))
+                yield (error := _error_of(self, rank))
                 if error is None:
                     self.on_task(rank)
             return
+
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["k600.fleet.steps", "pyarrow.parquet", "s3fs"])
+        context.set_forkserver_preload(["k600.fleet.finish", "pyarrow.parquet", "s3fs", __name__])
         with ProcessPoolExecutor(self.workers, context, _begin_worker) as pool:
-            with _apart_from_script(self._bare()):
-                running = {pool.submit(_error_of, self._bare(), rank): rank for rank in ranks}
+            with _apart_from_script(self):
+                running = {pool.submit(_error_of, self, rank): rank for rank in ranks}
             try:
                 for done in as_completed(running):
                     yield (error := done.result())
@@ -170,12 +219,6 @@ class _Local(_Plain, LocalPipelineExecutor):
                     worker.terminate()
                 pool.shutdown(cancel_futures=True)
                 raise
-
-    def _bare(self) -> LocalPipelineExecutor:
-        """Return an executor like this, without what only this process can call."""
-        bare = LocalPipelineExecutor.__new__(LocalPipelineExecutor)
-        bare.__dict__ = {name: value for name, value in vars(self).items() if name != "on_task"}
-        return bare
 
 
 class _Slurm(_Plain, SlurmPipelineExecutor):
@@ -240,20 +283,3 @@ def _begin_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-
-
-def _connect_to_ray() -> None:
-    import ray
-
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False)  # RAY_ADDRESS, or the cluster of this machine, or a new one
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep datatrove's lines off the screen of whoever started the run."""
-    datatrove_logger.disable("datatrove")
-    try:
-        yield
-    finally:
-        datatrove_logger.enable("datatrove")

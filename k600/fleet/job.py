@@ -3,49 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.clip import Tarball, TestLabels
-from k600.errors import OptionError
-from k600.fleet.places import Places
-from k600.fleet.plan import PartClip, Reject, Unit, UnitMarker, unit_key
-from k600.mirror.mirror import Mirror, RemoteFile
-from k600.publish.markers import to_json
-from k600.publish.shards import MOST_SHARD_MB
+from k600.clip import TestLabels
+from k600.errors import OfflineError, OptionError
+from k600.fleet.options import FleetRecipe, Places
+from k600.loading.request import Request
+from k600.loading.state import wanted_names
+from k600.mirror.mirror import Mirror
+from k600.publish.markers import digest_of_labels
+from k600.splits import Split
 from k600.store.store import META_DIR
-from k600.values import whole_number
+from k600.tarballs.catalog import read_test_labels
 
-__all__ = ["FORMATS", "FleetRecipe", "Job", "marker_of", "marker_to_json"]
-
-FORMATS = {"parquet": "embedded", "webdataset": "webdataset"}
-"""Kinds of publication (`k600.loading.columns.PUBLISHED`) by what users call them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetRecipe:
-    """How clips become shards."""
-
-    format: str = "parquet"
-    """`parquet`, or `webdataset`: tar files."""
-    shard_size_mb: int = 500
-    """Bytes of clips in a shard, at most on average, in units of 1,000,000, 1 to 1,900."""
-    shards_multiple_of: int = 1
-    """The number of shards is a multiple of this, 1 to 4,096: of the machines that will train."""
-
-    def check(self) -> None:
-        """Raise `OptionError` for a value that is not allowed."""
-        if self.format not in FORMATS:
-            allowed = ", ".join(map(repr, FORMATS))
-            raise OptionError(f"format: {self.format!r} is not allowed. Allowed: {allowed}")
-        whole_number("shard_size_mb", self.shard_size_mb, least=1, most=MOST_SHARD_MB)
-        whole_number("shards_multiple_of", self.shards_multiple_of, least=1, most=4_096)
-
-    @property
-    def kind(self) -> str:
-        """What the card and the columns are called by."""
-        return FORMATS[self.format]
+__all__ = ["Job", "check_fleet", "make_job"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,45 +45,100 @@ class Job:
     options: Mapping[str, Any]
     """What beside a tarball's bytes decides what its part holds."""
 
-    def own(self, path: str) -> str:
+    def meta_path(self, path: str) -> str:
         """Return the path of one of the run's own files."""
         return f"{META_DIR}/{self.split}/{path}"
 
-    def unit(self, tarball: Tarball, remote: RemoteFile) -> Unit:
-        """Return the unit that a tarball is, as the mirror has it now."""
-        key = unit_key(remote.url, remote.etag, self.options)
-        return Unit(tarball, key, remote.url, remote.etag, remote.size_bytes)
+    def marker_path(self, key: str) -> str:
+        """Return the path of the marker of the unit with this key."""
+        return self.meta_path(f"units/{key}.json")
+
+    def part_path(self, key: str) -> str:
+        """Return the path of the part of the unit with this key."""
+        return self.meta_path(f"parts/{key}")
 
 
-def marker_to_json(marker: UnitMarker) -> bytes:
-    """Return a marker as the bytes of its file."""
-    unit = dataclasses.asdict(marker.unit)
-    tarball = unit.pop("tarball")
-    return to_json(
-        {
-            **tarball,
-            **unit,
-            "part_bytes": marker.part_bytes,
-            "clips": [dataclasses.asdict(clip) for clip in marker.clips],
-            "rejects": [dataclasses.asdict(reject) for reject in marker.rejects],
-        }
+def check_fleet(request: Request, *, offline: bool) -> None:
+    """Raise an error for a request that is none for a fleet.
+
+    Raises:
+        OptionError: It means more, or less, than whole tarballs.
+        OfflineError: The mirror is across a network, which may not be crossed.
+    """
+    if request.source == "youtube":
+        raise OptionError(
+            "source: 'youtube' is not allowed: YouTube counts what an address asks for, so many "
+            "machines behind one get no more than one does. The fleet reads tarballs; run "
+            "'kinetics600 download --source youtube' on one machine"
+        )
+    if request.source == "local":
+        raise OptionError(
+            "source: 'local' is not allowed: the fleet reads tarballs. Run 'kinetics600 publish "
+            "--embed --source local' for what is in data_dir"
+        )
+    if request.chooses:
+        raise OptionError(
+            "max_samples, max_per_class, manifest: not allowed, as the fleet reads whole tarballs. "
+            "Choose by classes, or run 'kinetics600 publish --embed' on one machine"
+        )
+    if not request.may_fetch(offline=offline):
+        raise OfflineError(
+            f"mirror: {request.mirror} is across a network, and HF_DATASETS_OFFLINE forbids it"
+        )
+
+
+def make_job(
+    request: Request,
+    split: str,
+    recipe: FleetRecipe,
+    places: Places,
+    *,
+    with_labels: bool = True,
+    offline: bool = False,
+) -> Job:
+    """Return what all workers must know of a split.
+
+    Args:
+        request: The request.
+        split: One of its splits.
+        recipe: Format, and size and number of shards.
+        places: Where they go.
+        with_labels: Fetch the labels of test clips, which no estimate needs.
+        offline: Never cross a network.
+
+    Raises:
+        ListError: The list of labels is none.
+        OfflineError: Test clips are chosen by class, and the list of labels cannot be had.
+    """
+    labels: TestLabels = {}
+    options: dict[str, Any] = {"format": 1, "short_side": request.short_side}
+    if request.short_side is not None:
+        import av
+
+        options["av"] = av.__version__  # another may encode to other bytes
+
+    if Split(split).is_mixed and with_labels:
+        labels = read_test_labels(
+            request.test_labels, request.mirror, request.store, offline=offline, keep=False
+        )
+        wanted_names(request, split, labels)  # raises where classes cannot be told
+        options["labels"] = digest_of_labels(labels)
+        options["classes"] = request.classes
+
+    mirror = request.mirror
+    if "://" not in mirror.url:  # the same on every machine and in every folder
+        url = os.path.abspath(os.path.expanduser(mirror.url))
+        mirror = dataclasses.replace(mirror, url=url)
+
+    return Job(
+        split=split,
+        mirror=mirror,
+        labels=labels,
+        classes=request.classes if Split(split).is_mixed else None,
+        short_side=request.short_side,
+        recipe=recipe,
+        seed=request.limits.seed,
+        whole=request.is_whole,
+        places=places,
+        options=options,
     )
-
-
-def marker_of(said: Mapping[str, Any]) -> UnitMarker | None:
-    """Return a marker of what its file says; None if that is no marker."""
-    try:
-        unit = Unit(
-            Tarball(said["split"], said["name"]),
-            said["key"],
-            said["url"],
-            said["etag"],
-            said["size_bytes"],
-        )
-        return UnitMarker(
-            unit,
-            tuple(PartClip(**clip) for clip in said["clips"]),
-            tuple(Reject(**reject) for reject in said["rejects"]),
-        )
-    except (KeyError, TypeError):
-        return None

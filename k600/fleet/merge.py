@@ -1,316 +1,165 @@
-"""Merging: the plan of all shards from the markers, then each shard from pieces of the parts."""
+"""Merging: each shard of the plan is written from pieces of the parts, and marked."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
-from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from k600.errors import DestinationDamagedError, DestinationError, NoClipsError
-from k600.fleet.job import Job, marker_of
-from k600.fleet.places import OpenPlaces
-from k600.fleet.plan import PartClip, PlacedClip, Unit, UnitMarker, deal_clips
+from k600.ahead import map_ahead
+from k600.errors import DestinationDamagedError
+from k600.fleet.job import Job
+from k600.fleet.options import OpenPlaces
+from k600.fleet.plan import PlacedClip, Plan, read_plan
+from k600.fleet.read import read_unit
+from k600.fleet.units import read_markers
 from k600.loading.rows import record_of
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
-from k600.publish.markers import find_damaged, read_json, read_marker, to_json
+from k600.publish.markers import find_damaged, read_marker, to_json
 from k600.publish.parquet import write_clips
-from k600.publish.shards import Shard
+from k600.publish.shards import Shard, scratch_folder
 from k600.publish.webdataset import write_tar
 
-__all__ = [
-    "Plan",
-    "find_unmarked",
-    "find_unread",
-    "find_unwritten",
-    "make_plan",
-    "merge_shards",
-    "read_plan",
-    "read_shards",
-    "shard_path",
-    "shard_to_json",
-]
+__all__ = ["REREAD", "PartReader", "merge_shards", "shard_path", "shard_to_json"]
 
 AHEAD_BYTES = 64 << 20
 """Bytes of clips read ahead of what is written."""
 AHEAD_READS = 8
 
-_CLIP_COLUMNS = ("file_name", "label", "offset_bytes", "size_bytes", "sha256")
+SHARDS_IN_A_COMMIT = 16
+"""On the Hub, which takes some hundred commits an hour."""
+
+REREAD = "tarballs read again"
+"""What those are counted by whose parts turned out to be damaged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The shards that there are to be."""
+def merge_shards(job: Job, start: int, step: int, places: OpenPlaces) -> dict[str, int]:
+    """Write every `step`th shard from number `start` on, but those that are marked as done.
 
-    digest: str
-    """Fingerprint of which clips, to the byte, are in which shard."""
-    shards: int
-    tarballs: int
-    """Tarballs that were read."""
-    rejects: Mapping[str, int]
-    """What was no good, by reason."""
-
-
-def find_unread(job: Job, units: Sequence[Unit], destination: FileDestination) -> list[Unit]:
-    """Return the units without a marker, or without the part that it tells of.
-
-    What is in a part is proved where it is read.
+    Returns:
+        What was written, in numbers.
     """
-    sizes, marked = destination.sizes(job.own("parts")), destination.names(job.own("units"))
-
-    def is_read(unit: Unit) -> bool:
-        marker = _marker(job, unit, destination) if f"{unit.key}.json" in marked else None
-        if marker is None:
-            return False
-        return not marker.clips or sizes.get(unit.key) == marker.part_bytes
-
-    with ThreadPoolExecutor(16) as pool:
-        return [u for u, read in zip(units, pool.map(is_read, units), strict=True) if not read]
-
-
-def find_unmarked(job: Job, units: Sequence[Unit], destination: FileDestination) -> list[Unit]:
-    """Return the units without a marker that can be read."""
-    found = _markers(job, units, destination)
-    return [unit for unit, marker in zip(units, found, strict=True) if marker is None]
+    plan = read_plan(job, places.work)
+    left = _find_unwritten(range(start, plan.shards, step), plan, job, places)
+    at_once = SHARDS_IN_A_COMMIT if places.apart else 1
+    shards: list[Shard] = []
+    with scratch_folder(places.work) as folder:
+        parts = PartReader(job, places.work, folder)
+        for done in range(0, len(left), at_once):
+            shards += _write_shards(left[done : done + at_once], plan, parts, job, places)
+    return {
+        "shards": len(shards),
+        "clips": sum(shard.clips for shard in shards),
+        "bytes": sum(shard.size_bytes for shard in shards),
+        REREAD: parts.reread,
+    }
 
 
-def make_plan(
-    job: Job, units: Sequence[Unit], destination: FileDestination, *, lacking: Mapping[str, int]
-) -> Plan:
-    """Deal the clips of all markers to shards, and write that down.
-
-    Args:
-        job: The run.
-        units: All tarballs, read by now.
-        destination: Where their markers are.
-        lacking: How many further tarballs could not be had, by reason.
-
-    Raises:
-        NoClipsError: There is no clip, or a tarball has not been read.
-        OptionError: The number of shards cannot be what it is to be.
-    """
-    found = _markers(job, units, destination)
-    markers = [marker for marker in found if marker is not None]
-    if len(markers) < len(units):
-        unread = next(u.url for u, marker in zip(units, found, strict=True) if marker is None)
-        raise NoClipsError(
-            f"kinetics600 {job.split}: {unread} has not been read. Call again: what is done stays"
-        )
-    rejects = Counter(lacking)
-    rejects.update(reject.reason for marker in markers for reject in marker.rejects)
-    shards = deal_clips(
-        markers,
-        seed=job.seed,
-        shard_bytes=job.recipe.shard_size_mb * 1_000_000,
-        multiple_of=job.recipe.shards_multiple_of,
-    )
-    if not shards:
-        raise NoClipsError(
-            f"kinetics600 {job.split}: there was not one clip in the tarballs", settled=True
-        )
-    digest = hashlib.sha256()
-    for number, clips in enumerate(shards):
-        for clip in clips:
-            digest.update(f"{number} {clip.clip.key} {clip.found.sha256}\n".encode())
-    plan = Plan(digest.hexdigest()[:16], len(shards), len(units), dict(sorted(rejects.items())))
-    files = {job.own("plan.parquet"): _table(shards), job.own("plan.json"): to_json(asdict(plan))}
-    destination.commit(f"{job.split}: planned", files)
-    return plan
-
-
-def read_plan(job: Job, destination: FileDestination) -> Plan:
-    """Return the plan.
-
-    Raises:
-        DestinationError: There is none.
-    """
-    said = read_json(destination, job.own("plan.json"))
-    if said is None:
-        raise _no_plan(job, destination)
-    return Plan(**said)
-
-
-def read_shards(
-    job: Job, plan: Plan, destination: FileDestination, *, only: Sequence[int] | None = None
-) -> dict[int, list[PlacedClip]]:
-    """Return the clips of shards by their numbers, all or some.
-
-    Raises:
-        DestinationError: There is no plan.
-    """
-    import pyarrow
-    import pyarrow.compute
-    import pyarrow.parquet
-
-    data = destination.read(job.own("plan.parquet"))
-    if data is None:
-        raise _no_plan(job, destination)
-    table = pyarrow.parquet.read_table(io.BytesIO(data))
-    numbers = range(plan.shards) if only is None else only
-    if only is not None:
-        wanted = pyarrow.array(only, pyarrow.int32())
-        table = table.filter(pyarrow.compute.is_in(table["shard"], wanted))
-    shards: dict[int, list[PlacedClip]] = {number: [] for number in numbers}
-    for row in table.to_pylist():
-        found = PartClip(**{name: row[name] for name in _CLIP_COLUMNS})
-        shards[row["shard"]].append(PlacedClip(b"", row["tarball"], row["part"], job.split, found))
-    return shards
-
-
-def shard_path(job: Job, plan: Plan, number: int) -> str:
+def shard_path(plan: Plan, number: int, job: Job) -> str:
     """Return the path of a shard's marker."""
-    return job.own(f"shards/{plan.digest}-{number:05d}.json")
+    return job.meta_path(f"shards/{plan.digest}-{number:05d}.json")
 
 
-def shard_to_json(shard: Mapping[str, Any], clips: Sequence[PlacedClip]) -> bytes:
+def shard_to_json(entry: Mapping[str, Any], clips: Sequence[PlacedClip]) -> bytes:
     """Return a shard's marker as the bytes of its file.
 
     Args:
-        shard: What is said of the shard (`k600.publish.shards.Shard.entry`).
+        entry: What is written down of the shard (`k600.publish.shards.Shard.entry`).
         clips: What is in it.
     """
-    return to_json({"shard": shard, "unlabelled": sum(clip.found.label is None for clip in clips)})
+    return to_json({"shard": entry, "unlabelled": sum(clip.found.label is None for clip in clips)})
 
 
-def find_unwritten(numbers: Iterable[int], plan: Plan, job: Job, places: OpenPlaces) -> list[int]:
+def _find_unwritten(numbers: Iterable[int], plan: Plan, job: Job, places: OpenPlaces) -> list[int]:
     """Return which of these shards have no marker, or are not at their place as it says."""
-    marked = places.work.names(job.own("shards"))
-    said = {}
+    marked = places.work.names(job.meta_path("shards"))
+    entries: dict[int, Mapping[str, Any]] = {}
     for number in numbers:
-        path = shard_path(job, plan, number)
-        there = path.rpartition("/")[2] in marked
-        said[number] = read_marker(places.work, path) if there else None
-    shards = [marker["shard"] for marker in said.values() if marker]
-    damaged = find_damaged(places.shards, job.split, shards, no_progress)
-    return [n for n, marker in said.items() if not marker or marker["shard"]["name"] in damaged]
+        path = shard_path(plan, number, job)
+        marker = read_marker(places.work, path) if path.rpartition("/")[2] in marked else None
+        entries[number] = marker["shard"] if marker else {}
+    written = [entry for entry in entries.values() if entry]
+    damaged = find_damaged(places.shards, job.split, written, no_progress)
+    return [number for number, entry in entries.items() if not entry or entry["name"] in damaged]
 
 
-def merge_shards(
-    shards: Mapping[int, Sequence[PlacedClip]],
-    plan: Plan,
-    job: Job,
-    places: OpenPlaces,
-    folder: Path,
+def _write_shards(
+    numbers: Sequence[int], plan: Plan, parts: PartReader, job: Job, places: OpenPlaces
 ) -> list[Shard]:
-    """Write shards, bring them to their place, then their markers.
-
-    Args:
-        shards: Clips by number of the shard.
-        plan: The plan they are of.
-        job: The run.
-        places: Where the parts are, and where the shards go.
-        folder: Of this machine, for a shard until it is whole.
-
-    Raises:
-        DestinationDamagedError: A part is not what was written; it is removed.
-        DestinationError: A part cannot be read, or the place refuses.
-    """
-    written: list[Shard] = []
+    """Write shards, bring them to their place, then their markers."""
+    shards: list[Shard] = []
     markers: dict[str, bytes] = {}
-    for number, clips in shards.items():
-        shard = _write(number, clips, job, places.work, folder)
+    for number in numbers:
+        clips = plan.clips(number)
+        rows, prefix = parts.rows(clips), f"{number:05d}"
+        if job.recipe.format == "webdataset":
+            shard = write_tar(rows, parts.folder, prefix=prefix)
+        else:
+            (shard,) = write_clips(rows, parts.folder, prefix=prefix, shard_bytes=None)
         etag = places.shards.send(f"data/{job.split}/{shard.name}", shard.path, shard.sha256)
-        said = shard.entry(etag)
-        markers[shard_path(job, plan, number)] = shard_to_json(said, clips)
-        written.append(shard)
-    name = f"{job.split}: {', '.join(map(str, shards))}"
+        markers[shard_path(plan, number, job)] = shard_to_json(shard.entry(etag), clips)
+        shards.append(shard)
+
+    message = f"{job.split}: {', '.join(map(str, numbers))}"
     if places.apart:
-        places.shards.commit(name, {})
-    places.work.commit(name, markers)
-    return written
+        places.shards.commit(message, {})
+    places.work.commit(message, markers)
+    return shards
 
 
-def _write(
-    number: int, clips: Sequence[PlacedClip], job: Job, work: FileDestination, folder: Path
-) -> Shard:
-    rows, prefix = _rows(clips, job, work), f"{number:05d}"
-    if job.recipe.format == "webdataset":
-        return write_tar(rows, folder, prefix=prefix)
-    (shard,) = write_clips(rows, folder, prefix=prefix, shard_bytes=None)
-    return shard
+class PartReader:
+    """Reads clips from parts; a tarball whose part proves damaged is read again first."""
 
+    def __init__(self, job: Job, work: FileDestination, folder: Path) -> None:
+        """Take where the parts are, and a folder of this machine for one that is read again."""
+        self.job, self.work, self.folder = job, work, folder
+        self.reread = 0
+        """Tarballs that were read again."""
 
-def _no_plan(job: Job, destination: FileDestination) -> DestinationError:
-    return DestinationError(
-        f"to: {destination.address} has no plan of {job.split!r} yet, as not all tarballs have "
-        "been read. Call again"
-    )
+    def rows(self, clips: Sequence[PlacedClip]) -> Iterator[dict[str, Any]]:
+        """Yield the rows of clips, a few of them read ahead.
 
-
-def _markers(
-    job: Job, units: Sequence[Unit], destination: FileDestination
-) -> list[UnitMarker | None]:
-    """Return what each unit left, as `_marker` does, several asked for at a time."""
-    with ThreadPoolExecutor(16) as pool:
-        return list(pool.map(lambda unit: _marker(job, unit, destination), units))
-
-
-def _marker(job: Job, unit: Unit, destination: FileDestination) -> UnitMarker | None:
-    """Return what a unit left; None if that is not there, is damaged, or is another's."""
-    said = read_json(destination, job.own(f"units/{unit.key}.json"))
-    marker = None if said is None else marker_of(said)
-    return marker if marker is not None and marker.unit.key == unit.key else None
-
-
-def _table(shards: Sequence[Sequence[PlacedClip]]) -> bytes:
-    import pyarrow
-    import pyarrow.parquet
-
-    rows = [
-        {"shard": number, "tarball": clip.tarball, "part": clip.part, **asdict(clip.found)}
-        for number, clips in enumerate(shards)
-        for clip in clips
-    ]
-    kinds = {
-        "shard": pyarrow.int32(),
-        "tarball": pyarrow.string(),
-        "part": pyarrow.string(),
-        "file_name": pyarrow.string(),
-        "label": pyarrow.string(),
-        "offset_bytes": pyarrow.int64(),
-        "size_bytes": pyarrow.int64(),
-        "sha256": pyarrow.string(),
-    }
-    sink = io.BytesIO()
-    table = pyarrow.Table.from_pylist(rows, schema=pyarrow.schema([*kinds.items()]))
-    pyarrow.parquet.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
-def _rows(
-    clips: Sequence[PlacedClip], job: Job, destination: FileDestination
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of clips, a few of them read ahead."""
-    pending: deque[tuple[PlacedClip, Future[bytes]]] = deque()
-    pending_bytes = 0
-    pool = ThreadPoolExecutor(AHEAD_READS)
-    try:
-        for clip in (*clips, None):
-            while pending and (clip is None or pending_bytes > AHEAD_BYTES):
-                first, answer = pending.popleft()
-                pending_bytes -= first.found.size_bytes
-                yield record_of(first.clip, first.clip.file_name, answer.result(), "cvdf")
-            if clip is not None:
-                pending.append((clip, pool.submit(_bytes_of, clip, job, destination)))
-                pending_bytes += clip.found.size_bytes
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _bytes_of(clip: PlacedClip, job: Job, destination: FileDestination) -> bytes:
-    found = clip.found
-    end = found.offset_bytes + found.size_bytes
-    path = job.own(f"parts/{clip.part}")
-    data = destination.read(path, found.offset_bytes, end)
-    if data is None or hashlib.sha256(data).hexdigest() != found.sha256:
-        destination.commit(f"{job.split}: damaged", {}, delete=[path])  # so `find_unread` finds it
-        raise DestinationDamagedError(
-            f"to: {destination.address}/{path} {'is gone' if data is None else 'was changed'}. "
-            "Call again: its tarball is read anew"
+        Raises:
+            DestinationDamagedError: A part is still not what was written, read again or not.
+            DestinationError: A part cannot be read.
+            MirrorError: A tarball cannot be read again, or was replaced.
+        """
+        ahead = map_ahead(
+            self._read,
+            clips,
+            threads=AHEAD_READS,
+            most_ahead=AHEAD_BYTES,
+            size_of=lambda clip: clip.found.size_bytes,
         )
-    return data
+        with contextlib.closing(ahead):
+            for clip, data in ahead:
+                if data is None:
+                    data = self._mend(clip)
+                yield record_of(clip.clip, clip.clip.file_name, data, "cvdf")
+
+    def _read(self, clip: PlacedClip) -> bytes | None:
+        """Return a clip's bytes; None if they are not those that were written."""
+        found = clip.found
+        end = found.offset_bytes + found.size_bytes
+        data = self.work.read(self.job.part_path(clip.part), found.offset_bytes, end)
+        if data is None or hashlib.sha256(data).hexdigest() != found.sha256:
+            return None
+        return data
+
+    def _mend(self, clip: PlacedClip) -> bytes:
+        """Return a clip's bytes, after its tarball was read again, if that has not been done."""
+        data = self._read(clip)
+        marker = read_markers([clip.part], self.job, self.work).get(clip.part)
+        if data is None and marker is not None:
+            read_unit(marker.unit, self.job, self.work, self.folder)
+            self.reread += 1
+            data = self._read(clip)
+        if data is None:
+            part = f"{self.work.address}/{self.job.part_path(clip.part)}"
+            raise DestinationDamagedError(
+                f"to: {part} is gone or was changed. Call again: its tarball is read anew"
+            )
+        return data

@@ -1,4 +1,4 @@
-"""Who reads which tarball, and which clip goes into which shard. Pure.
+"""The plan of a split: which clip goes into which shard, decided from the markers alone.
 
 The order of the clips is the order of a hash of seed and clip, so it is the same however many
 workers there were, and whoever read which tarball. Shards are stretches of that order, alike in
@@ -8,91 +8,55 @@ number of clips, so that every one mixes all classes.
 from __future__ import annotations
 
 import hashlib
-import heapq
+import io
 import itertools
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-from k600.clip import Clip, Tarball, parse_file_name
-from k600.errors import OptionError
+import pyarrow
+import pyarrow.compute
+import pyarrow.parquet
+
+from k600.clip import Clip, parse_file_name
+from k600.errors import DestinationError, NoClipsError, OptionError
+from k600.fleet.job import Job
+from k600.fleet.options import OpenPlaces
+from k600.fleet.units import PartClip, Unit, UnitMarker, read_markers
+from k600.publish.destination import FileDestination
 
 __all__ = [
-    "PartClip",
     "PlacedClip",
-    "Reject",
-    "Unit",
-    "UnitMarker",
+    "Plan",
     "count_shards",
     "deal_clips",
-    "deal_units",
-    "unit_key",
+    "make_plan",
+    "read_plan",
+    "write_plan",
 ]
 
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A tarball to be read: what one worker does at a time."""
-
-    tarball: Tarball
-    key: str
-    """Of URL, ETag and options: a tarball that was replaced is another unit."""
-    url: str
-    """Address, without credentials."""
-    etag: str
-    size_bytes: int
+_NAME = "plan.parquet"
+_STRINGS = ("tarball", "part", "file_name", "label", "sha256")
+_SCHEMA = pyarrow.schema(
+    [("shard", pyarrow.int32())]
+    + [(name, pyarrow.string()) for name in _STRINGS]
+    + [(name, pyarrow.int64()) for name in ("offset_bytes", "size_bytes")]
+)
+_FOUND = [field.name for field in fields(PartClip)]
 
 
 @dataclass(frozen=True, slots=True)
-class PartClip:
-    """A clip that lies in a part."""
-
-    file_name: str
-    label: str | None
-    """Class name; None where no list labels a test clip."""
-    offset_bytes: int
-    """Where it begins in the part."""
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A file of a tarball that is no good, or the tarball itself."""
-
-    file_name: str
-    """Empty for the tarball."""
-    reason: str
-    """A key of `k600.reasons.REASONS`."""
-
-
-@dataclass(frozen=True, slots=True)
-class UnitMarker:
-    """What a finished unit leaves."""
-
-    unit: Unit
-    clips: tuple[PartClip, ...]
-    """In the tarball's order."""
-    rejects: tuple[Reject, ...]
-
-    @property
-    def part_bytes(self) -> int:
-        """Size of its part."""
-        return sum(clip.size_bytes for clip in self.clips)
-
-
-@dataclass(frozen=True, slots=True, order=True)
 class PlacedClip:
     """A clip that has its place in the order of all."""
 
-    order: bytes
-    """Hash of seed and clip."""
+    split: str
     tarball: str
     """Name of the tarball."""
     part: str
     """Key of the unit that read it."""
-    split: str
-    found: PartClip = field(compare=False)
+    found: PartClip
 
     @property
     def clip(self) -> Clip:
@@ -102,57 +66,42 @@ class PlacedClip:
         return Clip(self.split, self.found.label, *times)
 
 
-def unit_key(url: str, etag: str, options: object) -> str:
-    """Return what tells a unit of work from any other.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The shards that there are to be."""
 
-    Example:
-        >>> unit_key("s3://kinetics/600/val/zumba.tar.gz", "1a2b", {"short_side": None})
-        '987d17fd6d87f9a6'
-    """
-    said = json.dumps([url, etag, options], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    split: str
+    digest: str
+    """Fingerprint of which clips, to the byte, are in which shard."""
+    shards: int
+    tarballs: int
+    """Tarballs that were read."""
+    rejects: Mapping[str, int]
+    """What was no good, and tarballs that could not be had, by reason."""
+    table: Any
+    """A row for each clip, in order."""
 
-
-def deal_units(units: Iterable[Unit], ranks: int) -> list[list[Unit]]:
-    """Deal units to at most so many ranks: each, the largest first, to whoever has least.
-
-    Returns:
-        The units of each rank, none empty, the rank with the largest unit first. Whoever takes
-        ranks in this order is never left with a large tarball at the end.
-
-    Example:
-        >>> def unit(size): return Unit(Tarball("test", f"part_{size}"), "", "", "", size)
-        >>> [[u.size_bytes for u in rank] for rank in deal_units(map(unit, (1, 5, 2, 3)), 2)]
-        [[5, 1], [3, 2]]
-    """
-    ordered = sorted(units, key=lambda unit: (-unit.size_bytes, unit.key))
-    dealt: list[list[Unit]] = [[] for _ in range(min(ranks, len(ordered)))]
-    load = [(0, 0, rank) for rank in range(len(dealt))]
-    for unit in ordered:
-        held, units_held, rank = heapq.heappop(load)
-        dealt[rank].append(unit)
-        heapq.heappush(load, (held + unit.size_bytes, units_held + 1, rank))
-    return dealt
+    def clips(self, shard: int) -> list[PlacedClip]:
+        """Return the clips of a shard, in order."""
+        rows = self.table.filter(pyarrow.compute.equal(self.table["shard"], shard)).to_pylist()
+        clips: list[PlacedClip] = []
+        for row in rows:
+            found = PartClip(**{name: row[name] for name in _FOUND})
+            clips.append(PlacedClip(self.split, row["tarball"], row["part"], found))
+        return clips
 
 
 def count_shards(clips: int, video_bytes: int, *, shard_bytes: int, multiple_of: int) -> int:
-    """Return how many shards there are to be.
-
-    Args:
-        clips: Clips in all.
-        video_bytes: Their size.
-        shard_bytes: What a shard is to have at most, on average.
-        multiple_of: The number is a multiple of this.
+    """Return how many shards so many clips make, `shard_bytes` each at most on average.
 
     Raises:
-        OptionError: There are fewer clips than that.
+        OptionError: There are fewer clips than `multiple_of`.
 
     Example:
         >>> count_shards(50, 5_100, shard_bytes=1_000, multiple_of=4)
         8
     """
-    count = max(1, -(-video_bytes // shard_bytes))
-    count = min(count, clips)
+    count = min(max(1, -(-video_bytes // shard_bytes)), clips)
     count = max(1, -(-count // multiple_of)) * multiple_of
     if count > clips:
         count = clips // multiple_of * multiple_of
@@ -173,29 +122,99 @@ def deal_clips(
     Raises:
         OptionError: There are too few clips for such a number of shards.
     """
-    placed = sorted(_placed(marker, found, seed) for marker in markers for found in marker.clips)
+
+    def order(clip: PlacedClip) -> tuple[bytes, str, str]:
+        text = f"{seed}/{clip.split}/{clip.found.label}/{clip.found.file_name}"
+        return hashlib.blake2b(text.encode(), digest_size=8).digest(), clip.tarball, clip.part
+
+    placed: list[PlacedClip] = []
+    for marker in markers:
+        tarball, key = marker.unit.tarball, marker.unit.key
+        placed += [PlacedClip(tarball.split, tarball.name, key, found) for found in marker.clips]
     once: dict[str, PlacedClip] = {}
-    for clip in placed:
+    for clip in sorted(placed, key=order):
         once.setdefault(clip.clip.key, clip)
-    order = list(once.values())
-    if not order:
+    clips = [*once.values()]
+    if not clips:
         return []
-    count = count_shards(
-        len(order),
-        sum(clip.found.size_bytes for clip in order),
-        shard_bytes=shard_bytes,
-        multiple_of=multiple_of,
+
+    size_bytes = sum(clip.found.size_bytes for clip in clips)
+    count = count_shards(len(clips), size_bytes, shard_bytes=shard_bytes, multiple_of=multiple_of)
+    edges = [len(clips) * number // count for number in range(count + 1)]
+    return [clips[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def make_plan(
+    units: Sequence[Unit], lacking: Mapping[str, int], job: Job, work: FileDestination
+) -> Plan:
+    """Deal the clips of all units to shards; `lacking` counts tarballs that are none, by reason.
+
+    Raises:
+        NoClipsError: There is no clip, or a tarball has not been read.
+        OptionError: The number of shards cannot be what it is to be.
+    """
+    found = read_markers([unit.key for unit in units], job, work)
+    for unit in units:
+        if unit.key not in found:
+            raise NoClipsError(
+                f"kinetics600 {job.split}: {unit.url} has not been read. Call again: what is done "
+                "stays"
+            )
+
+    markers = [found[unit.key] for unit in units]
+    shards = deal_clips(
+        markers,
+        seed=job.seed,
+        shard_bytes=job.recipe.shard_bytes,
+        multiple_of=job.recipe.shards_multiple_of,
     )
-    return _stretches(order, count)
+    if not shards:
+        raise NoClipsError(
+            f"kinetics600 {job.split}: there was not one clip in the tarballs", settled=True
+        )
+
+    digest, rows = hashlib.sha256(), []
+    for number, clips in enumerate(shards):
+        for placed in clips:
+            digest.update(f"{number} {placed.clip.key} {placed.found.sha256}\n".encode())
+            place = {"shard": number, "tarball": placed.tarball, "part": placed.part}
+            rows.append({**place, **asdict(placed.found)})
+    rejects = Counter(lacking)
+    rejects.update(reject.reason for marker in markers for reject in marker.rejects)
+    return Plan(
+        job.split,
+        digest.hexdigest()[:16],
+        len(shards),
+        len(units),
+        dict(sorted(rejects.items())),
+        pyarrow.Table.from_pylist(rows, schema=_SCHEMA),
+    )
 
 
-def _stretches(order: Sequence[PlacedClip], count: int) -> list[list[PlacedClip]]:
-    edges = [len(order) * number // count for number in range(count + 1)]
-    return [list(order[start:end]) for start, end in itertools.pairwise(edges)]
+def write_plan(
+    job: Job, units: Sequence[Unit], lacking: Mapping[str, int], places: OpenPlaces
+) -> dict[str, int]:
+    """Make the plan and write it down, as one task does once all tarballs are read."""
+    plan = make_plan(units, lacking, job, places.work)
+    facts = {name: getattr(plan, name) for name in ("digest", "shards", "tarballs", "rejects")}
+    table = plan.table.replace_schema_metadata({"plan": json.dumps(facts)})
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(table, sink, compression="zstd")
+    places.work.commit(f"{job.split}: planned", {job.meta_path(_NAME): sink.getvalue()})
+    return {"shards": plan.shards}
 
 
-def _placed(marker: UnitMarker, found: PartClip, seed: int) -> PlacedClip:
-    tarball = marker.unit.tarball
-    said = f"{seed}/{tarball.split}/{found.label}/{found.file_name}"
-    order = hashlib.blake2b(said.encode(), digest_size=8).digest()
-    return PlacedClip(order, tarball.name, marker.unit.key, tarball.split, found)
+def read_plan(job: Job, work: FileDestination) -> Plan:
+    """Return the plan.
+
+    Raises:
+        DestinationError: There is none.
+    """
+    data = work.read(job.meta_path(_NAME))
+    if data is None:
+        raise DestinationError(
+            f"to: {work.address} has no plan of {job.split!r} yet, as not all tarballs have been "
+            "read. Call again"
+        )
+    table = pyarrow.parquet.read_table(io.BytesIO(data))
+    return Plan(split=job.split, table=table, **json.loads(table.schema.metadata[b"plan"]))

@@ -1,122 +1,127 @@
-"""What a request means for a fleet: whether it is one, what workers must know, which tarballs."""
+"""Units of work: a tarball each, and the marker that says what was found in one that was read."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import heapq
+import json
 import logging
-import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
-from k600.clip import Tarball, TestLabels
+from k600.clip import Tarball
 from k600.errors import (
     IncompleteError,
     MirrorDeniedError,
     MirrorError,
     MirrorNotFoundError,
     NoClipsError,
-    OfflineError,
-    OptionError,
 )
-from k600.fleet.job import FleetRecipe, Job
-from k600.fleet.places import Places
-from k600.fleet.plan import Unit
+from k600.fleet.job import Job
 from k600.loading.request import Request
-from k600.loading.state import HostView, tarballs_of, wanted_names
-from k600.mirror.mirror import Mirror
-from k600.publish.markers import digest_of_labels
-from k600.splits import Split
-from k600.tarballs.catalog import KeptLists, read_test_labels
+from k600.loading.state import HostView, tarballs_of
+from k600.mirror.mirror import RemoteFile
+from k600.publish.destination import FileDestination
+from k600.publish.markers import read_json, to_json
+from k600.tarballs.catalog import KeptLists
 
-__all__ = ["check_fleet", "find_units", "make_job", "tarballs_to_read"]
+__all__ = [
+    "PartClip",
+    "Reject",
+    "Unit",
+    "UnitMarker",
+    "deal_units",
+    "find_units",
+    "find_unread",
+    "read_markers",
+    "tarballs_to_read",
+]
 
 logger = logging.getLogger("kinetics600")
 
-_REASONS: dict[type[MirrorError], str] = {
-    MirrorNotFoundError: "tarball_not_found",
-    MirrorDeniedError: "tarball_denied",
-}
+AT_ONCE = 16
+"""Questions to a mirror or a place at a time."""
 
 
-def check_fleet(request: Request, *, offline: bool) -> None:
-    """Raise an error for a request that is none for a fleet.
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A tarball to be read: what one worker does at a time."""
 
-    Raises:
-        OptionError: It means more, or less, than whole tarballs.
-        OfflineError: The mirror is across a network, which may not be crossed.
-    """
-    if request.source == "youtube":
-        raise OptionError(
-            "source: 'youtube' is not allowed: YouTube counts what an address asks for, so many "
-            "machines behind one get no more than one does. The fleet reads tarballs; run "
-            "'kinetics600 download --source youtube' on one machine"
-        )
-    if request.source == "local":
-        raise OptionError(
-            "source: 'local' is not allowed: the fleet reads tarballs. Run 'kinetics600 publish "
-            "--embed --source local' for what is in data_dir"
-        )
-    if request.chooses:
-        raise OptionError(
-            "max_samples, max_per_class, manifest: not allowed, as the fleet reads whole tarballs. "
-            "Choose by classes, or run 'kinetics600 publish --embed' on one machine"
-        )
-    if not request.may_fetch(offline=offline):
-        raise OfflineError(
-            f"mirror: {request.mirror} is across a network, and HF_DATASETS_OFFLINE forbids it"
-        )
+    tarball: Tarball
+    key: str
+    """Of URL, ETag and options: a tarball that was replaced is another unit."""
+    url: str
+    """Address, without credentials."""
+    etag: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, tarball: Tarball, remote: RemoteFile, options: Mapping[str, Any]) -> Unit:
+        """Return the unit that a tarball is, as the mirror has it now, for these options."""
+        text = json.dumps([remote.url, remote.etag, options], sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return cls(tarball, key, remote.url, remote.etag, remote.size_bytes)
 
 
-def make_job(
-    request: Request,
-    split: str,
-    recipe: FleetRecipe,
-    places: Places,
-    *,
-    with_labels: bool = True,
-    offline: bool = False,
-) -> Job:
-    """Return what all workers must know of a split.
+@dataclass(frozen=True, slots=True)
+class PartClip:
+    """A clip that lies in a part."""
 
-    Args:
-        request: The request.
-        split: One of its splits.
-        recipe: Format, and size and number of shards.
-        places: Where they go.
-        with_labels: Fetch the labels of test clips, which no estimate needs.
-        offline: Never cross a network.
+    file_name: str
+    label: str | None
+    """Class name; None where no list labels a test clip."""
+    offset_bytes: int
+    """Where it begins in the part."""
+    size_bytes: int
+    sha256: str
 
-    Raises:
-        ListError: The list of labels is none.
-        OfflineError: Test clips are chosen by class, and the list of labels cannot be had.
-    """
-    labels: TestLabels = {}
-    options: dict[str, Any] = {"format": 1, "short_side": request.short_side}
-    if request.short_side is not None:
-        import av
 
-        options["av"] = av.__version__  # another may encode to other bytes
-    if Split(split).is_mixed and with_labels:
-        labels = read_test_labels(
-            request.test_labels, request.mirror, request.store, offline=offline, keep=False
-        )
-        wanted_names(request, split, labels)
-        options["labels"] = digest_of_labels(labels)
-        options["classes"] = request.classes
-    return Job(
-        split=split,
-        mirror=_everywhere(request.mirror),
-        labels=labels,
-        classes=request.classes if Split(split).is_mixed else None,
-        short_side=request.short_side,
-        recipe=recipe,
-        seed=request.limits.seed,
-        whole=request.is_whole,
-        places=places,
-        options=options,
-    )
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A file of a tarball that is no good, or the tarball itself."""
+
+    file_name: str
+    """Empty for the tarball."""
+    reason: str
+    """A key of `k600.reasons.REASONS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitMarker:
+    """What a finished unit leaves."""
+
+    unit: Unit
+    clips: tuple[PartClip, ...]
+    """In the tarball's order."""
+    rejects: tuple[Reject, ...]
+
+    @property
+    def part_bytes(self) -> int:
+        """Size of its part."""
+        return sum(clip.size_bytes for clip in self.clips)
+
+    def to_json(self) -> bytes:
+        """Return it as the bytes of its file."""
+        entry = dataclasses.asdict(self)
+        unit = entry.pop("unit")
+        return to_json({**unit.pop("tarball"), **unit, "part_bytes": self.part_bytes, **entry})
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> UnitMarker | None:
+        """Return the marker that a file holds; None if it holds something else."""
+        try:
+            tarball = Tarball(entry["split"], entry["name"])
+            return cls(
+                Unit(tarball, entry["key"], entry["url"], entry["etag"], entry["size_bytes"]),
+                tuple(PartClip(**clip) for clip in entry["clips"]),
+                tuple(Reject(**reject) for reject in entry["rejects"]),
+            )
+        except (KeyError, TypeError):
+            return None
 
 
 def tarballs_to_read(request: Request, split: str) -> list[Tarball]:
@@ -143,34 +148,80 @@ def find_units(
         NoClipsError: It has none of them.
     """
 
-    def unit(tarball: Tarball) -> Unit | MirrorError:
+    def find(tarball: Tarball) -> Unit | MirrorError:
         try:
-            return job.unit(tarball, job.mirror.stat(tarball.path))
+            return Unit.of(tarball, job.mirror.stat(tarball.path), job.options)
         except (MirrorNotFoundError, MirrorDeniedError) as error:
             return error
 
-    with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(unit, tarballs))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = [*pool.map(find, tarballs)]
     units = [each for each in found if isinstance(each, Unit)]
-    lacking = {
-        tarball.path: each
-        for tarball, each in zip(tarballs, found, strict=True)
-        if isinstance(each, MirrorError)
-    }
     if not units:
-        why = next(iter(lacking.values()), "there is no tarball")
+        why = found[0] if found else "there is no tarball"
         raise NoClipsError(f"kinetics600 {job.split}: {why}", settled=True)
-    for path, error in lacking.items():
-        message = f"{path} is left out: {error}"
+
+    lacking: Counter[str] = Counter()
+    for tarball, error in zip(tarballs, found, strict=True):
+        if isinstance(error, Unit):
+            continue
+        message = f"{tarball.path} is left out: {error}"
         if on_missing == "raise":
             raise IncompleteError(message)
         if on_missing == "warn":
             logger.warning(message)
-    return units, dict(Counter(_REASONS[type(error)] for error in lacking.values()))
+        denied = isinstance(error, MirrorDeniedError)
+        lacking["tarball_denied" if denied else "tarball_not_found"] += 1
+    return units, dict(lacking)
 
 
-def _everywhere(mirror: Mirror) -> Mirror:
-    """Return a mirror whose address means the same on every machine and in every folder."""
-    if "://" in mirror.url:
-        return mirror
-    return dataclasses.replace(mirror, url=os.path.abspath(os.path.expanduser(mirror.url)))
+def read_markers(keys: Sequence[str], job: Job, work: FileDestination) -> dict[str, UnitMarker]:
+    """Return what units left, by key; none that is not there, is damaged, or is another's."""
+
+    def read(key: str) -> UnitMarker | None:
+        return UnitMarker.from_json(read_json(work, job.marker_path(key)) or {})
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = dict(zip(keys, pool.map(read, keys), strict=True))
+    return {key: marker for key, marker in found.items() if marker and marker.unit.key == key}
+
+
+def find_unread(units: Sequence[Unit], job: Job, work: FileDestination) -> list[Unit]:
+    """Return the units without a marker, or without the part that it tells of.
+
+    What is in a part is proved where it is read.
+    """
+    sizes, marked = work.sizes(job.meta_path("parts")), work.names(job.meta_path("units"))
+    begun = [unit.key for unit in units if f"{unit.key}.json" in marked]
+    markers = read_markers(begun, job, work)
+
+    def is_read(unit: Unit) -> bool:
+        marker = markers.get(unit.key)
+        if marker is None:
+            return False
+        return not marker.clips or sizes.get(unit.key) == marker.part_bytes
+
+    return [unit for unit in units if not is_read(unit)]
+
+
+def deal_units(units: Iterable[Unit], ranks: int) -> list[list[Unit]]:
+    """Deal units to at most so many ranks: each, the largest first, to whoever has least.
+
+    Returns:
+        The units of each rank, none empty, the rank with the largest unit first. Whoever takes
+        ranks in this order is never left with a large tarball at the end.
+
+    Example:
+        >>> def unit(size): return Unit(Tarball("test", f"part_{size}"), "", "", "", size)
+        >>> [[u.size_bytes for u in rank] for rank in deal_units(map(unit, (1, 5, 2, 3)), 2)]
+        [[5, 1], [3, 2]]
+    """
+    ordered = sorted(units, key=lambda unit: (-unit.size_bytes, unit.key))
+    dealt: list[list[Unit]] = [[] for _ in range(min(ranks, len(ordered)))]
+
+    loads = [(0, 0, rank) for rank in range(len(dealt))]  # bytes, units, whose
+    for unit in ordered:
+        size_bytes, count, rank = heapq.heappop(loads)
+        dealt[rank].append(unit)
+        heapq.heappush(loads, (size_bytes + unit.size_bytes, count + 1, rank))
+    return dealt

@@ -15,7 +15,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,19 +78,21 @@ def write_gallery(
     embed_bytes = whole_number("embed_bytes", embed_bytes, least=0)
     most = whole_number("most", most, least=1)
     target = check_target(path, "gallery")
+
     found = read_rows(rows)
     clips: list[dict[str, Any]] = []
     videos: list[str] = []
-    room = embed_bytes
+    room_bytes = embed_bytes
     for row, preview in previews(itertools.islice(found, most)):
-        data = _data(row, preview, room)
+        data = _data(row, preview, room_bytes)
         if data is not None:
-            room -= len(data)
+            room_bytes -= len(data)
             block = f'<script type="text/plain" id="video-{len(clips)}">{_base64(data)}</script>'
             videos.append(block)
         clips.append(_clip(row, preview, target.parent, embedded=data is not None))
     if not clips:
         raise OptionError("rows: the dataset is empty, there is nothing to show")
+
     facts = {
         "title": str(title),
         "more": next(found, None) is not None,
@@ -99,7 +100,8 @@ def write_gallery(
         "embed_bytes": embed_bytes,
         "clips": clips,
     }
-    page = _template().fill(
+    page = _fill(
+        _template(),
         title=html.escape(str(title)),
         data=json.dumps(facts, separators=(",", ":"), allow_nan=False).translate(_ESCAPES),
         videos="\n".join(videos),
@@ -170,23 +172,9 @@ def _shown_path(path: str, folder: Path) -> str:
     return path if os.path.dirname(shared) == shared else os.path.relpath(path, folder)
 
 
-@dataclass(frozen=True, slots=True)
-class _Template:
-    """The page before anything is put in."""
-
-    text: str
-    policy: str
-    """Content-Security-Policy: no network, no script and no style but the page's own."""
-
-    def fill(self, **parts: str) -> str:
-        """Put parts in for `{{name}}`, in one pass: one that stands in a part stays as it is."""
-        parts["policy"] = self.policy
-        names = "|".join(parts)
-        return re.sub(rf"\{{\{{({names})\}}\}}", lambda found: parts[found[1]], self.text)
-
-
 @cache
-def _template() -> _Template:
+def _template() -> str:
+    """Return the page with its policy: no network, no script and no style but its own."""
     text = Path(__file__).with_name("page.html").read_text("utf-8")
     hashes = {}
     for tag in ("script", "style"):
@@ -194,9 +182,14 @@ def _template() -> _Template:
         assert own is not None
         digest = hashlib.sha256(own[1].encode()).digest()
         hashes[tag] = f"'sha256-{_base64(digest)}'"
-    return _Template(
-        text,
+    policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; "
         "media-src blob: data: file: 'self'; "
-        f"style-src {hashes['style']}; script-src {hashes['script']}",
+        f"style-src {hashes['style']}; script-src {hashes['script']}"
     )
+    return text.replace("{{policy}}", policy)
+
+
+def _fill(template: str, **parts: str) -> str:
+    """Put parts in for `{{name}}`, in one pass: one that stands in a part stays as it is."""
+    return re.sub(rf"\{{\{{({'|'.join(parts)})\}}\}}", lambda found: parts[found[1]], template)

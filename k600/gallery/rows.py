@@ -1,4 +1,4 @@
-"""The rows of a loaded dataset as plain values, each with a look at its clip.
+"""The rows of a loaded dataset as plain values, each with a preview of its clip.
 
 What `datasets` hands out (a `Dataset`, an `IterableDataset`, a dictionary of either, or a list of
 dictionaries) ends here; pages and sheets see `Row` and `Preview` only.
@@ -76,9 +76,9 @@ def count_rows(rows: Iterable[Mapping[str, Any]]) -> int | None:
 
 
 def previews(rows: Iterable[Row]) -> Iterator[tuple[Row, Preview]]:
-    """Yield each row with a look at its clip, in order; a few are looked at side by side.
+    """Yield each row with its clip's preview, in order; several are made at a time.
 
-    Only as many rows as are being looked at are held in memory.
+    Only so many rows are held in memory.
     """
     threads = min(16, os.cpu_count() or 1)
     return map_ahead(

@@ -1,7 +1,6 @@
-"""One look at a clip: a small image from its middle, and what its file says of itself.
+"""Previews of clips: a thumbnail from the middle, and what the file says of itself.
 
-Only PyAV and NumPy are used. A file that cannot be decoded is a `Preview` with a reason, never an
-exception: whoever looks at hundreds of clips goes on. JPEG and PNG are made here, too.
+Only PyAV and NumPy are used. JPEG and PNG are made here, too.
 """
 
 from __future__ import annotations
@@ -18,31 +17,26 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from k600.video.probe import best_stream, box_problem, open_mp4, turn_of
+from k600.video.display import turn_of
+from k600.video.probe import VERDICTS, best_stream, box_problem, open_mp4
 
 __all__ = ["HIGHEST", "WIDTH", "Image", "Preview", "preview_clip", "to_jpeg", "to_png"]
 
 WIDTH = 160
-"""Width of an image, in pixels; that of a tall one is less."""
+"""Width of a thumbnail, in pixels; that of a tall one is less."""
 
 HIGHEST = 240
-"""Greatest height of an image, in pixels."""
+"""Greatest height of a thumbnail, in pixels."""
 
 Image = npt.NDArray[np.uint8]
 """height × width × 3 (red, green, blue)."""
 
 _MOST_FRAMES = 600  # from the key frame to the middle; a file with fewer key frames is hostile
 
-_BOX_PROBLEMS = {
-    "empty": "the file is empty",
-    "not_mp4": "the file is not an MP4",
-    "truncated": "the file is cut off before its end",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What was seen of one clip; a fact that could not be had is None."""
+    """A clip in short; a fact that could not be had is None."""
 
     image: Image | None = None
     """The frame in the middle, at most `WIDTH` × `HIGHEST`, upright, with square pixels."""
@@ -61,7 +55,7 @@ class Preview:
 
 
 def preview_clip(video: bytes | str | None) -> Preview:
-    """Preview a clip.
+    """Return a clip's preview; one that cannot be decoded has a reason instead of an image.
 
     Only the file itself is read: it is opened as an MP4 whatever it claims to be, so that no
     playlist in it can lead elsewhere.
@@ -111,47 +105,52 @@ def _decode(video: bytes | str, facts: dict[str, Any]) -> None:
             raise ValueError("the file has no video stream")
         if stream.codec_context is None:
             raise ValueError("the video is of a kind that FFmpeg does not know")
+
         length, unit = stream.duration, stream.time_base or Fraction(1, 1000)
         if length is None and container.duration is not None:
             length = int(Fraction(container.duration, av.time_base) / unit)
         facts["seconds"] = None if length is None else round(float(length * unit), 3)
         facts["width"], facts["height"] = stream.width or None, stream.height or None
-        if stream.average_rate:
-            facts["fps"] = round(float(stream.average_rate), 3)
-        stream.codec_context.thread_count = 1  # clips are looked at side by side
+        facts["fps"] = round(float(stream.average_rate), 3) if stream.average_rate else None
+
+        stream.codec_context.thread_count = 1  # other threads have other clips
         stream.codec_context.skip_frame = "NONREF"  # half the work on the way to the middle
         middle = (stream.start_time or 0) + (length or 0) // 2
         with contextlib.suppress(av.FFmpegError):
             container.seek(middle, stream=stream)  # to the key frame before
-        seen = None
+        frame = None
         try:
-            for seen in itertools.islice(container.decode(stream), _MOST_FRAMES):
-                if seen.pts is not None and seen.pts >= middle:
+            for frame in itertools.islice(container.decode(stream), _MOST_FRAMES):
+                if frame.pts is not None and frame.pts >= middle:
                     break
         finally:
-            if seen is not None:
-                facts["image"] = _small(seen, stream.sample_aspect_ratio)
-        if seen is None:
+            if frame is not None:
+                facts["image"] = _thumbnail(frame, stream.sample_aspect_ratio)
+        if frame is None:
             raise ValueError("no frame can be decoded")
 
 
-def _small(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Image:
+def _thumbnail(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Image:
     """Scale a frame down and set it upright."""
     turn = turn_of(frame)
-    shown = Fraction(frame.width, frame.height) * (pixel_aspect or 1)
-    aspect = 1 / shown if turn.transposed else shown
+    aspect = Fraction(frame.width, frame.height) * (pixel_aspect or 1)
+    if turn.transposed:
+        aspect = 1 / aspect
     width = min(float(WIDTH), float(HIGHEST * aspect))
     size = [max(16, 2 * round(side / 2)) for side in (width, min(HIGHEST, width / aspect))]
     if turn.transposed:
         size.reverse()
-    small = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
+
+    small = frame.reformat(width=size[0], height=size[1], format="rgb24")
+    # (Not by FFmpeg's filters: what they flip, PyAV 15 does not read as it lies in memory.)
+    image = small.to_ndarray()
     if turn.transposed:
-        small = small.swapaxes(0, 1)
+        image = image.swapaxes(0, 1)
     if turn.mirrored:
-        small = small[:, ::-1]
+        image = image[:, ::-1]
     if turn.flipped:
-        small = small[::-1]
-    return np.ascontiguousarray(small, dtype=np.uint8)
+        image = image[::-1]
+    return np.ascontiguousarray(image, dtype=np.uint8)
 
 
 def _encoded(codec: str, image: Image, pixels: str, options: dict[str, str]) -> bytes:
@@ -173,6 +172,6 @@ def _reason(video: bytes | str, error: Exception) -> str:
         with io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb") as file:
             problem = box_problem(file)
     if problem:
-        return _BOX_PROBLEMS[problem]
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return said[:1].lower() + said[1:]
+        return VERDICTS[problem]
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]

@@ -18,7 +18,7 @@ from k600.errors import (
 from k600.loading.plan import Plan
 from k600.loading.state import Failure, State
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.store.ledger import TarballRow
+from k600.store.rows import TarballRow
 from k600.tarballs.catalog import KeptLists
 from k600.tarballs.reading import READINGS, is_condemned, noted_failure
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from k600.disk import Space, free_space
 from k600.loading.ask_host import settle
@@ -10,6 +11,7 @@ from k600.loading.plan import YOUTUBE_CLIP_BYTES, Plan, make_plan
 from k600.loading.read_tarballs import space_needed
 from k600.loading.request import Request
 from k600.loading.state import Failure, State, read_state, tarballs_of
+from k600.reasons import PASSING_REASONS
 
 __all__ = ["Forecast", "forecast_split"]
 
@@ -49,22 +51,47 @@ class Forecast:
     """What the volume lacks for them, in words; empty if there is room."""
     seconds: float
     """About how long it takes, at the rate given."""
-    unreachable: dict[str, str]
+    unreachable: dict[str, Failure]
     """Why tarballs cannot be read, by path."""
     offline: bool
     """Whether nothing is fetched only because the network is not to be used."""
-    store: str
+    data_dir: str
     mirror: str
 
     @property
-    def complete(self) -> bool:
+    def fetches_nothing(self) -> bool:
         """Whether there is nothing to fetch, and the network was not needed to know."""
         return not (self.tarballs or self.youtube_clips or self.unreachable or self.offline)
 
     @property
-    def lacking_clips(self) -> int:
+    def missing_clips(self) -> int:
         """Clips not here although there is nothing to fetch: they are proved not to be had."""
-        return max((self.wanted_clips or 0) - self.here_clips, 0) if self.complete else 0
+        return max((self.wanted_clips or 0) - self.here_clips, 0) if self.fetches_nothing else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every clip is here."""
+        return self.fetches_nothing and not self.missing_clips
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every clip is here, or would come."""
+        return not (self.unreachable or self.missing_clips)
+
+    @property
+    def may_bring_more(self) -> bool:
+        """Whether a later call may bring more: what is in its way passes by itself."""
+        reasons = {failure.reason for failure in self.unreachable.values()}
+        return self.offline or bool(reasons & PASSING_REASONS)
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return it as plain data, for JSON."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        unreachable = {
+            path: {"reason": failure.reason, "detail": str(failure.error)}
+            for path, failure in self.unreachable.items()
+        }
+        return {**found, "unreachable": unreachable, "complete": self.complete}
 
 
 def forecast_split(
@@ -109,7 +136,7 @@ def forecast_split(
         free.files,
         request.store.shortage(needed) if plan.reads or youtube else "",
         tarball_bytes / bytes_per_second + questions,
-        {tarball.path: _words(failure) for tarball, failure in state.host.failures.items()},
+        {tarball.path: failure for tarball, failure in state.host.failures.items()},
         not state.network and not youtube and short,
         str(request.store.root),
         str(request.mirror),
@@ -139,7 +166,3 @@ def _counts(state: State, plan: Plan) -> tuple[int, int | None]:
         if row.folder in asked:
             asked[row.folder].add(row.file_name)
     return here, sum(map(len, asked.values()))
-
-
-def _words(failure: Failure) -> str:
-    return f"{failure.reason}: {failure.error}"

@@ -11,7 +11,7 @@ from k600.loading.rows import StoredShard
 from k600.loading.state import Failure, State, tarballs_of
 from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED
-from k600.store.ledger import StoredGroup
+from k600.store.rows import StoredGroup
 from k600.store.store import Store
 from k600.tarballs.reading import noted_failure
 

@@ -20,7 +20,7 @@ from k600.loading.manifest import ManifestRow
 from k600.loading.selection import Candidate, Limits, choose_clips
 from k600.loading.state import State, tarballs_of
 from k600.loading.unlisted import next_to_search, next_unlisted
-from k600.store.ledger import ClipRow, LedgerView, StoredGroup
+from k600.store.rows import ClipRow, LedgerView, StoredGroup
 from k600.tarballs.extract import TarballRead
 
 __all__ = [

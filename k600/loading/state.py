@@ -17,7 +17,8 @@ from k600.mirror.mirror import RemoteFile
 from k600.splits import Split
 from k600.store.adopt import adopt
 from k600.store.inventory import Folders, Inventory, is_unchanged, watched_folders
-from k600.store.ledger import ClipRow, Ledger, LedgerView
+from k600.store.ledger import Ledger
+from k600.store.rows import ClipRow, LedgerView
 from k600.tarballs.catalog import KeptLists, read_test_labels
 from k600.text import public_url
 

@@ -28,10 +28,10 @@ __all__ = ["CHUNK_BYTES", "Member", "file_in_archive", "members", "packing_of"]
 CHUNK_BYTES = 1 << 20
 """Members are handed on in pieces of at most this size, if not asked for otherwise."""
 
-_VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".3gp")
-
 MOST_CLIP_BYTES = 256 << 20
 """A larger member is no clip (the largest seen has 6.8 MB) and is not written."""
+
+_VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".3gp")
 
 _open_gzip: Any = igzip.IGzipFile
 _ZLIB_ERROR: Any = isal_zlib.error
@@ -121,32 +121,192 @@ def members(
             that came from it is proved.
         NoTarballError: It is neither gzip nor tar, or there is nothing in it.
     """
+    most_bytes = max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes)
     links: dict[str, str] = {}
-    for info, reader in _entries(raw, compressed_bytes, name):
-        file_name = info.name.rpartition("/")[2]
+
+    for info, stream in _entries(raw, name, most_bytes):
+        file_name = _base_name(info)
         if info.islnk():
             links.setdefault(_inside(info.name), _inside(info.linkname))
             if len(links) > _MOST_LINKS:
-                raise reader.damaged(f"it holds more than {_MOST_LINKS:,} links")
+                raise stream.damaged(f"it holds more than {_MOST_LINKS:,} links")
         elif parse_file_name(file_name):
-            yield Member(file_name, info.size, _chunks(reader, info, chunk_bytes), _problem(info))
+            yield Member(file_name, info.size, stream.chunks(info, chunk_bytes), _problem(info))
         elif file_name.lower().endswith(_VIDEO_ENDINGS):
             shown = file_name[:200].encode("utf-8", "backslashreplace").decode()
             yield Member(shown, info.size, iter(()), "odd_name")
+
     clips = _linked_clips(links)
     if clips and again is not None:
         with again() as once_more:
-            for info, reader in _entries(once_more, compressed_bytes, name):
+            for info, stream in _entries(once_more, name, most_bytes):
                 file_names = () if info.islnk() else clips.pop(_inside(info.name), ())
-                if file_names:
-                    problem = _problem(info)
-                    data = b"" if problem else b"".join(_chunks(reader, info))
-                    for file_name in file_names:
-                        reader.count(len(data))
-                        yield Member(file_name, info.size, iter([data]), problem)
+                problem = _problem(info)
+                data = b"" if problem or not file_names else b"".join(stream.chunks(info))
+                for file_name in file_names:
+                    stream.count(len(data))  # many links to one large file are a bomb, too
+                    yield Member(file_name, info.size, iter([data]), problem)
     for file_names in clips.values():
         for file_name in file_names:
             yield Member(file_name, 0, iter(()), "not_a_file")
+
+
+def file_in_archive(data: bytes, file_name: str, *, most_bytes: int, name: str) -> bytes | None:
+    """Return a file out of a small `.tar.gz` in memory, whatever folder it lies in; None if absent.
+
+    Args:
+        data: The archive.
+        file_name: Base name of the file; the first regular one counts.
+        most_bytes: Most bytes that the file may have, and a fourth of what all may unpack to.
+        name: What to call the archive in an error.
+
+    Raises:
+        DamagedTarballError: It is no such archive, ends early, or claims more than is allowed.
+    """
+    raw = cast(Raw, io.BufferedReader(cast(io.RawIOBase, io.BytesIO(data))))
+    for info, stream in _entries(raw, name, 4 * most_bytes):
+        if info.isreg() and _base_name(info) == file_name:
+            if info.size > most_bytes:
+                raise stream.damaged(f"{info.name!r:.200} claims {info.size:,} bytes")
+            return b"".join(stream.chunks(info))
+    return None
+
+
+def _entries(raw: Raw, name: str, most_bytes: int) -> Iterator[tuple[tarfile.TarInfo, _Unpacked]]:
+    """Yield a tarball's entries but folders and AppleDouble files, then check it to its end."""
+    head = raw.peek()
+    if not head:
+        raise NoTarballError(f"{name}: the tarball is empty (0 bytes)")
+    if head.lstrip()[:1] == b"<":
+        raise NoTarballError(f"{name}: a web page came instead of a tarball")
+
+    stream = _Unpacked(raw, packing_of(head), most_bytes, name)
+    seen = False
+    try:
+        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as tar:
+            for info in tar:
+                seen = True
+                cast(Any, tar).members.clear()  # tarfile would keep every header
+                if not info.isdir() and not _base_name(info).startswith("._"):
+                    yield info, stream
+        if not seen:
+            raise NoTarballError(f"{name}: there is not one file in it (zeros, or an empty file)")
+        stream.check_end()
+    except Kinetics600Error:
+        raise
+    except (tarfile.TarError, ValueError) as error:
+        if not seen and stream.packing is None:
+            message = f"{name}: damaged, or no tarball: neither gzip nor tar ({error})"
+            raise NoTarballError(message) from error
+        raise stream.damaged(str(error)) from error
+
+
+class _Unpacked:
+    """A tarball's unpacked bytes, forward only: the little that `tarfile` needs of a file.
+
+    The one place that sees both the packed bytes go in and the unpacked ones come out, and so can
+    tell where in either a member begins. Several gzip members on end (as pigz and `cat` leave
+    them) are one stream.
+    """
+
+    def __init__(self, raw: Raw, packing: str | None, most_bytes: int, name: str) -> None:
+        self.packing = packing
+        self._source = _open_gzip(fileobj=raw, mode="rb") if packing == "gzip" else raw
+        self._most_bytes, self._name = most_bytes, name
+        self._position = self._counted = 0
+        self._first = self._last = self._last_header = b""
+        self._one_back = False
+
+    def damaged(self, why: str) -> DamagedTarballError:
+        """Return the error for what was found wrong."""
+        if (packing := packing_of(self._first)) is not None:
+            within = " within gzip" if self.packing == "gzip" else ""
+            why = f"{why}: expected gzip or a plain tar, and it is {packing}{within}"
+        return DamagedTarballError(f"{self._name}: damaged ({why})")
+
+    def read(self, size: int) -> bytes:
+        """Read header bytes; exactly `size` of them unless the end comes first."""
+        if size > _MOST_HEADER_BYTES:
+            raise self.damaged(f"a header claims {size:,} bytes")
+        data = b""
+        if self._one_back and size:
+            self._one_back, data = False, self._last
+        while len(data) < size and (more := self._read_some(size - len(data))):
+            data += more
+        self._last_header = data
+        return data
+
+    def chunks(self, info: tarfile.TarInfo, most_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+        """Yield a member's bytes, in pieces of at most `most_bytes`."""
+        left = info.size
+        while left:
+            chunk = self._read_some(min(left, most_bytes))
+            if not chunk:
+                raise self.damaged(f"{info.name!r:.200} ends {left:,} bytes early")
+            left -= len(chunk)
+            yield chunk
+
+    def check_end(self) -> None:
+        """Read on to gzip's trailer, with its checksum; only zeros may follow the tar's end mark.
+
+        `tarfile` takes any bad header, or none, for the end; and tar fills up its last record (of
+        10 KiB, usually) with zeros.
+        """
+        if self._last_header.count(0) != tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("the tar's end mark is missing")
+        while chunk := self._read_some(CHUNK_BYTES):
+            if chunk.count(0) != len(chunk):
+                raise tarfile.ReadError("more data after the tar's end mark")
+
+    def count(self, size: int) -> None:
+        """Count bytes that the tarball unpacks to; too many are an error."""
+        self._counted += size
+        if self._counted > self._most_bytes:
+            raise self.damaged(f"it unpacks to more than {self._most_bytes:,} bytes")
+
+    def tell(self) -> int:
+        return self._position - self._one_back
+
+    def seek(self, position: int) -> int:
+        """Go forward to `position`, or back by one byte.
+
+        Before each header `tarfile` goes to the byte before it and reads that, to see that the
+        data are all there.
+        """
+        if position == self._position - 1 and self._last:
+            self._one_back = True
+            return position
+        self._one_back = False
+        if position < self._position:
+            raise self.damaged("a header points back")
+        while self._position < position:
+            if not self._read_some(min(position - self._position, CHUNK_BYTES)):
+                break
+        return self._position
+
+    def _read_some(self, size: int) -> bytes:
+        """Read at most `size` bytes; none at the end only."""
+        try:
+            data: bytes = self._source.read(size) or b""
+        except (EOFError, BadGzipFile, _ZLIB_ERROR) as error:
+            raise self.damaged(str(error)) from error
+        if data:
+            if len(self._first) < _MAGIC_BYTES:
+                self._first += data[:_MAGIC_BYTES]
+            self._position += len(data)
+            self._last = data[-1:]
+            self.count(len(data))
+        return data
+
+
+def _problem(info: tarfile.TarInfo) -> str | None:
+    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.issparse():
+        return "not_a_file"
+    return "too_large" if info.size > MOST_CLIP_BYTES else None
+
+
+def _base_name(info: tarfile.TarInfo) -> str:
+    return info.name.rpartition("/")[2]
 
 
 def _linked_clips(links: dict[str, str]) -> dict[str, list[str]]:
@@ -169,161 +329,3 @@ def _linked_clips(links: dict[str, str]) -> dict[str, list[str]]:
 def _inside(path: str) -> str:
     """Return a path as `tar xf` takes it, below the folder; nothing leads above it."""
     return posixpath.normpath(f"/{path}").lstrip("/")
-
-
-def _entries(
-    raw: Raw, compressed_bytes: int, name: str
-) -> Iterator[tuple[tarfile.TarInfo, _ForwardReader]]:
-    """Yield a tarball's entries but folders and AppleDouble files, then check it to its end."""
-    head = raw.peek()
-    if not head:
-        raise NoTarballError(f"{name}: the tarball is empty (0 bytes)")
-    if head.lstrip()[:1] == b"<":
-        raise NoTarballError(f"{name}: a web page came instead of a tarball")
-    packing = packing_of(head)
-    source = _open_gzip(fileobj=raw, mode="rb") if packing == "gzip" else raw
-    most = max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes)
-    reader = _ForwardReader(source, most, name)
-    seen = False
-    try:
-        with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
-            for info in tar:
-                seen = True
-                cast(Any, tar).members.clear()  # tarfile would keep every header
-                if not info.isdir() and not info.name.rpartition("/")[2].startswith("._"):
-                    yield info, reader
-        if not seen:
-            raise NoTarballError(f"{name}: there is not one file in it (zeros, or an empty file)")
-        if reader.last_header.count(0) != tarfile.BLOCKSIZE:  # tarfile takes any bad header, or
-            raise tarfile.ReadError("the tar's end mark is missing")  # none, for the end
-        while chunk := reader.read_data(CHUNK_BYTES):  # on to gzip's trailer
-            if chunk.count(0) != len(chunk):
-                raise tarfile.ReadError("more data after the tar's end mark")
-    except Kinetics600Error:
-        raise
-    except (tarfile.TarError, ValueError) as error:
-        if not seen and packing is None:
-            message = f"{name}: damaged, or no tarball: neither gzip nor tar ({error})"
-            raise NoTarballError(message) from error
-        raise reader.damaged(str(error)) from error
-
-
-def file_in_archive(data: bytes, file_name: str, *, most_bytes: int, name: str) -> bytes | None:
-    """Return a file out of a small `.tar.gz` in memory, whatever folder it lies in; None if absent.
-
-    Args:
-        data: The archive.
-        file_name: Base name of the file; the first regular one counts.
-        most_bytes: Most bytes that the file may have, and a fourth of what all may unpack to.
-        name: What to call the archive in an error.
-
-    Raises:
-        DamagedTarballError: It is no such archive, ends early, or claims more than is allowed.
-    """
-    source = _open_gzip(fileobj=io.BytesIO(data), mode="rb")
-    reader = _ForwardReader(source, 4 * most_bytes, name)
-    try:
-        with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
-            for info in tar:
-                cast(Any, tar).members.clear()
-                if info.isreg() and info.name.rpartition("/")[2] == file_name:
-                    if info.size > most_bytes:
-                        raise reader.damaged(f"{info.name!r:.200} claims {info.size:,} bytes")
-                    return b"".join(_chunks(reader, info))
-    except (tarfile.TarError, ValueError) as error:
-        if isinstance(error, Kinetics600Error):
-            raise
-        raise reader.damaged(str(error)) from error
-    return None
-
-
-def _problem(info: tarfile.TarInfo) -> str | None:
-    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.issparse():
-        return "not_a_file"
-    if info.size > MOST_CLIP_BYTES:
-        return "too_large"
-    return None
-
-
-def _chunks(
-    reader: _ForwardReader, info: tarfile.TarInfo, most_bytes: int = CHUNK_BYTES
-) -> Iterator[bytes]:
-    left = info.size
-    while left:
-        chunk = reader.read_data(min(left, most_bytes))
-        if not chunk:
-            raise reader.damaged(f"{info.name!r:.200} ends {left:,} bytes early")
-        left -= len(chunk)
-        yield chunk
-
-
-class _ForwardReader:
-    """The little that `tarfile` needs of a file, over a stream that cannot go back.
-
-    `tarfile` looks at the last byte before each header to see that the data are all there, so
-    that one byte can be read again.
-    """
-
-    def __init__(self, source: Any, most_bytes: int, name: str) -> None:
-        self._source, self._name = source, name
-        self._position = self._unpacked = 0
-        self._first = self._last = b""
-        self._again = False
-        self._most_bytes = most_bytes
-        self.last_header = b""
-        """What `tarfile` read last: the end mark, if the tar has one."""
-
-    def damaged(self, why: str) -> DamagedTarballError:
-        """Return the error for what was found wrong."""
-        if (packing := packing_of(self._first)) is not None:
-            within = " within gzip" if isinstance(self._source, _open_gzip) else ""
-            why = f"{why}: expected gzip or a plain tar, and it is {packing}{within}"
-        return DamagedTarballError(f"{self._name}: damaged ({why})")
-
-    def tell(self) -> int:
-        return self._position - self._again
-
-    def read(self, size: int) -> bytes:
-        """Read header bytes; exactly `size` of them unless the end comes first."""
-        if size > _MOST_HEADER_BYTES:
-            raise self.damaged(f"a header claims {size:,} bytes")
-        data = b""
-        if self._again and size:
-            self._again, data = False, self._last
-        while len(data) < size and (more := self.read_data(size - len(data))):
-            data += more
-        self.last_header = data
-        return data
-
-    def read_data(self, size: int) -> bytes:
-        """Read at most `size` bytes; none at the end only."""
-        try:
-            data = self._source.read(size) or b""
-        except (EOFError, BadGzipFile, _ZLIB_ERROR) as error:
-            raise self.damaged(str(error)) from error
-        if data:
-            if len(self._first) < _MAGIC_BYTES:
-                self._first += data[:_MAGIC_BYTES]
-            self._position += len(data)
-            self._last = data[-1:]
-            self.count(len(data))
-        return data
-
-    def count(self, size: int) -> None:
-        """Count bytes that the tarball unpacks to; too many are an error."""
-        self._unpacked += size
-        if self._unpacked > self._most_bytes:
-            raise self.damaged(f"it unpacks to more than {self._most_bytes:,} bytes")
-
-    def seek(self, position: int) -> int:
-        """Go forward to `position`, or back by one byte."""
-        if position == self._position - 1 and self._last:
-            self._again = True
-            return position
-        self._again = False
-        if position < self._position:
-            raise self.damaged("a header points back")
-        while self._position < position:
-            if not self.read_data(min(position - self._position, CHUNK_BYTES)):
-                break
-        return self._position

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -9,13 +10,18 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from k600.clip import Listing, Tarball, TestLabels
-from k600.errors import ListError, MirrorError, OfflineError
+from k600.errors import (
+    ListError,
+    MirrorDeniedError,
+    MirrorError,
+    MirrorNotFoundError,
+    OfflineError,
+)
 from k600.identity import short_hash
 from k600.mirror.mirror import Mirror
 from k600.splits import Split
 from k600.store.store import Store
 from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
-from k600.tarballs.stream import read_listing, read_path_list, read_test_list
 from k600.text import public_url
 
 __all__ = ["KeptLists", "read_test_labels"]
@@ -26,12 +32,17 @@ T = TypeVar("T")
 
 
 class KeptLists:
-    """The host's lists of one split: from the store if kept there, else from the mirror."""
+    """The host's lists of one split: from the store if kept there, else from the mirror.
+
+    Raises, from whatever fetches a list:
+        MirrorError: It cannot be had.
+        ListError: It is truncated, or no list.
+    """
 
     def __init__(
         self, mirror: Mirror, store: Store, split: str, *, network: bool, keep: bool = True
     ) -> None:
-        self.mirror, self._store, self._split = mirror, store, split
+        self.mirror, self._store, self._split = mirror, store, Split(split)
         self._network, self._keep = network, keep
         self._fresh = False
         self._listing: Listing | None = None
@@ -56,16 +67,15 @@ class KeptLists:
     def test_names(self) -> list[str]:
         """Return the file names of the host's list of test clips; none if it is out of reach by
         request.
+
+        It has no labels, and is another list than the tarballs hold: at most half of it is there.
         """
         kept = self._kept("clips", parse_test_list)
         if kept is not None:
             return kept
         if not self._network:
             return []
-        names, text = read_test_list(self.mirror)
-        if self._keep:
-            self._store.write_own(self._name("clips"), text)
-        return names
+        return self._fetch("clips", "annotations/test.csv", parse_test_list)
 
     def refresh(self, *, paths: bool) -> None:
         """Fetch the listing, and the path list if asked to, anew: something must be fetched."""
@@ -75,24 +85,41 @@ class KeptLists:
 
     def _fetch_paths(self) -> None:
         self._fresh = True
-        self._tarballs, text = read_path_list(self.mirror, self._split)
-        if self._keep:
-            self._store.write_own(self._name("paths"), text)
+        folder = self._split.host_folder
+        parse = partial(parse_path_list, split=self._split)
+        self._tarballs = self._fetch("paths", f"{folder}/k600_{folder}_path.txt", parse)
 
     def _fetch_listing(self) -> None:
-        found = read_listing(self.mirror, self._split)
-        if found is None and self.listing():
-            return  # it had one: a portal or a proxy may have said no
-        self._listing, text = found or ({}, b"")
-        if found is None and not Split(self._split).is_mixed:
-            logger.warning(
-                "kinetics600 %s: %s has no list of the clips, so a clip that is not in its "
-                "tarball cannot be missed",
-                self._split,
-                self.mirror,
-            )
+        folder, found = self._split.host_folder, None
+        if not self._split.is_mixed:  # test.csv is another list than the tarballs hold
+            parse = partial(parse_listing, split=self._split)
+            # A mirror may have none; S3 says "denied" of it where listing a bucket is forbidden.
+            with contextlib.suppress(MirrorNotFoundError, MirrorDeniedError):
+                found = self._fetch("listing", f"annotations/{folder}.txt", parse)
+
+        if found is None:
+            if self.listing():
+                return  # it had one: a portal or a proxy may have said no
+            if not self._split.is_mixed:
+                logger.warning(
+                    "kinetics600 %s: %s has no list of the clips, so a clip that is not in its "
+                    "tarball cannot be missed",
+                    self._split,
+                    self.mirror,
+                )
+            self._write("listing", b"")
+        self._listing = found or {}
+
+    def _fetch(self, kind: str, path: str, parse: Callable[..., T]) -> T:
+        """Fetch a list whole, and keep it with an end to its last line."""
+        text, _ = self.mirror.read_list(path)
+        found = parse(text, name=f"{self.mirror}/{path}", whole=True)
+        self._write(kind, f"{text.rstrip()}\n".encode())
+        return found
+
+    def _write(self, kind: str, text: bytes) -> None:
         if self._keep:
-            self._store.write_own(self._name("listing"), text)
+            self._store.write_own(self._name(kind), text)
 
     def _kept(self, kind: str, parse: Callable[[str], T]) -> T | None:
         return _kept(self._store, self._name(kind), lambda data: parse(data.decode()))

@@ -1,9 +1,4 @@
-"""Tarballs into the store: one pass each, proved at its end, taken back if it proves damaged.
-
-A clip gets its name in three steps: its file is on the disk, the ledger says what it is (size,
-CRC-32, tarball), and only then it is renamed. So whatever bears a clip's name and came from here
-has a row, and no clock is asked whose it is. A row without its file is a clip that is lacking.
-"""
+"""Tarballs into the store: one pass each, proved at its end, rolled back if it proves damaged."""
 
 from __future__ import annotations
 
@@ -12,8 +7,7 @@ import dataclasses
 import filecmp
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,24 +16,23 @@ from isal import isal_zlib
 from k600.clip import Listing, Tarball, TestLabels
 from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, MirrorError
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.mirror.range_reader import AHEAD_BYTES, RangeReader
+from k600.mirror.range_reader import AHEAD_BYTES
 from k600.progress import Bar
-from k600.splits import UNLABELED
-from k600.store.files import Flushing
-from k600.store.inventory import Inventory, is_unchanged
-from k600.store.ledger import ClipRow, Ledger, TarballRow
+from k600.store.inventory import Inventory
+from k600.store.ledger import Ledger
+from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming, Store
 from k600.tarballs.archive import Member
+from k600.tarballs.arrivals import Arrivals
+from k600.tarballs.present import PresentClips
 from k600.tarballs.reading import (
     READINGS,
-    failed_reading,
-    fails_alike,
     has_failed,
     noted_failure,
+    open_tarball,
     read_sound,
-    tarball_members,
+    with_failure,
 )
-from k600.tarballs.stream import clip_of
 from k600.translate import store_error, translate_errors
 from k600.video.cut import CutError
 from k600.video.probe import box_problem
@@ -73,6 +66,20 @@ class TarballRead:
 
 
 @dataclass(frozen=True, slots=True)
+class _Before:
+    """What the ledger said of a tarball when its turn came."""
+
+    row: TarballRow | None
+    clips: Mapping[str, ClipRow]
+    """By file name."""
+
+    @property
+    def proved(self) -> bool:
+        """Whether it was read to its end, and what came from it then is proved."""
+        return self.row is not None and self.row.state == "done"
+
+
+@dataclass(frozen=True, slots=True)
 class TarballExtractor:
     """Brings tarballs of one split into the store. One object serves all threads of a run."""
 
@@ -102,8 +109,8 @@ class TarballExtractor:
         It is `done` only after its gzip trailer and its tar's end were seen, its clips were
         flushed to disk and its ledger row was committed. Then every clip of it in the store is the
         one that it holds: those that came before are compared, and cuts from YouTube replaced.
-        One that fails its own checks is read and condemned as `k600.tarballs.reading` says; what
-        came from it is taken out of the store again.
+        One that fails its own checks is read again and condemned as `k600.tarballs.reading` says;
+        what came from it is taken out of the store again.
 
         Returns:
             Its new row in the ledger.
@@ -120,14 +127,14 @@ class TarballExtractor:
             with self.store.only_one(f"{tarball.split}--{tarball.name}", self.stop):
                 row = self.ledger.tarball(tarball)
                 clips = self.ledger.clips(tarball.split, tarball.name)
-                before = {clip.file_name: clip for clip in clips}
+                before = _Before(row, {clip.file_name: clip for clip in clips})
+
                 if row is not None and row != self.planned.get(tarball.name):
-                    if self._has_all(row, need, remote, before.values()):
+                    if self._has_all(row, need, remote, clips):
                         return row
                     if has_failed(row, remote):  # another process has just read it in vain
                         raise noted_failure(row)
-                extraction = _TarballExtraction(self, need, row, before)
-                return extraction.carry_out(remote)
+                return self._read_until_sound(need, remote, before)
         finally:
             self.bar.end(tarball.path)
 
@@ -144,164 +151,133 @@ class TarballExtractor:
             if need.wanted is None or clip.file_name in need.wanted
         )
 
+    def _read_until_sound(
+        self, need: TarballRead, remote: RemoteFile, before: _Before
+    ) -> TarballRow:
+        """Read a tarball as often as the rule says.
 
-@dataclass(slots=True)
-class _TarballExtraction:
-    """One tarball on its way into the store, reading by reading."""
+        Once anything is doubtful, it is read to its end, where its checksum is.
+        """
+        failed = has_failed(before.row, remote)
+        replaced = before.proved and before.row is not None and before.row.etag != remote.etag
+        if failed or replaced:
+            need = _to_its_end(need)
 
-    extractor: TarballExtractor
-    need: TarballRead
-    row: TarballRow | None
-    """What the ledger said of it when its turn came."""
-    before: Mapping[str, ClipRow]
-    """What the ledger said of its clips, by file name."""
+        def read(remote: RemoteFile) -> TarballRow:
+            nonlocal need
+            try:
+                return self._read(need, remote, before)
+            except DamagedTarballError:
+                need = _to_its_end(need)
+                raise
 
-    @property
-    def proved(self) -> bool:
-        """Whether it was read to its end before, and what came from it then is proved."""
-        return self.row is not None and self.row.state == "done"
+        return read_sound(read, self.mirror, remote, readings=1 if failed else READINGS)
 
-    def carry_out(self, remote: RemoteFile) -> TarballRow:
-        """Do what `TarballExtractor.extract_tarball` says."""
-        failed = has_failed(self.row, remote)
-        if failed or (self.proved and self.row is not None and self.row.etag != remote.etag):
-            self._read_to_the_end()
-        readings = 1 if failed else READINGS
-        return read_sound(self.read, self.extractor.mirror, remote, readings=readings)
-
-    def read(self, remote: RemoteFile) -> TarballRow:
+    def _read(self, need: TarballRead, remote: RemoteFile, before: _Before) -> TarballRow:
         """Read it once; if that fails, all is as it was before, but for what is noted of that."""
-        reading = _Extraction(
-            self.extractor, self.need, remote, self._begun(remote), self.before, self.proved
-        )
+        state = "partial" if need.until_found else "started"
+        begun = TarballRow(need.tarball, state, remote.etag, remote.size_bytes)
+        row = before.row or begun
+        if has_failed(before.row, remote):
+            begun = dataclasses.replace(begun, detail=row.detail, failures=row.failures)
+        present = PresentClips(self.store, self.ledger, need.tarball, self.labels, before.clips)
+        arrivals = Arrivals(self.ledger, self.incoming, begun)
+        extraction = Extraction(self, need, remote, before, present, arrivals)
+
         try:
-            rows = reading.run()
+            rows = extraction.run()
         except MirrorChangedError:
-            reading.roll_back()
-            self._restore(reading)
+            arrivals.roll_back()
+            self.ledger.record(row, before.clips.values())
             raise
         except DamagedTarballError as error:
-            reading.roll_back()
-            self._restore(reading, failed_reading(error, remote, reading.seen))
-            self._read_to_the_end()
+            arrivals.roll_back()
+            row = with_failure(row, error, remote, extraction.seen, proved=before.proved)
+            condemned = row.state == "damaged"
+            left = self._roll_back(before, present) if condemned else before.clips.values()
+            self.ledger.record(row, left)
             raise
-        state = "done" if reading.ended or self.proved else "partial"
-        now = TarballRow(self.need.tarball, state, remote.etag, remote.size_bytes)
-        self.extractor.ledger.record(now, rows)
+
+        state = "done" if extraction.ended or before.proved else "partial"
+        now = TarballRow(need.tarball, state, remote.etag, remote.size_bytes)
+        self.ledger.record(now, rows)
         return now
 
-    def _read_to_the_end(self) -> None:
-        """Have the next reading go to the tarball's end, where its checksum is."""
-        if self.need.wanted is not None:
-            self.need = dataclasses.replace(self.need, until_found=False, most=None)
+    def _roll_back(self, before: _Before, present: PresentClips) -> list[ClipRow]:
+        """Remove what came earlier from a tarball that is condemned; return the rows that stay."""
 
-    def _begun(self, remote: RemoteFile) -> TarballRow:
-        """Return what the ledger is to say of it as soon as a clip of this reading has its name."""
-        state = "partial" if self.need.until_found else "started"
-        begun = TarballRow(self.need.tarball, state, remote.etag, remote.size_bytes)
-        return self._with_failures(begun) if has_failed(self.row, remote) else begun
+        def rolled_back(row: ClipRow) -> bool:
+            if row.state != "have" or present.source_of(row.folder, row.file_name) != "cvdf":
+                return False
+            path = self.store.path(row.folder, row.file_name)
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size != row.size_bytes:
+                    return False  # another file than the one that was written down
+                path.unlink()
+            return True
 
-    def _with_failures(self, row: TarballRow) -> TarballRow:
-        assert self.row is not None
-        of = self.row
-        return dataclasses.replace(
-            row, detail=of.detail, failures=of.failures, failed_at=of.failed_at
-        )
+        return [row for row in before.clips.values() if not rolled_back(row)]
 
-    def _restore(self, reading: _Extraction, failure: str = "") -> None:
-        """Have the ledger say what it said before, and how the reading failed."""
-        row = self.row or self._begun(reading.remote)
-        rows = self.before
-        if failure:
-            failures = 1 + row.failures if fails_alike(self.row, failure) else 1
-            row = dataclasses.replace(row, detail=failure, failures=failures, failed_at=time.time())
-            if not self.proved:
-                condemned = failures >= READINGS
-                row = dataclasses.replace(row, state="damaged" if condemned else "started")
-                rows = reading.roll_back_unproved() if condemned else rows
-        self.extractor.ledger.record(row, rows.values())
+
+def _to_its_end(need: TarballRead) -> TarballRead:
+    """Return the same with the tarball read to its end."""
+    if need.wanted is None:
+        return need
+    return dataclasses.replace(need, until_found=False, most=None)
 
 
 @dataclass(slots=True)
-class _Extraction:
-    """One reading of one tarball."""
+class Extraction:
+    """One reading of one tarball: what becomes of each of its members."""
 
     extractor: TarballExtractor
     need: TarballRead
     remote: RemoteFile
-    begun: TarballRow
-    """What the ledger says of the tarball once a clip has come."""
-    before: Mapping[str, ClipRow]
-    """What was known of its clips, by file name."""
-    proved: bool
-    """Whether these are proved: then no name changes before this reading is, too."""
+    before: _Before
+    present: PresentClips
+    arrivals: Arrivals
     rows: dict[str, ClipRow] = field(default_factory=dict)
-    """What is known of them now."""
+    """What is known of its members now, by file name."""
     ended: bool = False
     """Whether the tarball was read and checked to its last byte."""
     seen: int = 0
     """Checksum of all that was read of clips."""
-    theirs: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Clips, by folder and file name, that did not come from a tarball, and where from."""
-    elsewhere: set[tuple[str, str]] = field(default_factory=set)
-    """Clips, by folder and file name, that are in the store and came from another mirror."""
-    arriving: dict[Path, tuple[Path, ClipRow]] = field(default_factory=dict)
-    """Finished files without a name: the name that each will have, and its row."""
-    staged: list[Path] = field(default_factory=list)
-    """Those of them that wait until this reading is proved."""
-    placed: list[Path] = field(default_factory=list)
-    """Clips that this reading has given their names."""
-    flushing: Flushing = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.flushing = Flushing(self._name)
 
     def run(self) -> list[ClipRow]:
-        """Read the tarball to its end, or to the last clip wanted if that is enough."""
+        """Read the tarball to its end, or to the last clip wanted if that is enough.
+
+        Returns:
+            What is known of its clips now, and of those that should be in it and are not.
+        """
         extractor, need = self.extractor, self.need
-        tarball = need.tarball
-        folder = f"{tarball.split}/{tarball.label}" if tarball.label else None
-        adopted = extractor.ledger.adopted(tarball.split, folder)
-        for answer in extractor.ledger.answers(tarball.split, folder):
-            if answer.kind == "have":
-                self.theirs[answer.folder, answer.file_name] = "youtube"
-        for group in extractor.ledger.other_mirrors(tarball.split, tarball.name):
-            self.elsewhere.update((group.folder, name) for name in group.names)
-        for row in adopted:
-            if not row.problem and is_unchanged(extractor.store.root / row.path, row):
-                self.theirs[row.folder, row.file_name] = "local"
-        inventory = Inventory(extractor.store, adopted)
-        reader = RangeReader(
-            extractor.mirror,
-            self.remote,
-            ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else extractor.ahead_bytes,
-            most_ahead_bytes=extractor.ahead_bytes,
-            stop=extractor.stop,
-            on_bytes=self._on_bytes,
-        )
-        with self.flushing, contextlib.closing(reader) as raw:
+        with self.arrivals:
             try:
-                left = self._read(raw, inventory)
-                raw.check_unchanged()
+                with open_tarball(
+                    extractor.mirror,
+                    self.remote,
+                    ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else extractor.ahead_bytes,
+                    most_ahead_bytes=extractor.ahead_bytes,
+                    stop=extractor.stop,
+                    on_bytes=lambda count: extractor.on_bytes(count, need.tarball),
+                ) as members:
+                    left = self._read(members)
             except MirrorChangedError:
                 raise
             except MirrorError:
-                self.flushing.finish()  # the clips that came stay
+                self.arrivals.finish(proved=False)  # the clips that came stay
                 raise
-            for part in self.staged:
-                self.flushing.add(part, part.stat().st_size)
-            self.flushing.finish()
-        return [*self._members_after(left, inventory).values()]
+            self.arrivals.finish(proved=True)
+        return self._rows_after(left)
 
-    def _read(self, raw: RangeReader, inventory: Inventory) -> set[str]:
+    def _read(self, members: Iterator[Member]) -> set[str]:
         """Read on from clip to clip; return the names wanted that did not come."""
         need, good = self.need, 0
         left = set(need.wanted or ())
-        for position, member in enumerate(tarball_members(raw)):
+        for position, member in enumerate(members):
             name = member.file_name
             if name in self.rows and self.rows[name].state != "bad":
                 continue  # a name that comes twice counts once, the first good one
-            self.rows[name] = self._member(position, member, inventory)
+            self.rows[name] = self._take(position, member)
             left.discard(name)
             wanted = need.wanted is None or name in need.wanted
             good += wanted and self.rows[name].state == "have"
@@ -310,67 +286,47 @@ class _Extraction:
         self.ended = True
         return left
 
-    def _name(self, parts: Sequence[Path]) -> list[Path]:
-        """Write down what files are, then give them their names; return these."""
-        arrived = [self.arriving.pop(part) for part in parts]
-        self.extractor.ledger.add(self.begun, [row for _, row in arrived])
-        for part, (path, _) in zip(parts, arrived, strict=True):
-            self.extractor.incoming.place(part, path)
-            self.placed.append(path)
-        return [path for path, _ in arrived]
-
-    def _on_bytes(self, count: int) -> None:
-        self.extractor.on_bytes(count, self.need.tarball)
-
-    def roll_back(self) -> None:
-        """Remove what came from a tarball that is not what it should be."""
-        for path in (*self.placed, *self.arriving):
-            path.unlink(missing_ok=True)
-
-    def roll_back_unproved(self) -> dict[str, ClipRow]:
-        """Remove what came from it before and was never proved; return the rows of what stays."""
-        return {name: row for name, row in self.before.items() if not self._rolled_back(row)}
-
-    def _rolled_back(self, row: ClipRow) -> bool:
-        path = self.extractor.store.path(row.folder, row.file_name)
-        if row.state != "have" or self._origin(row) != "cvdf":
-            return False
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_size != row.size_bytes:
-                return False  # another file than the one that was written down
-            path.unlink()
-        return True
-
-    def _member(self, position: int, member: Member, inventory: Inventory) -> ClipRow:
-        """Store one member if it is wanted and not there, or another; say how it stands."""
-        name, need, here = member.file_name, self.need, inventory.names
-        known = self.before.get(name)
-        folder = self._folder(name, here)
+    def _take(self, position: int, member: Member) -> ClipRow:
+        """Store one member if it is wanted and not there, or another is; return its row."""
+        name, need, present = member.file_name, self.need, self.present
+        known = self.before.clips.get(name)
+        folder = present.folder_of(name)
         row = ClipRow(need.tarball, position, folder, name, "have", "", "cvdf", member.size_bytes)
-        there = inventory.path(folder, name)
-        present = name in here(folder) and _is_sound(there)
+        is_there = present.has(folder, name)
+        elsewhere = present.is_other_mirrors(folder, name)
         wanted = need.wanted is None or name in need.wanted
-        elsewhere = (folder, name) in self.elsewhere
-        if not wanted and (not present or elsewhere):
+        if not wanted and (not is_there or elsewhere):
             return known or row._replace(state="skipped", source="")
-        source = self._origin(row) if present else ""
+
+        # What a user put there stays; and so does whatever is there, if it is not asked for and
+        # this reading may end before it proves anything.
+        source = present.source_of(folder, name) if is_there else ""
         have = known if known is not None and known.state == "have" else None
         asked = wanted if need.wanted is not None else not need.until_found
-        as_it_is = present and need.until_found and not asked and not elsewhere
+        as_it_is = is_there and need.until_found and not asked and not elsewhere
         if source == "local" or as_it_is:
-            of = row._replace(source=source, size_bytes=there.stat().st_size)
-            return have if have is not None and have.source == source else of
+            if have is not None and have.source == source:
+                return have
+            size = present.path(folder, name).stat().st_size
+            return row._replace(source=source, size_bytes=size)
+
         kept = have if source == "cvdf" else None
         if member.problem is not None:
             return kept or row._replace(state="bad", reason=member.problem)
-        summed = _Summed(member.chunks)
+        chunks = _Checksummed(member.chunks)
         try:
-            return self._bring(member, summed, row, kept, present=present)
+            return self._bring(member, chunks, row, kept, is_there=is_there)
         finally:
-            self.seen = isal_zlib.crc32(f"{name} {summed.crc32}".encode(), self.seen)
+            self.seen = isal_zlib.crc32(f"{name} {chunks.crc32}".encode(), self.seen)
 
     def _bring(
-        self, member: Member, summed: _Summed, row: ClipRow, kept: ClipRow | None, *, present: bool
+        self,
+        member: Member,
+        summed: _Checksummed,
+        row: ClipRow,
+        kept: ClipRow | None,
+        *,
+        is_there: bool,
     ) -> ClipRow:
         """Write a clip, unless it is there already with the same bytes; return its row."""
         extractor, path = self.extractor, self.extractor.store.path(row.folder, row.file_name)
@@ -379,33 +335,33 @@ class _Extraction:
             chunks = [b"".join(summed)]
             if summed.crc32 == kept.crc32:
                 return row._replace(size_bytes=kept.size_bytes, crc32=kept.crc32)
+
         part, size, problem = extractor.incoming.write(chunks, box_problem)
         if problem is None and extractor.short_side is not None:
-            part, size, problem = self._smaller(part, size, extractor.short_side, row)
+            part, size, problem = self._resize(part, size, extractor.short_side, row)
         if problem == "not_encoded":  # our fault, not the clip's: it is asked for again
             return kept or row._replace(state="skipped", reason=problem, source="")
         if problem is not None:
             return kept or row._replace(state="bad", reason=problem, size_bytes=size)
+
         row = row._replace(size_bytes=size, crc32=summed.crc32)
-        if present and not extractor.rewrite and filecmp.cmp(part, path, shallow=False):
+        if is_there and not extractor.rewrite and filecmp.cmp(part, path, shallow=False):
             part.unlink()
             return row
-        if self.proved and self.need.until_found and not self._is_as_before(row):
+        if self.before.proved and self.need.until_found and not self._is_as_before(row):
             part.unlink()
             raise DamagedTarballError(
                 f"{self.remote.url}: {row.file_name} came with other bytes than before"
             )
+
         # Should a kill come between row and name, nothing is said of the bytes that are there.
-        self.arriving[part] = path, row._replace(crc32=None) if present else row
-        if present or self.proved:
-            self.staged.append(part)
-        else:
-            self.flushing.add(part, size)
+        arriving = row._replace(crc32=None) if is_there else row
+        self.arrivals.add(part, path, arriving, wait=is_there or self.before.proved)
         return row
 
     def _is_as_before(self, row: ClipRow) -> bool:
         """Whether a clip came as the tarball was once proved to hold it, as far as is known."""
-        known = self.before.get(row.file_name)
+        known = self.before.clips.get(row.file_name)
         return known is None or known.crc32 in (None, row.crc32)
 
     def _may_be(self, kept: ClipRow, member: Member, path: Path) -> bool:
@@ -416,7 +372,7 @@ class _Extraction:
         known = kept.crc32 is not None and not self.extractor.rewrite
         return known and sizes == {kept.size_bytes} and member.size_bytes <= _IN_MEMORY_BYTES
 
-    def _smaller(
+    def _resize(
         self, part: Path, size: int, short_side: int, row: ClipRow
     ) -> tuple[Path, int, str | None]:
         """Return what `Incoming.write` does, for the same clip with a shorter side."""
@@ -436,53 +392,30 @@ class _Extraction:
         part.unlink()
         return smaller, smaller.stat().st_size, None
 
-    def _origin(self, row: ClipRow) -> str:
-        """Return where a clip that is there came from, as it was written down; else a user's."""
-        known = self.before.get(row.file_name)
-        theirs = self.theirs.get((row.folder, row.file_name))
-        if theirs is None and known is not None and known.state == "have":
-            return known.source
-        return theirs or ("cvdf" if (row.folder, row.file_name) in self.elsewhere else "local")
-
-    def _folder(self, name: str, here: Callable[[str], Set[str]]) -> str:
-        """Return where the clip lies, or is to lie.
-
-        A test clip that came when its label was not known stays where it is.
-        """
-        tarball = self.need.tarball
-        unlabeled = f"{tarball.split}/{tarball.label or UNLABELED}"
-        clip = clip_of(tarball, name, self.extractor.labels)
-        folder = clip.folder if clip else unlabeled
-        known = self.before.get(name)
-        places = ([known.folder] if known else []) + [folder, unlabeled]
-        return next((place for place in places if name in here(place)), folder)
-
-    def _members_after(self, left: set[str], inventory: Inventory) -> dict[str, ClipRow]:
+    def _rows_after(self, left: set[str]) -> list[ClipRow]:
         """Return the rows of all members, with those for clips that should be there and are not."""
-        tarball = self.need.tarball
-        stay = (
-            self.before
-            if self.need.until_found
-            else {
-                name: row._replace(position=-1)  # of a tarball that was replaced
-                for name, row in self.before.items()
-                if row.state == "have" and name in inventory.names(row.folder)
+        need, tarball, stay = self.need, self.need.tarball, dict(self.before.clips)
+        if not need.until_found:  # what is still there is of a tarball that was replaced
+            stay = {
+                name: row._replace(position=-1)
+                for name, row in stay.items()
+                if row.state == "have" and name in self.present.names(row.folder)
             }
-        )
         rows = {**stay, **self.rows}
-        all_of_them = self.need.until_found and self.need.most is None
-        names = set(left) if all_of_them else set()  # else they may be in another tarball
+
+        absent = set[str]()
+        if need.until_found and need.most is None:  # else they may be in another tarball
+            absent |= left
         if self.ended:
             listed = self.extractor.listing.get(tarball.name, ())
-            names |= {name for name in listed if name not in rows}
-        for name in sorted(names):
-            clip = clip_of(tarball, name, self.extractor.labels)
-            assert clip is not None  # lists and known rows hold clips only
-            rows[name] = ClipRow(tarball, -1, clip.folder, name, "absent", "not_in_tarball", "", 0)
-        return rows
+            absent |= {name for name in listed if name not in rows}
+        for name in sorted(absent):
+            folder = self.present.usual_folder(name)
+            rows[name] = ClipRow(tarball, -1, folder, name, "absent", "not_in_tarball", "", 0)
+        return [*rows.values()]
 
 
-class _Summed:
+class _Checksummed:
     """Passes bytes on and keeps their CRC-32."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
@@ -493,11 +426,3 @@ class _Summed:
         for chunk in self._chunks:
             self.crc32 = isal_zlib.crc32(chunk, self.crc32)
             yield chunk
-
-
-def _is_sound(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return box_problem(file) is None
-    except OSError:  # a dangling link, a folder, not readable: nothing that serves as a clip
-        return False

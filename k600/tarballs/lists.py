@@ -4,18 +4,22 @@ Three kinds exist. A *path list* names the host's tarballs, one URL a line. A *l
 dump of `ls -R` over the unpacked tarballs and names the clips of each class (train and
 validation). DeepMind's *label list* is a table that labels the test clips. Train and
 validation take their labels from the tarball's name, never from a table.
+
+Whoever reads a list says what to call it in an error (`name`, such as its address) and whether it
+is `whole`: as many bytes came as there are. Otherwise a last line without an end was cut off.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 from urllib.parse import unquote
 
-from k600.clip import Listing, Tarball, TestLabels, clip_names, parse_file_name
-from k600.errors import DamagedTarballError, ListError, UnknownClassError
-from k600.labels import canonical
+from k600.clip import Clip, Listing, Tarball, TestLabels, clip_names, parse_file_name
+from k600.errors import DamagedTarballError, ListError
+from k600.labels import NAMES, canonical
 from k600.splits import Split
 from k600.tarballs.archive import file_in_archive, packing_of
 from k600.text import text_of
@@ -28,9 +32,9 @@ __all__ = [
 ]
 
 _MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
-
-
 _MOST_LINE_CHARACTERS = 10_000
+
+T = TypeVar("T")
 
 
 def parse_path_list(
@@ -41,12 +45,6 @@ def parse_path_list(
     Only the part after the mirror's root counts (`val/acting in play.tar.gz`), so the same
     list serves on every mirror with the host's layout.
 
-    Args:
-        text: The list.
-        split: The split it should be of; a line of another split is an error.
-        name: What to call the list in an error, such as its address.
-        whole: As many bytes came as there are. Otherwise a last line without an end was cut off.
-
     Returns:
         The tarballs in the list's order.
 
@@ -54,13 +52,14 @@ def parse_path_list(
         ListError: The list is empty, cut off, not a list, names a tarball twice, or names
             something that is no tarball of this split (a path, an unknown class).
     """
-    lines = _complete_lines(text, name, whole)
+    _check_complete(text, name, whole)
     tarballs: dict[Tarball, None] = {}
     folder = Split(split).host_folder
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if not line:
             continue
+
         parts = (unquote(line) if "%" in line else line).split("/")
         if len(parts) < 2 or parts[-2] != folder or not parts[-1].endswith(".tar.gz"):
             raise ListError(
@@ -73,6 +72,7 @@ def parse_path_list(
                 f"{name}: line {number} names the tarball {stem[:200]!r}, expected "
                 f"{Split(split).tarball_names}"
             )
+
         tarball = Tarball(split, stem)
         if tarball in tarballs:
             raise ListError(f"{name}: line {number} names the tarball {stem!r} a second time")
@@ -89,11 +89,7 @@ def parse_listing(text: str, split: str, *, name: str = "listing", whole: bool =
     `val/<class>:`, the file names one a line, a blank line. A line that is no clip's name is
     passed over (the real list of the validation split holds one, a single space).
 
-    Args:
-        text: The list.
-        split: The split it should be of.
-        name: What to call the list in an error, such as its address.
-        whole: As for `parse_path_list`; a last line without an end must then be a clip's name.
+    Even of a `whole` one, a last line without an end must be a clip's name.
 
     Returns:
         The file names by class. Classes and names keep the list's order.
@@ -104,18 +100,21 @@ def parse_listing(text: str, split: str, *, name: str = "listing", whole: bool =
     """
     last = text.rpartition("\n")[2].strip()
     _check_complete(text, name, whole and parse_file_name(last) is not None)
+
     folder = Split(split).host_folder
     # A pattern that begins with letters is looked for ten times as fast as one with `^`.
     head, *rest = re.split(rf"\n{folder}/(.*):\r?(?=\n|\Z)", f"\n{text}")
     first, *following = head[1:].splitlines() or [""]
     if first.strip() != f"{folder}:":
         raise ListError(f"{name}: begins with {first[:200]!r}, expected '{folder}:'")
+
     blocks: dict[str, str] = {}
     for label, block in zip(rest[::2], rest[1::2], strict=True):
-        if not _is_class(label):
+        if label not in NAMES:
             number = text[: text.index(f"{folder}/{label}:")].count("\n") + 1
             raise ListError(f"{name}: line {number} names the unknown class {label[:200]!r}")
         blocks[label] = blocks.get(label, "") + block
+
     classes = [label for label in following if label.strip()]
     if not classes:
         raise ListError(f"{name}: truncated: its head names no class. Fetch the list again")
@@ -152,34 +151,21 @@ class _Blocks(Mapping[str, Sequence[str]]):
 def parse_test_list(text: str, *, name: str = "test list", whole: bool = False) -> list[str]:
     """Read the host's `test.csv`: `youtube_id,time_start,time_end,split`, without labels.
 
-    Args:
-        text: The list.
-        name: What to call the list in an error, such as its address.
-        whole: As for `parse_path_list`.
-
     Returns:
         File names of clips, in the list's order, each once.
 
     Raises:
         ListError: It is cut off, or no such list.
     """
-    lines = _complete_lines(text, name, whole)
-    reader = csv.DictReader(_short(lines, name))
-    if not {"youtube_id", "time_start", "time_end"} <= set(reader.fieldnames or ()):
-        raise ListError(f"{name}: begins with {lines[0][:200]!r}, expected a header of its columns")
-    names: dict[str, None] = {}
-    for number, row in enumerate(reader, 2):
-        try:
-            start, end = int(row["time_start"]), int(row["time_end"])
-            found = f"{row['youtube_id']}_{start:06d}_{end:06d}.mp4"
-        except (TypeError, ValueError):
-            found = ""
+
+    def file_name(youtube_id: str, start: str, end: str) -> str:
+        found = Clip("test", None, youtube_id, int(start), int(end)).file_name
         if parse_file_name(found) is None:
-            raise ListError(f"{name}: line {number} names no clip: {list(row.values())!r}")
-        names[found] = None
-    if not names:
-        raise ListError(f"{name}: names not one clip. Fetch the list again")
-    return list(names)
+            raise ValueError("it names no clip")
+        return found
+
+    names = _table(text, ("youtube_id", "time_start", "time_end"), file_name, name, whole)
+    return [*dict.fromkeys(names)]
 
 
 def parse_test_labels(data: bytes, *, name: str = "test_labels", whole: bool = False) -> TestLabels:
@@ -189,34 +175,49 @@ def parse_test_labels(data: bytes, *, name: str = "test_labels", whole: bool = F
         data: The archive `kinetics600.tar.gz` (its member `test.csv` is read), or that CSV
             itself: header `label,youtube_id,time_start,time_end,split`.
         name: What to call it in an error, such as its address.
-        whole: As for `parse_path_list`.
+        whole: Whether as many bytes came as there are.
 
     Raises:
         ListError: It is neither, is cut off, or holds an unknown class.
     """
-    if data[:2] == b"\x1f\x8b":
+    if packing_of(data[:2]) == "gzip":
         data, whole = _test_csv_of_archive(data, name), True
     try:
         text = text_of(data)
     except UnicodeDecodeError as error:
         packed = f": it is {kind}, expected gzip or CSV" if (kind := packing_of(data)) else ""
         raise ListError(f"{name}: not UTF-8 text ({error}){packed}") from error
-    rows = csv.reader(_short(_complete_lines(text, name, whole), name))
+
+    def labelled(
+        label: str, youtube_id: str, start: str, end: str
+    ) -> tuple[tuple[str, int, int], str]:
+        return (youtube_id, int(start), int(end)), canonical(label)
+
+    columns = ("label", "youtube_id", "time_start", "time_end")
+    return dict(_table(text, columns, labelled, name, whole))
+
+
+def _table(
+    text: str, columns: Sequence[str], read: Callable[..., T], name: str, whole: bool
+) -> list[T]:
+    """Return what `read` makes of some columns of each row of a CSV table; never nothing."""
+    _check_complete(text, name, whole)
+    rows = csv.reader(_lines_of_table(text, name))
     header = next(rows, [])
-    wanted = ("label", "youtube_id", "time_start", "time_end")
-    if not set(wanted) <= set(header):
-        raise ListError(f"{name}: its columns are {header[:8]}, expected {list(wanted)}")
-    columns = [header.index(column) for column in wanted]
-    labels: dict[tuple[str, int, int], str] = {}
+    if not set(columns) <= set(header):
+        raise ListError(f"{name}: its columns are {header[:8]}, expected {list(columns)}")
+
+    places = [header.index(column) for column in columns]
+    found = []
     for row in filter(None, rows):  # a blank line is none
         try:
-            label, youtube_id, start, end = (row[column] for column in columns)
-            labels[youtube_id, int(start), int(end)] = canonical(label)
+            found.append(read(*(row[place] for place in places)))
         except (IndexError, ValueError) as error:
             raise ListError(f"{name}: line {rows.line_num} is {row!r:.200}: {error}") from error
-    if not labels:
-        raise ListError(f"{name}: labels not one clip. Fetch the list again")
-    return labels
+    if not found:
+        verb = "labels" if "label" in columns else "names"
+        raise ListError(f"{name}: {verb} not one clip. Fetch the list again")
+    return found
 
 
 def _test_csv_of_archive(data: bytes, name: str) -> bytes:
@@ -227,12 +228,6 @@ def _test_csv_of_archive(data: bytes, name: str) -> bytes:
     if found is None:
         raise ListError(f"{name}: the archive holds no 'test.csv'")
     return found
-
-
-def _complete_lines(text: str, name: str, whole: bool) -> list[str]:
-    """Return the lines of a text that is no page and was not cut off."""
-    _check_complete(text, name, whole)
-    return text.splitlines()
 
 
 def _check_complete(text: str, name: str, whole: bool) -> None:
@@ -250,20 +245,13 @@ def _check_complete(text: str, name: str, whole: bool) -> None:
         )
 
 
-def _short(lines: Iterable[str], name: str) -> Iterator[str]:
+def _lines_of_table(text: str, name: str) -> Iterator[str]:
     """Yield the lines of a table; one that is too long for it, or holds NUL, is an error.
 
     (Python's reader raises an error of its own for either, and a quote that is never closed would
     make one field of all that follows.)
     """
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if len(line) > _MOST_LINE_CHARACTERS or "\0" in line or line.count('"') % 2:
             raise ListError(f"{name}: line {number} is {line[:200]!r}, expected a row of a table")
         yield line
-
-
-def _is_class(name: str) -> bool:
-    try:
-        return canonical(name) == name
-    except UnknownClassError:
-        return False

@@ -1,23 +1,26 @@
-"""The rule for a tarball that does not read well: whose fault that is, and how often it is read.
+"""How a tarball is read, and what it means if it does not read well: one rule for all who read.
 
 Written down here once, for loads, fleets, publishing and streams:
 
 - What comes in place of a tarball and is none (a web page, zeros, nothing) says nothing of the
-  tarball: the line is at fault, and the next call reads it again (`tarball_members`).
+  tarball: the line is at fault, and the next call reads it again (`open_tarball`).
 - A tarball that fails its own checks, or is replaced meanwhile, is read once more in the same call,
-  as it is then (`read_sound`).
-- If it fails again, what came of it is taken back, and that is noted with the ETag. It is condemned
-  only once another call's reading of the same object has failed just alike, at the same bytes
-  (`fails_alike`); until then each call reads it once.
+  as it is then (`read_sound`). Publishing reads the whole group again that it was mixed into; a
+  stream has handed its clips on by then, and can only say so.
+- If it fails again, what came of it is rolled back, and that is noted with the ETag. It is
+  condemned only once another call's reading of the same object has failed just alike, at the same
+  bytes (`with_failure`); until then each call reads it once.
 - A condemned one is asked by each call for its ETag and size alone, and read anew when they have
   changed (`is_condemned`), or on request (`retry_errors`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from k600.errors import (
     DamagedTarballError,
@@ -27,18 +30,17 @@ from k600.errors import (
 )
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import RangeReader
-from k600.store.ledger import TarballRow
+from k600.store.rows import TarballRow
 from k600.tarballs.archive import CHUNK_BYTES, Member, members
 
 __all__ = [
     "READINGS",
-    "failed_reading",
-    "fails_alike",
     "has_failed",
     "is_condemned",
     "noted_failure",
+    "open_tarball",
     "read_sound",
-    "tarball_members",
+    "with_failure",
 ]
 
 READINGS = 2
@@ -48,23 +50,39 @@ call, and over all calls before it is condemned."""
 T = TypeVar("T")
 
 
-def tarball_members(reader: RangeReader, *, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Member]:
-    """Yield a tarball's clips as `k600.tarballs.archive.members` does.
+@contextlib.contextmanager
+def open_tarball(
+    mirror: Mirror, what: RemoteFile | str, *, chunk_bytes: int = CHUNK_BYTES, **options: Any
+) -> Iterator[Iterator[Member]]:
+    """Open a tarball for one reading; gives its clips as `k600.tarballs.archive.members` does.
+
+    Who leaves without an error has read of one and the same object only.
+
+    Args:
+        mirror: Where it is.
+        what: The very object, from `Mirror.stat`; or its path, for what is there now.
+        chunk_bytes: Most bytes of a member that are handed on in one piece.
+        **options: As for `RangeReader`.
 
     Raises:
         DamagedTarballError: It fails its own checks.
+        MirrorChangedError: Another object has taken its place.
         MirrorUnreachableError: What comes is no tarball.
         MirrorError: It cannot be read.
     """
-    remote = reader.remote
+    if isinstance(what, str):
+        reader = RangeReader.at(mirror, what, **options)
+    else:
+        reader = RangeReader(mirror, what, **options)
+    with contextlib.closing(reader) as raw:
+        yield _members(raw, chunk_bytes)
+        raw.check_unchanged()
+
+
+def _members(raw: RangeReader, chunk_bytes: int) -> Iterator[Member]:
+    size, url = raw.remote.size_bytes, raw.remote.url
     try:
-        yield from members(
-            reader,
-            remote.size_bytes,
-            name=remote.url,
-            chunk_bytes=chunk_bytes,
-            again=reader.again,
-        )
+        yield from members(raw, size, name=url, chunk_bytes=chunk_bytes, again=raw.again)
     except NoTarballError as error:
         raise MirrorUnreachableError(
             f"mirror: {error}. A log-in page or a proxy may stand in between: open the address in "
@@ -100,28 +118,34 @@ def read_sound(
     raise AssertionError("unreachable")
 
 
-def failed_reading(error: DamagedTarballError, remote: RemoteFile, seen: int) -> str:
-    """Return what is noted of a failed reading: the same only if another fails alike.
+def with_failure(
+    row: TarballRow, error: DamagedTarballError, remote: RemoteFile, seen: int, *, proved: bool
+) -> TarballRow:
+    """Return what is to be known of a tarball after a reading that failed.
+
+    Only failures that are alike, at the same bytes of the same object, count up: a line or a proxy
+    that flips bits does so elsewhere each time.
 
     Args:
+        row: What was known of it before.
         error: What its checks said.
         remote: What was read.
-        seen: Checksum of what came before.
+        seen: Checksum of what came before the failure.
+        proved: Whether it was once read to its end with success; then it stays `done`.
     """
-    return f"{error} [{seen:08x} {_identity(remote)}]"
+    detail = f"{error} [{seen:08x} {_identity(remote)}]"
+    alike = row.failures > 0 and row.detail == detail
+    failures = 1 + row.failures if alike else 1
+
+    state = row.state
+    if not proved:
+        state = "damaged" if failures >= READINGS else "started"
+    return dataclasses.replace(row, state=state, detail=detail, failures=failures)
 
 
 def noted_failure(row: TarballRow) -> DamagedTarballError:
     """Return the error that was noted of a tarball, in the words of whoever read it."""
     return DamagedTarballError(re.sub(r" \[[0-9a-f]{8} ETag .* bytes\]$", "", row.detail))
-
-
-def fails_alike(row: TarballRow | None, detail: str) -> bool:
-    """Whether a reading in another call failed at the same bytes of the same object.
-
-    A line or a proxy that flips bits does so elsewhere each time.
-    """
-    return row is not None and row.failures > 0 and row.detail == detail
 
 
 def has_failed(row: TarballRow | None, remote: RemoteFile) -> bool:

@@ -11,10 +11,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
-from k600.video.encoder import CutFacts, Mp4Writer, check_encoder, read_back
+from k600.video.encoder import CutFacts, Mp4Writer, read_back
 from k600.video.probe import best_stream, playable_stream
 
-__all__ = ["CutError", "CutFacts", "check_encoder", "cut_clip"]
+__all__ = ["CutError", "cut_clip"]
 
 Source = str | os.PathLike[str] | IO[bytes] | io.RawIOBase
 

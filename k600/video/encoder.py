@@ -8,7 +8,6 @@ from here; what an encoder or the muxer says is ours, an `EncoderError`.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,28 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from k600.errors import EncoderError, MissingDependencyError
-from k600.video.probe import Turn, best_stream, is_of_the_disk, turn_of
+from k600.video.display import FrameShaper
+from k600.video.probe import best_stream, is_of_the_disk
 
-__all__ = ["CutFacts", "Mp4Writer", "check_encoder", "fitted", "read_back"]
-
-_BICUBIC_EXACTLY = 0x4 | 0x40000 | 0x80000
-"""FFmpeg's SWS_BICUBIC, SWS_ACCURATE_RND and SWS_BITEXACT: the same on every processor. (PyAV
-names the last two from version 16 on only.)"""
-
-_UNSPECIFIED, _LIMITED, _FULL = 0, 1, 2
-"""FFmpeg's names of how far pixel values go (AVColorRange)."""
-
-_AAC_RATES = (
-    *(96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050),
-    *(16_000, 12_000, 11_025, 8_000, 7_350),
-)
-"""Samples a second that AAC can have."""
-
-_BT709 = 1
-"""The same in swscale and in a file's tags."""
-
-_SWSCALE_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-"""swscale's numbers of the colour matrices (AVColorSpace) that it can convert."""
+__all__ = ["CutFacts", "Mp4Writer", "check_encoder", "read_back"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +52,13 @@ def check_encoder() -> None:
 class Mp4Writer:
     """Writes the frames of one stream, H.264 in `yuv420p`, and its audio. A context manager.
 
-    All frames have the size and the colours of the first. What the source says of how they are to
-    be shown is applied (rotation, mirroring, full range) or said again (colour matrix, primaries,
-    transfer, range, shape of pixels); what it leaves open stays open.
+    All frames have the size and the colours of the first; see `FrameShaper`.
 
     Args:
         target: The file to write; after an error there may be something in it.
         video: The stream that the frames are of.
         crf: x264's quality, 0 (lossless) to 51.
-        short_side: Pixels of the shorter side; larger frames are scaled down, smaller ones kept.
-            None keeps all.
+        short_side: Pixels of the shorter side at most; None keeps all sizes.
 
     Raises, from every method:
         EncoderError: The encoder or the muxer refuses.
@@ -93,23 +71,19 @@ class Mp4Writer:
         self.frames = 0
         """How many were written."""
         self._video = video
-        self._short_side = short_side
-        self._size: tuple[int, int] | None = None
-        self._matrix = 0
+        self._shaper = FrameShaper(video, short_side)
         self._last_pts: int | None = None
         self._end = 0
         self._is_held = False
         """Whether the last frame is shown far longer than the one before."""
-        self._turners: dict[Turn, Any] = {}
-        self._scaler = av.video.reformatter.VideoReformatter()
-        # Other threads have other clips. (Before version 17, PyAV knows no more than one.)
-        self._one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
         self._audio: _CopiedAudio | _EncodedAudio | None = None
+
         with _ours():
             flags = {"movflags": "+faststart"}
             self._output = av.open(str(target), "w", format="mp4", options=flags)
             rate = video.average_rate or video.guessed_rate or 30
             self._encoder = self._output.add_stream("libx264", rate=rate)
+
         # Without the last one, the same frames give other bytes now and then: what x264's
         # assembler makes of a frame's motion depends on where in memory it lies.
         x264 = {"preset": "veryfast", "x264-params": "cpu-independent=1"}
@@ -143,9 +117,12 @@ class Mp4Writer:
 
     def encode_audio(self, stream: Any) -> None:
         """Take along a stream of audio as AAC: its frames come by `add_audio`."""
+        import av
+
         with _ours():
             rate = stream.codec_context.sample_rate
-            encoder = self._output.add_stream("aac", rate=rate if rate in _AAC_RATES else 48_000)
+            rates = av.codec.Codec("aac", "w").audio_rates or []
+            encoder = self._output.add_stream("aac", rate=rate if rate in rates else 48_000)
             encoder.layout = "stereo"
             self._audio = _EncodedAudio(encoder)
 
@@ -177,7 +154,10 @@ class Mp4Writer:
 
         with _ours():
             pts, duration = frame.pts, frame.duration or 0
-            frame = self._shown(frame)
+            if not self.frames:
+                self._shaper.begin(frame, self._encoder)
+            frame = self._shaper.shaped(frame)
+
             if self._last_pts is not None and (pts is None or pts <= self._last_pts):
                 pts = self._last_pts + 1
             self._is_held = duration > 2 * ((pts or 0) - (self._last_pts or 0))
@@ -196,90 +176,16 @@ class Mp4Writer:
             hold_last: Show the last frame as long as its source does. (A frame is shown until the
                 next, and encoders take the last one for as short as the others.)
         """
+        if not self.frames:
+            return
         with _ours():
-            if self.frames:
-                packets = self._encoder.encode(None)
-                if hold_last and packets and self._is_held:
-                    packets[-1].duration = self._end - (packets[-1].pts or 0)
-                self._output.mux(packets)
-                if self._audio is not None:
-                    self._audio.finish()
-                    self._write_audio()
-
-    def _shown(self, frame: Any) -> Any:
-        """Return a frame as it is to be shown."""
-        turn = turn_of(frame)
-        if self._size is None:
-            self._size = self._begin(frame, turn)
-        width, height = reversed(self._size) if turn.transposed else self._size
-        # From YUV to YUV no matrix is asked for, as long as it stays the same: any will do.
-        source = target = _BT709
-        ranges: dict[str, int] = {}
-        if frame.format.is_rgb:
-            source, ranges = 0, {"dst_color_range": _LIMITED}
-        elif _range_of(frame) == _FULL:
-            ranges = {"src_color_range": _FULL, "dst_color_range": _LIMITED}
-        if not frame.format.is_rgb and int(frame.colorspace) != self._matrix:
-            source = _SWSCALE_MATRICES.get(int(frame.colorspace), _BT709)
-            target = _SWSCALE_MATRICES.get(self._matrix, source)
-        frame = self._scaler.reformat(
-            frame,
-            width,
-            height,
-            "yuv420p",
-            interpolation=_BICUBIC_EXACTLY,
-            src_colorspace=source,
-            dst_colorspace=target,
-            **ranges,
-            **self._one_thread,
-        )
-        return self._turned(frame, turn) if any(turn) else frame
-
-    def _begin(self, frame: Any, turn: Turn) -> tuple[int, int]:
-        """Tell the encoder what the first frame says of all; return width and height."""
-        said, context = self._video.codec_context, self._encoder.codec_context
-        for name in ("color_primaries", "color_trc", "colorspace", "color_range"):
-            # (PyAV's frames have all four from version 17 on only.)
-            setattr(context, name, int(getattr(frame, name, getattr(said, name))))
-        if frame.format.is_rgb:
-            context.colorspace = _BT709
-        if frame.format.is_rgb or _range_of(frame) == _FULL:
-            context.color_range = _LIMITED
-        self._matrix = int(frame.colorspace)
-        size, shape = (frame.width, frame.height), self._video.sample_aspect_ratio
-        if turn.transposed:
-            size, shape = (frame.height, frame.width), shape and 1 / shape
-        if shape:
-            context.sample_aspect_ratio = shape
-        self._encoder.width, self._encoder.height = fitted(*size, self._short_side)
-        return self._encoder.width, self._encoder.height
-
-    def _turned(self, frame: Any, turn: Turn) -> Any:
-        import av
-
-        graph = self._turners.get(turn)
-        if graph is None:
-            graph = self._turners[turn] = av.filter.Graph()
-            nodes = [
-                graph.add_buffer(
-                    width=frame.width,
-                    height=frame.height,
-                    format=frame.format.name,
-                    time_base=self._video.time_base,
-                )
-            ]
-            if turn.transposed:
-                nodes.append(graph.add("transpose", "cclock_flip"))
-            if turn.mirrored:
-                nodes.append(graph.add("hflip"))
-            if turn.flipped:
-                nodes.append(graph.add("vflip"))
-            nodes.append(graph.add("buffersink"))
-            for one, after in itertools.pairwise(nodes):
-                one.link_to(after)
-            graph.configure()
-        graph.push(frame)
-        return graph.pull()
+            packets = self._encoder.encode(None)
+            if hold_last and packets and self._is_held:
+                packets[-1].duration = self._end - (packets[-1].pts or 0)
+            self._output.mux(packets)
+            if self._audio is not None:
+                self._audio.finish()
+                self._write_audio()
 
 
 class _CopiedAudio:
@@ -347,17 +253,6 @@ def read_back(path: Path, frames: int) -> CutFacts:
     if found != frames:
         raise EncoderError(f"{frames} frames were written and {found} can be read. {_NO_FAULT}")
     return CutFacts(frames, seconds, context.width, context.height, audio is not None)
-
-
-def fitted(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """Return the size in even pixels, the shorter side at most `short_side`."""
-    scale = min(Fraction(1), Fraction(short_side or min(width, height), min(width, height)))
-    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
-
-
-def _range_of(frame: Any) -> int:
-    """Return how far a frame's pixel values go; an old format says so by its name."""
-    return _FULL if frame.format.name.startswith("yuvj") else int(frame.color_range)
 
 
 _NO_FAULT = (

@@ -9,11 +9,12 @@ ends early; a deep one decodes every frame, also of audio, and finds damage insi
 from __future__ import annotations
 
 import errno
+import math
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from k600.errors import StoreError
 
@@ -21,22 +22,20 @@ __all__ = [
     "BAD",
     "VERDICTS",
     "Probe",
-    "Turn",
     "best_stream",
     "box_problem",
     "is_of_the_disk",
     "open_mp4",
     "playable_stream",
     "probe_clip",
-    "turn_of",
 ]
 
 VERDICTS: dict[str, str] = {
     "ok": "whole",
     "short": "whole, but shorter than its name says",
-    "empty": "the file has no bytes",
-    "not_mp4": "the file is no MP4",
-    "truncated": "the file is cut off",
+    "empty": "the file is empty",
+    "not_mp4": "the file is not an MP4",
+    "truncated": "the file is cut off before its end",
     "no_video": "there are no frames in it",
     "damaged": "it cannot be decoded",
     "unreadable": "the file cannot be read",
@@ -152,31 +151,6 @@ def playable_stream(container: Any, kind: str) -> Any:
     return stream if stream is not None and stream.codec_context is not None else None
 
 
-class Turn(NamedTuple):
-    """How a coded frame is turned to be shown, in this order; all eight right-angled ways."""
-
-    transposed: bool = False
-    """Rows become columns."""
-    mirrored: bool = False
-    """Left becomes right."""
-    flipped: bool = False
-    """Above becomes below."""
-
-
-def turn_of(frame: Any) -> Turn:
-    """Return how a frame is to be turned, by its file's display matrix.
-
-    A matrix that is not of a right angle counts as the nearest that is; no camera writes others.
-    """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return Turn()
-    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))  # x' = ax + cy, y' = bx + dy
-    if abs(a) + abs(d) >= abs(b) + abs(c):
-        return Turn(False, a < 0, d < 0)
-    return Turn(True, c < 0, b < 0)
-
-
 def probe_clip(path: Path, *, seconds: float, deep: bool = False) -> Probe:
     """Look into one file.
 
@@ -199,14 +173,15 @@ def probe_clip(path: Path, *, seconds: float, deep: bool = False) -> Probe:
             if (problem := box_problem(file)) is not None:
                 return Probe(problem)
         with open_mp4(str(path)) as container:
-            return _look(container, path, seconds, deep=deep)
+            return _read_packets(container, path, seconds, deep=deep)
     except (FileNotFoundError, NotADirectoryError):
         return Probe("vanished")
     except (av.error.FFmpegError, OSError) as error:
-        return Probe(_verdict_of(error, path), _said(error))
+        return Probe(_verdict_of(error, path), _error_text(error))
 
 
-def _look(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
+def _read_packets(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
+    """Return what the packets of a file show, and with `deep` its frames."""
     import av
 
     video = best_stream(container, "video")
@@ -218,50 +193,45 @@ def _look(container: Any, path: Path, seconds: float, *, deep: bool) -> Probe:
             return Probe("damaged", f"nothing can decode the {stream.type} in it")
         stream.codec_context.thread_count = 1  # others look into other clips
         stream.codec_context.options = {"err_detect": "explode"}
-    context = video.codec_context
-    facts = Probe(
-        "ok",
-        width=context.width if context else 0,
-        height=context.height if context else 0,
-        fps=float(video.average_rate or 0),
-    )
 
-    def found(verdict: str, detail: str) -> Probe:
-        return Probe(verdict, detail, duration, facts.width, facts.height, facts.fps)
+    context = video.codec_context
+    width, height = (context.width, context.height) if context else (0, 0)
+    facts = Probe("ok", width=width, height=height, fps=float(video.average_rate or 0))
 
     packets = shown = frames = 0
+    first, last = math.inf, -math.inf
     at = video  # asked of a packet itself: the number in one that ends a stream is always 0
-    first = last = None
-    duration = 0.0
     try:
         for packet in container.demux():
             at = packet.stream
             if packet.is_corrupt:
-                return found("truncated", f"the {at.type} ends inside packet {packets + 1}")
+                detail = f"the {at.type} ends inside packet {packets + 1}"
+                return replace(facts, verdict="truncated", detail=detail)
             if at is video and packet.size:
                 packets += 1
                 pts = packet.pts if packet.pts is not None else packet.dts
                 if pts is not None and not packet.is_discard:
                     shown += 1
-                    end = pts + (packet.duration or 0)
-                    first = pts if first is None or pts < first else first
-                    last = end if last is None or end > last else last
+                    first, last = min(first, pts), max(last, pts + (packet.duration or 0))
             if at in decoded:
                 frames += len(packet.decode()) * (at is video)
     except av.error.FFmpegError as error:
-        verdict = _verdict_of(error, path)
-        return found(verdict, f"{at.type}, at packet {packets} of the video: {_said(error)}")
-    if first is not None and last is not None:
-        duration = float((last - first) * video.time_base)
+        detail = f"{at.type}, at packet {packets} of the video: {_error_text(error)}"
+        return replace(facts, verdict=_verdict_of(error, path), detail=detail)
+
+    duration = float((last - first) * video.time_base) if shown else 0.0
+    facts = replace(facts, duration_seconds=duration)
     if packets < video.frames and _samples(path) < video.frames:
-        return found("truncated", f"{packets} of {video.frames} frames are there")
+        detail = f"{packets} of {video.frames} frames are there"
+        return replace(facts, verdict="truncated", detail=detail)
     if not shown:
-        return found("no_video", "its stream of frames is empty")
+        return replace(facts, verdict="no_video", detail="its stream of frames is empty")
     if deep and frames < shown:
-        return found("damaged", f"{frames} of {shown} frames can be decoded")
+        detail = f"{frames} of {shown} frames can be decoded"
+        return replace(facts, verdict="damaged", detail=detail)
     if duration < seconds - _SHORT_BY_SECONDS:
-        return found("short", f"{duration:.2f} of {seconds:g} seconds")
-    return found("ok", "")
+        return replace(facts, verdict="short", detail=f"{duration:.2f} of {seconds:g} seconds")
+    return facts
 
 
 def _samples(path: Path) -> int:
@@ -274,7 +244,9 @@ def _samples(path: Path) -> int:
 def _verdict_of(error: Exception, path: Path) -> str:
     number = getattr(error, "errno", None)
     if number in _OUT_OF_MEANS:
-        raise StoreError(f"data_dir: '{path}' cannot be looked into: {_said(error)}") from error
+        raise StoreError(
+            f"data_dir: '{path}' cannot be looked into: {_error_text(error)}"
+        ) from error
     return "unreadable" if is_of_the_disk(error) else "damaged"
 
 
@@ -284,5 +256,5 @@ def is_of_the_disk(error: Exception) -> bool:
     return getattr(error, "errno", None) in _OF_THE_DISK or is_from_python
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)

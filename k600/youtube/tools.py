@@ -29,7 +29,7 @@ def check_tools(options: YouTubeOptions) -> None:
     """
     from yt_dlp import YoutubeDL
 
-    from k600.video.cut import check_encoder
+    from k600.video.encoder import check_encoder
 
     check_encoder()
     try:

@@ -222,7 +222,7 @@ class YouTubeWorkers:
         lock = f"youtube-{zlib.crc32(clip.key.encode()) % _LOCKS:03d}"
         with self._store.only_one(lock, self._stop):
             if self._is_here(clip) and not self._refetch:
-                return Fetched(None, 0, 0)  # another process has brought it meanwhile
+                return Fetched()  # another process has brought it meanwhile
 
             part = self._incoming.new_part()
             try:

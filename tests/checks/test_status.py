@@ -14,15 +14,8 @@ from k600.checks.status import read_status
 from k600.clip import Clip, Tarball
 from k600.miniature import Miniature
 from k600.reasons import YOUTUBE_KINDS
-from k600.store.ledger import (
-    AdoptedRow,
-    AnswerRow,
-    CheckRow,
-    ClipRow,
-    Ledger,
-    LedgerView,
-    TarballRow,
-)
+from k600.store.ledger import Ledger
+from k600.store.rows import AdoptedRow, AnswerRow, CheckRow, ClipRow, LedgerView, TarballRow
 from k600.store.store import Store
 from tests.conftest import Load
 

@@ -22,7 +22,7 @@ import pytest
 
 import k600.checks.clip_files
 import kinetics600
-from k600.checks.clip_files import Report
+from k600.checks.findings import Report
 from k600.checks.verify import find_failed, verify_clips
 from k600.cli.screen import Meter
 from k600.clip import Clip, Tarball
@@ -30,7 +30,8 @@ from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.fetch import fetch_split
 from k600.loading.request import Request
 from k600.miniature import Miniature, make_clip, make_tarball
-from k600.store.ledger import CheckRow, Ledger
+from k600.store.ledger import Ledger
+from k600.store.rows import CheckRow
 from k600.store.store import Store
 from k600.video.probe import VERDICTS, Probe, box_problem, probe_clip
 from tests.conftest import Command, Ended, contents
@@ -649,10 +650,10 @@ def test_the_command_shows_verdicts_by_class_and_its_exit_code_says_it(
     done = run(clips, "validation", "--deep", "--json")
     assert done.returncode == 1
     said = json.loads(done.stdout)
-    assert (said["good"], said["depth"], said["clips"]) == (False, "deep", 10)
+    assert (said["good"], said["depth"], said["checked_clips"]) == (False, "deep", 10)
     (split,) = said["splits"]
     assert split["verdicts"] == {"ok": 8, "short": 1, "damaged": 1}
-    assert split["classes"]["zumba"] == {"ok": 5}
+    assert {"label": "zumba", "verdicts": {"ok": 5}} in split["classes"]
     (bad,) = split["bad"]
     assert (bad["path"], bad["verdict"], bad["fate"]) == (
         f"validation/surfing water/{path.name}",

@@ -24,7 +24,8 @@ from k600.loading.fetch import fetch_split
 from k600.miniature import Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
 from k600.progress import no_progress
-from k600.store.ledger import Ledger, TarballRow
+from k600.store.ledger import Ledger
+from k600.store.rows import TarballRow
 from tests.conftest import expected
 from tests.faults.host import Answer, Fault, Host
 from tests.faults.test_http import PAGE, on_clips, served, spoil, tarballs

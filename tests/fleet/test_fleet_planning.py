@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from k600.clip import Tarball
 from k600.errors import OptionError
 from k600.fleet.estimate import Rates, enough_workers, simulate
-from k600.fleet.plan import (
-    PartClip,
-    Unit,
-    UnitMarker,
-    count_shards,
-    deal_clips,
-    deal_units,
-    unit_key,
-)
+from k600.fleet.plan import count_shards, deal_clips
+from k600.fleet.units import PartClip, Unit, UnitMarker, deal_units
 from k600.labels import NAMES
+from k600.mirror.mirror import RemoteFile
 
 
 def unit(name: str, size: int) -> Unit:
-    return Unit(Tarball("train", name), unit_key(name, "", {}), name, "", size)
+    return Unit(Tarball("train", name), f"key of {name}", name, "", size)
+
+
+def test_a_unit_s_key_is_the_same_in_every_release() -> None:
+    remote = RemoteFile("val/zumba.tar.gz", "", "s3://kinetics/600/val/zumba.tar.gz", 5, "1a2b")
+    zumba = Unit.of(Tarball("validation", "zumba"), remote, {"short_side": None})
+    assert (zumba.key, zumba.size_bytes) == ("987d17fd6d87f9a6", 5)
 
 
 def markers(classes: int, clips: int, size: int = 1_000) -> list[UnitMarker]:
@@ -121,5 +121,5 @@ def test_an_estimate_grows_less_with_more_workers_until_the_slowest_tarball_is_l
     assert many.dollars > simulate(sizes, 10, shard_bytes=500_000_000, rates=rates).dollars
     enough = enough_workers(sizes, shard_bytes=500_000_000, rates=rates)
     assert run(enough) <= 1.1 * run(2_000) < run(enough - 1)
-    slow = simulate(sizes, 10, shard_bytes=500_000_000, rates=rates.shrinking())
+    slow = simulate(sizes, 10, shard_bytes=500_000_000, rates=rates.resizing())
     assert slow.read_seconds > 10 * simulate(sizes, 10, shard_bytes=10**9, rates=rates).read_seconds

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from k600.clip import Tarball
 from k600.loading.plan import plan_reads
-from k600.store.ledger import ClipRow, LedgerView, TarballRow
+from k600.store.rows import ClipRow, LedgerView, TarballRow
 from k600.tarballs.extract import TarballRead
 
 ZUMBA, YOGA = Tarball("train", "zumba"), Tarball("train", "yoga")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -237,13 +239,38 @@ def test_a_tarball_that_the_mirror_has_by_now_does_not_change_what_is_done(
     tarball.rename(tmp_path / "away")
     options["mirror"] = str(own_miniature.root)
     done = fleet(place, **options)
-    assert done.left_out == {"tarball_not_found": 1}
+    assert done.missing == {"tarball_not_found": 1}
     before = place.files()
     (tmp_path / "away").rename(tarball)
     one_zeroed(place)
     again = fleet(place, **options)
-    assert (again.mended_shards, again.left_out) == (1, done.left_out)
+    assert (again.mended_shards, again.missing) == (1, done.missing)
     assert place.files() == before
+
+
+def test_a_fleet_s_shard_is_made_again_from_a_copy_of_its_tarball_with_another_etag(
+    tmp_path: Path, options: dict[str, Any], own_miniature: Miniature
+) -> None:
+    place = folder(tmp_path / "published")
+    options["mirror"] = str(own_miniature.root)
+    fleet(place, **options)
+    one_zeroed(place)
+    before = place.files()
+    tarball = own_miniature.root / "val/zumba.tar.gz"
+    stat = tarball.stat()
+    os.utime(tarball, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+    assert fleet(place, **options).mended_shards == 1
+    after = place.files()
+    new = after.keys() - before.keys()
+    assert {path.rpartition("/")[0] for path in new} == {".kinetics600/validation/units"}
+    assert len(new) == 1
+    lost = max(path for path in before if path.startswith("data/"))
+    assert {path: after[path] for path in before if path != lost} == {
+        path: data for path, data in before.items() if path != lost
+    }
+    name = hashlib.sha256(after[lost]).hexdigest()[:16]
+    assert lost.endswith(f"-{name}.parquet")
+    assert fleet(place, **options).mended_shards == 0
 
 
 def test_of_a_fleet_only_the_tarballs_of_the_lost_shards_are_read_again(
@@ -252,14 +279,14 @@ def test_of_a_fleet_only_the_tarballs_of_the_lost_shards_are_read_again(
     place = folder(tmp_path / "published")
     done = kinetics600.fleet(place.options["to"], "validation", workers=1, shards_multiple_of=15,
                              **options).splits[0]  # fmt: skip
-    assert (done.shards, done.new_tarballs) == (15, 6)
+    assert (done.shards, done.fetched_tarballs) == (15, 6)
     before = place.files()
     path = min(place.shards())
     place.delete(path)
     manifest = before[".kinetics600/validation/manifest.parquet"]
     done = kinetics600.fleet(place.options["to"], "validation", workers=1, shards_multiple_of=15,
                              **options).splits[0]  # fmt: skip
-    assert done.new_tarballs == len(tarballs_in(manifest, path.rpartition("/")[2])) < 6
+    assert done.fetched_tarballs == len(tarballs_in(manifest, path.rpartition("/")[2])) < 6
     assert place.files() == before
 
 

@@ -13,7 +13,8 @@ from k600.clip import Tarball
 from k600.miniature import CLASSES, Miniature, make_miniature
 from k600.store.adopt import read_view
 from k600.store.inventory import Folders
-from k600.store.ledger import ClipRow, Ledger, TarballRow
+from k600.store.ledger import Ledger
+from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Store
 from tests.conftest import Load, contents
 from tests.servers import WebServer, web_server

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from k600.store.inventory import Inventory
-from k600.store.ledger import AdoptedRow
+from k600.store.rows import AdoptedRow
 from k600.store.store import Store
 
 NAME = "aFirstClip0_000000_000010.mp4"

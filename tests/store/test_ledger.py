@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import resource
 import sqlite3
@@ -12,7 +13,8 @@ import pytest
 from k600.clip import Clip, Tarball
 from k600.errors import StoreError
 from k600.identity import short_hash
-from k600.store.ledger import AdoptedRow, CheckRow, ClipRow, Ledger, TarballRow
+from k600.store.ledger import Ledger
+from k600.store.rows import AdoptedRow, CheckRow, ClipRow, TarballRow
 from tests.old_ledger import make_old_ledger
 
 MIRROR = "s3://kinetics/600"
@@ -361,3 +363,30 @@ def test_a_path_too_long_for_sqlite_is_said_to_be_so_before_anything_is_made(
             with pytest.raises(StoreError, match="has 505 bytes, and SQLite takes 504 at most"):
                 Ledger(path).prove()
     assert not Path(f"{longest}l").exists()
+
+
+def test_a_wait_for_who_holds_the_ledger_is_announced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("k600.store.ledger_file.SILENT_SECONDS", 0.05)
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path, MIRROR).record(ROW, [])
+    with contextlib.closing(
+        sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    ) as db:
+        db.execute("BEGIN EXCLUSIVE")
+
+        class Release(logging.Handler):
+            """Gives the ledger back once somebody has been told of waiting for it."""
+
+            def emit(self, record: logging.LogRecord) -> None:
+                db.rollback()
+
+        release = Release()
+        logging.getLogger("kinetics600").addHandler(release)
+        try:
+            assert Ledger(path, MIRROR).view("train").tarballs == {"zumba": ROW}
+        finally:
+            logging.getLogger("kinetics600").removeHandler(release)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert f"another process holds the ledger '{path}'" in told

@@ -1,0 +1,160 @@
+"""What is left to do for a split: all of it, what a run that was broken off left, or repairs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from k600.clip import Tarball
+from k600.errors import IncompleteError, NoClipsError
+from k600.fleet.finish import tidy
+from k600.fleet.job import Job
+from k600.fleet.merge import shard_path, shard_to_json
+from k600.fleet.options import OpenPlaces
+from k600.fleet.plan import Plan, make_plan
+from k600.fleet.read import read_unit
+from k600.fleet.units import Unit, find_units, find_unread, read_markers, tarballs_to_read
+from k600.loading.request import Request
+from k600.progress import Progress
+from k600.publish.destination import FileDestination
+from k600.publish.markers import describe, digest_of_names, find_damaged, pin_request, read_marker
+from k600.publish.shards import check_number_of_files, scratch_folder
+
+__all__ = ["SplitWork", "prepare_split"]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitWork:
+    """What is to be done for a split."""
+
+    job: Job
+    units: Sequence[Unit]
+    """Its tarballs; none if the split is done."""
+    pending: Sequence[Unit]
+    """Those that are still to be read."""
+    lacking: Mapping[str, int]
+    """Tarballs that the mirror has not, by reason."""
+    mended: int = 0
+    """Shards that were done, and are made again."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all its tarballs."""
+        return sum(unit.size_bytes for unit in self.units)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Size of those that are still to be read."""
+        return sum(unit.size_bytes for unit in self.pending)
+
+
+def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Progress) -> SplitWork:
+    """Pin what is asked for at its place, and see what is left to do.
+
+    Raises:
+        DestinationTakenError: Something else was asked for there before.
+        IncompleteError: The mirror lacks what is needed. What is there stays.
+        MirrorError, ListError: The mirror cannot be asked.
+    """
+    split, recipe = job.split, job.recipe
+    tarballs = tarballs_to_read(request, split)
+    config = {
+        **describe(request, split, recipe.kind),
+        "source": "cvdf",
+        **job.options,
+        "classes": None if request.classes is None else [*request.classes],  # as JSON has it
+        "shard_size_mb": recipe.shard_size_mb,
+        "shards_multiple_of": recipe.shards_multiple_of,
+        "tarballs": digest_of_names([tarball.path for tarball in tarballs]),
+    }
+    for place in (places.shards, places.work) if places.apart else (places.shards,):
+        pin_request(place, split, config)
+
+    done = read_marker(places.shards, job.meta_path("done.json"))
+    if done is not None:
+        damaged = find_damaged(places.shards, split, done["shards"], progress)
+        if damaged or not _has_manifest(done, job, places):
+            return _prepare_repair(job, done, damaged, tarballs, places)
+        tidy(job, places)
+        return SplitWork(job, (), (), {})
+
+    units, lacking = find_units(tarballs, job, on_missing=request.on_missing)
+    work = SplitWork(job, units, find_unread(units, job, places.work), lacking)
+    check_number_of_files(split, work.total_bytes, recipe.shard_size_mb)
+    return work
+
+
+def _has_manifest(done: Mapping[str, Any], job: Job, places: OpenPlaces) -> bool:
+    data = places.shards.read(job.meta_path("manifest.parquet"))
+    if data is None:
+        return False
+    expected = done.get("manifest_sha256")  # of an older release, there is none
+    return expected is None or expected == hashlib.sha256(data).hexdigest()
+
+
+def _prepare_repair(
+    job: Job,
+    done: Mapping[str, Any],
+    damaged: Collection[str],
+    tarballs: Sequence[Tarball],
+    places: OpenPlaces,
+) -> SplitWork:
+    """Return what is to be done so that a split that is done is so again: no more than it takes.
+
+    Raises:
+        IncompleteError: The mirror's tarballs are not those any more that it was made from. What is
+            there stays.
+    """
+    work = places.work
+    found, plan = _plan_again(job, done, tarballs, work)
+    if plan is None or plan.digest != done.get("plan", plan.digest):
+        work.clear(job.meta_path("parts"))
+        what = f"{len(damaged):,} shards that are gone or damaged" if damaged else "the manifest"
+        raise IncompleteError(
+            f"kinetics600 {job.split}: {what} at {places.shards.address} cannot be made again, as "
+            f"{job.mirror} has not all the tarballs any more that they were made from. What is "
+            "there stays. Call again once it has them, or make all anew in another place"
+        )
+
+    markers: dict[str, bytes] = {}
+    needed: set[str] = set()
+    for number, entry in enumerate(done["shards"]):
+        clips = plan.clips(number)
+        if entry["name"] in damaged:
+            needed.update(clip.part for clip in clips)
+        else:
+            markers[shard_path(plan, number, job)] = shard_to_json(entry, clips)
+    work.commit(f"{job.split}: what is good", markers)
+
+    lacking = Counter(done["left_out"]) - Counter(plan.rejects)  # then, whatever is there by now
+    pending = find_unread([unit for unit in found if unit.key in needed], job, work)
+    return SplitWork(job, found, pending, lacking, len(damaged))
+
+
+def _plan_again(
+    job: Job, done: Mapping[str, Any], tarballs: Sequence[Tarball], work: FileDestination
+) -> tuple[Sequence[Unit], Plan | None]:
+    """Return the tarballs that a finished split was made from, and its plan, if it can be made.
+
+    They are told by their names, as a tarball that was copied has another ETag with the same bytes:
+    it is read again, as is one whose marker is lost, and the plan tells whether it is the same.
+    """
+    try:
+        found, _ = find_units(tarballs, job, on_missing="skip")
+        keys = [name.removesuffix(".json") for name in work.names(job.meta_path("units"))]
+        markers = read_markers(keys, job, work)
+        names = {marker.unit.tarball.name for marker in markers.values()}
+        units = [unit for unit in found if unit.tarball.name in names]
+        if len(names) + len(found) - len(units) == done["tarballs"]:
+            units = found  # the others' markers are lost
+
+        with scratch_folder(work) as folder:
+            for unit in units:
+                if unit.key not in markers:
+                    read_unit(unit, job, work, folder)
+        return units, make_plan(units, {}, job, work)
+    except NoClipsError:
+        return (), None

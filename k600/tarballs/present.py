@@ -1,0 +1,94 @@
+"""The clips of one tarball that are in the store before it is read, and whose each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from pathlib import Path
+
+from k600.clip import Tarball, TestLabels
+from k600.splits import UNLABELED
+from k600.store.inventory import Inventory, is_unchanged
+from k600.store.ledger import Ledger
+from k600.store.rows import ClipRow
+from k600.store.store import Store
+from k600.tarballs.stream import clip_of
+from k600.video.probe import box_problem
+
+__all__ = ["PresentClips"]
+
+
+class PresentClips:
+    """What lies in the store under the names of one tarball's clips."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        tarball: Tarball,
+        labels: TestLabels,
+        known: Mapping[str, ClipRow],
+    ) -> None:
+        """Ask the ledger now, and the folders later; `known` is its rows by file name."""
+        split = tarball.split
+        folder = f"{split}/{tarball.label}" if tarball.label else None
+        adopted = ledger.adopted(split, folder)
+        self._tarball, self._labels, self._known = tarball, labels, known
+        self._inventory = Inventory(store, adopted)
+        self._unlabeled = f"{split}/{tarball.label or UNLABELED}"
+
+        answers = ledger.answers(split, folder)
+        self._others = {(a.folder, a.file_name): "youtube" for a in answers if a.kind == "have"}
+        for row in adopted:
+            if not row.problem and is_unchanged(store.root / row.path, row):
+                self._others[row.folder, row.file_name] = "local"
+
+        groups = ledger.other_mirrors(split, tarball.name)
+        self._of_other_mirrors = {(group.folder, name) for group in groups for name in group.names}
+
+    def names(self, folder: str) -> Set[str]:
+        """Return the file names of the clips in `<split>/<class name>`."""
+        return self._inventory.names(folder)
+
+    def path(self, folder: str, name: str) -> Path:
+        """Return where a clip lies, or would lie."""
+        return self._inventory.path(folder, name)
+
+    def has(self, folder: str, name: str) -> bool:
+        """Whether a clip is there and whole."""
+        return name in self.names(folder) and _is_sound(self.path(folder, name))
+
+    def is_other_mirrors(self, folder: str, name: str) -> bool:
+        """Whether a clip is there as another mirror has it."""
+        return (folder, name) in self._of_other_mirrors
+
+    def source_of(self, folder: str, name: str) -> str:
+        """Return where a clip that is there came from, as it was written down; else a user's."""
+        if (source := self._others.get((folder, name))) is not None:
+            return source
+        known = self._known.get(name)
+        if known is not None and known.state == "have":
+            return known.source
+        return "cvdf" if self.is_other_mirrors(folder, name) else "local"
+
+    def folder_of(self, name: str) -> str:
+        """Return the folder where a clip lies, or is to lie.
+
+        A test clip that came when its label was not known stays where it is.
+        """
+        known = self._known.get(name)
+        usual = self.usual_folder(name)
+        places = ([known.folder] if known else []) + [usual, self._unlabeled]
+        return next((place for place in places if name in self.names(place)), usual)
+
+    def usual_folder(self, name: str) -> str:
+        """Return the folder where a clip lies that comes now."""
+        clip = clip_of(self._tarball, name, self._labels)
+        return clip.folder if clip else self._unlabeled
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return box_problem(file) is None
+    except OSError:  # a dangling link, a folder, not readable: nothing that serves as a clip
+        return False

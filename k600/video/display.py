@@ -1,0 +1,154 @@
+"""How the frames of a video are displayed: turned upright, in one size, in one kind of colours."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+__all__ = ["FrameShaper", "Turn", "turn_of"]
+
+_BICUBIC_EXACTLY = 0x4 | 0x40000 | 0x80000
+"""FFmpeg's SWS_BICUBIC, SWS_ACCURATE_RND and SWS_BITEXACT: the same on every processor. (PyAV
+names the last two from version 16 on only.)"""
+
+_LIMITED, _FULL = 1, 2
+"""FFmpeg's names of how far pixel values go (AVColorRange)."""
+
+_RGB, _BT709 = 0, 1
+"""The same in swscale and in a file's tags."""
+
+_SWSCALE_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+"""swscale's numbers of the colour matrices (AVColorSpace) that it can convert."""
+
+
+class Turn(NamedTuple):
+    """How a coded frame is turned to be shown, in this order; all eight right-angled ways."""
+
+    transposed: bool = False
+    """Rows become columns."""
+    mirrored: bool = False
+    """Left becomes right."""
+    flipped: bool = False
+    """Above becomes below."""
+
+
+def turn_of(frame: Any) -> Turn:
+    """Return how a frame is to be turned, by its file's display matrix.
+
+    A matrix that is not of a right angle counts as the nearest that is; no camera writes others.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Turn()
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))  # x' = ax + cy, y' = bx + dy
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Turn(False, a < 0, d < 0)
+    return Turn(True, c < 0, b < 0)
+
+
+class FrameShaper:
+    """Makes the frames of a stream alike: `yuv420p` with the size and the colours of the first.
+
+    What the source says of how they are to be shown is applied (rotation, mirroring, full range)
+    or said again (colour matrix, primaries, transfer, range, shape of pixels); what it leaves open
+    stays open.
+
+    Frames whose shorter side has more than `short_side` pixels are scaled down.
+    """
+
+    def __init__(self, video: Any, short_side: int | None) -> None:
+        import av
+
+        self._video, self._short_side = video, short_side
+        self._size = (0, 0)
+        self._matrix = 0
+        self._graphs: dict[Turn, Any] = {}
+        self._scaler = av.video.reformatter.VideoReformatter()
+        # Other threads have other clips. (Before version 17, PyAV knows no more than one.)
+        self._one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+
+    def begin(self, frame: Any, encoder: Any) -> None:
+        """Tell an encoder what the first frame says of all."""
+        entry, context = self._video.codec_context, encoder.codec_context
+        for name in ("color_primaries", "color_trc", "colorspace", "color_range"):
+            # (PyAV's frames have all four from version 17 on only.)
+            setattr(context, name, int(getattr(frame, name, getattr(entry, name))))
+        if frame.format.is_rgb:
+            context.colorspace = _BT709
+        if frame.format.is_rgb or _range_of(frame) == _FULL:
+            context.color_range = _LIMITED
+        self._matrix = int(frame.colorspace)
+
+        width, height, shape = frame.width, frame.height, self._video.sample_aspect_ratio
+        if turn_of(frame).transposed:
+            width, height, shape = height, width, shape and 1 / shape
+        if shape:
+            context.sample_aspect_ratio = shape
+        self._size = _fitted(width, height, self._short_side)
+        encoder.width, encoder.height = self._size
+
+    def shaped(self, frame: Any) -> Any:
+        """Return a frame as it is to be shown."""
+        turn = turn_of(frame)
+        width, height = reversed(self._size) if turn.transposed else self._size
+        frame = self._scaler.reformat(
+            frame,
+            width,
+            height,
+            "yuv420p",
+            interpolation=_BICUBIC_EXACTLY,
+            **_colours(frame, self._matrix),
+            **self._one_thread,
+        )
+        return _turned(frame, turn, self._graphs)
+
+
+def _turned(frame: Any, turn: Turn, graphs: dict[Turn, Any]) -> Any:
+    """Return a frame turned; `graphs` keeps FFmpeg's filters for further frames of its size."""
+    import av
+
+    if not any(turn):
+        return frame
+    graph = graphs.get(turn)
+    if graph is None:
+        graph = graphs[turn] = av.filter.Graph()
+        filters = [("transpose", "cclock_flip"), ("hflip", ""), ("vflip", "")]
+        buffer = graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format.name,
+            time_base=frame.time_base or Fraction(1, 1000),
+        )
+        wanted = [graph.add(*each) for each, is_on in zip(filters, turn, strict=True) if is_on]
+        graph.link_nodes(buffer, *wanted, graph.add("buffersink")).configure()
+    graph.push(frame)
+    return graph.pull()
+
+
+def _colours(frame: Any, matrix: int) -> dict[str, int]:
+    """Return how a frame's colours become those of a matrix, in swscale's words."""
+    if frame.format.is_rgb:
+        return {"src_colorspace": _RGB, "dst_colorspace": _BT709, "dst_color_range": _LIMITED}
+
+    # From YUV to YUV no matrix is asked for, as long as it stays the same: any will do.
+    source = target = _BT709
+    if int(frame.colorspace) != matrix:
+        source = _SWSCALE_MATRICES.get(int(frame.colorspace), _BT709)
+        target = _SWSCALE_MATRICES.get(matrix, source)
+    colours = {"src_colorspace": source, "dst_colorspace": target}
+    if _range_of(frame) == _FULL:
+        colours |= {"src_color_range": _FULL, "dst_color_range": _LIMITED}
+    return colours
+
+
+def _range_of(frame: Any) -> int:
+    """Return how far a frame's pixel values go; an old format says so by its name."""
+    return _FULL if frame.format.name.startswith("yuvj") else int(frame.color_range)
+
+
+def _fitted(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """Return the size in even pixels, the shorter side at most `short_side`."""
+    shorter = min(width, height)
+    scale = min(Fraction(1), Fraction(short_side or shorter, shorter))
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
