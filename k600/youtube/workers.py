@@ -87,6 +87,7 @@ def open_workers(
             first_pause_seconds=first_pause_seconds,
             refetch=refetch,
         )
+
         if remember_block and workers.limiter.lately_blocked:
             workers.given_up = Refusal("blocked", "lately", "it refused this address a moment ago")
         try:
