@@ -76,8 +76,6 @@ def test_the_packages_named_by_the_user_are_required() -> None:
 
 
 def test_every_command_and_its_options_are_documented() -> None:
-    from typer.main import get_command
-
     from k600.cli import app
 
     section = README.partition("## On the command line")[2].partition("\n## ")[0]
@@ -92,4 +90,4 @@ def test_every_command_and_its_options_are_documented() -> None:
                 words = {option, f"--no-{option[2:]}"}
                 assert not option.startswith("--") or any(w in section for w in words), option
 
-    check(get_command(app), "kinetics600")
+    check(app, "kinetics600")

@@ -45,7 +45,7 @@ class FleetSplit:
     state: str
     """`done`, or `submitted`: handed in to Slurm."""
     tarballs: int
-    new_tarballs: int
+    fetched_tarballs: int
     """Tarballs that this run had to read."""
     mended_shards: int
     """Shards that were done, and gone or damaged, and that this run made again."""
@@ -53,13 +53,13 @@ class FleetSplit:
     """0 until it is done, as the next two."""
     shards: int = 0
     shard_bytes: int = 0
-    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    missing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """What was no good in the tarballs, by reason."""
 
     @property
     def complete(self) -> bool:
         """Whether every tarball was read to its end; what is no good in them is the host's."""
-        return not any(reason.startswith("tarball_") for reason in self.left_out)
+        return not any(reason.startswith("tarball_") for reason in self.missing)
 
 
 @dataclass(frozen=True, slots=True)

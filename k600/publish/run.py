@@ -47,12 +47,12 @@ class PublishedSplit:
     split: str
     clips: int
     shards: int
-    parquet_bytes: int
+    shard_bytes: int
     new_shards: int
     """Shards that this run made; the others were there."""
     mended_shards: int
     """Shards that an earlier run had made, and that were gone or damaged; among the new ones."""
-    left_out: dict[str, int]
+    missing: dict[str, int]
     """Clips and tarballs that had to be left out, by reason; the groups' markers name them."""
 
 
