@@ -99,10 +99,10 @@ class FromYouTube:
                 raise
             self.given_up = Refusal("client", "tools", str(error))
             return None
-        from k600.youtube.workers import open_workers
+        from k600.youtube.workers import YouTubeWorkers
 
         self.asker = self.stack.enter_context(
-            open_workers(
+            YouTubeWorkers(
                 options,
                 self.request.store,
                 self.request.ledger,
