@@ -181,7 +181,7 @@ def _check(
     """Return what is found in a file, and whether it is from an earlier run."""
     path = store.root / target.path
     size_bytes = mtime_ns = 0
-    link = store.leads_out(target.path)
+    link = store.outside_link(target.path)
     if link is None:
         with contextlib.suppress(OSError):
             status = path.stat()

@@ -9,7 +9,8 @@ from k600.checks.counts import SplitStatus, StoreStatus, count_clips
 from k600.checks.verify import find_failed
 from k600.clip import Listing
 from k600.loading.request import Request
-from k600.splits import UNLABELED, Split
+from k600.splits import Split
+from k600.store.adopt import class_finder
 from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
 from k600.store.ledger import Ledger
@@ -104,20 +105,16 @@ def _not_taken_in(
     """
     store = request.store
     paths: dict[tuple[str, str], str] = {}
-    by_name: dict[str, str] | None = None
+    class_of = class_finder(split, lambda: listing, {})
     taken = {row.path for row in known.adopted}
     classless = 0
     for place, label in find_foreign(store, split).items():
         if label is not None and label not in here:
             continue
-        if label is None and by_name is None:
-            by_name = {}
-            for of, names in listing.items():
-                by_name.update((name, "" if name in by_name else of) for name in names)
         for name in folders.names(place):
             if (path := f"{place}/{name}") in taken:
                 continue
-            own = label or (UNLABELED if Split(split).is_mixed else (by_name or {}).get(name, ""))
+            own = label or class_of(name)
             if not own:
                 classless += 1
             elif own in here and name not in here[own]:

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from k600.errors import OptionError
 from k600.publish.destination import Destination, FileDestination
-from k600.publish.hub import HubDestination, check_repo_id
+from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
 from k600.publish.markers import name_on_card
 
 __all__ = ["OpenPlaces", "Places", "choose_places"]
-
-_HUB_URL = re.compile(r"hf://(?:datasets/)?([^/]+/[^/]+)/?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +82,15 @@ def choose_places(
     Raises:
         OptionError: They do not fit together.
     """
-    match = _HUB_URL.fullmatch(to)
-    if match is None:
+    repo = repo_of_url(to)
+    if repo is None:
         if work is not None or to.startswith("hf://"):
             raise OptionError(
                 f"work: {work!r} is not allowed with to: {to!r}; it is for "
                 "'hf://datasets/USER/NAME', where the parts cannot lie beside the shards"
             )
         return Places(work=_absolute(to), options=options)
-    check_repo_id(match[1])
+    check_repo_id(repo)
     if work is None:
         raise OptionError(
             "work: needed with hf://, as the Hub takes files by commits, a few an hour: --work "
@@ -105,7 +102,7 @@ def choose_places(
             "only for who says that they may hand them on: --i-have-the-rights "
             "(i_have_the_rights=True)"
         )
-    return Places(work=_absolute(work), options=options, repo=match[1])
+    return Places(work=_absolute(work), options=options, repo=repo)
 
 
 def _absolute(place: str) -> str:

@@ -111,7 +111,7 @@ def _read(where: Path, state: tuple[int, int]) -> Manifest:
     rows = []
     for number, fields in enumerate(_table(where), 1):
         if (fields.get("state") or "have") not in ("have", "short"):
-            continue  # of a table that names what lacks, too
+            continue  # of a table that names missing clips, too
         try:
             rows.append(_row(fields))
         except (UnknownClassError, ValueError, TypeError, OverflowError) as error:
@@ -120,8 +120,8 @@ def _read(where: Path, state: tuple[int, int]) -> Manifest:
         raise ManifestError(f"manifest: '{where}' names no clip")
     if len({row.clip for row in rows}) < len(rows):
         raise ManifestError(f"manifest: '{where}' names a clip twice")
-    said = sorted(f"{r.clip.key} {r.source} {r.tarball} {r.size_bytes} {r.sha256}" for r in rows)
-    digest = hashlib.sha256("\n".join(said).encode()).hexdigest()
+    lines = sorted(f"{r.clip.key} {r.source} {r.tarball} {r.size_bytes} {r.sha256}" for r in rows)
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return Manifest(where, digest[:16], tuple(rows))
 
 
@@ -226,7 +226,7 @@ def differing(rows: Mapping[Clip, ManifestRow], files: Mapping[Clip, Path]) -> l
 
     Args:
         rows: The manifest's rows by clip.
-        files: The files to look at.
+        files: The files to compare.
     """
     with ThreadPoolExecutor() as pool:
         same = pool.map(lambda clip: _is_same(rows[clip], files[clip]), files)
@@ -262,38 +262,41 @@ def _table(path: Path) -> list[dict[str, Any]]:
             table = pyarrow.parquet.read_table(path)
             rows, names = table.to_pylist(), table.column_names
     except (OSError, ValueError, csv.Error, pyarrow.ArrowException) as error:
-        said = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise ManifestError(f"manifest: '{path}' cannot be read ({said})") from None
-    lacking = [name for name in _OF_CLIP if name not in names]
-    if rows and lacking:
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ManifestError(f"manifest: '{path}' cannot be read ({why})") from None
+    missing = [name for name in _OF_CLIP if name not in names]
+    if rows and missing:
         raise ManifestError(
-            f"manifest: '{path}' has no column {', '.join(map(repr, lacking))}. Written by "
+            f"manifest: '{path}' has no column {', '.join(map(repr, missing))}. Written by "
             "kinetics600.save_manifest, it has: " + ", ".join(_NAMES)
         )
     return rows
 
 
-def _row(said: Mapping[str, Any]) -> ManifestRow:
-    split, label = said["split"], said["label"] or None
+def _row(fields: Mapping[str, Any]) -> ManifestRow:
+    split, label = fields["split"], fields["label"] or None
     if split not in SPLITS:
         raise ValueError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
-    if label is not None:
-        if not isinstance(label, str):
-            raise ValueError(f"label: {label!r} is no class name; id2label() gives that of an id")
-        label = canonical(label)
     if label is None and not Split(split).is_mixed:
         raise ValueError("label: it is empty, which only a clip of the test split may be")
-    clip = Clip(
-        split, label, str(said["youtube_id"]), _whole(said["time_start"]), _whole(said["time_end"])
-    )
+    if label is not None and not isinstance(label, str):
+        raise ValueError(f"label: {label!r} is no class name; id2label() gives that of an id")
+    if label is not None:
+        label = canonical(label)
+
+    start, end = _whole(fields["time_start"]), _whole(fields["time_end"])
+    clip = Clip(split, label, str(fields["youtube_id"]), start, end)
     if parse_file_name(clip.file_name) is None:
         raise ValueError(f"{clip.file_name!r} is no clip's name")
-    source, tarball = said.get("source") or "", said.get("tarball") or ""
+
+    source, tarball = fields.get("source") or "", fields.get("tarball") or ""
     if source not in ("", "cvdf", "youtube", "local"):
         raise ValueError(f"source: {source!r} is not one of cvdf, youtube, local")
     if tarball and not Split(split).may_hold(tarball, label):
         raise ValueError(f"tarball: {tarball!r} is none that could hold {clip.key}")
-    size_bytes, sha256 = _whole(said.get("size_bytes") or 0), str(said.get("sha256") or "").lower()
+
+    size_bytes = _whole(fields.get("size_bytes") or 0)
+    sha256 = str(fields.get("sha256") or "").lower()
     if size_bytes < 0 or (sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256)):
         raise ValueError(f"size_bytes, sha256: {size_bytes}, {sha256!r} are none of a file")
     return ManifestRow(clip, source, tarball, size_bytes, sha256)

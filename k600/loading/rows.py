@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,12 @@ logger = logging.getLogger("kinetics600")
 Record = dict[str, Any]
 
 OnLeftOut = Callable[[str, str], object]
-"""Is told of what a stream leaves out: `<host's split>/<tarball>`, or such a path and a file name
+"""Called with what a stream leaves out: `<host's split>/<tarball>`, or such a path and a file name
 in it; and why, a key of `k600.reasons.REASONS`."""
 
 
 def _ignore(what: str, reason: str) -> None:
-    """Is told of nothing."""
+    """Do nothing about what is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,16 @@ class StoredShard:
     """Labels of test clips by (id, start, end); they overrule the folder."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Where clips lie that are not at their own place, relative to the store, by file name."""
+
+    @property
+    def address(self) -> str:
+        """Where the clips are: here, their folder."""
+        return self.folder
+
+    @property
+    def file_names(self) -> Collection[str] | None:
+        """File names of the clips."""
+        return self.names
 
     def records(self, on_left_out: OnLeftOut = _ignore) -> Iterator[Record]:
         """Yield the rows, `video.path` absolute and `video.bytes` None; nothing is left out."""
@@ -97,7 +107,7 @@ class StoredShard:
 
 @dataclass(frozen=True, slots=True)
 class StreamedShard:
-    """One tarball, read as it is asked for; from the store where all of it is there."""
+    """One tarball, read while it is iterated; from the store where all of it is there."""
 
     store: Store
     mirror: Mirror
@@ -117,12 +127,27 @@ class StreamedShard:
     ahead_bytes: int = AHEAD_BYTES
     """Bytes requested ahead of who iterates, at most."""
 
+    @property
+    def address(self) -> str:
+        """Where the clips are: here, the tarball's path on the host."""
+        return self.tarball.path
+
+    @property
+    def split(self) -> str:
+        """The split of the clips."""
+        return self.tarball.split
+
+    @property
+    def file_names(self) -> Collection[str] | None:
+        """File names of the clips; None for all of the tarball."""
+        return self.only
+
     def records(self, on_left_out: OnLeftOut = _ignore) -> Iterator[Record]:
         """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
 
         Args:
-            on_left_out: Is told of each clip that is no good, and of the tarball if it is none, or
-                proves damaged at its end: then what came before may be damaged, too.
+            on_left_out: Called with each clip that is no good, and with the tarball if it is none
+                or proves damaged at its end: then what came before may be damaged, too.
 
         Raises:
             IncompleteError: A clip is no good and `on_missing` is `raise`.
@@ -163,7 +188,7 @@ class StreamedShard:
         if not whole and self.only is None:
             return None
         members = ledger.clips(self.tarball.split, self.tarball.name)
-        if self.retry_errors and any(self._is_lacking(clip) for clip in members):
+        if self.retry_errors and any(self._is_proved_missing(clip) for clip in members):
             return None
         clips = [clip for clip in members if clip.state in ("have", "skipped")]
         if self.only is not None:
@@ -191,10 +216,10 @@ class StreamedShard:
 
         return rows()
 
-    def _is_lacking(self, member: ClipRow) -> bool:
-        """Whether a clip that is asked for was proved not to be had."""
-        asked = self.only is None or member.file_name in self.only
-        return asked and member.state in ("bad", "absent")
+    def _is_proved_missing(self, member: ClipRow) -> bool:
+        """Whether a clip of this shard was proved not to be had."""
+        is_wanted = self.only is None or member.file_name in self.only
+        return is_wanted and member.state in ("bad", "absent")
 
     def _streamed(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, bytes, str]]:
         whole = self.tarball.path

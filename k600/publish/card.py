@@ -42,7 +42,7 @@ class SplitFacts:
     """Of clips, 0 where only metadata were published."""
     parquet_bytes: int
     whole: bool
-    """Whether all classes and clips were asked for."""
+    """Whether all classes and clips were requested."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """How many clips and tarballs had to be left out, by reason: keys of `k600.reasons.REASONS`."""
 

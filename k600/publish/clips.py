@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ from k600.errors import IncompleteError, OptionError, StoreError
 from k600.loading.request import Request
 from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
 from k600.loading.stream import stream_split
-from k600.progress import Bar, Progress
-from k600.publish.destination import Destination
+from k600.progress import Bar
 from k600.publish.markers import (
-    Recipe,
+    SplitJob,
     SplitResult,
     find_damaged,
     pin_request,
@@ -34,10 +32,9 @@ from k600.publish.markers import (
 from k600.publish.parquet import write_clips
 from k600.publish.shards import Sending, check_number_of_files, scratch_folder
 from k600.publish.shuffle import group_names, shuffle
-from k600.store.store import META_DIR
 from k600.tarballs.reading import READINGS
 
-__all__ = ["check_embeddable", "embed_split"]
+__all__ = ["check_embeddable", "publish_clips"]
 
 BUFFER_BYTES = 128 << 20
 BUFFER_ROWS = 1_000
@@ -65,134 +62,92 @@ def check_embeddable(request: Request, *, offline: bool) -> None:
         )
 
 
-def embed_split(
-    request: Request,
-    split: str,
-    destination: Destination,
-    recipe: Recipe,
-    progress: Progress,
-    *,
-    offline: bool,
-) -> SplitResult:
+def publish_clips(job: SplitJob) -> SplitResult:
     """Bring a split's clips to a place, group by group; those that are marked there stay.
 
     Raises:
         OptionError: The request cannot be streamed, or shards of this size would be too many.
         DestinationError: The place refuses, or holds shards of another request.
+        IncompleteError: A damaged shard cannot be made again as it was.
         MirrorError, ListError, NoClipsError: As for a stream.
     """
-    parts = _parts(request, split, recipe, offline=offline)
-    groups = group_names(parts, recipe.mix, request.limits.seed)
+    request, split, destination = job.request, job.split, job.destination
+    parts = _parts(job)
+    groups = group_names(parts, job.recipe.mix, request.limits.seed)
     labels = next((part.labels for part in parts.values()), {})
-    pin_request(destination, split, recipe.describe(request, split, groups, labels))
-    done = read_marker(destination, f"{META_DIR}/{split}/done.json")
-    damaged: set[str] = set()
-    looked_at: set[str] = set()
-    if done is not None:
-        looked_at = {shard["name"] for shard in done["shards"]}
-        damaged = find_damaged(destination, split, done["shards"], progress)
-        if not damaged:
-            return SplitResult(
-                done["shards"], done["unlabelled"], 0, left_out=done.get("left_out", {})
-            )
-    before = _marked_groups(destination, split)
-    shards = [shard for group in before.values() for shard in group["shards"]]
-    shards = [shard for shard in shards if shard["name"] not in looked_at]
-    damaged |= find_damaged(destination, split, shards, progress)
+    pin_request(destination, split, job.recipe.describe(request, split, groups, labels))
+
+    done = read_marker(destination, job.own("done.json"))
+    entries = [] if done is None else done["shards"]
+    damaged = find_damaged(destination, split, entries, job.progress)
+    if done is not None and not damaged:
+        left_out = done.get("left_out", {})
+        return SplitResult(entries, done["unlabelled"], 0, left_out=left_out)
+
+    before = _marked_groups(job)
+    others = [entry for marker in before.values() for entry in marker["shards"]]
+    others = [entry for entry in others if entry["name"] not in _names(entries)]
+    damaged |= find_damaged(destination, split, others, job.progress)
+
+    result = SplitResult([], 0, 0)
     total = sum(map(_usual_clips, parts.values()))
-    made = SplitResult([], 0, 0)
-    with progress(total, f"{split}, publishing", unit=" clips") as bar:
+    with job.progress(total, f"{split}, publishing", unit=" clips") as bar:
         for number, names in enumerate(groups):
-            path = f"{META_DIR}/{split}/groups/{number:05d}.json"
-            group = before.get(path, {"shards": []})
-            there = {shard["name"] for shard in group["shards"]}
+            some = [parts[name] for name in names]
+            path = job.own(f"groups/{number:05d}.json")
+            marker = before.get(path)
+            there = set() if marker is None else _names(marker["shards"])
             lost = there & damaged
-            if path in before and not lost:
-                bar.update(sum(_usual_clips(parts[name]) for name in names))
+            if marker is None or lost:
+                new = _make_group(job, number, some, bar)
+                if marker is not None:
+                    _check_no_smaller(job, marker, new, lost)
+                destination.commit(f"{split}: group {number}", {path: to_json(new)})
+                result.new += len(_names(new["shards"]) - (there - lost))
+                result.mended += len(lost)
+                marker = new
             else:
-                with scratch_folder(destination, request.store) as folder:
-                    send = partial(
-                        _send_group,
-                        number=number,
-                        split=split,
-                        destination=destination,
-                        recipe=recipe,
-                        folder=folder,
-                        bar=bar,
-                    )
-                    seed = f"{request.limits.seed}/{split}/{number}"
-                    group = _send_sound([parts[name] for name in names], seed, send)
-                if lost:
-                    _check_no_smaller(before[path], group, lost, split, destination)
-                destination.commit(f"{split}: group {number}", {path: to_json(group)})
-                made.new += len({shard["name"] for shard in group["shards"]} - (there - lost))
-                made.mended += len(lost)
-            made.add(group)
-    return made
+                bar.update(sum(map(_usual_clips, some)))
+            result.add(marker)
+    return result
 
 
-def _marked_groups(destination: Destination, split: str) -> dict[str, dict[str, Any]]:
-    """Return what the markers of groups say, by their paths."""
-    folder = f"{META_DIR}/{split}/groups"
-    paths = [f"{folder}/{name}" for name in sorted(destination.names(folder))]
-    found = {path: read_marker(destination, path) for path in paths}
-    return {path: group for path, group in found.items() if group is not None}
+def _names(entries: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {entry["name"] for entry in entries}
 
 
-def _check_no_smaller(
-    before: Mapping[str, Any],
-    group: Mapping[str, Any],
-    lost: Collection[str],
-    split: str,
-    destination: Destination,
-) -> None:
-    """Raise `IncompleteError` if a group that was made again holds fewer clips than it did.
+def _marked_groups(job: SplitJob) -> dict[str, dict[str, Any]]:
+    """Return the markers of groups by their paths."""
+    paths = sorted(job.own(f"groups/{name}") for name in job.destination.names(job.own("groups")))
+    found = {path: read_marker(job.destination, path) for path in paths}
+    return {path: marker for path, marker in found.items() if marker is not None}
 
-    Its shards that are still good would go with those that are not.
+
+def _make_group(job: SplitJob, number: int, parts: Sequence[_Part], bar: Bar) -> dict[str, Any]:
+    """Make and send a group's shards; return its marker.
+
+    It is made again where tarballs prove damaged, in the end without those that still do.
     """
-    clips, were = (sum(s["clips"] for s in each["shards"]) for each in (group, before))
-    if clips >= were:
-        return
-    there = {shard["name"] for shard in before["shards"]}
-    new = [shard["name"] for shard in group["shards"] if shard["name"] not in there]
-    destination.roll_back([f"data/{split}/{name}" for name in new])
-    raise IncompleteError(
-        f"kinetics600 {split}: {', '.join(sorted(lost))} at {destination.address} cannot be made "
-        f"again as it was: of {were:,} clips that it was mixed from, the mirror has {clips:,} now. "
-        "What is there stays. Call again once the mirror has them, or publish to another place"
-    )
-
-
-def _send_sound(
-    parts: Sequence[_Part],
-    seed: str,
-    send: Callable[[Iterator[dict[str, Any]]], dict[str, Any]],
-) -> dict[str, Any]:
-    """Send a group; again where tarballs prove damaged, in the end without those that still do."""
     damaged: dict[str, str] = {}
     failed: Counter[str] = Counter()
-    while True:
-        left_out: dict[str, str] = {}
-        sound = [part for part in parts if failed[_address(part)] < READINGS]
-        group = send(_rows(sound, seed, left_out.__setitem__))
-        found = {what: why for what, why in left_out.items() if why in _FAILED_READINGS}
-        if not found:
-            return {**group, "left_out": dict(sorted({**left_out, **damaged}.items()))}
-        failed.update(found.keys())
-        damaged |= {what: why for what, why in found.items() if failed[what] >= READINGS}
+    with scratch_folder(job.destination, job.request.store) as folder:
+        while True:
+            left_out: dict[str, str] = {}
+            sound = [part for part in parts if failed[part.address] < READINGS]
+            seed = f"{job.request.limits.seed}/{job.split}/{number}"
+            rows = _shuffled_rows(sound, seed, left_out.__setitem__)
+            marker = _send_rows(job, rows, folder, f"{number:05d}", bar)
+            found = {what: why for what, why in left_out.items() if why in _FAILED_READINGS}
+            if not found:
+                return {**marker, "left_out": dict(sorted({**left_out, **damaged}.items()))}
+            failed.update(found.keys())
+            damaged |= {what: why for what, why in found.items() if failed[what] >= READINGS}
 
 
-def _send_group(
-    rows: Iterator[dict[str, Any]],
-    *,
-    number: int,
-    split: str,
-    destination: Destination,
-    recipe: Recipe,
-    folder: Path,
-    bar: Bar,
+def _send_rows(
+    job: SplitJob, rows: Iterable[dict[str, Any]], folder: Path, prefix: str, bar: Bar
 ) -> dict[str, Any]:
-    """Make a group's shards, each sent while the next is made; return what its marker says."""
+    """Make shards of rows, each sent while the next is made; return what their marker notes."""
     unlabelled = 0
 
     def counted() -> Iterator[dict[str, Any]]:
@@ -202,23 +157,53 @@ def _send_group(
             bar.update(1)
             yield row
 
-    size = recipe.shard_size_mb * 1_000_000
-    with Sending(destination) as sending:
-        for shard in write_clips(counted(), folder, prefix=f"{number:05d}", shard_bytes=size):
-            sending.send(f"data/{split}", shard)
+    size = job.recipe.shard_size_mb * 1_000_000
+    with Sending(job.destination) as sending:
+        for shard in write_clips(counted(), folder, prefix=prefix, shard_bytes=size):
+            sending.send(job.data, shard)
     return {"shards": sending.sent, "unlabelled": unlabelled}
 
 
-def _parts(request: Request, split: str, recipe: Recipe, *, offline: bool) -> dict[str, _Part]:
+def _check_no_smaller(
+    job: SplitJob, before: Mapping[str, Any], new: Mapping[str, Any], lost: Collection[str]
+) -> None:
+    """Raise `IncompleteError` if a group that was made again holds fewer clips than it did.
+
+    Its shards that are still good would go with those that are not.
+    """
+    clips, were = (sum(entry["clips"] for entry in each["shards"]) for each in (new, before))
+    if clips >= were:
+        return
+    sent = sorted(_names(new["shards"]) - _names(before["shards"]))
+    job.destination.roll_back([f"{job.data}/{name}" for name in sent])
+    raise IncompleteError(
+        f"kinetics600 {job.split}: {', '.join(sorted(lost))} at {job.destination.address} cannot "
+        f"be made again as it was: of {were:,} clips that it was mixed from, the mirror has "
+        f"{clips:,} now. What is there stays. Call again once the mirror has them, or publish to "
+        "another place"
+    )
+
+
+def _parts(job: SplitJob) -> dict[str, _Part]:
     """Return what to read by a name that says what is in it, and so fixes the order."""
-    streams = stream_split(request, split, offline=offline)
-    parts = {_name_of(part): _one_of_many(part, recipe.mix) for part in streams}
+    streams = stream_split(job.request, job.split, offline=job.offline)
+    ahead_bytes = _AHEAD_BYTES // job.recipe.mix
+    parts = {_name_of(part): _with_less_ahead(part, ahead_bytes) for part in streams}
     expected = sum(map(_usual_clips, parts.values())) * _USUAL_CLIP_BYTES
-    check_number_of_files(split, expected, recipe.shard_size_mb)
+    check_number_of_files(job.split, expected, job.recipe.shard_size_mb)
     return parts
 
 
-def _rows(parts: Sequence[_Part], seed: str, on_left_out: OnLeftOut) -> Iterator[dict[str, Any]]:
+def _with_less_ahead(part: _Part, most_bytes: int) -> _Part:
+    """Return a part that is read beside others, with its share of what may be requested ahead."""
+    if not isinstance(part, StreamedShard):
+        return part
+    return replace(part, ahead_bytes=min(part.ahead_bytes, most_bytes))
+
+
+def _shuffled_rows(
+    parts: Sequence[_Part], seed: str, on_left_out: OnLeftOut
+) -> Iterator[dict[str, Any]]:
     return shuffle(
         [_embedded_rows(part, on_left_out) for part in parts],
         seed=seed,
@@ -241,28 +226,12 @@ def _embedded_rows(part: _Part, on_left_out: OnLeftOut) -> Iterator[dict[str, An
         yield {**row, "video": {"bytes": data, "path": name}}
 
 
-def _one_of_many(part: _Part, mix: int) -> _Part:
-    """Return a part that is read beside others, and shares with them what may be asked ahead."""
-    if not isinstance(part, StreamedShard):
-        return part
-    return replace(part, ahead_bytes=min(part.ahead_bytes, _AHEAD_BYTES // mix))
-
-
 def _name_of(part: _Part) -> str:
-    only = part.only if isinstance(part, StreamedShard) else part.names
-    name = _address(part)
-    if only is None:
-        return name
-    return f"{name} {hashlib.sha256(' '.join(sorted(only)).encode()).hexdigest()[:16]}"
-
-
-def _address(part: _Part) -> str:
-    return part.tarball.path if isinstance(part, StreamedShard) else part.folder
+    if part.file_names is None:
+        return part.address
+    names = " ".join(sorted(part.file_names))
+    return f"{part.address} {hashlib.sha256(names.encode()).hexdigest()[:16]}"
 
 
 def _usual_clips(part: _Part) -> int:
-    only = part.only if isinstance(part, StreamedShard) else part.names
-    if only is not None:
-        return len(only)
-    assert isinstance(part, StreamedShard)
-    return _USUAL_CLIPS[part.tarball.split]
+    return _USUAL_CLIPS[part.split] if part.file_names is None else len(part.file_names)

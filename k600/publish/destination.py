@@ -83,13 +83,13 @@ class Destination(Protocol):
     ) -> set[str]:
         """Return which files of a folder are gone, or are not what was written down of them.
 
-        A place that calls bytes by a name (an ETag, the Hub's SHA-256) is asked for it; else they
+        Where a place has a name for bytes (an ETag, the Hub's SHA-256), that is compared; else they
         are read through.
 
         Args:
             folder: The folder.
             proofs: What was written down, by name.
-            on_checked: Called with the size of each file that was looked at.
+            on_checked: Called with the size of each file that was checked.
         """
 
     def send(self, path: str, file: Path, sha256: str | None = None) -> str:
@@ -179,22 +179,17 @@ class FileDestination:
         return folder
 
     def names(self, folder: str) -> set[str]:
-        with self._translate_errors():
-            self._fs.invalidate_cache()
-            try:
-                found = self._fs.ls(self._at(folder), detail=False)
-            except FileNotFoundError:
-                return set()
-        return {str(path).rstrip("/").rpartition("/")[2] for path in found} - {""}
+        return {*self._entries(folder)}
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the sizes in bytes of the files in a folder, by name."""
-        return {name: info["size"] for name, info in self._listing(folder).items()}
+        found = self._entries(folder).items()
+        return {name: info["size"] for name, info in found if info["type"] == "file"}
 
     def differing(
         self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
     ) -> set[str]:
-        there = self._listing(folder)
+        there = self._entries(folder)
 
         def differs(name: str) -> bool:
             same = name in there and self._is_same(there[name], proofs[name])
@@ -283,20 +278,20 @@ class FileDestination:
     def _scratch(self) -> Path:
         return Path(self._root) / META_DIR / "incoming"
 
-    def _listing(self, folder: str) -> dict[str, dict[str, Any]]:
-        """Return what the place says of the files in a folder, by name."""
+    def _entries(self, folder: str) -> dict[str, dict[str, Any]]:
+        """Return what the place says of the files and folders in a folder, by name."""
         with self._translate_errors():
-            if self._is_local:  # where `ls` stops at a file that vanishes while it looks
-                each = [self._info(f"{self._at(folder)}/{name}") for name in self.names(folder)]
-                found = [info for info in each if info is not None]
-            else:
-                self._fs.invalidate_cache()
-                try:
-                    found = self._fs.ls(self._at(folder), detail=True)
-                except FileNotFoundError:
-                    return {}
-        files = [info for info in found if info["type"] == "file"]
-        return {str(info["name"]).rpartition("/")[2]: info for info in files}
+            self._fs.invalidate_cache()
+            try:
+                # On this machine, details would end at a file that vanishes meanwhile.
+                found = self._fs.ls(self._at(folder), detail=not self._is_local)
+            except FileNotFoundError:
+                return {}
+            if self._is_local:
+                found = [info for info in map(self._info, found) if info is not None]
+        entries = {str(info["name"]).rstrip("/").rpartition("/")[2]: info for info in found}
+        entries.pop("", None)
+        return entries
 
     def _info(self, target: str) -> dict[str, Any] | None:
         self._fs.invalidate_cache()
@@ -309,8 +304,8 @@ class FileDestination:
         return open(target, "rb") if self._is_local else self._fs.open(target, "rb", _BLOCK_BYTES)
 
     def _is_same(self, there: Mapping[str, Any], proof: Proof) -> bool:
-        """Whether a file that the place tells of holds the bytes that were written down."""
-        if there["size"] != proof.size_bytes:
+        """Whether a file of the place holds the bytes that were written down."""
+        if there["type"] != "file" or there["size"] != proof.size_bytes:
             return False
         if proof.etag and _etag_of(there) == proof.etag:
             return True

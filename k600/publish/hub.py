@@ -17,6 +17,21 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import huggingface_hub
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils._validators import validate_repo_id
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
+
 from k600.errors import (
     DestinationDeniedError,
     DestinationTakenError,
@@ -29,7 +44,7 @@ from k600.retry import Retry
 from k600.text import plain_text
 from k600.translate import PASSING_STATUSES, answer_of, hub_error
 
-__all__ = ["HubDestination", "check_repo_id"]
+__all__ = ["HubDestination", "check_repo_id", "repo_of_url"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -38,8 +53,8 @@ T = TypeVar("T")
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
-"""How long something is asked again in vain. (The client has asked five times by itself before it
-gives up an upload: 23 s each time.) Waiting as long as the Hub says does not count."""
+"""How long a request is repeated in vain. (The client has repeated an upload five times by itself
+before it gives up: 23 s each time.) Waiting as long as the Hub says does not count."""
 MOST_PAUSE_SECONDS = 300.0
 """How long is waited where the Hub says how long: the window that its rate limits are counted in,
 unless it names another."""
@@ -58,7 +73,7 @@ class HubDestination:
         token: str | None = None,
         endpoint: str | None = None,
     ) -> None:
-        """Ask nobody yet.
+        """Send nothing yet.
 
         Args:
             repo_id: `USER/NAME`.
@@ -69,36 +84,32 @@ class HubDestination:
         Raises:
             OptionError: `repo_id` is no name of a repository.
         """
-        from huggingface_hub import HfApi
-
         check_repo_id(repo_id)
-        self.repo_id, self.private = repo_id, private
-        self._api = HfApi(endpoint=endpoint, token=token)
-        self._token = token
-        self._sent: list[Any] = []
+        self.repo_id, self.private, self._token = repo_id, private, token
+        self._api = huggingface_hub.HfApi(endpoint=endpoint, token=token)
+        self._sent: list[CommitOperationAdd] = []
         self.address = f"{self._api.endpoint}/datasets/{repo_id}"
 
     def close(self) -> None:
         """Nothing is held."""
 
     def prepare(self) -> None:
-        from huggingface_hub import get_token
-
-        if not (self._token or get_token()):
+        if not (self._token or huggingface_hub.get_token()):
             raise DestinationDeniedError(
                 "token: there is no token of the Hub on this machine. Make one that may write at "
                 f"{self._api.endpoint}/settings/tokens, then run 'hf auth login' or set HF_TOKEN"
             )
         self._ask("who the token is of", self._api.whoami)
-        found = self._info()
+        found = self._ask("about it", self._info)
         if found is None:
-            self._create()
-            found = self._info()
-            if found is None:
-                raise DestinationTakenError(
-                    f"repo: the name {self.repo_id!r} is taken, by a repository that this token "
-                    "may not see. Choose another"
-                )
+            self._ask("to make it", self._create)
+            found = self._ask("about it", self._info)
+        if found is None:
+            raise DestinationTakenError(
+                f"repo: the name {self.repo_id!r} is taken, by a repository that this token may "
+                "not see. Choose another"
+            )
+
         if self.private and not found.private:
             raise DestinationTakenError(
                 f"repo: {self.address} is there already, and public. Make it private in its "
@@ -111,25 +122,34 @@ class HubDestination:
     def scratch(self) -> Path | None:
         return None
 
+    def _info(self) -> Any:
+        """Return what the Hub says of the repository; None if it shows none to this token."""
+        try:
+            return self._api.repo_info(self.repo_id, repo_type="dataset")
+        except RepositoryNotFoundError:
+            return None
+
+    def _create(self) -> None:
+        self._api.create_repo(
+            self.repo_id, repo_type="dataset", private=self.private, exist_ok=True
+        )
+
     def names(self, folder: str) -> set[str]:
         return {*self._entries(folder)}
 
     def _entries(self, folder: str) -> dict[str, Any]:
         """Return what the Hub says of the files and folders in a folder, by name."""
-        from huggingface_hub.errors import EntryNotFoundError
 
-        def listed() -> dict[str, Any]:
+        def entries() -> dict[str, Any]:
             try:
                 tree = self._api.list_repo_tree(self.repo_id, folder or None, repo_type="dataset")
                 return {entry.path.rpartition("/")[2]: entry for entry in tree}
             except EntryNotFoundError:
                 return {}
 
-        return self._ask(f"what is in {folder or 'it'}", listed)
+        return self._ask(f"what is in {folder or 'it'}", entries)
 
     def read(self, path: str) -> bytes | None:
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
         def data() -> bytes | None:
             with tempfile.TemporaryDirectory() as folder:
                 try:
@@ -155,10 +175,14 @@ class HubDestination:
             on_checked(proof.size_bytes)
         return wrong
 
-    def send(self, path: str, file: Path, sha256: str | None = None) -> str:
-        from huggingface_hub import CommitOperationAdd
+    def _sha256(self, entry: Any) -> str:
+        """Return the SHA-256 of a file in the repository; a small one may have to be read."""
+        if getattr(entry, "lfs", None):
+            return str(entry.lfs.sha256)
+        return hashlib.sha256(self.read(entry.path) or b"").hexdigest()
 
-        def upload() -> Any:
+    def send(self, path: str, file: Path, sha256: str | None = None) -> str:
+        def upload() -> CommitOperationAdd:
             operation = CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(file))
             self._api.preupload_lfs_files(self.repo_id, [operation], repo_type="dataset")
             if not getattr(operation, "_is_uploaded", True):  # no large file, to this repository
@@ -172,46 +196,17 @@ class HubDestination:
         self._sent.clear()
 
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        deleted = [CommitOperationDelete(path_in_repo=path) for path in delete]
+        added = [CommitOperationAdd(path, data) for path, data in files.items()]
+        operations: list[Any] = [*self._sent, *deleted, *added]
 
-        operations = [
-            *self._sent,
-            *(CommitOperationDelete(path_in_repo=path) for path in delete),
-            *(CommitOperationAdd(path_in_repo=p, path_or_fileobj=d) for p, d in files.items()),
-        ]
-        self._ask(
-            "to commit",
-            lambda: self._api.create_commit(
+        def commit() -> object:
+            return self._api.create_commit(
                 self.repo_id, operations, commit_message=message, repo_type="dataset"
-            ),
-        )
+            )
+
+        self._ask("to commit", commit)
         self._sent.clear()
-
-    def _sha256(self, entry: Any) -> str:
-        """Return the SHA-256 of a file in the repository; a small one may have to be read."""
-        if getattr(entry, "lfs", None):
-            return str(entry.lfs.sha256)
-        return hashlib.sha256(self.read(entry.path) or b"").hexdigest()
-
-    def _info(self) -> Any:
-        """Return what the Hub says of the repository; None if it shows none to this token."""
-        from huggingface_hub.errors import RepositoryNotFoundError
-
-        def info() -> Any:
-            try:
-                return self._api.repo_info(self.repo_id, repo_type="dataset")
-            except RepositoryNotFoundError:
-                return None
-
-        return self._ask("about it", info)
-
-    def _create(self) -> None:
-        self._ask(
-            "to make it",
-            lambda: self._api.create_repo(
-                self.repo_id, repo_type="dataset", private=self.private, exist_ok=True
-            ),
-        )
 
     def _ask(self, what: str, call: Callable[[], T]) -> T:
         """Call the Hub, again after a pause where the failure may pass, and explain others."""
@@ -228,26 +223,19 @@ class HubDestination:
             except Kinetics600Error:
                 raise
             except Exception as error:
-                told = _seconds_to_wait(error)
-                if told is None or retry.is_over:
-                    asked = (self.address, self._api.endpoint, self._token, what, retry.attempts)
-                    raise hub_error(error, *asked) from None
-                wait = max(told, retry.pause_seconds)
-                logger.info(
-                    "%s: asked %s, it failed (%s); again in %.0f s",
-                    self.address,
-                    what,
-                    _status(error) or type(error).__name__,
-                    wait,
-                )
+                least = _seconds_to_wait(error)
+                if least is None or retry.is_over:
+                    about = (self.address, self._api.endpoint, self._token, what, retry.attempts)
+                    raise hub_error(error, *about) from None
+                wait = max(least, retry.pause_seconds)
+                why = getattr(answer_of(error), "status_code", type(error).__name__)
+                message = "%s: asked %s, it failed (%s); again in %.0f s"
+                logger.info(message, self.address, what, why, wait)
             retry.pause(wait)
 
 
 def check_repo_id(repo_id: str) -> None:
     """Raise `OptionError` unless this is `USER/NAME` as the Hub allows it."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
-
     try:
         validate_repo_id(repo_id)
         if repo_id.count("/") != 1:
@@ -259,33 +247,37 @@ def check_repo_id(repo_id: str) -> None:
         ) from None
 
 
+def repo_of_url(url: str) -> str | None:
+    """Return `USER/NAME` of a `hf://` URL of a dataset repository; None for any other text.
+
+    Example:
+        >>> repo_of_url("hf://datasets/owner/clips")
+        'owner/clips'
+    """
+    match = re.fullmatch(r"hf://(?:datasets/)?([^/]+/[^/]+)/?", url)
+    return match and match[1]
+
+
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
     """Keep the Hub client's own bars off the screen."""
-    from huggingface_hub.utils.tqdm import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    shown = not are_progress_bars_disabled()
-    if shown:
-        disable_progress_bars()
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
     try:
         yield
     finally:
-        if shown:
-            enable_progress_bars()
+        enable_progress_bars()
 
 
 def _prepare_client() -> None:
-    """Give the Hub's client what it lacks: certificates, and an end to waiting.
+    """Give the Hub's client what it does not have: certificates, and an end to waiting.
 
     It asks the proxies of the environment by itself, but knows OpenSSL's two names of certificates
     only, and would wait for ever for a server that has fallen silent. What the program has chosen
     for itself (a client of its own, a time limit) stays.
     """
-    import huggingface_hub
     from huggingface_hub.utils import _http
 
     network = read_network()
@@ -306,37 +298,33 @@ def _prepare_client() -> None:
         client.timeout = _SILENT_SECONDS
 
 
-def _status(error: Exception) -> int | None:
-    answer = answer_of(error)
-    return None if answer is None else int(answer.status_code)
-
-
 def _seconds_to_wait(error: Exception) -> float | None:
     """Return how long to wait at least before asking again; None if that would not help."""
     answer = answer_of(error)
     if answer is not None:
         passing = int(answer.status_code) in PASSING_STATUSES
-        return (_told_seconds(answer.headers) or 0.0) if passing else None
+        return (_named_pause(answer.headers) or 0.0) if passing else None
     if isinstance(error, (ValueError, TypeError, AttributeError, NotADirectoryError)):
         return None
     return 0.0  # the network, whatever the client's library calls it
 
 
-def _told_seconds(headers: Mapping[str, str]) -> float | None:
+def _named_pause(headers: Mapping[str, str]) -> float | None:
     """Return how long the Hub says to wait: until its rate limit's window ends, or `Retry-After`.
 
     Example:
-        >>> _told_seconds({"ratelimit": '"api";r=0;t=26', "ratelimit-policy": '"api";q=500;w=300'})
+        >>> _named_pause({"ratelimit": '"api";r=0;t=26', "ratelimit-policy": '"api";q=500;w=300'})
         27.0
-        >>> _told_seconds({"retry-after": "5"})
+        >>> _named_pause({"retry-after": "5"})
         5.0
     """
-    said = {name.lower(): value for name, value in headers.items()}
-    window = re.search(r";\s*w=(\d+)", said.get("ratelimit-policy", ""))
+    lower = {name.lower(): value for name, value in headers.items()}
+    window = re.search(r";\s*w=(\d+)", lower.get("ratelimit-policy", ""))
     most = float(window[1]) if window else MOST_PAUSE_SECONDS
-    after = said.get("retry-after", "").strip()
-    if limit := re.search(r";\s*t=(\d+)", said.get("ratelimit", "")):
+    if limit := re.search(r";\s*t=(\d+)", lower.get("ratelimit", "")):
         return min(float(limit[1]), most) + 1  # the window may end late in the last second
+
+    after = lower.get("retry-after", "").strip()
     if after.isdecimal():
         return min(float(after), most)
     try:

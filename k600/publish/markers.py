@@ -1,8 +1,18 @@
 """What a published place says of itself: the request it holds, what is done, and its card.
 
-It lies beside the rows as small JSON files, so that a run that was broken off goes on, on whichever
-machine, and another request is refused. What they say of a shard proves it: a run looks at those
-that are said to be there, and makes again what is gone or holds other bytes.
+README.md                                     the card; written last
+data/<split>/<group>-<number>-<hash>.parquet  the rows
+.kinetics600/<split>/run.json                 what was asked for; another request is refused
+.kinetics600/<split>/groups/<group>.json      a group of tarballs is done: its shards, and which
+                                              clips had to be left out, and why
+.kinetics600/<split>/done.json                the split is done: its counts, and all its shards
+
+So a run that was broken off goes on, on whichever machine. It notes its request before anything
+else (`pin_request`). A marker is written once the shards that it names are there, and proves
+them: each later run holds shards against their markers (`find_damaged`), makes again what is gone,
+damaged or without a marker, to the same bytes, and leaves the rest alone. At last a split is marked
+as done, files that belong to no run are removed (`finish`), and the card is written
+(`update_card`). A fleet does the same with markers of its own, one for each shard.
 """
 
 from __future__ import annotations
@@ -31,6 +41,7 @@ from k600.values import whole_number
 __all__ = [
     "KINDS",
     "Recipe",
+    "SplitJob",
     "SplitResult",
     "check_place",
     "describe",
@@ -85,32 +96,52 @@ class Recipe:
             groups: Embedded: the tarballs.
             labels: Embedded: labels of test clips.
         """
-        said = describe(request, split, self.kind)
+        description = describe(request, split, self.kind)
         if self.kind == "embedded":
-            names = [name for group in groups for name in group]
-            said |= {
+            description |= {
                 "shard_size_mb": self.shard_size_mb,
                 "mix": self.mix,
-                "tarballs": digest_of_names(names),
+                "tarballs": digest_of_names([name for group in groups for name in group]),
             }
             if Split(split).is_mixed:
-                said["labels"] = digest_of_labels(labels or {})
-        return said
+                description["labels"] = digest_of_labels(labels or {})
+        return description
+
+
+@dataclass(frozen=True, slots=True)
+class SplitJob:
+    """One split of a request that is to be published, and how."""
+
+    request: Request
+    split: str
+    destination: Destination
+    recipe: Recipe
+    progress: Progress
+    offline: bool
+    """Never cross a network for the clips."""
+
+    @property
+    def data(self) -> str:
+        """Folder of the split's shards at the place."""
+        return f"data/{self.split}"
+
+    def own(self, name: str) -> str:
+        """Return the path of a note of the split at the place."""
+        return f"{META_DIR}/{self.split}/{name}"
 
 
 def check_place(destination: Destination, kind: str) -> None:
     """Raise `DestinationTakenError` if there is what no run of this kind has put there."""
-    there = destination.names("") - {".gitattributes", "README.md", "data", META_DIR}
-    ours = {split for split in SPLITS if split in destination.names(META_DIR)}
-    if not ours:
-        there |= destination.names("") - {".gitattributes", META_DIR}
-    if there:
-        some = ", ".join(repr(name) for name in sorted(there)[:5])
+    begun = {*SPLITS} & destination.names(META_DIR)
+    ours = {".gitattributes", META_DIR} | ({"README.md", "data"} if begun else set())
+    if others := sorted(destination.names("") - ours):
+        some = ", ".join(map(repr, others[:5]))
         raise DestinationTakenError(
             f"{destination.address} holds something else already: {some}. Publish to a place that "
             "is empty or not there yet"
         )
-    for split in sorted(ours):
+
+    for split in sorted(begun):
         run = _read_run(destination, split)
         if run is not None and run["kind"] != kind:
             raise DestinationTakenError(
@@ -120,7 +151,7 @@ def check_place(destination: Destination, kind: str) -> None:
 
 
 def pin_request(destination: Destination, split: str, now: Mapping[str, Any]) -> None:
-    """Note what is asked for of a split; refuse it if something else was before.
+    """Note what is requested of a split; refuse it if something else was before.
 
     Args:
         destination: The place.
@@ -134,6 +165,7 @@ def pin_request(destination: Destination, split: str, now: Mapping[str, Any]) ->
     if before is None:
         destination.commit(f"{split}: begun", {f"{META_DIR}/{split}/run.json": to_json(now)})
         return
+
     if "labels" not in before:  # of an older release
         now = {key: value for key, value in now.items() if key != "labels"}
     changed = [
@@ -153,7 +185,7 @@ class SplitResult:
     """The shards of a split, as they are made."""
 
     shards: list[dict[str, Any]]
-    """As `k600.publish.shards.Shard.entry` tells of them, in the order of their names."""
+    """What markers note of each (`k600.publish.shards.Shard.entry`), by name."""
     unlabelled: int
     """Clips without a label."""
     new: int
@@ -177,14 +209,14 @@ def find_damaged(
     shards: Sequence[Mapping[str, Any]],
     progress: Progress,
 ) -> set[str]:
-    """Return the names of shards that are not at a place as their markers say, and tell of them.
+    """Return the names of shards that are not at a place as their markers say, and warn of them.
 
     On this machine every one is read through, so that zeros in place of its bytes are found, too.
 
     Args:
         destination: The place.
         split: The split.
-        shards: What markers say of its shards (`k600.publish.shards.Shard.entry`).
+        shards: What markers note of its shards (`k600.publish.shards.Shard.entry`).
         progress: Makes the progress bar, of bytes.
     """
     proofs = {
@@ -193,18 +225,15 @@ def find_damaged(
     }
     if not proofs:
         return set()
+
     total = sum(proof.size_bytes for proof in proofs.values())
     with progress(total, f"{split}, checking") as bar:
         damaged = destination.differing(f"data/{split}", proofs, bar.update)
     if damaged:
         some = ", ".join(sorted(damaged)[:3]) + (", …" if len(damaged) > 3 else "")
         logger.warning(
-            "kinetics600 %s: %s of %s shards at %s are gone or damaged (%s), and are made again",
-            split,
-            f"{len(damaged):,}",
-            f"{len(proofs):,}",
-            destination.address,
-            some,
+            f"kinetics600 {split}: {len(damaged):,} of {len(proofs):,} shards at "
+            f"{destination.address} are gone or damaged ({some}), and are made again"
         )
     return damaged
 
@@ -223,7 +252,7 @@ def finish(
         destination: The place.
         split: The split.
         made: Its shards.
-        whole: Whether all classes and clips were asked for.
+        whole: Whether all classes and clips were requested.
         more: Further counts to note.
     """
     done = {
@@ -237,6 +266,7 @@ def finish(
         **(more or {}),
         "shards": made.shards,
     }
+
     folder, path = f"data/{split}", f"{META_DIR}/{split}/done.json"
     stale = destination.names(folder) - {shard["name"] for shard in made.shards}
     if stale or made.new or read_marker(destination, path) != done:
@@ -252,9 +282,8 @@ def update_card(destination: Destination, kind: str, *, name: str, private: bool
     """Write the card of all splits that are done, unless it is there as it should be."""
     done = [read_marker(destination, f"{META_DIR}/{split}/done.json") for split in SPLITS]
     names = [field.name for field in dataclasses.fields(SplitFacts)]
-    facts = [
-        SplitFacts(**{key: each[key] for key in names if key in each}) for each in done if each
-    ]
+    known = [{key: each[key] for key in names if key in each} for each in done if each]
+    facts = [SplitFacts(**each) for each in known]
     card = write_card(kind, facts, name=name, private=private).encode()
     if destination.read("README.md") != card:
         destination.commit("The card", {"README.md": card})
@@ -297,8 +326,8 @@ def digest_of_names(names: Sequence[str]) -> str:
 
 def digest_of_labels(labels: TestLabels) -> str:
     """Return a fingerprint of the labels of test clips; without labels there is one, too."""
-    said = "\n".join(f"{key} {label}" for key, label in sorted(labels.items()))
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    lines = "\n".join(f"{key} {label}" for key, label in sorted(labels.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
 def to_json(value: Any) -> bytes:
@@ -325,22 +354,21 @@ def read_marker(destination: Destination, path: str) -> dict[str, Any] | None:
         destination: The place.
         path: Of the split's `done.json`, or of a group's or shard's marker, `….<number>.json`.
     """
-    said = read_json(destination, path) or {}
-    shards = said.get("shards", [said.get("shard")])
+    marker = read_json(destination, path) or {}
+    shards = marker.get("shards", [marker.get("shard")])
     number = re.search(r"[0-9]{5}(?=\.json$)", path)
     begin = f"{number[0]}-" if number else ""
-    if (
+    is_marker = (
         isinstance(shards, list)
-        and isinstance(said.get("unlabelled"), int)
-        and isinstance(said.get("left_out", {}), dict)
+        and isinstance(marker.get("unlabelled"), int)
+        and isinstance(marker.get("left_out", {}), dict)
         and all(is_entry(shard) and shard["name"].startswith(begin) for shard in shards)
-    ):
-        return said
-    return None
+    )
+    return marker if is_marker else None
 
 
 def _read_run(destination: Destination, split: str) -> dict[str, Any] | None:
-    """Return what was asked for of a split; None if nothing was.
+    """Return what was requested of a split; None if nothing was.
 
     Raises:
         DestinationTakenError: It cannot be read, or is gone from beside other notes, so the shards

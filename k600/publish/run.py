@@ -1,19 +1,14 @@
 """Publish clips, or what is known of them, as a dataset that loads without this loader.
 
-README.md                                     the card; written last
-data/<split>/<group>-<number>-<hash>.parquet  the rows
-.kinetics600/<split>/run.json                 what was asked for; another request is refused
-.kinetics600/<split>/groups/<group>.json      a group of tarballs is done: its shards, and which
-                                              clips had to be left out, and why
-.kinetics600/<split>/done.json                the split is done: its counts
+What is written where, and how a run that was broken off goes on: `k600.publish.markers`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +16,12 @@ from typing import Any
 from k600.errors import NoClipsError, OfflineError, OptionError
 from k600.loading.request import Request
 from k600.progress import Progress
-from k600.publish.clips import check_embeddable, embed_split
-from k600.publish.destination import Destination, FileDestination
-from k600.publish.hub import HubDestination, check_repo_id
+from k600.publish.clips import check_embeddable, publish_clips
+from k600.publish.destination import FileDestination
+from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
 from k600.publish.markers import (
     Recipe,
+    SplitJob,
     SplitResult,
     check_place,
     find_damaged,
@@ -38,13 +34,10 @@ from k600.publish.markers import (
 from k600.publish.metadata import metadata_rows
 from k600.publish.parquet import write_metadata
 from k600.publish.shards import scratch_folder
-from k600.store.store import META_DIR
 
 __all__ = ["Published", "PublishedSplit", "publish"]
 
 logger = logging.getLogger("kinetics600")
-
-_HUB_URL = re.compile(r"hf://(?:datasets/)?([^/]+/[^/]+)/?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +85,9 @@ def publish(
 ) -> Published:
     """Publish a request's splits; the same call again goes on where one was broken off.
 
-    Args:
-        request: Which clips.
-        repo: `USER/NAME` on the Hub; with `to`, only what the card calls it.
-        to: A folder or any URL that fsspec writes to, instead of the Hub.
-        recipe: Metadata or clips, and how large shards are.
-        i_have_the_rights: Embedded clips need it said.
-        private: Whether only some may see a repository; by default, embedded clips.
-        token: Of the Hub; default the one of this machine.
-        endpoint: Address of the Hub, where it is not the usual one.
-        to_options: fsspec storage options for `to`.
-        progress: Makes the progress bar.
-        offline: Never cross a network.
+    The arguments are those of `kinetics600.publish`, with the options as a `request` and a
+    `recipe`; `endpoint` is the address of the Hub, where it is not the usual one, and `offline`
+    forbids the network.
 
     Raises:
         OptionError: A value is not allowed.
@@ -121,103 +105,89 @@ def publish(
             )
         check_embeddable(request, offline=offline)
         private = private is not False
-    where, name = _where(repo, to)
+
+    url, name = _url_and_name(repo, to)
     destination: HubDestination | FileDestination
-    if where is None:
-        if offline:
-            raise OfflineError(
-                "repo: the Hub is needed, but HF_HUB_OFFLINE or HF_DATASETS_OFFLINE forbids it. "
-                "Unset it, or publish to a folder with --to (to=…)"
-            )
-        destination = HubDestination(name, private=private, token=token, endpoint=endpoint)
+    if url is not None:
+        destination = FileDestination(url, to_options)
+    elif offline:
+        raise OfflineError(
+            "repo: the Hub is needed, but HF_HUB_OFFLINE or HF_DATASETS_OFFLINE forbids it. "
+            "Unset it, or publish to a folder with --to (to=…)"
+        )
     else:
-        destination = FileDestination(where, to_options)
+        destination = HubDestination(name, private=private, token=token, endpoint=endpoint)
+
     with contextlib.closing(destination):
         destination.prepare()
         check_place(destination, recipe.kind)
-        found = [
-            _publish_split(request, split, destination, recipe, progress, offline=offline)
+        splits = [
+            _publish_split(SplitJob(request, split, destination, recipe, progress, offline))
             for split in request.splits
         ]
-        shut = isinstance(destination, HubDestination) and bool(destination.private)
-        update_card(destination, recipe.kind, name=name, private=shut)
-    return Published(destination.address, recipe.kind, tuple(found))
+        is_private = isinstance(destination, HubDestination) and bool(destination.private)
+        update_card(destination, recipe.kind, name=name, private=is_private)
+    return Published(destination.address, recipe.kind, tuple(splits))
 
 
-def _where(repo: str | None, to: str | None) -> tuple[str | None, str]:
+def _url_and_name(repo: str | None, to: str | None) -> tuple[str | None, str]:
     """Return the path or URL to publish to, None for the Hub, and the name that the card gives."""
     if repo is not None:
-        if match := _HUB_URL.fullmatch(repo):
-            repo = match[1]
+        if on_hub := repo_of_url(repo):
+            repo = on_hub
         elif to is None and ("://" in repo or repo.startswith((".", "/", "~"))):
             repo, to = None, repo
         else:
             check_repo_id(repo)
-    if to is not None and (match := _HUB_URL.fullmatch(to)):
-        repo, to = match[1], None
-    if to is None:
-        if repo is None:
-            raise OptionError("repo: say where to: USER/NAME on the Hub, or --to (to=…) a folder")
-        check_repo_id(repo)
-        return None, repo
-    return to, repo or name_on_card(to)
+    if to is not None and (on_hub := repo_of_url(to)):
+        repo, to = on_hub, None
+
+    if to is not None:
+        return to, repo or name_on_card(to)
+    if repo is None:
+        raise OptionError("repo: say where to: USER/NAME on the Hub, or --to (to=…) a folder")
+    check_repo_id(repo)
+    return None, repo
 
 
-def _publish_split(
-    request: Request,
-    split: str,
-    destination: Destination,
-    recipe: Recipe,
-    progress: Progress,
-    *,
-    offline: bool,
-) -> PublishedSplit:
-    if recipe.kind == "metadata":
-        made = _metadata(request, split, destination, recipe, progress, offline=offline)
-    else:
-        made = embed_split(request, split, destination, recipe, progress, offline=offline)
-    if not made.shards:
-        raise NoClipsError(f"kinetics600 {split}: there was not one clip to publish", settled=True)
-    done = finish(destination, split, made, whole=request.is_whole)
+def _publish_split(job: SplitJob) -> PublishedSplit:
+    result = _publish_metadata(job) if job.recipe.kind == "metadata" else publish_clips(job)
+    if not result.shards:
+        message = f"kinetics600 {job.split}: there was not one clip to publish"
+        raise NoClipsError(message, settled=True)
+
+    done = finish(job.destination, job.split, result, whole=job.request.is_whole)
+    shards = len(result.shards)
     logger.info(
-        "kinetics600 %s: %s clips in %s shards at %s, %s of them new",
-        split,
-        f"{done['clips']:,}",
-        f"{len(made.shards):,}",
-        destination.address,
-        f"{made.new:,}",
+        f"kinetics600 {job.split}: {done['clips']:,} clips in {shards:,} shards at "
+        f"{job.destination.address}, {result.new:,} of them new"
     )
     return PublishedSplit(
-        split,
+        job.split,
         done["clips"],
-        len(made.shards),
+        shards,
         done["parquet_bytes"],
-        made.new,
-        made.mended,
+        result.new,
+        result.mended,
         done["left_out"],
     )
 
 
-def _metadata(
-    request: Request,
-    split: str,
-    destination: Destination,
-    recipe: Recipe,
-    progress: Progress,
-    *,
-    offline: bool,
-) -> SplitResult:
-    """Publish one shard of rows; one that says the same is there already is left alone."""
-    pin_request(destination, split, recipe.describe(request, split))
-    with progress(0, f"{split}, reading", unit=" clips") as bar:
-        rows = metadata_rows(request, split, offline=offline, on_clip=lambda: bar.update(1))
+def _publish_metadata(job: SplitJob) -> SplitResult:
+    """Publish one shard of rows; one that holds the same is left alone if it is there."""
+    request, split, destination = job.request, job.split, job.destination
+    pin_request(destination, split, job.recipe.describe(request, split))
+    with job.progress(0, f"{split}, reading", unit=" clips") as bar:
+        on_clip = functools.partial(bar.update, 1)
+        rows = metadata_rows(request, split, offline=job.offline, on_clip=on_clip)
     unlabelled = sum(row["label"] is None for row in rows)
+
     with scratch_folder(destination, request.store) as folder:
         shard = write_metadata(rows, folder, prefix="00000")
-        done = read_marker(destination, f"{META_DIR}/{split}/done.json") or {"shards": []}
-        before = [said for said in done["shards"] if said["name"] == shard.name]
-        damaged = find_damaged(destination, split, before, progress)
+        done = read_marker(destination, job.own("done.json")) or {"shards": []}
+        before = [entry for entry in done["shards"] if entry["name"] == shard.name]
+        damaged = find_damaged(destination, split, before, job.progress)
         if before and not damaged:
             return SplitResult(before, unlabelled, 0)
-        etag = destination.send(f"data/{split}/{shard.name}", shard.path, shard.sha256)
+        etag = destination.send(f"{job.data}/{shard.name}", shard.path, shard.sha256)
         return SplitResult([shard.entry(etag)], unlabelled, 1, len(damaged))

@@ -81,39 +81,26 @@ def check_number_of_files(split: str, expected_bytes: int, shard_size_mb: int) -
 
 
 class HashingFile:
-    """A shard while it is written: the little that Parquet's and tar's writers need of a file."""
+    """A shard while it is written, by whoever takes an open file, such as Parquet and tar."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = open_part(path)
         self._digest = hashlib.sha256()
-        self._size_bytes = 0
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
 
     def write(self, data: Any) -> int:
         self._digest.update(data)
-        count = self._file.write(data)
-        self._size_bytes += count
-        return count
+        return self._file.write(data)
 
-    def tell(self) -> int:
-        return self._size_bytes
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
+    def __getattr__(self, name: str) -> Any:  # `tell`, `flush`, `close`, `closed`
+        return getattr(self._file, name)
 
     def finish(self, prefix: str, ending: str, clips: int, video_bytes: int) -> Shard:
         """Close the file, and choose the name that its bytes call for."""
         self._file.close()
         sha256 = self._digest.hexdigest()
         name = f"{prefix}-{sha256[:16]}.{ending}"
-        return Shard(self._path, name, clips, video_bytes, self._size_bytes, sha256)
+        return Shard(self._path, name, clips, video_bytes, self._path.stat().st_size, sha256)
 
     def abandon(self) -> None:
         """Leave nothing behind."""

@@ -11,9 +11,10 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
-from k600.clip import Listing, TestLabels, parse_file_name
-from k600.splits import UNLABELED, Split
+from k600.clip import Listing, TestLabels, label_of
+from k600.splits import Split
 from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, is_unchanged, warn_of_links
 from k600.store.ledger import Ledger
@@ -21,7 +22,7 @@ from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
 from k600.video.probe import box_problem
 
-__all__ = ["adopt", "read_view"]
+__all__ = ["adopt", "class_finder", "read_view"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -49,17 +50,23 @@ def adopt(
         write: Whether to note it in the ledger; else it is looked up anew each time.
         listed: The store's folders.
     """
-    known = read_view(ledger, split, listed, own)
-    rows = _unknown(store, split, own, known, listing, labels, listed)
+    view = read_view(ledger, split, listed, own)
+    classes = class_finder(split, listing, labels)
+    unknown = _unknown_in_place(store, own, view, listed)
+    unknown += _unknown_elsewhere(store, split, own, view, listed, classes)
+    with ThreadPoolExecutor(min(16, len(unknown) or 1)) as pool:
+        rows = list(pool.map(lambda clip: _checked(store, *clip), unknown, chunksize=64))
     warn_of_links(store, split, listed.outside_links)
+
     if rows:
         # What a run brings has its row before its name: asked after the folders were listed, the
         # ledger knows every such clip, also of a run that is at it just now.
-        known = ledger.view(split)
-        mine = known.stored()
+        view = ledger.view(split)
+        mine = view.stored()
         rows = [row for row in rows if not _is_stored(row, mine)]
     if not rows:
-        return known
+        return view
+
     if write:
         ledger.adopt(split, rows)
     bad = sum(bool(row.problem) for row in rows)
@@ -71,111 +78,107 @@ def adopt(
         f"; {bad:,} more are no good" if bad else "",
     )
     paths = {row.path for row in rows}
-    before = [row for row in known.adopted if row.path not in paths]
-    return dataclasses.replace(known, adopted=[*before, *rows])
+    before = [row for row in view.adopted if row.path not in paths]
+    return dataclasses.replace(view, adopted=[*before, *rows])
 
 
 def read_view(ledger: Ledger, split: str, folders: Folders, own: Iterable[str]) -> LedgerView:
     """Read the ledger while the split's own folders are listed."""
     with ThreadPoolExecutor(1) as pool:
         listed = pool.submit(lambda: [folders.names(folder) for folder in own])
-        known = ledger.view(split)
+        view = ledger.view(split)
         listed.result()
-    for folder, parts in known.stored().items():
+
+    for folder, parts in view.stored().items():
         here = folders.names(folder)
         if parts == [here]:
             folders.share(folder, parts[0])
         elif not all(names <= here for names in parts):
             folders.forget(folder)  # what another process stored in between must not seem gone
-    return known
+    return view
 
 
-def _unknown(
+def class_finder(
+    split: str, listing: Callable[[], Listing], labels: TestLabels
+) -> Callable[[str], str]:
+    """Return what tells the class of a clip in a flat folder from its file name.
+
+    It returns `_unlabeled` for a test clip in no list, else an empty text for a clip in no list, or
+    in that of two classes, so that it may be of either. The listing is asked for once, and only if
+    need be.
+    """
+
+    @cache
+    def by_name() -> dict[str, str]:
+        found: dict[str, str] = {}
+        for label, names in listing().items():
+            for name in names:
+                found[name] = "" if name in found else label
+        return found
+
+    if Split(split).is_mixed:
+        return lambda name: label_of(name, labels)
+    return lambda name: by_name().get(name, "")
+
+
+def _unknown_in_place(
+    store: Store, own: Iterable[str], view: LedgerView, listed: Folders
+) -> list[tuple[str, str, str]]:
+    """Return folder, name and path of clips at their own place that nothing is known of."""
+    checked = {row.path: row for row in view.adopted}
+    mine = view.stored()
+    found = []
+    for folder in own:
+        for name in sorted(listed.names(folder).difference(*mine.get(folder, ()))):
+            row = checked.get(f"{folder}/{name}")
+            if row is None or not is_unchanged(store.root / row.path, row):
+                found.append((folder, name, f"{folder}/{name}"))
+    return found
+
+
+def _unknown_elsewhere(
     store: Store,
     split: str,
-    folders: Collection[str],
-    known: LedgerView,
-    listing: Callable[[], Listing],
-    labels: TestLabels,
+    own: Collection[str],
+    view: LedgerView,
     listed: Folders,
-) -> list[AdoptedRow]:
-    """Return rows for clips that are there and that the ledger does not know, each checked.
-
-    Args:
-        store: The store.
-        split: Which split.
-        folders: Its own folders to look in, `<split>/<class name>`; others' are looked for.
-        known: What the ledger says.
-        listing: Returns the host's listing, for clips in flat folders.
-        labels: Labels of test clips.
-        listed: The store's folders.
-    """
-    mine = known.stored()
-    checked = {row.path: row for row in known.adopted}
-    found: list[tuple[str, str, str]] = []
-
-    def consider(folder: str, name: str, path: str) -> None:
-        if path in checked and is_unchanged(store.root / path, checked[path]):
-            return
-        found.append((folder, name, path))
-
-    for folder in folders:
-        for name in sorted(listed.names(folder).difference(*mine.get(folder, ()))):
-            consider(folder, name, f"{folder}/{name}")
-    wanted, classes = set(folders), _Classes(split, listing, labels)
+    class_of: Callable[[str], str],
+) -> list[tuple[str, str, str]]:
+    """Return folder, name and path of clips in other tools' trees that nothing is known of."""
+    checked = {row.path: row for row in view.adopted}
+    found, classless, wanted = [], 0, {*own}
     for place, label in find_foreign(store, split).items():
         if label is not None and f"{split}/{label}" not in wanted:
             continue
         for name in sorted(listed.names(place)):
             path = f"{place}/{name}"
-            before = checked.get(path)
-            folder = before.folder if before else f"{split}/{label or classes.of(name)}"
-            if folder in wanted:
-                consider(folder, name, path)
-    if classes.unknown:
+            row = checked.get(path)
+            if row is not None:
+                folder = row.folder
+            else:
+                own_label = label or class_of(name)
+                classless += not own_label
+                folder = f"{split}/{own_label}"
+            if folder in wanted and (row is None or not is_unchanged(store.root / path, row)):
+                found.append((folder, name, path))
+
+    if classless:
         logger.warning(
             "kinetics600 %s: %s clips in flat folders of '%s' are in no list of the host, or in "
             "that of two classes, so their class is not known and they are not used",
             split,
-            f"{classes.unknown:,}",
+            f"{classless:,}",
             store.root,
         )
-    with ThreadPoolExecutor(min(16, len(found) or 1)) as pool:
-        return list(pool.map(lambda at: _adopted(store, *at), found, chunksize=64))
+    return found
 
 
 def _is_stored(row: AdoptedRow, mine: Mapping[str, Sequence[Collection[str]]]) -> bool:
     """Whether a file at a clip's own place is one that a run brought."""
-    own = row.path == f"{row.folder}/{row.file_name}"
-    return own and any(row.file_name in names for names in mine.get(row.folder, ()))
+    return row.is_at_place and any(row.file_name in names for names in mine.get(row.folder, ()))
 
 
-class _Classes:
-    """The class of each clip in a flat folder. The lists are read when the first is asked for."""
-
-    def __init__(self, split: str, listing: Callable[[], Listing], labels: TestLabels) -> None:
-        self._split, self._listing, self._labels = split, listing, labels
-        self._by_name: dict[str, str] | None = None
-        self.unknown = 0
-        """Clips of train and validation that no list names."""
-
-    def of(self, name: str) -> str:
-        """Return a clip's class or `_unlabeled`; empty if the clip is in no list."""
-        if Split(self._split).is_mixed:
-            times = parse_file_name(name)
-            return self._labels.get(times, UNLABELED) if times else ""
-        if self._by_name is None:
-            listing = self._listing()
-            self._by_name = {}
-            for own, names in listing.items():
-                for each in names:  # one that is in two classes may be either: neither counts
-                    self._by_name[each] = "" if each in self._by_name else own
-        label = self._by_name.get(name, "")
-        self.unknown += not label
-        return label
-
-
-def _adopted(store: Store, folder: str, name: str, path: str) -> AdoptedRow:
+def _checked(store: Store, folder: str, name: str, path: str) -> AdoptedRow:
     try:
         with open(store.root / path, "rb") as file:
             status = os.fstat(file.fileno())

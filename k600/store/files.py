@@ -198,7 +198,7 @@ class Flushing:
 
 def _flush_all(paths: Sequence[Path]) -> None:
     for path in paths:  # so that the disk has all of them to write before the first is waited for
-        with _opened(path) as descriptor:
+        with translate_errors(store_error, path), _opened(path) as descriptor:
             leave_cache(descriptor)
     for path in paths:
         flush(path)
@@ -210,19 +210,9 @@ def flush(path: Path) -> None:
     Raises:
         DiskFullError, StoreError: Only now the volume turns out to be full, or to be broken.
     """
-    with _opened(path) as descriptor:
+    with translate_errors(store_error, path), _opened(path) as descriptor:
         _to_disk(descriptor)
         leave_cache(descriptor)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    with translate_errors(store_error, path):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
 
 
 def leave_cache(descriptor: int) -> None:
@@ -239,11 +229,17 @@ def sync(path: Path) -> None:
     """Bring a file onto the disk itself; it stays in the kernel's cache, to be read at once.
 
     Raises:
-        OSError: As the system says it (`k600.translate.store_error`).
+        OSError: In the system's words (`k600.translate.store_error` has better ones).
     """
+    with _opened(path) as descriptor:
+        _to_disk(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        _to_disk(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -59,7 +59,7 @@ def _look(store: Store, split: str, changed: tuple[int, ...]) -> MappingProxyTyp
     for split_folder, mtime in zip(_SPLIT_FOLDERS[split], changed, strict=True):
         if not mtime or not (store.root / split_folder).is_dir():
             continue
-        if store.leads_out(split_folder) is not None:
+        if store.outside_link(split_folder) is not None:
             found[split_folder] = None
             continue
         with os.scandir(store.root / split_folder) as entries:

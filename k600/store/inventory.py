@@ -34,7 +34,7 @@ class Folders:
     def names(self, folder: str) -> set[str] | frozenset[str]:
         """Return what `Store.inventory` does."""
         if folder not in self._listed:
-            self._listed[folder] = self._store.inventory(folder, self.outside_links.add)
+            self._listed[folder] = self._store.inventory(folder, self.outside_links)
         return self._listed[folder]
 
     def share(self, folder: str, names: frozenset[str]) -> None:
@@ -68,22 +68,11 @@ class Inventory:
             folders: To share what was listed just now.
             hidden: Names by folder of clips that do not count: they came from another mirror.
         """
-        self._store, self._folders = store, folders or Folders(store)
-        self._others: dict[str, dict[str, list[str]]] = {}
-        """Where good clips may lie that are not at their own place: others may have one twice."""
-        self._bad: dict[str, dict[str, AdoptedRow]] = {}
-        """Bad clips at their own place."""
+        self._store, self._folders, self._hidden = store, folders or Folders(store), hidden
+        self._rows: dict[str, list[AdoptedRow]] = {}
         for row in adopted:
-            at_place = row.path == f"{row.folder}/{row.file_name}"
-            if row.problem and at_place:
-                self._bad.setdefault(row.folder, {})[row.file_name] = row
-            elif not row.problem and not at_place:
-                places = self._others.setdefault(row.folder, {})
-                places.setdefault(row.file_name, []).append(row.path)
-        self._hidden = hidden
-        self._own: dict[str, Set[str]] = {}
-        self._names: dict[str, Set[str]] = {}
-        self._elsewhere: dict[str, dict[str, str]] = {}
+            self._rows.setdefault(row.folder, []).append(row)
+        self._found: dict[str, tuple[Set[str], dict[str, str]]] = {}
 
     @classmethod
     def of(cls, store: Store, known: LedgerView, folders: Folders | None = None) -> Inventory:
@@ -99,43 +88,40 @@ class Inventory:
 
     def names(self, folder: str) -> Set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""
-        if folder not in self._names:
-            elsewhere = self.elsewhere(folder)
-            own = self._at_place(folder)
-            self._names[folder] = own | elsewhere.keys() if elsewhere else own
-        return self._names[folder]
+        return self._find(folder)[0]
 
     def elsewhere(self, folder: str) -> Mapping[str, str]:
         """Return where clips lie that are not at their own place, relative to the store."""
-        if folder not in self._elsewhere:
-            others = self._others.get(folder, {})
-            own = self._at_place(folder) if others else set()
-            found: dict[str, str] = {}
-            for name, places in others.items():
-                if name in own:
-                    continue
-                for path in places:
-                    if name in self._folders.names(os.path.dirname(path)):
-                        found.setdefault(name, path)
-            self._elsewhere[folder] = found
-        return self._elsewhere[folder]
+        return self._find(folder)[1]
 
     def path(self, folder: str, name: str) -> Path:
         """Return where a clip lies, or would lie."""
         path = self.elsewhere(folder).get(name)
         return self._store.path(folder, name) if path is None else self._store.root / path
 
-    def _at_place(self, folder: str) -> Set[str]:
-        """Return the names of the good clips at their own place."""
-        if folder not in self._own:
-            found = self._folders.names(folder)
-            if folder in self._hidden:
-                found = found - self._hidden[folder]
-            for name, row in self._bad.get(folder, {}).items():
-                if name in found and is_unchanged(self._store.root / row.path, row):
-                    found = found - {name}
-            self._own[folder] = found
-        return self._own[folder]
+    def _find(self, folder: str) -> tuple[Set[str], dict[str, str]]:
+        """Return the names of a folder's clips, and where those lie that are elsewhere."""
+        if folder not in self._found:
+            self._found[folder] = self._look_for(folder)
+        return self._found[folder]
+
+    def _look_for(self, folder: str) -> tuple[Set[str], dict[str, str]]:
+        rows = self._rows.get(folder, ())
+        own: Set[str] = self._folders.names(folder)
+        if folder in self._hidden:
+            own = own - self._hidden[folder]
+        for row in rows:
+            bad = row.problem and row.is_at_place and row.file_name in own
+            if bad and is_unchanged(self._store.root / row.path, row):
+                own = own - {row.file_name}
+
+        elsewhere: dict[str, str] = {}
+        for row in rows:  # others may have one twice
+            if row.problem or row.is_at_place or row.file_name in own:
+                continue
+            if row.file_name in self._folders.names(os.path.dirname(row.path)):
+                elsewhere.setdefault(row.file_name, row.path)
+        return (own | elsewhere.keys() if elsewhere else own), elsewhere
 
 
 def watched_folders(store: Store, split: str, folders: Iterable[str]) -> list[str]:
@@ -144,7 +130,7 @@ def watched_folders(store: Store, split: str, folders: Iterable[str]) -> list[st
 
 
 def warn_of_links(store: Store, split: str, links: Collection[str]) -> None:
-    """Say which links were not followed, as they lead out of the store (`Store.leads_out`)."""
+    """Say which links were not followed, as they lead out of the store (`Store.outside_link`)."""
     if not links:
         return
     named = [f"'{link}' to {os.path.realpath(store.root / link)!r}" for link in sorted(links)]

@@ -40,13 +40,10 @@ from k600.store.files import (
 from k600.store.ledger import Ledger
 from k600.translate import store_error, translate_errors
 
-__all__ = ["META_DIR", "Incoming", "OnOutsideLink", "Store"]
+__all__ = ["META_DIR", "Incoming", "Store"]
 
 META_DIR = ".kinetics600"
 """The folder in a store that is the loader's own."""
-
-OnOutsideLink = Callable[[str], object]
-"""Is told of a link that leads out of the store and is not followed: where it lies in it."""
 
 _FOLDERS = ("incoming", "lists", "locks", "reports")
 """Folders of the loader's own that each run writes to."""
@@ -55,17 +52,13 @@ _SPARE_FILES = 64
 """What is to stay free on the volume, for the ledger, lists and locks."""
 
 
-def _ignore(link: str) -> None:
-    """Is told of nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Store:
     """A folder of clips. Opening one touches nothing.
 
     The folder may itself lie behind a link, which is its user's. A link *in* it may be a
     stranger's, who packed the tree: what lies outside is not the store's, so it is neither read
-    nor written (`leads_out`). A link that stays inside is as good as a file.
+    nor written (`outside_link`). A link that stays inside is as good as a file.
     """
 
     root: Path
@@ -167,7 +160,7 @@ class Store:
                 "nothing is written or read. Remove the link, or pass data_dir=… another folder"
             )
 
-    def leads_out(self, place: str) -> str | None:
+    def outside_link(self, place: str) -> str | None:
         """Return the link in a path that leads out of the store; None if none does.
 
         This is the one rule of what belongs to a store. Only links are resolved: asking is cheap.
@@ -179,7 +172,7 @@ class Store:
             >>> import tempfile
             >>> store = Store.at(tempfile.mkdtemp())
             >>> (store.root / "train").symlink_to("/usr/lib")
-            >>> store.leads_out("train/zumba")
+            >>> store.outside_link("train/zumba")
             'train'
         """
         steps = place.split("/")
@@ -204,63 +197,53 @@ class Store:
 
     def has(self, place: str) -> bool:
         """Whether there is a file of the store's at a path relative to it."""
-        return os.path.isfile(self.root / place) and self.leads_out(place) is None
+        return os.path.isfile(self.root / place) and self.outside_link(place) is None
 
     def taken(self, folder: str) -> Space:
         """Return what the files in `<split>/<class name>` take on disk."""
-        size_bytes = files = 0
-        if self.leads_out(folder) is None:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                with self._entries(folder) as entries:
-                    for entry in entries:
-                        if _is_file(entry):
-                            size_bytes += entry.stat().st_size
-                            files += 1
-        return Space(size_bytes, files)
+        sizes = []
+        if self.outside_link(folder) is None:
+            for entry in filter(_is_file, self._entries(folder)):
+                with contextlib.suppress(FileNotFoundError):
+                    sizes.append(entry.stat().st_size)
+        return Space(sum(sizes), len(sizes))
 
-    @contextlib.contextmanager
-    def _entries(self, folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
-        """List a folder. One that is not there raises its `OSError`; all else is a `StoreError`."""
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        """Return what is in a folder; nothing if there is no such folder."""
         path = self.root / folder
-        try:
-            with os.scandir(path) as entries:
-                yield entries
-        except (FileNotFoundError, NotADirectoryError):
-            raise
-        except OSError:
-            with translate_errors(store_error, path, "read"):
-                raise
+        with translate_errors(store_error, path, "read"):
+            try:
+                with os.scandir(path) as entries:
+                    return [*entries]
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     def path(self, folder: str, file_name: str) -> Path:
         """Return where a clip lies; `folder` is `<split>/<class name>` (see `Clip.folder`)."""
         return self.root / folder / file_name
 
-    def inventory(self, folder: str, on_outside_link: OnOutsideLink = _ignore) -> set[str]:
+    def inventory(self, folder: str, outside_links: set[str] | None = None) -> set[str]:
         """Return the names of the clips in `<split>/<class name>`; other files do not count.
 
         Args:
             folder: The folder, or any other of the store's.
-            on_outside_link: Is told of links that lead out of the store; none of them counts.
+            outside_links: Gets the links that lead out of the store; none of them counts.
         """
-        if (link := self.leads_out(folder)) is not None:
-            on_outside_link(link)
+        outside_links = set() if outside_links is None else outside_links
+        if (link := self.outside_link(folder)) is not None:
+            outside_links.add(link)
             return set()
 
-        def is_own(entry: os.DirEntry[str]) -> bool:
-            """Whether what is no plain file is a link to one of the store's."""
-            if not entry.is_symlink() or not parse_file_name(entry.name):
-                return False
-            place = f"{folder}/{entry.name}"
-            if (link := self.leads_out(place)) is not None:
-                on_outside_link(link)
-                return False
-            return os.path.isfile(entry.path)
-
-        try:
-            with self._entries(folder) as entries:
-                return clip_names({e.name for e in entries if _is_file(e) or is_own(e)})
-        except (FileNotFoundError, NotADirectoryError):
-            return set()
+        names = set()
+        for entry in self._entries(folder):
+            if _is_file(entry):
+                names.add(entry.name)
+            elif entry.is_symlink() and parse_file_name(entry.name):
+                if (link := self.outside_link(f"{folder}/{entry.name}")) is not None:
+                    outside_links.add(link)
+                elif os.path.isfile(entry.path):
+                    names.add(entry.name)
+        return clip_names(names)
 
     def stamp(self, folders: Iterable[str]) -> dict[str, int]:
         """Return when each folder's list of files last changed, in ns; folders there only.

@@ -629,7 +629,7 @@ def test_a_hub_that_takes_long_to_fail_is_given_up_before_all_attempts(
     ],
 )
 def test_the_hub_says_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
-    assert k600.publish.hub._told_seconds(headers) == seconds
+    assert k600.publish.hub._named_pause(headers) == seconds
 
 
 def test_a_fault_of_the_hub_that_stays(

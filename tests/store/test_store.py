@@ -349,7 +349,7 @@ def test_a_link_belongs_to_the_store_if_what_it_leads_to_does(tmp_path: Path) ->
     (folder / names[4]).symlink_to("nowhere")
     (folder / "notes.txt").symlink_to(tmp_path / "private/notes.txt")  # is no clip's
     outside_links: set[str] = set()
-    assert store.inventory("train/zumba", outside_links.add) == {NAME, names[0]}
+    assert store.inventory("train/zumba", outside_links) == {NAME, names[0]}
     assert outside_links == {f"train/zumba/{name}" for name in names[1:4]}
     assert [store.has(f"train/zumba/{name}") for name in (NAME, *names)] == [True, True] + 4 * [
         False
@@ -357,9 +357,9 @@ def test_a_link_belongs_to_the_store_if_what_it_leads_to_does(tmp_path: Path) ->
     assert store.taken("train/zumba") == Space(4, 1)
     (store.root / "train/yoga").symlink_to("zumba")
     (store.root / "validation").symlink_to(tmp_path)
-    assert store.inventory("train/yoga", outside_links.add) == {NAME, names[0]}
-    assert store.inventory("validation/private", outside_links.add) == set()
-    assert store.inventory("train/../../private", outside_links.add) == set()
+    assert store.inventory("train/yoga", outside_links) == {NAME, names[0]}
+    assert store.inventory("validation/private", outside_links) == set()
+    assert store.inventory("train/../../private", outside_links) == set()
     assert {"validation", "train/../../private"} < outside_links
     assert not store.has(str(tmp_path / "private" / NAME))
     assert store.taken("validation/private") == Space(0, 0)
