@@ -1,6 +1,6 @@
-"""How a store stands: every clip of every class counted once, from what is known and there. Pure.
+"""The status of a store: each clip of each class counted once, from what is there and known. Pure.
 
-`k600.checks.status` looks at a store and asks this file. Of each clip the first that holds counts:
+`k600.checks.status` reads the store for it. For each clip, the first of these counts that holds:
 
 1. The file that is here failed a later check (`kinetics600 verify`): missing, for what was found.
 2. The file is here.
@@ -160,7 +160,7 @@ class SplitStatus:
 
     @property
     def incomplete_classes(self) -> tuple[ClassStatus, ...]:
-        """Those of `classes` that lack something, the worst first."""
+        """Those of `classes` that are not complete, the worst first."""
 
         def share(one: ClassStatus) -> tuple[float, int]:
             counts = one.counts
@@ -262,21 +262,20 @@ def count_clips(
     facts = _facts(known, here, condemned)
     states = Counter(row.state for row in known.tarballs.values())
     done = tarballs is not None and states["done"] >= tarballs
-    seen: set[str] = set()  # a test clip may lie twice: as it came without its label, and with
-    names = {label: set(found) for label, found in here.items()}
     mixed = Split(split).is_mixed
-    if mixed:
-        for own_names in names.values():
-            own_names -= seen
-            seen |= own_names
+    seen: set[str] = set()
 
+    def count_once(names: Iterable[str]) -> set[str]:
+        """Return new names: a test clip may lie twice, as it came without its label, and with."""
+        found = set(names).difference(seen)
+        seen.update(found if mixed else ())
+        return found
+
+    names = {label: count_once(found) for label, found in here.items()}
     classes = []
     for label, own in facts.items():
         own.known.update(listing.get(label, ()))
-        lost = own.known - names[label]
-        if mixed:
-            lost -= seen
-            seen |= lost
+        lost = count_once(own.known - names[label])
         if only is not None and label not in only:
             continue
 
