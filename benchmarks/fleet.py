@@ -33,7 +33,7 @@ import contextlib, json, re, sys, time
 import kinetics600, s3fs
 import k600.fleet.executors, k600.fleet.finish
 from k600.fleet.options import FleetRecipe
-from k600.fleet.places import Places
+from k600.fleet.options import Places
 from k600.fleet.run import run_fleet
 from k600.fleet.options import Workforce
 from k600.progress import NoBar

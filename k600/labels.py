@@ -7,6 +7,7 @@ otherwise at two places, so an id is never taken from the order of a file.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from types import MappingProxyType
 
 from k600.errors import UnknownClassError, nearest
 
-__all__ = ["NAMES", "canonical", "id2label", "label2id", "label_id"]
+__all__ = ["NAMES", "canonical", "find_classes", "id2label", "label2id", "label_id"]
 
 NAMES: tuple[str, ...] = tuple(
     (Path(__file__).with_name("class_names.txt")).read_text("utf-8").splitlines()
@@ -68,6 +69,32 @@ def canonical(spelling: str) -> str:
     return name
 
 
+def find_classes(query: str) -> tuple[list[str], bool]:
+    """Return the classes that a query means, and whether they hold it (else they are near it).
+
+    Letter case, `_`, `-` and punctuation do not matter; a number is an id as well. Names that
+    hold the query come in id order, near ones nearest first.
+
+    Example:
+        >>> find_classes("knot_not")
+        (['tying knot (not on a tie)'], True)
+    """
+    plain = {name: _plain(name) for name in NAMES}
+    wanted = _plain(query)
+    found = [name for name in NAMES if wanted in plain[name]] if wanted or not query else []
+    if query.strip().isdecimal() and int(query) < len(NAMES) and NAMES[int(query)] not in found:
+        found.append(NAMES[int(query)])
+    if found or not wanted:
+        return found, True
+    near = {of: name for name, of in plain.items()}
+    close = difflib.get_close_matches(wanted, near, n=5, cutoff=0.65)
+    if not close:  # one word may be near a word of a long name
+        words = {word for of in near for word in of.split()}
+        alike = set(difflib.get_close_matches(wanted, words, n=5, cutoff=0.75))
+        close = [of for of in near if alike & set(of.split())][:5]
+    return [near[of] for of in close], False
+
+
 def _fold(spelling: str) -> str:
     return spelling.casefold().replace("_", " ").translate({ord(c): None for c in "'()"})
 
@@ -82,3 +109,9 @@ def _unknown(name: object) -> UnknownClassError:
         f"classes: {name!r} is not a Kinetics-600 class{nearest(name, NAMES)} "
         "All 600 names: kinetics600.labels()"
     )
+
+
+def _plain(text: str) -> str:
+    """Return a name's words alone: no letter case, no marks, single spaces."""
+    kept = "".join(c if c.isalnum() else "" if c in "'’()" else " " for c in text.casefold())
+    return " ".join(kept.split())

@@ -18,9 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from k600.splits import HOST_FOLDERS, SPLITS, Split
-from k600.store.files import write_whole
 
-__all__ = ["Miniature", "make_clip", "make_clip_of_size", "make_miniature", "make_tarball"]
+__all__ = ["Miniature", "make_clip", "make_miniature", "make_tarball"]
 
 URL = "https://s3.amazonaws.com/kinetics/600"
 
@@ -82,66 +81,37 @@ def make_miniature(
         >>> sorted(made.clips["train"]["zumba"])
         ['-aFirstHyph_000000_000010.mp4']
     """
-    root = folder / "600"
-    clips: dict[str, dict[str, dict[str, bytes]]] = {split: {} for split in SPLITS}
-    test_clips: dict[str, str | None] = {}
-    rows: list[tuple[str, str, int, int]] = []
+    root, test_labels = folder / "600", folder / "kinetics600.tar.gz"
     classes = list(classes)
+    clips: dict[str, dict[str, dict[str, bytes]]] = {split: {} for split in SPLITS}
     for split in ("train", "validation"):
-        listed: dict[str, list[str]] = {}
+        listed = {}
         for number, label in enumerate(classes):
             good = _class_clips(split, number, clips_per_class, label)
             if not shared_names:
                 good = {f"{number:02d}{name[2:]}": data for name, data in good.items()}
             clips[split][label] = good
-            listed[label] = [*good]
-            members: dict[str, bytes] = dict(good)
-            prefix, gzipped = "./", True
-            if split == "validation" and label == MACOS:
-                prefix = f"./{label}/"
-                listed[label] = [f"notInTarba{n}_000000_000010.mp4" for n in range(flaws and 2)]
-                members |= {f"._{name}": b"\0\5\26\7AppleDouble" for name in good}
-            if split == "validation" and label == PLAIN:
-                gzipped = False
-            if split == "validation" and flaws and number == 0:
-                whole = next(iter(good.values()))
-                members |= {
-                    "emptyclip00_000000_000010.mp4": b"",
-                    "cutoffclip0_000000_000010.mp4": whole[: len(whole) // 2],
-                }
-                listed[label] += list(members)[-2:]
-            data = make_tarball(members, prefix=prefix, gzipped=gzipped)
-            _write(root / HOST_FOLDERS[split] / f"{label}.tar.gz", data)
+            has_flaws = flaws and split == "validation"
+            listed[label] = _write_class(root, split, label, good, has_flaws, number == 0)
         _write_listing(root, split, listed)
-    for part in range(2):
-        good = {}
-        for number, label in enumerate(classes[part::2]):
-            for name, data in _class_clips("test", 2 * number + part, 2, label).items():
-                good[name] = data
-                unlabelled = name.startswith("__") or number == part == 1
-                test_clips[name] = None if unlabelled else label
-        good = {name: good[name] for name in sorted(good)}
-        clips["test"][f"part_{part}"] = good
-        data = make_tarball(good, prefix="./")
-        _write(root / f"test/part_{part}.tar.gz", data)
+
+    labels = _write_test_split(root, classes, clips["test"])
     rows = [
-        (label, name[:11], int(name[12:18]), int(name[19:25]))
-        for name, label in test_clips.items()
+        f"{name[:11]},{int(name[12:18])},{int(name[19:25])},test"
+        for name, label in labels.items()
         if label is not None
     ]
-    table = ["youtube_id,time_start,time_end,split"]
-    table += [f"{youtube_id},{start},{end},test" for _, youtube_id, start, end in rows]
-    _write(root / "annotations/test.csv", _lines(table))
-    for split in SPLITS:
-        names = sorted(clips[split])
-        host = HOST_FOLDERS[split]
-        urls = [f"{URL}/{host}/{name}.tar.gz" for name in names]
+    _write(root / "annotations/test.csv", _lines(["youtube_id,time_start,time_end,split", *rows]))
+    known = [label for label in labels.values() if label is not None]
+    table = ["label,youtube_id,time_start,time_end,split"]
+    table += [f"{label},{row}" for label, row in zip(known, rows, strict=True)]
+    archive = make_tarball({"kinetics600/test.csv": _lines(table)}, prefix="")
+    _write(test_labels, archive)
+
+    for split, host in HOST_FOLDERS.items():
+        urls = [f"{URL}/{host}/{name}.tar.gz" for name in sorted(clips[split])]
         _write(root / host / f"k600_{host}_path.txt", _lines(urls))
-    labelled = ["label,youtube_id,time_start,time_end,split"]
-    labelled += [f"{label},{i},{start},{end},test" for label, i, start, end in rows]
-    archive = make_tarball({"kinetics600/test.csv": _lines(labelled)}, prefix="")
-    _write(folder / "kinetics600.tar.gz", archive)
-    return Miniature(root, folder / "kinetics600.tar.gz", clips, test_clips)
+    return Miniature(root, test_labels, clips, labels)
 
 
 def make_tarball(
@@ -172,7 +142,7 @@ def make_clip(
     height: int = 96,
     words: tuple[str, ...] = (),
 ) -> bytes:
-    """Return a small MP4 (H.264, yuv420p, no sound) whose pictures depend on `seed`.
+    """Return a small MP4 (H.264, yuv420p, no audio) whose frames depend on `seed`.
 
     Args:
         seed: Says the colours, and where the square begins.
@@ -194,47 +164,22 @@ def make_clip(
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1  # the same bytes on every machine
         stream.codec_context.time_base = Fraction(1, fps)
-        picture = np.zeros((height, width, 3), np.uint8)
-        colour = [(seed * step) % 200 + 55 for step in (37, 91, 151)]
+
+        image = np.zeros((height, width, 3), np.uint8)
         for number, line in enumerate(words):
-            draw_line(picture, 2, 1 + 13 * number, line, (255, 255, 255))
-        letters = picture.any(axis=2)
+            draw_line(image, 2, 1 + 13 * number, line, (255, 255, 255))
+        letters = image.any(axis=2)
+
+        colour = [(seed * step) % 200 + 55 for step in (37, 91, 151)]
         for index in range(seconds * fps):
-            picture[:] = [value // 3 for value in colour]
+            image[:] = [value // 3 for value in colour]
             left = (seed * 7 + index * 3) % (width - 24)
             top = (seed * 13 + index * 2) % (height - 24)
-            picture[top : top + 24, left : left + 24] = colour[::-1]
-            picture[letters] = [value // 3 + 120 for value in colour]
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            image[top : top + 24, left : left + 24] = colour[::-1]
+            image[letters] = [value // 3 + 120 for value in colour]
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = index
             container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return buffer.getvalue()
-
-
-def make_clip_of_size(seed: int, size_bytes: int) -> bytes:
-    """Return an MP4 of real, hardly compressible H.264 within some percent of a size."""
-    import av
-    import numpy as np
-
-    random = np.random.default_rng(seed)
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        options = {"preset": "ultrafast", "x264-params": "cabac=1"}  # CAVLC would compress
-        stream = container.add_stream("libx264", rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = 340, 256, "yuv420p"
-        stream.bit_rate = 8_000_000
-        written = 0
-        for index in range(10_000):
-            frame = av.VideoFrame.from_ndarray(
-                random.integers(0, 255, (256, 340, 3), np.uint8), format="rgb24"
-            )
-            frame.pts = index
-            for packet in stream.encode(frame):
-                written += packet.size
-                container.mux(packet)
-            if written >= size_bytes:
-                break
         container.mux(stream.encode(None))
     return buffer.getvalue()
 
@@ -242,21 +187,66 @@ def make_clip_of_size(seed: int, size_bytes: int) -> bytes:
 def _class_clips(split: str, number: int, count: int, label: str) -> dict[str, bytes]:
     """Name and make a class's clips: one id is in two classes, one name in two splits."""
     title = ("MINIATURE", *textwrap.wrap(label, 20))
-    words = [(*title, f"{split} {index}") if index < 5 else title[:1] for index in range(count)]
     base = 1000 * SPLITS.index(split) + 50 * number
-    names = []
+    is_mixed = Split(split).is_mixed
+    clips = {}
     for index in range(count):
         start = 10 * index
-        if index < len(_IDS) and (not Split(split).is_mixed or index == 0):
-            youtube_id = _IDS[(index + 2 * Split(split).is_mixed) % len(_IDS)]
+        if index < len(_IDS) and (not is_mixed or index == 0):
+            youtube_id = _IDS[(index + 2 * is_mixed) % len(_IDS)]
         else:
             youtube_id = f"clip{base + index:07d}"
-        if Split(split).is_mixed:
+        if is_mixed:
             start += 100 * number
         elif index == 1 and number < 2:
             youtube_id, start = _SHARED_ID, 20 * number
-        names.append(f"{youtube_id}_{start:06d}_{start + 10:06d}.mp4")
-    return {name: make_clip(base + index, words=words[index]) for index, name in enumerate(names)}
+
+        words = (*title, f"{split} {index}") if index < 5 else title[:1]
+        name = f"{youtube_id}_{start:06d}_{start + 10:06d}.mp4"
+        clips[name] = make_clip(base + index, words=words)
+    return clips
+
+
+def _write_class(
+    root: Path, split: str, label: str, good: dict[str, bytes], flaws: bool, is_first: bool
+) -> list[str]:
+    """Write the tarball of a class, with what is odd about it; return the clips to be listed."""
+    members, listed, prefix = dict(good), [*good], "./"
+    if split == "validation" and label == MACOS:
+        prefix = f"./{label}/"
+        listed = [f"notInTarba{n}_000000_000010.mp4" for n in range(2)] if flaws else []
+        members |= {f"._{name}": b"\0\5\26\7AppleDouble" for name in good}
+    if flaws and is_first:
+        whole = next(iter(good.values()))
+        bad = {
+            "emptyclip00_000000_000010.mp4": b"",
+            "cutoffclip0_000000_000010.mp4": whole[: len(whole) // 2],
+        }
+        members |= bad
+        listed += bad
+
+    is_plain = split == "validation" and label == PLAIN
+    data = make_tarball(members, prefix=prefix, gzipped=not is_plain)
+    _write(root / HOST_FOLDERS[split] / f"{label}.tar.gz", data)
+    return listed
+
+
+def _write_test_split(
+    root: Path, classes: list[str], clips: dict[str, dict[str, bytes]]
+) -> dict[str, str | None]:
+    """Write two tarballs of mixed classes, and add their clips; return the label of each clip."""
+    labels: dict[str, str | None] = {}
+    for part in range(2):
+        good = {}
+        for number, label in enumerate(classes[part::2]):
+            for name, data in _class_clips("test", 2 * number + part, 2, label).items():
+                good[name] = data
+                unlabelled = name.startswith("__") or number == part == 1
+                labels[name] = None if unlabelled else label
+        clips[f"part_{part}"] = dict(sorted(good.items()))
+        data = make_tarball(clips[f"part_{part}"], prefix="./")
+        _write(root / f"test/part_{part}.tar.gz", data)
+    return labels
 
 
 def _write_listing(root: Path, split: str, listed: Mapping[str, list[str]]) -> None:
@@ -275,4 +265,5 @@ def _lines(lines: Iterable[str]) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    write_whole(path, data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)

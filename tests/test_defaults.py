@@ -11,9 +11,9 @@ from typing import Any
 
 import datasets
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 import kinetics600
 from k600.cli import app

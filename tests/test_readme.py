@@ -15,6 +15,7 @@ import kinetics600
 from k600.loading import request
 from k600.loading.columns import ROWS, markdown_table
 from k600.miniature import make_miniature
+from scripts.make_readme import with_options
 
 ROOT = Path(kinetics600.__file__).parent
 README = (ROOT / "README.md").read_text()
@@ -38,6 +39,10 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     finally:
         logging.getLogger("kinetics600").setLevel(level)
     assert len(names["ds"]["validation"]) == 10
+
+
+def test_its_parts_about_options_are_made_from_their_declaration() -> None:
+    assert with_options(README) == README, "run scripts/make_readme.py"
 
 
 def test_every_option_is_in_its_table() -> None:
@@ -76,8 +81,6 @@ def test_the_packages_named_by_the_user_are_required() -> None:
 
 
 def test_every_command_and_its_options_are_documented() -> None:
-    from typer.main import get_command
-
     from k600.cli import app
 
     section = README.partition("## On the command line")[2].partition("\n## ")[0]
@@ -92,4 +95,4 @@ def test_every_command_and_its_options_are_documented() -> None:
                 words = {option, f"--no-{option[2:]}"}
                 assert not option.startswith("--") or any(w in section for w in words), option
 
-    check(get_command(app), "kinetics600")
+    check(app, "kinetics600")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from k600.loading.rows import StoredShard
 from k600.reasons import BAD_FILE_REASONS
 from k600.splits import UNLABELED
 
-__all__ = ["Difference", "check_manifest", "clip_table"]
+__all__ = ["Difference", "check_manifest", "clip_table", "count_rows"]
 
 
 def clip_table(
@@ -67,13 +68,20 @@ def clip_table(
     return sorted(rows, key=lambda row: (row["label"], row["youtube_id"], row["time_start"]))
 
 
+def count_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[int, dict[str, int]]:
+    """Return how many clips of a table are here, and how many are not, by reason."""
+    rows = list(rows)
+    missing = [row["reason"] for row in rows if row["state"] not in ("have", "short")]
+    return len(rows) - len(missing), dict(Counter(missing))
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A clip of a manifest that a store has not, or has otherwise."""
 
     clip: Clip
     reason: str
-    """`missing` or `differs`."""
+    """`not_fetched` or `differs`: keys of `k600.reasons.REASONS`."""
 
 
 def check_manifest(
@@ -93,7 +101,7 @@ def check_manifest(
     there = {clip: files[clip] for clip in rows if clip in files}
     other = set(differing(rows, there))
     return [
-        Difference(clip, "differs" if clip in other else "missing")
+        Difference(clip, "differs" if clip in other else "not_fetched")
         for clip in rows
         if clip in other or clip not in there
     ]

@@ -61,6 +61,19 @@ class SplitReport:
         """How many clips there are or should be."""
         return self.verdicts.total()
 
+    def as_plain(self) -> dict[str, Any]:
+        """Return it as plain data, for JSON."""
+        classes = [{"label": name, "verdicts": dict(n)} for name, n in self.classes.items()]
+        return {
+            "split": self.split,
+            "checked_clips": self.clips,
+            "reused_clips": self.reused,
+            "verdicts": dict(self.verdicts),
+            "classes": classes,
+            "bad": [asdict(finding) for finding in self.bad],
+            "short": [asdict(finding) for finding in self.short],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -98,12 +111,9 @@ class Report:
         return {
             "depth": self.depth,
             "good": not self.bad,
-            "clips": self.clips,
-            "reused": self.reused,
+            "checked_clips": self.clips,
+            "reused_clips": self.reused,
             "seconds": round(self.seconds, 3),
             "clips_per_second": round(self.clips_per_second, 2),
-            "splits": [
-                {**asdict(split), "clips": split.clips, "verdicts": dict(split.verdicts)}
-                for split in self.splits
-            ],
+            "splits": [split.as_plain() for split in self.splits],
         }

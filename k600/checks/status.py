@@ -18,7 +18,7 @@ from k600.store.rows import LedgerView
 from k600.store.store import META_DIR, Store
 from k600.tarballs.catalog import KeptLists
 
-__all__ = ["read_status"]
+__all__ = ["count_listed", "read_status"]
 
 _FEW_CLASSES = 50
 """Up to so many classes, the ledger is asked for each instead of for the whole split."""
@@ -35,6 +35,15 @@ def read_status(request: Request) -> StoreStatus:
     store.check_folder()
     splits = tuple(_read_split(request, split) for split in request.splits)
     return StoreStatus(str(store.root), store.root.is_dir(), str(request.mirror), splits)
+
+
+def count_listed(request: Request) -> dict[str, dict[str, int]]:
+    """Return how many clips the host's kept lists have of each class, for each split with lists."""
+    found = {}
+    for split in (split for split in request.splits if not Split(split).is_mixed):
+        lists = KeptLists(request.mirror, request.store, split, network=False)
+        found[split] = {label: len(names) for label, names in lists.listing().items()}
+    return found
 
 
 def _read_split(request: Request, split: str) -> SplitStatus:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
+import logging
 import sys
+
+import click
 
 from k600.cli import (  # noqa: F401 - each adds its command
     classes,
@@ -17,35 +19,38 @@ from k600.cli import (  # noqa: F401 - each adds its command
     status,
     verify,
 )
-from k600.cli.app import EXIT_CODES_TEXT, app
+from k600.cli.app import app
 from k600.cli.exit_codes import STOPPED, code_of_error
+from k600.cli.flag_names import FlagRecords
 from k600.cli.screen import leave_pipe, prepare_streams, say_error
 from k600.errors import Kinetics600Error
 
 __all__ = ["app", "main"]
 
-for command in (*app.registered_commands, *manifest.manifest_app.registered_commands):
-    command.epilog = EXIT_CODES_TEXT
-    # Typer keeps the line ends of all paragraphs but the first: they are the terminal's to choose.
-    paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
-    command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
 
 def main() -> None:
     """Run the command line; an expected error is one line and an exit code, no traceback."""
     prepare_streams()
+    logger, records = logging.getLogger("kinetics600"), FlagRecords()
+    logger.addFilter(records)
     try:
         try:
-            app()
+            code = app.main(standalone_mode=False)
         except Kinetics600Error as error:
             say_error(str(error))
-            sys.exit(code_of_error(error))
-        except SystemExit as ended:
-            if ended.code == STOPPED:
-                say_error("stopped; the same command goes on where it was")
-            raise
+            code = code_of_error(error)
+        except click.ClickException as error:  # wrong usage
+            error.show()
+            code = error.exit_code
+        except click.Abort:  # Ctrl-C
+            say_error("stopped; the same command goes on where it was")
+            code = STOPPED
         finally:
             if sys.stdout is not None:  # not here, if it was closed from the start
                 sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has left, as `head` does
         leave_pipe()
+    finally:
+        logger.removeFilter(records)
+    if code:
+        sys.exit(code)

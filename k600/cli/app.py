@@ -1,33 +1,74 @@
-"""The command `kinetics600` itself: what all commands share. Each command has a file of its own."""
+"""The command `kinetics600` itself, and the options that several commands share."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from collections.abc import Callable
+from typing import Any
 
-import typer
+import click
 
+from k600.cli.completion import with_completion
 from k600.cli.exit_codes import EXIT_CODES
+from k600.cli.flag_names import speak_flags_of
+from k600.errors import OptionError
 
-__all__ = ["app"]
+__all__ = ["app", "as_json", "data_dir", "json_option", "lists_mirror", "quiet"]
 
-EXIT_CODES_TEXT = f"Exit codes: {'; '.join(f'{code} {text}' for code, text in EXIT_CODES.items())}."
+_EXIT_CODES_TEXT = "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
 
-app = typer.Typer(
-    name="kinetics600",
-    help="Load Kinetics-600: 600 human actions, half a million 10-second clips.",
-    epilog=EXIT_CODES_TEXT,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+
+class _Command(click.Command):
+    """A command whose `--help` ends with the exit codes, and whose messages speak of its flags."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **{"epilog": f"Exit codes: {_EXIT_CODES_TEXT}.", **settings})
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        speak_flags_of(self)
+        return super().parse_args(ctx, args)
+
+
+class _Group(_Command, click.Group):
+    """A group of such commands."""
+
+    command_class = _Command
+    group_class = type  # a group within is of this class, too
+
+
+@click.group(
+    cls=_Group,
+    # A help is as wide as the terminal.
+    context_settings={"show_default": True, "max_content_width": 1_000},
 )
-
-
-@app.callback(invoke_without_command=True)
-def version(
-    show: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
-) -> None:
+@click.version_option(
+    package_name="kinetics600", message="%(version)s", help="Show the version and leave."
+)
+@with_completion("kinetics600")
+def app() -> None:
     """Load Kinetics-600: 600 human actions, half a million 10-second clips."""
-    if show:
-        from importlib.metadata import version as installed
 
-        typer.echo(installed("kinetics600"))
-        raise typer.Exit
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+quiet = click.option("--quiet", is_flag=True, help="Show only errors, and what is missing.")
+data_dir = click.option("--data-dir", help="The store; default as for load_dataset.")
+lists_mirror = click.option("--mirror", help="The mirror whose lists count.")
+
+
+def json_option(flag: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - as click has it
+    """Declare an option whose value is a JSON object; the command gets a dict, or None."""
+    return click.option(flag, callback=_read_json, help=help)
+
+
+def _read_json(_: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    if not text:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise OptionError(
+            f'{parameter.name}: this is no JSON object, such as {{"endpoint_url": "http://…"}}'
+        )
+    return found

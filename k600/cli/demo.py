@@ -9,24 +9,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from k600.cli.app import app
-from k600.cli.screen import console
+from k600.cli.screen import console, make_table
 
 __all__ = ["demo"]
 
 
 @app.command()
-def demo(
-    folder: Annotated[
-        Path | None,
-        typer.Option(help="Work and leave everything here; default a temporary folder."),
-    ] = None,
-) -> None:
-    """Load a whole split, two classes and a stream from a miniature of the host. No network.
+@click.option(
+    "--folder", type=Path, help="Work and leave everything here; default a temporary folder."
+)
+def demo(folder: Path | None) -> None:
+    """Load a split, two classes and a stream from a miniature host. No network.
 
     Example: kinetics600 demo --folder /tmp/k600
     """
@@ -39,8 +37,6 @@ def demo(
 
 def _demo(folder: Path, *, keep: bool) -> None:
     import datasets
-    from rich import box
-    from rich.table import Table
 
     import kinetics600
     from k600.loading.fetch import fetch_split
@@ -58,12 +54,8 @@ def _demo(folder: Path, *, keep: bool) -> None:
     }
     if not keep:  # no line names a file that will be gone
         logging.getLogger("kinetics600").setLevel(logging.ERROR)
-    table = Table(title="kinetics600 demo", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("load_dataset(…)")
-    table.add_column("clips", justify="right")
-    table.add_column("classes", justify="right")
-    table.add_column("first clip")
-    table.add_column("seconds", justify="right")
+    text = ["load_dataset(…)", "first clip"]
+    table = make_table(text[0], "clips", "classes", text[1], "seconds", text=text)
 
     def show(call: str, load: Callable[[], Iterable[dict[str, Any]]]) -> None:
         started = time.perf_counter()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
+from rich.table import Table
+from rich.text import Text
 
-from k600.cli.app import app
+from k600.cli.app import app, as_json, data_dir
 from k600.cli.exit_codes import AGAIN, DONE
-from k600.cli.flags import AsJson, DataDir
 from k600.cli.request_options import request_of
 from k600.cli.screen import console, print_json
 from k600.errors import Kinetics600Error
@@ -26,34 +28,24 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "
 
 
 @app.command()
-def doctor(
-    data_dir: DataDir = None,
-    mirror: Annotated[str | None, typer.Option("--mirror", help="The mirror to ask.")] = None,
-    endpoint_url: Annotated[
-        str | None, typer.Option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
-    ] = None,
-    proxy: Annotated[
-        str | None, typer.Option("--proxy", help="URL of a proxy to reach YouTube by.")
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Cross no network.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Look whether this machine has what a load takes, and say what to do where not.
+@data_dir
+@click.option("--mirror", help="The mirror to ask.")
+@click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
+@click.option("--proxy", help="URL of a proxy to reach YouTube by.")
+@click.option("--offline", is_flag=True, help="Cross no network.")
+@as_json
+def doctor(offline: bool, as_json: bool, **options: str | None) -> None:
+    """Check whether this machine has what a load takes. Says what to do where not.
 
-    Fetches and changes nothing, and shows no password or key. Exit code 1 if anything is worse
-    than a warning.
+    Fetches and changes nothing, and shows no password or key. Exit code 1 if anything is worse than
+    a warning.
 
     Example: kinetics600 doctor --data-dir /data/k600
     """
     from k600.checks.doctor import examine
 
-    given = {
-        "data_dir": data_dir,
-        "mirror": mirror,
-        "endpoint_url": endpoint_url,
-        "proxy": proxy,
-    }
-    request, broken = _request({name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    request, broken = _request(given)
     findings = broken + examine(
         request.store, request.mirror, request.youtube, offline=offline or is_offline()
     )
@@ -61,7 +53,7 @@ def doctor(
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         _show(findings)
-    raise typer.Exit(AGAIN if any(finding.state == "error" for finding in findings) else DONE)
+    sys.exit(AGAIN if any(finding.state == "error" for finding in findings) else DONE)
 
 
 def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:
@@ -75,33 +67,30 @@ def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:
     except Exception as error:
         from k600.loading.request import make_request
 
-        said = f"does not start ({type(error).__name__}: {error})"
+        detail = f"does not start ({type(error).__name__}: {error})"
         advice = "Repair what it names: pip install --force-reinstall the package"
         endpoint = options.pop("endpoint_url", None)
         options["mirror_options"] = {"endpoint_url": endpoint} if endpoint else None
         request = make_request("all", default_data_dir="~/kinetics600-clips", **options)
-        return request, [Finding("kinetics600", "error", said, advice)]
+        return request, [Finding("kinetics600", "error", detail, advice)]
 
 
 def _show(findings: list[Finding]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     screen = console()
-    width = max(len(finding.name) for finding in findings)
-    if not screen.is_terminal:
+    if not screen.is_terminal:  # a line for each, which can be searched
+        width = max(len(finding.name) for finding in findings)
         for finding in findings:
             advice = f" -> {finding.advice}" if finding.advice else ""
-            line = f"{finding.state:<8} {finding.name:<{width}}  {finding.detail}{advice}"
-            screen.print(line)
+            screen.print(f"{finding.state:<8} {finding.name:<{width}}  {finding.detail}{advice}")
         return
+
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        told = Text(printable(finding.detail))
+        detail = Text(printable(finding.detail))
         if finding.advice:
-            told += Text(f"\n→ {printable(finding.advice)}", "cyan")
-        table.add_row(Text(finding.state, _STYLES[finding.state]), finding.name, told)
+            detail += Text(f"\n→ {printable(finding.advice)}", "cyan")
+        table.add_row(Text(finding.state, _STYLES[finding.state]), finding.name, detail)
     screen.print(table)

@@ -14,6 +14,7 @@ from k600.errors import (
 )
 
 if TYPE_CHECKING:
+    from k600.loading.estimate import Forecast
     from k600.loading.outcome import Outcome
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
     "STOPPED",
     "USAGE",
     "code_of_error",
-    "code_of_outcomes",
+    "code_of_splits",
     "worst",
 ]
 
@@ -52,11 +53,10 @@ def worst(codes: Iterable[int]) -> int:
     return max(codes, key=(DONE, LACKING, AGAIN).index, default=DONE)
 
 
-def code_of_outcomes(outcomes: Iterable[Outcome]) -> int:
-    """Return the code for what was brought of some splits."""
+def code_of_splits(splits: Iterable[Outcome | Forecast]) -> int:
+    """Return the code for what was brought of some splits, or what would be."""
     return worst(
-        AGAIN if outcome.may_bring_more else DONE if outcome.is_whole else LACKING
-        for outcome in outcomes
+        AGAIN if split.may_bring_more else DONE if split.is_whole else LACKING for split in splits
     )
 
 

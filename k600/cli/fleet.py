@@ -2,76 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import sys
+from typing import Any
 
-import typer
+import click
 
-from k600.cli.app import app
+from k600.cli.app import app, as_json, json_option, quiet
 from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
-from k600.cli.flags import AsJson, Quiet
-from k600.cli.request_options import json_options, request_of, takes_request
-from k600.cli.screen import Meter, console, hush, print_json, say, time_of
+from k600.cli.request_options import request_of, with_request_options
+from k600.cli.screen import Meter, console, hush, make_table, print_json, say, time_of
 from k600.network import is_offline
 
 __all__ = ["fleet"]
 
 
 @app.command()
-@takes_request()
+@with_request_options()
+@click.option("--to", default="", help="Folder that all workers see, fsspec URL, or hf://.")
+@json_option("--to-options", help="fsspec options for --to (or --work), as JSON.")
+@click.option("--work", help="With --to hf://USER/NAME: folder or URL for what is unfinished.")
+@click.option("--i-have-the-rights", is_flag=True, help="With hf://: you may hand the videos on.")
+@click.option("--format", "format_", default="parquet", help="parquet, or webdataset: tar files.")
+@click.option("--shard-size-mb", default=500, help="MB of clips in a shard.")
+@click.option("--shards-multiple-of", default=1, help="Of the machines that will train.")
+@click.option("--executor", default="local", help="local, slurm or ray.")
+@click.option("--tasks", default=0, help="Tasks the tarballs are dealt to; 0: one each.")
+@click.option("--logs", help="Slurm: folder that all machines see, for scripts, logs.")
+@json_option("--executor-options", help="More for datatrove's executor, as JSON.")
+@click.option("--estimate", is_flag=True, help="Only say how long it takes, and what it costs.")
+@click.option("--network", default=50.0, help="With --estimate: MB/s of one worker.")
+@click.option("--price", default=0.05, help="With --estimate: dollars an hour of one worker.")
+@as_json
+@quiet
 def fleet(
     split: str,
     options: dict[str, Any],
-    to: Annotated[
-        str, typer.Option("--to", help="Folder that all workers see, fsspec URL, or hf://.")
-    ] = "",
-    to_options: Annotated[
-        str, typer.Option("--to-options", help="fsspec options for --to (or --work), as JSON.")
-    ] = "",
-    work: Annotated[
-        str, typer.Option("--work", help="With --to hf://…: folder or URL for what is unfinished.")
-    ] = "",
-    i_have_the_rights: Annotated[
-        bool, typer.Option("--i-have-the-rights", help="With hf://: you may hand the videos on.")
-    ] = False,
-    format_: Annotated[
-        str, typer.Option("--format", help="parquet, or webdataset: tar files.")
-    ] = "parquet",
-    shard_size_mb: Annotated[
-        int, typer.Option("--shard-size-mb", help="MB of clips in a shard.")
-    ] = 500,
-    shards_multiple_of: Annotated[
-        int, typer.Option("--shards-multiple-of", help="Of the machines that will train.")
-    ] = 1,
-    executor: Annotated[str, typer.Option("--executor", help="local, slurm or ray.")] = "local",
-    tasks: Annotated[
-        int, typer.Option("--tasks", help="Tasks the tarballs are dealt to; 0: one each.")
-    ] = 0,
-    logs: Annotated[
-        str, typer.Option("--logs", help="Slurm: folder that all machines see, for scripts, logs.")
-    ] = "",
-    executor_options: Annotated[
-        str,
-        typer.Option("--executor-options", help="More for datatrove's executor, as JSON."),
-    ] = "",
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only say how long it takes, and what it costs.")
-    ] = False,
-    network: Annotated[
-        float, typer.Option("--network", help="With --estimate: MB/s of one worker.")
-    ] = 50.0,
-    price: Annotated[
-        float, typer.Option("--price", help="With --estimate: dollars an hour of one worker.")
-    ] = 0.05,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    to: str,
+    to_options: dict[str, Any] | None,
+    work: str | None,
+    i_have_the_rights: bool,
+    format_: str,
+    shard_size_mb: int,
+    shards_multiple_of: int,
+    executor: str,
+    tasks: int,
+    logs: str | None,
+    executor_options: dict[str, Any] | None,
+    estimate: bool,
+    network: float,
+    price: float,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Turn tarballs into class-mixed training shards, with many workers; safe to run again.
+    """Turn tarballs into class-mixed training shards, with many workers. Safe to run again.
 
     Example: kinetics600 fleet train --to s3://bucket/k600 --executor ray --workers 100
     """
     from k600.errors import OptionError
-    from k600.fleet.options import FleetRecipe, Workforce
-    from k600.fleet.places import choose_places
+    from k600.fleet.options import FleetRecipe, Workforce, choose_places
     from k600.fleet.run import run_fleet
     from k600.reasons import REASONS
 
@@ -90,7 +78,7 @@ def fleet(
         request,
         choose_places(
             to,
-            json_options("to_options", to_options) or {},
+            to_options or {},
             work=work or None,
             i_have_the_rights=i_have_the_rights,
         ),
@@ -100,7 +88,7 @@ def fleet(
             workers=options.get("num_workers"),
             tasks=tasks or None,
             logs=logs or None,
-            more=json_options("executor_options", executor_options) or {},
+            more=executor_options or {},
         ),
         progress=Meter(quiet=quiet),
         offline=is_offline(),
@@ -111,21 +99,21 @@ def fleet(
         for one in done.splits:
             if one.state == "submitted":
                 say(
-                    f"{one.split}: {one.new_tarballs:,} tarballs handed in to Slurm; once squeue "
-                    "shows no job any more, the same command says what came of it"
+                    f"{one.split}: {one.fetched_tarballs:,} tarballs handed in to Slurm; once "
+                    "squeue shows no job any more, the same command says what came of it"
                 )
                 continue
             say(
                 f"{one.split}: {one.clips:,} clips in {one.shards:,} shards, from "
-                f"{one.tarballs:,} tarballs, {one.new_tarballs:,} of them read now"
+                f"{one.tarballs:,} tarballs, {one.fetched_tarballs:,} of them read now"
                 + (f"; {one.mended_shards:,} shards made again" * bool(one.mended_shards))
             )
-            for reason, count in one.left_out.items():
+            for reason, count in one.missing.items():
                 say(f"  {count:>9,}  {reason}  {REASONS.get(reason, '')}".rstrip())
         say(f"{'on its way to' if done.submitted else 'written'}: {done.address}")
-    raise typer.Exit(
+    sys.exit(
         worst(
-            AGAIN if one.state == "submitted" else LACKING if one.left_out else DONE
+            AGAIN if one.state == "submitted" else LACKING if one.missing else DONE
             for one in done.splits
         )
     )
@@ -142,8 +130,6 @@ def _estimate(
 ) -> None:
     import dataclasses
 
-    from rich.table import Table
-
     from k600.fleet.estimate import estimate_fleet
 
     found = estimate_fleet(
@@ -157,12 +143,12 @@ def _estimate(
     if as_json:
         print_json(dataclasses.asdict(found))
         return
-    table = Table(
-        caption=f"{found.tarballs:,} tarballs, {found.tarball_bytes / 1e9:,.1f} GB; more than "
+    columns = ("workers", "time", "reading", "merging", "slowest tarball", "busy", "cost")
+    caption = (
+        f"{found.tarballs:,} tarballs, {found.tarball_bytes / 1e9:,.1f} GB; more than "
         f"{found.enough_workers:,} workers hardly help"
     )
-    for column in ("workers", "time", "reading", "merging", "slowest tarball", "busy", "cost"):
-        table.add_column(column, justify="right")
+    table = make_table(*columns, caption=caption)
     for one in found.simulations:
         table.add_row(
             f"{one.workers:,}",

@@ -3,49 +3,53 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from k600.cli.app import app
-from k600.cli.exit_codes import DONE, code_of_outcomes
-from k600.cli.flags import AsJson
-from k600.cli.request_options import request_of, takes_request
+from k600.cli.app import app, as_json
+from k600.cli.exit_codes import DONE, code_of_splits
+from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import Meter, print_json, say
+from k600.errors import OptionError
 from k600.network import is_offline
 
 __all__ = ["gallery"]
 
 
 @app.command()
-@takes_request(source="local")
+@with_request_options(source="local")
+@click.option("--out", type=Path, default="gallery.html", help="The page to write.")
+@click.option("--contact-sheet", type=Path, help="Also a PNG with a frame of each clip.")
+@click.option("--most", default=500, help="Most clips to show.")
+@click.option("--title", default="Kinetics-600", help="Title of the page.")
+@as_json
 def gallery(
     split: str,
     options: dict[str, Any],
-    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("gallery.html"),
-    contact_sheet: Annotated[
-        Path | None, typer.Option("--contact-sheet", help="Also a PNG with a picture of each clip.")
-    ] = None,
-    most: Annotated[int, typer.Option(help="Most clips to show.")] = 500,
-    title: Annotated[str, typer.Option(help="Title of the page.")] = "Kinetics-600",
-    as_json: AsJson = False,
+    out: Path,
+    contact_sheet: Path | None,
+    most: int,
+    title: str,
+    as_json: bool,
 ) -> None:
     """Write one self-contained page of clips: to look at, to filter and to play.
 
-    Shows what is in the store. With --source auto (or cvdf, youtube) what lacks is fetched first,
-    and the exit code is that of download.
+    Shows what is in the store. With --source auto (or cvdf, youtube) what is missing is fetched
+    first, and the exit code is that of download.
 
     Example: kinetics600 gallery validation --class zumba --out zumba.html
     """
-    from k600.errors import OptionError
     from k600.gallery.page import write_contact_sheet, write_gallery
     from k600.loading.fetch import fetch_split
 
     if most < 1:
         raise OptionError(f"most: {most} is not allowed, expected a whole number of at least 1")
     request = request_of(split, options)
+    fetches = request.source != "local"
     outcomes = [
         fetch_split(request, each, progress=Meter(quiet=as_json), offline=is_offline())
         for each in request.splits
@@ -53,23 +57,24 @@ def gallery(
 
     clips = sum(outcome.clips for outcome in outcomes)
     step = -(-clips // most)  # of all classes, not the first few
+    shown = -(-clips // step)
 
     def rows() -> Iterator[dict[str, Any]]:
         shards = (shard for outcome in outcomes for shard in outcome.shards)
         records = (record for shard in shards for record in shard.records())
         return itertools.islice(records, 0, None, step)
 
-    written = {"page": str(write_gallery(rows(), out, title=title, most=most))}
+    written = {"out": str(write_gallery(rows(), out, title=title, most=most))}
     if contact_sheet is not None:
         written["contact_sheet"] = str(write_contact_sheet(rows(), contact_sheet))
     if as_json:
-        print_json({**written, "clips": clips, "shown": -(-clips // step)})
+        print_json({**written, "here_clips": clips, "shown_clips": shown})
     else:
         for path in written.values():
             say(f"written: {path}")
-        complaints = [outcome.missing_text() for outcome in outcomes if request.source != "local"]
-        for complaint in filter(None, complaints):
-            say(complaint)
+        for outcome in outcomes:
+            if fetches and (missing := outcome.missing_text()):
+                say(missing)
         if step > 1:
-            say(f"It shows {-(-clips // step):,} of {clips:,} clips; --most shows more")
-    raise typer.Exit(DONE if request.source == "local" else code_of_outcomes(outcomes))
+            say(f"It shows {shown:,} of {clips:,} clips; --most shows more")
+    sys.exit(code_of_splits(outcomes) if fetches else DONE)

@@ -3,50 +3,48 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from k600.cli.app import app
-from k600.cli.exit_codes import AGAIN, DONE, code_of_outcomes
-from k600.cli.flags import AsJson, DataDir, Quiet
-from k600.cli.request_options import request_of, takes_request
+from k600.cli.app import app, as_json, data_dir, quiet
+from k600.cli.exit_codes import AGAIN, DONE, code_of_splits
+from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import Meter, hush, print_json, say
+from k600.errors import NoClipsError
 from k600.network import is_offline
 
 __all__ = ["check", "export"]
 
-manifest_app = typer.Typer(
-    help="Write the table of clips, or check a store against one.", no_args_is_help=True
+
+@app.group()
+def manifest() -> None:
+    """Write the table of clips, or check a store against one."""
+
+
+@manifest.command()
+@with_request_options(source="local")
+@click.option(
+    "--out", type=Path, default="manifest.csv", help="The file to write, .csv or .parquet."
 )
-app.add_typer(manifest_app, name="manifest")
-
-
-@manifest_app.command()
-@takes_request(source="local")
+@click.option("--hashes/--no-hashes", default=True, help="Read every file for its SHA-256.")
+@quiet
+@as_json
 def export(
-    split: str,
-    options: dict[str, Any],
-    out: Annotated[Path, typer.Option("--out", help="The file to write, .csv or .parquet.")] = Path(
-        "manifest.csv"
-    ),
-    hashes: Annotated[
-        bool, typer.Option("--hashes/--no-hashes", help="Read every file for its SHA-256.")
-    ] = True,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    split: str, options: dict[str, Any], out: Path, hashes: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Write a row for every clip: what is there, what lacks and why, and what proves it.
+    """Write a row for every clip: what is there, what is missing and why, and what proves it.
 
-    Looks at the store only; with --source auto (or cvdf, youtube) what lacks is fetched first, and
-    the exit code is that of download. `kinetics600 verify` first fills in durations and sizes.
+    Looks at the store only; with --source auto (or cvdf, youtube) what is missing is fetched first,
+    and the exit code is that of download. `kinetics600 verify` first fills in durations and sizes.
     `load_dataset(..., manifest=FILE)` loads exactly the clips that are there.
 
     Example: kinetics600 manifest export validation --out validation.parquet
     """
-    from k600.checks.clip_table import clip_table
+    from k600.checks.clip_table import clip_table, count_rows
     from k600.loading.columns import CLIP_TABLE
     from k600.loading.fetch import fetch_split
     from k600.loading.manifest import write_table
@@ -63,40 +61,37 @@ def export(
         with meter(outcome.clips, f"{each}, reading", unit=" clips") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows += clip_table(request, outcome, hashes=hashes, on_clip=on_clip)
+
     path = write_table(rows, out, CLIP_TABLE)
-    counts = Counter(row["state"] for row in rows)
+    here, missing = count_rows(rows)
     if as_json:
-        print_json({"path": str(path), "clips": dict(counts)})
+        print_json({"out": str(path), "here_clips": here, "missing": missing})
     elif not quiet:
-        say(f"written: {path} ({', '.join(f'{n:,} {state}' for state, n in counts.items())})")
-    raise typer.Exit(DONE if request.source == "local" else code_of_outcomes(outcomes))
+        say(f"written: {path} ({_counts(f'{here:,} here', missing)})")
+    sys.exit(DONE if request.source == "local" else code_of_splits(outcomes))
 
 
-@manifest_app.command()
-def check(
-    file: Annotated[Path, typer.Argument(help="A manifest, .csv or .parquet.")],
-    data_dir: DataDir = None,
-    most: Annotated[int, typer.Option(help="Most clips to name.")] = 20,
-    as_json: AsJson = False,
-) -> None:
-    """Compare the store with a manifest: each clip there, and the same to the last byte?
+@manifest.command()
+@click.argument("file", type=Path)
+@data_dir
+@click.option("--most", default=20, help="Most clips to name.")
+@as_json
+def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
+    """Compare the store with FILE, a manifest as .csv or .parquet: is each clip there, and the same
+    to the last byte?
 
     Exit code 0 if so, 1 if a clip is missing or differs.
 
     Example: kinetics600 manifest check validation.parquet --data-dir /data/k600
     """
     from k600.checks.clip_table import check_manifest
-    from k600.errors import NoClipsError
     from k600.loading.fetch import fetch_split
     from k600.loading.manifest import read_manifest
 
     manifest = read_manifest(file)
-    options: dict[str, Any] = {"source": "local"}
-    if data_dir is not None:
-        options["data_dir"] = data_dir
+    options = {"source": "local", **({} if data_dir is None else {"data_dir": data_dir})}
     found = []
-    splits = sorted({row.clip.split for row in manifest.rows})
-    for split in splits:
+    for split in sorted({row.clip.split for row in manifest.rows}):
         request = request_of(split, options)
         try:
             outcome = fetch_split(request, split, progress=Meter(quiet=True), offline=True)
@@ -104,16 +99,20 @@ def check(
         except NoClipsError:
             shards = ()
         found += check_manifest(manifest, split, shards)
-    counts = Counter(difference.reason for difference in found)
+
+    missing = Counter(difference.reason for difference in found)
     same = len(manifest.rows) - len(found)
     if as_json:
         differences = [{"clip": d.clip.key, "reason": d.reason} for d in found]
-        print_json({"same": same, **counts, "differences": differences})
+        print_json({"same_clips": same, "missing": missing, "differences": differences})
     else:
         for difference in found[:most]:
             say(f"{difference.reason}: {difference.clip.key}")
         if len(found) > most:
             say(f"… and {len(found) - most:,} more")
-        parts = [f"{same:,} the same", *(f"{n:,} {reason}" for reason, n in counts.items())]
-        say(f"{file}: {', '.join(parts)}")
-    raise typer.Exit(AGAIN if found else DONE)
+        say(f"{file}: {_counts(f'{same:,} the same', missing)}")
+    sys.exit(AGAIN if found else DONE)
+
+
+def _counts(first: str, missing: dict[str, int]) -> str:
+    return ", ".join([first, *(f"{count:,} {reason}" for reason, count in missing.items())])

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import typer
+import click
 
-from k600.cli.app import app
-from k600.cli.exit_codes import AGAIN, DONE, LACKING, code_of_outcomes, worst
-from k600.cli.flags import AsJson, Quiet
-from k600.cli.request_options import request_of, takes_request
-from k600.cli.screen import Meter, console, hush, print_json, say, time_of
+from k600.cli.app import app, as_json, quiet
+from k600.cli.exit_codes import code_of_splits
+from k600.cli.request_options import request_of, with_request_options
+from k600.cli.screen import Meter, console, decimal, hush, make_table, print_json, say, time_of
+from k600.errors import OptionError
 from k600.network import is_offline
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from k600.loading.estimate import Forecast
 
 __all__ = ["download", "plan"]
 
+_RATE = 50.0
+
 
 @app.command()
-@takes_request()
-def plan(
-    split: str,
-    options: dict[str, Any],
-    rate: Annotated[float, typer.Option(help="MB/s at which tarballs are taken to come.")] = 50.0,
-    as_json: AsJson = False,
-) -> None:
+@with_request_options()
+@click.option("--rate", default=_RATE, help="MB/s at which tarballs are taken to come.")
+@as_json
+def plan(split: str, options: dict[str, Any], rate: float, as_json: bool) -> None:
     """Say what a request would fetch, from where, and what it takes. Touches nothing.
 
     The exit code is that of the download, as far as it can be told: 0 also if clips are to come.
@@ -38,23 +40,21 @@ def plan(
 
 
 @app.command()
-@takes_request()
+@with_request_options()
+@click.option("--dry-run", is_flag=True, help="Only plan.")
+@quiet
+@as_json
 def download(
-    split: str,
-    options: dict[str, Any],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    split: str, options: dict[str, Any], dry_run: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Bring clips into the store; safe to stop and to run again, until the exit code is not 1.
+    """Bring clips into the store. Safe to stop and to run again, until the exit code is not 1.
 
     Example: kinetics600 download validation --data-dir /data/k600 --workers 8
     """
     from k600.loading.fetch import fetch_split
 
     if dry_run:
-        _plan(split, options, 50.0, as_json=as_json)
-        return
+        _plan(split, options, _RATE, as_json=as_json)
     if quiet:
         hush()
     request = request_of(split, options)
@@ -63,20 +63,17 @@ def download(
         outcome = fetch_split(request, each, progress=Meter(quiet=quiet), offline=is_offline())
         if not quiet:
             say(outcome.summary())
-        if complaint := outcome.missing_text():
-            say(complaint)
+        if missing := outcome.missing_text():
+            say(missing)
         outcomes.append(outcome)
+
     if as_json:
         print_json([outcome.as_plain() for outcome in outcomes])
-    raise typer.Exit(code_of_outcomes(outcomes))
+    sys.exit(code_of_splits(outcomes))
 
 
-def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) -> None:
-    from rich import box
-    from rich.filesize import decimal
-    from rich.table import Table
-
-    from k600.errors import OptionError
+def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) -> NoReturn:
+    """Show what a download would do, and leave with the exit code that it would have."""
     from k600.loading.estimate import forecast_split
 
     if not rate > 0:
@@ -86,66 +83,64 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
         forecast_split(request, each, offline=is_offline(), bytes_per_second=rate * 1e6)
         for each in request.splits
     ]
-    code = worst(_code_of(f) for f in found)
+
     if as_json:
-        print_json([{**dataclasses.asdict(f), "complete": f.complete} for f in found])
-        raise typer.Exit(code)
-    files = found[0].free_files
-    room = "" if files is None else f", which has room for {files:,} files"
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in ("split", "here", "asked for", "tarballs", "YouTube", "disk", "free", "time"):
-        table.add_column(column, justify="left" if column == "split" else "right")
-    for f in found:
-        size = f"{'≤ ' if f.at_most else ''}{decimal(f.tarball_bytes)}"
-        least = "≥ " if f.open_ended else ""
+        print_json([forecast.as_plain() for forecast in found])
+    else:
+        console().print(_table(found))
+        files = found[0].free_files
+        room = "" if files is None else f", which has room for {files:,} files"
+        say(f"into {found[0].data_dir}{room}, from {found[0].mirror}")
+        for forecast in found:
+            for line in _remarks(forecast):
+                say(f"{forecast.split}: {line}")
+    sys.exit(code_of_splits(found))
+
+
+def _table(found: list[Forecast]) -> Table:
+    columns = ("split", "here", "asked for", "tarballs", "YouTube", "disk", "free", "time")
+    table = make_table(*columns, text=["split"])
+    for forecast in found:
+        size = f"{'≤ ' if forecast.at_most else ''}{decimal(forecast.tarball_bytes)}"
+        least = "≥ " if forecast.open_ended else ""
+        blocked = (forecast.unreachable or forecast.offline) and not forecast.seconds
         table.add_row(
-            f.split,
-            f"{f.here_clips:,}",
-            "?" if f.wanted_clips is None else f"{f.wanted_clips:,}",
-            f"{least}{f.tarballs:,} ({size})" if f.tarballs else "none",
-            f"{f.youtube_clips:,} clips" if f.youtube_clips else "none",
-            f"{decimal(f.needed_bytes)}\n{f.needed_files:,} files",
-            decimal(f.free_bytes),
-            "-" if (f.unreachable or f.offline) and not f.seconds else time_of(f.seconds),
+            forecast.split,
+            f"{forecast.here_clips:,}",
+            _number(forecast.wanted_clips, "?"),
+            f"{least}{forecast.tarballs:,} ({size})" if forecast.tarballs else "none",
+            f"{forecast.youtube_clips:,} clips" if forecast.youtube_clips else "none",
+            f"{decimal(forecast.needed_bytes)}\n{forecast.needed_files:,} files",
+            decimal(forecast.free_bytes),
+            "-" if blocked else time_of(forecast.seconds),
         )
-    console().print(table)
-    say(f"into {found[0].store}{room}, from {found[0].mirror}")
-    for f in found:
-        if f.open_ended:
-            say(f"{f.split}: tarballs are read one after the other until there are enough clips")
-        if f.offline:
-            of = "an unknown number" if f.wanted_clips is None else f"{f.wanted_clips:,}"
-            say(f"{f.split}: {f.here_clips:,} of {of} are here, and the network is not to be used")
-            continue
-        for why, paths in _by_reason(f.unreachable).items():
-            more = f" and {len(paths) - 1:,} more tarballs" if len(paths) > 1 else ""
-            say(f"{f.split}: cannot be had: {paths[0]}{more}: {why}")
-        if f.lacking_clips:
-            say(
-                f"{f.split}: nothing more would come: the other {f.lacking_clips:,} clips were "
-                f"proved not to be had (kinetics600 status {f.split}), or there are no more"
-            )
-        if f.shortage:
-            say(f"{f.split}: {f.shortage}")
-    raise typer.Exit(code)
+    return table
 
 
-def _code_of(forecast: Forecast) -> int:
-    """Return the code with which the download would end, as far as it can be told."""
-    from k600.reasons import PASSING_REASONS
+def _remarks(forecast: Forecast) -> Iterator[str]:
+    """Yield what else there is to know, a line each."""
+    if forecast.open_ended:
+        yield "tarballs are read one after the other until there are enough clips"
+    if forecast.offline:
+        of = _number(forecast.wanted_clips, "an unknown number")
+        yield f"{forecast.here_clips:,} of {of} are here, and the network is not to be used"
+        return
 
-    if forecast.offline or any(
-        why.partition(":")[0] in PASSING_REASONS for why in forecast.unreachable.values()
-    ):
-        return AGAIN
-    return LACKING if forecast.unreachable or forecast.lacking_clips else DONE
-
-
-def _by_reason(unreachable: dict[str, str]) -> dict[str, list[str]]:
-    """Return the tarballs' paths by the reason's words, of which one stands for all of a kind."""
-    kinds: dict[str, str] = {}
     paths: dict[str, list[str]] = {}
-    for path, why in unreachable.items():
-        words = kinds.setdefault(why.partition(":")[0], why)
-        paths.setdefault(words, []).append(path)
-    return paths
+    for path, failure in forecast.unreachable.items():
+        paths.setdefault(failure.reason, []).append(path)
+    for reason, (first, *others) in paths.items():
+        more = f" and {len(others):,} more tarballs" if others else ""
+        yield f"cannot be had: {first}{more}: {reason}: {forecast.unreachable[first].error}"
+
+    if forecast.missing_clips:
+        yield (
+            f"nothing more would come: the other {forecast.missing_clips:,} clips were proved not "
+            f"to be had (kinetics600 status {forecast.split}), or there are no more"
+        )
+    if forecast.shortage:
+        yield forecast.shortage
+
+
+def _number(number: int | None, unknown: str) -> str:
+    return unknown if number is None else f"{number:,}"

@@ -1,18 +1,15 @@
 """`kinetics600 publish`: a dataset that loads without this loader, on the Hub or anywhere."""
 
-# No `from __future__ import annotations`: `takes_request` hands annotations on as they are. And no
-# default is None: Python 3.10 would make another annotation of it.
+from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+import sys
+from typing import Any
 
-import typer
+import click
 
-from k600.cli.app import app
+from k600.cli.app import app, as_json, json_option, quiet
 from k600.cli.exit_codes import DONE, LACKING
-from k600.cli.flags import AsJson, Quiet
-from k600.cli.request_options import json_options, request_of, takes_request
+from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import Meter, hush, print_json, say
 from k600.errors import OptionError
 from k600.network import is_offline
@@ -21,94 +18,75 @@ from k600.splits import CONFIGS
 __all__ = ["publish"]
 
 
-def _repo_first(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Put the argument REPO before SPLIT, and let both be left out."""
-    parameters = dict(inspect.signature(command).parameters)
-    repo, split = parameters.pop("repo"), parameters.pop("split").replace(default="")
-    text = f"One of {', '.join(CONFIGS)}; metadata: all."
-    split = split.replace(annotation=Annotated[str, typer.Argument(help=text)])
-    ordered = [repo, split, *parameters.values()]
-    command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
-    return command
-
-
 @app.command()
-@_repo_first
-@takes_request()
+@click.argument("repo", required=False)
+@with_request_options(needs_split=False)
+@click.option("--to", help="A folder or any fsspec URL instead of the Hub.")
+@json_option("--to-options", help="fsspec options for --to, as JSON.")
+@click.option("--embed", is_flag=True, help="Publish the clips themselves, not only metadata.")
+@click.option("--i-have-the-rights", is_flag=True, help="You may hand these videos on.")
+@click.option("--public", is_flag=True, help="Everyone may see the repository, clips or not.")
+@click.option("--private", is_flag=True, help="Not everyone may; what --embed does anyway.")
+@click.option("--shard-size-mb", default=500, help="With --embed: MB of clips in a file.")
+@click.option("--mix", default=16, help="With --embed: tarballs, so classes, in each file.")
+@as_json
+@quiet
 def publish(
-    split: str,
+    repo: str | None,
+    split: str | None,
     options: dict[str, Any],
-    repo: Annotated[str, typer.Argument(help="USER/NAME on the Hub, or a folder or URL.")] = "",
-    to: Annotated[
-        str, typer.Option("--to", help="A folder or any fsspec URL instead of the Hub.")
-    ] = "",
-    to_options: Annotated[
-        str, typer.Option("--to-options", help="fsspec options for --to, as JSON.")
-    ] = "",
-    embed: Annotated[
-        bool, typer.Option("--embed", help="Publish the clips themselves, not only metadata.")
-    ] = False,
-    i_have_the_rights: Annotated[
-        bool, typer.Option("--i-have-the-rights", help="You may hand these videos on.")
-    ] = False,
-    public: Annotated[
-        bool, typer.Option("--public", help="Everyone may see the repository, clips or not.")
-    ] = False,
-    private: Annotated[
-        bool, typer.Option("--private", help="Not everyone may; what --embed does anyway.")
-    ] = False,
-    shard_size_mb: Annotated[
-        int, typer.Option("--shard-size-mb", help="With --embed: MB of clips in a file.")
-    ] = 500,
-    mix: Annotated[
-        int, typer.Option("--mix", help="With --embed: tarballs, so classes, in each file.")
-    ] = 16,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    to: str | None,
+    to_options: dict[str, Any] | None,
+    embed: bool,
+    i_have_the_rights: bool,
+    public: bool,
+    private: bool,
+    shard_size_mb: int,
+    mix: int,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Publish a dataset that needs no script: metadata, or the clips; safe to stop and run again.
+    """Publish a dataset that needs no script: metadata, or the clips. Safe to run again.
 
-    The Hub's token is that of 'hf auth login', or HF_TOKEN.
+    REPO is USER/NAME on the Hub, or a folder or URL. Without a split, the metadata are of all. The
+    Hub's token is that of 'hf auth login', or HF_TOKEN.
 
     Example: kinetics600 publish USER/NAME validation
     """
+    from k600.publish import run
     from k600.publish.markers import Recipe
-    from k600.publish.run import publish as carry_out
 
     if public and private:
         raise OptionError("public, private: only one of --public and --private is allowed")
     if to and not split and repo in CONFIGS:
-        repo, split = "", repo
-    if not split:
-        if embed:
-            raise OptionError("split: with --embed, say which: train is 648 GB, validation 43 GB")
-        split = "all"
+        repo, split = None, repo
+    if embed and not split:
+        raise OptionError("split: with --embed, say which: train is 648 GB, validation 43 GB")
     if quiet:
         hush()
-    request = request_of(split, options)
-    done = carry_out(
-        request,
-        repo or None,
-        to=to or None,
+    done = run.publish(
+        request_of(split or "all", options),
+        repo,
+        to=to,
         recipe=Recipe(
             kind="embedded" if embed else "metadata", shard_size_mb=shard_size_mb, mix=mix
         ),
         i_have_the_rights=i_have_the_rights,
         private=private if public or private else None,
-        to_options=json_options("to_options", to_options),
+        to_options=to_options,
         progress=Meter(quiet=quiet),
         offline=is_offline(),
     )
+
     if as_json:
         print_json(done.as_plain())
     elif not quiet:
         for one in done.splits:
+            mended = f", {one.mended_shards:,} that were gone or damaged" * bool(one.mended_shards)
+            missing = "".join(f"; left out: {n:,} {reason}" for reason, n in one.missing.items())
             say(
                 f"{one.split}: {one.clips:,} clips in {one.shards:,} files, "
-                f"{one.new_shards:,} of them new"
-                + (f", {one.mended_shards:,} that were gone or damaged" * bool(one.mended_shards))
-                + "".join(f"; left out: {n:,} {reason}" for reason, n in one.left_out.items())
+                f"{one.new_shards:,} of them new{mended}{missing}"
             )
         say(f"published: {done.address}")
-    raise typer.Exit(LACKING if any(one.left_out for one in done.splits) else DONE)
+    sys.exit(LACKING if any(one.missing for one in done.splits) else DONE)

@@ -3,52 +3,34 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
+from click.core import ParameterSource
 
+from k600.cli.flag_names import with_flags
+from k600.labels import NAMES
+from k600.loading.options import OPTIONS, Option
 from k600.splits import CONFIGS
 
 if TYPE_CHECKING:
     from k600.loading.request import Request
 
-__all__ = ["json_options", "request_of", "takes_request"]
+__all__ = ["SPLIT", "complete_classes", "request_of", "with_request_options"]
 
-_OPTIONS: dict[str, tuple[Any, Any, str]] = {
-    # option: type, flag, help
-    "classes": (list[str] | None, "--class", "A class; again for more. Any known spelling."),
-    "max_samples": (int | None, "--max-samples", "Most clips of each split."),
-    "max_per_class": (int | None, "--max-per-class", "Most clips of each class."),
-    "balanced": (bool, "--balanced", "With --max-samples: one clip of each class in turn."),
-    "shuffle": (bool, "--shuffle", "Choose at random, as --seed says."),
-    "seed": (int | None, "--seed", "Seed of that choice, 0 or more."),
-    "manifest": (str | None, "--manifest", "Exactly the clips of this file."),
-    "source": (str, "--source", "auto, cvdf, youtube, or local: only what is here."),
-    "data_dir": (str | None, "--data-dir", "Where clips live; default as for load_dataset."),
-    "short_side": (int | None, "--short-side", "Most pixels of the shorter side; default as is."),
-    "mirror": (str | None, "--mirror", "fsspec URL with the host's layout below it."),
-    "endpoint_url": (str | None, "--endpoint-url", "Endpoint of an s3:// mirror of your own."),
-    "test_labels": (str | None, "--test-labels", "URL or path of DeepMind's kinetics600.tar.gz."),
-    "num_workers": (int | None, "--workers", "Tarballs, or YouTube clips, at a time."),
-    "cookies": (str | None, "--cookies", "YouTube: an account's cookie file."),
-    "cookies_from_browser": (
-        str | None,
-        "--cookies-from-browser",
-        "YouTube: a browser to take cookies from.",
-    ),
-    "proxy": (str | None, "--proxy", "YouTube: URL of a proxy."),
-    "audio": (bool, "--audio", "YouTube: keep the sound."),
-    "patience_seconds": (int, "--patience", "YouTube: seconds to wait while it refuses."),
-    "retry_errors": (bool, "--retry-errors", "Ask again for clips proved not to be had."),
-}
-_DEFAULTS: dict[str, Any] = {"source": "auto", "patience_seconds": 600}
+SPLIT = f"{{{'|'.join(CONFIGS)}}}"
+"""How a help shows the argument."""
+
+_FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag is not None}
+_endpoint_url = click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
+
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def takes_request(
-    *, source: str = _DEFAULTS["source"]
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_request_options(
+    *, source: str = "auto", needs_split: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the argument SPLIT and every option of a request.
 
     The command is called with `split` and `options`, a dict of those that the user gave, and its
@@ -56,50 +38,66 @@ def takes_request(
 
     Args:
         source: The command's own default of `--source`; `options` has it where no other was given.
+        needs_split: Whether SPLIT must be given; else `split` may be None.
     """
-    return functools.partial(_with_options, {**_DEFAULTS, "source": source})
 
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            origin = click.get_current_context().get_parameter_source
+            options = {name: values.pop(name) for name in (*_FLAGS, "endpoint_url")}
+            for name in (*options,):  # an option with the value of its default is given, too
+                if origin(name) is ParameterSource.DEFAULT:
+                    del options[name]
+            if source != OPTIONS["source"].default:
+                options.setdefault("source", source)
+            command(options=options, **values)
 
-def _with_options(defaults: Mapping[str, Any], command: Callable[..., Any]) -> Callable[..., Any]:
-    hints = get_type_hints(command, include_extras=True)
-    own = [
-        parameter.replace(annotation=hints[name])
-        for name, parameter in inspect.signature(command).parameters.items()
-        if name not in ("split", "options")
-    ]
-    kind = inspect.Parameter.KEYWORD_ONLY
-    split = inspect.Parameter(
-        "split",
-        kind,
-        annotation=Annotated[str, typer.Argument(help=f"One of {', '.join(CONFIGS)}.")],
-    )
-    shared = [
-        inspect.Parameter(
-            name,
-            kind,
-            default=defaults.get(name, False if type_ is bool else None),
-            annotation=Annotated[type_, typer.Option(flag, help=text)],
+        # Each goes before those that are there.
+        for name in reversed(_FLAGS):
+            if name == "mirror":
+                _endpoint_url(run)
+            more = {"default": source} if name == "source" else {}
+            click.option(_FLAGS[name], name, **{**_facts(OPTIONS[name]), **more})(run)
+        metavar = SPLIT if needs_split else f"[{SPLIT}]"
+        splits = _complete_from(CONFIGS)
+        argument = click.argument(
+            "split", metavar=metavar, required=needs_split, shell_complete=splits
         )
-        for name, (type_, flag, text) in _OPTIONS.items()
-    ]
-    own = [parameter.replace(kind=kind) for parameter in own]
+        return argument(run)
 
-    @functools.wraps(command)
-    def run(context: typer.Context, **given: Any) -> Any:
-        options = {name: given.pop(name) for name in _OPTIONS}
-        for name in _OPTIONS:  # an option with the value of its default is given, too
-            origin = context.get_parameter_source(name)
-            if origin is None or origin.name == "DEFAULT":
-                options.pop(name)
-        if defaults["source"] != _DEFAULTS["source"]:
-            options.setdefault("source", defaults["source"])
-        return command(options=options, **given)
+    return decorate
 
-    first = inspect.Parameter("context", kind, annotation=typer.Context)
-    parameters = [first, split, *shared, *own]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
+
+def _facts(option: Option) -> dict[str, Any]:
+    """Return how click is told of an option: its help, type, default and completion."""
+    text = with_flags(option.flag_help or option.help, _FLAGS).replace("`", "")
+    facts: dict[str, Any] = {"help": text, "default": option.default}
+    if option.allowed:
+        facts["shell_complete"] = _complete_from(option.allowed)
+
+    if option.name == "classes":
+        return {"help": text, "multiple": True, "shell_complete": complete_classes}
+    if option.type is bool:
+        return {**facts, "is_flag": True}
+    return {**facts, "type": int if option.type in (int, int | None) else str}
+
+
+def _complete_from(values: tuple[str, ...]) -> Complete:
+    """Return what completes one of a few values in the shell."""
+    return lambda _context, _parameter, word: [each for each in values if each.startswith(word)]
+
+
+def complete_classes(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
+    """Return the classes that begin so, for the shell: in a spelling that needs no quotes.
+
+    One that is in quotes already, and so may have blanks, stays as the class is called.
+    """
+    if " " in word:
+        return [name for name in NAMES if name.startswith(word)]
+    plain = str.maketrans({" ": "_", "'": None, "(": None, ")": None})
+    spellings = [name.translate(plain) for name in NAMES]
+    return [spelling for spelling in spellings if spelling.startswith(word)]
 
 
 def request_of(split: str, options: dict[str, Any]) -> Request:
@@ -110,22 +108,3 @@ def request_of(split: str, options: dict[str, Any]) -> Request:
     if (endpoint := options.pop("endpoint_url", None)) is not None:
         options["mirror_options"] = {"endpoint_url": endpoint}
     return kinetics600.make_request(split, **options)
-
-
-def json_options(option: str, text: str) -> dict[str, Any] | None:
-    """Return the JSON object that an option holds; None if it is empty."""
-    import json
-
-    from k600.errors import OptionError
-
-    if not text:
-        return None
-    try:
-        options = json.loads(text)
-    except ValueError:
-        options = None
-    if not isinstance(options, dict):
-        raise OptionError(
-            f'{option}: this is no JSON object, such as {{"endpoint_url": "http://…"}}'
-        )
-    return options

@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
 
+from rich import box
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
@@ -27,10 +28,11 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 from k600.cli.exit_codes import PIPE_CLOSED
+from k600.cli.flag_names import with_flags
 from k600.progress import NoBar
 from k600.text import printable, printable_lines
 
@@ -38,8 +40,11 @@ __all__ = [
     "Meter",
     "bar_of",
     "console",
+    "decimal",
     "hush",
     "leave_pipe",
+    "make_table",
+    "percent_of",
     "prepare_streams",
     "print_json",
     "say",
@@ -50,6 +55,8 @@ __all__ = [
 _LOG_EVERY_SECONDS = 30
 _WIDE = 72
 """Columns of a terminal from which on a bar is drawn, too."""
+_PIPED_WIDTH = 160
+"""Columns of what is printed to a file or a pipe: a row of a table is one line."""
 _NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
 
 _PLAINER = str.maketrans(
@@ -120,18 +127,24 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console on stdout or stderr as they are now."""
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     return _Console(
-        stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=not on_terminal
+        stderr=stderr,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not on_terminal,
+        width=None if on_terminal or stderr else _PIPED_WIDTH,
     )
 
 
 def say(text: str) -> None:
-    """Print a line for people, on stderr."""
-    console(stderr=True).print(text)
+    """Print a line for people, on stderr; it speaks of flags."""
+    console(stderr=True).print(with_flags(text))
 
 
 def say_error(text: str) -> None:
-    """Print an error, on stderr."""
-    console(stderr=True).print(Text.assemble(("error: ", "bold red"), printable_lines(text)))
+    """Print an error, on stderr; it speaks of flags."""
+    text = printable_lines(with_flags(text))
+    console(stderr=True).print(Text.assemble(("error: ", "bold red"), text))
 
 
 def print_json(value: Any) -> None:
@@ -154,6 +167,31 @@ def time_of(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def percent_of(share: float) -> str:
+    """Return a share, 0 to 1, in percent; 100 only for all, and 0 only for none.
+
+    Example:
+        >>> percent_of(0.9999), percent_of(1), percent_of(0)
+        ('99.9%', '100%', '0%')
+    """
+    if 0 < share < 1:
+        return f"{min(max(share, 0.001), 0.999):.1%}"
+    return f"{share:.0%}"
+
+
+def make_table(*columns: str, text: Collection[str] = (), **facts: Any) -> Table:
+    """Return an empty table as every command shows them: of numbers, but for the columns `text`."""
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left", **facts
+    )
+    for column in columns:
+        if column in text:
+            table.add_column(column, overflow="fold")
+        else:
+            table.add_column(column, justify="right", overflow="fold")
+    return table
 
 
 def bar_of(share: float, *, width: int = 20, style: str = "green") -> Text:
@@ -236,7 +274,7 @@ class _Lines(NoBar):
             self._screen.print(
                 f"{self._description}: {_share(self._done, self._total, self._unit)}, "
                 f"{_amount(int(rate), self._unit)}/s"
-                + (f", {left / 60:.0f} min left" if self._total else "")
+                + (f", {time_of(left)} left" if self._total else "")
             )
 
 

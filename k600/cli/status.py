@@ -1,25 +1,25 @@
-"""`kinetics600 status`: what is in a store, what lacks and why, and what to run next."""
+"""`kinetics600 status`: what is in a store, what is missing and why, and what to run next."""
 
 from __future__ import annotations
 
 import dataclasses
 import shlex
+import sys
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
+from rich.text import Text
 
-from k600.cli.app import app
+from k600.cli.app import app, as_json, data_dir, lists_mirror
 from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
-from k600.cli.flags import AsJson, DataDir, ListsMirror
-from k600.cli.request_options import request_of
-from k600.cli.screen import bar_of, console, print_json, say
+from k600.cli.request_options import SPLIT, request_of
+from k600.cli.screen import bar_of, console, decimal, make_table, percent_of, print_json, say
 from k600.reasons import REASONS
 from k600.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from rich.text import Text
 
     from k600.checks.counts import ClassStatus, SplitStatus, StoreStatus
 
@@ -27,19 +27,16 @@ __all__ = ["status"]
 
 
 @app.command()
-def status(
-    split: Annotated[str, typer.Argument(help="train, validation, test or all.")] = "all",
-    classes: Annotated[
-        list[str] | None, typer.Option("--class", help="A class, in a row of its own; repeatable.")
-    ] = None,
-    every: Annotated[
-        bool, typer.Option("--classes", help="A row for each incomplete class, worst first.")
-    ] = False,
-    data_dir: DataDir = None,
-    mirror: ListsMirror = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what is in the store and what lacks, and why. No network; touches nothing.
+@click.argument("split", metavar=f"[{SPLIT}]", default="all")
+@click.option("--class", "classes", multiple=True, help="A class, in a row of its own; repeatable.")
+@click.option(
+    "--classes", "every", is_flag=True, help="A row for each incomplete class, worst first."
+)
+@data_dir
+@lists_mirror
+@as_json
+def status(split: str, every: bool, as_json: bool, **options: Any) -> None:
+    """Show what is in the store, and what is missing and why. No network; touches nothing.
 
     Clips that are not here are counted by reason, as in the report of a load; `not_fetched` are
     those that nothing is known of, but that they exist. Exit code 1 if more clips can be had, or if
@@ -50,9 +47,8 @@ def status(
     from k600.checks.counts import advise
     from k600.checks.status import read_status
 
-    given = {"classes": classes or None, "data_dir": data_dir, "mirror": mirror}
-    options = {name: value for name, value in given.items() if value is not None}
-    found = read_status(request_of(split, options))
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    found = read_status(request_of(split, given))
     if every:
         splits = [dataclasses.replace(s, classes=s.incomplete_classes) for s in found.splits]
         found = dataclasses.replace(found, splits=tuple(splits))
@@ -60,14 +56,14 @@ def status(
     if as_json:
         print_json({**dataclasses.asdict(found), "complete": found.complete})
     else:
-        _show(found, by_class=every or classes is not None)
-        flags = _flags(options)
+        _show(found, by_class=every or "classes" in given)
+        flags = _flags(given)
         for split, why, command in advise(found):
             first, *more = command or ("",)
             line = shlex.join(["kinetics600", first, split, *flags, *more])
             say(f"{split}: {why}" + (f":\n  {line}" if command else ""))
 
-    raise typer.Exit(
+    sys.exit(
         worst(
             DONE if split.complete else LACKING if split.settled else AGAIN
             for split in found.splits
@@ -87,11 +83,7 @@ def _flags(options: dict[str, Any]) -> list[str]:
 
 
 def _show(status: StoreStatus, *, by_class: bool) -> None:
-    from rich.text import Text
-
     screen = console()
-    if not screen.is_terminal:
-        screen.width = 160  # a line for each class, whatever the name
     screen.print(Text(printable(status.data_dir), "bold"), overflow="fold")
     if not status.exists:
         screen.print("There is no such folder yet: nothing is here.")
@@ -108,9 +100,6 @@ def _show(status: StoreStatus, *, by_class: bool) -> None:
 
 def _headline(split: SplitStatus) -> Text:
     """Return how much of a split is here."""
-    from rich.filesize import decimal
-    from rich.text import Text
-
     here, wanted = split.counts.here_clips, split.wanted_clips
     line = Text(f"{split.split:<12}", "bold")
     if wanted == 0:
@@ -118,7 +107,7 @@ def _headline(split: SplitStatus) -> Text:
     elif wanted:
         share = here / wanted
         line += bar_of(share, style="green" if split.complete else "yellow")
-        line += Text(f"  {here:,} of {wanted:,} clips, {_percent(share)}")
+        line += Text(f"  {here:,} of {wanted:,} clips, {percent_of(share)}")
     else:
         of = "all that its tarballs hold" if split.complete else "of an unknown number"
         line += Text(f"{here:,} clips, {of}")
@@ -146,18 +135,12 @@ def _details(split: SplitStatus) -> Iterator[str]:
 
 def _class_table(rows: Collection[tuple[str, ClassStatus]]) -> Table:
     """Return a row for each class, with a column for each reason that any clip is missing for."""
-    from rich import box
     from rich.filesize import decimal
-    from rich.table import Table
-    from rich.text import Text
 
     several = len({split for split, _ in rows}) > 1
     found = {reason for _, one in rows for reason in one.counts.missing}
     reasons = [reason for reason in REASONS if reason in found]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("class", overflow="fold", min_width=14)
-    for column in ("here", "of", *reasons, "size"):
-        table.add_column(column, justify="right", overflow="fold")
+    table = make_table("class", "here", "of", *reasons, "size", text=["class"])
     for split, one in rows:
         counts = (one.counts.missing.get(reason, 0) for reason in reasons)
         table.add_row(
@@ -168,10 +151,3 @@ def _class_table(rows: Collection[tuple[str, ClassStatus]]) -> Table:
             decimal(one.counts.here_bytes),
         )
     return table
-
-
-def _percent(share: float) -> str:
-    """Return a share in percent; 100 only for all, and 0 only for none."""
-    if 0 < share < 1:
-        return f"{min(max(share, 0.001), 0.999):.1%}"
-    return f"{share:.0%}"

@@ -1,19 +1,21 @@
 """`kinetics600 verify`: find clips that are no good, put them aside, fetch them again."""
 
-# No `from __future__ import annotations`: `takes_request` hands annotations on as they are.
+from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from k600.cli.app import app
+from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN, LACKING, worst
-from k600.cli.flags import AsJson
-from k600.cli.request_options import request_of, takes_request
-from k600.cli.screen import Meter, console, hush, print_json, say
+from k600.cli.request_options import request_of, with_request_options
+from k600.cli.screen import Meter, console, hush, make_table, print_json, say
 from k600.network import is_offline
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from k600.checks.findings import Report, SplitReport
 
 __all__ = ["verify"]
@@ -23,26 +25,26 @@ _MOST_LINES = 50
 
 
 @app.command()
-@takes_request()
+@with_request_options()
+@click.option("--deep", is_flag=True, help="Decode all frames and audio.")
+@click.option("--repair", is_flag=True, help="Move bad clips aside and fetch them again.")
+@click.option("--quarantine", is_flag=True, help="Move bad clips aside; a load fetches them.")
+@click.option("--again", is_flag=True, help="Look also at what was verified before.")
+@as_json
+@click.option("--quiet", is_flag=True, help="Show nothing but what is bad.")
 def verify(
     split: str,
     options: dict[str, Any],
-    deep: Annotated[bool, typer.Option("--deep", help="Decode every picture and sound.")] = False,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Move bad clips aside and fetch them again.")
-    ] = False,
-    quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Move bad clips aside; a load fetches them.")
-    ] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Look also at what was verified before.")
-    ] = False,
-    as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but what is bad.")] = False,
+    deep: bool,
+    repair: bool,
+    quarantine: bool,
+    again: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Look into every clip that is there; safe to stop and to run again.
+    """Look into every clip that is there. Safe to stop and to run again.
 
-    Exit code 1 if a clip is bad, and 3 if the host itself has no good one. Short clips are told,
+    Exit code 1 if a clip is bad, and 3 if the host itself has no good one. Short clips are named,
     but are not bad.
 
     Example: kinetics600 verify validation --deep
@@ -64,12 +66,10 @@ def verify(
         print_json(report.as_plain())
     elif not quiet or report.bad:
         _show(report)
-    raise typer.Exit(
-        worst(LACKING if found.fate == "bad_at_source" else AGAIN for found in report.bad)
-    )
+    sys.exit(worst(LACKING if found.fate == "bad_at_source" else AGAIN for found in report.bad))
 
 
-def _show(report: "Report") -> None:
+def _show(report: Report) -> None:
     from k600.checks.findings import FATES
     from k600.video.probe import VERDICTS
 
@@ -77,19 +77,18 @@ def _show(report: "Report") -> None:
     for split in report.splits:
         if split.clips:
             screen.print(_table(split, report.depth))
+
     found = [finding for split in report.splits for finding in (*split.bad, *split.short)]
-    for verdict in VERDICTS:
-        if any(finding.verdict == verdict for finding in found):
-            screen.print(f"{verdict}: {VERDICTS[verdict]}")
-    for fate in FATES:
-        if any(finding.fate == fate != "reported" for finding in found):
-            screen.print(f"{fate}: {FATES[fate]}")
+    verdicts = {finding.verdict for finding in found}
+    fates = {finding.fate for finding in found} - {"reported"}
+    for meanings, seen in ((VERDICTS, verdicts), (FATES, fates)):
+        for name in (name for name in meanings if name in seen):
+            screen.print(f"{name}: {meanings[name]}")
+
     for finding in found[:_MOST_LINES]:
-        told = (
-            finding.verdict if finding.fate == "reported" else f"{finding.verdict}, {finding.fate}"
-        )
+        fate = "" if finding.fate == "reported" else f", {finding.fate}"
         detail = "; ".join(filter(None, (finding.detail, finding.why)))
-        screen.print(f"{told}  {finding.path}  {detail}".rstrip(), soft_wrap=True)
+        screen.print(f"{finding.verdict}{fate}  {finding.path}  {detail}".rstrip(), soft_wrap=True)
     if len(found) > _MOST_LINES:
         screen.print(f"… and {len(found) - _MOST_LINES:,} more: --json names every one")
     say(
@@ -99,18 +98,15 @@ def _show(report: "Report") -> None:
     )
 
 
-def _table(split: "SplitReport", depth: str) -> Any:
+def _table(split: SplitReport, depth: str) -> Table:
     """Return how many clips of each verdict there are, in each class that has any but `ok`."""
-    from rich.table import Table
-
-    from k600.video.probe import BAD, VERDICTS
+    from k600.video.probe import VERDICTS
 
     seen = [verdict for verdict in VERDICTS if split.verdicts[verdict]]
-    table = Table(title=f"{split.split}, {depth}", title_justify="left")
-    table.add_column("class")
-    for verdict in seen:
-        style = "red" if verdict in BAD else "yellow" if verdict == "short" else "green"
-        table.add_column(verdict, justify="right", style=style)
+    table = make_table("class", *seen, text=["class"], title=f"{split.split}, {depth}")
+    for column in table.columns[1:]:
+        column.style = {"ok": "green", "short": "yellow"}.get(str(column.header), "red")
+
     for label, counts in split.classes.items():
         if set(counts) - {"ok"}:
             table.add_row(label, *(f"{counts.get(verdict, 0):,}" for verdict in seen))

@@ -8,9 +8,9 @@ in stages, each of them many tasks that know nothing of one another:
 3. `merge`: each shard is written from pieces of the parts;
 4. `finish`: the split is marked as done, and what only the making needed is removed.
 
-`options`, `places` and `job` are what a run is told; `estimate` plays it through. What a task has
-finished it notes at the destination, so that what a lost one left is done by another. A note proves
-what it tells of, and every run holds the one against the other.
+`options` is what a run is told, `job` what its workers must know; `estimate` plays it through. What
+a task has finished it notes at the destination, so that what a lost one left is done by another. A
+note proves what it tells of, and every run holds the one against the other.
 
 data/<split>/<number>-<hash>.parquet       the rows, or `.tar`; the card is README.md
 .kinetics600/<split>/run.json              what was asked for; another request is refused

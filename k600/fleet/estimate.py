@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 
 from k600.errors import OptionError
 from k600.fleet.job import check_fleet, make_job
-from k600.fleet.options import FleetRecipe
-from k600.fleet.places import Places
+from k600.fleet.options import FleetRecipe, Places
 from k600.fleet.units import find_units, tarballs_to_read
 from k600.loading.request import Request
 
@@ -96,7 +95,7 @@ def estimate_fleet(
     Args:
         request: Which tarballs.
         recipe: Size of the shards.
-        workers: Play it for these, too; None for 1, 10, 100, 1,000 and as many as are enough.
+        workers: So many, beside 1, 10, 100, 1,000 and as many as are enough.
         network_mb_s: What a worker reads or writes in a second, in units of 1,000,000 bytes.
         dollars_per_hour: What a worker costs.
         offline: Never cross a network.
@@ -135,13 +134,7 @@ def estimate_fleet(
 def simulate(
     tarball_bytes: Sequence[int], workers: int, *, shard_bytes: int, rates: Rates
 ) -> Simulation:
-    """Play a run through.
-
-    Args:
-        tarball_bytes: Size of each tarball.
-        workers: How many, 1 or more.
-        shard_bytes: Size of a shard.
-        rates: What a worker can do.
+    """Play a run through, of tarballs of these sizes, by one worker or more.
 
     Example:
         >>> one, two = (simulate([10**9] * 4, n, shard_bytes=10**9, rates=Rates()) for n in (1, 2))

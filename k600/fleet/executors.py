@@ -30,8 +30,7 @@ from datatrove.utils.stats import MetricStatsDict
 from loguru import logger as datatrove_logger
 
 from k600.errors import IncompleteError, OptionError
-from k600.fleet.options import Workforce
-from k600.fleet.places import OpenPlaces, Places
+from k600.fleet.options import OpenPlaces, Places, Workforce
 from k600.text import public_url
 
 __all__ = ["Stage", "run_stages"]
@@ -41,9 +40,9 @@ ATTEMPTS = 3
 
 _SLURM = {"time": "24:00:00", "qos": "", "mem_per_cpu_gb": 4}
 
-Task = Callable[[OpenPlaces, int, int], Mapping[str, int]]
-"""Does one rank's share of the work, given the open places, its rank and the number of ranks.
-Returns what it did, in numbers."""
+Task = Callable[[OpenPlaces], Mapping[str, int]]
+"""Does its share of the work at the places that it is given, and returns what it did, in numbers.
+Pickled, so a function of a module, or a `functools.partial` of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +51,9 @@ class Stage:
 
     name: str
     places: Places
-    task: Task
-    """Pickled, so a function of a module, or a `functools.partial` of one."""
-    ranks: int
-    """How many tasks there are."""
-    on_rank: Callable[[int], object] = lambda rank: None
-    """Called with the rank of a task that is done, where that can be seen."""
+    tasks: Sequence[Task]
+    on_task: Callable[[int], object] = lambda number: None
+    """Called with the number of a task that is done, where that can be seen."""
 
 
 def run_stages(
@@ -71,7 +67,7 @@ def run_stages(
         logs: Folder or URL for datatrove's logs, which all workers see, and its fsspec options.
 
     Returns:
-        What all tasks did, in numbers; nothing yet on Slurm.
+        What all tasks did, in numbers; on Slurm nothing yet.
 
     Raises:
         Kinetics600Error: What stopped a task; with `local`, of the kind that it was there.
@@ -90,8 +86,8 @@ def run_stages(
             if left := len(executor.get_incomplete_ranks()):  # Ray's says so by no error
                 where = public_url(f"{logs[0]}/{stage.name}/logs")
                 raise IncompleteError(
-                    f"fleet: {left:,} of {stage.ranks:,} tasks of the stage '{stage.name}' failed; "
-                    f"their logs are in {where}. Call again: what is done stays"
+                    f"fleet: {left:,} of {len(stage.tasks):,} tasks of the stage '{stage.name}' "
+                    f"failed; their logs are in {where}. Call again: what is done stays"
                 )
             counts.update(_counts(executor))
     finally:
@@ -107,12 +103,12 @@ class _Step(PipelineStep):
     def __init__(self, stage: Stage) -> None:
         self.name = stage.name
         super().__init__()
-        self.places, self.task = stage.places, stage.task
+        self.places, self.tasks = stage.places, stage.tasks
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         self.stats.stats.clear()  # of another rank, in this same process
         with self.places.open() as places:
-            counts = self.task(places, rank, world_size)
+            counts = self.tasks[rank](places)
         for name, count in counts.items():
             self.stat_update(name, value=count, unit="task")
 
@@ -135,8 +131,8 @@ def _executor(
     kind = {"local": _Local, "slurm": _Slurm, "ray": _Ray}[workforce.executor]
     options: dict[str, Any] = {
         "pipeline": [_Step(stage)],
-        "tasks": stage.ranks,
-        "workers": min(workforce.most_workers, stage.ranks),
+        "tasks": len(stage.tasks),
+        "workers": min(workforce.most_workers, len(stage.tasks)),
         "logging_dir": (f"{logs[0]}/{stage.name}", dict(logs[1])),
     }
     if kind is _Slurm:
@@ -157,7 +153,7 @@ def _executor(
             f"datatrove's {kind.__bases__[-1].__name__}"
             + (', and "partition" is needed' if kind is _Slurm else "")
         ) from None
-    executor.on_rank = stage.on_rank
+    executor.on_task = stage.on_task
     return executor
 
 
@@ -169,7 +165,7 @@ class _Plain:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what only the process that started the run can call."""
-        return {name: value for name, value in vars(self).items() if name != "on_rank"}
+        return {name: value for name, value in vars(self).items() if name != "on_task"}
 
 
 class _Local(_Plain, LocalPipelineExecutor):
@@ -179,7 +175,7 @@ class _Local(_Plain, LocalPipelineExecutor):
     task.
     """
 
-    on_rank: Callable[[int], object]
+    on_task: Callable[[int], object]
 
     def run(self) -> None:
         """Run the tasks that are not done.
@@ -205,7 +201,7 @@ class _Local(_Plain, LocalPipelineExecutor):
             for rank in ranks:
                 yield (error := _error_of(self, rank))
                 if error is None:
-                    self.on_rank(rank)
+                    self.on_task(rank)
             return
 
         context = multiprocessing.get_context("forkserver")
@@ -217,7 +213,7 @@ class _Local(_Plain, LocalPipelineExecutor):
                 for done in as_completed(running):
                     yield (error := done.result())
                     if error is None:
-                        self.on_rank(running[done])
+                        self.on_task(running[done])
             except BaseException:
                 for worker in multiprocessing.active_children():  # Ctrl-C waits for no tarball
                     worker.terminate()

@@ -10,7 +10,7 @@ from typing import Any
 from k600.errors import IncompleteError
 from k600.fleet.job import Job
 from k600.fleet.merge import shard_path
-from k600.fleet.places import OpenPlaces
+from k600.fleet.options import OpenPlaces
 from k600.fleet.plan import Plan, read_plan
 from k600.fleet.units import AT_ONCE
 from k600.loading.columns import MANIFEST, Column
@@ -18,10 +18,10 @@ from k600.loading.manifest import ManifestRow, to_parquet
 from k600.publish.markers import SplitResult, finish, read_marker, update_card
 from k600.store.store import META_DIR
 
-__all__ = ["finish_split", "manifest_path", "tidy"]
+__all__ = ["finish_split", "tidy"]
 
 
-def finish_split(job: Job, places: OpenPlaces, rank: int, world_size: int) -> dict[str, int]:
+def finish_split(job: Job, places: OpenPlaces) -> dict[str, int]:
     """Note that a split is done, and remove the parts.
 
     Raises:
@@ -40,7 +40,7 @@ def finish_split(job: Job, places: OpenPlaces, rank: int, world_size: int) -> di
 
     shards = [marker["shard"] for marker in markers]
     manifest = _manifest(plan, [shard["name"] for shard in shards])
-    places.shards.commit(f"{job.split}: manifest", {manifest_path(job): manifest})
+    places.shards.commit(f"{job.split}: manifest", {job.meta_path("manifest.parquet"): manifest})
     unlabelled = sum(marker["unlabelled"] for marker in markers)
     finish(
         places.shards,
@@ -74,11 +74,6 @@ def tidy(job: Job, places: OpenPlaces) -> None:
     left += [job.meta_path(name) for name in sorted(there & {"plan.parquet", "plan.json"})]
     if left:
         work.commit(f"{job.split}: tidied", {}, delete=left)
-
-
-def manifest_path(job: Job) -> str:
-    """Return the path of a split's manifest."""
-    return job.meta_path("manifest.parquet")
 
 
 def _manifest(plan: Plan, names: Sequence[str]) -> bytes:

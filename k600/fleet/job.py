@@ -10,8 +10,7 @@ from typing import Any
 
 from k600.clip import TestLabels
 from k600.errors import OfflineError, OptionError
-from k600.fleet.options import FleetRecipe
-from k600.fleet.places import Places
+from k600.fleet.options import FleetRecipe, Places
 from k600.loading.request import Request
 from k600.loading.state import wanted_names
 from k600.mirror.mirror import Mirror
@@ -49,6 +48,14 @@ class Job:
     def meta_path(self, path: str) -> str:
         """Return the path of one of the run's own files."""
         return f"{META_DIR}/{self.split}/{path}"
+
+    def marker_path(self, key: str) -> str:
+        """Return the path of the marker of the unit with this key."""
+        return self.meta_path(f"units/{key}.json")
+
+    def part_path(self, key: str) -> str:
+        """Return the path of the part of the unit with this key."""
+        return self.meta_path(f"parts/{key}")
 
 
 def check_fleet(request: Request, *, offline: bool) -> None:

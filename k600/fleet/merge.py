@@ -11,7 +11,7 @@ from typing import Any
 from k600.ahead import map_ahead
 from k600.errors import DestinationDamagedError
 from k600.fleet.job import Job
-from k600.fleet.places import OpenPlaces
+from k600.fleet.options import OpenPlaces
 from k600.fleet.plan import PlacedClip, Plan, read_plan
 from k600.fleet.read import read_unit
 from k600.fleet.units import read_markers
@@ -23,7 +23,7 @@ from k600.publish.parquet import write_clips
 from k600.publish.shards import Shard, scratch_folder
 from k600.publish.webdataset import write_tar
 
-__all__ = ["REREAD", "PartReader", "merge_rank", "shard_path", "shard_to_json"]
+__all__ = ["REREAD", "PartReader", "merge_shards", "shard_path", "shard_to_json"]
 
 AHEAD_BYTES = 64 << 20
 """Bytes of clips read ahead of what is written."""
@@ -36,16 +36,20 @@ REREAD = "tarballs read again"
 """What those are counted by whose parts turned out to be damaged."""
 
 
-def merge_rank(job: Job, places: OpenPlaces, rank: int, world_size: int) -> dict[str, int]:
-    """Write every so manieth shard, but those that are marked as done; return what was written."""
+def merge_shards(job: Job, start: int, step: int, places: OpenPlaces) -> dict[str, int]:
+    """Write every `step`th shard from number `start` on, but those that are marked as done.
+
+    Returns:
+        What was written, in numbers.
+    """
     plan = read_plan(job, places.work)
-    left = _find_unwritten(range(rank, plan.shards, world_size), plan, job, places)
+    left = _find_unwritten(range(start, plan.shards, step), plan, job, places)
     at_once = SHARDS_IN_A_COMMIT if places.apart else 1
     shards: list[Shard] = []
     with scratch_folder(places.work) as folder:
         parts = PartReader(job, places.work, folder)
-        for start in range(0, len(left), at_once):
-            shards += _write_shards(left[start : start + at_once], plan, parts, job, places)
+        for done in range(0, len(left), at_once):
+            shards += _write_shards(left[done : done + at_once], plan, parts, job, places)
     return {
         "shards": len(shards),
         "clips": sum(shard.clips for shard in shards),
@@ -138,8 +142,9 @@ class PartReader:
 
     def _read(self, clip: PlacedClip) -> bytes | None:
         """Return a clip's bytes; None if they are not those that were written."""
-        found, path = clip.found, self._path(clip)
-        data = self.work.read(path, found.offset_bytes, found.offset_bytes + found.size_bytes)
+        found = clip.found
+        end = found.offset_bytes + found.size_bytes
+        data = self.work.read(self.job.part_path(clip.part), found.offset_bytes, end)
         if data is None or hashlib.sha256(data).hexdigest() != found.sha256:
             return None
         return data
@@ -153,11 +158,8 @@ class PartReader:
             self.reread += 1
             data = self._read(clip)
         if data is None:
+            part = f"{self.work.address}/{self.job.part_path(clip.part)}"
             raise DestinationDamagedError(
-                f"to: {self.work.address}/{self._path(clip)} is gone or was changed. Call again: "
-                "its tarball is read anew"
+                f"to: {part} is gone or was changed. Call again: its tarball is read anew"
             )
         return data
-
-    def _path(self, clip: PlacedClip) -> str:
-        return self.job.meta_path(f"parts/{clip.part}")

@@ -23,7 +23,7 @@ import pyarrow.parquet
 from k600.clip import Clip, parse_file_name
 from k600.errors import DestinationError, NoClipsError, OptionError
 from k600.fleet.job import Job
-from k600.fleet.places import OpenPlaces
+from k600.fleet.options import OpenPlaces
 from k600.fleet.units import PartClip, Unit, UnitMarker, read_markers
 from k600.publish.destination import FileDestination
 
@@ -33,22 +33,16 @@ __all__ = [
     "count_shards",
     "deal_clips",
     "make_plan",
-    "plan_path",
     "read_plan",
     "write_plan",
 ]
 
+_NAME = "plan.parquet"
+_STRINGS = ("tarball", "part", "file_name", "label", "sha256")
 _SCHEMA = pyarrow.schema(
-    {
-        "shard": pyarrow.int32(),
-        "tarball": pyarrow.string(),
-        "part": pyarrow.string(),
-        "file_name": pyarrow.string(),
-        "label": pyarrow.string(),
-        "offset_bytes": pyarrow.int64(),
-        "size_bytes": pyarrow.int64(),
-        "sha256": pyarrow.string(),
-    }
+    [("shard", pyarrow.int32())]
+    + [(name, pyarrow.string()) for name in _STRINGS]
+    + [(name, pyarrow.int64()) for name in ("offset_bytes", "size_bytes")]
 )
 _FOUND = [field.name for field in fields(PartClip)]
 
@@ -90,31 +84,24 @@ class Plan:
     def clips(self, shard: int) -> list[PlacedClip]:
         """Return the clips of a shard, in order."""
         rows = self.table.filter(pyarrow.compute.equal(self.table["shard"], shard)).to_pylist()
+        clips: list[PlacedClip] = []
         for row in rows:
-            del row["shard"]
-        return [
-            PlacedClip(self.split, r.pop("tarball"), r.pop("part"), PartClip(**r)) for r in rows
-        ]
+            found = PartClip(**{name: row[name] for name in _FOUND})
+            clips.append(PlacedClip(self.split, row["tarball"], row["part"], found))
+        return clips
 
 
 def count_shards(clips: int, video_bytes: int, *, shard_bytes: int, multiple_of: int) -> int:
-    """Return how many shards there are to be.
-
-    Args:
-        clips: Clips in all.
-        video_bytes: Their size.
-        shard_bytes: What a shard is to have at most, on average.
-        multiple_of: The number is a multiple of this.
+    """Return how many shards so many clips make, `shard_bytes` each at most on average.
 
     Raises:
-        OptionError: There are fewer clips than that.
+        OptionError: There are fewer clips than `multiple_of`.
 
     Example:
         >>> count_shards(50, 5_100, shard_bytes=1_000, multiple_of=4)
         8
     """
-    count = max(1, -(-video_bytes // shard_bytes))
-    count = min(count, clips)
+    count = min(max(1, -(-video_bytes // shard_bytes)), clips)
     count = max(1, -(-count // multiple_of)) * multiple_of
     if count > clips:
         count = clips // multiple_of * multiple_of
@@ -138,14 +125,12 @@ def deal_clips(
 
     def order(clip: PlacedClip) -> tuple[bytes, str, str]:
         text = f"{seed}/{clip.split}/{clip.found.label}/{clip.found.file_name}"
-        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-        return digest, clip.tarball, clip.part
+        return hashlib.blake2b(text.encode(), digest_size=8).digest(), clip.tarball, clip.part
 
-    placed = [
-        PlacedClip(marker.unit.tarball.split, marker.unit.tarball.name, marker.unit.key, found)
-        for marker in markers
-        for found in marker.clips
-    ]
+    placed: list[PlacedClip] = []
+    for marker in markers:
+        tarball, key = marker.unit.tarball, marker.unit.key
+        placed += [PlacedClip(tarball.split, tarball.name, key, found) for found in marker.clips]
     once: dict[str, PlacedClip] = {}
     for clip in sorted(placed, key=order):
         once.setdefault(clip.clip.key, clip)
@@ -153,8 +138,8 @@ def deal_clips(
     if not clips:
         return []
 
-    video_bytes = sum(clip.found.size_bytes for clip in clips)
-    count = count_shards(len(clips), video_bytes, shard_bytes=shard_bytes, multiple_of=multiple_of)
+    size_bytes = sum(clip.found.size_bytes for clip in clips)
+    count = count_shards(len(clips), size_bytes, shard_bytes=shard_bytes, multiple_of=multiple_of)
     edges = [len(clips) * number // count for number in range(count + 1)]
     return [clips[start:end] for start, end in itertools.pairwise(edges)]
 
@@ -162,13 +147,7 @@ def deal_clips(
 def make_plan(
     units: Sequence[Unit], lacking: Mapping[str, int], job: Job, work: FileDestination
 ) -> Plan:
-    """Deal the clips of all markers to shards.
-
-    Args:
-        units: All tarballs, read by now.
-        lacking: How many further tarballs could not be had, by reason.
-        job: The run.
-        work: Where their markers are.
+    """Deal the clips of all units to shards; `lacking` counts tarballs that are none, by reason.
 
     Raises:
         NoClipsError: There is no clip, or a tarball has not been read.
@@ -181,14 +160,13 @@ def make_plan(
                 f"kinetics600 {job.split}: {unit.url} has not been read. Call again: what is done "
                 "stays"
             )
-    markers = [found[unit.key] for unit in units]
 
-    recipe = job.recipe
+    markers = [found[unit.key] for unit in units]
     shards = deal_clips(
         markers,
         seed=job.seed,
-        shard_bytes=recipe.shard_bytes,
-        multiple_of=recipe.shards_multiple_of,
+        shard_bytes=job.recipe.shard_bytes,
+        multiple_of=job.recipe.shards_multiple_of,
     )
     if not shards:
         raise NoClipsError(
@@ -213,28 +191,16 @@ def make_plan(
     )
 
 
-def plan_path(job: Job) -> str:
-    """Return the path of the plan's file."""
-    return job.meta_path("plan.parquet")
-
-
 def write_plan(
-    job: Job,
-    units: Sequence[Unit],
-    lacking: Mapping[str, int],
-    places: OpenPlaces,
-    rank: int,
-    world_size: int,
+    job: Job, units: Sequence[Unit], lacking: Mapping[str, int], places: OpenPlaces
 ) -> dict[str, int]:
     """Make the plan and write it down, as one task does once all tarballs are read."""
     plan = make_plan(units, lacking, job, places.work)
-    facts = {"digest": plan.digest, "shards": plan.shards, "tarballs": plan.tarballs}
-    table = plan.table.replace_schema_metadata(
-        {"plan": json.dumps({**facts, "rejects": plan.rejects})}
-    )
+    facts = {name: getattr(plan, name) for name in ("digest", "shards", "tarballs", "rejects")}
+    table = plan.table.replace_schema_metadata({"plan": json.dumps(facts)})
     sink = io.BytesIO()
     pyarrow.parquet.write_table(table, sink, compression="zstd")
-    places.work.commit(f"{job.split}: planned", {plan_path(job): sink.getvalue()})
+    places.work.commit(f"{job.split}: planned", {job.meta_path(_NAME): sink.getvalue()})
     return {"shards": plan.shards}
 
 
@@ -244,7 +210,7 @@ def read_plan(job: Job, work: FileDestination) -> Plan:
     Raises:
         DestinationError: There is none.
     """
-    data = work.read(plan_path(job))
+    data = work.read(job.meta_path(_NAME))
     if data is None:
         raise DestinationError(
             f"to: {work.address} has no plan of {job.split!r} yet, as not all tarballs have been "

@@ -10,10 +10,10 @@ from typing import Any
 
 from k600.clip import Tarball
 from k600.errors import IncompleteError, NoClipsError
-from k600.fleet.finish import manifest_path, tidy
+from k600.fleet.finish import tidy
 from k600.fleet.job import Job
 from k600.fleet.merge import shard_path, shard_to_json
-from k600.fleet.places import OpenPlaces
+from k600.fleet.options import OpenPlaces
 from k600.fleet.plan import Plan, make_plan
 from k600.fleet.read import read_unit
 from k600.fleet.units import Unit, find_units, find_unread, read_markers, tarballs_to_read
@@ -88,7 +88,7 @@ def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Prog
 
 
 def _has_manifest(done: Mapping[str, Any], job: Job, places: OpenPlaces) -> bool:
-    data = places.shards.read(manifest_path(job))
+    data = places.shards.read(job.meta_path("manifest.parquet"))
     if data is None:
         return False
     expected = done.get("manifest_sha256")  # of an older release, there is none

@@ -12,16 +12,8 @@ from pathlib import Path
 
 from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError
 from k600.fleet.job import Job
-from k600.fleet.places import OpenPlaces
-from k600.fleet.units import (
-    PartClip,
-    Reject,
-    Unit,
-    UnitMarker,
-    find_unread,
-    marker_path,
-    unit_of,
-)
+from k600.fleet.options import OpenPlaces
+from k600.fleet.units import PartClip, Reject, Unit, UnitMarker, find_unread
 from k600.mirror.mirror import RemoteFile
 from k600.publish.destination import FileDestination
 from k600.publish.shards import scratch_folder
@@ -29,17 +21,15 @@ from k600.store.files import open_part
 from k600.tarballs.reading import read_sound
 from k600.tarballs.stream import stream_tarball
 
-__all__ = ["read_rank", "read_unit"]
+__all__ = ["read_unit", "read_units"]
 
 
-def read_rank(
-    job: Job, ranks: Sequence[Sequence[Unit]], places: OpenPlaces, rank: int, world_size: int
-) -> dict[str, int]:
-    """Read the tarballs of a rank, but those that are marked as done; return what was read."""
+def read_units(job: Job, units: Sequence[Unit], places: OpenPlaces) -> dict[str, int]:
+    """Read tarballs, but those that are marked as done; return what was read, in numbers."""
     counts = {"tarballs": 0, "clips": 0, "bytes": 0}
     failed: MirrorError | None = None
     with scratch_folder(places.work) as folder:
-        for unit in find_unread(ranks[rank], job, places.work):
+        for unit in find_unread(units, job, places.work):
             try:
                 marker = read_unit(unit, job, places.work, folder)
             except MirrorError as error:  # need not be the next one's trouble
@@ -59,7 +49,7 @@ def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> Unit
     Args:
         unit: The tarball.
         job: The run.
-        work: Where to, ready.
+        work: Where to.
         folder: Of this machine, for the part until it is whole.
 
     Raises:
@@ -70,7 +60,7 @@ def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> Unit
 
     def read(remote: RemoteFile) -> UnitMarker:
         # Also before a second reading: what has replaced it is another unit, not this one's clips.
-        if unit_of(unit.tarball, remote, job).key != unit.key:
+        if Unit.of(unit.tarball, remote, job.options).key != unit.key:
             raise MirrorChangedError(
                 f"mirror: {unit.url} was replaced since this run began. Call again: it is read anew"
             )
@@ -82,9 +72,9 @@ def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> Unit
         marker = UnitMarker(unit, (), (Reject("", "tarball_damaged"),))
 
     if marker.clips:
-        work.send(job.meta_path(f"parts/{unit.key}"), path)
+        work.send(job.part_path(unit.key), path)
     path.unlink(missing_ok=True)
-    work.commit(f"{job.split}: {unit.tarball.name}", {marker_path(unit.key, job): marker.to_json()})
+    work.commit(f"{job.split}: {unit.tarball.name}", {job.marker_path(unit.key): marker.to_json()})
     return marker
 
 

@@ -1,6 +1,6 @@
 """A run of the fleet from its request: for each split what is left to do, who does it, the outcome.
 
-Its stages are `read.read_rank`, `plan.write_plan`, `merge.merge_rank` and `finish.finish_split`.
+Its stages are `read.read_units`, `plan.write_plan`, `merge.merge_shards` and `finish.finish_split`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from typing import Any
 from k600.errors import IncompleteError
 from k600.fleet.finish import finish_split
 from k600.fleet.job import check_fleet, make_job
-from k600.fleet.merge import REREAD, merge_rank
-from k600.fleet.options import FleetRecipe, Workforce
-from k600.fleet.places import OpenPlaces, Places
+from k600.fleet.merge import REREAD, merge_shards
+from k600.fleet.options import FleetRecipe, OpenPlaces, Places, Workforce
 from k600.fleet.plan import write_plan
 from k600.fleet.prepare import SplitWork, prepare_split
-from k600.fleet.read import read_rank
+from k600.fleet.read import read_units
 from k600.fleet.units import deal_units
 from k600.loading.request import Request
 from k600.progress import Bar, Progress
@@ -46,7 +45,7 @@ class FleetSplit:
     state: str
     """`done`, or `submitted`: handed in to Slurm."""
     tarballs: int
-    new_tarballs: int
+    fetched_tarballs: int
     """Tarballs that this run had to read."""
     mended_shards: int
     """Shards that were done, and gone or damaged, and that this run made again."""
@@ -54,13 +53,13 @@ class FleetSplit:
     """0 until it is done, as the next two."""
     shards: int = 0
     shard_bytes: int = 0
-    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    missing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """What was no good in the tarballs, by reason."""
 
     @property
     def complete(self) -> bool:
         """Whether every tarball was read to its end; what is no good in them is the host's."""
-        return not any(reason.startswith("tarball_") for reason in self.left_out)
+        return not any(reason.startswith("tarball_") for reason in self.missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,23 +159,23 @@ def _stages(work: SplitWork, workforce: Workforce, bar: Bar) -> Iterator[Any]:
     from k600.fleet.executors import Stage
 
     job, places, recipe = work.job, work.job.places, work.job.recipe
-    ranks = deal_units(work.pending, workforce.ranks(len(work.pending)))
+    dealt = deal_units(work.pending, workforce.tasks_for(len(work.pending)))
     shards = max(work.total_bytes // recipe.shard_bytes, recipe.shards_multiple_of)
-    merging = workforce.ranks(shards)
+    step = workforce.tasks_for(shards)
 
-    def on_read(rank: int) -> None:
-        bar.update(sum(unit.size_bytes for unit in ranks[rank]))
+    def on_read(number: int) -> None:
+        bar.update(sum(unit.size_bytes for unit in dealt[number]))
 
-    def on_merged(rank: int) -> None:
-        bar.update(work.total_bytes // merging)
+    def on_merged(number: int) -> None:
+        bar.update(work.total_bytes // step)
 
-    if ranks:
-        reading = partial(read_rank, job, ranks)
-        yield Stage(f"{job.split}-read", places, reading, len(ranks), on_read)
-    planning = partial(write_plan, job, work.units, work.lacking)
-    yield Stage(f"{job.split}-plan", places, planning, 1)
-    yield Stage(f"{job.split}-merge", places, partial(merge_rank, job), merging, on_merged)
-    yield Stage(f"{job.split}-end", places, partial(finish_split, job), 1)
+    reading = [partial(read_units, job, units) for units in dealt]
+    merging = [partial(merge_shards, job, start, step) for start in range(step)]
+    if reading:
+        yield Stage(f"{job.split}-read", places, reading, on_read)
+    yield Stage(f"{job.split}-plan", places, [partial(write_plan, job, work.units, work.lacking)])
+    yield Stage(f"{job.split}-merge", places, merging, on_merged)
+    yield Stage(f"{job.split}-end", places, [partial(finish_split, job)])
 
 
 @contextlib.contextmanager

@@ -37,11 +37,8 @@ __all__ = [
     "deal_units",
     "find_units",
     "find_unread",
-    "marker_path",
     "read_markers",
     "tarballs_to_read",
-    "unit_key",
-    "unit_of",
 ]
 
 logger = logging.getLogger("kinetics600")
@@ -61,6 +58,13 @@ class Unit:
     """Address, without credentials."""
     etag: str
     size_bytes: int
+
+    @classmethod
+    def of(cls, tarball: Tarball, remote: RemoteFile, options: Mapping[str, Any]) -> Unit:
+        """Return the unit that a tarball is, as the mirror has it now, for these options."""
+        text = json.dumps([remote.url, remote.etag, options], sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return cls(tarball, key, remote.url, remote.etag, remote.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +124,6 @@ class UnitMarker:
             return None
 
 
-def unit_key(url: str, etag: str, options: object) -> str:
-    """Return what tells a unit of work from any other.
-
-    Example:
-        >>> unit_key("s3://kinetics/600/val/zumba.tar.gz", "1a2b", {"short_side": None})
-        '987d17fd6d87f9a6'
-    """
-    text = json.dumps([url, etag, options], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def unit_of(tarball: Tarball, remote: RemoteFile, job: Job) -> Unit:
-    """Return the unit that a tarball is, as the mirror has it now."""
-    key = unit_key(remote.url, remote.etag, job.options)
-    return Unit(tarball, key, remote.url, remote.etag, remote.size_bytes)
-
-
 def tarballs_to_read(request: Request, split: str) -> list[Tarball]:
     """Return the tarballs of a split, by the host's list.
 
@@ -163,7 +150,7 @@ def find_units(
 
     def find(tarball: Tarball) -> Unit | MirrorError:
         try:
-            return unit_of(tarball, job.mirror.stat(tarball.path), job)
+            return Unit.of(tarball, job.mirror.stat(tarball.path), job.options)
         except (MirrorNotFoundError, MirrorDeniedError) as error:
             return error
 
@@ -188,16 +175,11 @@ def find_units(
     return units, dict(lacking)
 
 
-def marker_path(key: str, job: Job) -> str:
-    """Return the path of the marker of the unit with this key."""
-    return job.meta_path(f"units/{key}.json")
-
-
 def read_markers(keys: Sequence[str], job: Job, work: FileDestination) -> dict[str, UnitMarker]:
     """Return what units left, by key; none that is not there, is damaged, or is another's."""
 
     def read(key: str) -> UnitMarker | None:
-        return UnitMarker.from_json(read_json(work, marker_path(key, job)) or {})
+        return UnitMarker.from_json(read_json(work, job.marker_path(key)) or {})
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = dict(zip(keys, pool.map(read, keys), strict=True))

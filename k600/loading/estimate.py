@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from k600.clip import Tarball
 from k600.disk import Space, free_space
@@ -17,7 +18,7 @@ from k600.loading.request import Request
 from k600.loading.selection import choose_clips
 from k600.loading.state import State, read_state, tarballs_of, wanted_names
 from k600.loading.unlisted import Walk
-from k600.reasons import REASONS
+from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import Split
 from k600.tarballs.extract import TarballRead
 
@@ -59,22 +60,47 @@ class Forecast:
     """What the volume lacks for them, in words; empty if there is room."""
     seconds: float
     """About how long it takes, at the rate given."""
-    unreachable: dict[str, str]
+    unreachable: dict[str, Failure]
     """Why tarballs cannot be read, by path."""
     offline: bool
     """Whether nothing is fetched only because the network is not to be used."""
-    store: str
+    data_dir: str
     mirror: str
 
     @property
-    def complete(self) -> bool:
+    def fetches_nothing(self) -> bool:
         """Whether there is nothing to fetch, and the network was not needed to know."""
         return not (self.tarballs or self.youtube_clips or self.unreachable or self.offline)
 
     @property
-    def lacking_clips(self) -> int:
+    def missing_clips(self) -> int:
         """Clips not here although there is nothing to fetch: they are proved not to be had."""
-        return max((self.wanted_clips or 0) - self.here_clips, 0) if self.complete else 0
+        return max((self.wanted_clips or 0) - self.here_clips, 0) if self.fetches_nothing else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every clip is here."""
+        return self.fetches_nothing and not self.missing_clips
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every clip is here, or would come."""
+        return not (self.unreachable or self.missing_clips)
+
+    @property
+    def may_bring_more(self) -> bool:
+        """Whether a later call may bring more: what is in its way passes by itself."""
+        reasons = {failure.reason for failure in self.unreachable.values()}
+        return self.offline or bool(reasons & PASSING_REASONS)
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return it as plain data, for JSON."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        unreachable = {
+            path: {"reason": failure.reason, "detail": str(failure.error)}
+            for path, failure in self.unreachable.items()
+        }
+        return {**found, "unreachable": unreachable, "complete": self.complete}
 
 
 def forecast_split(
@@ -128,7 +154,7 @@ def forecast_split(
         free.files,
         store.shortage(needed) if fetches or youtube else "",
         tarball_bytes / bytes_per_second + questions,
-        {tarball.path: _words(failure) for tarball, failure in failures.items()},
+        {tarball.path: failure for tarball, failure in failures.items()},
         not network and not youtube and short,
         str(store.root),
         str(request.mirror),
@@ -233,7 +259,3 @@ def _of_walk(state: State) -> tuple[int, int | None, list[TarballRead], int, boo
     here = sum(state.place_of(candidate) is not None for candidate in chosen)
     goes_on = any(need.most is not None or not need.until_found for need in needs)
     return here, most or (None if goes_on else len(chosen)), needs, 0, goes_on
-
-
-def _words(failure: Failure) -> str:
-    return f"{failure.reason}: {failure.error}"

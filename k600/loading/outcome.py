@@ -102,17 +102,24 @@ class Outcome:
         """Return the counts as plain data, for JSON."""
         return {
             "split": self.split,
-            "clips": self.clips,
-            "asked": self.asked,
+            "here_clips": self.clips,
+            "wanted_clips": self._wanted_clips(),
             "sources": dict(self._sources()),
             "missing": dict(Counter(clip.reason for clip in self.missing)),
             "replaced": dict(self.replaced),
             "fetched_tarballs": self.fetched_tarballs,
             "fetched_bytes": self.fetched_bytes,
-            "youtube_clips": self.youtube_clips,
-            "youtube_bytes": self.youtube_bytes,
+            "fetched_youtube_clips": self.youtube_clips,
+            "fetched_youtube_bytes": self.youtube_bytes,
             "report": self.report,
         }
+
+    def _wanted_clips(self) -> int | None:
+        """Return how many clips were asked for; None where a tarball's are not known."""
+        if self.asked is not None:
+            return self.asked
+        unknown = any(not clip.file_name for clip in self.missing)
+        return None if unknown else self.clips + len(self.missing)
 
     def summary(self) -> str:
         """Return one line: what is there, from where, and what is missing."""
@@ -183,7 +190,7 @@ class Outcome:
             f"kinetics600 {self.split}: {count} that were asked for are not there:\n"
             f"{missing_table(self.missing)}\n  "
             + (f"Every one is named in {self.report}. " if self.report else "")
-            + "retry_errors=True (--retry-errors) asks again for those proved not to be had."
+            + "retry_errors=True asks again for those proved not to be had."
         )
 
 

@@ -1,4 +1,4 @@
-"""What is told of clips that cannot be decoded, and what copies of a transform share.
+"""Clips that cannot be decoded are counted and named, in memory that copies of a transform share.
 
 Data-loading workers hold copies of a transform. The epoch, and how many clips proved corrupt, are
 in shared memory, so that the process that trains sets the one and reads the other; every worker
@@ -14,7 +14,7 @@ from typing import Any
 from k600.errors import Kinetics600Error
 from k600.train.sampling import import_torch
 
-__all__ = ["CorruptClipError", "Shared", "words_of"]
+__all__ = ["CorruptClipError", "Shared", "error_text"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -27,11 +27,11 @@ class CorruptClipError(Kinetics600Error, ValueError):
     """A clip cannot be decoded and `on_corrupt` is `raise`, or not one clip can be."""
 
 
-def words_of(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return an error's message on one line, without torchcodec's place in its own source.
 
     Example:
-        >>> words_of(RuntimeError("decodeAVFrame, /src/Decoder.cpp:80, Could not push packet"))
+        >>> error_text(RuntimeError("decodeAVFrame, /src/Decoder.cpp:80, Could not push packet"))
         'Could not push packet'
     """
     return " ".join(re.sub(r"^\w+, \S+:\d+, ", "", str(error)).split())
@@ -87,9 +87,9 @@ class Shared:
         if seen >= _ALL_BAD and not self._good:
             raise CorruptClipError(
                 f"on_corrupt: not one of the first {seen} clips can be decoded, which is not the "
-                f"clips' fault; the last is {name}: {words_of(error)}. Look with `kinetics600 "
+                f"clips' fault; the last is {name}: {error_text(error)}. Look with `kinetics600 "
                 "doctor`"
             ) from error
         if seen <= _NAMED or seen % 100 == 0:
             where = "" if info is None else f" of worker {info.id}"
-            logger.warning(f"corrupt clip {seen}{where}, {instead}: {name}: {words_of(error)}")
+            logger.warning(f"corrupt clip {seen}{where}, {instead}: {name}: {error_text(error)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from k600.errors import OptionError
 from k600.train.sampling import import_torch
 from k600.train.transform import ClipTransform
+from k600.values import whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,8 +64,8 @@ def averaged_logits(
         )
     flat = pixel_values.flatten(0, 1)
     at_once = len(flat) if views_at_once is None else views_at_once
-    if at_once < 1:
-        raise OptionError(f"views_at_once: {at_once!r} is not allowed, expected 1 or more")
+    whole_number("views_at_once", at_once, least=1)
+
     results = [model(part) for part in torch.split(flat, at_once)]
     logits = torch.cat([getattr(result, "logits", result) for result in results])
     mean: Tensor = logits.unflatten(0, pixel_values.shape[:2]).mean(1)

@@ -6,6 +6,7 @@ last. A video shorter than a clip has no room; its last frame is repeated.
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 from collections.abc import Mapping, Sequence
@@ -16,15 +17,7 @@ from k600.errors import MissingDependencyError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "clips_at",
-    "import_torch",
-    "import_torchcodec",
-    "open_video",
-    "place_of",
-    "places",
-    "step_of",
-]
+__all__ = ["clips_at", "import_torch", "open_video", "place_of", "places"]
 
 _HINT = (
     "training needs a working torch and torchcodec: pip install 'kinetics600[decode]', and "
@@ -38,25 +31,15 @@ def import_torch() -> Any:
     Raises:
         MissingDependencyError: It is not installed, or broken.
     """
+    return _imported("torch")
+
+
+def _imported(module: str) -> Any:
     try:
-        import torch
+        return importlib.import_module(module)
     except (ImportError, OSError, RuntimeError) as error:
-        raise MissingDependencyError(f"{_HINT}. Importing torch said: {error}") from error
-    return torch
-
-
-def import_torchcodec() -> tuple[Any, Any]:
-    """Return the modules `torchcodec.decoders` and `torchcodec.samplers`.
-
-    Raises:
-        MissingDependencyError: They are not installed, or broken.
-    """
-    try:
-        from torchcodec import decoders, samplers
-    except (ImportError, OSError, RuntimeError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise MissingDependencyError(f"{_HINT}. Importing torchcodec said: {first}") from error
-    return decoders, samplers
+        package, first_line = module.partition(".")[0], str(error).strip().partition("\n")[0]
+        raise MissingDependencyError(f"{_HINT}. Importing {package} said: {first_line}") from error
 
 
 def places(sampling: str, num_clips: int, chance: random.Random) -> list[float]:
@@ -88,11 +71,6 @@ def place_of(fraction: float, room: int) -> int:
     return min(int(fraction * (room + 1)), room)
 
 
-def step_of(stride: int | None, fps: float | None) -> int | None:
-    """Return the frames from one to the next of a clip, or None where `fps` rules: 4 by default."""
-    return 4 if stride is None and fps is None else stride
-
-
 def open_video(video: Any) -> Any:
     """Return a decoder for a row's `video`, opened anew unless it is a decoder already.
 
@@ -103,7 +81,7 @@ def open_video(video: Any) -> Any:
         RuntimeError: torchcodec cannot open it.
         MissingDependencyError: No working torchcodec.
     """
-    decoders, _ = import_torchcodec()
+    decoders = _imported("torchcodec.decoders")
     if isinstance(video, Mapping):
         data = video.get("bytes")
         video = data if data is not None else video.get("path")
@@ -136,81 +114,67 @@ def clips_at(
     Returns:
         uint8 of shape (clips, T, C, H, W).
     """
-    torch = import_torch()
-    if step is None:
-        assert fps is not None
-        parts = _by_seconds(decoder, fractions, num_frames, fps)
+    samplers = _imported("torchcodec.samplers")
+    options: dict[str, Any] = {"num_frames_per_clip": num_frames, "policy": "repeat_last"}
+    if step is not None:
+        sample = samplers.clips_at_regular_indices
+        options["num_indices_between_frames"] = step
+        ranges = _index_ranges(decoder, fractions, num_frames, step)
     else:
-        parts = _by_index(decoder, fractions, num_frames, step)
-    clips: Tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
+        assert fps is not None
+        sample = samplers.clips_at_regular_timestamps
+        options["seconds_between_frames"] = 1 / fps
+        ranges = _second_ranges(decoder, fractions, num_frames, fps)
+
+    parts = [sample(decoder, **options, **each).data for each in ranges]
+    clips: Tensor = parts[0] if len(parts) == 1 else import_torch().cat(parts)
     return clips
 
 
-def _by_index(decoder: Any, fractions: Sequence[float], num_frames: int, step: int) -> list[Tensor]:
-    _, samplers = import_torchcodec()
-    room = max(len(decoder) - ((num_frames - 1) * step + 1), 0)
-    options: dict[str, Any] = {
-        "num_frames_per_clip": num_frames,
-        "num_indices_between_frames": step,
-        "policy": "repeat_last",
-    }
+def _index_ranges(
+    decoder: Any, fractions: Sequence[float], num_frames: int, step: int
+) -> list[dict[str, Any]]:
+    """Return the sampler's arguments for where clips start, in frames; a dict a call."""
     if _is_uniform(fractions):  # in one pass: frames that clips share are decoded once
-        found = samplers.clips_at_regular_indices(decoder, num_clips=len(fractions), **options)
-        return [found.data]
-    parts = []
+        return [{"num_clips": len(fractions)}]
+
+    room = max(len(decoder) - ((num_frames - 1) * step + 1), 0)
+    ranges = []
     for fraction in fractions:
         # torchcodec's random sampler draws from torch's global generator, which depends on who
         # drew before. A range that holds one start only draws nothing.
         start = place_of(fraction, room)
-        found = samplers.clips_at_regular_indices(
-            decoder,
-            num_clips=1,
-            sampling_range_start=start,
-            sampling_range_end=start + 1,
-            **options,
-        )
-        parts.append(found.data)
-    return parts
+        one = {"sampling_range_start": start, "sampling_range_end": start + 1}
+        ranges.append({"num_clips": 1, **one})
+    return ranges
 
 
-def _by_seconds(
+def _second_ranges(
     decoder: Any, fractions: Sequence[float], num_frames: int, fps: float
-) -> list[Tensor]:
-    _, samplers = import_torchcodec()
+) -> list[dict[str, Any]]:
+    """Return the sampler's arguments for where clips start, in seconds; a dict a call."""
     begin = decoder.metadata.begin_stream_seconds
     half_frame = 0.5 / decoder.metadata.average_fps
     last = decoder.metadata.end_stream_seconds - (num_frames - 1) / fps - half_frame
     room = max(last - begin, 0.0)
-    options: dict[str, Any] = {
-        "num_frames_per_clip": num_frames,
-        "seconds_between_frames": 1 / fps,
-        "policy": "repeat_last",
-    }
+
     if _is_uniform(fractions) and room > 0:
-        between = room / (len(fractions) - 1)
-        found = samplers.clips_at_regular_timestamps(
-            decoder,
-            seconds_between_clip_starts=between,
-            sampling_range_start=begin,
-            sampling_range_end=begin + room + min(between, half_frame) / 2,
-            **options,
-        )
-        return [found.data]
-    parts = []
-    for fraction in fractions:
-        start = begin + fraction * room
-        found = samplers.clips_at_regular_timestamps(
-            decoder,
-            seconds_between_clip_starts=half_frame,
-            sampling_range_start=start,
-            sampling_range_end=start + half_frame / 2,
-            **options,
-        )
-        parts.append(found.data)
-    return parts
+        starts, between = [begin], room / (len(fractions) - 1)
+        length = room + min(between, half_frame) / 2
+    else:
+        starts, between = [begin + fraction * room for fraction in fractions], half_frame
+        length = half_frame / 2
+    return [
+        {
+            "seconds_between_clip_starts": between,
+            "sampling_range_start": start,
+            "sampling_range_end": start + length,
+        }
+        for start in starts
+    ]
 
 
 def _is_uniform(fractions: Sequence[float]) -> bool:
-    return len(fractions) > 1 and list(fractions) == places(
-        "uniform", len(fractions), random.Random()
-    )
+    """Whether these are places of which torchcodec finds all in one call."""
+    number = len(fractions)
+    return number > 1 and list(fractions) == places("uniform", number, random.Random())

@@ -9,17 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from k600.errors import MissingDependencyError, OptionError
-from k600.train.corrupt import CorruptClipError, Shared, words_of
+from k600.train.corrupt import CorruptClipError, Shared, error_text
 from k600.train.pixels import crop_places, normalised, scaled
-from k600.train.sampling import (
-    clips_at,
-    import_torch,
-    import_torchcodec,
-    open_video,
-    places,
-    step_of,
-)
-from k600.values import is_whole_number
+from k600.train.sampling import clips_at, import_torch, open_video, places
+from k600.values import whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,17 +83,15 @@ class ClipTransform:
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise OptionError(
-                    f"{name}: {getattr(self, name)!r} is not allowed, expected one of "
-                    + ", ".join(allowed)
-                )
+            value = getattr(self, name)
+            if value not in allowed:
+                choices = ", ".join(allowed)
+                raise OptionError(f"{name}: {value!r} is not allowed, expected one of {choices}")
         for name in ("num_frames", "stride", "clips_per_video", "short_side", "crop"):
             value = getattr(self, name)
-            optional = name not in ("num_frames", "crop")
-            whole = is_whole_number(value, least=1)
-            if not whole and not (optional and value is None):
-                raise OptionError(f"{name}: {value!r} is not allowed, expected 1 or more")
+            if value is not None or name in ("num_frames", "crop"):
+                whole_number(name, value, least=1)
+
         if self.fps is not None and (self.stride is not None or not self.fps > 0):
             raise OptionError(
                 f"fps: {self.fps!r} with stride={self.stride!r} is not allowed, expected more than "
@@ -167,17 +158,17 @@ class ClipTransform:
         return {name: [s[name] for s in samples] for name in ("pixel_values", "labels")}
 
     def _sample(self, row: Mapping[str, Any]) -> Sample:
-        import_torchcodec()  # its absence is no clip's fault
         name = _name_of(row)
         chance = self._chance(name)
-        several = places(self.sampling, self.clips_per_video or 1, chance)
-        step = step_of(self.stride, self.fps)
+        starts = places(self.sampling, self.clips_per_video or 1, chance)
+        step = 4 if self.stride is None and self.fps is None else self.stride
         try:
             decoder = open_video(row["video"])
-            clips = clips_at(decoder, several, num_frames=self.num_frames, step=step, fps=self.fps)
+            clips = clips_at(decoder, starts, num_frames=self.num_frames, step=step, fps=self.fps)
         except (RuntimeError, ValueError, IndexError, OSError) as error:
             return self._instead(name or "a clip without a name", error)
         del decoder
+
         label = row.get("label")
         if label is not None and self.label_ids is not None:
             label = self.label_ids.get(label)
@@ -206,7 +197,7 @@ class ClipTransform:
     def _instead(self, name: str, error: Exception) -> Sample:
         if self.on_corrupt == "raise":
             raise CorruptClipError(
-                f"{name} cannot be decoded: {words_of(error)}. on_corrupt='skip' or 'previous' "
+                f"{name} cannot be decoded: {error_text(error)}. on_corrupt='skip' or 'previous' "
                 "goes on; `kinetics600 verify --deep` finds such clips"
             ) from error
         last = self._shared.last

@@ -21,6 +21,7 @@ from yt_dlp.utils import YoutubeDLError
 
 from k600.clip import Clip
 from k600.errors import EncoderError, Stopped
+from k600.retry import Retry
 from k600.video.cut import CutError, cut_clip
 from k600.youtube.rate_limit import Gate
 from k600.youtube.refusals import SIGNED_IN, Refusal, classify
@@ -30,7 +31,6 @@ __all__ = ["Fetched", "RefusedError", "VideoFetcher"]
 _CHUNK_BYTES = 1 << 19
 _MOST_BYTES = 256 << 20
 """More than this for ten seconds, and something is wrong."""
-_TRIES = 3
 _TOLERANCE_SECONDS = 1.0
 """YouTube gives a video's duration in whole seconds."""
 
@@ -245,42 +245,48 @@ class _Media(io.RawIOBase):
         return self._chunk[position - self._start :]
 
     def _fetch(self, position: int) -> None:
-        """Request the chunk at a position, again if the network fails."""
+        """Request the chunk at a position."""
         last = position + _CHUNK_BYTES - 1
         if self._size is not None:
             last = min(last, self._size - 1)
-        headers = {**self._headers, "Range": f"bytes={position}-{last}"}
+        request = Request(self._url, headers={**self._headers, "Range": f"bytes={position}-{last}"})
+        self._chunk, self._size = _read_range(self._downloader, request, position, self._gate)
+        self._start = position
+        self.received_bytes += len(self._chunk)
+        if self.received_bytes > _MOST_BYTES:
+            raise CutError("damaged", f"more than {_MOST_BYTES:,} bytes for one clip")
 
-        for attempt in range(_TRIES):
-            try:
-                with self._downloader.urlopen(Request(self._url, headers=headers)) as response:
-                    self._chunk = self._checked(response, position)
-                self._start = position
-                self.received_bytes += len(self._chunk)
-                if self.received_bytes > _MOST_BYTES:
-                    raise CutError("damaged", f"more than {_MOST_BYTES:,} bytes for one clip")
-                return
-            except (RequestError, OSError) as error:
-                is_final = isinstance(error, HTTPError) and error.status < 500
-                if is_final or attempt == _TRIES - 1:
-                    raise
-            self._gate.rest(0.3 * 3**attempt)
 
-    def _checked(self, response: Any, position: int) -> bytes:
-        """Return a range's bytes if they are what was asked for."""
-        header = response.headers.get("Content-Range") or ""
-        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", header)
-        if response.status != 206 or not found or int(found[1]) != position:
-            raise OSError(f"the server does not serve ranges (HTTP {response.status})")
+def _read_range(
+    downloader: _Downloader, request: Request, position: int, gate: Gate
+) -> tuple[bytes, int]:
+    """Return a range's bytes and its file's size; it is requested again if the network fails."""
+    retry = Retry(attempts=3, first_pause_seconds=0.6, stop=gate.stop)
+    while True:
+        try:
+            with downloader.urlopen(request) as response:
+                return _checked(response, position)
+        except (RequestError, OSError) as error:
+            is_final = isinstance(error, HTTPError) and error.status < 500
+            if is_final or retry.is_over:
+                raise
+        retry.pause()
 
-        expected = int(found[2]) - position + 1
-        if not 0 < expected <= _CHUNK_BYTES:
-            raise OSError(f"the server sends {expected} bytes, {_CHUNK_BYTES} were asked for")
-        data: bytes = response.read(expected)
-        if len(data) != expected:
-            raise OSError(f"{len(data)} of {expected} bytes came")
-        self._size = int(found[3])
-        return data
+
+def _checked(response: Any, position: int) -> tuple[bytes, int]:
+    """Return a range's bytes, if they are what was asked for, and its file's size."""
+    header = response.headers.get("Content-Range") or ""
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", header)
+    if response.status != 206 or not found or int(found[1]) != position:
+        raise OSError(f"the server does not serve ranges (HTTP {response.status})")
+
+    expected = int(found[2]) - position + 1
+    if not 0 < expected <= _CHUNK_BYTES:
+        raise OSError(f"the server sends {expected} bytes, {_CHUNK_BYTES} were asked for")
+    data: bytes = response.read(expected)
+    if len(data) != expected:
+        raise OSError(f"{len(data)} of {expected} bytes came")
+    return data, int(found[3])
 
 
 def _refuse(error: BaseException, refusal: Refusal | None) -> NoReturn:

@@ -81,7 +81,7 @@ class Gate:
             stop: Set to let nobody through any more.
             limiter: How fast.
         """
-        self._stop, self._limiter = stop, limiter
+        self.stop, self._limiter = stop, limiter
         self._shut = threading.Event()
 
     def ask(self) -> None:
@@ -97,11 +97,11 @@ class Gate:
             left = end - time.monotonic()
             if left <= 0:
                 return
-            self._stop.wait(min(left, 0.5))
+            self.stop.wait(min(left, 0.5))
 
     def check(self) -> None:
         """Raise as `ask` does, without taking a turn."""
-        if self._stop.is_set():
+        if self.stop.is_set():
             raise Stopped("stopped")
         if self._shut.is_set():
             raise BlockedError("YouTube refuses this address for now")
@@ -116,5 +116,5 @@ class Gate:
 
     def rest(self, seconds: float) -> None:
         """Wait before a try is repeated; wakes at once when told to stop."""
-        if self._stop.wait(seconds):
+        if self.stop.wait(seconds):
             raise Stopped("stopped")

@@ -103,9 +103,11 @@ def test_help_and_version(run: Run, place: dict[str, str]) -> None:
 def test_the_text_of_a_help_fills_its_lines(run: Run, place: dict[str, str]) -> None:
     place["COLUMNS"] = "300"
     shown = run(place, "gallery", "--help").stdout
-    assert "what lacks is fetched first, and the exit code is that of download." in shown
-    assert len(re.findall(r"^ Example: ", shown, re.M)) == 1
-    assert "(listed by the host, but not in its tarball)" in run(place, "status", "--help").stdout
+    assert "what is missing is fetched first, and the exit code is that of download." in shown
+    assert len(re.findall(r"^  Example: ", shown, re.M)) == 1
+    assert (
+        "`not_fetched` are those that nothing is known of" in run(place, "status", "--help").stdout
+    )
 
 
 def test_help_does_not_import_what_is_heavy(
@@ -126,7 +128,7 @@ def test_help_does_not_import_what_is_heavy(
         (["plan"], "Missing argument"),
         (["plan", "val"], "did you mean 'validation'"),
         (["plan", "train", "--class", "zumbaa"], "'zumba'"),
-        (["plan", "train", "--max-samples", "0"], "max_samples: 0"),
+        (["plan", "train", "--max-samples", "0"], "--max-samples: 0"),
         (["plan", "train", "--source", "aws"], "source: 'aws'"),
         (["plan", "train", "--rate", "0"], "rate: 0.0"),
         (["download", "train", "--cookies", "/no/such/file"], "cookies: '/no/such/file'"),
@@ -150,7 +152,7 @@ def test_a_plan_touches_nothing_and_says_what_a_download_then_does(
     sizes = [path.stat().st_size for path in miniature.root.glob("train/*.tar.gz")]
     assert plan["tarball_bytes"] == sum(sizes)
     (done,) = json.loads(run(place, "download", "train", "--json").stdout)
-    assert (done["clips"], done["fetched_bytes"]) == (plan["wanted_clips"], sum(sizes))
+    assert (done["here_clips"], done["fetched_bytes"]) == (plan["wanted_clips"], sum(sizes))
     assert contents(home) == expected(miniature, "train")
     (plan,) = json.loads(run(place, "plan", "train", "--json").stdout)
     assert plan["complete"]
@@ -225,7 +227,7 @@ def test_the_table_of_clips_and_a_check_against_it(
     run(place, "download", "validation", code=3)
     run(place, "verify", "validation")
     said = run(place, "manifest", "export", "validation", "--out", "clips.csv").stderr
-    assert "30 have" in said or "30 short" in said
+    assert "30 here, " in said or "30 short" in said
     with open(tmp_path / "clips.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 34
@@ -239,7 +241,7 @@ def test_the_table_of_clips_and_a_check_against_it(
     clips[1].write_bytes(clips[2].read_bytes())
     done = run(place, "manifest", "check", "clips.csv", "--json", code=1)
     found = json.loads(done.stdout)
-    assert (found["same"], found["missing"], found["differs"]) == (28, 1, 1)
+    assert (found["same_clips"], found["missing"]) == (28, {"not_fetched": 1, "differs": 1})
     run(
         place, "manifest", "export", "validation", "--no-hashes", "--out", "clips.parquet", "--json"
     )
@@ -250,7 +252,7 @@ def test_a_gallery_of_what_is_there(run: Run, place: dict[str, str], tmp_path: P
     assert "not one of the clips" in run(place, "gallery", "train", code=1).stderr
     arguments = ["gallery", "train", "--source", "cvdf", "--class", CLASSES[0], "--out", "a.html"]
     said = run(place, *arguments, "--contact-sheet", "a.png", "--json").stdout
-    assert json.loads(said)["clips"] == 5
+    assert json.loads(said)["here_clips"] == 5
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     run(place, "download", "train")
     done = run(place, "gallery", "train", "--most", "6", "--out", "b.html")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from click.testing import CliRunner, Result
 
 import k600.cli.classes
 import k600.cli.doctor
@@ -19,8 +19,8 @@ import k600.cli.status  # noqa: F401 - each adds its command
 import kinetics600
 from k600.checks.status import read_status
 from k600.cli import app, main
-from k600.cli.classes import find_classes
 from k600.clip import Clip
+from k600.labels import find_classes
 from k600.miniature import Miniature
 from k600.store.ledger import Ledger
 from k600.store.store import Store
@@ -251,7 +251,8 @@ def test_classes_counts_what_the_lists_say(load: Load, at: tuple[str, ...]) -> N
     assert ["590", "windsurfing"] in rows
     assert is_plain(done.stdout)
     done = run("classes", "surfing water", *at, "--json")
-    row = {"id": 502, "name": "surfing water", "train": 5, "validation": None}
+    counts = {"train": 5, "validation": None}
+    row = {"id": 502, "label": "surfing water", "listed_clips": counts}
     assert json.loads(done.stdout) == [row]
 
 
@@ -264,4 +265,4 @@ def test_classes_says_when_nothing_is_found(at: tuple[str, ...]) -> None:
     done = run("classes", "zumbaa", *at)
     assert done.exit_code == 0
     assert "The nearest" in done.stderr
-    assert len(run("classes", *at, "--json").stdout.splitlines()) == 600 * 6 + 2
+    assert len(run("classes", *at, "--json").stdout.splitlines()) == 600 * 8 + 2

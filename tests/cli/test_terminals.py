@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
 from k600.cli import app
 from k600.miniature import Miniature
@@ -72,7 +71,7 @@ def leaves(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, command
 
 
-LEAVES = dict(leaves(get_command(app)))
+LEAVES = dict(leaves(app))
 
 
 @pytest.fixture

@@ -31,11 +31,10 @@ from k600.errors import (
     OptionError,
 )
 from k600.fleet.job import Job
-from k600.fleet.options import FleetRecipe, Workforce
-from k600.fleet.places import Places, choose_places
+from k600.fleet.options import FleetRecipe, Places, Workforce, choose_places
 from k600.fleet.read import read_unit
 from k600.fleet.run import Fleet, run_fleet
-from k600.fleet.units import unit_of
+from k600.fleet.units import Unit
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
 from k600.progress import no_progress
@@ -106,8 +105,8 @@ def test_four_tasks_make_the_same_bytes_as_one_and_a_rerun_makes_none(
     place = {"to_options": s3.options}
     done = run("s3://shards/four", workers=4, tasks=4, **place, **host)
     (split,) = done.splits
-    assert (split.tarballs, split.new_tarballs, split.clips, split.shards) == (6, 6, 30, 4)
-    assert split.left_out == {"empty": 1, "truncated": 1}
+    assert (split.tarballs, split.fetched_tarballs, split.clips, split.shards) == (6, 6, 30, 4)
+    assert split.missing == {"empty": 1, "truncated": 1}
     four = stored(s3, "shards/four")
     run("s3://shards/one/four", **place, **host)
     assert stored(s3, "shards/one/four") == four
@@ -121,7 +120,7 @@ def test_four_tasks_make_the_same_bytes_as_one_and_a_rerun_makes_none(
     fs = fsspec.filesystem("s3", **s3.options, use_listings_cache=False)
     before = fs.find("shards/four", detail=True)
     (split,) = run("s3://shards/four", workers=4, tasks=4, **place, **host).splits
-    assert (split.new_tarballs, split.clips) == (0, 30)
+    assert (split.fetched_tarballs, split.clips) == (0, 30)
     assert fs.find("shards/four", detail=True) == before
 
 
@@ -309,7 +308,7 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(
         out, said = process.communicate(timeout=100)
     assert process.returncode == 0, said
     split = json.loads(out)["splits"][0]
-    assert (split["tarballs"], split["new_tarballs"]) == (6, 1)
+    assert (split["tarballs"], split["fetched_tarballs"]) == (6, 1)
     run(tmp_path / "b/a", "train")
     assert made(tmp_path / "a") == made(tmp_path / "b/a")
 
@@ -410,7 +409,7 @@ def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> Non
         assert hub.repos["owner/clips"].private
         assert found[0]["address"] == f"{hub.url}/datasets/owner/clips"
         assert found[0]["splits"][0]["shards"] == 4
-        assert found[1]["splits"][0]["new_tarballs"] == 0
+        assert found[1]["splits"][0]["fetched_tarballs"] == 0
     shards = {name for name in there if name.startswith("data/")}
     assert len(shards) == 4
     assert {*there} - shards == {
@@ -497,7 +496,7 @@ def test_a_damaged_tarball_leaves_nothing_but_its_reason(
     data = path.read_bytes()
     path.write_bytes(data[:-4] + bytes(4))
     (split,) = run(tmp_path / "a", "train", FleetRecipe(), host=own_miniature).splits
-    assert split.left_out == {"tarball_damaged": 1}
+    assert split.missing == {"tarball_damaged": 1}
     assert not split.complete
     assert (split.tarballs, split.clips) == (2, 5)
 
@@ -534,7 +533,7 @@ def test_a_tarball_that_is_replaced_between_two_readings_is_not_taken_for_the_on
             places=places,
             options={"format": 1},
         )
-        unit = unit_of(tarball, mirror.stat(tarball.path), job)
+        unit = Unit.of(tarball, mirror.stat(tarball.path), job.options)
         place = FileDestination(places.work, {})
         place.prepare()
         (tmp_path / "scratch").mkdir()
@@ -554,7 +553,7 @@ def test_a_portal_s_page_is_no_damaged_tarball_and_leaves_no_marker(
         host.fault = None
         (split,) = run(tmp_path / "a", "train", FleetRecipe(), host=own_miniature, **options).splits
     assert split.complete
-    assert split.left_out == {}
+    assert split.missing == {}
 
 
 def test_a_tarball_that_was_replaced_is_read_anew(
@@ -568,7 +567,7 @@ def test_a_tarball_that_was_replaced_is_read_anew(
     (own_miniature.root / "train/zumba.tar.gz").write_bytes(make_tarball(members))
     recipe = FleetRecipe(shards_multiple_of=64)
     (split,) = run(tmp_path / "a", "train", recipe, host=own_miniature).splits
-    assert (split.new_tarballs, split.clips, split.shards) == (1, 75, 64)
+    assert (split.fetched_tarballs, split.clips, split.shards) == (1, 75, 64)
 
 
 @pytest.mark.parametrize("damage", ["changed", "gone"])
@@ -589,7 +588,7 @@ def test_a_part_that_was_changed_or_is_gone_is_read_anew(
     other = next(name for name, key in names.items() if key != part.name)
     (own_miniature.root / f"train/{other}.tar.gz").write_bytes(make_tarball(members))
     (split,) = run(tmp_path / "a", "train", recipe, host=own_miniature).splits
-    assert (split.new_tarballs, split.clips) == (2, 65)
+    assert (split.fetched_tarballs, split.clips) == (2, 65)
     run(tmp_path / "b/a", "train", recipe, host=own_miniature)
     assert made(tmp_path / "a") == made(tmp_path / "b/a")
 
@@ -609,7 +608,7 @@ def test_a_tarball_that_is_not_there(
     with pytest.raises(IncompleteError, match=r"zumba.tar.gz is left out: .* does not exist"):
         run(tmp_path / "a", "train", host=own_miniature, on_missing="raise")
     (split,) = run(tmp_path / "b", "train", FleetRecipe(), host=own_miniature).splits
-    assert (split.clips, split.left_out) == (5, {"tarball_not_found": 1})
+    assert (split.clips, split.missing) == (5, {"tarball_not_found": 1})
     assert not split.complete
     assert "zumba.tar.gz is left out" in lines.text
     with pytest.raises(NoClipsError):

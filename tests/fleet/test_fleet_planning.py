@@ -12,12 +12,19 @@ from k600.clip import Tarball
 from k600.errors import OptionError
 from k600.fleet.estimate import Rates, enough_workers, simulate
 from k600.fleet.plan import count_shards, deal_clips
-from k600.fleet.units import PartClip, Unit, UnitMarker, deal_units, unit_key
+from k600.fleet.units import PartClip, Unit, UnitMarker, deal_units
 from k600.labels import NAMES
+from k600.mirror.mirror import RemoteFile
 
 
 def unit(name: str, size: int) -> Unit:
-    return Unit(Tarball("train", name), unit_key(name, "", {}), name, "", size)
+    return Unit(Tarball("train", name), f"key of {name}", name, "", size)
+
+
+def test_a_unit_s_key_is_the_same_in_every_release() -> None:
+    remote = RemoteFile("val/zumba.tar.gz", "", "s3://kinetics/600/val/zumba.tar.gz", 5, "1a2b")
+    zumba = Unit.of(Tarball("validation", "zumba"), remote, {"short_side": None})
+    assert (zumba.key, zumba.size_bytes) == ("987d17fd6d87f9a6", 5)
 
 
 def markers(classes: int, clips: int, size: int = 1_000) -> list[UnitMarker]:

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.fleet.options import FleetRecipe, Workforce
-from k600.fleet.places import Places
+from k600.fleet.options import FleetRecipe, Places, Workforce
 from k600.fleet.run import Fleet, run_fleet
 from k600.miniature import Miniature
 from k600.progress import no_progress
@@ -73,12 +72,12 @@ def test_two_nodes_make_the_same_bytes_as_this_machine(
     options = {"mirror": "s3://kinetics/600", "mirror_options": {"endpoint_url": s3.url}}
     done = run("s3://fleet/ray", miniature, executor="ray", to_options=s3.options, **options)
     assert (done.splits[0].clips, done.splits[0].shards) == (30, 4)
-    assert done.splits[0].new_tarballs == 6
+    assert done.splits[0].fetched_tarballs == 6
     run("s3://fleet/x/ray", miniature, executor="local", to_options=s3.options, **options)
     there = stored(s3, "fleet/ray")
     assert there == stored(s3, "fleet/x/ray")
     again = run("s3://fleet/ray", miniature, executor="ray", to_options=s3.options, **options)
-    assert again.splits[0].new_tarballs == 0
+    assert again.splits[0].fetched_tarballs == 0
     assert stored(s3, "fleet/ray") == there
 
 
@@ -110,6 +109,6 @@ def test_what_a_lost_node_had_in_hand_is_done_by_the_other(
         assert found
         assert found[0].splits[0].clips == 30
         again = run(tmp_path / "a", miniature, executor="ray", **mirror)
-        assert again.splits[0].new_tarballs == 0
+        assert again.splits[0].fetched_tarballs == 0
     run(tmp_path / "b/a", miniature, executor="local")
     assert made(tmp_path / "a") == made(tmp_path / "b/a")

@@ -18,8 +18,7 @@ import pytest
 
 import kinetics600
 from k600.errors import MissingDependencyError, OptionError
-from k600.fleet.options import FleetRecipe, Workforce
-from k600.fleet.places import Places
+from k600.fleet.options import FleetRecipe, Places, Workforce
 from k600.fleet.run import Fleet, run_fleet
 from k600.miniature import Miniature
 from k600.progress import no_progress

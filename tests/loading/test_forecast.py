@@ -41,7 +41,7 @@ def test_clips_of_which_the_list_does_not_know_are_asked_for_once_they_were_seen
     plan, done = both("validation", **options)
     assert (plan.here_clips, plan.wanted_clips) == (30, 34)
     assert (done.clips, done.clips + len(done.missing)) == (30, 34)
-    assert (plan.complete, plan.lacking_clips) == (True, 4)
+    assert (plan.fetches_nothing, plan.missing_clips) == (True, 4)
 
 
 def test_bad_clips_are_asked_for_again_also_among_a_few(options: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ def test_bad_clips_are_asked_for_again_also_among_a_few(options: dict[str, Any])
     plan, done = both("validation", **few)
     assert (plan.wanted_clips, done.asked) == (7, 7)
     plan, done = both("validation", **few)
-    assert (plan.tarballs, done.fetched_tarballs, plan.lacking_clips) == (0, 0, 2)
+    assert (plan.tarballs, done.fetched_tarballs, plan.missing_clips) == (0, 0, 2)
     plan, done = both("validation", **few, retry_errors=True)
     assert (plan.tarballs, done.fetched_tarballs) == (1, 1)
 
@@ -58,7 +58,7 @@ def test_more_clips_than_there_are_is_more_than_can_be_had(options: dict[str, An
     few = {**options, "classes": CLASSES[1], "max_samples": 9}
     both("train", **few)
     plan, done = both("train", **few)
-    assert (plan.here_clips, plan.wanted_clips, plan.complete) == (5, 9, True)
+    assert (plan.here_clips, plan.wanted_clips, plan.fetches_nothing) == (5, 9, True)
     assert (done.clips, done.asked, done.is_whole, done.may_bring_more) == (5, 9, False, False)
 
 

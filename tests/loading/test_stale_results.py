@@ -14,7 +14,7 @@ from typing import Any
 
 import datasets
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from k600.cli import app
 from k600.miniature import PLAIN, Miniature, make_clip

@@ -239,12 +239,12 @@ def test_a_tarball_that_the_mirror_has_by_now_does_not_change_what_is_done(
     tarball.rename(tmp_path / "away")
     options["mirror"] = str(own_miniature.root)
     done = fleet(place, **options)
-    assert done.left_out == {"tarball_not_found": 1}
+    assert done.missing == {"tarball_not_found": 1}
     before = place.files()
     (tmp_path / "away").rename(tarball)
     one_zeroed(place)
     again = fleet(place, **options)
-    assert (again.mended_shards, again.left_out) == (1, done.left_out)
+    assert (again.mended_shards, again.missing) == (1, done.missing)
     assert place.files() == before
 
 
@@ -279,14 +279,14 @@ def test_of_a_fleet_only_the_tarballs_of_the_lost_shards_are_read_again(
     place = folder(tmp_path / "published")
     done = kinetics600.fleet(place.options["to"], "validation", workers=1, shards_multiple_of=15,
                              **options).splits[0]  # fmt: skip
-    assert (done.shards, done.new_tarballs) == (15, 6)
+    assert (done.shards, done.fetched_tarballs) == (15, 6)
     before = place.files()
     path = min(place.shards())
     place.delete(path)
     manifest = before[".kinetics600/validation/manifest.parquet"]
     done = kinetics600.fleet(place.options["to"], "validation", workers=1, shards_multiple_of=15,
                              **options).splits[0]  # fmt: skip
-    assert done.new_tarballs == len(tarballs_in(manifest, path.rpartition("/")[2])) < 6
+    assert done.fetched_tarballs == len(tarballs_in(manifest, path.rpartition("/")[2])) < 6
     assert place.files() == before
 
 

@@ -219,7 +219,7 @@ def test_what_had_to_be_left_out_is_named_and_counted(put: Publish, tmp_path: Pa
         f"val/massaging person's head.tar.gz/{name}_000000_000010.mp4": why
         for name, why in (("cutoffclip0", "truncated"), ("emptyclip00", "empty"))
     }
-    assert done.splits[0].left_out == {"empty": 1, "truncated": 1}
+    assert done.splits[0].missing == {"empty": 1, "truncated": 1}
     assert "| `validation` | 1 | the file in the tarball is cut off |" in (
         tmp_path / "README.md"
     ).read_text(encoding="utf-8")
@@ -236,7 +236,7 @@ def test_a_damaged_tarball_is_left_out_whole(
     data[-6] ^= 1  # in gzip's checksum: every clip has gone by when it is seen
     tarball.write_bytes(data)
     done = put(None, "train", EMBEDDED, host=own_miniature, to=str(tmp_path / "a"))
-    assert done.splits[0].left_out == {"tarball_damaged": 1}
+    assert done.splits[0].missing == {"tarball_damaged": 1}
     rows = rows_of(tmp_path / "a", "train")
     zumba = kinetics600.label2id()["zumba"]
     assert len(rows) == done.splits[0].clips > 0
@@ -255,7 +255,7 @@ def test_a_tarball_that_came_damaged_once_is_read_again_and_not_left_out(
         more = {"mirror": f"{host.url}/600", "data_dir": str(tmp_path / "other")}
         done = put(None, "train", EMBEDDED, host=own_miniature, to=str(tmp_path / "a"), more=more)
         assert host.struck == 1
-    assert done.splits[0].left_out == {}
+    assert done.splits[0].missing == {}
     assert rows_of(tmp_path / "a", "train") == rows_of(tmp_path / "calm", "train")
 
 
@@ -264,7 +264,7 @@ def test_a_tarball_that_is_not_there_is_named(
 ) -> None:
     (own_miniature.root / "train/zumba.tar.gz").unlink()
     done = put(None, "train", EMBEDDED, host=own_miniature, to=str(tmp_path / "a"))
-    assert done.splits[0].left_out == {"tarball_not_found": 1}
+    assert done.splits[0].missing == {"tarball_not_found": 1}
 
 
 def test_row_groups_are_bounded(
@@ -542,7 +542,7 @@ def test_who_may_see_it(hub: Hub, put: Publish) -> None:
     assert not hub.repos["owner/open"].private
     with pytest.raises(Kinetics600Error, match="is there already, and public"):
         put("owner/open", recipe=EMBEDDED)
-    with pytest.raises(OptionError, match="--i-have-the-rights"):
+    with pytest.raises(OptionError, match="i_have_the_rights=True"):
         put("owner/clips", recipe=EMBEDDED, i_have_the_rights=False)
 
 

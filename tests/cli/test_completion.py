@@ -1,0 +1,70 @@
+"""Completion in the shell: what `--install-completion` writes makes a real shell complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from k600.cli import app
+
+PROGRAM = Path(sys.executable).with_name("kinetics600")
+STARTUP = {
+    "bash": ".bashrc",
+    "zsh": ".zshrc",
+    "fish": ".config/fish/completions/kinetics600.fish",
+}
+
+
+def run(home: Path, shell: str, option: str) -> Result:
+    return CliRunner(env={"HOME": str(home), "SHELL": f"/bin/{shell}"}).invoke(app, [option])
+
+
+@pytest.mark.parametrize(("shell", "file"), STARTUP.items())
+def test_it_is_installed_once_and_leaves_the_rest_alone(
+    tmp_path: Path, shell: str, file: str
+) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("alias ll='ls -l'")
+    for _ in range(2):
+        done = run(tmp_path, shell, "--install-completion")
+        assert done.exit_code == 0
+        assert str(path) in done.output
+    first, line = path.read_text().splitlines()
+    assert first == "alias ll='ls -l'"
+    assert f"_KINETICS600_COMPLETE={shell}_source kinetics600" in line
+
+
+def test_it_is_shown() -> None:
+    done = run(Path("/nonexistent"), "zsh", "--show-completion")
+    assert done.exit_code == 0
+    assert "compdef" in done.output
+
+
+def test_another_shell_is_named() -> None:
+    done = run(Path("/nonexistent"), "csh", "--install-completion")
+    assert done.exit_code == 2
+    assert "bash, zsh, fish" in done.output
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes(tmp_path: Path) -> None:
+    run(tmp_path, "bash", "--install-completion")
+    script = """
+source ~/.bashrc
+COMP_WORDS=(kinetics600 "$1"); COMP_CWORD=1
+_kinetics600_completion kinetics600
+echo "${COMPREPLY[@]}"
+"""
+    place = {"HOME": str(tmp_path), "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"}
+    for start, words in (("pu", "publish"), ("d", "demo doctor download"), ("--ver", "--version")):
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", start], env=place, capture_output=True, text=True
+        )
+        assert (done.stdout.split(), done.stderr) == (words.split(), "")
