@@ -126,10 +126,10 @@ class YouTubeSource:
             self.given_up = Refusal("client", "tools", str(error))
             return None
 
-        from k600.youtube.workers import open_workers
+        from k600.youtube.workers import YouTubeWorkers
 
         self.workers = self.stack.enter_context(
-            open_workers(
+            YouTubeWorkers(
                 options,
                 request.store,
                 request.ledger,

@@ -38,7 +38,7 @@ from k600.video.cut import CutError
 from k600.video.probe import box_problem
 from k600.video.resize import resize_clip
 
-__all__ = ["TarballExtractor", "TarballRead"]
+__all__ = ["Extraction", "TarballExtractor", "TarballRead"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -67,7 +67,7 @@ class TarballRead:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What the ledger said of a tarball when its turn came."""
+    """What the ledger held of a tarball when its turn came."""
 
     row: TarballRow | None
     clips: Mapping[str, ClipRow]
@@ -95,7 +95,7 @@ class TarballExtractor:
     on_bytes: Callable[[int, Tarball], object]
     bar: Bar
     planned: Mapping[str, TarballRow]
-    """What the ledger said of the split's tarballs when the run was planned."""
+    """What the ledger held of the split's tarballs when the run was planned."""
     rewrite: bool = False
     """Replace clips that are there already, but not those that a user put there."""
     short_side: int | None = None
