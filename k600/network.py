@@ -93,7 +93,7 @@ class Proxy:
     """A proxy for HTTP and, by CONNECT, for HTTPS."""
 
     scheme: str
-    """`http`, or `https` for one that is itself asked over an encrypted line."""
+    """`http`, or `https` for one that is itself reached over TLS."""
     host: str
     port: int
     authorization: str = field(default="", repr=False)
@@ -105,7 +105,7 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the proxy alone is told."""
+        """Headers for the proxy alone."""
         return {"Proxy-Authorization": self.authorization} if self.authorization else {}
 
     @property
@@ -113,25 +113,25 @@ class Proxy:
         """Its URL with user and password, for libraries that want it so; not for messages."""
         if not self.authorization:
             return str(self)
-        said = base64.b64decode(self.authorization.partition(" ")[2]).decode()
-        user, _, password = (quote(part, safe="") for part in said.partition(":"))
+        credentials = base64.b64decode(self.authorization.partition(" ")[2]).decode()
+        user, _, password = (quote(part, safe="") for part in credentials.partition(":"))
         return str(self).replace("://", f"://{user}:{password}@", 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What the environment says of the way to the web, at one moment."""
+    """The way to the web, as the environment describes it at one moment."""
 
     proxies: Mapping[str, str] = field(repr=False)
     """URL by scheme, `all` for every other one; a URL may hold a password."""
     no_proxy: tuple[str, ...] = ()
-    """Hosts that are asked directly: names with all below them, `host:port`, addresses and ranges
+    """Hosts that need no proxy: names with all below them, `host:port`, addresses and ranges
     of addresses (`10.0.0.0/8`), or `*`."""
     certificates: tuple[tuple[str, str], ...] = ()
     """`(variable, path)` of files and folders of certificates that are trusted."""
 
     def proxy_for(self, url: str) -> Proxy | None:
-        """Return through which proxy an address is asked; None for directly.
+        """Return the proxy through which requests to an address go; None for none.
 
         Raises:
             OptionError: The environment names a proxy that cannot be used.
@@ -191,8 +191,8 @@ def _parse_proxy(url: str, variable: str) -> Proxy:
         )
     authorization = ""
     if parts.username is not None:
-        said = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-        authorization = f"Basic {base64.b64encode(said).decode()}"
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        authorization = f"Basic {base64.b64encode(credentials).decode()}"
     return Proxy(parts.scheme, host, port, authorization)
 
 

@@ -34,7 +34,8 @@ from k600.checks.software import (
 )
 from k600.disk import SHARING, free_space, nearest_folder
 from k600.errors import Kinetics600Error, OptionError, StoreError
-from k600.infos import read_info
+from k600.loading.infos import read_info
+from k600.loading.options import OPTIONS
 from k600.loading.plan import MEAN_CLIP_BYTES
 from k600.mirror.mirror import Mirror
 from k600.network import (
@@ -133,7 +134,7 @@ def run_checks(
 
 def check_environment(environ: Mapping[str, str]) -> Finding:
     """Note the variables that change what the loader does."""
-    known = ("KINETICS600_HOME", "KINETICS600_MIRROR")
+    known = [option.variable for option in OPTIONS.values() if option.variable is not None]
     notes = [f"{name}={public_url(environ[name])}" for name in known if environ.get(name)]
     odd = [n for n in sorted(environ) if n.startswith("KINETICS600_") and n not in known]
     notes += [f"{name}={environ[name]}" for name in OFFLINE_VARIABLES if environ.get(name)]

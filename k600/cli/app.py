@@ -10,6 +10,7 @@ import click
 
 from k600.cli.completion import with_completion
 from k600.cli.exit_codes import EXIT_CODES
+from k600.cli.flag_names import speak_flags_of
 from k600.errors import OptionError
 
 __all__ = ["app", "as_json", "data_dir", "json_option", "lists_mirror", "quiet"]
@@ -18,10 +19,14 @@ _EXIT_CODES_TEXT = "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items
 
 
 class _Command(click.Command):
-    """A command whose `--help` ends with the exit codes."""
+    """A command whose `--help` ends with the exit codes, and whose messages speak of its flags."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **{"epilog": f"Exit codes: {_EXIT_CODES_TEXT}.", **settings})
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        speak_flags_of(self)
+        return super().parse_args(ctx, args)
 
 
 class _Group(_Command, click.Group):

@@ -8,6 +8,8 @@ from `http://` to `https://` of the same host, too; the remedy is to name the `h
 from __future__ import annotations
 
 import contextlib
+import inspect
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,10 +18,10 @@ from urllib.parse import urlsplit
 
 import fsspec
 
-from k600.identity import s3_endpoint
+from k600.identity import is_public_bucket, s3_endpoint
 from k600.network import CONNECT_SECONDS, READ_SECONDS, WEB_PORTS, Network, Proxy, read_network
 
-__all__ = ["file_system_options", "protocol_of", "web_info"]
+__all__ = ["file_system_options", "mirror_options", "protocol_of", "web_info"]
 
 _AMAZON = "https://s3.amazonaws.com"
 
@@ -49,6 +51,32 @@ def file_system_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return dict(options)
 
 
+def mirror_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what the mirror needs to a user's options of its file system; those overrule it.
+
+    That is anonymous access to the public bucket, limits of time, and the network.
+
+    Args:
+        url: The mirror.
+        options: fsspec storage options.
+
+    Raises:
+        OptionError: The environment names a proxy or certificates that cannot be used.
+    """
+    merged = dict(options)
+    if protocol_of(url) in ("s3", "s3a"):
+        limits: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+        limits |= {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64}
+        if is_public_bucket(url, options):
+            merged["anon"] = True
+            merged.setdefault("endpoint_url", None)
+            if merged.keys() <= _s3fs_options():  # with any other, s3fs finds out what is wrong
+                merged["session"] = _anonymous_session()
+            limits["ignore_configured_endpoint_urls"] = True
+        merged["config_kwargs"] = {**limits, **dict(merged.get("config_kwargs") or {})}
+    return file_system_options(url, merged)
+
+
 def _web_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     import aiohttp
 
@@ -61,9 +89,9 @@ def _web_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def web_info(fs: Any, url: str) -> dict[str, Any]:
-    """Return what a web server says of an object: `size`, `ETag`, `Last-Modified`, `encoding`.
+    """Return a web server's headers of an object as `size`, `ETag`, `Last-Modified`, `encoding`.
 
-    It is asked for the bytes as they are stored. One that calls stored `.tar.gz` files
+    The bytes as they are stored are requested. A server that calls stored `.tar.gz` files
     `Content-Encoding: gzip` gives their true length; one that packs what it sends gives none.
 
     Args:
@@ -102,10 +130,10 @@ class _WebClient:
     """Makes aiohttp's sessions for one host. (fsspec keeps one file system for each of these.)"""
 
     origin: str
-    """Scheme, host and port that may be told the user's headers and cookies."""
+    """Scheme, host and port that may get the user's headers and cookies."""
     network: Network
     proxied: bool
-    """Whether the environment's proxies are asked."""
+    """Whether requests go through the environment's proxies."""
     make: Callable[..., Awaitable[Any]] | None
     """The user's own `get_client`."""
 
@@ -159,7 +187,7 @@ def _s3_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     client = dict(options.get("client_kwargs") or {})
     config.setdefault("http_session_cls", _s3_session())
     endpoint = s3_endpoint(url, options) or (_AMAZON if options.get("anon") else "")
-    if endpoint and "proxies" not in config:  # else only the user's AWS profile says who is asked
+    if endpoint and "proxies" not in config:  # else only the AWS profile names the server
         proxy = network.proxy_for(endpoint)
         scheme = urlsplit(endpoint).scheme
         config["proxies"] = {} if proxy is None else {scheme: proxy.secret_url}
@@ -167,6 +195,35 @@ def _s3_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if bundle is not None:
         client.setdefault("verify", bundle)
     return {**options, "config_kwargs": config, "client_kwargs": client}
+
+
+@cache
+def _s3fs_options() -> frozenset[str]:
+    """Return the names of s3fs's own options."""
+    from s3fs import S3FileSystem
+
+    return frozenset(inspect.signature(S3FileSystem.__init__).parameters)
+
+
+@cache
+def _anonymous_session() -> Any:
+    """Return an AWS session that knows no profile, no file and no variable of anybody's.
+
+    For the public bucket: neither a broken profile nor one for another place must matter there.
+    """
+    from aiobotocore.session import AioSession
+    from botocore.configprovider import (
+        BOTOCORE_DEFAUT_SESSION_VARIABLES,
+        ConfigValueStore,
+        ConstantProvider,
+    )
+
+    session = AioSession()
+    defaults = {name: places[2] for name, places in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
+    defaults |= {"config_file": os.devnull, "credentials_file": os.devnull}
+    store = ConfigValueStore({name: ConstantProvider(value) for name, value in defaults.items()})
+    session.register_component("config_store", store)
+    return session
 
 
 @cache

@@ -1,23 +1,21 @@
-"""The mirror: what lies there, how large it is, and its bytes as they are asked for.
+"""The mirror: what lies there, how large it is, and its bytes, range by range.
 
-A mirror is any fsspec URL with the host's layout below it. Nothing here knows tarballs or
-clips: only addresses, sizes, ETags and byte ranges. All that is asked goes through fsspec's public
-`info` and `cat_file`, so `s3://`, `https://` and `file://` share one path. (Only what a web server
-says of an object is read here: fsspec keeps back the size of one that has a Content-Encoding.)
+A mirror is any fsspec URL with the host's layout below it. Nothing here knows tarballs or clips:
+only addresses, sizes, ETags and byte ranges. All requests go through fsspec's public `info` and
+`cat_file`, so `s3://`, `https://` and `file://` share one path. (Only the headers of a web server
+are read here: fsspec keeps back the size of an object that has a Content-Encoding.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
-import os
 import time
 import zlib
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import cache
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -30,9 +28,9 @@ from k600.errors import (
     MirrorNotFoundError,
     MirrorUnreachableError,
 )
-from k600.identity import is_public_bucket, mirror_identity
-from k600.mirror.file_systems import file_system_options, protocol_of, web_info
-from k600.network import CONNECT_SECONDS, READ_SECONDS, read_network
+from k600.identity import mirror_identity
+from k600.mirror.file_systems import mirror_options, protocol_of, web_info
+from k600.network import read_network
 from k600.retry import Retry
 from k600.text import public_url, text_of
 from k600.translate import mirror_error, translate_errors
@@ -51,12 +49,12 @@ ADDRESS_SECONDS = 300.0
 _PLAIN_S3_OPTIONS = frozenset(
     {"anon", "key", "secret", "token", "profile", "endpoint_url", "username", "password", "use_ssl"}
 )
-"""Options of s3fs that say who asks whom. With any other, it asks by itself."""
+"""Options of s3fs that only say who asks whom; addresses signed with others may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """What the mirror says of one object at one moment."""
+    """One object of the mirror, as it was at one moment."""
 
     name: str
     """Path below the mirror's root, such as `val/zumba.tar.gz`."""
@@ -112,19 +110,21 @@ class Mirror:
         """Ask the mirror for the size and ETag of the object at `path` below the root.
 
         Raises:
-            MirrorNotFoundError, MirrorDeniedError, MirrorUnreachableError: as they say.
+            MirrorNotFoundError, MirrorDeniedError, MirrorUnreachableError: It cannot be had.
         """
         fs, root = self._connect()
         full, url = f"{root}/{path}", f"{self}/{path}"
         if self._is_web:
-            info = self._thrice(url, lambda: self._start(web_info(fs, full), fs).result())
+            info = self._retried(url, lambda: self._start(web_info(fs, full), fs).result())
         else:
             fresh = {"refresh": True} if protocol_of(self.url) == "s3" else {}
-            info = self._ask(url, "info", full, **fresh)
+            info = self._retried(url, lambda: self._send("info", full, **fresh).result())
+
         if info.get("type") != "file":
             raise MirrorNotFoundError(f"mirror: {url} is a folder, expected a file")
         if info.get("size") is None:
             raise MirrorError(_without_length(url, info.get("encoding", "")))
+
         etag = info.get("ETag") or info.get("Last-Modified")
         if not etag:
             etag = "-".join(str(info.get(k)) for k in ("size", "ino", "mtime"))
@@ -139,21 +139,11 @@ class Mirror:
         """
         data, etag = self.read_small(path, most_bytes=most_bytes)
         if data[:2] == _GZIP_MAGIC:  # uploaded with Content-Encoding: gzip
-            data = self._unpacked(path, data, most_bytes)
+            data = _unpacked(f"{self}/{path}", data, most_bytes)
         try:
             return text_of(data), etag
         except UnicodeDecodeError as error:
             raise ListError(f"mirror: {self}/{path} is not UTF-8 text ({error})") from error
-
-    def _unpacked(self, path: str, data: bytes, most_bytes: int) -> bytes:
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            text = unpacker.decompress(data, most_bytes)
-        except zlib.error as error:
-            raise ListError(f"mirror: {self}/{path} is a broken gzip ({error})") from None
-        if not unpacker.eof:
-            raise ListError(f"mirror: {self}/{path} is a gzip that is cut off, or too large")
-        return text
 
     def read_small(self, path: str, *, most_bytes: int) -> tuple[bytes, str]:
         """Return `(bytes, etag)` of an object that fits in memory; errors as `read_list`."""
@@ -161,12 +151,14 @@ class Mirror:
         if remote.size_bytes > most_bytes:
             raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
         if self._is_web:  # may send more than it has announced
-            data = self._thrice(remote.url, lambda: self._bounded(remote))
+            data = self._retried(remote.url, lambda: self._bounded(remote))
         elif remote.size_bytes:  # as a range: s3fs would ask for the size of the whole once more
             limits = {"start": 0, "end": remote.size_bytes + 1}  # one more shows that it grew
-            data = bytes(self._ask(remote.url, "cat_file", remote.path, **limits))
+            request = partial(self._send, "cat_file", remote.path, **limits)
+            data = bytes(self._retried(remote.url, lambda: request().result()))
         else:
             data = b""
+
         if len(data) != remote.size_bytes:
             raise ListError(
                 f"mirror: {remote.url} is truncated or another: {len(data):,} bytes came, "
@@ -208,6 +200,7 @@ class Mirror:
                 address = fs.sign(f"{root}/{path}", expiration=int(2 * ADDRESS_SECONDS))
         if address is None:
             return None
+
         proxy = read_network().proxy_for(address)
         return address if proxy is None or proxy.scheme == "http" else None
 
@@ -215,7 +208,7 @@ class Mirror:
         """Whether byte ranges are served. Only a web server may not; it is asked for one."""
         if not self._is_web or remote.size_bytes < 2:
             return True
-        return bool(self._thrice(remote.url, lambda: self._serves_last_byte(remote)))
+        return bool(self._retried(remote.url, lambda: self._serves_last_byte(remote)))
 
     def _serves_last_byte(self, remote: RemoteFile) -> bool:
         fs, _ = self._connect()
@@ -249,12 +242,8 @@ class Mirror:
                     break
         return bytes(data)
 
-    def _ask(self, url: str, method: str, *args: Any, **options: Any) -> Any:
-        """Send a small request and wait for its answer."""
-        return self._thrice(url, lambda: self._send(method, *args, **options).result())
-
-    def _thrice(self, url: str, call: Callable[[], T]) -> T:
-        """Return what a call brings; it is made three times if the mirror is not reached."""
+    def _retried(self, url: str, call: Callable[[], T]) -> T:
+        """Return what a small request brings; it is sent again if the mirror is not reached."""
 
         def translated() -> T:
             with translate_errors(mirror_error, url):
@@ -282,18 +271,18 @@ class Mirror:
     def _connect(self) -> tuple[fsspec.AbstractFileSystem, str]:
         """Return this process's file system (fsspec keeps one each) and the root path in it."""
         with translate_errors(mirror_error, str(self)):
-            fs, root = url_to_fs(self.url, **_with_defaults(self.url, self.options))
+            fs, root = url_to_fs(self.url, **mirror_options(self.url, self.options))
         return fs, str(root).rstrip("/")
 
 
 def _range_check(remote: RemoteFile, start: int, end: int) -> Callable[[Any], Any]:
-    """Return what looks at a response before its body is read: is it the range asked for?"""
+    """Return a check that a response is the range that was requested, before its body is read."""
 
     async def check(response: Any) -> None:
-        said = response.headers.get("Content-Range", "")
-        if response.status == 206 and said and not said.startswith(f"bytes {start}-{end - 1}/"):
+        sent = response.headers.get("Content-Range", "")
+        if response.status == 206 and sent and not sent.startswith(f"bytes {start}-{end - 1}/"):
             raise MirrorUnreachableError(
-                f"mirror: {remote.url} sent {said[:100]!r}, asked for bytes {start}-{end - 1}"
+                f"mirror: {remote.url} sent {sent[:100]!r}, asked for bytes {start}-{end - 1}"
             )
         length = end - start  # (some servers send the range, but say 200)
         everything = length < remote.size_bytes and response.content_length != length
@@ -305,6 +294,17 @@ def _range_check(remote: RemoteFile, start: int, end: int) -> Callable[[Any], An
     return check
 
 
+def _unpacked(name: str, data: bytes, most_bytes: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        text = unpacker.decompress(data, most_bytes)
+    except zlib.error as error:
+        raise ListError(f"mirror: {name} is a broken gzip ({error})") from None
+    if not unpacker.eof:
+        raise ListError(f"mirror: {name} is a gzip that is cut off, or too large")
+    return text
+
+
 def _without_length(url: str, encoding: str) -> str:
     if encoding:
         return (
@@ -313,48 +313,3 @@ def _without_length(url: str, encoding: str) -> str:
             "where it broke. Have it send files as they are stored"
         )
     return f"mirror: {url} gives no Content-Length, so nothing can be checked"
-
-
-def _with_defaults(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to the user's options: anonymous access to the public bucket, limits, the network."""
-    merged = dict(options)
-    if protocol_of(url) in ("s3", "s3a"):
-        limits: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
-        limits |= {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64}
-        if is_public_bucket(url, options):
-            merged["anon"] = True
-            merged.setdefault("endpoint_url", None)
-            if merged.keys() <= _s3_options():  # with any other, s3fs finds out what is wrong
-                merged["session"] = _nobody_s_session()
-            limits["ignore_configured_endpoint_urls"] = True
-        merged["config_kwargs"] = {**limits, **dict(merged.get("config_kwargs") or {})}
-    return file_system_options(url, merged)
-
-
-@cache
-def _s3_options() -> frozenset[str]:
-    """Return the names of s3fs's own options."""
-    from s3fs import S3FileSystem
-
-    return frozenset(inspect.signature(S3FileSystem.__init__).parameters)
-
-
-@cache
-def _nobody_s_session() -> Any:
-    """Return an AWS session that knows no profile, no file and no variable of anybody's.
-
-    For the public bucket: neither a broken profile nor one for another place must matter there.
-    """
-    from aiobotocore.session import AioSession
-    from botocore.configprovider import (
-        BOTOCORE_DEFAUT_SESSION_VARIABLES,
-        ConfigValueStore,
-        ConstantProvider,
-    )
-
-    session = AioSession()
-    defaults = {name: said[2] for name, said in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
-    defaults |= {"config_file": os.devnull, "credentials_file": os.devnull}
-    store = ConfigValueStore({name: ConstantProvider(said) for name, said in defaults.items()})
-    session.register_component("config_store", store)
-    return session

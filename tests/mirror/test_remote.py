@@ -361,9 +361,9 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_the_public_bucket_is_read_anonymously_unless_told_otherwise() -> None:
-    from k600.mirror.mirror import _with_defaults
+    from k600.mirror.file_systems import mirror_options
 
-    assert _with_defaults("s3://kinetics/600", {})["anon"] is True
-    assert "anon" not in _with_defaults("s3://kinetics/600", {"key": "a", "secret": "b"})
-    assert "anon" not in _with_defaults("s3://kinetics-mine/600", {})
-    assert _with_defaults("s3://mine/600", {"anon": False})["anon"] is False
+    assert mirror_options("s3://kinetics/600", {})["anon"] is True
+    assert "anon" not in mirror_options("s3://kinetics/600", {"key": "a", "secret": "b"})
+    assert "anon" not in mirror_options("s3://kinetics-mine/600", {})
+    assert mirror_options("s3://mine/600", {"anon": False})["anon"] is False
