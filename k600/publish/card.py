@@ -15,9 +15,9 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from k600.infos import read_info
 from k600.labels import NAMES
 from k600.loading.columns import FACTS, PUBLISHED, Column, markdown_table
+from k600.loading.infos import read_info
 from k600.reasons import REASONS
 from k600.splits import Split
 from k600.text import printable
