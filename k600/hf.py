@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import importlib
 import inspect
@@ -20,14 +19,13 @@ import pyarrow
 import pyarrow.compute
 from datasets.utils import tqdm as _datasets_tqdm
 
-from k600.disk import why_full
 from k600.errors import (
-    DiskFullError,
     Kinetics600Error,
     MissingDependencyError,
     OptionError,
 )
 from k600.store.files import digest_of_files, lock_at, make_folder
+from k600.translate import rows_error, translate_errors
 
 __all__ = [
     "SCHEMA",
@@ -269,20 +267,8 @@ def one_at_a_time(folder: str) -> Iterator[None]:
 @contextlib.contextmanager
 def room_for_rows(folder: str) -> Iterator[None]:
     """Say it in our words if the volume of the Arrow files is full."""
-    try:
+    with translate_errors(rows_error, Path(folder)):
         yield
-    except Exception as error:
-        full: BaseException | None = error
-        while full and getattr(full, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
-            full = full.__cause__ or full.__context__
-        if full is None or isinstance(error, Kinetics600Error):
-            raise
-    else:
-        return
-    raise DiskFullError(
-        f"cache_dir: {why_full(Path(folder), full)}, so no rows can be written. Make room, or "
-        "pass cache_dir=… on another volume, and call again: clips that are there stay"
-    )
 
 
 class _Bar:
