@@ -5,68 +5,46 @@
 
     ds = load_dataset("kinetics600", "validation", classes=["springboard diving"])
 
-Importing this module teaches `datasets` the name `kinetics600`. Here is only what `datasets`
-must see, the configuration and the builder; the parts that do the work are in `k600`.
+Importing this module teaches `datasets` the name `kinetics600`. Here is what `datasets` sees: the
+configuration, the builder, `load_dataset`, the columns. All else that users need can be reached
+from here, too; the parts that do the work are in `k600`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import html
-import inspect
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import datasets
 import pyarrow
-import pyarrow.compute
 
-from k600.errors import (
-    IncompleteError,
-    Kinetics600Error,
-    OptionError,
-)
-from k600.hf import (
-    SCHEMA,
-    LoadedRows,
-    Video,
-    check_decoder,
-    default_data_dir,
-    one_at_a_time,
-    plain_errors,
-    progress,
-    refuse_unused,
-    register,
-    room_for_rows,
-    show_log_lines,
-    splits_of,
-    without_blanks,
-)
-from k600.infos import read_info
-from k600.labels import NAMES, id2label, label2id
-from k600.loading.cache_note import Note, unreadable
+from k600 import errors, hf, train
+from k600.api import Gallery as Gallery
+from k600.api import fleet, gallery, labels, make_request, publish, save_manifest
+from k600.errors import IncompleteError, Kinetics600Error, OptionError
+from k600.hf import register
+from k600.labels import id2label, label2id
+from k600.loading.cache_note import Note, remove_unreadable, unreadable
 from k600.loading.columns import ROWS, feature_types
 from k600.loading.fetch import fetch_split
-from k600.loading.manifest import ManifestRow, manifest_rows, write_manifest
+from k600.loading.infos import read_info
+from k600.loading.options import OPTIONS, OptionFields, attribute_docs, check_option_names
 from k600.loading.outcome import Outcome
-from k600.loading.request import Request, check_config_name, check_option_names, check_split_names
-from k600.loading.request import make_request as _make_request
+from k600.loading.request import Request, check_config_name, check_split_names
+from k600.loading.request import make_request as request_of
 from k600.loading.stream import stream_split
 from k600.network import is_offline
 from k600.splits import CONFIGS
-from k600.values import flag, plain
-
-if TYPE_CHECKING:
-    from k600.fleet.run import Fleet
-    from k600.publish.run import Published
 
 __all__ = [
     "Kinetics600",
     "Kinetics600Config",
     "Kinetics600Error",
     "__version__",
+    "errors",
     "features",
     "fleet",
     "gallery",
@@ -78,6 +56,7 @@ __all__ = [
     "publish",
     "register",
     "save_manifest",
+    "train",
 ]
 
 __version__ = "0.1.0"
@@ -85,17 +64,8 @@ __version__ = "0.1.0"
 logger = logging.getLogger("kinetics600")
 
 
-def _option(default: Any, *, secret: bool = False) -> Any:
-    """An option of a load; a secret one may hold a key or a password, and is not shown.
-
-    `datasets` is not to compare them: `Request.cache_key` says which requests give other rows, and
-    two that give the same share a folder of the cache.
-    """
-    return dataclasses.field(default=default, compare=False, repr=not secret)
-
-
 @dataclasses.dataclass
-class Kinetics600Config(datasets.BuilderConfig):
+class Kinetics600Config(OptionFields, datasets.BuilderConfig):
     """The options of a load; all are keyword arguments of `load_dataset`.
 
     Example:
@@ -103,98 +73,13 @@ class Kinetics600Config(datasets.BuilderConfig):
         'zumba'
     """
 
-    classes: str | Sequence[str] | None = _option(None)
-    """Class names to load, or one name; None for all 600. Folder spellings are understood."""
-    max_samples: int | None = _option(None)
-    """Most clips to load from each split, 1 or more. Those that cannot be had are replaced."""
-    max_per_class: int | None = _option(None)
-    """Most clips of each class, 1 or more."""
-    balanced: bool = _option(False)
-    """With `max_samples`: take one clip of each class in turn."""
-    shuffle: bool = _option(False)
-    """Which clips `max_samples` takes: a random choice that `seed` fixes, the same everywhere.
-    False: those that are in `data_dir` first, then in the order of class and file name."""
-    seed: int | None = _option(None)
-    """Seed of that choice, 0 or more; None is 0."""
-    manifest: str | None = _option(None)
-    """Path of a file written by `save_manifest`: load exactly its clips."""
-    source: str = _option("auto")
-    """Where clips come from that are not in `data_dir`. `auto`: whole splits and classes from the
-    tarballs, a few clips from YouTube, or from the tarballs where YouTube gives none. `cvdf`: the
-    tarballs. `youtube`: YouTube. `local`: nowhere."""
-    data_dir: str | None = _option(None)
-    """Folder where the clips live; default `kinetics600-clips` in `cache_dir` (the `datasets`
-    cache), or KINETICS600_HOME."""
-    short_side: int | None = _option(None)
-    """Most pixels of a clip's shorter side, 16 or more: larger clips are encoded anew as they land,
-    in `short_side_<pixels>` in `data_dir`. None: as their source has them, from YouTube 360."""
-    test_labels: str | None = _option(None)
-    """URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`; default its URL."""
-    num_workers: int | None = _option(None)
-    """Tarballs or YouTube clips worked on at a time, 1 or more; default the number of CPUs."""
-    mirror: str | None = _option(None)
-    """Any fsspec URL below which the host's layout lies; default `s3://kinetics/600`, or
-    KINETICS600_MIRROR."""
-    mirror_options: Mapping[str, Any] | None = _option(None, secret=True)
-    """fsspec storage options for it; the public bucket is read anonymously by default."""
-    decode: bool = _option(False)
-    """False: `video` is `{"path", "bytes"}`. True: a torchcodec `VideoDecoder`."""
-    on_missing: str = _option("warn")
-    """What to do when clips are missing: `warn`, `raise`, or `skip` (say nothing)."""
-    retry_errors: bool = _option(False)
-    """Ask again for clips that were proved not to be had."""
-    audio: bool = _option(False)
-    """Clips from YouTube: keep the sound."""
-    cookies: str | None = _option(None, secret=True)
-    """YouTube: path of an account's cookie file in Netscape's format; read, never written."""
-    cookies_from_browser: str | None = _option(None, secret=True)
-    """YouTube: a browser to take an account's cookies from, such as `firefox`."""
-    proxy: str | None = _option(None, secret=True)
-    """YouTube: URL of a proxy."""
-    yt_dlp_options: Mapping[str, Any] | None = _option(None, secret=True)
-    """YouTube: further parameters of `yt_dlp.YoutubeDL`; they overrule the loader's."""
-    patience_seconds: int = _option(600)
-    """With `source="youtube"`: how long to wait in all while YouTube refuses this address."""
-    requests_per_hour: int = _option(900)
-    """YouTube: questions an hour, two to four for each video; more may get an address refused."""
 
-    def request(self, default_data_dir: str, storage_options: Mapping[str, Any]) -> Request:
-        """Check the options and return the request they make.
-
-        Raises:
-            OptionError: A value is not allowed.
-        """
-        options = {field.name: getattr(self, field.name) for field in _option_fields()}
-        flag("decode", options.pop("decode"))
-        return _make_request(
-            self.name,
-            default_data_dir=default_data_dir,
-            storage_options=storage_options,
-            **options,
-        )
+Kinetics600Config.__doc__ = f"{Kinetics600Config.__doc__}\n{attribute_docs()}"
 
 
-def _option_fields() -> list[dataclasses.Field[Any]]:
-    inherited = {field.name for field in dataclasses.fields(datasets.BuilderConfig)}
-    own = [f for f in dataclasses.fields(Kinetics600Config) if f.name not in inherited]
-    return [*own, *(f for f in dataclasses.fields(Kinetics600Config) if f.name == "data_dir")]
-
-
-_PASSED_ON = ("features", "storage_options", "writer_batch_size")
-"""Arguments of a builder of `datasets` that mean something here, beside the options."""
-
-
+_WORDS = ("description", "citation", "homepage", "license")
 _COUNTS = ("splits", "download_size", "dataset_size", "size_in_bytes")
 """What `datasets` may say of a dataset before it is loaded."""
-
-_AS_LOAD_DATASET_CALLS = {
-    "download_config",
-    "download_mode",
-    "num_proc",
-    "storage_options",
-    "verification_mode",
-}
-"""What `datasets.load_dataset`, and nobody else, passes to `download_and_prepare` all at once."""
 
 
 class Kinetics600(datasets.GeneratorBasedBuilder):
@@ -214,7 +99,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         only: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Check a request; nothing is looked at or fetched yet.
+        """Check a request; nothing is read or fetched yet.
 
         Args:
             cache_dir: Where `datasets` keeps Arrow files.
@@ -222,81 +107,58 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
                 later is to say it.
             only: These of the configuration's splits.
             **kwargs: The fields of `Kinetics600Config`, `storage_options`, and `writer_batch_size`.
-
-        Raises:
-            Kinetics600Error: One of its kinds; see `k600.errors`.
         """
         if config_name is not None:
             check_config_name(config_name)
-        options = {field.name for field in _option_fields()}
-        arguments = set(inspect.signature(datasets.DatasetBuilder.__init__).parameters)
-        check_option_names(set(kwargs) - arguments - {"download_config"}, options)
-        refuse_unused(kwargs)
-        classes = kwargs.get("classes")
-        if isinstance(classes, Iterable) and not isinstance(classes, (str, Mapping)):
-            kwargs["classes"] = tuple(classes)  # an iterator can be read but once
-        kwargs = {
-            name: value
-            for name, value in kwargs.items()
-            if value is not None and (name in options or name in _PASSED_ON)
-        }
-        self._given = {"cache_dir": cache_dir, **kwargs}
+        check_option_names(kwargs.keys() - hf.BUILDER_ARGUMENTS)
+        given = hf.used_arguments(kwargs, options=OPTIONS)
+        self._given = {"cache_dir": cache_dir, **given}
         self._is_named = config_name is not None
-        config_name = config_name or "all"
-        given = {name: value for name, value in kwargs.items() if name in options}
-        config = Kinetics600Config(name=config_name, **given)
-        default = default_data_dir(cache_dir)
-        request = config.request(default, kwargs.get("storage_options", {}))
-        _check_features(kwargs.pop("features", None), features(decode=bool(config.decode)))
-        key = request.cache_key(default)
+
+        options = {name: value for name, value in given.items() if name in OPTIONS}
+        config = Kinetics600Config(name=config_name or "all", **options)
+        home, storage = hf.default_data_dir(cache_dir), given.get("storage_options")
+        request = request_of(config.name, default_data_dir=home, storage_options=storage, **options)
+        self._is_decoded = bool(config.decode)
+        self._features = features(decode=self._is_decoded)
+        hf.check_features(given.pop("features", None), self._features)
+
+        key = request.cache_key(home)
         if only is not None:
             request = request.of(only)
             key["splits"] = list(request.splits)
         self._request = request
-        super().__init__(
-            cache_dir,
-            config_name=config_name,
-            config_id=config.create_config_id(key),
-            hash=SCHEMA,  # never the source's hash: a changed comment must not matter
-            dataset_name="kinetics600",
-            **kwargs,
-        )
-        self._set_info(self._info())  # not what a cached result says, which may have been partial
         self._postponed: dict[str, Any] | None = None
-        self._is_ready = False
         self._outcomes: dict[str, Outcome] = {}
         self._streamed: dict[str, list[Any]] = {}
-        self._rows_digest = ""
+        self._rows_digest: str | None = None  # not known before they are made or read
 
-    def _features(self) -> datasets.Features:
-        return features(decode=bool(self.config.decode))
+        super().__init__(
+            cache_dir,
+            config_name=config.name,
+            config_id=config.create_config_id(key),
+            hash=hf.SCHEMA,  # never the source's hash: a changed comment must not matter
+            dataset_name="kinetics600",
+            **given,
+        )
+        self._set_info(self._info())  # not what a cached result says, which may have been partial
 
     def _build_cache_dir(self) -> str:
         # `datasets` reads its own note in there next, and one that a power loss emptied would end
         # every call.
         folder = str(super()._build_cache_dir())
         if unreadable(folder):
-            with one_at_a_time(folder):
-                for path in unreadable(folder):
-                    logger.info("kinetics600: '%s' cannot be read, and is made anew", path)
-                    path.unlink(missing_ok=True)
+            with hf.one_at_a_time(folder):
+                remove_unreadable(folder)
         return folder
 
     def _info(self) -> datasets.DatasetInfo:
-        said = read_info(self.config.name)
-        counts: dict[str, Any] = {}
-        request = self._request
-        these = tuple(said.get("splits", ())) == request.splits
-        if these and request.is_whole and request.source != "local":
-            counts = {name: said.get(name) for name in _COUNTS}
-        return datasets.DatasetInfo(
-            description=said.get("description", ""),
-            citation=said.get("citation", ""),
-            homepage=said.get("homepage", ""),
-            license=said.get("license", ""),
-            features=self._features(),
-            **counts,
-        )
+        published, request = read_info(self.config.name), self._request
+        facts: dict[str, Any] = {name: published.get(name, "") for name in _WORDS}
+        same_splits = tuple(published.get("splits", ())) == request.splits
+        if same_splits and request.is_whole and request.source != "local":
+            facts |= {name: published.get(name) for name in _COUNTS}
+        return datasets.DatasetInfo(features=self._features, **facts)
 
     def _set_info(self, info: datasets.DatasetInfo) -> None:
         for name in ("features", *_COUNTS):
@@ -315,8 +177,9 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         if split is None and not self._is_named:
             check_config_name(None)
         own = self._request.splits
-        names = {name for name, _ in splits_of(split, own)} if split is not None else {*own}
+        names = {name for name, _ in hf.splits_of(split, own)} if split is not None else {*own}
         check_split_names(names, own)
+
         if self._is_named and names == {*own}:
             return self
         if len(names) == 1:
@@ -326,14 +189,13 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         request = self._request
-        shards: Mapping[str, Sequence[Any]]
-        if dl_manager.is_streaming:  # `datasets` also comes here only to ask for names: no shards
-            shards = self._streamed
-        else:
+        shards: Mapping[str, Sequence[Any]] = self._streamed
+        if not dl_manager.is_streaming:  # else it may be that only names are asked for: no shards
             if not self._outcomes:
-                with plain_errors():
+                with hf.plain_errors():
                     self._bring(request, refetch=False)
             shards = {split: self._outcomes[split].shards for split in request.splits}
+
         return [
             datasets.SplitGenerator(name=split, gen_kwargs={"shards": [*shards.get(split, ())]})
             for split in request.splits
@@ -365,14 +227,12 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
 
         Rows made by an earlier call serve again only if they are what the store holds. (Called by
         `datasets.load_dataset`, it waits: which split is asked for is told to `as_dataset`.)
-
-        Raises:
-            Kinetics600Error: One of its kinds; see `k600.errors`.
         """
-        refuse_unused({**self._given, **kwargs})
-        if output_dir is None and not args and kwargs.keys() >= _AS_LOAD_DATASET_CALLS:
+        hf.refuse_unused({**self._given, **kwargs})
+        if output_dir is None and not args and hf.is_from_load_dataset(kwargs):
             self._postponed = kwargs
             return
+
         self.of(None)._prepare(output_dir, *args, **kwargs)
 
     def _prepare(
@@ -382,89 +242,77 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         download_mode: datasets.DownloadMode | str | None = None,
         **kwargs: Any,
     ) -> None:
-        if self.config.decode:
-            check_decoder()
+        if self._is_decoded:
+            hf.check_decoder()
         mode = datasets.DownloadMode(download_mode or "reuse_dataset_if_exists")
         refetch = mode == datasets.DownloadMode.FORCE_REDOWNLOAD
-        request = self._request
-        note = Note.read(self._cache_dir)
-        with plain_errors():
+
+        request, note = self._request, Note.read(self._cache_dir)
+        with hf.plain_errors():
             if note is None or refetch or not note.holds(request):
                 now = self._bring(request, refetch=refetch)
             else:
                 now = note
                 _tell_missing(request, note.message)
-        place = os.path.dirname(self._cache_dir)
-        with room_for_rows(place), one_at_a_time(self._cache_dir):
+
+        with hf.room_for_rows(self._cache_dir), hf.one_at_a_time(self._cache_dir):
             note = Note.read(self._cache_dir)
             same = note is not None and note.digest == now.digest and output_dir is None
             if not same and not refetch:
                 mode = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS  # make the rows again
+
             # `datasets` would check the rows, and the disk, against the published numbers.
-            self._set_info(datasets.DatasetInfo(features=self._features()))
+            self._set_info(datasets.DatasetInfo(features=self._features))
             super().download_and_prepare(output_dir, *args, download_mode=mode, **kwargs)
-            self._rows_digest, self._is_ready = now.digest, True
-            self.info.features = self._features()
+            self.info.features = self._features
+            self._rows_digest = now.digest
             if output_dir is None and (refetch or not same or now != note):
                 now.write(self._cache_dir)
 
     def as_dataset(self, split: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Return the rows of a split, or of several; what `datasets.load_dataset` returns.
-
-        Raises:
-            Kinetics600Error: One of its kinds; see `k600.errors`.
-        """
+        """Return the rows of a split, or of several; what `datasets.load_dataset` returns."""
         postponed, self._postponed = self._postponed, None
         part = self if postponed is None and self._is_named else self.of(split)
         if postponed is not None:
             part._prepare(**postponed)
-        return part._read(without_blanks(split), *args, **kwargs)
+        return part._read(hf.without_blanks(split), *args, **kwargs)
 
     def _read(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._is_ready and os.path.isdir(self._cache_dir):  # rows of an earlier call
+        if self._rows_digest is None and os.path.isdir(self._cache_dir):  # rows of an earlier call
             note = Note.read(self._cache_dir)
-            self.info, self._rows_digest = self._load_info(), note.digest if note else ""
-            self.info.features = self._features()
+            self.info, self._rows_digest = self._load_info(), note.digest if note else None
+            self.info.features = self._features
         return super().as_dataset(*args, **kwargs)
 
     def _as_dataset(self, split: Any, in_memory: bool = False) -> datasets.Dataset:
         rows = super()._as_dataset(split, in_memory)
         # Other rows may come under the same options, and the same rows decoded.
-        decoded = bool(self.config.decode)
-        made_from = [self._get_dataset_fingerprint(split), self._rows_digest, decoded]
-        return LoadedRows.of(rows, datasets.fingerprint.Hasher.hash(made_from))
+        made_from = [self._get_dataset_fingerprint(split), self._rows_digest, self._is_decoded]
+        return hf.LoadedRows.of(rows, datasets.fingerprint.Hasher.hash(made_from))
 
     def as_streaming_dataset(self, split: Any = None, base_path: str | None = None) -> Any:
-        """Return rows that are read as they are asked for; nothing is stored.
-
-        Raises:
-            Kinetics600Error: One of its kinds; see `k600.errors`.
-        """
-        refuse_unused({**self._given, "base_path": base_path})
-        part = self.of(split)
+        """Return rows that are read as they are asked for; nothing is stored."""
+        hf.refuse_unused({**self._given, "base_path": base_path})
+        part = self.of(split)  # whatever is wrong with one of several is told before the first
         if isinstance(split, (list, tuple)):
             return [self.as_streaming_dataset(each) for each in split]
         if isinstance(split, Mapping):
             streams = {name: self.as_streaming_dataset(each) for name, each in split.items()}
             return datasets.IterableDatasetDict(streams)
-        parts = [] if split is None else splits_of(split, part._request.splits)
-        for name, piece in parts:
-            if piece != name:
-                raise OptionError(
-                    f"split: {piece!r} is not allowed, a slice needs one split and "
-                    "streaming=False; use .take(n) of a stream"
-                )
-        if part.config.decode:
-            check_decoder()
-        with plain_errors():
+
+        request = part._request
+        names = [] if split is None else hf.whole_splits_of(split, request.splits)
+        if part._is_decoded:
+            hf.check_decoder()
+        with hf.plain_errors():
             part._streamed = {
-                name: stream_split(part._request, name, offline=is_offline())
-                for name in part._request.splits
+                name: stream_split(request, name, offline=is_offline()) for name in request.splits
             }
+
         read = super(Kinetics600, part).as_streaming_dataset
         if split is None:
             return read()
-        several = [read(name) for name, _ in parts]
+        several = [read(name) for name in names]
         return several[0] if len(several) == 1 else datasets.concatenate_datasets(several)
 
     def _bring(self, request: Request, *, refetch: bool) -> Note:
@@ -472,7 +320,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         messages = []
         for split in request.splits:
             outcome = fetch_split(
-                request, split, progress=progress, offline=is_offline(), refetch=refetch
+                request, split, progress=hf.progress, offline=is_offline(), refetch=refetch
             )
             self._outcomes[split] = outcome
             logger.info(outcome.summary())
@@ -522,16 +370,19 @@ def load_dataset(
         part = None if whole else asked
         if streaming:
             return builder.as_streaming_dataset(part)
+
         builder = builder.of(part)
         builder.download_and_prepare(download_mode=download_mode, num_proc=num_proc)
         return builder.as_dataset(part, in_memory=keep_in_memory)
 
     if split is not None:
         return load(split)
+
     names = [splits] if isinstance(splits, str) else [str(name) for name in splits or ()]
     configs = [name.partition("[")[0] for name in names]
     if not names or len(set(configs)) < len(configs):
         raise OptionError(f"splits: {splits!r} is not allowed, expected different split names")
+
     several = datasets.IterableDatasetDict() if streaming else datasets.DatasetDict()
     for config, name in zip(configs, names, strict=True):
         several.update(load(name) if name == "all" else {config: load(name)})
@@ -547,29 +398,7 @@ def features(*, decode: bool = False) -> datasets.Features:
     that was in the folder before.
     """
     declared = datasets.Features.from_dict(feature_types(ROWS))
-    return datasets.Features({**declared, "video": Video(decode=decode)})
-
-
-def labels() -> list[str]:
-    """Return the 600 class names in canonical order: the place in the list is the id."""
-    return list(NAMES)
-
-
-def _check_features(given: datasets.Features | None, own: datasets.Features) -> None:
-    """Raise `OptionError` if other columns are asked for than there are."""
-    if given is None or own == given:
-        return
-    if features(decode=True) == given or features(decode=False) == given:
-        raise OptionError(
-            f"features: Video(decode={given['video'].decode}) is not allowed with "
-            f"decode={own['video'].decode}; pass decode={given['video'].decode}, too"
-        )
-    other = [name for name in {**own, **given} if own.get(name) != given.get(name)]
-    raise OptionError(
-        f"features: {', '.join(map(repr, other))} are not allowed to differ from "
-        "kinetics600.features(). Load without it, then ds.cast(…), ds.cast_column(…) or "
-        "ds.select_columns(…)"
-    )
+    return datasets.Features({**declared, "video": hf.Video(decode=decode)})
 
 
 def _tell_missing(request: Request, message: str) -> None:
@@ -579,200 +408,11 @@ def _tell_missing(request: Request, message: str) -> None:
         logger.warning(message)
 
 
-class Gallery:
-    """A page of clips that was written; a notebook shows it in place."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        """Where it is."""
-
-    def __repr__(self) -> str:
-        return f"Gallery({self.path!r})"
-
-    def _repr_html_(self) -> str:
-        with open(self.path, encoding="utf-8") as file:
-            page = html.escape(file.read())
-        style = "width: 100%; height: 800px; border: 0"
-        return f'<iframe srcdoc="{page}" style="{style}" sandbox="allow-scripts"></iframe>'
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
-def gallery(
-    ds: Any,
-    path: str | os.PathLike[str] = "kinetics600-gallery.html",
-    *,
-    title: str = "Kinetics-600",
-    most: int = 500,
-) -> Gallery:
-    """Write one self-contained page of a dataset's clips: thumbnails by class, click to play.
-
-    Args:
-        ds: What `load_dataset` returned, of whichever kind.
-        path: The file to write.
-        title: Title of the page.
-        most: Most clips to show, the first ones; `ds.shuffle()` first shows all classes.
-
-    Returns:
-        An object that a notebook shows as the page, with its `path`.
-
-    Raises:
-        OptionError: There is no clip in `ds`.
-        StoreError: The file cannot be written.
-    """
-    from k600.gallery.page import write_gallery
-
-    return Gallery(str(write_gallery(ds, path, title=title, most=most)))
-
-
-def make_request(split: str, **options: Any) -> Request:
-    """Return the request that `load_dataset("kinetics600", split, **options)` would carry out.
-
-    For tools that look at or fetch clips without making a dataset of them (`k600.loading.fetch`).
-
-    Raises:
-        OptionError: One of its kinds; an option is unknown or has a value that is not allowed.
-    """
-    check_config_name(split)
-    check_option_names(options, {field.name for field in _option_fields()})
-    default = default_data_dir(None)
-    return Kinetics600Config(name=split, **options).request(default, {})
-
-
-def publish(
-    repo: str | None,
-    split: str = "all",
-    *,
-    to: str | None = None,
-    kind: str = "metadata",
-    i_have_the_rights: bool = False,
-    private: bool | None = None,
-    shard_size_mb: int = 500,
-    mix: int = 16,
-    token: str | None = None,
-    to_options: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> Published:
-    """Publish a dataset that loads without this loader; the same call again goes on.
-
-    Args:
-        repo: `USER/NAME` on the Hub, or a folder or URL; with `to`, only what the card calls it.
-        split: `train`, `validation`, `test` or `all`.
-        to: A folder or any URL that fsspec writes to.
-        kind: `metadata`, or `embedded`: with the clips themselves.
-        i_have_the_rights: Embedded clips need it said.
-        private: Whether only some may see a repository; by default, embedded clips.
-        shard_size_mb: Embedded: MB of clips in a file, 1 to 1,900.
-        mix: Embedded: tarballs read side by side, so classes in a file, 1 to 600.
-        token: Of the Hub; default the one of this machine.
-        to_options: fsspec storage options for `to`.
-        **options: The fields of `Kinetics600Config`; `seed` fixes the mixing, too.
-
-    Raises:
-        Kinetics600Error: One of its kinds; see `k600.errors`.
-    """
-    from k600.publish.markers import Recipe
-    from k600.publish.run import publish as carry_out
-
-    with plain_errors():
-        return carry_out(
-            make_request(split, **options),
-            repo,
-            to=to,
-            recipe=Recipe(kind=kind, shard_size_mb=plain(shard_size_mb), mix=plain(mix)),
-            i_have_the_rights=i_have_the_rights,
-            private=private,
-            token=token,
-            to_options=to_options,
-            progress=progress,
-            offline=is_offline(),
-        )
-
-
-def fleet(
-    to: str,
-    split: str,
-    *,
-    executor: str = "local",
-    workers: int | None = None,
-    tasks: int | None = None,
-    format: str = "parquet",  # noqa: A002 - as it is called on the command line
-    shard_size_mb: int = 500,
-    shards_multiple_of: int = 1,
-    work: str | None = None,
-    i_have_the_rights: bool = False,
-    to_options: Mapping[str, Any] | None = None,
-    logs: str | None = None,
-    executor_options: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> Fleet:
-    """Turn tarballs into class-mixed training shards, with many workers; a rerun goes on.
-
-    Args:
-        to: A folder that all workers see, any URL that fsspec writes to, or
-            `hf://datasets/USER/NAME`.
-        split: `train`, `validation`, `test` or `all`.
-        executor: `local`, `slurm` or `ray`.
-        workers: Tasks at a time; None for one a CPU, or on Slurm and Ray for all.
-        tasks: Tasks that the tarballs are dealt to, 1 to 1,000; None for one each.
-        format: `parquet`, or `webdataset`: tar files.
-        shard_size_mb: MB of clips in a shard, at most on average, 1 to 1,900.
-        shards_multiple_of: The number of shards is a multiple of this: of the machines that train.
-        work: With `hf://`: a folder or URL for what is unfinished.
-        i_have_the_rights: With `hf://`: you may hand the videos on.
-        to_options: fsspec storage options for `to`, or `work`.
-        logs: Slurm: a folder that all machines see, for scripts and logs.
-        executor_options: Further parameters of datatrove's executor, such as Slurm's `partition`.
-        **options: The fields of `Kinetics600Config`; `seed` fixes the order of the clips.
-
-    Raises:
-        Kinetics600Error: One of its kinds; see `k600.errors`.
-    """
-    from k600.fleet.options import FleetRecipe, Workforce, choose_places
-    from k600.fleet.run import run_fleet
-
-    with plain_errors():
-        return run_fleet(
-            make_request(split, **options),
-            choose_places(to, to_options or {}, work=work, i_have_the_rights=i_have_the_rights),
-            recipe=FleetRecipe(
-                format=format,
-                shard_size_mb=plain(shard_size_mb),
-                shards_multiple_of=plain(shards_multiple_of),
-            ),
-            workforce=Workforce(
-                executor=executor,
-                workers=plain(workers),
-                tasks=plain(tasks),
-                logs=logs,
-                more=executor_options or {},
-            ),
-            progress=progress,
-            offline=is_offline(),
-        )
-
-
-def save_manifest(ds: Any, path: str | os.PathLike[str]) -> str:
-    """Freeze a loaded dataset into a file: `manifest=path` loads exactly its clips elsewhere.
-
-    Args:
-        ds: A `Dataset` that `load_dataset` returned, also filtered or sorted, or a `DatasetDict`.
-        path: The file to write; its suffix says how: `.csv` or `.parquet`.
-
-    Returns:
-        The path, absolute. A row for each clip: what it is, where it came from, its size in bytes
-        and its SHA-256.
-
-    Raises:
-        ManifestError: A clip's file cannot be read, or the manifest not be written.
-    """
-    parts = ds.values() if isinstance(ds, Mapping) else [ds]
-    rows: list[ManifestRow] = []
-    for part in parts:
-        plain = part.cast_column("video", Video(decode=False))
-        rows += manifest_rows(plain)
-    return str(write_manifest(rows, path))
-
-
-show_log_lines()
+hf.show_log_lines()
 
 if __name__ == "kinetics600":
     register()

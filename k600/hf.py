@@ -10,7 +10,7 @@ import inspect
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,14 @@ from k600.store.files import digest_of_files, lock_at, make_folder
 from k600.translate import rows_error, translate_errors
 
 __all__ = [
+    "BUILDER_ARGUMENTS",
     "SCHEMA",
     "LoadedRows",
     "Video",
     "check_decoder",
+    "check_features",
     "default_data_dir",
+    "is_from_load_dataset",
     "one_at_a_time",
     "plain_errors",
     "progress",
@@ -41,6 +44,8 @@ __all__ = [
     "room_for_rows",
     "show_log_lines",
     "splits_of",
+    "used_arguments",
+    "whole_splits_of",
     "without_blanks",
 ]
 
@@ -61,6 +66,23 @@ _UNUSED = {
     "token": "nothing is read from the Hub: pass mirror_options={'token': …} for a mirror there",
 }
 """Arguments of `datasets` that would be ignored, and what to do instead."""
+
+_PASSED_ON = ("features", "storage_options", "writer_batch_size")
+"""Arguments of a builder of `datasets` that mean something here, beside the options."""
+
+_AS_LOAD_DATASET_CALLS = {
+    "download_config",
+    "download_mode",
+    "num_proc",
+    "storage_options",
+    "verification_mode",
+}
+"""What `datasets.load_dataset`, and nobody else, passes to `download_and_prepare` all at once."""
+
+BUILDER_ARGUMENTS = frozenset(
+    {*inspect.signature(datasets.DatasetBuilder.__init__).parameters, "download_config"}
+)
+"""All that `datasets` may call a builder with, beside the options."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -87,11 +109,11 @@ class LoadedRows(datasets.Dataset):
     """Rows as they were loaded, under a fingerprint that stands for the clips' files as well.
 
     What is computed from rows is kept under their fingerprint, and must not serve once a clip was
-    replaced. So each row's file is looked at, when the fingerprint is first asked for: half a
+    replaced. So size and time of each row's file go into it, when it is first asked for: half a
     million files take a second or more, and a load is not to wait for that.
     """
 
-    _is_looked_at = True
+    _covers_files = True
 
     @classmethod
     def of(cls, rows: datasets.Dataset, made_from: str) -> LoadedRows:
@@ -102,12 +124,12 @@ class LoadedRows(datasets.Dataset):
             made_from: Fingerprint of the rows themselves.
         """
         loaded = cls(rows.data, rows.info, rows.split, fingerprint=made_from)
-        loaded._is_looked_at = False
+        loaded._covers_files = False
         return loaded
 
     @property
     def _fingerprint(self) -> Any:
-        if not self._is_looked_at:
+        if not self._covers_files:
             paths = pyarrow.compute.struct_field(self.data.column("video"), "path")
             made_from = [self.__dict__["_fingerprint"], digest_of_files(paths)]
             self._fingerprint = datasets.fingerprint.Hasher.hash(made_from)
@@ -116,7 +138,7 @@ class LoadedRows(datasets.Dataset):
     @_fingerprint.setter
     def _fingerprint(self, fingerprint: Any) -> None:
         self.__dict__["_fingerprint"] = fingerprint
-        self._is_looked_at = True
+        self._covers_files = True
 
     def save_to_disk(self, *args: Any, **kwargs: Any) -> None:
         self._fingerprint  # noqa: B018 - it is saved as it stands in `__dict__`
@@ -153,6 +175,7 @@ def register() -> bool:
     def dataset_module_factory(path: str, *args: Any, **kwargs: Any) -> Any:
         if path != "kinetics600":
             return find(path, *args, **kwargs)
+
         given = parameters.bind(path, *args, **kwargs).arguments
         refuse_unused({name: given.get(name, kwargs.get(name)) for name in _UNUSED})
         for_builder = {"dataset_name": "kinetics600"}
@@ -183,14 +206,26 @@ def splits_of(split: Any, every: Sequence[str]) -> list[tuple[str, str]]:
     if isinstance(split, (list, tuple)):
         return [named for each in split for named in splits_of(each, every)]
     try:
-        said = str(datasets.ReadInstruction.from_spec(str(split)))
+        spec = str(datasets.ReadInstruction.from_spec(str(split)))
     except (ValueError, AssertionError) as error:
         raise OptionError(
             f"split: {split!r} is not allowed ({error}), expected such as 'validation', "
             "'train[:10%]' or 'train+validation'"
         ) from None
-    pieces = every if said == "all" else said.split("+")
+    pieces = every if spec == "all" else spec.split("+")
     return [(piece.partition("[")[0].partition("(")[0], piece) for piece in pieces]
+
+
+def whole_splits_of(split: Any, every: Sequence[str]) -> list[str]:
+    """Return each split that a `split=…` of a stream names; a stream has no slices."""
+    pieces = splits_of(split, every)
+    for name, piece in pieces:
+        if piece != name:
+            raise OptionError(
+                f"split: {piece!r} is not allowed, a slice needs one split and streaming=False; "
+                "use .take(n) of a stream"
+            )
+    return [name for name, _ in pieces]
 
 
 def without_blanks(split: Any) -> Any:
@@ -208,9 +243,11 @@ def refuse_unused(arguments: Mapping[str, Any]) -> None:
         given = arguments.get(name)
         if given is not None and given is not False:
             raise OptionError(f"{name}: it is not allowed, as {why}")
+
     config = arguments.get("download_config")
     if config is None:
         return
+
     # `datasets` itself puts in token and storage options, and always some for the Hub.
     known = {"hf", *(arguments.get("storage_options") or {})}
     usual = vars(datasets.DownloadConfig()) | {"token": None, "storage_options": set()}
@@ -225,6 +262,51 @@ def refuse_unused(arguments: Mapping[str, Any]) -> None:
                 "pass storage_options=… or mirror_options=… for the mirror, num_workers=… for "
                 "how many at a time, proxy=… for YouTube"
             )
+
+
+def used_arguments(arguments: Mapping[str, Any], *, options: Collection[str]) -> dict[str, Any]:
+    """Return those arguments of a builder that are given, and mean something here.
+
+    Args:
+        arguments: All that the builder was called with.
+        options: The names of our own options.
+
+    Raises:
+        OptionError: One would be ignored.
+    """
+    refuse_unused(arguments)
+    used = {
+        name: value
+        for name, value in arguments.items()
+        if value is not None and (name in options or name in _PASSED_ON)
+    }
+    classes = used.get("classes")
+    if isinstance(classes, Iterable) and not isinstance(classes, (str, Mapping)):
+        used["classes"] = tuple(classes)  # an iterator can be read but once
+    return used
+
+
+def is_from_load_dataset(arguments: Mapping[str, Any]) -> bool:
+    """Whether `datasets.load_dataset` calls `download_and_prepare` with these arguments."""
+    return arguments.keys() >= _AS_LOAD_DATASET_CALLS
+
+
+def check_features(given: datasets.Features | None, own: datasets.Features) -> None:
+    """Raise `OptionError` if other columns are asked for than there are; None for whichever."""
+    if given is None or own == given:
+        return
+    decode = own["video"].decode
+    if datasets.Features({**own, "video": Video(decode=not decode)}) == given:
+        raise OptionError(
+            f"features: Video(decode={not decode}) is not allowed with decode={decode}; pass "
+            f"decode={not decode}, too"
+        )
+    differing = [name for name in {**own, **given} if own.get(name) != given.get(name)]
+    raise OptionError(
+        f"features: {', '.join(map(repr, differing))} are not allowed to differ from "
+        "kinetics600.features(). Load without it, then ds.cast(…), ds.cast_column(…) or "
+        "ds.select_columns(…)"
+    )
 
 
 def default_data_dir(cache_dir: str | None) -> str:
@@ -266,8 +348,8 @@ def one_at_a_time(folder: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def room_for_rows(folder: str) -> Iterator[None]:
-    """Say it in our words if the volume of the Arrow files is full."""
-    with translate_errors(rows_error, Path(folder)):
+    """Say it in our words if the volume of a folder of rows is full."""
+    with translate_errors(rows_error, Path(folder).parent):
         yield
 
 

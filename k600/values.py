@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from k600.errors import OptionError
+from k600.errors import OptionError, nearest
 
-__all__ = ["flag", "is_whole_number", "plain", "whole_number"]
+__all__ = ["choice", "flag", "is_whole_number", "listed", "plain", "whole_number"]
 
 
 def plain(value: Any) -> Any:
@@ -59,3 +60,25 @@ def flag(option: str, value: object) -> bool:
     if not isinstance(plain(value), bool):
         raise OptionError(f"{option}: {value!r} is not allowed, expected True or False")
     return bool(plain(value))
+
+
+def choice(option: str, value: object, allowed: Sequence[str]) -> str:
+    """Return an option's value, which is one of a few.
+
+    Raises:
+        OptionError: It is another; the message says which it may be, and which it is close to.
+    """
+    if value not in allowed:
+        close = nearest(value, allowed) or "."
+        raise OptionError(f"{option}: {value!r} is not allowed{close} Allowed: {listed(allowed)}")
+    return str(value)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as a list in words.
+
+    Example:
+        >>> listed(["train", "test"])
+        "'train', 'test'"
+    """
+    return ", ".join(repr(name) for name in names)

@@ -15,6 +15,7 @@ import kinetics600
 from k600.loading import request
 from k600.loading.columns import ROWS, markdown_table
 from k600.miniature import make_miniature
+from scripts.make_readme import with_options
 
 ROOT = Path(kinetics600.__file__).parent
 README = (ROOT / "README.md").read_text()
@@ -38,6 +39,10 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     finally:
         logging.getLogger("kinetics600").setLevel(level)
     assert len(names["ds"]["validation"]) == 10
+
+
+def test_its_parts_about_options_are_made_from_their_declaration() -> None:
+    assert with_options(README) == README, "run scripts/make_readme.py"
 
 
 def test_every_option_is_in_its_table() -> None:

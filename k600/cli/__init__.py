@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -20,6 +21,7 @@ from k600.cli import (  # noqa: F401 - each adds its command
 )
 from k600.cli.app import app
 from k600.cli.exit_codes import STOPPED, code_of_error
+from k600.cli.flag_names import FlagRecords
 from k600.cli.screen import leave_pipe, prepare_streams, say_error
 from k600.errors import Kinetics600Error
 
@@ -29,6 +31,8 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Run the command line; an expected error is one line and an exit code, no traceback."""
     prepare_streams()
+    logger, records = logging.getLogger("kinetics600"), FlagRecords()
+    logger.addFilter(records)
     try:
         try:
             code = app.main(standalone_mode=False)
@@ -46,5 +50,7 @@ def main() -> None:
                 sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has left, as `head` does
         leave_pipe()
+    finally:
+        logger.removeFilter(records)
     if code:
         sys.exit(code)

@@ -9,43 +9,23 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from k600.cli.flag_names import with_flags
+from k600.labels import NAMES
+from k600.loading.options import OPTIONS, Option
 from k600.splits import CONFIGS
 
 if TYPE_CHECKING:
     from k600.loading.request import Request
 
-__all__ = ["SPLIT", "request_of", "with_request_options"]
+__all__ = ["SPLIT", "complete_classes", "request_of", "with_request_options"]
 
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
 """How a help shows the argument."""
 
-_OPTIONS: dict[str, tuple[Any, str, str]] = {
-    # option: type or default, flag, help
-    "classes": (list, "--class", "A class; again for more. Any known spelling."),
-    "max_samples": (int, "--max-samples", "Most clips of each split."),
-    "max_per_class": (int, "--max-per-class", "Most clips of each class."),
-    "balanced": (False, "--balanced", "With --max-samples: one clip of each class in turn."),
-    "shuffle": (False, "--shuffle", "Choose at random, as --seed says."),
-    "seed": (int, "--seed", "Seed of that choice, 0 or more."),
-    "manifest": (str, "--manifest", "Exactly the clips of this file."),
-    "source": ("auto", "--source", "auto, cvdf, youtube, or local: only what is here."),
-    "data_dir": (str, "--data-dir", "Where clips live; default as for load_dataset."),
-    "short_side": (int, "--short-side", "Most pixels of the shorter side; default as is."),
-    "mirror": (str, "--mirror", "fsspec URL with the host's layout below it."),
-    "endpoint_url": (str, "--endpoint-url", "Endpoint of an s3:// mirror of your own."),
-    "test_labels": (str, "--test-labels", "URL or path of DeepMind's kinetics600.tar.gz."),
-    "num_workers": (int, "--workers", "Tarballs, or YouTube clips, at a time."),
-    "cookies": (str, "--cookies", "YouTube: an account's cookie file."),
-    "cookies_from_browser": (
-        str,
-        "--cookies-from-browser",
-        "YouTube: a browser to take cookies from.",
-    ),
-    "proxy": (str, "--proxy", "YouTube: URL of a proxy."),
-    "audio": (False, "--audio", "YouTube: keep the audio."),
-    "patience_seconds": (600, "--patience", "YouTube: seconds to wait while it refuses."),
-    "retry_errors": (False, "--retry-errors", "Ask again for clips proved not to be had."),
-}
+_FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag is not None}
+_endpoint_url = click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
+
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def with_request_options(
@@ -64,28 +44,60 @@ def with_request_options(
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def run(**values: Any) -> None:
-            options = {name: values.pop(name) for name in _OPTIONS}
             origin = click.get_current_context().get_parameter_source
-            for name in _OPTIONS:  # an option with the value of its default is given, too
+            options = {name: values.pop(name) for name in (*_FLAGS, "endpoint_url")}
+            for name in (*options,):  # an option with the value of its default is given, too
                 if origin(name) is ParameterSource.DEFAULT:
                     del options[name]
-            if source != "auto":
+            if source != OPTIONS["source"].default:
                 options.setdefault("source", source)
             command(options=options, **values)
 
-        for name, (kind, flag, text) in reversed(_OPTIONS.items()):
-            facts: dict[str, Any] = {"type": kind} if isinstance(kind, type) else {"default": kind}
-            if kind is list:
-                facts = {"multiple": True}
-            elif kind is False:
-                facts = {"is_flag": True}
-            elif name == "source":
-                facts = {"default": source}
-            click.option(flag, name, help=text, **facts)(run)
+        # Each goes before those that are there.
+        for name in reversed(_FLAGS):
+            if name == "mirror":
+                _endpoint_url(run)
+            more = {"default": source} if name == "source" else {}
+            click.option(_FLAGS[name], name, **{**_facts(OPTIONS[name]), **more})(run)
         metavar = SPLIT if needs_split else f"[{SPLIT}]"
-        return click.argument("split", metavar=metavar, required=needs_split)(run)
+        splits = _complete_from(CONFIGS)
+        argument = click.argument(
+            "split", metavar=metavar, required=needs_split, shell_complete=splits
+        )
+        return argument(run)
 
     return decorate
+
+
+def _facts(option: Option) -> dict[str, Any]:
+    """Return how click is told of an option: its help, type, default and completion."""
+    text = with_flags(option.flag_help or option.help, _FLAGS).replace("`", "")
+    facts: dict[str, Any] = {"help": text, "default": option.default}
+    if option.allowed:
+        facts["shell_complete"] = _complete_from(option.allowed)
+
+    if option.name == "classes":
+        return {"help": text, "multiple": True, "shell_complete": complete_classes}
+    if option.type is bool:
+        return {**facts, "is_flag": True}
+    return {**facts, "type": int if option.type in (int, int | None) else str}
+
+
+def _complete_from(values: tuple[str, ...]) -> Complete:
+    """Return what completes one of a few values in the shell."""
+    return lambda _context, _parameter, word: [each for each in values if each.startswith(word)]
+
+
+def complete_classes(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
+    """Return the classes that begin so, for the shell: in a spelling that needs no quotes.
+
+    One that is in quotes already, and so may have blanks, stays as the class is called.
+    """
+    if " " in word:
+        return [name for name in NAMES if name.startswith(word)]
+    plain = str.maketrans({" ": "_", "'": None, "(": None, ")": None})
+    spellings = [name.translate(plain) for name in NAMES]
+    return [spelling for spelling in spellings if spelling.startswith(word)]
 
 
 def request_of(split: str, options: dict[str, Any]) -> Request:

@@ -32,6 +32,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from k600.cli.exit_codes import PIPE_CLOSED
+from k600.cli.flag_names import with_flags
 from k600.progress import NoBar
 from k600.text import printable, printable_lines
 
@@ -136,13 +137,14 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(text: str) -> None:
-    """Print a line for people, on stderr."""
-    console(stderr=True).print(text)
+    """Print a line for people, on stderr; it speaks of flags."""
+    console(stderr=True).print(with_flags(text))
 
 
 def say_error(text: str) -> None:
-    """Print an error, on stderr."""
-    console(stderr=True).print(Text.assemble(("error: ", "bold red"), printable_lines(text)))
+    """Print an error, on stderr; it speaks of flags."""
+    text = printable_lines(with_flags(text))
+    console(stderr=True).print(Text.assemble(("error: ", "bold red"), text))
 
 
 def print_json(value: Any) -> None:

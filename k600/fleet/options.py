@@ -180,14 +180,14 @@ def choose_places(
     check_repo_id(repo)
     if work is None:
         raise OptionError(
-            "work: needed with hf://, as the Hub takes files by commits, a few an hour: --work "
-            "(work=…) a folder that all workers see, or a bucket, for the parts"
+            "work: needed with hf://, as the Hub takes files by commits, a few an hour: pass "
+            "work=… a folder that all workers see, or a bucket, for the parts"
         )
     if not i_have_the_rights:
         raise OptionError(
             "i_have_the_rights: the videos belong to those who made them, so clips go to the Hub "
-            "only for who says that they may hand them on: --i-have-the-rights "
-            "(i_have_the_rights=True)"
+            "only for who says that they may hand them on: "
+            "i_have_the_rights=True"
         )
     return Places(work=_absolute(work), options=options, repo=repo)
 

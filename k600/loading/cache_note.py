@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -30,7 +31,9 @@ from k600.loading.request import Request
 from k600.store.files import sync, sync_folder, write_whole
 from k600.store.inventory import watched_folders
 
-__all__ = ["Note", "unreadable"]
+__all__ = ["Note", "remove_unreadable", "unreadable"]
+
+logger = logging.getLogger("kinetics600")
 
 _FILE = "kinetics600.json"
 _INFO = "dataset_info.json"
@@ -120,6 +123,13 @@ def unreadable(folder: str | os.PathLike[str]) -> list[Path]:
         return [path for path in sorted(Path(folder).iterdir()) if not _is_readable(path)]
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def remove_unreadable(folder: str | os.PathLike[str]) -> None:
+    """Remove what cannot be read in a folder of cached rows; it is made anew."""
+    for path in unreadable(folder):
+        logger.info("kinetics600: '%s' cannot be read, and is made anew", path)
+        path.unlink(missing_ok=True)
 
 
 def _is_of_rows(path: Path) -> bool:

@@ -190,7 +190,7 @@ class Outcome:
             f"kinetics600 {self.split}: {count} that were asked for are not there:\n"
             f"{missing_table(self.missing)}\n  "
             + (f"Every one is named in {self.report}. " if self.report else "")
-            + "retry_errors=True (--retry-errors) asks again for those proved not to be had."
+            + "retry_errors=True asks again for those proved not to be had."
         )
 
 

@@ -15,14 +15,14 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from k600.infos import read_info
 from k600.labels import NAMES
 from k600.loading.columns import FACTS, PUBLISHED, Column, markdown_table
+from k600.loading.infos import read_info
 from k600.reasons import REASONS
 from k600.splits import Split
 from k600.text import printable
 
-__all__ = ["SplitFacts", "front_matter", "write_card"]
+__all__ = ["SplitFacts", "write_card"]
 
 _TEMPLATE = Path(__file__).with_name("card.md")
 _ONLY = re.compile(r"<!-- only ([\w ]+) -->\n(.*?)<!-- end -->\n", re.DOTALL)
@@ -52,20 +52,21 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
 
     Args:
         kind: `metadata`, `embedded` or `webdataset`.
-        splits: What there is; at least one.
+        splits: What there is, in the order of `k600.splits.SPLITS`; at least one.
         name: What `load_dataset` is to be given: `USER/NAME`, or where the files are.
         private: Whether only some may see it.
     """
     import yaml
 
-    matter = front_matter(kind, splits)
+    configs = _configs(kind, splits)
     left_out = _left_out_table(splits)
     unlabelled = sum(split.unlabelled for split in splits if Split(split.split).is_mixed)
     named = {"private": private and kind != "metadata", "left_out": left_out}
     template = _pick(_TEMPLATE.read_text("utf-8"), {kind, *filter(named.get, named)})
     info = read_info("all")
     return string.Template(template).substitute(
-        front_matter=yaml.safe_dump(matter, sort_keys=False, allow_unicode=True, width=100),
+        configs=yaml.safe_dump(configs, sort_keys=False, allow_unicode=True, width=100),
+        size_category=_size_category(sum(split.clips for split in splits)),
         description=info.get("description", ""),
         license=info.get("license", ""),
         citation=info.get("citation", ""),
@@ -79,36 +80,15 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
     )
 
 
-def front_matter(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
-    """Return the card's YAML as plain data.
+def _configs(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
+    """Return what `datasets` reads of the card's YAML, as plain data.
 
     Every split is a configuration of its own name, and together they are `all`, as for the loader.
-
-    Args:
-        kind: `metadata`, `embedded` or `webdataset`.
-        splits: What there is, in the order of `k600.clip.SPLITS`; at least one.
     """
-    embedded = kind != "metadata"
     configs: dict[str, Sequence[SplitFacts]] = {split.split: [split] for split in splits}
     if len(splits) > 1:
         configs["all"] = splits
-
-    licence: dict[str, Any] = {"license": "cc-by-4.0"}
-    if embedded:  # the annotations are CC BY 4.0, the videos are their owners'
-        licence = {
-            "license": "other",
-            "license_name": "annotations-cc-by-4.0-videos-their-owners",
-            "license_link": "https://creativecommons.org/licenses/by/4.0/",
-        }
-
     return {
-        "pretty_name": f"Kinetics-600{'' if embedded else ' (metadata)'}",
-        **licence,
-        "task_categories": ["video-classification"],
-        "size_categories": [_size_category(sum(split.clips for split in splits))],
-        "annotations_creators": ["crowdsourced"],
-        "source_datasets": ["original"],
-        "tags": ["kinetics", "kinetics-600", "action-recognition", "video"],
         "configs": [
             {"config_name": name, "data_files": [_data_files(part, kind) for part in parts]}
             for name, parts in configs.items()

@@ -42,6 +42,7 @@ __all__ = ["Destination", "FileDestination", "Proof"]
 
 _CHECKED_AT_ONCE = 4
 _BLOCK_BYTES = 8 << 20
+_SCRATCH = f"{META_DIR}/incoming"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ class FileDestination:
         self._url, self._options = url, dict(options or {})
         self._fs: Any = None
         self._root = ""
-        self._is_local = False
+        self._folder: Path | None = None
+        """The place as a folder of this machine, if it is one."""
         self._lock: FileLock | None = None
         self._shared = shared
 
@@ -147,18 +149,38 @@ class FileDestination:
                     "USER/NAME, a folder, or a URL that fsspec knows, and options that suit it"
                 ) from None
             self._root = str(root).rstrip("/")
-            self._is_local = isinstance(self._fs, LocalFileSystem)
-            if self._is_local and Path(self._root).exists() and not Path(self._root).is_dir():
-                raise DestinationError(f"to: '{self.address}' is not a folder")
-            if self._is_local:
-                make_folder(Path(self._root))
+            if isinstance(self._fs, LocalFileSystem):
+                self._folder = Path(self._root)
+                self._prepare_folder(self._folder)
             else:
                 self._fs.makedirs(self._root, exist_ok=True)
-            if self._is_local and not self._shared:
-                self._lock_out_others()
-                shutil.rmtree(self._scratch(), ignore_errors=True)  # of a run that was killed
-                for part in Path(self._root, META_DIR).glob(".*.part"):
-                    part.unlink()
+
+    def _prepare_folder(self, folder: Path) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise DestinationError(f"to: '{self.address}' is not a folder")
+        make_folder(folder)
+        if not self._shared:
+            self._lock_out_others(folder / META_DIR)
+            shutil.rmtree(folder / _SCRATCH, ignore_errors=True)  # of a run that was killed
+            for part in Path(folder, META_DIR).glob(".*.part"):
+                part.unlink()
+
+    def _lock_out_others(self, folder: Path) -> None:
+        """Take the place for this run; the lock of a run that was killed is free."""
+        make_folder(folder)
+        try:
+            lock = lock_at(folder / "publish.lock")
+            inode = os.stat(lock.lock_file).st_ino
+            lock.acquire(timeout=0)
+            if not os.path.exists(lock.lock_file) or os.stat(lock.lock_file).st_ino != inode:
+                lock.release()
+                raise Timeout(lock.lock_file)
+        except (Timeout, FileNotFoundError):  # its file went with another run, which ends just now
+            raise DestinationTakenError(
+                f"to: '{self.address}' is being published to by another run. Wait for it and call "
+                "again, or publish to another place"
+            ) from None
+        self._lock = lock
 
     def close(self) -> None:
         if self._lock is None:
@@ -171,9 +193,9 @@ class FileDestination:
         self._lock = None
 
     def scratch(self) -> Path | None:
-        if not self._is_local:
+        if self._folder is None:
             return None
-        folder = self._scratch() / uuid.uuid4().hex if self._shared else self._scratch()
+        folder = self._folder / _SCRATCH / (uuid.uuid4().hex if self._shared else "")
         with self._translate_errors():
             folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -223,14 +245,17 @@ class FileDestination:
         with self._translate_errors():
             there = self._info(target) if sha256 is not None else None
             if there is None or not self._is_same(there, Proof(size_bytes, sha256 or "")):
-                if self._is_local:
+                if self._folder is not None:
                     move_into_place(file, Path(target))
                     return ""
                 self._fs.put_file(str(file), target)
                 there = self._info(target)
-            elif self._is_local:  # of a run that was killed: it may not be on the disk yet
+            elif (
+                self._folder is not None
+            ):  # of a run that was killed: it may not be on the disk yet
                 sync(Path(target))
                 sync_folder(Path(target).parent)
+
         if there is None or there["size"] != size_bytes:
             raise DestinationError(
                 f"to: {self.address}/{path} has {there and there['size']} bytes there, and not "
@@ -243,11 +268,12 @@ class FileDestination:
 
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
         with self._translate_errors():
-            if self._is_local:
-                remove(Path(self._at(path)) for path in delete)
+            if self._folder is not None:
+                remove(self._folder / path for path in delete)
                 for path, data in files.items():
-                    write_whole(Path(self._at(path)), data, by=Path(self._root, META_DIR))
+                    write_whole(self._folder / path, data, by=self._folder / META_DIR)
                 return
+
             for path in delete:
                 with contextlib.suppress(FileNotFoundError):
                     self._fs.rm_file(self._at(path))
@@ -257,37 +283,16 @@ class FileDestination:
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
 
-    def _lock_out_others(self) -> None:
-        """Take a folder for this run; the lock of a run that was killed is free."""
-        own = Path(self._root) / META_DIR
-        make_folder(own)
-        try:
-            lock = lock_at(own / "publish.lock")
-            inode = os.stat(lock.lock_file).st_ino
-            lock.acquire(timeout=0)
-            if not os.path.exists(lock.lock_file) or os.stat(lock.lock_file).st_ino != inode:
-                lock.release()
-                raise Timeout(lock.lock_file)
-        except (Timeout, FileNotFoundError):  # its file went with another run, which ends just now
-            raise DestinationTakenError(
-                f"to: '{self.address}' is being published to by another run. Wait for it and call "
-                "again, or publish to another place"
-            ) from None
-        self._lock = lock
-
-    def _scratch(self) -> Path:
-        return Path(self._root) / META_DIR / "incoming"
-
     def _entries(self, folder: str) -> dict[str, dict[str, Any]]:
         """Return what the place says of the files and folders in a folder, by name."""
         with self._translate_errors():
             self._fs.invalidate_cache()
             try:
                 # On this machine, details would end at a file that vanishes meanwhile.
-                found = self._fs.ls(self._at(folder), detail=not self._is_local)
+                found = self._fs.ls(self._at(folder), detail=self._folder is None)
             except FileNotFoundError:
                 return {}
-            if self._is_local:
+            if self._folder is not None:
                 found = [info for info in map(self._info, found) if info is not None]
         entries = {str(info["name"]).rstrip("/").rpartition("/")[2]: info for info in found}
         entries.pop("", None)
@@ -300,9 +305,6 @@ class FileDestination:
         except FileNotFoundError:
             return None
 
-    def _open(self, target: str) -> Any:
-        return open(target, "rb") if self._is_local else self._fs.open(target, "rb", _BLOCK_BYTES)
-
     def _is_same(self, there: Mapping[str, Any], proof: Proof) -> bool:
         """Whether a file of the place holds the bytes that were written down."""
         if there["type"] != "file" or there["size"] != proof.size_bytes:
@@ -311,10 +313,14 @@ class FileDestination:
             return True
         digest = hashlib.sha256()
         try:
-            with self._open(there["name"]) as file:
+            if self._folder is None:
+                file = self._fs.open(there["name"], "rb", _BLOCK_BYTES)
+            else:
+                file = open(there["name"], "rb")  # noqa: SIM115
+            with file:
                 while block := file.read(_BLOCK_BYTES):
                     digest.update(block)
-                if self._is_local:
+                if self._folder is not None:
                     leave_cache(file.fileno())
         except FileNotFoundError:
             return False
@@ -322,8 +328,7 @@ class FileDestination:
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        folder = Path(self._root) if self._is_local else None
-        with translate_errors(destination_error, self.address, folder):
+        with translate_errors(destination_error, self.address, self._folder):
             yield
 
 

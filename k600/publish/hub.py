@@ -243,7 +243,7 @@ def check_repo_id(repo_id: str) -> None:
     except HFValidationError as error:
         raise OptionError(
             f"repo: {repo_id!r} is not allowed, expected USER/NAME ({plain_text(error)}). A folder "
-            "or a bucket is given by --to (to=…)"
+            "or a bucket is given by to=…"
         ) from None
 
 

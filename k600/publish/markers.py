@@ -241,7 +241,7 @@ def find_damaged(
 def finish(
     destination: Destination,
     split: str,
-    made: SplitResult,
+    result: SplitResult,
     *,
     whole: bool,
     more: Mapping[str, Any] | None = None,
@@ -251,30 +251,26 @@ def finish(
     Args:
         destination: The place.
         split: The split.
-        made: Its shards.
+        result: Its shards.
         whole: Whether all classes and clips were requested.
         more: Further counts to note.
     """
-    done = {
-        "split": split,
-        "clips": sum(shard["clips"] for shard in made.shards),
-        "unlabelled": made.unlabelled,
-        "video_bytes": sum(shard["video_bytes"] for shard in made.shards),
-        "parquet_bytes": sum(shard["size_bytes"] for shard in made.shards),
-        "whole": whole,
-        "left_out": dict(sorted(made.left_out.items())),
-        **(more or {}),
-        "shards": made.shards,
-    }
+    facts = SplitFacts(
+        split,
+        clips=sum(shard["clips"] for shard in result.shards),
+        unlabelled=result.unlabelled,
+        video_bytes=sum(shard["video_bytes"] for shard in result.shards),
+        parquet_bytes=sum(shard["size_bytes"] for shard in result.shards),
+        whole=whole,
+        left_out=dict(sorted(result.left_out.items())),
+    )
+    done = {**dataclasses.asdict(facts), **(more or {}), "shards": result.shards}
 
     folder, path = f"data/{split}", f"{META_DIR}/{split}/done.json"
-    stale = destination.names(folder) - {shard["name"] for shard in made.shards}
-    if stale or made.new or read_marker(destination, path) != done:
-        destination.commit(
-            f"{split}: done",
-            {path: to_json(done)},
-            delete=[f"{folder}/{name}" for name in sorted(stale)],
-        )
+    stale = sorted(destination.names(folder) - {shard["name"] for shard in result.shards})
+    if stale or result.new or read_marker(destination, path) != done:
+        delete = [f"{folder}/{name}" for name in stale]
+        destination.commit(f"{split}: done", {path: to_json(done)}, delete)
     return done
 
 
@@ -301,17 +297,12 @@ def name_on_card(to: str) -> str:
 
 def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
     """Return what a request says of which clips, and which bytes, are in a split's shards."""
-    limits = request.limits
     return {
         "format": 1,
         "kind": kind,
         "split": split,
         "classes": None if request.classes is None else [*request.classes],
-        "max_samples": limits.max_samples,
-        "max_per_class": limits.max_per_class,
-        "balanced": limits.balanced,
-        "shuffle": limits.shuffle,
-        "seed": limits.seed,
+        **dataclasses.asdict(request.limits),
         "manifest": None if request.manifest is None else request.manifest.digest,
         "source": request.source,
         "short_side": request.short_side,

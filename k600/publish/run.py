@@ -100,8 +100,8 @@ def publish(
         if not i_have_the_rights:
             raise OptionError(
                 "i_have_the_rights: the videos belong to those who made them, so clips are "
-                "embedded only for who says that they may hand them on: --i-have-the-rights "
-                "(i_have_the_rights=True). Metadata alone need no such word"
+                "embedded only for who says that they may hand them on: "
+                "i_have_the_rights=True. Metadata alone need no such word"
             )
         check_embeddable(request, offline=offline)
         private = private is not False
@@ -113,7 +113,7 @@ def publish(
     elif offline:
         raise OfflineError(
             "repo: the Hub is needed, but HF_HUB_OFFLINE or HF_DATASETS_OFFLINE forbids it. "
-            "Unset it, or publish to a folder with --to (to=…)"
+            "Unset it, or publish to a folder with to=…"
         )
     else:
         destination = HubDestination(name, private=private, token=token, endpoint=endpoint)
@@ -145,7 +145,7 @@ def _url_and_name(repo: str | None, to: str | None) -> tuple[str | None, str]:
     if to is not None:
         return to, repo or name_on_card(to)
     if repo is None:
-        raise OptionError("repo: say where to: USER/NAME on the Hub, or --to (to=…) a folder")
+        raise OptionError("repo: say where to: USER/NAME on the Hub, or to=… a folder")
     check_repo_id(repo)
     return None, repo
 

@@ -1,4 +1,4 @@
-"""How YouTube is to be asked: the options for it, checked once, and the tools it takes."""
+"""How YouTube is asked: the options for it, checked once, and as yt-dlp takes them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from urllib.parse import urlsplit
 
 from k600.errors import OptionError, nearest
 from k600.network import OPENSSL_CERTIFICATES, read_network
-from k600.values import flag, whole_number
 
 __all__ = [
     "YOUTUBE_SHORT_SIDE",
     "YouTubeOptions",
+    "check_browser",
+    "check_cookies",
+    "check_parameters",
     "check_proxy",
+    "check_proxy_url",
     "cookie_text",
-    "youtube_options",
     "yt_dlp_params",
 ]
 
 logger = logging.getLogger("kinetics600")
 
 YOUTUBE_SHORT_SIDE = 360
-"""Pixels of the shorter side of clips from YouTube, at most, unless told otherwise."""
+"""Pixels of the shorter side of clips from YouTube, at most, by default."""
 
 _SIZES = (144, 240, 360, 480, 720, 1080, 1440, 2160)
 """Pixels of the shorter side in which YouTube keeps videos."""
@@ -40,57 +42,29 @@ _NAMED = {"cookiefile": "cookies", "cookiesfrombrowser": "cookies_from_browser",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class YouTubeOptions:
-    """Checked options."""
+    """How YouTube is to be asked; the options are declared in `k600.loading.options`."""
 
-    short_side: int = YOUTUBE_SHORT_SIDE
+    short_side: int
     """Pixels of the shorter side at most."""
-    audio: bool = False
+    audio: bool
     """Keep the audio where there is some."""
-    cookies: Path | None = field(default=None, repr=False)
+    cookies: Path | None = field(repr=False)
     """A cookie file in Netscape's format; it is read, never written."""
-    cookies_from_browser: tuple[str | None, ...] | None = field(default=None, repr=False)
+    cookies_from_browser: tuple[str | None, ...] | None = field(repr=False)
     """Browser, profile, keyring and container, as yt-dlp takes them."""
-    proxy: str | None = field(default=None, repr=False)
+    proxy: str | None = field(repr=False)
     """A proxy's URL; may hold a password."""
-    yt_dlp_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    yt_dlp_options: Mapping[str, Any] = field(repr=False)
     """Further parameters of `yt_dlp.YoutubeDL`; they overrule the loader's."""
-    patience_seconds: int = 600
+    patience_seconds: int
     """How long `source="youtube"` waits in all for a block to be lifted."""
-    requests_per_hour: int = 900
+    requests_per_hour: int
     """Questions about videos, two to four for each, that an hour may see."""
 
     @property
     def signed_in(self) -> bool:
         """Whether an account's cookies go along."""
         return self.cookies is not None or self.cookies_from_browser is not None
-
-
-def youtube_options(
-    *,
-    short_side: int = YOUTUBE_SHORT_SIDE,
-    audio: object = False,
-    cookies: object = None,
-    cookies_from_browser: object = None,
-    proxy: object = None,
-    yt_dlp_options: object = None,
-    patience_seconds: object = 600,
-    requests_per_hour: object = 900,
-) -> YouTubeOptions:
-    """Check the options that concern YouTube.
-
-    Raises:
-        OptionError: A value is not allowed, or the cookie file cannot be read.
-    """
-    return YouTubeOptions(
-        short_side=short_side,
-        audio=flag("audio", audio),
-        cookies=_cookie_file(cookies),
-        cookies_from_browser=_browser(cookies_from_browser),
-        proxy=_proxy(proxy),
-        yt_dlp_options=_further(yt_dlp_options),
-        patience_seconds=whole_number("patience_seconds", patience_seconds, least=0),
-        requests_per_hour=whole_number("requests_per_hour", requests_per_hour, least=1),
-    )
 
 
 def check_proxy(options: YouTubeOptions) -> None:
@@ -109,7 +83,7 @@ def check_proxy(options: YouTubeOptions) -> None:
 
 
 def cookie_text(options: YouTubeOptions) -> str:
-    """Return the account's cookies in Netscape's format; empty for a guest.
+    """Return the account's cookies in Netscape's format; empty without an account.
 
     Raises:
         OptionError: The file holds no cookies, or the browser gives none.
@@ -127,6 +101,7 @@ def cookie_text(options: YouTubeOptions) -> str:
         source, params = f"cookies_from_browser: {browser[0]!r}", {"cookiesfrombrowser": browser}
     else:
         return ""
+
     try:
         with YoutubeDL({"quiet": True, "logger": _Silent(), **params}) as downloader:
             jar = downloader.cookiejar
@@ -144,6 +119,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
     video = "bv[vcodec^=avc1][protocol^=http]/bv[protocol^=http]"
     both = "b[vcodec^=avc1][protocol^=http]/b[protocol^=http]"
     audio = "ba[ext=m4a][protocol^=http]/ba[protocol^=http]"
+
     size = next((size for size in _SIZES if size >= options.short_side), _SIZES[-1])
     params: dict[str, Any] = {
         "quiet": True,
@@ -157,6 +133,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
         "format_sort": [f"res:{size}", "vcodec:h264", "proto:https", "+size"],
         "extractor_args": {"youtube": {"skip": ["hls", "dash", "translated_subs"]}},
     }
+
     if options.proxy:
         params["proxy"] = options.proxy
     if OPENSSL_CERTIFICATES & dict(read_network().certificates).keys():
@@ -165,7 +142,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
 
 
 class _Silent:
-    """What yt-dlp says on the way; its last word comes as an exception."""
+    """Takes what yt-dlp logs on the way; what it fails of comes as an exception."""
 
     def debug(self, message: str) -> None:
         if "proxy" not in message.lower():  # its URL may hold a password
@@ -174,9 +151,8 @@ class _Silent:
     warning = error = info = debug
 
 
-def _cookie_file(value: object) -> Path | None:
-    if value is None:
-        return None
+def check_cookies(value: object) -> Path:
+    """Return the path of a cookie file that can be read."""
     if not isinstance(value, (str, os.PathLike)):
         raise OptionError(f"cookies: {value!r} is not allowed, expected a file's path")
     path = Path(os.path.abspath(os.path.expanduser(os.fspath(value))))
@@ -190,29 +166,26 @@ def _cookie_file(value: object) -> Path | None:
         ) from None
 
 
-def _browser(value: object) -> tuple[str | None, ...] | None:
+def check_browser(value: object) -> tuple[str | None, ...]:
     """Read `firefox`, `chrome:Profile 1`, … as yt-dlp's own command line does."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        import yt_dlp
+    if not isinstance(value, str):
+        raise OptionError(
+            f"cookies_from_browser: {value!r} is not allowed, expected a browser's name such as "
+            "'firefox'"
+        )
+    import yt_dlp
 
-        try:
-            parsed = yt_dlp.parse_options(["--cookies-from-browser", value])
-        except optparse.OptParseError as error:
-            why = str(error).strip().splitlines()[-1].removeprefix("-: error: ")
-            raise OptionError(f"cookies_from_browser: {value!r} is not allowed: {why}") from None
-        found: tuple[str | None, ...] = parsed.ydl_opts["cookiesfrombrowser"]
-        return found
-    raise OptionError(
-        f"cookies_from_browser: {value!r} is not allowed, expected a browser's name such as "
-        "'firefox'"
-    )
+    try:
+        parsed = yt_dlp.parse_options(["--cookies-from-browser", value])
+    except optparse.OptParseError as error:
+        why = str(error).strip().splitlines()[-1].rpartition("error: ")[2]
+        raise OptionError(f"cookies_from_browser: {value!r} is not allowed: {why}") from None
+    found: tuple[str | None, ...] = parsed.ydl_opts["cookiesfrombrowser"]
+    return found
 
 
-def _proxy(value: object) -> str | None:
-    if value is None:
-        return None
+def check_proxy_url(value: object) -> str:
+    """Return the URL of a proxy that yt-dlp can use; it is not asked yet."""
     allowed = f"expected a URL that begins with {', '.join(f'{s}://' for s in _PROXY_SCHEMES)}"
     if not isinstance(value, str):
         raise OptionError(f"proxy: {value!r} is not allowed, {allowed}")
@@ -226,9 +199,8 @@ def _proxy(value: object) -> str | None:
     return value
 
 
-def _further(value: object) -> dict[str, Any]:
-    if value is None:
-        return {}
+def check_parameters(value: object) -> dict[str, Any]:
+    """Return parameters of `yt_dlp.YoutubeDL`, all of which it knows."""
     if not isinstance(value, Mapping):
         raise OptionError(
             f"yt_dlp_options: a {type(value).__name__} is not allowed, expected a dict of "

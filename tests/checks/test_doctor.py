@@ -36,11 +36,12 @@ from k600.checks.software import (
     check_yt_dlp,
 )
 from k600.cli import app
+from k600.loading.request import make_request
 from k600.miniature import Miniature
 from k600.mirror.mirror import Mirror
 from k600.network import Network
 from k600.store.store import Store
-from k600.youtube.options import youtube_options, yt_dlp_params
+from k600.youtube.options import YouTubeOptions, yt_dlp_params
 from tests.servers import LOOPBACK, free_port, web_server
 from tests.youtube_replica import CERTIFICATE, youtube_replica
 
@@ -154,16 +155,20 @@ def test_a_mirror_that_is_out_of_reach_or_no_mirror() -> None:
     assert check_mirror(Mirror("gopher://somewhere/600")).state == "error"
 
 
+def youtube(**options: Any) -> YouTubeOptions:
+    return make_request("train", default_data_dir="/nowhere", **options).youtube
+
+
 def test_youtube_through_the_replica_and_out_of_reach() -> None:
     with youtube_replica() as replica:
-        options = youtube_options(proxy=replica.url, yt_dlp_options={"nocheckcertificate": True})
+        options = youtube(proxy=replica.url, yt_dlp_options={"nocheckcertificate": True})
         found = check_youtube(yt_dlp_params(options))
         assert found.state == "ok", found
         assert "through the proxy" in found.detail
         assert any(request.path == "/robots.txt" for request in replica.requests)
-        untrusted = check_youtube(yt_dlp_params(youtube_options(proxy=replica.url)))
+        untrusted = check_youtube(yt_dlp_params(youtube(proxy=replica.url)))
         assert (untrusted.state, "ertificate" in untrusted.detail) == ("warning", True)
-    found = check_youtube({**yt_dlp_params(youtube_options()), "proxy": DEAD})
+    found = check_youtube({**yt_dlp_params(youtube()), "proxy": DEAD})
     assert found.state == "warning"
     assert "cannot be reached" in found.detail
     assert check_youtube({}, offline=True).state == "skipped"

@@ -128,7 +128,7 @@ def test_help_does_not_import_what_is_heavy(
         (["plan"], "Missing argument"),
         (["plan", "val"], "did you mean 'validation'"),
         (["plan", "train", "--class", "zumbaa"], "'zumba'"),
-        (["plan", "train", "--max-samples", "0"], "max_samples: 0"),
+        (["plan", "train", "--max-samples", "0"], "--max-samples: 0"),
         (["plan", "train", "--source", "aws"], "source: 'aws'"),
         (["plan", "train", "--rate", "0"], "rate: 0.0"),
         (["download", "train", "--cookies", "/no/such/file"], "cookies: '/no/such/file'"),

@@ -8,7 +8,8 @@ import pytest
 
 from k600.errors import Kinetics600Error, OptionError, UnknownSplitError
 from k600.labels import NAMES
-from k600.loading.request import Request, check_option_names, make_request
+from k600.loading.options import check_option_names
+from k600.loading.request import Request, make_request
 from k600.splits import SPLITS
 
 DEFAULT = "/default"
@@ -104,4 +105,4 @@ def test_a_missing_or_unknown_configuration_lists_them_all() -> None:
 
 def test_an_unknown_option_is_answered_with_the_nearest() -> None:
     with pytest.raises(Kinetics600Error, match=r"clases: no such option.*'classes'"):
-        check_option_names(["clases"], ["classes", "source"])
+        check_option_names(["clases"])

@@ -27,13 +27,14 @@ from k600.errors import (
     MirrorUnreachableError,
     OptionError,
 )
+from k600.loading.request import make_request
 from k600.miniature import Miniature, make_miniature
 from k600.mirror.mirror import Mirror
 from k600.mirror.range_reader import RangeReader
 from k600.network import _CERTIFICATES, Network, read_network
 from k600.publish.destination import FileDestination
 from k600.publish.hub import HubDestination
-from k600.youtube.options import YouTubeOptions, yt_dlp_params
+from k600.youtube.options import yt_dlp_params
 from tests.conftest import Load, contents, expected
 from tests.hub import TOKEN, loopback_hub
 from tests.servers import LOOPBACK, S3Server, serving, web_server
@@ -304,7 +305,9 @@ def test_yt_dlp_trusts_what_openssl_s_variables_name(
     setenv: Setenv, encrypted: str, authority: str
 ) -> None:
     def ask() -> int:
-        with YoutubeDL(yt_dlp_params(YouTubeOptions())) as downloader:
+        with YoutubeDL(
+            yt_dlp_params(make_request("train", default_data_dir="/nowhere").youtube)
+        ) as downloader:
             return int(downloader.urlopen(f"{encrypted}/600/val/k600_val_path.txt").status)
 
     with pytest.raises(RequestError, match="CERTIFICATE_VERIFY_FAILED"):

@@ -14,7 +14,7 @@ from huggingface_hub import DatasetCard
 
 import kinetics600
 from k600.loading.columns import PUBLISHED
-from k600.publish.card import SplitFacts, front_matter, write_card
+from k600.publish.card import SplitFacts, write_card
 from tests.hub import card_errors
 
 FACTS = [
@@ -48,7 +48,8 @@ def test_datasets_reads_what_a_card_says(kind: str) -> None:
 
 
 def test_one_split_is_one_configuration() -> None:
-    matter = front_matter("metadata", FACTS[1:2])
+    card = write_card("metadata", FACTS[1:2], name="owner/name", private=False)
+    matter = yaml.safe_load(card.split("---\n")[1])
     assert [config["config_name"] for config in matter["configs"]] == ["validation"]
     assert matter["size_categories"] == ["10K<n<100K"]
 

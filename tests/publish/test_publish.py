@@ -542,7 +542,7 @@ def test_who_may_see_it(hub: Hub, put: Publish) -> None:
     assert not hub.repos["owner/open"].private
     with pytest.raises(Kinetics600Error, match="is there already, and public"):
         put("owner/open", recipe=EMBEDDED)
-    with pytest.raises(OptionError, match="--i-have-the-rights"):
+    with pytest.raises(OptionError, match="i_have_the_rights=True"):
         put("owner/clips", recipe=EMBEDDED, i_have_the_rights=False)
 
 

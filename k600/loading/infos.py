@@ -13,10 +13,8 @@ __all__ = ["read_info"]
 logger = logging.getLogger("kinetics600")
 
 # A wheel carries the file inside the package, a checkout at the top beside `kinetics600.py`.
-_PLACES = (
-    Path(__file__).with_name("dataset_infos.json"),
-    Path(__file__).parent.parent / "dataset_infos.json",
-)
+_K600 = Path(__file__).parent.parent
+_PLACES = (_K600 / "dataset_infos.json", _K600.parent / "dataset_infos.json")
 
 
 def read_info(config_name: str) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""What the library calls by its options, the command line calls by its flags: in one place.
+
+The library names an option as `name: …` at the beginning of a message, and elsewhere as `name=…`,
+`name=value`, in backticks, or as it is, if it is no word of English: `data_dir`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+from collections.abc import Mapping
+
+import click
+
+__all__ = ["FlagRecords", "flags_of", "speak_flags_of", "with_flags"]
+
+_VALUE = r"""…|True|'[^']*'|"[^"]*"|\[…\]|\{…\}"""
+
+# A name does not count in the middle of a path or of quoted text, which may be called anything.
+_BEFORE = r"""(?<![\w/.'"-])"""
+_AFTER = r"""(?![\w/'"`=-]|\.\w)"""
+
+_running: dict[str, str] = {}
+"""The flags of the command that runs, by option: there is but one in a process."""
+
+
+def speak_flags_of(command: click.Command) -> None:
+    """Have messages speak of the flags of this command from now on."""
+    _running.clear()
+    _running.update(flags_of(command))
+
+
+def flags_of(command: click.Command) -> dict[str, str]:
+    """Return what a command calls its options, by what the library calls them."""
+    flags = {}
+    for parameter in command.params:
+        flag = parameter.opts[0]
+        if parameter.name is not None and flag.startswith("--"):
+            flags[flag.strip("-").replace("-", "_")] = flag
+            flags[parameter.name.strip("_")] = flag
+    return flags
+
+
+def with_flags(text: str, flags: Mapping[str, str] | None = None) -> str:
+    r"""Return a text of the library with flags in place of options that have one.
+
+    Args:
+        text: A message, or a help.
+        flags: Flags by option; None for those of the command that runs.
+
+    Example:
+        >>> flags = {"seed": "--seed", "retry_errors": "--retry-errors", "source": "--source"}
+        >>> with_flags("seed: -1 is not allowed", flags)
+        '--seed: -1 is not allowed'
+        >>> with_flags("retry_errors=True asks again, source='local' nobody", flags)
+        '--retry-errors asks again, --source local nobody'
+    """
+    flags = _running if flags is None else flags
+    if not flags:
+        return text
+
+    def flag_of(found: re.Match[str]) -> str:
+        return flags[found[1] or found[2]]
+
+    def flag_and_value(found: re.Match[str]) -> str:
+        value = found[2]
+        return flags[found[1]] + (f" {shlex.quote(value[1:-1])}" if value[0] in "'\"" else "")
+
+    names = "|".join(flags)
+    no_words = "|".join(name for name in flags if "_" in name) or "(?!)"
+    text = re.sub(rf"^({names})(?=: )|`({names})`", flag_of, text)
+    text = re.sub(rf"{_BEFORE}({names})=({_VALUE})(?![\w/])", flag_and_value, text)
+    return re.sub(rf"{_BEFORE}({no_words})(){_AFTER}", flag_of, text)
+
+
+class FlagRecords(logging.Filter):
+    """Has the lines of a logger speak of flags; passes all on."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Put the record's words together, as `with_flags` has them."""
+        record.msg, record.args = with_flags(record.getMessage()), ()
+        return True

@@ -1,0 +1,387 @@
+"""The options of a load, each declared once: all else that concerns one is made from this.
+
+Here stand its name, type, default, allowed values, help, flag, and whether it is a secret or tells
+cached rows apart. From it come the builder's configuration, the flags of the command line with
+their help and completion, the checks, the key of the cache, and README's table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, get_type_hints
+
+from k600.errors import OptionError, nearest
+from k600.labels import NAMES, canonical
+from k600.text import public_url
+from k600.values import choice, flag, whole_number
+from k600.youtube.options import check_browser, check_cookies, check_parameters, check_proxy_url
+
+__all__ = [
+    "OPTIONS",
+    "Option",
+    "OptionFields",
+    "attribute_docs",
+    "check_option_names",
+    "check_options",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """What is to be known of one option."""
+
+    name: str
+    type: Any
+    """Its type, as annotated."""
+    default: Any
+    """Its value where none is given; None, too, means that none is given."""
+    help: str
+    """What it means, in one sentence."""
+    more: str = ""
+    """What else a user has to know, for README and docstrings."""
+    default_text: str = ""
+    """The default in words, where None stands for it."""
+    flag: str | None = None
+    """What the command line calls it; None if it is not for the command line."""
+    flag_help: str = ""
+    """The help of the flag, where it is used in another way than the option."""
+    allowed: tuple[str, ...] = ()
+    """Every value there is; empty if these are too many to list."""
+    least: int = 0
+    """Of a number: the smallest value."""
+    check: Callable[[Any], Any] | None = None
+    """Checks a value and returns it in its canonical form; None if type and range say enough."""
+    is_secret: bool = False
+    """It may hold a key or a password, and is never shown."""
+    in_cache_key: bool = False
+    """Another value may give other rows, so each has cached rows of its own."""
+    variable: str | None = None
+    """The environment's variable that sets the default."""
+
+    def checked(self, value: Any) -> Any:
+        """Return a value in its canonical form; None is the default.
+
+        Raises:
+            OptionError: It is not allowed; the message names option, value and what is.
+        """
+        if not value and self.variable is not None:
+            value = os.environ.get(self.variable) or None
+        if value is None:
+            return self.default
+        if self.check is not None:
+            return self.check(value)
+
+        if self.allowed:
+            return choice(self.name, value, self.allowed)
+        if self.type is bool:
+            return flag(self.name, value)
+        return whole_number(self.name, value, least=self.least)
+
+
+def check_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a value for every option, in canonical form.
+
+    Raises:
+        OptionError: An option is unknown, or its value not allowed.
+    """
+    check_option_names(given)
+    return {name: option.checked(given.get(name)) for name, option in OPTIONS.items()}
+
+
+def check_option_names(names: Iterable[str]) -> None:
+    """Raise `OptionError` for a keyword that is no option."""
+    allowed = sorted(OPTIONS)
+    for name in names:
+        if name not in allowed:
+            raise OptionError(
+                f"{name}: no such option{nearest(name, allowed) or '.'} "
+                f"Allowed: {', '.join(allowed)}"
+            )
+
+
+def attribute_docs() -> str:
+    """Return the section of a class's docstring that describes every option as an attribute."""
+    section = ["Attributes:"]
+    section += [f"    {each.name}: {each.help} {each.more}".rstrip() for each in OPTIONS.values()]
+    return textwrap.indent("\n".join(section), "    ")
+
+
+def _classes(value: object) -> tuple[str, ...] | None:
+    """Return the canonical names in id order; None if these are all."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, Iterable) or isinstance(names, Mapping):
+        raise OptionError(
+            f"classes: {value!r} is not allowed, expected a class name or a list of them"
+        )
+    names = list(names)
+    for name in names:
+        if not isinstance(name, str):
+            raise OptionError(
+                f"classes: {name!r} is not allowed, expected class names, such as "
+                f"{NAMES[0]!r}; kinetics600.id2label() gives the name of an id"
+            )
+    if not names:
+        raise OptionError("classes: an empty list is not allowed; leave it out for all 600")
+    chosen = {canonical(name) for name in names}
+    return None if len(chosen) == len(NAMES) else tuple(n for n in NAMES if n in chosen)
+
+
+def _text(name: str) -> Callable[[Any], str]:
+    """Return the check of a path or URL."""
+
+    def check(value: object) -> str:
+        if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+            raise OptionError(f"{name}: {value!r} is not allowed, expected a path or a URL")
+        text = os.fspath(value)
+        if "\0" in text or text.encode(errors="ignore").decode() != text:
+            raise OptionError(
+                f"{name}: {text!r} is not allowed, expected text that is UTF-8, as rows and the "
+                "ledger hold it. Rename the folder, or pass another"
+            )
+        return text
+
+    return check
+
+
+def _folder(value: object) -> str:
+    folder = _text("data_dir")(value)
+    if "://" in folder:
+        raise OptionError(
+            f"data_dir: {public_url(folder)!r} is not allowed, expected a folder on this machine; "
+            "a bucket can be a mirror=…"
+        )
+    return folder
+
+
+def _labels(value: object) -> str | None:
+    if not value:
+        return None
+    labels = _text("test_labels")(value)
+    return labels if "://" in labels else os.path.abspath(os.path.expanduser(labels))
+
+
+def _mirror_options(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise OptionError(
+            f"mirror_options: a {type(value).__name__} is not allowed, expected a dict of fsspec "
+            "storage options such as {'endpoint_url': 'http://…'}"
+        )
+    return value
+
+
+def _option(default: Any, *, is_secret: bool = False, **facts: Any) -> Any:
+    """Declare an option; `facts` are fields of `Option`.
+
+    `datasets` is not to compare them: `Request.cache_key` says which requests give other rows, and
+    two that give the same share a folder of the cache.
+    """
+    facts["is_secret"] = is_secret
+    return dataclasses.field(default=default, compare=False, repr=not is_secret, metadata=facts)
+
+
+@dataclasses.dataclass
+class OptionFields:
+    """The options of a load, as the fields of a configuration."""
+
+    classes: str | Sequence[str] | None = _option(
+        None,
+        help="A class name, or a list of them.",
+        more="The folder spellings of FiftyOne, CVDF, mmaction2 and torchvision are understood.",
+        default_text="all",
+        flag="--class",
+        flag_help="A class; again for more. Any known spelling.",
+        check=_classes,
+        in_cache_key=True,
+    )
+    max_samples: int | None = _option(
+        None,
+        help="Most clips of each split, 1 or more.",
+        more="Those that cannot be had are replaced.",
+        default_text="all",
+        flag="--max-samples",
+        least=1,
+        in_cache_key=True,
+    )
+    max_per_class: int | None = _option(
+        None,
+        help="Most clips of each class, 1 or more.",
+        default_text="all",
+        flag="--max-per-class",
+        least=1,
+        in_cache_key=True,
+    )
+    balanced: bool = _option(
+        False,
+        help="With `max_samples`: take one clip of each class in turn.",
+        flag="--balanced",
+        in_cache_key=True,
+    )
+    shuffle: bool = _option(
+        False,
+        help="Choose at random which clips `max_samples` and `max_per_class` take, as `seed` says.",
+        more="It is the same choice on every machine, whatever of the host's clips is in "
+        "`data_dir`. Without it, clips in `data_dir` come first, then the order of class and name.",
+        flag="--shuffle",
+        in_cache_key=True,
+    )
+    seed: int | None = _option(
+        None,
+        help="Seed of that choice, 0 or more.",
+        default_text="0",
+        flag="--seed",
+        in_cache_key=True,
+    )
+    manifest: str | None = _option(
+        None,
+        help="A file written by `save_manifest`: exactly its clips, instead of classes and limits.",
+        default_text="none",
+        flag="--manifest",
+        check=_text("manifest"),
+        in_cache_key=True,
+    )
+    source: str = _option(
+        "auto",
+        help="Where clips come from that are not in `data_dir`.",
+        more="`auto`: whole splits and classes from the tarballs, a few clips (up to 300) from "
+        "YouTube, or from the tarballs where YouTube gives none; `cvdf`: the tarballs, for whole "
+        "splits and classes also in place of cuts from YouTube that are there; `youtube`: "
+        "YouTube; `local`: nowhere, no network.",
+        flag="--source",
+        flag_help="auto, cvdf, youtube, or local: only what is here.",
+        allowed=("auto", "cvdf", "youtube", "local"),
+        in_cache_key=True,
+    )
+    data_dir: str | None = _option(
+        None,
+        help="Folder where clips live.",
+        more="It is `<data_dir>/<split>/<class name>/<id>_<start>_<end>.mp4`, the tree that "
+        "FiftyOne's `VideoClassificationDirectoryTree` reads.",
+        default_text="`kinetics600-clips` in `cache_dir`",
+        flag="--data-dir",
+        flag_help="Where clips live; default as for load_dataset.",
+        check=_folder,
+        in_cache_key=True,
+        variable="KINETICS600_HOME",
+    )
+    short_side: int | None = _option(
+        None,
+        help="Most pixels of a clip's shorter side, 16 or more.",
+        more="Larger clips are encoded anew as they are extracted, and kept apart in "
+        "`short_side_<pixels>` in `data_dir`. Without it, tarballs' clips stay as they are, and "
+        "YouTube's have 360.",
+        default_text="as is",
+        flag="--short-side",
+        flag_help="Most pixels of the shorter side; default as is.",
+        least=16,
+        in_cache_key=True,
+    )
+    mirror: str | None = _option(
+        None,
+        help="Any fsspec URL with the host's layout below it.",
+        more="It may be `https://s3.amazonaws.com/kinetics/600`, a private bucket, a folder.",
+        default_text="`s3://kinetics/600`",
+        flag="--mirror",
+        check=_text("mirror"),
+        in_cache_key=True,
+        variable="KINETICS600_MIRROR",
+    )
+    mirror_options: Mapping[str, Any] | None = _option(
+        None,
+        help='fsspec storage options for it, such as `{"endpoint_url": ...}` or keys.',
+        more='`storage_options={"s3": {...}}` serves as well.',
+        default_text="anonymous for the public bucket",
+        check=_mirror_options,
+        is_secret=True,
+    )
+    test_labels: str | None = _option(
+        None,
+        help="URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`.",
+        default_text="DeepMind's URL",
+        flag="--test-labels",
+        check=_labels,
+        in_cache_key=True,
+    )
+    num_workers: int | None = _option(
+        None,
+        help="Tarballs, or clips from YouTube, worked on at a time, 1 or more.",
+        default_text="number of CPUs",
+        flag="--workers",
+        least=1,
+    )
+    decode: bool = _option(
+        False,
+        help='Have `video` be a torchcodec `VideoDecoder`, not `{"path", "bytes"}`.',
+        more="It needs torch and torchcodec (`pip install '.[decode]'`) and FFmpeg's libraries "
+        "(`apt-get install ffmpeg`).",
+    )
+    on_missing: str = _option(
+        "warn",
+        help="What to do when clips are missing: `warn`, `raise`, or `skip` (say nothing).",
+        more="`raise` makes them an error, and so test clips without a label because the list "
+        "cannot be had; the report is written all the same.",
+        allowed=("warn", "raise", "skip"),
+    )
+    retry_errors: bool = _option(
+        False,
+        help="Ask again for clips that were proved not to be had.",
+        flag="--retry-errors",
+    )
+    audio: bool = _option(False, help="YouTube: keep the audio.", flag="--audio")
+    cookies: str | None = _option(
+        None,
+        help="YouTube: an account's cookie file in Netscape's format; read, never written.",
+        default_text="none",
+        flag="--cookies",
+        check=check_cookies,
+        is_secret=True,
+    )
+    cookies_from_browser: str | None = _option(
+        None,
+        help="YouTube: a browser to take an account's cookies from, such as `firefox`.",
+        default_text="none",
+        flag="--cookies-from-browser",
+        check=check_browser,
+        is_secret=True,
+    )
+    proxy: str | None = _option(
+        None,
+        help="YouTube: URL of a proxy.",
+        default_text="none",
+        flag="--proxy",
+        check=check_proxy_url,
+        is_secret=True,
+    )
+    yt_dlp_options: Mapping[str, Any] | None = _option(
+        None,
+        help='YouTube: further parameters of `yt_dlp.YoutubeDL`, such as `{"socket_timeout": 60}`.',
+        more="They overrule the loader's.",
+        default_text="none",
+        check=check_parameters,
+        is_secret=True,
+    )
+    patience_seconds: int = _option(
+        600,
+        help='With `source="youtube"`: seconds to wait in all while YouTube refuses this address.',
+        flag="--patience",
+    )
+    requests_per_hour: int = _option(
+        900,
+        help="YouTube: questions an hour, two to four for each video, after a first 90.",
+        more="More may get an address refused.",
+        least=1,
+    )
+
+
+def _all() -> list[Option]:
+    types = get_type_hints(OptionFields)
+    return [
+        Option(name=each.name, type=types[each.name], default=each.default, **each.metadata)
+        for each in dataclasses.fields(OptionFields)
+    ]
+
+
+OPTIONS: Mapping[str, Option] = {option.name: option for option in _all()}
+"""Every option by its name, in the order in which they are shown."""
