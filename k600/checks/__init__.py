@@ -1,1 +1,1 @@
-"""What is asked of a store: status, verify and repair, the doctor, the table of clips."""
+"""Checks of a store and of a machine: status, verify and repair, doctor, the table of clips."""

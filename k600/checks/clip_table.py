@@ -1,16 +1,17 @@
-"""The table of all clips of a request: what is there, what lacks and why, and what proves it."""
+"""The table of all clips of a request: those that are there, and those that are not, and why."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from k600.clip import Clip, parse_file_name
 from k600.loading.columns import CLIP_TABLE
-from k600.loading.manifest import Manifest, ManifestRow, differing, sha256_of
+from k600.loading.manifest import Manifest, differing, sha256_of
 from k600.loading.outcome import Missing, Outcome
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard
@@ -35,33 +36,29 @@ def clip_table(
         hashes: Whether to read every file for its SHA-256.
         on_clip: Called after each clip that is there.
     """
-    split = outcome.split
     ledger = request.ledger
-    checks = {row.path: row for row in ledger.checks(split)}
-    tarballs = {(c.folder, c.file_name): c.tarball.name for c in ledger.clips(split)}
+    checks = {row.path: row for row in ledger.checks(outcome.split)}
+    clips = ledger.clips(outcome.split)
+    tarballs = {(row.folder, row.file_name): row.tarball.name for row in clips}
 
-    def present(shard: StoredShard, name: str) -> dict[str, Any]:
-        place = shard.elsewhere.get(name, f"{shard.folder}/{name}")
-        times = parse_file_name(name)
-        assert times is not None  # the inventory holds nothing else
-        clip = Clip(split, shard.labels.get(times, shard.label), *times)
+    def row_of(stored: tuple[Clip, str, str, str]) -> dict[str, Any]:
+        clip, folder, place, source = stored
         path, check = request.store.root / place, checks.get(place)
         row = _row(clip, "have", "")
-        row["source"] = shard.other_sources.get(name, shard.source)
-        row["tarball"] = tarballs.get((shard.folder, name), "")
+        row["source"] = source
+        row["tarball"] = tarballs.get((folder, clip.file_name), "")
         row["size_bytes"] = path.stat().st_size
         row["sha256"] = sha256_of(path) if hashes else ""
         if check is not None and check.size_bytes == row["size_bytes"]:
             row["state"] = {"ok": "have", "short": "short"}.get(check.verdict, "corrupt")
             row["reason"] = "" if check.verdict == "ok" else check.verdict
-            for name_ in ("duration_seconds", "width", "height", "fps"):
-                row[name_] = getattr(check, name_)
+            for name in ("duration_seconds", "width", "height", "fps"):
+                row[name] = getattr(check, name)
         on_clip()
         return row
 
     with ThreadPoolExecutor() as pool:
-        pairs = [(shard, name) for shard in outcome.shards for name in shard.names]
-        rows = list(pool.map(lambda pair: present(*pair), pairs))
+        rows = list(pool.map(row_of, _stored_clips(outcome.shards)))
     for missing in outcome.missing:
         if (clip := _clip_of(missing)) is not None:
             state = "corrupt" if missing.reason in BAD_FILE_REASONS else "missing"
@@ -97,14 +94,10 @@ def check_manifest(
         split: Which split of it.
         shards: What is there.
     """
-    rows: dict[Clip, ManifestRow] = manifest.of(split)
-    files = {}
-    for shard in shards:
-        for name in shard.names:
-            times = parse_file_name(name)
-            assert times is not None
-            clip = Clip(split, shard.labels.get(times, shard.label), *times)
-            files[clip] = shard.store.root / shard.elsewhere.get(name, f"{shard.folder}/{name}")
+    rows = manifest.of(split)
+    shards = list(shards)
+    root = shards[0].store.root if shards else Path()
+    files = {clip: root / place for clip, _, place, _ in _stored_clips(shards)}
     there = {clip: files[clip] for clip in rows if clip in files}
     other = set(differing(rows, there))
     return [
@@ -112,6 +105,17 @@ def check_manifest(
         for clip in rows
         if clip in other or clip not in there
     ]
+
+
+def _stored_clips(shards: Iterable[StoredShard]) -> Iterator[tuple[Clip, str, str, str]]:
+    """Yield clips, each with its folder, its file's path relative to the store, and its source."""
+    for shard in shards:
+        for name in shard.names:
+            times = parse_file_name(name)
+            assert times is not None  # the inventory holds nothing else
+            clip = Clip(shard.split, shard.labels.get(times, shard.label), *times)
+            place = shard.elsewhere.get(name, f"{shard.folder}/{name}")
+            yield clip, shard.folder, place, shard.other_sources.get(name, shard.source)
 
 
 def _row(clip: Clip, state: str, reason: str) -> dict[str, Any]:

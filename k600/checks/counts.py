@@ -1,13 +1,14 @@
-"""How a store stands: every clip of every class counted once, from what is known and there. Pure.
+"""The status of a store: each clip of each class counted once, from what is there and known. Pure.
 
-`k600.checks.status` looks at a store and asks this file. Of each clip the first that holds counts:
+`k600.checks.status` reads the store for it. For each clip, the first of these counts that holds:
 
 1. The file that is here failed a later check (`kinetics600 verify`): missing, for what was found.
 2. The file is here.
 3. It is no good in the host's tarball, or the file that others left here is no good.
 4. It is listed by the host, but not in its tarball.
 5. YouTube does not give it. (It may still come from a tarball that was not read yet.)
-6. None of these: `not_fetched`, as it is listed, or was seen in a tarball, and is not here.
+6. It is listed, or was seen in a tarball, and is not here: `tarball_condemned` if its tarball
+   failed its checks in as many loads as are enough (`k600.tarballs.reading`), else `not_fetched`.
 
 What is not here is counted by the reasons that a load's report has, too (`k600.reasons`).
 """
@@ -24,6 +25,7 @@ from k600.clip import Listing
 from k600.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
 from k600.splits import Split
 from k600.store.rows import LedgerView
+from k600.tarballs.reading import is_condemned
 
 __all__ = [
     "Advice",
@@ -158,7 +160,7 @@ class SplitStatus:
 
     @property
     def incomplete_classes(self) -> tuple[ClassStatus, ...]:
-        """Those of `classes` that lack something, the worst first."""
+        """Those of `classes` that are not complete, the worst first."""
 
         def share(one: ClassStatus) -> tuple[float, int]:
             counts = one.counts
@@ -256,30 +258,30 @@ def count_clips(
         other_list: Whether another mirror's list is kept.
         size_of: Returns the size in bytes of a clip that is here and that no row tells.
     """
-    facts = _facts(known, here)
+    condemned = {name for name, row in known.tarballs.items() if is_condemned(row)}
+    facts = _facts(known, here, condemned)
     states = Counter(row.state for row in known.tarballs.values())
     done = tarballs is not None and states["done"] >= tarballs
-    seen: set[str] = set()  # a test clip may lie twice: as it came without its label, and with
-    names = {label: set(found) for label, found in here.items()}
     mixed = Split(split).is_mixed
-    if mixed:
-        for own_names in names.values():
-            own_names -= seen
-            seen |= own_names
+    seen: set[str] = set()
 
+    def count_once(names: Iterable[str]) -> set[str]:
+        """Return new names: a test clip may lie twice, as it came without its label, and with."""
+        found = set(names).difference(seen)
+        seen.update(found if mixed else ())
+        return found
+
+    names = {label: count_once(found) for label, found in here.items()}
     classes = []
     for label, own in facts.items():
         own.known.update(listing.get(label, ()))
-        lost = own.known - names[label]
-        if mixed:
-            lost -= seen
-            seen |= lost
+        lost = count_once(own.known - names[label])
         if only is not None and label not in only:
             continue
 
-        counts = own.count(
-            names[label], lost, (failed or {}).get(label, {}), partial(size_of, label)
-        )
+        bad = (failed or {}).get(label, {})
+        usual = "tarball_condemned" if label in condemned else "not_fetched"
+        counts = own.count(names[label], lost, bad, partial(size_of, label), usual)
         tarball = known.tarballs.get(label)
         if counts.known_clips or tarball or only is not None:
             wanted = counts.known_clips if listing else None
@@ -305,7 +307,9 @@ def count_clips(
     )
 
 
-def _facts(known: LedgerView, labels: Iterable[str]) -> dict[str, _Facts]:
+def _facts(
+    known: LedgerView, labels: Iterable[str], condemned: Collection[str]
+) -> dict[str, _Facts]:
     """Return what a ledger says of the clips of some classes."""
     facts = {label: _Facts() for label in labels}
     nobody = _Facts()  # takes what is of no class to look at
@@ -314,19 +318,22 @@ def _facts(known: LedgerView, labels: Iterable[str]) -> dict[str, _Facts]:
         return facts.get(folder.partition("/")[2], nobody)
 
     for row in known.clips():
-        of(row.folder).take(row.file_name, row.state, row.reason, row.source, row.size_bytes)
+        reason = row.reason
+        if row.tarball.name in condemned and row.state not in ("bad", "absent"):
+            reason = "tarball_condemned"
+        of(row.folder).take(row.file_name, row.state, reason, row.source, row.size_bytes)
     for adopted in known.adopted:
         state = "bad" if adopted.problem else "adopted"
         own = of(adopted.folder)
         own.take(adopted.file_name, state, adopted.problem, "local", adopted.size_bytes)
     for answer in known.answers:
-        state = "have" if answer.kind == "have" else "refused"
-        own, reason = of(answer.folder), f"youtube_{answer.kind}"
+        own, stored = of(answer.folder), answer.kind == "have"
+        state, reason = ("have", "") if stored else ("refused", f"youtube_{answer.kind}")
         own.take(answer.file_name, state, reason, "youtube", answer.size_bytes)
     return facts
 
 
-_RANKS = ("bad", "absent", "refused", "skipped")
+_RANKS = ("bad", "absent", "refused", "skipped", "have")
 """Of a clip that is not here for several reasons, the first of these counts."""
 
 
@@ -338,12 +345,12 @@ class _Facts:
     origin: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Source and size in bytes of those that were stored or taken in."""
     reasons: dict[str, tuple[int, str]] = field(default_factory=dict)
-    """Of those that could not be, rank and reason."""
+    """Of those that are not here, rank and reason."""
 
     def take(self, name: str, state: str, reason: str, source: str, size_bytes: int) -> None:
         if state in ("have", "adopted"):
             self.origin[name] = source, size_bytes
-        elif reason:
+        if reason:
             entry = _RANKS.index(state), reason
             self.reasons[name] = min(entry, self.reasons.get(name, entry))
 
@@ -356,6 +363,7 @@ class _Facts:
         lost: Collection[str],
         failed: Mapping[str, str],
         size_of: Callable[[str], int],
+        usual: str,
     ) -> Counts:
         sources: Counter[str] = Counter()
         missing: Counter[str] = Counter()
@@ -371,7 +379,7 @@ class _Facts:
         failed_clips = missing.total()
 
         for name in lost:
-            _, reason = self.reasons.get(name, (0, "not_fetched"))
+            _, reason = self.reasons.get(name, (0, usual))
             missing[reason] += 1
         return Counts(
             sources.total(), here_bytes, dict(sources), unchecked, _in_order(missing), failed_clips

@@ -1,8 +1,7 @@
-"""Is this machine fit to load Kinetics-600? One small check for each thing that it takes.
+"""Is this machine fit to load Kinetics-600? One small check for each thing that it needs.
 
-The software is looked at in `k600.checks.software`, the machine around it here. Nothing is fetched
-or changed. A check that itself breaks is a finding, too, and what is said never holds a password or
-a key.
+The software is checked in `k600.checks.software`, the machine around it here. Nothing is fetched or
+changed. A check that itself breaks is a finding, too, and no finding holds a password or a key.
 """
 
 from __future__ import annotations
@@ -81,8 +80,11 @@ def examine(
         youtube: How YouTube would be asked.
         offline: Cross no network.
     """
-    with contextlib.suppress(Exception):  # said by its check
-        import yt_dlp  # noqa: F401 - here: while `requests` loads it changes what Python warns of
+    # In this thread: while `requests` loads, it changes what Python warns of. That it cannot be
+    # imported is what its check finds.
+    with contextlib.suppress(Exception):
+        import yt_dlp  # noqa: F401
+
     checks: dict[str, Check] = {"python": check_python}
     for name in PACKAGES:
         checks[name] = lambda name=name: check_package(name)  # type: ignore[misc]
@@ -112,7 +114,7 @@ def run_checks(
         try:
             found[name] = check()
         except Exception as error:
-            first = (str(error).strip().splitlines() or ["without a word"])[0]
+            first = (str(error).strip().splitlines() or ["no message"])[0]
             detail = f"the check itself failed ({type(error).__name__}: {first})"
             found[name] = Finding(name, "error", detail, "Repair or install this part anew")
 
@@ -120,11 +122,13 @@ def run_checks(
         threading.Thread(target=run, args=item, daemon=True, name=f"k600-doctor-{item[0]}")
         for item in checks.items()
     ]
+    # Daemons, and no pool: a check that hangs must not keep the process from its end.
     deadline = time.monotonic() + most_seconds
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
+
     late = f"no answer within {most_seconds:g} seconds"
     return [
         _without_secrets(found.get(name) or Finding(name, "error", late, "Try again"))
@@ -173,21 +177,22 @@ def check_network(network: Network) -> Finding:
 
 
 def check_disk(store: Store) -> Finding:
-    """Hold the room on the store's volume, in bytes and in files, against that of the splits."""
+    """Compare the room on the store's volume, in bytes and in files, with what the splits take."""
     free = free_space(store.root)
     fits: list[str] = []
-    lacks: list[str] = []
+    too_large: list[str] = []
     for split in SPLITS:
         size = int(read_info(split).get("download_size", 0))
         clips = size // MEAN_CLIP_BYTES
         too_many = free.files is not None and clips >= free.files
         shown = f"{split} ({decimal(size)}{f', about {clips:,} files' if too_many else ''})"
-        (lacks if too_many or size >= free.size_bytes else fits).append(shown)
+        (too_large if too_many or size >= free.size_bytes else fits).append(shown)
+
     detail = f"{decimal(free.size_bytes)} free"
     if free.files is not None:
         detail += f", in {free.files:,} files at most"
     detail += f": room for {', '.join(fits)}" * bool(fits)
-    detail += f"; none for {', '.join(lacks)}" * bool(lacks)
+    detail += f"; none for {', '.join(too_large)}" * bool(too_large)
     if fits:
         return Finding("disk", "ok", detail)
     advice = "Choose classes=[…] or max_samples=…, stream, or --data-dir on a larger volume"
@@ -195,7 +200,7 @@ def check_disk(store: Store) -> Finding:
 
 
 def check_writable(store: Store) -> Finding:
-    """Look whether clips can be stored: what a load proves at its start, and what a group needs."""
+    """Check that clips can be stored: what a load proves at its start, and what a group needs."""
     there = os.path.isdir(store.root)  # (no error for a name that is too long)
     try:
         store.check_folder()
@@ -213,21 +218,23 @@ def check_writable(store: Store) -> Finding:
             detail += "; clips that are in it can be loaded"
         advice = "Pass --data-dir a folder that you may write, or set KINETICS600_HOME"
         return Finding("data_dir", "warning" if there else "error", detail, advice)
+
     detail = f"{store.root}" if there else f"{store.root}, made by the first load"
-    if lacks := _what_sharing_lacks(store.root):
-        detail += f"; its group may write, but {lacks}"
+    if problem := _group_problem(store.root):
+        detail += f"; its group may write, but {problem}"
         return Finding("data_dir", "warning", detail, SHARING)
     return Finding("data_dir", "ok", detail)
 
 
-def _what_sharing_lacks(root: Path) -> str:
-    """Say why a folder that a group may write will not serve the group; empty if it will."""
+def _group_problem(root: Path) -> str:
+    """Return why a folder that a group may write does not serve the group; empty if it does."""
     if not root.is_dir() or not hasattr(os, "getegid"):
         return ""
     status = root.stat()
     if not status.st_mode & stat.S_IWGRP:
         return ""
-    umask = os.umask(0o077)
+
+    umask = os.umask(0o077)  # (there is no other way to read it)
     os.umask(umask)
     if umask & 0o070:
         return f"not what you make in it: your umask is {umask:03o}"

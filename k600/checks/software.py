@@ -1,6 +1,6 @@
-"""The software that a load takes: what of it is here, how old it is, and whether it works.
+"""The software that a load needs: what of it is here, how old it is, and whether it works.
 
-Each check looks at one thing and returns a `Finding`; `k600.checks.doctor` runs them all.
+Each function checks one thing and returns a `Finding`; `k600.checks.doctor` runs them all.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class Finding:
 
 
 def check_python() -> Finding:
-    """Say which Python this is."""
+    """Return which Python this is."""
     return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
 def check_package(name: str) -> Finding:
-    """Look whether a package is installed, and in a version that the loader takes."""
+    """Check that a package is installed, in a version that the loader takes."""
     from packaging.requirements import Requirement
 
     try:
@@ -86,7 +86,7 @@ def check_package(name: str) -> Finding:
 
 
 def check_yt_dlp(today: datetime.date | None = None) -> Finding:
-    """Look how old yt-dlp is: YouTube changes, and only a newer one knows."""
+    """Check how old yt-dlp is: YouTube changes, and only a newer one knows."""
     advice = "pip install -U 'yt-dlp[default]'"
     try:
         version = yt_dlp_version()
@@ -99,7 +99,7 @@ def check_yt_dlp(today: datetime.date | None = None) -> Finding:
 
 
 def check_solver() -> Finding:
-    """Look for yt-dlp's scripts that answer the questions of YouTube's player."""
+    """Check that yt-dlp's scripts are here that answer the questions of YouTube's player."""
     try:
         return Finding("yt-dlp-ejs", "ok", importlib.metadata.version("yt-dlp-ejs"))
     except importlib.metadata.PackageNotFoundError:
@@ -108,29 +108,29 @@ def check_solver() -> Finding:
 
 
 def check_js_runtime(wanted: Mapping[str, Any] | None = None) -> Finding:
-    """Look for the JavaScript runtime that YouTube's player takes.
+    """Check the JavaScript runtime that YouTube's player takes.
 
     Args:
         wanted: yt-dlp's parameter `js_runtimes`: `{"deno": {"path": …}}`; by default deno.
     """
     wanted = {"deno": {}} if wanted is None else wanted
     found = js_runtimes(dict.fromkeys([*wanted, "deno", "node", "bun"]) | dict(wanted))
-    told = ", ".join(
+    here = ", ".join(
         f"{info.name} {info.version} at {shutil.which(info.path) or info.path}"
         for info in found.values()
     )
     if any(info.supported for name, info in found.items() if name in wanted):
-        return Finding("javascript", "ok", told)
+        return Finding("javascript", "ok", here)
     others = [name for name, info in found.items() if info.supported]
     detail = f"{' or '.join(wanted)} is not here or too old: no clips from YouTube without it"
     advice = "pip install deno"
     if others:
         advice += f", or pass yt_dlp_options={{'js_runtimes': {{'{others[0]}': {{}}}}}}"
-    return Finding("javascript", "warning", f"{detail}{f' (here: {told})' if told else ''}", advice)
+    return Finding("javascript", "warning", f"{detail}{f' (here: {here})' if here else ''}", advice)
 
 
 def check_codecs() -> Finding:
-    """Look whether PyAV can read YouTube's formats and write ours."""
+    """Check that PyAV can read YouTube's formats and write ours."""
     import av
 
     def has(mode: Literal["r", "w"], *names: str) -> bool:
@@ -149,9 +149,9 @@ def check_codecs() -> Finding:
         "decoder vp9": has("r", "vp9", "libvpx-vp9"),
         "decoder av1": has("r", "libdav1d", "libaom-av1"),  # `av1` itself needs a graphics card
     }
-    lacking = [name for name, there in wanted.items() if not there]
-    if lacking:
-        detail = f"PyAV {av.__version__} lacks {', '.join(lacking)}"
+    missing = [name for name, there in wanted.items() if not there]
+    if missing:
+        detail = f"PyAV {av.__version__} lacks {', '.join(missing)}"
         return Finding("codecs", "warning", detail, "pip install --force-reinstall av")
     return Finding("codecs", "ok", f"PyAV {av.__version__}: {', '.join(wanted)}")
 

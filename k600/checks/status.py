@@ -1,4 +1,4 @@
-"""Look at a store and say how it stands (`k600.checks.counts`). No network; nothing is touched."""
+"""Read the status of a store, to be counted by `k600.checks.counts`: no network, no change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from k600.store.foreign_trees import find_foreign
 from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
 from k600.store.ledger import Ledger
 from k600.store.rows import LedgerView
-from k600.store.store import META_DIR
+from k600.store.store import META_DIR, Store
 from k600.tarballs.catalog import KeptLists
 
 __all__ = ["count_listed", "read_status"]
@@ -25,7 +25,7 @@ _FEW_CLASSES = 50
 
 
 def read_status(request: Request) -> StoreStatus:
-    """Look at a request's store, split by split; its classes alone count.
+    """Return the status of a request's store, split by split; its classes alone count.
 
     Raises:
         StoreError: The path is no folder, or its ledger cannot be read.
@@ -47,18 +47,18 @@ def count_listed(request: Request) -> dict[str, dict[str, int]]:
 
 
 def _read_split(request: Request, split: str) -> SplitStatus:
-    store, ledger = request.store, request.ledger
-    labels = [folder.partition("/")[2] for folder in request.folders(split)]
-    known = _known(ledger, split, request.classes)
+    store, classes, mixed = request.store, request.classes, Split(split).is_mixed
     lists = KeptLists(request.mirror, store, split, network=False, keep=False)
-    listing = {} if Split(split).is_mixed else lists.listing()
+    listing = {} if mixed else lists.listing()
     tarballs = {tarball.name for tarball in lists.tarballs()} | set(listing)
-    if request.classes is not None and not Split(split).is_mixed:
-        tarballs &= set(request.classes)
-    folders = Folders(store)
+    if classes is not None and not mixed:
+        tarballs &= set(classes)
+
+    known, folders = _known(request.ledger, split, classes), Folders(store)
     inventory = Inventory.of(store, known, folders)
+    labels = [folder.partition("/")[2] for folder in request.folders(split)]
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
-    paths, classless = _not_taken_in(request, split, known, here, listing, folders)
+    paths, classless = _not_taken_in(store, split, known, here, listing, folders)
     warn_of_links(store, split, folders.outside_links)
     for label, name in paths:
         here[label].add(name)
@@ -76,10 +76,10 @@ def _read_split(request: Request, split: str) -> SplitStatus:
         here,
         listing=listing,
         tarballs=len(tarballs) or None,
-        only=request.classes,
+        only=classes,
         failed=find_failed(request, split),
         classless=classless,
-        other_list=not Split(split).is_mixed and not listing and _has_list(request, split),
+        other_list=not mixed and not listing and _has_list(store, split),
         size_of=size_of,
     )
 
@@ -99,20 +99,19 @@ def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> Ledge
 
 
 def _not_taken_in(
-    request: Request,
+    store: Store,
     split: str,
     known: LedgerView,
     here: dict[str, set[str]],
     listing: Listing,
     folders: Folders,
 ) -> tuple[dict[tuple[str, str], str], int]:
-    """Find clips of other tools that no load has looked into yet.
+    """Find clips of other tools that no load has checked yet.
 
     Returns:
         Where they lie, relative to the store, by class and file name; and how many lie in flat
         folders and are in no list that tells their class, or in that of two classes.
     """
-    store = request.store
     paths: dict[tuple[str, str], str] = {}
     class_of = class_finder(split, lambda: listing, {})
     taken = {row.path for row in known.adopted}
@@ -131,7 +130,7 @@ def _not_taken_in(
     return paths, classless
 
 
-def _has_list(request: Request, split: str) -> bool:
+def _has_list(store: Store, split: str) -> bool:
     """Whether any mirror's list of a split is kept."""
-    found = (request.store.root / META_DIR / "lists").glob(f"*-{split}-listing")
+    found = (store.root / META_DIR / "lists").glob(f"*-{split}-listing")
     return any(path.stat().st_size for path in found)

@@ -68,6 +68,7 @@ def verify_clips(
             "max_samples, max_per_class: whole splits or classes are verified, or the clips of a "
             "manifest; leave them out"
         )
+
     store = request.store
     store.check_folder()
     started = time.perf_counter()
@@ -80,6 +81,7 @@ def verify_clips(
             f"kinetics600: there is no clip of the request in '{store.root}' to verify. Pass "
             "data_dir=… the folder that holds them"
         )
+
     try:
         store.prepare()
     except StoreError as error:
@@ -88,6 +90,7 @@ def verify_clips(
         logger.warning("%s. What is found is not kept", error)
         for run in runs:
             run.record = False
+
     for run in runs:
         run.check(again=again)
         if quarantine or repair:

@@ -13,7 +13,17 @@ from k600.cli.exit_codes import EXIT_CODES
 from k600.cli.flag_names import speak_flags_of
 from k600.errors import OptionError
 
-__all__ = ["app", "as_json", "data_dir", "json_option", "lists_mirror", "quiet"]
+__all__ = [
+    "app",
+    "as_json",
+    "data_dir",
+    "i_have_the_rights",
+    "json_option",
+    "lists_mirror",
+    "quiet",
+    "shard_size_mb",
+    "to_options",
+]
 
 _EXIT_CODES_TEXT = "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
 
@@ -72,3 +82,11 @@ def _read_json(_: click.Context, parameter: click.Parameter, text: str | None) -
             f'{parameter.name}: this is no JSON object, such as {{"endpoint_url": "http://…"}}'
         )
     return found
+
+
+# What is written, by `publish` or by `fleet`.
+to_options = json_option("--to-options", help="fsspec options for that folder or URL, as JSON.")
+i_have_the_rights = click.option(
+    "--i-have-the-rights", is_flag=True, help="You may hand these videos on."
+)
+shard_size_mb = click.option("--shard-size-mb", default=500, help="MB of clips in a file.")

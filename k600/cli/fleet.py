@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from k600.cli.app import app, as_json, json_option, quiet
+from k600.cli.app import (
+    app,
+    as_json,
+    i_have_the_rights,
+    json_option,
+    quiet,
+    shard_size_mb,
+    to_options,
+)
 from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
 from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import Meter, console, hush, make_table, print_json, say, time_of
 from k600.network import is_offline
+
+if TYPE_CHECKING:
+    from k600.fleet.estimate import FleetEstimate
+    from k600.fleet.run import Fleet
 
 __all__ = ["fleet"]
 
@@ -19,12 +32,12 @@ __all__ = ["fleet"]
 @app.command()
 @with_request_options()
 @click.option("--to", default="", help="Folder that all workers see, fsspec URL, or hf://.")
-@json_option("--to-options", help="fsspec options for --to (or --work), as JSON.")
+@to_options
 @click.option("--work", help="With --to hf://USER/NAME: folder or URL for what is unfinished.")
-@click.option("--i-have-the-rights", is_flag=True, help="With hf://: you may hand the videos on.")
+@i_have_the_rights
 @click.option("--format", "format_", default="parquet", help="parquet, or webdataset: tar files.")
-@click.option("--shard-size-mb", default=500, help="MB of clips in a shard.")
-@click.option("--shards-multiple-of", default=1, help="Of the machines that will train.")
+@shard_size_mb
+@click.option("--shards-multiple-of", default=1, help="Make a multiple of so many shards.")
 @click.option("--executor", default="local", help="local, slurm or ray.")
 @click.option("--tasks", default=0, help="Tasks the tarballs are dealt to; 0: one each.")
 @click.option("--logs", help="Slurm: folder that all machines see, for scripts, logs.")
@@ -59,33 +72,41 @@ def fleet(
     Example: kinetics600 fleet train --to s3://bucket/k600 --executor ray --workers 100
     """
     from k600.errors import OptionError
+    from k600.fleet.estimate import estimate_fleet
     from k600.fleet.options import FleetRecipe, Workforce, choose_places
     from k600.fleet.run import run_fleet
-    from k600.reasons import REASONS
 
     if quiet:
         hush()
     request = request_of(split, options)
+    workers = options.get("num_workers")
     recipe = FleetRecipe(
         format=format_, shard_size_mb=shard_size_mb, shards_multiple_of=shards_multiple_of
     )
     if estimate:
-        _estimate(request, recipe, options, network, price, as_json=as_json)
+        found = estimate_fleet(
+            request,
+            recipe,
+            workers=workers,
+            network_mb_s=network,
+            dollars_per_hour=price,
+            offline=is_offline(),
+        )
+        if as_json:
+            print_json(dataclasses.asdict(found))
+        else:
+            _print_estimate(found)
         return
+
     if not to:
         raise OptionError("to: say where to: --to a folder that all workers see, or a URL")
     done = run_fleet(
         request,
-        choose_places(
-            to,
-            to_options or {},
-            work=work or None,
-            i_have_the_rights=i_have_the_rights,
-        ),
+        choose_places(to, to_options or {}, work=work or None, i_have_the_rights=i_have_the_rights),
         recipe=recipe,
         workforce=Workforce(
             executor=executor,
-            workers=options.get("num_workers"),
+            workers=workers,
             tasks=tasks or None,
             logs=logs or None,
             more=executor_options or {},
@@ -96,21 +117,7 @@ def fleet(
     if as_json:
         print_json(done.as_plain())
     elif not quiet:
-        for one in done.splits:
-            if one.state == "submitted":
-                say(
-                    f"{one.split}: {one.fetched_tarballs:,} tarballs handed in to Slurm; once "
-                    "squeue shows no job any more, the same command says what came of it"
-                )
-                continue
-            say(
-                f"{one.split}: {one.clips:,} clips in {one.shards:,} shards, from "
-                f"{one.tarballs:,} tarballs, {one.fetched_tarballs:,} of them read now"
-                + (f"; {one.mended_shards:,} shards made again" * bool(one.mended_shards))
-            )
-            for reason, count in one.missing.items():
-                say(f"  {count:>9,}  {reason}  {REASONS.get(reason, '')}".rstrip())
-        say(f"{'on its way to' if done.submitted else 'written'}: {done.address}")
+        _print_outcome(done)
     sys.exit(
         worst(
             AGAIN if one.state == "submitted" else LACKING if one.missing else DONE
@@ -119,30 +126,27 @@ def fleet(
     )
 
 
-def _estimate(
-    request: Any,
-    recipe: Any,
-    options: dict[str, Any],
-    network: float,
-    price: float,
-    *,
-    as_json: bool,
-) -> None:
-    import dataclasses
+def _print_outcome(done: Fleet) -> None:
+    from k600.reasons import REASONS
 
-    from k600.fleet.estimate import estimate_fleet
+    for one in done.splits:
+        if one.state == "submitted":
+            say(
+                f"{one.split}: {one.fetched_tarballs:,} tarballs handed in to Slurm; once "
+                "squeue shows no job any more, the same command says what came of it"
+            )
+            continue
+        say(
+            f"{one.split}: {one.clips:,} clips in {one.shards:,} shards, from "
+            f"{one.tarballs:,} tarballs, {one.fetched_tarballs:,} of them read now"
+            + (f"; {one.mended_shards:,} shards made again" * bool(one.mended_shards))
+        )
+        for reason, count in one.missing.items():
+            say(f"  {count:>9,}  {reason}  {REASONS.get(reason, '')}".rstrip())
+    say(f"{'on its way to' if done.submitted else 'written'}: {done.address}")
 
-    found = estimate_fleet(
-        request,
-        recipe,
-        workers=options.get("num_workers"),
-        network_mb_s=network,
-        dollars_per_hour=price,
-        offline=is_offline(),
-    )
-    if as_json:
-        print_json(dataclasses.asdict(found))
-        return
+
+def _print_estimate(found: FleetEstimate) -> None:
     columns = ("workers", "time", "reading", "merging", "slowest tarball", "busy", "cost")
     caption = (
         f"{found.tarballs:,} tarballs, {found.tarball_bytes / 1e9:,.1f} GB; more than "

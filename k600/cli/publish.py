@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from k600.cli.app import app, as_json, json_option, quiet
+from k600.cli.app import app, as_json, i_have_the_rights, quiet, shard_size_mb, to_options
 from k600.cli.exit_codes import DONE, LACKING
 from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import Meter, hush, print_json, say
@@ -22,12 +22,12 @@ __all__ = ["publish"]
 @click.argument("repo", required=False)
 @with_request_options(needs_split=False)
 @click.option("--to", help="A folder or any fsspec URL instead of the Hub.")
-@json_option("--to-options", help="fsspec options for --to, as JSON.")
+@to_options
 @click.option("--embed", is_flag=True, help="Publish the clips themselves, not only metadata.")
-@click.option("--i-have-the-rights", is_flag=True, help="You may hand these videos on.")
+@i_have_the_rights
 @click.option("--public", is_flag=True, help="Everyone may see the repository, clips or not.")
 @click.option("--private", is_flag=True, help="Not everyone may; what --embed does anyway.")
-@click.option("--shard-size-mb", default=500, help="With --embed: MB of clips in a file.")
+@shard_size_mb
 @click.option("--mix", default=16, help="With --embed: tarballs, so classes, in each file.")
 @as_json
 @quiet

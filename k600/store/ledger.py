@@ -34,8 +34,8 @@ from k600.store.rows import (
 
 __all__ = ["Ledger"]
 
-_TARBALL = ("name", "state", "etag", "size_bytes", "detail", "failures", "failed_at")
-"""The columns of a `TarballRow`."""
+_TARBALL = ("name", "state", "etag", "size_bytes", "detail", "failures")
+"""The columns of a `TarballRow`. (`failed_at` is one that no release reads.)"""
 
 
 class Ledger:
@@ -134,8 +134,8 @@ class Ledger:
             db.executemany(f"{verb} INTO clips VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             state = [getattr(row, column) for column in _TARBALL[1:]]
             db.execute(
-                f"INSERT OR REPLACE INTO tarballs (mirror, split, {', '.join(_TARBALL)}) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT OR REPLACE INTO tarballs (mirror, split, {', '.join(_TARBALL)}, failed_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0.0)",
                 (mirror, split, name, *state),
             )
 

@@ -139,7 +139,7 @@ def _one_of(*values: str) -> str:
 _RULES = {
     **dict.fromkeys(("etag", "detail", "code", "message", "yt_dlp", "checked_at"), _TEXT),
     **dict.fromkeys(("size_bytes", "failures", "times", "days", "width", "height"), _COUNT),
-    **dict.fromkeys(("failed_at", "duration_seconds", "fps"), _SECONDS),
+    **dict.fromkeys(("duration_seconds", "fps"), _SECONDS),
     **dict.fromkeys(("name", "tarball", "file_name"), _PART),
     **dict.fromkeys(("path", "moved_to"), _PATH),
     **dict.fromkeys(("first_on", "last_on"), f"{_TEXT} AND ifnull(date({{0}}) = {{0}}, 0)"),

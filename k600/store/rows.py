@@ -41,8 +41,6 @@ class TarballRow:
     """What the check said that failed last."""
     failures: int = 0
     """In how many calls one after the other it has failed its own checks, at the same bytes."""
-    failed_at: float = 0.0
-    """When the last of them did, in seconds since 1970; 0 for never."""
 
 
 class ClipRow(NamedTuple):

@@ -172,9 +172,11 @@ def read_test_labels(
     same_host = urlsplit(url)[:2] == urlsplit(mirror.url)[:2]
     root = Mirror(base or "/", mirror.options if same_host else {})
     network = not (root.is_network and offline)
+
     kept = f"lists/{short_hash(url)}-test-labels"
     read = partial(parse_test_labels, name=f"test_labels: {shown}", whole=True)
     labels = _kept(store, kept, read)
+
     if labels is None or (network and (refresh or not root.is_network)):
         try:
             if not network:

@@ -38,7 +38,7 @@ from k600.video.cut import CutError
 from k600.video.probe import box_problem
 from k600.video.resize import resize_clip
 
-__all__ = ["TarballExtractor", "TarballRead"]
+__all__ = ["Extraction", "TarballExtractor", "TarballRead"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -61,11 +61,13 @@ class TarballRead:
     """Whether reading may stop after the last wanted, with the rest of the tarball unseen."""
     most: int | None = None
     """With `until_found`: how many of the wanted are enough; None for all."""
+    goes_on: bool = False
+    """Whether another tarball is to follow, if this one does not give enough clips."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What the ledger said of a tarball when its turn came."""
+    """What the ledger held of a tarball when its turn came."""
 
     row: TarballRow | None
     clips: Mapping[str, ClipRow]
@@ -93,7 +95,7 @@ class TarballExtractor:
     on_bytes: Callable[[int, Tarball], object]
     bar: Bar
     planned: Mapping[str, TarballRow]
-    """What the ledger said of the split's tarballs when the run was planned."""
+    """What the ledger held of the split's tarballs when the run was planned."""
     rewrite: bool = False
     """Replace clips that are there already, but not those that a user put there."""
     short_side: int | None = None

@@ -153,9 +153,16 @@ def has_failed(row: TarballRow | None, remote: RemoteFile) -> bool:
     return row is not None and row.failures > 0 and row.detail.endswith(f" {_identity(remote)}]")
 
 
-def is_condemned(row: TarballRow | None, remote: RemoteFile) -> bool:
-    """Whether enough readings of just this object have failed alike."""
-    return has_failed(row, remote) and row is not None and row.failures >= READINGS
+def is_condemned(row: TarballRow | None, remote: RemoteFile | None = None) -> bool:
+    """Whether enough readings of just this object have failed alike.
+
+    Args:
+        row: What is known of the tarball.
+        remote: The object; by default the one that was read last.
+    """
+    if row is None or (remote is not None and not has_failed(row, remote)):
+        return False
+    return row.failures >= READINGS or (remote is None and row.state == "damaged")
 
 
 def _identity(remote: RemoteFile) -> str:

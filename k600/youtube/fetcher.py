@@ -60,7 +60,7 @@ class VideoFetcher:
     params: Mapping[str, Any]
     """Parameters of `yt_dlp.YoutubeDL`; see `k600.youtube.options.yt_dlp_params`."""
     cookies: str
-    """A cookie file's text; empty for a guest."""
+    """A cookie file's text; empty without an account."""
     gate: Gate
     short_side: int
     """Pixels of the shorter side at most."""

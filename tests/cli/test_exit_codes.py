@@ -133,6 +133,29 @@ def test_a_class_that_the_host_does_not_list_is_not_said_to_be_here(
     assert run("status", "validation")[0] == 0
 
 
+@pytest.mark.parametrize("sound_before", [True, False])
+def test_a_tarball_that_is_condemned_ends_with_3_for_status_as_for_plan(
+    run: Run,
+    own_miniature: Miniature,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    sound_before: bool,
+) -> None:
+    monkeypatch.setenv("KINETICS600_MIRROR", str(own_miniature.root))
+    tarball = own_miniature.root / "train/zumba.tar.gz"
+    if sound_before:
+        assert code(run, "download train") == 0
+        sorted((tmp_path / "clips/train/zumba").glob("*.mp4"))[0].unlink()
+    tarball.write_bytes(tarball.read_bytes()[:-9])
+    assert code(run, "download train") == 1  # another reading may fail otherwise
+    assert code(run, "status train") == 1
+    for line in ("download", "plan", "status"):
+        assert (line, run(line, "train")[0]) == (line, 3)
+    _, said = run("status", "train", "--json")
+    (split,) = json.loads(said)["splits"]
+    assert split["counts"]["missing"] == {"tarball_condemned": 1 if sound_before else 5}
+
+
 def test_what_the_network_may_bring_ends_with_1(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

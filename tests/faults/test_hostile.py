@@ -343,13 +343,11 @@ CLAIMS = {
     "a size that is a text": "UPDATE clips SET size_bytes = 'many'",
     "a name that is a blob": "UPDATE clips SET file_name = x'ff00'||position",
     "a tarball that is a path": "UPDATE tarballs SET name = '../x'",
-    "a time that is a text": "UPDATE tarballs SET failed_at = 'yesterday'",
     "a state that is none": "UPDATE clips SET state = 'half'",
     "a reason that is none": "UPDATE clips SET state = 'bad', reason = 'because'",
     "a source that is none": "UPDATE clips SET source = 'mars'",
     "a tarball's state that is none": "UPDATE tarballs SET state = 'finished'",
     "a size below nothing": "UPDATE clips SET size_bytes = -1",
-    "a time without end": "UPDATE tarballs SET failed_at = 9e999",
     "an answer of no kind": "INSERT INTO answers VALUES ('train', 'train/zumba', "
     f"'{NAME}', 'perhaps', '', '', '', 1, 1, 1, '2026-11-23', '2026-11-23')",
     "an adopted clip elsewhere": "INSERT INTO adopted VALUES"
