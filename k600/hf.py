@@ -18,6 +18,7 @@ import datasets
 import pyarrow
 import pyarrow.compute
 from datasets.utils import tqdm as _datasets_tqdm
+from huggingface_hub.utils.tqdm import disable_progress_bars as _disable_hub_bars
 
 from k600.errors import (
     Kinetics600Error,
@@ -35,6 +36,7 @@ __all__ = [
     "check_decoder",
     "check_features",
     "default_data_dir",
+    "hide_progress_bars",
     "is_from_load_dataset",
     "one_at_a_time",
     "plain_errors",
@@ -374,6 +376,12 @@ def progress(total: int, description: str, *, unit: str = "B") -> Iterator[_Bar]
     text = f"kinetics600 {description}"
     with _datasets_tqdm(total=total, desc=text, unit=unit, unit_scale=unit == "B") as bar:
         yield _Bar(bar)
+
+
+def hide_progress_bars() -> None:
+    """Show no bar of `datasets`, nor of the Hub's client."""
+    datasets.disable_progress_bars()
+    _disable_hub_bars()
 
 
 class _OwnHandler(logging.StreamHandler):  # type: ignore[type-arg]
