@@ -100,14 +100,21 @@ def write_gallery(
         "embed_bytes": embed_bytes,
         "clips": clips,
     }
-    page = _fill(
-        _template(),
-        title=html.escape(str(title)),
-        data=json.dumps(facts, separators=(",", ":"), allow_nan=False).translate(_ESCAPES),
-        videos="\n".join(videos),
-    )
-    write_file(target, page.encode("utf-8", "replace"), "gallery")
+    write_file(target, _page(facts, videos), "gallery")
     return target
+
+
+def _page(facts: Mapping[str, Any], videos: Iterable[str]) -> bytes:
+    """Return the page with every fact and the embedded clips."""
+    parts = {
+        "title": html.escape(facts["title"]),
+        "data": json.dumps(facts, separators=(",", ":"), allow_nan=False).translate(_ESCAPES),
+        "videos": "\n".join(videos),
+    }
+    # In one pass: a name in braces that stands in a part stays as it is.
+    pattern = rf"\{{\{{({'|'.join(parts)})\}}\}}"
+    page = re.sub(pattern, lambda found: parts[found[1]], _template())
+    return page.encode("utf-8", "replace")
 
 
 def _data(row: Row, preview: Preview, room: int) -> bytes | None:
@@ -188,8 +195,3 @@ def _template() -> str:
         f"style-src {hashes['style']}; script-src {hashes['script']}"
     )
     return text.replace("{{policy}}", policy)
-
-
-def _fill(template: str, **parts: str) -> str:
-    """Put parts in for `{{name}}`, in one pass: one that stands in a part stays as it is."""
-    return re.sub(rf"\{{\{{({'|'.join(parts)})\}}\}}", lambda found: parts[found[1]], template)

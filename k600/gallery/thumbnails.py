@@ -166,7 +166,7 @@ def _encoded(codec: str, image: Image, pixels: str, options: dict[str, str]) -> 
 
 
 def _reason(video: bytes | str, error: Exception) -> str:
-    """Say in words why a clip could not be looked at."""
+    """Return why a clip cannot be decoded, in words."""
     problem = None
     with contextlib.suppress(OSError, ValueError):
         with io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb") as file:

@@ -50,6 +50,7 @@ def align_labels(
                 f"model_id2label: {name!r} has two ids, {found[name]} and {number}; expected one"
             )
         found[name] = int(number)
+
     wanted = NAMES if classes is None else [canonical(name) for name in classes]
     lacking = [name for name in wanted if name not in found]
     if lacking:

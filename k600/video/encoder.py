@@ -100,7 +100,7 @@ class Mp4Writer:
             with _ours():
                 self._output.close()
         else:
-            with contextlib.suppress(Exception):  # what came first is what is told
+            with contextlib.suppress(Exception):  # the first error counts
                 self._output.close()
 
     def copy_audio(self, stream: Any) -> None:

@@ -2,7 +2,7 @@
 
 `box_problem` is the check that every clip passes before it may bear its name in the store. It reads
 a few box headers (microseconds a clip) and finds empty, cut-off and foreign files. `probe_clip`
-looks further: a quick look reads every packet (a few milliseconds) and finds what is too short or
+reads further: a quick look reads every packet (a few milliseconds) and finds what is too short or
 ends early; a deep one decodes every frame, also of audio, and finds damage inside them.
 """
 
@@ -41,7 +41,7 @@ VERDICTS: dict[str, str] = {
     "unreadable": "the file cannot be read",
     "vanished": "the ledger has it, the folder has not",
 }
-"""All that may be said of a clip, in words."""
+"""What a clip's file may prove to be, in words."""
 
 BAD = frozenset(VERDICTS) - {"ok", "short"}
 """Verdicts on clips that are of no use."""
@@ -88,6 +88,7 @@ def box_problem(file: BinaryIO) -> str | None:
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         return "empty"
+
     position, kinds = 0, set()
     for _ in range(_MOST_BOXES):
         if position == size:
@@ -99,6 +100,7 @@ def box_problem(file: BinaryIO) -> str | None:
             return "not_mp4"
         if len(header) < 8:
             return "truncated"
+
         length = struct.unpack(">I", header[:4])[0]
         least = 8
         if length == 1:
@@ -111,6 +113,7 @@ def box_problem(file: BinaryIO) -> str | None:
             return "truncated"
         kinds.add(kind)
         position += length
+
     if position != size or b"moov" not in kinds or not kinds & {b"mdat", b"moof"}:
         return "truncated"
     return None

@@ -1,4 +1,4 @@
-"""How YouTube is to be asked: the options for it, checked once, and the tools it takes."""
+"""How YouTube is asked: the options for it, checked once, and as yt-dlp takes them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 logger = logging.getLogger("kinetics600")
 
 YOUTUBE_SHORT_SIDE = 360
-"""Pixels of the shorter side of clips from YouTube, at most, unless told otherwise."""
+"""Pixels of the shorter side of clips from YouTube, at most, by default."""
 
 _SIZES = (144, 240, 360, 480, 720, 1080, 1440, 2160)
 """Pixels of the shorter side in which YouTube keeps videos."""
@@ -83,7 +83,7 @@ def check_proxy(options: YouTubeOptions) -> None:
 
 
 def cookie_text(options: YouTubeOptions) -> str:
-    """Return the account's cookies in Netscape's format; empty for a guest.
+    """Return the account's cookies in Netscape's format; empty without an account.
 
     Raises:
         OptionError: The file holds no cookies, or the browser gives none.
@@ -101,6 +101,7 @@ def cookie_text(options: YouTubeOptions) -> str:
         source, params = f"cookies_from_browser: {browser[0]!r}", {"cookiesfrombrowser": browser}
     else:
         return ""
+
     try:
         with YoutubeDL({"quiet": True, "logger": _Silent(), **params}) as downloader:
             jar = downloader.cookiejar
@@ -118,6 +119,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
     video = "bv[vcodec^=avc1][protocol^=http]/bv[protocol^=http]"
     both = "b[vcodec^=avc1][protocol^=http]/b[protocol^=http]"
     audio = "ba[ext=m4a][protocol^=http]/ba[protocol^=http]"
+
     size = next((size for size in _SIZES if size >= options.short_side), _SIZES[-1])
     params: dict[str, Any] = {
         "quiet": True,
@@ -131,6 +133,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
         "format_sort": [f"res:{size}", "vcodec:h264", "proto:https", "+size"],
         "extractor_args": {"youtube": {"skip": ["hls", "dash", "translated_subs"]}},
     }
+
     if options.proxy:
         params["proxy"] = options.proxy
     if OPENSSL_CERTIFICATES & dict(read_network().certificates).keys():
@@ -139,7 +142,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
 
 
 class _Silent:
-    """What yt-dlp says on the way; its last word comes as an exception."""
+    """Takes what yt-dlp logs on the way; what it fails of comes as an exception."""
 
     def debug(self, message: str) -> None:
         if "proxy" not in message.lower():  # its URL may hold a password

@@ -1,4 +1,4 @@
-"""How fast YouTube is asked: one limiter for all of a process, one gate for each run's threads."""
+"""How fast YouTube is asked: a rate limiter for a process, a gate for each run's threads."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class BlockedError(Stopped):
 class RateLimiter:
     """Says when the next question is due. Safe in threads.
 
-    A guest may ask for about 300 videos an hour (seen by the community, late 2026), three
-    questions each; the first few come without waiting.
+    Without an account about 300 videos an hour are let through (seen by the community, late 2026),
+    three questions each; the first few come without waiting.
     """
 
     def __init__(

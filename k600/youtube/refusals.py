@@ -73,7 +73,7 @@ _VAGUE = frozenset({"unavailable"})
 
 
 def classify(error: BaseException, statuses: Sequence[int] = ()) -> Refusal:
-    """Say what an error means.
+    """Return what an error means.
 
     Args:
         error: What yt-dlp raised.
@@ -84,33 +84,41 @@ def classify(error: BaseException, statuses: Sequence[int] = ()) -> Refusal:
         >>> classify(ExtractorError("Sign in to confirm you’re not a bot", expected=True)).kind
         'blocked'
     """
-    from yt_dlp.networking.exceptions import HTTPError, ProxyError, RequestError
-    from yt_dlp.utils import ExtractorError, GeoRestrictedError
+    from yt_dlp.utils import ExtractorError
 
     chain = list(_chain(error))
-    said = next((e.orig_msg for e in chain if isinstance(e, ExtractorError)), None) or str(error)
-    message = re.sub(r"^ERROR:\s*", "", re.sub(r"\s+", " ", said)).strip()
+    texts = (each.orig_msg for each in chain if isinstance(each, ExtractorError))
+    message = re.sub(r"\s+", " ", next(texts, None) or str(error))
+    message = re.sub(r"^ERROR:\s*", "", message).strip()
     message = re.sub(r"^\[\w+\] (\S{11}: )?", "", message)
     message = re.sub(r"(; please report| Use --cookies| It is recommended to use `).*", "", message)
+    return Refusal(*_meaning(message, chain, statuses), message[:300])
 
-    def refusal(kind: str, code: str) -> Refusal:
-        return Refusal(kind, code, message[:300])
 
-    if any(isinstance(e, GeoRestrictedError) for e in chain):
-        return refusal("region", "country")
+def _meaning(
+    message: str, chain: Sequence[BaseException], statuses: Sequence[int]
+) -> tuple[str, str]:
+    """Return the kind and the code of an error, given with all that led to it."""
+    from yt_dlp.networking.exceptions import HTTPError, ProxyError, RequestError
+    from yt_dlp.utils import GeoRestrictedError
+
+    if any(isinstance(each, GeoRestrictedError) for each in chain):
+        return "region", "country"
+
     text = message.lower().replace("’", "'")
     for kind, code, pattern in _RULES:
         if re.search(pattern, text):
             hidden = _of_status(statuses) if code in _HIDING else None
-            return refusal(*(hidden or (kind, code)))
-    for e in chain:
-        if isinstance(e, HTTPError):
-            return refusal(*(_of_status([e.status]) or ("transient", f"http_{e.status}")))
-    if any(isinstance(e, ProxyError) for e in chain):
-        return refusal("transient", "proxy")
-    if any(isinstance(e, (RequestError, OSError)) for e in chain):
-        return refusal("transient", "network")
-    return refusal("transient", "unknown")
+            return hidden or (kind, code)
+
+    for each in chain:
+        if isinstance(each, HTTPError):
+            return _of_status([each.status]) or ("transient", f"http_{each.status}")
+    if any(isinstance(each, ProxyError) for each in chain):
+        return "transient", "proxy"
+    if any(isinstance(each, (RequestError, OSError)) for each in chain):
+        return "transient", "network"
+    return "transient", "unknown"
 
 
 def is_settled(

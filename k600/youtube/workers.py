@@ -11,8 +11,9 @@ import queue
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 from k600.clip import Clip
 from k600.errors import Stopped
@@ -26,7 +27,7 @@ from k600.youtube.rate_limit import BlockedError, Gate, rate_limiter_of
 from k600.youtube.refusals import Refusal
 from k600.youtube.tools import yt_dlp_version
 
-__all__ = ["Answers", "YouTubeWorkers", "open_workers"]
+__all__ = ["Answers", "YouTubeWorkers"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -51,91 +52,65 @@ class Answers:
     received_bytes: int = 0
 
 
-@contextlib.contextmanager
-def open_workers(
-    options: YouTubeOptions,
-    store: Store,
-    ledger: Ledger,
-    *,
-    num_workers: int,
-    patience_seconds: float,
-    first_pause_seconds: float = 15,
-    remember_block: bool = False,
-    refetch: bool = False,
-) -> Iterator[YouTubeWorkers]:
-    """Start threads that wait for clips to fetch. They end when the context is left.
-
-    Args:
-        options: How to ask.
-        store: Where clips go.
-        ledger: Where answers go.
-        num_workers: Threads, 1 or more.
-        patience_seconds: How long to wait, in all, for a block to be lifted.
-        first_pause_seconds: How long to wait before the first try; then twice as long each time.
-        remember_block: Ask nothing if YouTube refused this address within the last ten minutes.
-        refetch: Fetch clips that are in the store again.
-    """
-    cookies = cookie_text(options)
-    with store.incoming() as incoming:
-        workers = YouTubeWorkers(
-            store,
-            ledger,
-            incoming,
-            options,
-            cookies,
-            patience_seconds=patience_seconds,
-            first_pause_seconds=first_pause_seconds,
-            refetch=refetch,
-        )
-        if remember_block and workers.limiter.lately_blocked:
-            workers.given_up = Refusal("blocked", "lately", "it refused this address a moment ago")
-        try:
-            workers.start(num_workers)
-            yield workers
-        finally:
-            workers.close()
-
-
+@dataclass(eq=False)
 class YouTubeWorkers:
-    """Fetches clips with several threads; `given_up` says why it does so no more."""
+    """Fetches clips with several threads, which run while its context is open."""
 
-    given_up: Refusal | None = None
+    options: YouTubeOptions
+    """How to ask."""
+    store: Store
+    """Where clips go."""
+    ledger: Ledger
+    """Where answers go."""
+    _: KW_ONLY
+    num_workers: int
+    """Threads, 1 or more."""
+    patience_seconds: float
+    """How long to wait, in all, for a block to be lifted; what is left of it."""
+    first_pause_seconds: float = 15
+    """How long to wait before the first try; then twice as long each time."""
+    remember_block: bool = False
+    """Ask nothing if YouTube refused this address within the last ten minutes."""
+    refetch: bool = False
+    """Fetch clips that are in the store again."""
+    given_up: Refusal | None = field(default=None, init=False)
     """Why YouTube as a whole was given up; None as long as it was not."""
 
-    def __init__(
-        self,
-        store: Store,
-        ledger: Ledger,
-        incoming: Incoming,
-        options: YouTubeOptions,
-        cookies: str,
-        *,
-        patience_seconds: float,
-        first_pause_seconds: float,
-        refetch: bool,
-    ) -> None:
-        self._store, self._ledger, self._incoming = store, ledger, incoming
-        self._options, self._cookies, self._refetch = options, cookies, refetch
-        self._patience_left, self._first_pause = patience_seconds, first_pause_seconds
+    def __post_init__(self) -> None:
         self._stop = threading.Event()
-        self.limiter = rate_limiter_of(options.proxy, options.requests_per_hour)
-        self._gate = Gate(self._stop, self.limiter)
+        self._limiter = rate_limiter_of(self.options.proxy, self.options.requests_per_hour)
+        self._gate = Gate(self._stop, self._limiter)
         self._questions: queue.Queue[Clip | None] = queue.Queue()
         self._answers: queue.Queue[tuple[Clip, Answer | BaseException]] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self._failures: deque[Refusal] = deque(maxlen=_MOST_FAILURES_IN_A_ROW["any"])
 
-    def start(self, num_workers: int) -> None:
-        """Start the threads."""
-        # Daemons, not a pool: a pool is waited for at exit, and a thread may hang in a socket for
-        # as long as its time-out allows.
-        for number in range(num_workers):
-            name = f"k600-youtube-{number}"
-            thread = threading.Thread(target=self._work, name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
+    def __enter__(self) -> YouTubeWorkers:
+        cookies = cookie_text(self.options)
+        if self.remember_block and self._limiter.lately_blocked:
+            self.given_up = Refusal("blocked", "lately", "it refused this address a moment ago")
 
-    def close(self) -> None:
+        with contextlib.ExitStack() as stack:
+            incoming = stack.enter_context(self.store.incoming())
+            stack.callback(self._close)
+            # Daemons, not a pool: a pool is waited for at exit, and a thread may hang in a socket
+            # for as long as its time-out allows.
+            for number in range(self.num_workers):
+                thread = threading.Thread(
+                    target=self._work,
+                    args=(cookies, incoming),
+                    name=f"k600-youtube-{number}",
+                    daemon=True,
+                )
+                thread.start()
+                self._threads.append(thread)
+            self._at_exit = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._at_exit.__exit__(*error)
+
+    def _close(self) -> None:
         """Stop the threads, without waiting for one that hangs in a socket."""
         self._stop.set()
         for _ in self._threads:
@@ -160,8 +135,8 @@ class YouTubeWorkers:
             StoreError: The store cannot take a clip.
         """
         found, retried = Answers(), set[Clip]()
-        todo, running, limit = deque(clips), 0, len(self._threads)
-        pause, blocked = self._first_pause, None
+        todo, running, limit = deque(clips), 0, self.num_workers
+        pause, blocked = self.first_pause_seconds, None
 
         while running or (todo and self.given_up is None):
             # Once YouTube blocks or is given up, the clips that are out come back first.
@@ -174,7 +149,7 @@ class YouTubeWorkers:
             if isinstance(answer, BaseException):
                 raise answer
             if isinstance(answer, Fetched):
-                limit, pause = len(self._threads), self._first_pause
+                limit, pause = self.num_workers, self.first_pause_seconds
                 found.stored.append(clip)
                 found.requests += answer.requests
                 found.received_bytes += answer.received_bytes
@@ -186,7 +161,7 @@ class YouTubeWorkers:
                 todo.appendleft(clip)
                 blocked = answer
                 self._gate.shut()
-                self.limiter.note_block()
+                self._limiter.note_block()
             else:
                 if _may_pass(answer) and clip not in retried:
                     retried.add(clip)
@@ -202,29 +177,30 @@ class YouTubeWorkers:
                 pause, limit, blocked = pause * 2, 1, None
         return found
 
-    def _work(self) -> None:
+    def _work(self, cookies: str, incoming: Incoming) -> None:
         """Fetch clips until there are no more; what each thread does."""
-        short_side, audio = self._options.short_side, self._options.audio
-        params = yt_dlp_params(self._options)
-        fetcher = VideoFetcher(params, self._cookies, self._gate, short_side, audio)
+        options = self.options
+        fetcher = VideoFetcher(
+            yt_dlp_params(options), cookies, self._gate, options.short_side, options.audio
+        )
         with contextlib.closing(fetcher):
             while (clip := self._questions.get()) is not None:
                 answer: Answer | BaseException
                 try:
-                    answer = self._fetch(clip, fetcher)
+                    answer = self._fetch(clip, fetcher, incoming)
                 except BaseException as error:  # raised again by whoever waits for it
                     answer = error
                 self._answers.put((clip, answer))
 
-    def _fetch(self, clip: Clip, fetcher: VideoFetcher) -> Answer:
+    def _fetch(self, clip: Clip, fetcher: VideoFetcher, incoming: Incoming) -> Answer:
         """Fetch one clip and give it its name."""
-        target = self._store.path(clip.folder, clip.file_name)
+        target = self.store.path(clip.folder, clip.file_name)
         lock = f"youtube-{zlib.crc32(clip.key.encode()) % _LOCKS:03d}"
-        with self._store.only_one(lock, self._stop):
-            if self._is_here(clip) and not self._refetch:
+        with self.store.only_one(lock, self._stop):
+            if self._is_here(clip) and not self.refetch:
                 return Fetched()  # another process has brought it meanwhile
 
-            part = self._incoming.new_part()
+            part = incoming.new_part()
             try:
                 with translate_errors(store_error, part):
                     fetched = fetcher.fetch(clip, part)
@@ -236,15 +212,15 @@ class YouTubeWorkers:
                 raise Stopped("stopped")
 
             flush(part)
-            self._ledger.record_stored(clip, part.stat().st_size, yt_dlp_version())
-            self._incoming.place(part, target)
+            self.ledger.record_stored(clip, part.stat().st_size, yt_dlp_version())
+            incoming.place(part, target)
             with translate_errors(store_error, target.parent):
                 sync_folder(target.parent)
             return fetched
 
     def _wait(self, pause_seconds: float, blocked: Refusal) -> None:
         """Wait before YouTube is tried again, or give it up if patience is at its end."""
-        pause_seconds = min(pause_seconds, self._patience_left)
+        pause_seconds = min(pause_seconds, self.patience_seconds)
         if pause_seconds <= 0:
             self.given_up = blocked
             return
@@ -256,14 +232,14 @@ class YouTubeWorkers:
             pause_seconds,
         )
         self._gate.rest(pause_seconds)
-        self._patience_left -= pause_seconds
+        self.patience_seconds -= pause_seconds
         self._gate.open()
 
     def _is_here(self, clip: Clip) -> bool:
         """Whether a clip is in the store, and not only as another mirror has it."""
-        if not self._store.has(clip.key):
+        if not self.store.has(clip.key):
             return False
-        others = self._ledger.other_mirrors(clip.split, clip.label)
+        others = self.ledger.other_mirrors(clip.split, clip.label)
         return not any(
             group.folder == clip.folder and clip.file_name in group.names for group in others
         )
@@ -271,7 +247,7 @@ class YouTubeWorkers:
     def _record(self, clip: Clip, refusal: Refusal) -> None:
         if self._is_here(clip):
             return  # asked for anew, in vain: what is there stays what it is
-        self._ledger.record_refused(
+        self.ledger.record_refused(
             clip, refusal.kind, refusal.code, refusal.message, yt_dlp_version()
         )
 

@@ -23,7 +23,7 @@ from k600.store.ledger import Ledger
 from k600.store.store import Store
 from k600.youtube.options import YouTubeOptions, yt_dlp_params
 from k600.youtube.rate_limit import rate_limiter_of
-from k600.youtube.workers import Answers, YouTubeWorkers, open_workers
+from k600.youtube.workers import Answers, YouTubeWorkers
 from tests.counter import counter_video, read_counter, tone_audio
 from tests.youtube_replica import Replica, youtube_replica
 from tests.youtube_videos import FAILURES, GOOD, good_video
@@ -117,7 +117,7 @@ def ask(
 ) -> tuple[Answers, YouTubeWorkers]:
     youtube.videos = {c.youtube_id: youtube.videos[c.youtube_id] for c in clips}
     rate_limiter_of.cache_clear()  # what one test met is nothing to the next
-    with open_workers(
+    with YouTubeWorkers(
         options(youtube, **changes),
         store,
         Ledger(store.ledger_path),
@@ -330,7 +330,7 @@ def test_ctrl_c_stops_within_a_second_and_leaves_nothing(youtube: Replica, tmp_p
         import sys
         from k600.clip import Clip
         from k600.store.ledger import Ledger
-        from k600.youtube.workers import open_workers
+        from k600.youtube.workers import YouTubeWorkers
         from k600.store.store import Store
         from k600.loading.request import make_request
 
@@ -341,7 +341,7 @@ def test_ctrl_c_stops_within_a_second_and_leaves_nothing(youtube: Replica, tmp_p
         options = make_request("train", default_data_dir=sys.argv[2], **chosen).youtube
         clips = [Clip("train", "zumba", f"stalling00{n}", 0, 5) for n in range(4)]
         ledger = Ledger(store.ledger_path)
-        with open_workers(options, store, ledger, num_workers=4, patience_seconds=0) as workers:
+        with YouTubeWorkers(options, store, ledger, num_workers=4, patience_seconds=0) as workers:
             workers.ask(clips)
     """
     youtube.requests.clear()
