@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection
+import dataclasses
+from collections.abc import Collection, Mapping
 
 from k600.checks.clip_files import Target
 from k600.errors import Kinetics600Error
-from k600.loading.ask_youtube import FromYouTube
-from k600.loading.from_tarballs import FromTarballs, tarball_of
+from k600.loading.fetch import Load
+from k600.loading.plan import tarballs_of_clips
 from k600.loading.selection import Candidate
 from k600.loading.state import State
 from k600.progress import Progress
-from k600.splits import Split
 
 __all__ = ["Why", "fetch_again"]
 
@@ -32,65 +31,44 @@ def fetch_again(
     Returns:
         Where those that came lie now, and why the others did not.
     """
-    request, split, known = state.request, state.split, state.known
-    network, youtube = state.network, state.youtube
-    tarballs = FromTarballs(request, split, progress)
     candidates = {_candidate(target): target for target in targets}
-    cut = {(a.folder, a.file_name) for a in known.answers if a.kind == "have"}
-    bad = {(c.folder, c.file_name): c.reason for c in known.others if c.state in ("bad", "absent")}
+    load, error = _load(state, candidates, progress)
+    if error and load.state.youtube and load.state.from_tarballs:
+        without = dataclasses.replace(load.state.now(), youtube=False)
+        load, error = _load(without, candidates, progress)
+
+    now = load.state.now()
+    tarballs = tarballs_of_clips(now, candidates)
+    details = load.details()
+    came: dict[Target, Target] = {}
     why: Why = {}
-    asked: list[Candidate] = []
-    packed: list[Candidate] = []
     for candidate, target in candidates.items():
-        own = (target.folder, target.file_name)
-        if request.source == "youtube" or (own in cut and youtube):
-            if youtube:
-                asked.append(candidate)
-            else:
-                why[target] = ("offline", "")
-        elif own in bad and not request.retry_errors:
-            why[target] = (bad[own] or "not_stored", "")
-        elif not network:
-            why[target] = ("offline", "")
-        elif tarball_of(candidate, state) is None:
-            why[target] = ("", "no list says which tarball holds it; load the split")
-        else:
-            packed.append(candidate)
-    if asked:
-        with contextlib.ExitStack() as stack:
-            source = FromYouTube(request, split, progress, stack)
-            refused = ""
-            try:
-                source.bring(asked, refetch=False)
-            except Kinetics600Error as error:
-                refused = str(error)
-            there = state.now()
-            for candidate in asked:
-                if there.place_of(candidate) is not None:
-                    continue
-                if candidate not in source.reasons:
-                    source.explain(candidate)
-                reason = source.reasons.get(candidate, "")
-                why[candidates[candidate]] = (reason, source.details.get(candidate, refused))
-                if request.source == "auto" and not Split(split).is_mixed and network:
-                    packed.append(candidate)
-    if packed:
-        try:
-            tarballs.bring(packed, state, refetch=False)
-        except Kinetics600Error as error:
-            why |= {candidates[candidate]: ("", str(error)) for candidate in packed}
-        errors = {tarball.name: str(f.error) for tarball, f in tarballs.failures.items()}
-        for candidate, reason in tarballs.reasons.items():
-            tarball = tarball_of(candidate, state)
-            words = errors.get(tarball.name, "") if tarball is not None else ""
-            why[candidates[candidate]] = (reason, words)
-    there = state.now()
-    came = {}
-    for candidate, target in candidates.items():
-        folder = there.place_of(candidate)
+        folder, tarball = now.place_of(candidate), tarballs.get(candidate)
+        failure = now.host.failures.get(tarball) if tarball else None
         if folder is not None:
             came[target] = Target(folder, target.file_name, f"{folder}/{target.file_name}")
-    return came, {t: why.get(t) or ("not_stored", "") for t in targets if t not in came}
+        elif reason := load.plan.refused.get(candidate):
+            words = str(failure.error) if failure and failure.reason == reason else ""
+            why[target] = (reason, details.get(candidate, words))
+        elif error:
+            why[target] = ("", error)
+        elif tarball is None:
+            why[target] = ("", "no list says which tarball holds it; load the split")
+        else:
+            why[target] = ("not_stored", "")
+    return came, why
+
+
+def _load(
+    state: State, candidates: Mapping[Candidate, Target], progress: Progress
+) -> tuple[Load, str]:
+    """Fetch clips, and return what went wrong altogether, if anything did."""
+    load = Load(state, progress, only=candidates)
+    try:
+        load.carry_out()
+    except Kinetics600Error as error:
+        return load, str(error)
+    return load, ""
 
 
 def _candidate(target: Target) -> Candidate:

@@ -23,7 +23,7 @@ from k600.errors import (
 )
 from k600.fleet.job import Job
 from k600.loading.request import Request
-from k600.loading.state import tarballs_of
+from k600.loading.state import HostView, tarballs_of
 from k600.mirror.mirror import RemoteFile
 from k600.publish.destination import FileDestination
 from k600.publish.markers import read_json, to_json
@@ -131,7 +131,7 @@ def tarballs_to_read(request: Request, split: str) -> list[Tarball]:
         MirrorError, ListError: The list cannot be had.
     """
     lists = KeptLists(request.mirror, request.store, split, network=True, keep=False)
-    return tarballs_of(request, split, lists)
+    return tarballs_of(request, split, HostView(lists.tarballs(), lists.listing()))
 
 
 def find_units(

@@ -1,19 +1,20 @@
-"""Single clips of one request from YouTube: tools checked first, one asker for all rounds."""
+"""Single clips of one request from YouTube: tools checked first, the same workers in all rounds."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from k600.disk import Space
 from k600.errors import MissingDependencyError
 from k600.loading.candidates import clip_at
-from k600.loading.plan import YOUTUBE_CLIP_BYTES
-from k600.loading.request import Request
+from k600.loading.plan import YOUTUBE_CLIP_BYTES, Plan
 from k600.loading.selection import Candidate
+from k600.loading.sources import Fetched
+from k600.loading.state import State
 from k600.progress import Progress
 from k600.youtube.options import check_proxy
 from k600.youtube.refusals import Refusal
@@ -22,7 +23,7 @@ from k600.youtube.tools import check_tools
 if TYPE_CHECKING:
     from k600.youtube.workers import YouTubeWorkers
 
-__all__ = ["FromYouTube"]
+__all__ = ["YouTubeSource"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -31,66 +32,91 @@ _UNPACED = 40
 
 
 @dataclass(slots=True)
-class FromYouTube:
-    """Asks YouTube for clips, until it is given up."""
+class YouTubeSource:
+    """Asks YouTube for clips, until it is given up. Leaving its context stops the workers."""
 
-    request: Request
-    split: str
     progress: Progress
-    stack: contextlib.ExitStack
-    """Closes the asker at the end."""
     given_up: Refusal | None = None
     """Why nothing is asked any more."""
-    reasons: dict[Candidate, str] = field(default_factory=dict)
-    """Why a clip was not given, by candidate: keys of `k600.reasons.REASONS`."""
-    details: dict[Candidate, str] = field(default_factory=dict)
-    clips: int = 0
-    received_bytes: int = 0
-    asker: YouTubeWorkers | None = None
+    workers: YouTubeWorkers | None = None
+    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
-    def bring(self, lacking: Sequence[Candidate], *, refetch: bool) -> None:
-        """Ask for clips; afterwards each is in the store, has a reason, or YouTube is given up.
+    def __enter__(self) -> YouTubeSource:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return self.stack.__exit__(kind, error, trace)
+
+    def fetch(self, state: State, plan: Plan, *, refetch: bool = False) -> Fetched:
+        """Ask for clips; each is in the store then, refused, or YouTube is given up.
 
         Raises:
             OptionError: The proxy or the cookies do not serve.
             MissingDependencyError: A tool is missing, and no other source may serve.
             StoreError: The store cannot take a clip, or has too little room.
         """
-        self.request.store.check_room(Space(len(lacking) * YOUTUBE_CLIP_BYTES, len(lacking)))
-        asker = self.asker or self._open(len(lacking), refetch=refetch)
-        if asker is None:
-            return
-        pace_seconds = 3600 * 2 / self.request.youtube.requests_per_hour
-        minutes = max(len(lacking) - _UNPACED, 0) * pace_seconds / 60
+        clips = {clip_at(candidate, state.split): candidate for candidate in plan.youtube}
+        state.request.store.check_room(Space(len(clips) * YOUTUBE_CLIP_BYTES, len(clips)))
+        workers = self.workers or self._open(state, len(clips), refetch=refetch)
+        refusals: dict[Candidate, Refusal] = {}
+        count = received_bytes = 0
+        if workers is not None:
+            self._announce(state, len(clips))
+            name = f"{state.split}, from YouTube"
+            with self.progress(len(clips), name, unit=" clips") as bar:
+                found = workers.ask(list(clips), on_clip=lambda: bar.update(1))
+            count, received_bytes = len(found.stored), found.received_bytes
+            refusals = {clips[clip]: refusal for clip, refusal in found.refused.items()}
+            stored = {clips[clip] for clip in found.stored}
+            self.given_up = workers.given_up
+        else:
+            stored = set()
+
+        if self.given_up is not None:
+            self._say_given_up(state, self.given_up)
+            if state.origin or len(state.request.sources) == 1:  # no other source may serve
+                left = [c for c in clips.values() if c not in stored and c not in refusals]
+                refusals |= dict.fromkeys(left, self.given_up)
+        return Fetched(
+            asked=plan.youtube,
+            refused={clip: refusal.reason for clip, refusal in refusals.items()},
+            details={clip: f"{why.code}: {why.message}" for clip, why in refusals.items()},
+            given_up=self.given_up is not None,
+            count=count,
+            received_bytes=received_bytes,
+        )
+
+    def _announce(self, state: State, clips: int) -> None:
+        pace_seconds = 3600 * 2 / state.request.youtube.requests_per_hour
+        minutes = max(clips - _UNPACED, 0) * pace_seconds / 60
+        pace = f", which takes at least {minutes:.0f} minutes at the pace it allows"
         logger.info(
             "kinetics600 %s: asking YouTube for %s clips%s",
-            self.split,
-            f"{len(lacking):,}",
-            f", which takes at least {minutes:.0f} minutes at the pace it allows"
-            if minutes >= 1
-            else "",
+            state.split,
+            f"{clips:,}",
+            pace if minutes >= 1 else "",
         )
-        clips = {clip_at(candidate, self.split): candidate for candidate in lacking}
-        with self.progress(len(clips), f"{self.split}, from YouTube", unit=" clips") as bar:
-            found = asker.ask(list(clips), on_clip=lambda: bar.update(1))
-        self.clips += len(found.stored)
-        self.received_bytes += found.received_bytes
-        for clip, refusal in found.refused.items():
-            self._note(clips[clip], refusal)
-        self.given_up = asker.given_up
 
-    def explain(self, candidate: Candidate) -> None:
-        """Say of a clip that was not asked for why that is so."""
-        if self.given_up is not None:
-            self._note(candidate, self.given_up)
+    def _say_given_up(self, state: State, refusal: Refusal) -> None:
+        if len(state.request.sources) > 1:
+            logger.warning(
+                "kinetics600 %s: YouTube gives no clips here (%s: %s). %s",
+                state.split,
+                refusal.code,
+                refusal.message,
+                "They are missing" if state.origin else "They come from the tarballs instead",
+            )
 
-    def _note(self, candidate: Candidate, refusal: Refusal) -> None:
-        self.reasons[candidate] = refusal.reason
-        self.details[candidate] = f"{refusal.code}: {refusal.message}"
-
-    def _open(self, clips: int, *, refetch: bool) -> YouTubeWorkers | None:
-        options, alone = self.request.youtube, self.request.source == "youtube"
-        self.request.store.prepare()
+    def _open(self, state: State, clips: int, *, refetch: bool) -> YouTubeWorkers | None:
+        """Start the workers; None if a tool is missing and another source may serve."""
+        request, options = state.request, state.request.youtube
+        alone = len(request.sources) == 1
+        request.store.prepare()
         check_proxy(options)
         try:
             check_tools(options)
@@ -99,17 +125,18 @@ class FromYouTube:
                 raise
             self.given_up = Refusal("client", "tools", str(error))
             return None
+
         from k600.youtube.workers import YouTubeWorkers
 
-        self.asker = self.stack.enter_context(
+        self.workers = self.stack.enter_context(
             YouTubeWorkers(
                 options,
-                self.request.store,
-                self.request.ledger,
-                num_workers=min(self.request.num_workers, clips),
+                request.store,
+                request.ledger,
+                num_workers=min(request.num_workers, clips),
                 patience_seconds=options.patience_seconds if alone else 0,
                 remember_block=not alone,
                 refetch=refetch,
             )
         )
-        return self.asker
+        return self.workers

@@ -1,26 +1,25 @@
-"""Among which clips a request chooses: what is listed, was seen in tarballs, or is there."""
+"""Among which clips a request chooses: what is listed, was seen in tarballs, or is there. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
-from k600.clip import Clip, TestLabels, parse_file_name
+from k600.clip import Clip, label_of, parse_file_name
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
 from k600.labels import NAMES
-from k600.loading.manifest import ManifestRow
 from k600.loading.selection import Candidate
-from k600.loading.state import State, wanted_names
-from k600.splits import UNLABELED, Split
-from k600.store.rows import LedgerView
-from k600.tarballs.catalog import KeptLists
+from k600.loading.state import State
+from k600.splits import UNLABELED
+from k600.youtube.refusals import is_settled
+from k600.youtube.tools import yt_dlp_version
 
-__all__ = ["Candidates", "clip_at", "find_candidates", "with_found"]
+__all__ = ["Candidates", "clip_at", "find_candidates", "proved_bad"]
 
-Candidates = dict[str, Sequence[str]]
+Candidates = Mapping[str, Sequence[str]]
 """File names by class; `_unlabeled` for test clips without one."""
 
 
-def find_candidates(state: State) -> Candidates:
+def find_candidates(state: State) -> Candidates | None:
     """Return the file names, by class, among which a request for some clips chooses.
 
     Those of the manifest. Else those of the host's list, and with them what its tarballs were seen
@@ -28,69 +27,49 @@ def find_candidates(state: State) -> Candidates:
     in the store. For the test split, what its tarballs hold once they were all read; before,
     DeepMind's list, or the host's own, which has no labels.
 
+    Returns:
+        The candidates; None if a list of the host has to be asked for first (`ask_host`).
+
     Raises:
         ListError: The mirror has no list of the clips, and there is no other way to know them.
         NoClipsError: The list holds none of the classes.
         ManifestError: The manifest names clips that the list does not.
         OptionError: The choice depends on labels, and there are none.
     """
-    request, split, labels = state.request, state.split, state.labels
-    lists, network = state.lists, state.network or state.youtube
-    wanted_names(request, split, labels)  # classes of test clips need labels: said here, if not
+    request, split, host = state.request, state.split, state.host
+    _ = state.wanted  # classes of test clips need labels: it raises, if there are none
     by_class = request.limits.balanced or request.limits.max_per_class is not None
-    if Split(split).is_mixed and by_class and not labels:
+    if split.is_mixed and by_class and not state.labels:
         raise OptionError(
             "max_per_class, balanced: clips of the test split can be counted by class only with "
             "DeepMind's list of labels. Pass test_labels=… its path or URL"
         )
+
+    may_ask = state.network and not host.fresh
     if request.manifest is not None:
-        return _of_manifest(state.origin.values(), lists, split, network=network)
-    if Split(split).is_mixed and request.source == "cvdf" and network:
-        return {}  # no list says what its tarballs hold: see `k600.loading.unlisted`
-    asked = _asked(state)
-    if not network:
-        there = {label: sorted(state.inventory.names(f"{split}/{label}")) for label in asked}
-        return {label: names for label, names in there.items() if names}
-    if Split(split).is_mixed:
-        listed = _of_read_tarballs(lists, state.known, labels) or _test_names(lists, labels)
-    else:
-        listed = _listed(state, asked)
-    found = with_found({label: listed[label] for label in asked if listed.get(label)}, state)
-    if not found and not Split(split).is_mixed:
-        raise NoClipsError(
-            f"classes: the host's list names no clip of {', '.join(asked[:5])}", settled=True
+        unproved = not split.is_mixed and any(not row.sha256 for row in state.origin.values())
+        if unproved and not host.listing and may_ask:
+            return None
+        return _of_manifest(state)
+    if not state.network:
+        here = {label: state.inventory.names(f"{split}/{label}") for label in _classes(state)}
+        return {label: sorted(names) for label, names in here.items() if names}
+    if split.is_mixed:
+        return _of_mixed(state)
+
+    if not host.listing and may_ask:
+        return None
+    read = {name for name, row in state.known.tarballs.items() if row.state == "done"}
+    if not host.listing and not read.issuperset(_classes(state)):
+        raise ListError(
+            f"max_samples: {request.mirror} has no list of the clips of {str(split)!r} to choose "
+            "from. Load whole classes with classes=[…], or use a mirror with 'annotations/'"
         )
+    found = _with_found(host.listing, state)
+    if not found:
+        named = ", ".join(_classes(state)[:5])
+        raise NoClipsError(f"classes: the host's list names no clip of {named}", settled=True)
     return found
-
-
-def with_found(names: Candidates, state: State) -> Candidates:
-    """Return candidates with those of their classes that no list names, but that were found.
-
-    Args:
-        names: The candidates.
-        state: What was seen in tarballs, and what is in the store.
-    """
-    split = state.split
-    more = {label: set(state.inventory.names(f"{split}/{label}")) for label in _asked(state)}
-    if not Split(split).is_mixed:  # there, what all tarballs hold is known together, or not at all
-        for group in state.known.groups:
-            more.get(group.folder.partition("/")[2], set()).update(group.names)
-        for clip in state.known.others:
-            if clip.state in ("skipped", "bad"):
-                more.get(clip.folder.partition("/")[2], set()).add(clip.file_name)
-    listed = set().union(*names.values()) if Split(split).is_mixed else set[str]()
-    found = dict(names)
-    for label, others in more.items():
-        others -= listed.union(names.get(label, ()))
-        if others:
-            found[label] = [*names.get(label, ()), *sorted(others)]
-    return found
-
-
-def _asked(state: State) -> tuple[str, ...]:
-    """Return the classes to choose from, for `test` with that of clips without a label."""
-    unlabeled = [UNLABELED] if Split(state.split).is_mixed else []
-    return state.request.classes or (*NAMES, *unlabeled)
 
 
 def clip_at(candidate: Candidate, split: str) -> Clip:
@@ -101,60 +80,116 @@ def clip_at(candidate: Candidate, split: str) -> Clip:
     return Clip(split, None if label == UNLABELED else label, *times)
 
 
-def _listed(state: State, asked: Collection[str]) -> Candidates:
-    lists, split, tarballs = state.lists, state.split, state.known.tarballs
-    if not lists.listing():
-        lists.refresh(paths=False)
-    read = {name for name, row in tarballs.items() if row.state == "done"}
-    if not lists.listing() and not read.issuperset(asked):
-        raise ListError(
-            f"max_samples: {lists.mirror} has no list of the clips of {split!r} to choose from. "
-            "Load whole classes with classes=[…], or use a mirror with 'annotations/'"
-        )
-    return dict(lists.listing())
+def proved_bad(
+    state: State, candidates: Candidates, *, youtube: bool = True
+) -> dict[Candidate, str]:
+    """Return the candidates that the ledger knows not to be had, with the reason.
+
+    What is in the store can be had, whatever a source says.
+
+    Args:
+        state: How things stand.
+        candidates: Among which is chosen.
+        youtube: Whether what YouTube has not counts as well.
+    """
+    request, known = state.request, state.known
+    asked = {label: set(names) for label, names in candidates.items()}
+    bad: dict[Candidate, str] = {}
+
+    if request.sources != {"youtube"}:
+        for clip in known.others:
+            label = clip.folder.partition("/")[2]
+            if clip.state in ("bad", "absent") and clip.file_name in asked.get(label, ()):
+                bad[label, clip.file_name] = clip.reason
+
+    version = yt_dlp_version() if known.answers else ""
+    for answer in known.answers if youtube and "youtube" in request.sources else ():
+        label = answer.folder.partition("/")[2]
+        if answer.file_name in asked.get(label, ()) and is_settled(
+            answer.kind,
+            answer.code,
+            days=answer.days,
+            yt_dlp=answer.yt_dlp,
+            yt_dlp_now=version,
+            cookies=request.youtube.signed_in,
+        ):
+            bad[label, answer.file_name] = f"youtube_{answer.kind}"
+
+    return {c: reason for c, reason in bad.items() if state.place_of(c) is None}
 
 
-def _of_read_tarballs(lists: KeptLists, known: LedgerView, labels: TestLabels) -> Candidates:
+def _classes(state: State) -> Sequence[str]:
+    """Return the classes to choose from, for `test` with that of clips without a label."""
+    unlabeled = [UNLABELED] if state.split.is_mixed else []
+    return state.request.classes or (*NAMES, *unlabeled)
+
+
+def _with_found(listed: Mapping[str, Sequence[str]], state: State) -> Candidates:
+    """Return what lists name of the classes asked for, and what they do not but was found."""
+    split, classes = state.split, _classes(state)
+    more = {label: set(state.inventory.names(f"{split}/{label}")) for label in classes}
+    if not split.is_mixed:  # there, what all tarballs hold is known together, or not at all
+        for group in state.known.groups:
+            more.get(group.folder.partition("/")[2], set()).update(group.names)
+        for clip in state.known.others:
+            if clip.state in ("skipped", "bad"):
+                more.get(clip.folder.partition("/")[2], set()).add(clip.file_name)
+
+    elsewhere: set[str] = set()
+    if split.is_mixed:  # a clip may lie in a folder that is not its class's
+        elsewhere.update(*(listed.get(label, ()) for label in classes))
+    found: dict[str, Sequence[str]] = {}
+    for label in classes:
+        names = listed.get(label, ())
+        others = more[label].difference(elsewhere, names)
+        if names or others:
+            found[label] = [*names, *sorted(others)] if others else names
+    return found
+
+
+def _of_mixed(state: State) -> Candidates | None:
+    """Return the candidates of the test split, whose tarballs mix classes."""
+    if "youtube" not in state.request.sources:
+        return {}  # no list says what its tarballs hold: see `k600.loading.unlisted`
+    if listed := _of_read_tarballs(state):
+        return _with_found(listed, state)
+
+    for (youtube_id, start, end), label in state.labels.items():
+        name = Clip(state.split, label, youtube_id, start, end).file_name
+        listed.setdefault(label, []).append(name)
+    if not state.labels:
+        if not state.host.test_names and not state.host.fresh:
+            return None
+        listed = {UNLABELED: [*state.host.test_names]}
+    return _with_found(listed, state)
+
+
+def _of_read_tarballs(state: State) -> dict[str, list[str]]:
     """Return what the test tarballs hold, if they were all read."""
-    names = {tarball.name for tarball in lists.tarballs()}
-    done = {name for name, row in known.tarballs.items() if row.state == "done"}
+    names = {tarball.name for tarball in state.host.tarballs}
+    done = {name for name, row in state.known.tarballs.items() if row.state == "done"}
     found: dict[str, list[str]] = {}
     if names and names <= done:
-        for clip in known.clips():
-            times = parse_file_name(clip.file_name)
-            if times and clip.state in ("have", "skipped"):
-                found.setdefault(labels.get(times, UNLABELED), []).append(clip.file_name)
-    return dict(found)
+        for clip in state.known.clips():
+            if clip.state in ("have", "skipped"):
+                label = label_of(clip.file_name, state.labels)
+                found.setdefault(label, []).append(clip.file_name)
+    return found
 
 
-def _test_names(lists: KeptLists, labels: TestLabels) -> Candidates:
-    found: dict[str, list[str]] = {}
-    if labels:
-        for (youtube_id, start, end), label in labels.items():
-            name = Clip("test", label, youtube_id, start, end).file_name
-            found.setdefault(label, []).append(name)
-        return dict(found)
-    return {UNLABELED: lists.test_names()}
-
-
-def _of_manifest(
-    rows: Collection[ManifestRow], lists: KeptLists, split: str, *, network: bool
-) -> Candidates:
+def _of_manifest(state: State) -> Candidates:
+    rows, listing = state.origin.values(), state.host.listing
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row.clip.label or UNLABELED, []).append(row.clip.file_name)
-    if not Split(split).is_mixed and any(not row.sha256 for row in rows):
-        if network and not lists.listing():
-            lists.refresh(paths=False)
-        listing = lists.listing()
-        known = {label: set(names) for label, names in listing.items()}
-        odd = [  # one with a checksum was seen by somebody, in a tarball that the list has wrong
-            row.clip.key
-            for row in rows
-            if row.clip.file_name not in known.get(row.clip.label or "", ()) and not row.sha256
-        ]
-        if listing and odd:
+
+    # A clip with a checksum was seen by somebody, in a tarball that the list has wrong.
+    unproved = [row.clip for row in rows if not row.sha256]
+    if listing and unproved and not state.split.is_mixed:
+        listed = {label: set(names) for label, names in listing.items()}
+        odd = [c.key for c in unproved if c.file_name not in listed.get(c.label or "", ())]
+        if odd:
             raise ManifestError(
                 f"manifest: {len(odd):,} clips are in no list of the host, the first {odd[0]!r}"
             )
-    return dict(found)
+    return found

@@ -1,21 +1,30 @@
-"""Carry out a request: see what is known and there, bring what is not, account for the rest."""
+"""Carry out a request: plan, bring what the plan asks for, and plan again until it asks no more."""
 
 from __future__ import annotations
 
-from k600.clip import Tarball
-from k600.errors import OfflineError
-from k600.loading.chosen import fetch_chosen
-from k600.loading.missing import Failure, missing_clips, raise_nothing, stored_shards, write_report
-from k600.loading.outcome import Missing, Outcome
-from k600.loading.plan import plan_needs
-from k600.loading.read_tarballs import Run, stat_tarballs
-from k600.loading.request import Request
-from k600.loading.state import read_state, tarballs_of, wanted_names
-from k600.progress import Progress
-from k600.splits import Split
-from k600.tarballs.extract import TarballRead
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
-__all__ = ["fetch_split"]
+from k600.clip import Tarball
+from k600.errors import YouTubeError
+from k600.loading.ask_host import settle
+from k600.loading.ask_youtube import YouTubeSource
+from k600.loading.candidates import clip_at, find_candidates
+from k600.loading.manifest import differing
+from k600.loading.missing import missing_clips, raise_nothing, stored_shards, write_report
+from k600.loading.outcome import Missing, Outcome
+from k600.loading.plan import Plan, make_plan
+from k600.loading.read_tarballs import TarballSource
+from k600.loading.request import Request
+from k600.loading.selection import Candidate, choose_clips
+from k600.loading.sources import Fetched
+from k600.loading.state import State, read_state
+from k600.progress import Progress
+
+__all__ = ["Load", "fetch_split"]
 
 
 def fetch_split(
@@ -28,9 +37,8 @@ def fetch_split(
 ) -> Outcome:
     """Bring a request's clips of one split into the store and say what is there.
 
-    What the store has is used first, and if that is all, nothing else is touched. Otherwise the
-    tarballs are planned, their sizes asked for, the room on disk checked, and then read, largest
-    first, `num_workers` at a time.
+    What the store has is used first, and if that is all, nothing else is touched. A chosen clip
+    that cannot be had is replaced by another.
 
     Args:
         request: The request.
@@ -41,87 +49,229 @@ def fetch_split(
 
     Raises:
         MirrorError, ListError: The mirror cannot serve the request at all.
+        YouTubeError: YouTube gives nothing, and nothing else may serve.
         StoreError: The store cannot be used, or has too little room.
         NoClipsError: Not one clip can be had.
     """
-    state = read_state(request, split, offline=offline, keep=True, refresh=refetch)
+    before = read_state(request, split, offline=offline, keep=True, refresh=refetch)
+    load = Load(before, progress, refetch=refetch)
+    load.carry_out()
     if request.chooses:
-        return fetch_chosen(state, progress, refetch=refetch)
-    store, lists, labels = request.store, state.lists, state.labels
-    network = state.network
-    wanted = wanted_names(request, split, labels)
+        return _outcome_of_chosen(load, before)
+    return _outcome_of_whole_classes(load)
 
-    def needs() -> list[TarballRead]:
-        return plan_needs(
-            tarballs,
-            state.known,
-            state.inventory.names,
-            wanted=wanted,
-            retry_errors=request.retry_errors and network,
-            refetch=refetch and network,
-            listing=lists.listing(),
-            copies=state.copies_to_replace(),
+
+@dataclass(slots=True)
+class Load:
+    """A request on its way into the store, round by round."""
+
+    state: State
+    """How things stand by now."""
+    progress: Progress
+    refetch: bool = False
+    only: Collection[Candidate] | None = None
+    """Just these clips, whatever the request chooses."""
+    stamps: dict[str, int] = field(default_factory=dict)
+    """When each folder last changed, taken just before it was listed."""
+    fetched: dict[str, list[Fetched]] = field(default_factory=dict)
+    """What came, by the name of the source."""
+    refused: dict[Candidate, str] = field(default_factory=dict)
+    """Chosen clips that no source gave, with the reason."""
+    read: set[Tarball] = field(default_factory=set)
+    """Tarballs that were read."""
+    plan: Plan = field(default_factory=Plan)
+    """What was planned last."""
+    youtube: YouTubeSource = field(init=False)
+
+    def carry_out(self) -> None:
+        """Plan and fetch until the plan asks for nothing more.
+
+        YouTube is asked first, and tarballs are read for what is still lacking then.
+        """
+        first = True
+        tarballs = TarballSource(self.progress)
+        self.stamps = self.state.stamps()
+        with YouTubeSource(self.progress) as self.youtube:
+            while True:
+                make, refetch = partial(self._plan, first=first), self.refetch and first
+                self.plan = make(self.state)
+                if not self.plan.youtube:
+                    self._prepare()
+                    self.state, self.plan = settle(
+                        self.state, make, plan=self.plan, refetch=refetch
+                    )
+
+                if self.plan.youtube:
+                    fetched = self.youtube.fetch(self.state, self.plan, refetch=refetch)
+                    self._note("youtube", fetched)
+                elif self.plan.reads:
+                    fetched = tarballs.fetch(self.state, self.plan, refetch=refetch)
+                    self.read.update(read.tarball for read in self.plan.reads)
+                    self._note("cvdf", fetched)
+                else:
+                    return
+                first = False
+
+    def _prepare(self) -> None:
+        """Prove that the store can take clips before the host is asked for anything."""
+        if self.state.network and (self.plan.reads or self.plan.needs_lists):
+            self.state.prepare()
+
+    def _plan(self, state: State, *, first: bool) -> Plan:
+        return make_plan(
+            state,
+            refused=self.refused,
+            read=self.read,
+            only=self.only,
+            refetch=self.refetch and first,
+            retry_errors=state.request.retry_errors and first,
         )
 
-    stamps = state.stamps()
-    tarballs = tarballs_of(request, split, lists)
-    todo = needs()
-    failures: dict[Tarball, Failure] = {}
-    fetched_bytes = fetched = 0
-    if todo and network:
-        state.prepare()
-        lists.refresh(paths=request.classes is None or Split(split).is_mixed)
-        tarballs = tarballs_of(request, split, lists)
-        todo = needs()
-        fetches, failures = stat_tarballs(request, todo, state.known.tarballs, refetch=refetch)
-        remotes = {need.tarball: remote for need, remote in fetches.items()}
-        known = state if refetch else state.with_same_objects(remotes.items())
-        if known is not state:
-            state = known
-            fetches = {need: remotes[need.tarball] for need in needs() if need.tarball in remotes}
-        if fetches:
-            run = Run(
-                request,
-                split,
-                store,
-                state.ledger,
-                labels,
-                lists.listing(),
-                state.known.tarballs,
-                refetch,
-            )
-            run.announce(fetches, state.inventory.names)
-            fetched_bytes, fetched = run.carry_out(fetches, failures, progress)
-            stamps, state = state.stamps(), state.now()
-    elif todo:
-        error = OfflineError("the network is not to be used")
-        failures = {need.tarball: Failure("offline", error) for need in todo}
-    shards = stored_shards(request, split, state.known, labels, state.inventory)
-    listing = lists.listing()
-    missing = missing_clips(
-        request,
-        split,
-        state.known,
-        listing,
-        wanted,
-        tarballs,
-        failures,
-        state.inventory.names,
-    )
-    if not tarballs and request.source != "local":  # offline, and the list was never fetched
-        detail = "the mirror's list of tarballs is not known"
-        missing.append(Missing(split, "", "", "", "offline", detail))
+    def _note(self, source: str, fetched: Fetched) -> None:
+        """Read how things stand now, and pass over what the source did not give."""
+        self.fetched.setdefault(source, []).append(fetched)
+        self.stamps = self.state.stamps()
+        state = self.state.with_failures(fetched.failures).now()
+        # Where tarballs are gone through, they give all the rest.
+        if fetched.given_up or (source == "cvdf" and state.is_unlisted):
+            state = dataclasses.replace(state, youtube=False)
+        self.state = state
+
+        bad = {(row.folder, row.file_name): row.reason for row in state.known.others if row.reason}
+        for clip in fetched.asked:
+            if state.place_of(clip) is None:
+                own = bad.get((f"{state.split}/{clip[0]}", clip[1])) if source == "cvdf" else None
+                reason = fetched.refused.get(clip) or own
+                if reason or not fetched.given_up:
+                    self.refused[clip] = reason or "not_stored"
+
+    def details(self) -> Mapping[Candidate, str]:
+        """Return more words on why clips were refused."""
+        found: dict[Candidate, str] = {}
+        for fetched in self.fetched.get("youtube", []):
+            found |= fetched.details
+        return found
+
+    def counts(self, source: str) -> tuple[int, int]:
+        """Return how many tarballs or clips came from a source, and their bytes."""
+        parts = self.fetched.get(source, [])
+        return sum(part.count for part in parts), sum(part.received_bytes for part in parts)
+
+
+def _outcome_of_whole_classes(load: Load) -> Outcome:
+    state = load.state
+    request, split, failures = state.request, state.split, state.host.failures
+    shards = stored_shards(state)
+    missing = missing_clips(state)
     if not any(shard.names for shard in shards):
-        raise_nothing(request, split, failures, missing)
-    report = write_report(store, split, missing) if network and state.writable else ""
+        raise_nothing(state, missing)
+    tarballs, received_bytes = load.counts("cvdf")
+    may_write = state.network and state.writable
     return Outcome(
         split,
         tuple(shards),
         tuple(missing),
-        fetched_bytes,
-        fetched,
-        stamps,
+        received_bytes,
+        tarballs,
+        load.stamps,
         failures={tarball.path: failure.reason for tarball, failure in failures.items()},
-        labelled=not Split(split).is_mixed or bool(labels),
-        report=report,
+        labelled=not split.is_mixed or bool(state.labels),
+        report=write_report(request.store, split, missing) if may_write else "",
     )
+
+
+def _outcome_of_chosen(load: Load, before: State) -> Outcome:
+    state, plan = load.state, load.plan
+    request, split = state.request, state.split
+    refused = dict(plan.refused)
+    here = {folder: set(names) for folder, names in plan.here.items()}
+    for clip in _differing(state, plan):
+        refused[clip] = "differs"
+        here[state.place_of(clip) or ""].discard(clip[1])
+
+    shards = stored_shards(state, here)
+    clips = sum(map(len, here.values()))
+    asked = clips if plan.wanted is None else plan.wanted
+    missing = _missing_of_chosen(load, refused) if clips < asked else []
+    if not shards:
+        _raise_nothing(load, missing)
+    passed_over = [] if missing else _passed_over(state, plan, refused, before)
+    tarballs, received_bytes = load.counts("cvdf")
+    cut, cut_bytes = load.counts("youtube")
+    may_write = state.network and state.writable
+    return Outcome(
+        split,
+        tuple(shards),
+        tuple(missing),
+        received_bytes,
+        tarballs,
+        load.stamps,
+        asked=asked,
+        replaced=dict(Counter(refused[candidate] for candidate in passed_over)),
+        labelled=not split.is_mixed or bool(state.labels or request.manifest),
+        offline=not state.network and bool(request.sources),
+        report=write_report(request.store, split, missing) if may_write else "",
+        youtube_clips=cut,
+        youtube_bytes=cut_bytes,
+    )
+
+
+def _missing_of_chosen(load: Load, refused: Mapping[Candidate, str]) -> list[Missing]:
+    state, details = load.state, load.details()
+    split = state.split
+    missing = [
+        Missing(split, label, name, label, reason, details.get((label, name), ""))
+        for (label, name), reason in sorted(refused.items())
+    ]
+    if split.is_mixed:
+        missing += [
+            Missing(split, "", "", tarball.name, failure.reason, str(failure.error))
+            for tarball, failure in state.host.failures.items()
+        ]
+    return missing
+
+
+def _differing(state: State, plan: Plan) -> list[Candidate]:
+    """Return the clips whose files are not those that the manifest means."""
+    if not state.origin:
+        return []
+    places = {clip: state.place_of(clip) for clip in plan.chosen}
+    files = {
+        clip_at(candidate, state.split): state.inventory.path(folder, candidate[1])
+        for candidate, folder in places.items()
+        if folder is not None
+    }
+    odd = set(differing(state.origin, files))
+    return [clip for clip in plan.chosen if clip_at(clip, state.split) in odd]
+
+
+def _passed_over(
+    state: State, plan: Plan, refused: Mapping[Candidate, str], before: State
+) -> list[Candidate]:
+    """Return the candidates in whose places others came: those that rank before the last."""
+    candidates = find_candidates(state) if refused else None
+    if not candidates:
+        return []
+    taken, limits, more = set(plan.chosen), state.request.limits, 0
+    while True:
+        most = None if limits.max_samples is None else limits.max_samples + more
+        ranked = choose_clips(
+            candidates,
+            dataclasses.replace(limits, max_samples=most),
+            here=lambda label: before.inventory.names(f"{state.split}/{label}"),
+        )
+        passed = [c for c in ranked if c in refused and c not in taken]
+        if most is None or len(passed) <= more:
+            return passed
+        more = len(passed)
+
+
+def _raise_nothing(load: Load, missing: list[Missing]) -> None:
+    refusal = load.youtube.given_up
+    if refusal is not None and load.state.request.sources == {"youtube"}:
+        raise YouTubeError(
+            f"source: 'youtube' gives no clips here ({refusal.code}: {refusal.message}). Try "
+            "again later, pass cookies=… of an account or proxy=… another address, or use "
+            "source='cvdf'"
+        )
+    raise_nothing(load.state, missing)

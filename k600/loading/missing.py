@@ -2,120 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 
-from k600.clip import Listing, Tarball, TestLabels, parse_file_name
-from k600.errors import Kinetics600Error, NoClipsError
+from k600.clip import Tarball, label_of
+from k600.errors import NoClipsError
 from k600.loading.outcome import Missing, missing_csv
-from k600.loading.request import Request
 from k600.loading.rows import StoredShard
+from k600.loading.state import Failure, State, tarballs_of
 from k600.reasons import PASSING_REASONS, REASONS
-from k600.splits import UNLABELED, Split
-from k600.store.inventory import Inventory
-from k600.store.rows import LedgerView, StoredGroup
+from k600.splits import UNLABELED
+from k600.store.rows import StoredGroup
 from k600.store.store import Store
 from k600.tarballs.reading import noted_failure
 
-__all__ = ["Failure", "missing_clips", "raise_nothing", "stored_shards", "write_report"]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a tarball could not be read in this run."""
-
-    reason: str
-    """A key of `k600.reasons.REASONS`."""
-    error: Kinetics600Error
+__all__ = ["missing_clips", "raise_nothing", "stored_shards", "write_report"]
 
 
 def stored_shards(
-    request: Request,
-    split: str,
-    known: LedgerView,
-    labels: TestLabels,
-    inventory: Inventory,
-    chosen: Callable[[str], Collection[str]] | None = None,
+    state: State, here: Mapping[str, Collection[str]] | None = None
 ) -> list[StoredShard]:
     """Return what is in the store for the request, folder by folder in id order.
 
     Args:
-        request: The request.
-        split: One of its splits.
-        known: What the ledger says of the split.
-        labels: Labels of test clips.
-        inventory: What is in the store.
-        chosen: Returns the file names to load of a folder (`<split>/<class name>`); by default all.
+        state: How things stand.
+        here: The file names to load, by folder (`<split>/<class name>`); by default all there are.
     """
-    held: dict[str, list[StoredGroup]] = {}
-    for group in known.groups:
-        held.setdefault(group.folder, []).append(group)
+    request, split, inventory = state.request, state.split, state.inventory
+    groups: dict[str, list[StoredGroup]] = {}
+    for group in state.known.groups:
+        groups.setdefault(group.folder, []).append(group)
     cut: dict[str, set[str]] = {}
-    for answer in known.answers:
+    for answer in state.known.answers:
         if answer.kind == "have":
             cut.setdefault(answer.folder, set()).add(answer.file_name)
-    store, seen = request.store, set[str]()
+
+    seen: set[str] = set()
     shards = []
     for folder in request.folders(split):
-        name = folder.partition("/")[2]
-        label = None if name == UNLABELED else name
-        here = frozenset((chosen or inventory.names)(folder))
-        if Split(split).is_mixed:  # a clip may lie there twice: without its label, and with it
-            here -= seen
-            seen |= here
-            if (asked := request.classes) is not None:
-                here = frozenset(n for n in here if labels.get(_times(n), label) in asked)
-        if here:
-            names = tuple(sorted(here))
-            groups = held.get(folder, [])
-            usual = "cvdf" if any(group.source == "cvdf" for group in groups) else "local"
-            elsewhere = inventory.elsewhere(folder)
-            elsewhere = {n: path for n, path in elsewhere.items() if n in here}
-            sources: dict[str, str] = {}
-            told = [group.names for group in groups]
-            # What a run brings has a row before it has its name: all else was there before.
-            sources |= dict.fromkeys(
-                here.difference(*told, elsewhere, cut.get(folder, ())), "local"
+        names = frozenset(inventory.names(folder) if here is None else here.get(folder, ()))
+        label = folder.partition("/")[2]
+        if split.is_mixed:  # a clip may lie there twice: without its label, and with it
+            names -= seen
+            seen |= names
+            names = _of_classes(state, names, label)
+        if not names:
+            continue
+        own, lies = groups.get(folder, []), inventory.elsewhere(folder)
+        elsewhere = {name: path for name, path in lies.items() if name in names}
+        usual = "cvdf" if any(group.source == "cvdf" for group in own) else "local"
+        shards.append(
+            StoredShard(
+                request.store,
+                split,
+                None if label == UNLABELED else label,
+                folder,
+                tuple(sorted(names)),
+                usual,
+                _other_sources(names, own, cut.get(folder, ()), elsewhere, usual),
+                state.labels,
+                elsewhere,
             )
-            for group in groups:
-                if group.source != usual:
-                    sources |= dict.fromkeys(here & group.names, group.source)
-            sources |= dict.fromkeys(here & cut.get(folder, set()), "youtube")
-            sources |= dict.fromkeys(elsewhere, "local")
-            others = {n: source for n, source in sources.items() if source != usual}
-            shards.append(
-                StoredShard(store, split, label, folder, names, usual, others, labels, elsewhere)
-            )
+        )
     return shards
 
 
-def missing_clips(
-    request: Request,
-    split: str,
-    known: LedgerView,
-    listing: Listing,
-    wanted: frozenset[str] | None,
-    tarballs: Iterable[Tarball],
-    failures: Mapping[Tarball, Failure],
-    here: Callable[[str], Collection[str]],
-) -> list[Missing]:
-    """Name every clip that was asked for and is not there.
+def _of_classes(state: State, names: frozenset[str], folder: str) -> frozenset[str]:
+    """Return those clips of a folder whose classes are asked for: the folder's, if no list says."""
+    classes = state.request.classes
+    if classes is None:
+        return names
+    found = set()
+    for name in names:
+        label = label_of(name, state.labels)
+        if (folder if label == UNLABELED else label) in classes:
+            found.add(name)
+    return frozenset(found)
 
-    Args:
-        request: The request.
-        split: One of its splits.
-        known: What the ledger says of the split.
-        listing: The names that each class should hold, as far as known.
-        wanted: The file names asked for; None for all.
-        tarballs: All that may hold a clip of the request.
-        failures: Those that could not be read in this run.
-        here: Returns the file names in a store folder (`<split>/<class name>`).
-    """
-    broken = dict(failures)
+
+def _other_sources(
+    names: frozenset[str],
+    groups: Iterable[StoredGroup],
+    cut: Collection[str],
+    elsewhere: Collection[str],
+    usual: str,
+) -> dict[str, str]:
+    """Return where clips of a folder came from, if from another source than most."""
+    # What a run brings has a row before it has its name: all else was there before.
+    brought = [group.names for group in groups]
+    sources = dict.fromkeys(names.difference(*brought, elsewhere, cut), "local")
+    for group in groups:
+        if group.source != usual:
+            sources |= dict.fromkeys(names & group.names, group.source)
+    sources |= dict.fromkeys(names.intersection(cut), "youtube")
+    sources |= dict.fromkeys(elsewhere, "local")
+    return {name: source for name, source in sources.items() if source != usual}
+
+
+def missing_clips(state: State) -> list[Missing]:
+    """Name every clip of a request for whole classes that is not there, with the reason."""
+    request, split, known = state.request, state.split, state.known
+    wanted, here = state.wanted, state.inventory.names
+    tarballs = tarballs_of(request, split, state.host)
+    asked = set(tarballs)
+    broken = dict(state.host.failures)
     for row in known.tarballs.values():
         if row.state == "damaged":
             broken.setdefault(row.tarball, Failure("tarball_condemned", noted_failure(row)))
-    asked = set(tarballs)
     missing: dict[tuple[str, str], Missing] = {}
 
     def miss(tarball: Tarball, folder: str, name: str, reason: str, detail: str = "") -> None:
@@ -125,11 +117,6 @@ def missing_clips(
             clip = Missing(split, label, name, tarball.name, reason, detail)
             missing.setdefault((folder, name), clip)
 
-    for own in known.adopted:
-        if own.problem:
-            tarball = Tarball(split, own.folder.partition("/")[2])
-            miss(tarball, own.folder, own.file_name, own.problem)
-
     def miss_lost(tarball: Tarball, folder: str, name: str, reason: str = "") -> None:
         failure = broken.get(tarball)
         if failure is None or reason:
@@ -137,28 +124,37 @@ def missing_clips(
         else:
             miss(tarball, folder, name, failure.reason, str(failure.error))
 
+    for own in known.adopted:
+        if own.problem:
+            tarball = Tarball(split, own.folder.partition("/")[2])
+            miss(tarball, own.folder, own.file_name, own.problem)
+
     for group in known.groups:
         if group.tarball in asked:
             for name in sorted(group.names.difference(here(group.folder))):
                 miss_lost(group.tarball, group.folder, name)
+
     for clip in known.others:
         if clip.tarball in asked and clip.state in ("bad", "absent"):
             miss(clip.tarball, clip.folder, clip.file_name, clip.reason)
         elif clip.tarball in asked:
             miss_lost(clip.tarball, clip.folder, clip.file_name, clip.reason)
+
     read_once = {group.tarball for group in known.groups} | {clip.tarball for clip in known.others}
     for tarball in (t for t in tarballs if t in broken):
-        failure = broken[tarball]
-        if names := listing.get(tarball.name):
+        reason, detail = broken[tarball].reason, str(broken[tarball].error)
+        if names := state.host.listing.get(tarball.name):
             for name in names:
-                folder = f"{split}/{tarball.label}"
-                miss(tarball, folder, name, failure.reason, str(failure.error))
+                miss(tarball, f"{split}/{tarball.label}", name, reason, detail)
         elif tarball not in read_once:  # nothing says what is in it
-            whole = Missing(
-                split, tarball.label or "", "", tarball.name, failure.reason, str(failure.error)
-            )
+            whole = Missing(split, tarball.label or "", "", tarball.name, reason, detail)
             missing[tarball.name, ""] = whole
-    return list(missing.values())
+
+    found = [*missing.values()]
+    if not tarballs and request.sources:  # offline, and the list was never fetched
+        detail = "the mirror's list of tarballs is not known"
+        found.append(Missing(split, "", "", "", "offline", detail))
+    return found
 
 
 def write_report(store: Store, split: str, missing: Collection[Missing]) -> str:
@@ -168,24 +164,20 @@ def write_report(store: Store, split: str, missing: Collection[Missing]) -> str:
     return str(store.write_own(f"reports/{split}-missing.csv", missing_csv(missing)))
 
 
-def raise_nothing(
-    request: Request,
-    split: str,
-    failures: Mapping[Tarball, Failure],
-    missing: Iterable[Missing],
-) -> None:
+def raise_nothing(state: State, missing: Iterable[Missing] = ()) -> None:
     """Raise the error for a request of which not one clip is there.
 
     Raises:
         NoClipsError: Always, unless a tarball could not be read: then that error.
     """
+    request, split, failures = state.request, state.split, state.host.failures
     settled = ("offline", "tarball_damaged", "tarball_condemned")
     failed = [failure for failure in failures.values() if failure.reason not in settled]
     if failed:  # one that passes tells more than a tarball that the host has not
         raise min(failed, key=lambda failure: failure.reason not in PASSING_REASONS).error
     first = next(iter(missing), None)
     offline = any(failure.reason == "offline" for failure in failures.values())
-    if offline or request.source == "local" or (first and first.reason == "offline"):
+    if offline or not request.sources or (first and first.reason == "offline"):
         why = (
             "and the network is not to be used. Allow it (source='auto', HF_DATASETS_OFFLINE "
             "unset), or pass data_dir=… the folder that holds them"
@@ -205,9 +197,3 @@ def raise_nothing(
         f"kinetics600 {split}: not one of the clips asked for is in '{request.store.root}', {why}",
         settled=first is not None and first.reason not in PASSING_REASONS,
     )
-
-
-def _times(file_name: str) -> tuple[str, int, int]:
-    times = parse_file_name(file_name)
-    assert times is not None  # the inventory holds nothing else
-    return times

@@ -1,17 +1,25 @@
-"""What has to come from the mirror, decided from what is asked, known and there. Pure.
+"""What of a request is here, what has to come and from where, and what cannot be had. Pure.
 
-The decision is per tarball. A tarball that was read to its end once is never read again for
-what it was proved not to hold; one whose clips have vanished from the store is read only up
-to the last of them. Whether one that failed its own checks is read again is decided where its ETag
-is known (`k600.loading.read_tarballs.stat_tarballs`).
+Loads, dry runs, streams, tables of metadata and repairs all start from the `Plan` that `make_plan`
+returns, so that none of them can say anything else than the others do.
+
+A tarball that was read to its end once is never read again for what it was proved not to hold; one
+whose clips have vanished from the store is read only up to the last of them. Whether one that
+failed its own checks is read again is decided where its ETag is known (`ask_host`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from k600.clip import Tarball
+from k600.clip import Clip, Tarball
+from k600.loading.candidates import Candidates, clip_at, find_candidates, proved_bad
+from k600.loading.manifest import ManifestRow
+from k600.loading.selection import Candidate, Limits, choose_clips
+from k600.loading.state import State, tarballs_of
+from k600.loading.unlisted import next_to_search, next_unlisted
 from k600.store.rows import ClipRow, LedgerView, StoredGroup
 from k600.tarballs.extract import TarballRead
 
@@ -19,8 +27,11 @@ __all__ = [
     "MEAN_CLIP_BYTES",
     "MOST_FROM_YOUTUBE",
     "YOUTUBE_CLIP_BYTES",
+    "Plan",
     "choose_route",
-    "plan_needs",
+    "make_plan",
+    "plan_reads",
+    "tarballs_of_clips",
 ]
 
 MEAN_CLIP_BYTES = 1_480_000
@@ -32,32 +43,335 @@ MOST_FROM_YOUTUBE = 300
 """Clips that a guest may ask YouTube for in an hour, about; more come from the tarballs."""
 
 
-def choose_route(source: str, *, lacking: int, given_up: bool, origin: str | None = None) -> str:
-    """Decide where chosen clips come from that are not in the store.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a request comes to, as far as is known by now."""
+
+    chosen: Sequence[Candidate] = ()
+    """The clips that are meant, in the order of choice; none for a request of whole classes."""
+    here: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """File names, by store folder, of those that are there."""
+    youtube: Sequence[Candidate] = ()
+    """Clips to ask YouTube for."""
+    reads: Sequence[TarballRead] = ()
+    """Tarballs to read, what of each, and how far."""
+    refused: Mapping[Candidate, str] = field(default_factory=dict)
+    """Clips that cannot be had, and those in whose places others were chosen, with the reason: keys
+    of `k600.reasons.REASONS`. (`k600.loading.missing` names those of whole classes.)"""
+    wanted: int | None = None
+    """How many clips are meant; None for whole classes, and where no list says."""
+    needs_lists: bool = False
+    """Whether the host has to be asked for its lists before more can be said (`ask_host`)."""
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether more tarballs may have to be read, one after the other until there are enough
+        clips: no list says which of them holds a test clip.
+        """
+        return any(read.goes_on for read in self.reads)
+
+
+def make_plan(
+    state: State,
+    *,
+    refused: Mapping[Candidate, str] | None = None,
+    read: Collection[Tarball] = (),
+    only: Collection[Candidate] | None = None,
+    refetch: bool = False,
+    retry_errors: bool | None = None,
+    listed_only: bool = False,
+) -> Plan:
+    """Plan what a request takes.
 
     Args:
-        source: The option.
+        state: How things stand.
+        refused: Clips that no source gave in this call, with the reason.
+        read: Tarballs that were read in this call for all they hold.
+        only: Just these clips, whatever the request chooses, each from where it came before if it
+            can be had there.
+        refetch: Fetch again what is there, but for what a user put there.
+        retry_errors: Ask again for what was proved not to be had; by default what the request says.
+        listed_only: Choose among what lists name as if there were no YouTube, for rows that are
+            read or written down without a load.
+
+    Raises:
+        ListError, NoClipsError, ManifestError, OptionError: As `find_candidates` says.
+    """
+    retry = state.request.retry_errors if retry_errors is None else retry_errors
+    if only is not None:
+        given: dict[str, list[str]] = {}
+        for label, name in only:
+            given.setdefault(label, []).append(name)
+        return _Choice(state, given, refused or {}, only=True).plan(retry=retry)
+    if not (state.request.chooses or listed_only):
+        return _of_whole_classes(state, read, refetch=refetch, retry=retry)
+
+    candidates = find_candidates(state)
+    if candidates is None:
+        return Plan(needs_lists=True)
+    choice = _Choice(state, candidates, refused or {}, refetch=refetch, listed_only=listed_only)
+    return choice.plan(retry=retry)
+
+
+def choose_route(
+    sources: Collection[str], *, lacking: int, given_up: bool, origin: str | None = None
+) -> str:
+    """Decide where a chosen clip comes from that is not in the store.
+
+    Args:
+        sources: Those that the request allows: `cvdf` (the tarballs), `youtube`.
         lacking: How many clips are to come, 1 or more.
         given_up: Whether YouTube refuses, cannot be reached or lacks a tool here.
-        origin: Where a manifest has a clip from, None without one: another source has other bytes.
+        origin: Where a manifest has the clip from, None without one: another source has other
+            bytes.
 
     Returns:
-        `youtube`, `cvdf` (the tarballs), or empty for nowhere.
+        The source; empty for nowhere.
 
     Example:
-        >>> choose_route("auto", lacking=10, given_up=False)
+        >>> choose_route({"cvdf", "youtube"}, lacking=10, given_up=False)
         'youtube'
     """
-    if source == "auto" and origin is not None:
-        source = "youtube" if origin == "youtube" else "cvdf"
-    if source == "youtube":
-        return "" if given_up else "youtube"
-    if source == "auto" and not given_up and lacking <= MOST_FROM_YOUTUBE:
+    if len(sources) > 1 and origin is not None:
+        sources = {"youtube" if origin == "youtube" else "cvdf"}
+    few = lacking <= MOST_FROM_YOUTUBE or "cvdf" not in sources
+    if "youtube" in sources and not given_up and few:
         return "youtube"
-    return "cvdf"
+    return "cvdf" if "cvdf" in sources else ""
 
 
-def plan_needs(
+def _of_whole_classes(
+    state: State, read: Collection[Tarball], *, refetch: bool, retry: bool
+) -> Plan:
+    """Plan a request for all clips of some classes: each tarball is read once at most."""
+    request, host, network = state.request, state.host, state.network
+    replace_copies = network and request.sources == {"cvdf"}
+    tarballs = tarballs_of(request, state.split, host)
+    reads = plan_reads(
+        [tarball for tarball in tarballs if tarball not in read and tarball not in host.failures],
+        state.known,
+        state.inventory.names,
+        wanted=state.wanted,
+        retry_errors=retry and network,
+        refetch=refetch and network,
+        listing=host.listing,
+        copies=state.known.copies() if replace_copies else {},
+    )
+    return Plan(
+        here={folder: state.inventory.names(folder) for folder in request.folders(state.split)},
+        reads=reads,
+        needs_lists=network and not host.fresh and (bool(reads) or not state.knows_tarballs),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Among which clips is chosen, and how."""
+
+    state: State
+    candidates: Candidates
+    refused: Mapping[Candidate, str]
+    refetch: bool = False
+    listed_only: bool = False
+    only: bool = False
+    """Whether all candidates are meant, whatever the request chooses."""
+
+    @property
+    def limits(self) -> Limits:
+        return Limits() if self.only else self.state.request.limits
+
+    @property
+    def origin(self) -> Mapping[Clip, ManifestRow]:
+        return {} if self.only else self.state.origin
+
+    def plan(self, *, retry: bool) -> Plan:
+        """Choose, and find out for each chosen clip where it is or comes from."""
+        state = self.state
+        gone = self._gone(retry=retry)
+        chosen, wanted = self._choose(gone), _count(self.candidates, self.limits)
+        lacking = self._lacking(chosen)
+        given_up = not state.youtube or self.listed_only
+        if not lacking and len(chosen) < wanted and (back := self._second_choice(gone)):
+            # No other candidate is left: the tarballs may give what YouTube has not.
+            gone = {c: reason for c, reason in gone.items() if c not in back}
+            chosen, given_up = self._choose(gone), True
+            lacking = self._lacking(chosen)
+
+        youtube, packed = self._routes(lacking, gone, given_up=given_up)
+        enough = self.candidates and not lacking and len(chosen) >= wanted
+        unlisted = state.is_unlisted and not (self.listed_only or self.only)
+        if unlisted and not (youtube or enough):
+            return self._unlisted([c for c in chosen if c not in lacking])
+
+        reads, needs_lists = self._reads(packed, gone)
+        return Plan(
+            chosen=chosen,
+            here=_by_folder(state, chosen),
+            youtube=youtube,
+            reads=reads,
+            refused=gone,
+            wanted=wanted,
+            needs_lists=needs_lists,
+        )
+
+    def _gone(self, *, retry: bool) -> dict[Candidate, str]:
+        """Return the candidates that are not even asked for, with the reason."""
+        state = self.state
+        gone = self._unreachable()
+        if not (retry or self.refetch) and (state.request.chooses or self.only):
+            youtube = not (self.listed_only or self.only)
+            gone |= proved_bad(state, self.candidates, youtube=youtube)
+        gone |= self.refused
+        return {c: reason for c, reason in gone.items() if state.place_of(c) is None}
+
+    def _choose(self, gone: Collection[Candidate]) -> list[Candidate]:
+        def here(label: str) -> Collection[str]:
+            return self.state.inventory.names(f"{self.state.split}/{label}")
+
+        return choose_clips(self.candidates, self.limits, dead=gone, here=here)
+
+    def _lacking(self, chosen: Iterable[Candidate]) -> dict[Candidate, str]:
+        """Return the clips that are to come; with `cvdf`, if no other source may give them."""
+        state = self.state
+        sources = state.sources() if self.refetch or self.only else {}
+        found: dict[Candidate, str] = {}
+        for clip in chosen:
+            place = state.place_of(clip)
+            if place is None and self.only:
+                source = sources.get((f"{state.split}/{clip[0]}", clip[1]))
+                found[clip] = "" if source == "youtube" else "cvdf"
+            elif place is None:
+                found[clip] = ""
+            elif self.refetch and (source := sources.get((place, clip[1]), "local")) != "local":
+                # An original is not to become a cut from YouTube, whoever is asked for it again.
+                found[clip] = "cvdf" if source == "cvdf" else ""
+        return found
+
+    def _unreachable(self) -> dict[Candidate, str]:
+        """Return the candidates whose tarballs could not be read in this call."""
+        state = self.state
+        if self.origin or state.split.is_mixed:
+            return {}
+        return {
+            (tarball.name, name): failure.reason
+            for tarball, failure in state.host.failures.items()
+            for name in self.candidates.get(tarball.name, ())
+        }
+
+    def _second_choice(self, gone: Mapping[Candidate, str]) -> set[Candidate]:
+        """Return the candidates that YouTube has not and that the tarballs may have."""
+        state = self.state
+        both = len(state.request.sources) > 1 and state.from_tarballs
+        if not both or state.split.is_mixed or self.origin or self.listed_only:
+            return set()
+        bad = self._unreachable() | proved_bad(state, self.candidates, youtube=False)
+        return {c for c, why in gone.items() if why.startswith("youtube_") and c not in bad}
+
+    def _routes(
+        self, lacking: Mapping[Candidate, str], gone: dict[Candidate, str], *, given_up: bool
+    ) -> tuple[list[Candidate], list[Candidate]]:
+        """Return the clips for YouTube and for the tarballs; note in `gone` those for neither."""
+        state = self.state
+        youtube: list[Candidate] = []
+        packed: list[Candidate] = []
+        for candidate, original in lacking.items():
+            row = self.origin.get(clip_at(candidate, state.split))
+            origin = (original or None) if row is None else row.source
+            route = choose_route(
+                state.request.sources,
+                lacking=len(lacking),
+                given_up=given_up,
+                origin=None if self.listed_only else origin,
+            )
+            if route == "youtube":
+                youtube.append(candidate)
+            elif route == "cvdf" and state.network:
+                packed.append(candidate)
+            elif state.place_of(candidate) is None:
+                gone.setdefault(candidate, "not_stored" if state.network else "offline")
+        return youtube, packed
+
+    def _reads(
+        self, packed: Iterable[Candidate], gone: dict[Candidate, str]
+    ) -> tuple[list[TarballRead], bool]:
+        """Return the tarballs to read for clips, and whether it takes the host's list to know."""
+        state, host = self.state, self.state.host
+        where = tarballs_of_clips(state, packed)
+        by_tarball: dict[Tarball, set[str]] = {}
+        somewhere: dict[str, Candidate] = {}
+        for candidate in packed:
+            tarball = where.get(candidate)
+            if tarball is None:
+                somewhere[candidate[1]] = candidate
+            elif tarball in host.failures:
+                gone.setdefault(candidate, host.failures[tarball].reason)
+            else:
+                by_tarball.setdefault(tarball, set()).add(candidate[1])
+
+        reads = [
+            TarballRead(t, frozenset(names), until_found=True) for t, names in by_tarball.items()
+        ]
+        if not somewhere or self.listed_only or self.only:
+            return reads, False
+        if not host.tarballs and not host.fresh:
+            return reads, True
+        search = next_to_search(state, frozenset(somewhere))
+        if search is None:
+            gone.update(dict.fromkeys(somewhere.values(), "not_in_tarball"))
+            return reads, False
+        return [*reads, search], False
+
+    def _unlisted(self, there: Sequence[Candidate]) -> Plan:
+        """Plan to go through tarballs until there are enough clips."""
+        state = self.state
+        if not state.host.tarballs and not state.host.fresh:
+            return Plan(needs_lists=True)
+        chosen, reads = next_unlisted(state, there)
+        ends = not any(read.goes_on for read in reads)
+        return Plan(
+            chosen=chosen,
+            here=_by_folder(state, chosen),
+            reads=reads,
+            wanted=state.request.limits.max_samples or (len(chosen) if ends else None),
+        )
+
+
+def tarballs_of_clips(state: State, clips: Iterable[Candidate]) -> dict[Candidate, Tarball]:
+    """Return the tarballs that hold clips, as far as anything says which."""
+    if not state.split.is_mixed:
+        return {clip: Tarball(state.split, clip[0]) for clip in clips}
+    seen = {
+        row.file_name: row.tarball
+        for row in state.known.clips()
+        if row.state in ("have", "skipped", "bad")
+    }
+    found: dict[Candidate, Tarball] = {}
+    for clip in clips:
+        row = state.origin.get(clip_at(clip, state.split))
+        if row is not None and row.tarball:
+            found[clip] = Tarball(state.split, row.tarball)
+        elif clip[1] in seen:
+            found[clip] = seen[clip[1]]
+    return found
+
+
+def _by_folder(state: State, chosen: Iterable[Candidate]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for candidate in chosen:
+        if (folder := state.place_of(candidate)) is not None:
+            found.setdefault(folder, set()).add(candidate[1])
+    return found
+
+
+def _count(candidates: Candidates, limits: Limits) -> int:
+    """Return how many clips are meant."""
+    if limits.max_samples is not None:
+        return limits.max_samples
+    sizes = (len(set(names)) for names in candidates.values())
+    return sum(min(size, limits.max_per_class or size) for size in sizes)
+
+
+def plan_reads(
     tarballs: Iterable[Tarball],
     known: LedgerView,
     here: Callable[[str], Collection[str]],
@@ -68,7 +382,7 @@ def plan_needs(
     listing: Mapping[str, Collection[str]] | None = None,
     copies: Mapping[str, Collection[str]] | None = None,
 ) -> list[TarballRead]:
-    """Decide which tarballs to read for a request within one split.
+    """Decide which tarballs to read for all they hold that is asked for.
 
     Args:
         tarballs: All that may hold a clip of the request.
@@ -84,7 +398,7 @@ def plan_needs(
             to replace.
 
     Returns:
-        The needs, in the order of `tarballs`.
+        The tarballs, in the order of `tarballs`.
     """
 
     def lacking_of(folder: str, names: frozenset[str]) -> frozenset[str]:
@@ -97,7 +411,7 @@ def plan_needs(
     for clip in known.others:
         if wanted is None or clip.file_name in wanted:
             others[clip.tarball.name].append(clip)
-    needs = []
+    reads = []
     for tarball in tarballs:
         row = known.tarballs.get(tarball.name)
         if refetch or row is None or row.state != "done":
@@ -106,11 +420,11 @@ def plan_needs(
             folder = f"{tarball.split}/{tarball.label}"
             whole = listed and not unproved and not lacking_of(folder, listed)
             if refetch or not whole:
-                needs.append(TarballRead(tarball, wanted))
+                reads.append(TarballRead(tarball, wanted))
             continue
         own = others[tarball.name]
         if retry_errors and any(clip.state in ("bad", "absent") for clip in own):
-            needs.append(TarballRead(tarball, wanted))
+            reads.append(TarballRead(tarball, wanted))
             continue
         lacking = set[str]()
         for clip in own:
@@ -120,5 +434,5 @@ def plan_needs(
             vanished = lacking_of(group.folder, group.names)
             lacking |= vanished if wanted is None else vanished & wanted
         if lacking:
-            needs.append(TarballRead(tarball, frozenset(lacking), until_found=True))
-    return needs
+            reads.append(TarballRead(tarball, frozenset(lacking), until_found=True))
+    return reads

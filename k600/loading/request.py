@@ -70,15 +70,21 @@ class Request:
         mirror = None if self.source == "local" else self.mirror.identity
         return Ledger(self.store.ledger_path, mirror)
 
+    @property
+    def sources(self) -> frozenset[str]:
+        """Where clips may come from that are not in the store: `cvdf`, `youtube`, both, neither."""
+        every = frozenset({"cvdf", "youtube"})
+        return every if self.source == "auto" else every & {self.source}
+
     def may_fetch(self, *, offline: bool) -> bool:
         """Whether the mirror may be read: always, but for `source="local"` and, offline, a mirror
         across a network.
         """
-        return self.source != "local" and not (offline and self.mirror.is_network)
+        return bool(self.sources) and not (offline and self.mirror.is_network)
 
     def may_ask(self, *, offline: bool) -> bool:
         """Whether YouTube may be asked."""
-        return self.source in ("auto", "youtube") and not offline
+        return "youtube" in self.sources and not offline
 
     def of(self, splits: Iterable[str]) -> Request:
         """Return the same request for some of its splits only."""

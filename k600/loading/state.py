@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from k600.clip import Clip, Listing, Tarball, TestLabels
-from k600.errors import OfflineError
+from k600.errors import Kinetics600Error, OfflineError
 from k600.labels import NAMES
 from k600.loading.manifest import ManifestRow
 from k600.loading.request import Request
@@ -17,21 +18,47 @@ from k600.splits import Split
 from k600.store.adopt import adopt
 from k600.store.inventory import Folders, Inventory, is_unchanged, watched_folders
 from k600.store.ledger import Ledger
-from k600.store.rows import LedgerView
+from k600.store.rows import ClipRow, LedgerView
 from k600.tarballs.catalog import KeptLists, read_test_labels
 from k600.text import public_url
 
-__all__ = ["State", "read_state", "tarballs_of", "wanted_names"]
+__all__ = ["Failure", "HostView", "State", "read_state", "tarballs_of", "wanted_names"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a tarball could not be read in this call."""
+
+    reason: str
+    """A key of `k600.reasons.REASONS`."""
+    error: Kinetics600Error
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """What the host said, as far as it was asked or the store keeps it."""
+
+    tarballs: Sequence[Tarball] = ()
+    """Its tarballs, in the order of its list; none as long as that is not known."""
+    listing: Listing = field(default_factory=dict)
+    """File names by class; empty as long as they are not known, and for the test split."""
+    test_names: Sequence[str] = ()
+    """File names of its list of test clips, where they are needed as there are no labels."""
+    fresh: bool = False
+    """Whether these lists came just now."""
+    remotes: Mapping[Tarball, RemoteFile] = field(default_factory=dict)
+    """Size and ETag of tarballs that it was asked for."""
+    failures: Mapping[Tarball, Failure] = field(default_factory=dict)
+    """Tarballs that could not be read in this call."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is known, and what may be done about it."""
+    """What is known and what is there, as plain data; and what may be done about it."""
 
     request: Request
-    split: str
-    lists: KeptLists
-    """The host's lists."""
+    split: Split
+    host: HostView
     labels: TestLabels
     """Labels of test clips."""
     origin: Mapping[Clip, ManifestRow]
@@ -46,10 +73,30 @@ class State:
     """Whether YouTube may be asked."""
     writable: bool
     """Whether the store may be written to, as `Store.prepare` has proved."""
+    members: Mapping[str, Sequence[ClipRow]] = field(default_factory=dict)
+    """What is known of each tarball's clips in its own order, where `is_unlisted`."""
 
     @property
-    def ledger(self) -> Ledger:
-        return self.request.ledger
+    def is_unlisted(self) -> bool:
+        """Whether clips are chosen from tarballs, and no list says which of them holds a clip."""
+        limited = self.request.limits.limited and self.request.manifest is None
+        return self.split.is_mixed and limited and self.from_tarballs
+
+    @property
+    def from_tarballs(self) -> bool:
+        """Whether clips may come from tarballs."""
+        return self.network and "cvdf" in self.request.sources
+
+    @property
+    def knows_tarballs(self) -> bool:
+        """Whether it is known which tarballs may hold clips of the request."""
+        by_name = self.request.classes is not None and not self.split.is_mixed
+        return by_name or bool(self.host.tarballs)
+
+    @property
+    def wanted(self) -> frozenset[str] | None:
+        """The file names asked for where that is not simply all of each tarball."""
+        return wanted_names(self.request, self.split, self.labels)
 
     def prepare(self) -> None:
         """Prove that clips can be stored; it is not proved twice where it was just now.
@@ -61,45 +108,61 @@ class State:
             self.request.store.prepare()
 
     def now(self) -> State:
-        """Look at ledger and store again."""
-        known = self.ledger.view(self.split)
-        inventory = Inventory.of(self.request.store, known)
-        return dataclasses.replace(self, known=known, inventory=inventory)
+        """Read ledger and store again; what the host said of its tarballs is asked anew."""
+        known = self.request.ledger.view(self.split)
+        host = dataclasses.replace(self.host, remotes={})
+        return dataclasses.replace(self, host=host)._with_known(known, self.request.ledger)
 
-    def with_same_objects(self, remotes: Iterable[tuple[Tarball, RemoteFile]]) -> State:
+    def with_host(self, **changes: object) -> State:
+        """Return the same with more that the host said (fields of `HostView`)."""
+        return dataclasses.replace(self, host=dataclasses.replace(self.host, **changes))  # type: ignore[arg-type]
+
+    def with_failures(self, failures: Mapping[Tarball, Failure]) -> State:
+        """Return the same with more tarballs that could not be read."""
+        return self.with_host(failures={**self.host.failures, **failures}) if failures else self
+
+    def with_same_objects(self) -> State:
         """Return how things stand once what is known of the same objects counts for this mirror.
 
         Another mirror may have a tarball with the same strong ETag and size: what was read of it is
         not read again. It is noted, if the store may be written to.
 
-        Args:
-            remotes: What this mirror says of its tarballs.
-
         Returns:
             This object itself if there is nothing of the kind.
         """
-        objects = {t.name: (r.etag, r.size_bytes) for t, r in remotes if r.has_strong_etag}
-        same = self.ledger.same_objects(self.split, objects)
+        strong = {t.name: r for t, r in self.host.remotes.items() if r.has_strong_etag}
+        objects = {name: (remote.etag, remote.size_bytes) for name, remote in strong.items()}
+        ledger = self.request.ledger
+        same = ledger.same_objects(self.split, objects)
         if not same:
             return self
-        if self.writable:
-            self.ledger.take_over(self.split, same)
-            return self.now()
-        known = self.known
-        for mirror in set(same.values()):
-            theirs = Ledger(self.request.store.ledger_path, mirror).view(self.split)
-            known = known.with_tarballs([n for n in same if same[n] == mirror], theirs)
-        inventory = Inventory.of(self.request.store, known)
-        return dataclasses.replace(self, known=known, inventory=inventory)
 
-    def copies_to_replace(self) -> dict[str, set[str]]:
-        """Return the clips that are there as YouTube has them and are to come from the tarballs."""
-        return self.known.copies() if self.network and self.request.source == "cvdf" else {}
+        if self.writable:
+            ledger.take_over(self.split, same)
+            return self._with_known(ledger.view(self.split), ledger)
+
+        state = self
+        for mirror in set(same.values()):
+            theirs = Ledger(self.request.store.ledger_path, mirror)
+            names = [name for name in same if same[name] == mirror]
+            known = state.known.with_tarballs(names, theirs.view(self.split))
+            state = state._with_known(known, theirs, names)
+        return state
+
+    def _with_known(
+        self, known: LedgerView, ledger: Ledger, names: Collection[str] | None = None
+    ) -> State:
+        """Return the same with what a ledger says, or says of some tarballs."""
+        inventory = Inventory.of(self.request.store, known)
+        members = _members(ledger, self.split) if self.is_unlisted else {}
+        if names is not None:
+            members = {**self.members, **{n: rows for n, rows in members.items() if n in names}}
+        return dataclasses.replace(self, known=known, inventory=inventory, members=members)
 
     def sources(self) -> dict[tuple[str, str], str]:
         """Return where clips came from, by folder and name; a user's are `local` or not in it."""
         root, known = self.request.store.root, self.known
-        found = {(h.folder, name): h.source for h in known.groups for name in h.names}
+        found = {(g.folder, name): g.source for g in known.groups for name in g.names}
         found |= {(a.folder, a.file_name): "youtube" for a in known.answers if a.kind == "have"}
         own = (row for row in known.adopted if not row.problem)
         local = (row for row in own if is_unchanged(root / row.path, row))
@@ -116,14 +179,14 @@ class State:
         A test clip that came before its label was known lies in `_unlabeled`.
         """
         label, name = candidate
-        folders = Split(self.split).places_of(label)
+        folders = self.split.places_of(label)
         return next((f for f in folders if name in self.inventory.names(f)), None)
 
 
 def read_state(
     request: Request, split: str, *, offline: bool, keep: bool, refresh: bool = False
 ) -> State:
-    """See how things stand.
+    """Read how things stand: lists that are kept, labels, ledger and store, each once.
 
     Args:
         request: The request.
@@ -134,34 +197,35 @@ def read_state(
 
     Raises:
         StoreError: The store is no folder.
-        MirrorError, ListError: A list that is needed cannot be had.
+        MirrorError, ListError: A list cannot be had that says what the clips are that are there.
     """
-    store = request.store
+    split, store = Split(split), request.store
     store.check_folder()
     network, youtube = request.may_fetch(offline=offline), request.may_ask(offline=offline)
-    writable = keep and store.is_writable(make=network or youtube)
-    lists = KeptLists(request.mirror, store, split, network=network, keep=writable)
+    writable = keep and store.is_writable(make=network)
+
     labels: TestLabels = {}
     origin: Mapping[Clip, ManifestRow] = {}
     if request.manifest is not None:
         labels, origin = request.manifest.test_labels, request.manifest.of(split)
-    elif Split(split).is_mixed:
-        local = request.source == "local"
+    elif split.is_mixed:
         labels = read_test_labels(
             request.test_labels,
             request.mirror,
             store,
-            offline=offline or local,
-            keep=writable and not local,
+            offline=offline or not request.sources,
+            keep=writable and bool(request.sources),
             refresh=refresh,
         )
-    folders = Folders(store)
 
-    def listing() -> Listing:
+    lists = KeptLists(request.mirror, store, split, network=network, keep=writable)
+
+    def listing() -> Listing:  # clips in a flat folder of another tool have their class from there
         if not lists.listing() and network:
             lists.refresh(paths=False)
         return lists.listing()
 
+    folders = Folders(store)
     known = adopt(
         request.ledger,
         store,
@@ -173,12 +237,19 @@ def read_state(
         listed=folders,
     )
     inventory = Inventory.of(store, known, folders)
-    return State(
-        request, split, lists, labels, origin, known, inventory, network, youtube, writable
+
+    kept = KeptLists(request.mirror, store, split, network=False, keep=False)
+    names = kept.test_names() if split.is_mixed and request.chooses and not labels else ()
+    host = HostView(kept.tarballs(), lists.listing(), names)
+    state = State(
+        request, split, host, labels, origin, known, inventory, network, youtube, writable
     )
+    if not state.is_unlisted:
+        return state
+    return dataclasses.replace(state, members=_members(request.ledger, split))
 
 
-def tarballs_of(request: Request, split: str, lists: KeptLists) -> list[Tarball]:
+def tarballs_of(request: Request, split: str, host: HostView) -> list[Tarball]:
     """Return the tarballs that may hold clips of the request, in id order.
 
     For whole classes no list is needed: their tarballs bear their names. A class that the
@@ -186,10 +257,10 @@ def tarballs_of(request: Request, split: str, lists: KeptLists) -> list[Tarball]
     be found, and so its clips are named as missing.
     """
     if Split(split).is_mixed:
-        return lists.tarballs()
+        return [*host.tarballs]
     if request.classes is not None:
         return [Tarball(split, name) for name in request.classes]
-    known = {tarball.name for tarball in lists.tarballs()} | set(lists.listing())
+    known = {tarball.name for tarball in host.tarballs} | set(host.listing)
     return [Tarball(split, name) for name in NAMES if name in known]
 
 
@@ -209,3 +280,10 @@ def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[
         for (youtube_id, start, end), label in labels.items()
         if label in chosen
     )
+
+
+def _members(ledger: Ledger, split: str) -> dict[str, Sequence[ClipRow]]:
+    """Return what is known of each tarball's clips, by its name, in its own order."""
+    rows: Iterable[ClipRow] = ledger.clips(split)
+    by_tarball = itertools.groupby(rows, key=lambda row: row.tarball.name)
+    return {name: list(group) for name, group in by_tarball}

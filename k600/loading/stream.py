@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from functools import partial
 
 from k600.clip import Tarball
 from k600.errors import IncompleteError, ManifestError, OptionError
 from k600.labels import NAMES
-from k600.loading.candidates import clip_at, find_candidates
-from k600.loading.chosen import passed_over
+from k600.loading.ask_host import ask_host, settle
 from k600.loading.manifest import differing
 from k600.loading.missing import raise_nothing, stored_shards
+from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard, StreamedShard
-from k600.loading.selection import choose_clips
-from k600.loading.state import State, read_state, tarballs_of, wanted_names
+from k600.loading.state import State, read_state
 from k600.reasons import REASONS
 from k600.splits import Split
 
@@ -36,9 +37,8 @@ def stream_split(
         MirrorError, ListError: The mirror's lists cannot be had.
         NoClipsError: The network is not to be used and the store holds none of the clips.
     """
-    store = request.store
     network = request.may_fetch(offline=offline)
-    if network and request.source == "youtube":
+    if network and request.sources == {"youtube"}:
         raise OptionError(
             "source: 'youtube' cannot be streamed, as a clip is cut and checked on disk. Load it "
             "without streaming=True"
@@ -50,102 +50,95 @@ def stream_split(
             "streaming=True"
         )
     state = read_state(request, split, offline=offline, keep=False)
-    labels, lists = state.labels, state.lists
-    wanted_names(request, split, labels)
-    unlabelled = Split(split).is_mixed and not labels and request.manifest is None
+    _ = state.wanted  # classes of test clips need labels: it raises, if there are none
+    unlabelled = state.split.is_mixed and not state.labels and request.manifest is None
     if unlabelled and request.on_missing == "raise":
         raise IncompleteError(
             "test_labels: the list of labels cannot be had, so clips of this stream would have the "
             "label None. Pass test_labels=… a path or URL of it, or leave on_missing='raise' out"
         )
+
     if request.chooses:
         return _chosen(state)
     if not network:
-        stored = stored_shards(request, split, state.known, labels, state.inventory)
-        if not any(shard.names for shard in stored):
-            raise_nothing(request, split, {}, [])
+        stored = stored_shards(state)
+        if not stored:
+            raise_nothing(state)
         return [*stored]
-    return [
-        StreamedShard(
-            store,
-            request.mirror,
-            tarball,
-            labels,
-            request.on_missing,
-            classes=request.classes if Split(split).is_mixed else None,
-            short_side=request.short_side,
-            retry_errors=request.retry_errors,
-        )
-        for tarball in tarballs_of(request, split, lists)
-    ]
+    if not state.knows_tarballs:
+        state = ask_host(state, Plan(needs_lists=True))
+    # Whether all of a tarball is in the store is found out when its turn comes.
+    plan = make_plan(state, refetch=True)
+    return [_streamed(state, read.tarball) for read in plan.reads]
 
 
 def _chosen(state: State) -> list[StreamedShard | StoredShard]:
     """Return shards of some clips: those in the store folder by folder, the others by tarball."""
-    request, split = state.request, state.split
-    inventory, origin, labels = state.inventory, state.origin, state.labels
-    names = find_candidates(state)
-    dead = passed_over(state, names, youtube=False)
-    chosen = choose_clips(
-        names, request.limits, dead=dead, here=lambda label: inventory.names(f"{split}/{label}")
+    state, plan = settle(state, partial(make_plan, listed_only=True), sizes=False)
+    there = {clip for clip in plan.chosen if state.place_of(clip) is not None}
+    packed = {name for read in plan.reads for name in read.wanted or ()}
+    for clip in plan.chosen if state.network else ():
+        if clip not in there and clip[1] not in packed:
+            raise ManifestError(
+                f"manifest: it does not say which tarball holds {clip[1]}, so it cannot be "
+                "streamed. Load it without streaming=True"
+            )
+
+    here = {folder: set(names) for folder, names in plan.here.items()}
+    _leave_out_differing(state, here)
+    shards: list[StreamedShard | StoredShard] = [*stored_shards(state, here)]
+    if not shards and not plan.reads:
+        raise_nothing(state)
+    proofs: dict[tuple[str | None, str], str] = {}  # one name may stand in two classes
+    for known, row in state.origin.items():
+        proofs[None if state.split.is_mixed else known.label, known.file_name] = row.sha256
+    for read in plan.reads:
+        own = read.tarball.label
+        only = {name: proofs.get((own, name), "") for name in read.wanted or ()}
+        shards.append(_streamed(state, read.tarball, only))
+    return sorted(shards, key=_class_order)
+
+
+def _streamed(
+    state: State, tarball: Tarball, only: Mapping[str, str] | None = None
+) -> StreamedShard:
+    """Return the shard of a tarball.
+
+    Args:
+        state: How things stand.
+        tarball: It.
+        only: SHA-256 by file name of the clips to take, empty where unknown; None for all.
+    """
+    request = state.request
+    return StreamedShard(
+        request.store,
+        request.mirror,
+        tarball,
+        state.labels,
+        request.on_missing,
+        classes=request.classes if state.split.is_mixed and only is None else None,
+        only=None if only is None else frozenset(only),
+        short_side=request.short_side,
+        retry_errors=request.retry_errors,
+        proofs=only or {},
     )
-    stored: dict[str, set[str]] = {}
-    by_tarball: dict[Tarball, dict[str, str]] = {}
-    for label, name in chosen:
-        folder = state.place_of((label, name))
-        row = origin.get(clip_at((label, name), split))
-        if folder is not None:
-            stored.setdefault(folder, set()).add(name)
-        elif state.network:
-            tarball = row.tarball if row and row.tarball else label
-            if Split(split).is_mixed and not (row and row.tarball):
-                raise ManifestError(
-                    f"manifest: it does not say which tarball holds {name}, so it cannot be "
-                    "streamed. Load it without streaming=True"
-                )
-            proof = row.sha256 if row else ""
-            by_tarball.setdefault(Tarball(split, tarball), {})[name] = proof
+
+
+def _leave_out_differing(state: State, here: Mapping[str, set[str]]) -> None:
+    """Take out the clips whose files are not those that the manifest means."""
+    inventory, on_missing = state.inventory, state.request.on_missing
     files = {
         clip: inventory.path(clip.folder, clip.file_name)
-        for clip in origin
+        for clip in state.origin
         if clip.file_name in inventory.names(clip.folder)
     }
-    for clip in differing(origin, files):
+    for clip in differing(state.origin, files):
         message = f"{clip.key} is left out: {REASONS['differs']}"
-        if request.on_missing == "raise":
+        if on_missing == "raise":
             raise IncompleteError(message)
-        if request.on_missing == "warn":
+        if on_missing == "warn":
             logger.warning(message)
-        stored.get(clip.folder, set()).discard(clip.file_name)
-    shards: list[StreamedShard | StoredShard] = [
-        shard
-        for shard in stored_shards(
-            request,
-            split,
-            state.known,
-            labels,
-            inventory,
-            lambda folder: stored.get(folder, ()),
-        )
-        if shard.names
-    ]
-    if not shards and not by_tarball:
-        raise_nothing(request, split, {}, [])
-    shards += [
-        StreamedShard(
-            request.store,
-            request.mirror,
-            tarball,
-            labels,
-            request.on_missing,
-            only=frozenset(only),
-            short_side=request.short_side,
-            retry_errors=request.retry_errors,
-            proofs=only,
-        )
-        for tarball, only in by_tarball.items()
-    ]
-    return sorted(shards, key=_class_order)
+        here.get(clip.folder, set()).discard(clip.file_name)
 
 
 def _class_order(shard: StreamedShard | StoredShard) -> int:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from k600.clip import Clip
 from k600.errors import ListError
 from k600.labels import NAMES, label_id
-from k600.loading.candidates import Candidates, clip_at, find_candidates
-from k600.loading.chosen import passed_over
+from k600.loading.ask_host import settle
+from k600.loading.candidates import clip_at
 from k600.loading.manifest import sha256_of
 from k600.loading.missing import raise_nothing, stored_shards
+from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
-from k600.loading.selection import choose_clips
 from k600.loading.state import State, read_state
-from k600.splits import Split
 
 __all__ = ["metadata_rows"]
 
@@ -47,21 +47,24 @@ def metadata_rows(
     """
     state = read_state(request, split, offline=offline, keep=False)
     try:
-        names = find_candidates(state)
+        state, plan = settle(state, partial(make_plan, listed_only=True), sizes=False)
     except ListError:
         if request.chooses or not any(map(state.inventory.names, request.folders(split))):
             raise
-        names = {}  # a mirror without lists: the store's clips are what there is
-    stored, listed = _stored(state, names)
+        plan = Plan()  # a mirror without lists: the store's clips are what there is
+    stored = _stored(state, plan)
+    there = {clip for clip, *_ in stored}
+    chosen = dict.fromkeys(clip_at(candidate, split) for candidate in plan.chosen)
+    listed = [clip for clip in chosen if clip not in there]
     if not stored and not listed:
-        raise_nothing(request, split, {}, [])
+        raise_nothing(state)
     tarballs = _tarballs(state)
 
     def tarball_of(clip: Clip) -> str | None:
-        said = state.origin.get(clip)
-        if said is not None and said.tarball:
-            return said.tarball
-        return tarballs.get(clip.file_name) if Split(split).is_mixed else clip.label
+        row = state.origin.get(clip)
+        if row is not None and row.tarball:
+            return row.tarball
+        return tarballs.get(clip.file_name) if state.split.is_mixed else clip.label
 
     def proved(clip: Clip, path: Path, source: str) -> Row:
         row = _row(clip, tarball_of(clip))
@@ -75,47 +78,22 @@ def metadata_rows(
     return sorted(rows, key=_order)
 
 
-def _stored(state: State, names: Candidates) -> tuple[list[tuple[Clip, Path, str]], list[Clip]]:
-    """Return the clips that are in the store, each with its file and source, and the others."""
-    request, split = state.request, state.split
-    folders: dict[str, set[str]] | None = None
-    if request.chooses:
-        chosen = choose_clips(
-            names,
-            request.limits,
-            dead=passed_over(state, names, youtube=False),
-            here=lambda label: state.inventory.names(f"{split}/{label}"),
-        )
-        folders = {}
-        for candidate in chosen:
-            if (folder := state.place_of(candidate)) is not None:
-                folders.setdefault(folder, set()).add(candidate[1])
-    else:
-        chosen = [(label, name) for label, found in names.items() for name in found]
-    shards = stored_shards(
-        request,
-        split,
-        state.known,
-        state.labels,
-        state.inventory,
-        None if folders is None else lambda folder: folders.get(folder, ()),
-    )
+def _stored(state: State, plan: Plan) -> list[tuple[Clip, Path, str]]:
+    """Return the clips that are in the store, each with its file and source."""
     stored = []
-    for shard in shards:
+    for shard in stored_shards(state, plan.here if state.request.chooses else None):
         for record in shard.records():
             label = None if record["label"] is None else NAMES[record["label"]]
             clip = Clip(
-                split, label, record["youtube_id"], record["time_start"], record["time_end"]
+                state.split, label, record["youtube_id"], record["time_start"], record["time_end"]
             )
             stored.append((clip, Path(record["video"]["path"]), record["source"]))
-    there = {clip for clip, *_ in stored}
-    others = dict.fromkeys(clip_at(candidate, split) for candidate in chosen)
-    return stored, [clip for clip in others if clip not in there]
+    return stored
 
 
 def _tarballs(state: State) -> dict[str, str]:
     """Return which tarball holds a test clip, by file name, as far as any was read."""
-    if not Split(state.split).is_mixed:
+    if not state.split.is_mixed:
         return {}
     states = ("have", "skipped", "bad")
     return {c.file_name: c.tarball.name for c in state.known.clips() if c.state in states}

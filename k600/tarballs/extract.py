@@ -61,6 +61,8 @@ class TarballRead:
     """Whether reading may stop after the last wanted, with the rest of the tarball unseen."""
     most: int | None = None
     """With `until_found`: how many of the wanted are enough; None for all."""
+    goes_on: bool = False
+    """Whether another tarball is to follow, if this one does not give enough clips."""
 
 
 @dataclass(frozen=True, slots=True)

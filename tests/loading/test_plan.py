@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k600.clip import Tarball
-from k600.loading.plan import plan_needs
+from k600.loading.plan import plan_reads
 from k600.store.rows import ClipRow, LedgerView, TarballRow
 from k600.tarballs.extract import TarballRead
 
@@ -21,7 +21,7 @@ def clip(tarball: Tarball, name: str, state: str) -> ClipRow:
 
 def plan(rows, clips, here, **options):  # type: ignore[no-untyped-def]
     known = LedgerView.of({row.tarball.name: row for row in rows}, clips)
-    return plan_needs([ZUMBA, YOGA], known, lambda folder: here.get(folder, ()), **options)
+    return plan_reads([ZUMBA, YOGA], known, lambda folder: here.get(folder, ()), **options)
 
 
 def test_what_is_unknown_is_read_whole() -> None:

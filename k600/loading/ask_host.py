@@ -1,0 +1,160 @@
+"""Ask the host what a plan depends on, once something must come: its lists, its tarballs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from k600.clip import Tarball
+from k600.errors import (
+    DamagedTarballError,
+    MirrorChangedError,
+    MirrorDeniedError,
+    MirrorError,
+    MirrorNotFoundError,
+    MirrorUnreachableError,
+    OfflineError,
+)
+from k600.loading.plan import Plan
+from k600.loading.state import Failure, State
+from k600.mirror.mirror import Mirror, RemoteFile
+from k600.store.rows import TarballRow
+from k600.tarballs.catalog import KeptLists
+from k600.tarballs.reading import READINGS, is_condemned, noted_failure
+
+__all__ = ["ask_host", "failure_of", "settle"]
+
+
+def settle(
+    state: State,
+    make: Callable[[State], Plan],
+    *,
+    plan: Plan | None = None,
+    refetch: bool = False,
+    sizes: bool = True,
+) -> tuple[State, Plan]:
+    """Plan, and ask the host, until the plan rests on what the host says now.
+
+    A load, its dry run, a stream and a table of metadata all begin so, and so agree.
+
+    Args:
+        state: How things stand.
+        make: Makes the plan (`k600.loading.plan.make_plan`).
+        plan: What was made with it already.
+        refetch: Whether everything is to be fetched again.
+        sizes: Ask for the size of each tarball to read, too; else for lists only.
+
+    Raises:
+        MirrorError, ListError: The mirror cannot serve the request at all.
+    """
+    plan = plan or make(state)
+    while sizes or plan.needs_lists:
+        asked = ask_host(state, plan, refetch=refetch)
+        if asked is state:
+            break
+        before, state = state, asked
+        only_sizes = (
+            state.known is before.known
+            and state.host.fresh == before.host.fresh
+            and state.host.failures is before.host.failures
+        )
+        plan = plan if only_sizes else make(state)
+    return state, plan
+
+
+def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
+    """Ask the host for what a plan depends on and nobody knows yet.
+
+    These are the lists, if the plan takes new ones; then size and ETag of each tarball to read.
+    With them it is known which tarballs were read at another mirror already, and which are
+    condemned and still the same: those are failures, unless the request is to ask again.
+
+    Args:
+        state: How things stand.
+        plan: What was planned with it.
+        refetch: Whether everything is to be fetched again.
+
+    Returns:
+        How things stand then; the same object if there is nothing to ask.
+
+    Raises:
+        MirrorError, ListError: The mirror cannot serve the request at all.
+    """
+    if plan.needs_lists:
+        return _with_lists(state)
+    host = state.host
+    tarballs = [
+        read.tarball
+        for read in plan.reads
+        if read.tarball not in host.remotes and read.tarball not in host.failures
+    ]
+    if not tarballs:
+        return state
+    if not state.network:
+        failure = Failure("offline", OfflineError("the network is not to be used"))
+        return state.with_failures(dict.fromkeys(tarballs, failure))
+
+    remotes: dict[Tarball, RemoteFile] = {}
+    failures: dict[Tarball, Failure] = {}
+    retry = refetch or state.request.retry_errors
+    for tarball, answer in _stat(state.request.mirror, tarballs).items():
+        row = state.known.tarballs.get(tarball.name)
+        if not isinstance(answer, RemoteFile):
+            failures[tarball] = failure_of(answer, row)
+        elif row is not None and is_condemned(row, answer) and not retry:
+            failures[tarball] = failure_of(noted_failure(row), row)
+        else:
+            remotes[tarball] = answer
+    asked = state.with_host(remotes={**host.remotes, **remotes}).with_failures(failures)
+    return asked if refetch else asked.with_same_objects()
+
+
+def failure_of(error: MirrorError | DamagedTarballError, row: TarballRow | None) -> Failure:
+    """Return why a tarball could not be read; the row says what is noted of it."""
+    condemned = row is not None and row.failures >= READINGS
+    reasons: dict[type[Exception], str] = {
+        DamagedTarballError: "tarball_condemned" if condemned else "tarball_damaged",
+        MirrorNotFoundError: "tarball_not_found",
+        MirrorDeniedError: "tarball_denied",
+        MirrorChangedError: "tarball_changed",
+    }
+    return Failure(reasons.get(type(error), "tarball_unreachable"), error)
+
+
+def _with_lists(state: State) -> State:
+    """Fetch the lists that the request takes."""
+    request, split = state.request, state.split
+    lists = KeptLists(request.mirror, request.store, split, network=True, keep=state.writable)
+    paths = split.is_mixed or not (request.chooses or request.classes)
+    lists.refresh(paths=paths)
+    by_names = split.is_mixed and request.chooses and "youtube" in request.sources
+    unlabeled = by_names and not state.labels and request.manifest is None
+    return state.with_host(
+        tarballs=lists.tarballs() if paths else state.host.tarballs,
+        listing=lists.listing(),
+        test_names=lists.test_names() if unlabeled else (),
+        fresh=True,
+    )
+
+
+def _stat(
+    mirror: Mirror, tarballs: Iterable[Tarball]
+) -> Mapping[Tarball, RemoteFile | MirrorError]:
+    """Ask for size and ETag of tarballs, several at a time; the first one says if it is there."""
+
+    def stat(tarball: Tarball) -> RemoteFile | MirrorError:
+        try:
+            return mirror.stat(tarball.path)
+        except MirrorError as error:
+            return error
+
+    first, *others = tarballs
+    answer = stat(first)
+    if isinstance(answer, MirrorUnreachableError):
+        raise answer
+    with ThreadPoolExecutor(min(16, 1 + len(others))) as pool:
+        answers = dict(zip((first, *others), [answer, *pool.map(stat, others)], strict=True))
+        # Once more, now that the others are through.
+        again = [t for t, found in answers.items() if isinstance(found, MirrorUnreachableError)]
+        answers |= zip(again, pool.map(stat, again), strict=True)
+    return answers
