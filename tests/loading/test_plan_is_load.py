@@ -207,7 +207,7 @@ def write_example(place: Place, example: Example) -> str:
     return str(write_manifest(rows.values(), place.root / "chosen.csv"))
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(example=EXAMPLES)
 def test_what_the_plan_says_is_what_the_load_then_does(
     host: Miniature, tmp_path_factory: pytest.TempPathFactory, example: Example
@@ -237,9 +237,10 @@ def test_what_the_plan_says_is_what_the_load_then_does(
     replaced = outcome is None or bool(outcome.missing or outcome.replaced)
     if not (plan.open_ended or (replaced and request.chooses)):
         assert set(read) == set(sizes)
-        assert len(read) == len(sizes)
-        # One that fails its own checks is read twice before it is left out.
-        most = sum(size * (1 + (path in damaged)) for path, size in sizes.items())
+        # One that does not read well is read twice before it is left out.
+        times = {path: 1 + (path in damaged) for path in sizes}
+        assert all(read.count(path) <= times[path] for path in sizes)
+        most = sum(size * times[path] for path, size in sizes.items())
         assert outcome is None or outcome.fetched_bytes <= most
 
     # The clips that are meant are those that are there then, but for those that cannot be had.
