@@ -83,7 +83,7 @@ _COUNTS = ("splits", "download_size", "dataset_size", "size_in_bytes")
 
 
 class Kinetics600(datasets.GeneratorBasedBuilder):
-    """The builder. It turns options into a request, and what the request brought into rows."""
+    """The builder. It turns options into a request, and the clips of that request into rows."""
 
     BUILDER_CONFIG_CLASS = Kinetics600Config
     BUILDER_CONFIGS: ClassVar[list[Kinetics600Config]] = [
@@ -193,7 +193,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         if not dl_manager.is_streaming:  # else it may be that only names are asked for: no shards
             if not self._outcomes:
                 with hf.plain_errors():
-                    self._bring(request, refetch=False)
+                    self._fetch(request, refetch=False)
             shards = {split: self._outcomes[split].shards for split in request.splits}
 
         return [
@@ -223,7 +223,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
     def download_and_prepare(
         self, output_dir: str | None = None, *args: Any, **kwargs: Any
     ) -> None:
-        """Bring the clips into the store and their rows into Arrow.
+        """Fetch the clips into the store, and write their rows as Arrow.
 
         Rows made by an earlier call serve again only if they are what the store holds. (Called by
         `datasets.load_dataset`, it waits: which split is asked for is told to `as_dataset`.)
@@ -250,10 +250,10 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         request, note = self._request, Note.read(self._cache_dir)
         with hf.plain_errors():
             if note is None or refetch or not note.holds(request):
-                now = self._bring(request, refetch=refetch)
+                now = self._fetch(request, refetch=refetch)
             else:
                 now = note
-                _tell_missing(request, note.message)
+                _report_missing(request, note.message)
 
         with hf.room_for_rows(self._cache_dir), hf.one_at_a_time(self._cache_dir):
             note = Note.read(self._cache_dir)
@@ -315,8 +315,8 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         several = [read(name) for name in names]
         return several[0] if len(several) == 1 else datasets.concatenate_datasets(several)
 
-    def _bring(self, request: Request, *, refetch: bool) -> Note:
-        """Fetch what is missing, split by split, and tell what is there and what is not."""
+    def _fetch(self, request: Request, *, refetch: bool) -> Note:
+        """Fetch what is not in the store, split by split, and report what is still missing."""
         messages = []
         for split in request.splits:
             outcome = fetch_split(
@@ -326,7 +326,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             logger.info(outcome.summary())
             messages.append(outcome.missing_text())
         message = "\n".join(filter(None, messages))
-        _tell_missing(request, message)
+        _report_missing(request, message)
         return Note.of(request, self._outcomes.values(), message)
 
 
@@ -364,10 +364,10 @@ def load_dataset(
     if (split is None) == (splits is None):
         check_config_name(None if split is None else f"{split} and splits={splits}")
 
-    def load(asked: Any) -> Any:
-        whole = isinstance(asked, str) and asked == "all"
-        builder = Kinetics600(cache_dir, config_name="all" if whole else None, **options)
-        part = None if whole else asked
+    def load(split: Any) -> Any:
+        every = isinstance(split, str) and split == "all"
+        builder = Kinetics600(cache_dir, config_name="all" if every else None, **options)
+        part = None if every else split
         if streaming:
             return builder.as_streaming_dataset(part)
 
@@ -401,7 +401,7 @@ def features(*, decode: bool = False) -> datasets.Features:
     return datasets.Features({**declared, "video": hf.Video(decode=decode)})
 
 
-def _tell_missing(request: Request, message: str) -> None:
+def _report_missing(request: Request, message: str) -> None:
     if message and request.on_missing == "raise":
         raise IncompleteError(message)
     if message and request.on_missing == "warn":

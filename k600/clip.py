@@ -119,8 +119,8 @@ def label_of(file_name: str, labels: TestLabels) -> str:
 
 def clip_names(names: Collection[str]) -> set[str]:
     """Return those names that `parse_file_name` takes. (There are half a million to ask about.)"""
-    usual = set(filter(_SIX_DIGITS.fullmatch, names))
-    found = {name for name in usual if name[12:18] < name[19:25]}
-    if len(usual) < len(names):
-        found |= {name for name in names if name not in usual and parse_file_name(name)}
+    is_usual = _SIX_DIGITS.fullmatch
+    found = {name for name in names if is_usual(name) and name[12:18] < name[19:25]}
+    if len(found) < len(names):
+        found.update(name for name in names if name not in found and parse_file_name(name))
     return found

@@ -18,15 +18,15 @@ import datasets
 import pyarrow
 import pyarrow.compute
 from datasets.utils import tqdm as _datasets_tqdm
+from huggingface_hub.utils.tqdm import disable_progress_bars as _disable_hub_bars
 
-from k600.disk import is_full, why_full
 from k600.errors import (
-    DiskFullError,
     Kinetics600Error,
     MissingDependencyError,
     OptionError,
 )
 from k600.store.files import digest_of_files, lock_at, make_folder
+from k600.translate import rows_error, translate_errors
 
 __all__ = [
     "BUILDER_ARGUMENTS",
@@ -36,6 +36,7 @@ __all__ = [
     "check_decoder",
     "check_features",
     "default_data_dir",
+    "hide_progress_bars",
     "is_from_load_dataset",
     "one_at_a_time",
     "plain_errors",
@@ -350,23 +351,8 @@ def one_at_a_time(folder: str) -> Iterator[None]:
 @contextlib.contextmanager
 def room_for_rows(folder: str) -> Iterator[None]:
     """Say it in our words if the volume of a folder of rows is full."""
-    try:
+    with translate_errors(rows_error, Path(folder).parent):
         yield
-    except Kinetics600Error:
-        raise
-    except Exception as error:
-        full: BaseException | None = error
-        while full and not is_full(full):
-            full = full.__cause__ or full.__context__
-        if full is None:
-            raise
-    else:
-        return
-
-    raise DiskFullError(
-        f"cache_dir: {why_full(Path(folder).parent, full)}, so no rows can be written. Make room, "
-        "or pass cache_dir=… on another volume, and call again: clips that are there stay"
-    )
 
 
 class _Bar:
@@ -390,6 +376,12 @@ def progress(total: int, description: str, *, unit: str = "B") -> Iterator[_Bar]
     text = f"kinetics600 {description}"
     with _datasets_tqdm(total=total, desc=text, unit=unit, unit_scale=unit == "B") as bar:
         yield _Bar(bar)
+
+
+def hide_progress_bars() -> None:
+    """Show no bar of `datasets`, nor of the Hub's client."""
+    datasets.disable_progress_bars()
+    _disable_hub_bars()
 
 
 class _OwnHandler(logging.StreamHandler):  # type: ignore[type-arg]

@@ -40,6 +40,8 @@ __all__ = [
     "hub_error",
     "ledger_error",
     "mirror_error",
+    "rows_error",
+    "shard_error",
     "store_error",
     "translate_errors",
 ]
@@ -204,6 +206,27 @@ def _redirected_to(chain: Sequence[BaseException]) -> str:
                 "as they are for the host you named"
             )
     return ""
+
+
+def shard_error(error: Exception, folder: Path) -> StoreError | None:
+    """Return the error for what the system says of a folder where shards are made."""
+    if not isinstance(error, OSError):
+        return None
+    message = f"a shard cannot be written to '{folder}'"
+    if is_full(error):
+        return DiskFullError(f"{message}: {why_full(folder, error)}. Two shards need room there")
+    return StoreError(f"{message} ({error.strerror or error})")
+
+
+def rows_error(error: Exception, folder: Path) -> DiskFullError | None:
+    """Return the error for what `datasets` raises if the volume of its Arrow files is full."""
+    full = next(filter(is_full, _causes(error)), None)
+    if full is None:
+        return None
+    return DiskFullError(
+        f"cache_dir: {why_full(folder, full)}, so no rows can be written. Make room, or pass "
+        "cache_dir=… on another volume, and call again: clips that are there stay"
+    )
 
 
 def destination_error(error: Exception, address: str, folder: Path | None) -> Kinetics600Error:

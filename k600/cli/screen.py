@@ -85,13 +85,10 @@ def hush() -> None:
     """Show no line, bar or warning of this loader, or of any library below it; errors are shown."""
     os.environ |= dict.fromkeys(_NO_BARS, "1")  # for what is imported later, or in other processes
     warnings.simplefilter("ignore")
-    import datasets
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
     import kinetics600  # noqa: F401 - its lines are switched on when it is imported
+    from k600.hf import hide_progress_bars
 
-    datasets.disable_progress_bars()
-    disable_progress_bars()
+    hide_progress_bars()
     for name in ("kinetics600", "datasets", "huggingface_hub", "fsspec", "s3fs"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

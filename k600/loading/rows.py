@@ -87,19 +87,21 @@ class StoredShard:
 
     def columns(self) -> dict[str, list[Any]]:
         """Return the same rows column by column."""
-        times = [parse_file_name(name) for name in self.names]
-        known = [each for each in times if each is not None]  # the inventory holds nothing else
-        assert len(known) == len(self.names)
+        parsed = [parse_file_name(name) for name in self.names]
+        times = [each for each in parsed if each is not None]  # the inventory holds nothing else
+        assert len(times) == len(self.names)
+
         base = str(self.store.root / self.folder)
         places = [f"{base}/{name}" for name in self.names]
         if self.elsewhere:
-            root = self.store.root
-            moved = [self.elsewhere.get(name) for name in self.names]
-            places = [str(root / m) if m else at for m, at in zip(moved, places, strict=True)]
+            for number, name in enumerate(self.names):
+                if name in self.elsewhere:
+                    places[number] = str(self.store.root / self.elsewhere[name])
+
         return make_columns(
             self.split,
-            known,
-            labels=[self.labels.get(times, self.label) for times in known],
+            times,
+            labels=[self.labels.get(each, self.label) for each in times],
             videos=[{"path": place, "bytes": None} for place in places],
             sources=[self.other_sources.get(name, self.source) for name in self.names],
         )
@@ -156,21 +158,25 @@ class StreamedShard:
         rows: Iterable[tuple[Clip, str, bytes | None, str]] | None = self._stored(on_left_out)
         if rows is None:
             rows = self._streamed(on_left_out)
+
         left = None if self.only is None else set(self.only)
         for clip, path, data, source in rows:
             if left is not None:
                 if clip.file_name not in left:
                     continue
                 left.remove(clip.file_name)
+
             proof = self.proofs.get(clip.file_name)
             if proof and hashlib.sha256(data or Path(path).read_bytes()).hexdigest() != proof:
                 on_left_out(self._member(clip.file_name), "differs")
                 self._complain(f"{clip.key} is left out: {REASONS['differs']}")
                 continue
+
             if self.classes is None or clip.label in self.classes:
                 yield record_of(clip, path, data, source)
             if left is not None and not left:
                 return
+
         if left:
             for name in sorted(left):
                 on_left_out(self._member(name), "not_in_tarball")
@@ -187,39 +193,40 @@ class StreamedShard:
         whole = row is not None and row.state == "done"
         if not whole and self.only is None:
             return None
+
         members = ledger.clips(self.tarball.split, self.tarball.name)
-        if self.retry_errors and any(self._is_proved_missing(clip) for clip in members):
-            return None
-        clips = [clip for clip in members if clip.state in ("have", "skipped")]
         if self.only is not None:
-            clips = [clip for clip in clips if clip.file_name in self.only]
-            if not whole and len(clips) < len(self.only):
-                return None
-        inventory = Inventory.of_tarball(self.store, ledger, self.tarball)
-        there = [clip for clip in clips if clip.file_name in inventory.names(clip.folder)]
-        if len(there) < len(clips):
+            members = [member for member in members if member.file_name in self.only]
+        if self.retry_errors and any(member.state in ("bad", "absent") for member in members):
+            return None
+        clips = [member for member in members if member.state in ("have", "skipped")]
+        if not whole and len(clips) < len(self.only or ()):
             return None
 
-        def rows() -> Iterator[tuple[Clip, str, None, str]]:
-            for clip in members:
-                if clip.state == "bad" and (self.only is None or clip.file_name in self.only):
-                    self._leave_out(self._member(clip.file_name), clip.reason, on_left_out)
-            for clip in there:
-                times = parse_file_name(clip.file_name)
-                assert times is not None
-                folder = clip.folder.partition("/")[2]
-                label = self.tarball.label or self.labels.get(times)
-                if label is None and not folder.startswith("_"):
-                    label = folder
-                path = str(inventory.path(clip.folder, clip.file_name))
-                yield Clip(self.tarball.split, label, *times), path, None, clip.source
+        inventory = Inventory.of_tarball(self.store, ledger, self.tarball)
+        if any(clip.file_name not in inventory.names(clip.folder) for clip in clips):
+            return None
+        bad = [member for member in members if member.state == "bad"]
+        return self._stored_rows(clips, bad, inventory, on_left_out)
 
-        return rows()
-
-    def _is_proved_missing(self, member: ClipRow) -> bool:
-        """Whether a clip of this shard was proved not to be had."""
-        is_wanted = self.only is None or member.file_name in self.only
-        return is_wanted and member.state in ("bad", "absent")
+    def _stored_rows(
+        self,
+        clips: Iterable[ClipRow],
+        bad: Iterable[ClipRow],
+        inventory: Inventory,
+        on_left_out: OnLeftOut,
+    ) -> Iterator[tuple[Clip, str, None, str]]:
+        for member in bad:
+            self._leave_out(self._member(member.file_name), member.reason, on_left_out)
+        for clip in clips:
+            times = parse_file_name(clip.file_name)
+            assert times is not None
+            folder = clip.folder.partition("/")[2]
+            label = self.tarball.label or self.labels.get(times)
+            if label is None and not folder.startswith("_"):
+                label = folder
+            path = str(inventory.path(clip.folder, clip.file_name))
+            yield Clip(self.tarball.split, label, *times), path, None, clip.source
 
     def _streamed(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, bytes, str]]:
         whole = self.tarball.path

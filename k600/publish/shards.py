@@ -6,7 +6,6 @@ A shard is named after what is in it, so the same rows are the same file.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import shutil
 import tempfile
@@ -16,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from k600.disk import why_full
-from k600.errors import DiskFullError, Kinetics600Error, OptionError, StoreError
+from k600.errors import OptionError
 from k600.publish.destination import Destination
 from k600.store.files import open_part
 from k600.store.store import Store
+from k600.translate import shard_error, translate_errors
 
 __all__ = [
     "MOST_FILES",
@@ -126,17 +125,8 @@ def scratch_folder(destination: Destination, store: Store | None = None) -> Iter
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
-        try:
+        with translate_errors(shard_error, folder):
             yield folder
-        except Kinetics600Error:
-            raise
-        except OSError as error:
-            message = f"a shard cannot be written to '{folder}'"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFullError(
-                    f"{message}: {why_full(folder, error)}. Two shards need room there"
-                ) from error
-            raise StoreError(f"{message} ({error.strerror or error})") from error
 
 
 class Sending:

@@ -234,15 +234,15 @@ class Store:
             outside_links.add(link)
             return set()
 
-        names = set()
+        names = []
         for entry in self._entries(folder):
             if _is_file(entry):
-                names.add(entry.name)
+                names.append(entry.name)
             elif entry.is_symlink() and parse_file_name(entry.name):
                 if (link := self.outside_link(f"{folder}/{entry.name}")) is not None:
                     outside_links.add(link)
                 elif os.path.isfile(entry.path):
-                    names.add(entry.name)
+                    names.append(entry.name)
         return clip_names(names)
 
     def stamp(self, folders: Iterable[str]) -> dict[str, int]:

@@ -4,7 +4,6 @@ it than the clip needs, and PyAV cuts it.
 
 from __future__ import annotations
 
-import errno
 import io
 import re
 import time
@@ -20,6 +19,7 @@ from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils import YoutubeDLError
 
 from k600.clip import Clip
+from k600.disk import is_full
 from k600.errors import EncoderError, Stopped
 from k600.retry import Retry
 from k600.video.cut import CutError, cut_clip
@@ -305,7 +305,7 @@ def _refusal_of_cut(error: Exception, clip: Clip, video_seconds: int | None) -> 
         return Refusal(kind, error.code, str(error))
     if isinstance(error, EncoderError):
         return Refusal("transient", "not_encoded", str(error))
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return None
     return Refusal("transient", "media_damaged", str(error))
 

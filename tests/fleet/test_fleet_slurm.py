@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ import kinetics600
 from k600.errors import MissingDependencyError, OptionError
 from k600.fleet.options import FleetRecipe, Places, Workforce
 from k600.fleet.run import Fleet, run_fleet
-from k600.miniature import Miniature
+from k600.miniature import Miniature, make_clip, make_tarball
 from k600.progress import no_progress
 from tests.fleets import made, wait_for
 from tests.servers import LOOPBACK, free_port
@@ -64,13 +65,21 @@ PartitionName=here Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 def run(miniature: Miniature, tmp_path: Path) -> Run:
     """`run_fleet` of two splits on Slurm, or on this machine."""
 
-    def run(to: Path, *, executor: str = "slurm", split: str = "all", **more: Any) -> Fleet:
-        options = {"mirror": str(miniature.root), "test_labels": str(miniature.test_labels)}
+    def run(
+        to: Path,
+        *,
+        executor: str = "slurm",
+        split: str = "all",
+        host: Miniature = miniature,
+        shards: int = 4,
+        **more: Any,
+    ) -> Fleet:
+        options = {"mirror": str(host.root), "test_labels": str(host.test_labels)}
         request = kinetics600.make_request(split, data_dir=str(tmp_path / "clips"), **options)
         return run_fleet(
             request,
             Places(work=str(to), options={"auto_mkdir": True}),
-            recipe=FleetRecipe(shards_multiple_of=4),
+            recipe=FleetRecipe(shards_multiple_of=shards),
             workforce=Workforce(
                 executor=executor, workers=2, tasks=3, logs=str(tmp_path / "logs"), more=more
             ),
@@ -183,3 +192,25 @@ def test_a_real_slurm_makes_the_same_bytes_as_this_machine(
     again = run(tmp_path / "a", split="validation", **options)
     assert [split.state for split in again.splits] == ["done"]
     assert not said("squeue", "-h")
+
+
+@pytest.mark.skipif(shutil.which("slurmctld") is None, reason="Slurm is not installed")
+@pytest.mark.timeout(300)
+def test_on_slurm_a_damaged_part_is_read_again_by_the_task_that_finds_it(
+    run: Run, cluster: None, own_miniature: Miniature, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match="there are 10"):
+        run(tmp_path / "a", executor="local", split="train", host=own_miniature, shards=64)
+    own = tmp_path / "a/.kinetics600/train"
+    part, other = sorted((own / "parts").iterdir())
+    part.write_bytes(bytes(part.stat().st_size))
+    name = json.loads((own / f"units/{other.name}.json").read_text())["name"]
+    members = {f"newclip{n:04d}_000000_000010.mp4": make_clip(900 + n) for n in range(60)}
+    (own_miniature.root / f"train/{name}.tar.gz").write_bytes(make_tarball(members))
+    options = {"partition": "here", "time": "00:10:00", "mem_per_cpu_gb": 1}
+    run(tmp_path / "a", split="train", host=own_miniature, shards=64, **options)
+    wait_for(lambda: not said("squeue", "-h"), seconds=120)
+    logs = [path.read_text() for path in (tmp_path / "logs").rglob("*.out")]
+    assert (tmp_path / "a/README.md").exists(), logs
+    run(tmp_path / "b/a", executor="local", split="train", host=own_miniature, shards=64)
+    assert made(tmp_path / "a") == made(tmp_path / "b/a")

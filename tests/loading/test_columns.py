@@ -24,6 +24,8 @@ from k600.loading.columns import (
 )
 from k600.loading.manifest import ManifestRow, write_manifest
 from k600.loading.rows import record_of
+from k600.miniature import Miniature
+from k600.publish.metadata import metadata_rows
 
 CLIP = Clip("train", "zumba", "-abcdefghij", 3, 13)
 
@@ -58,3 +60,9 @@ def test_a_manifest_s_file_has_them_and_the_table_of_clips_has_a_manifest_s(tmp_
     (row,) = table.to_pylist()
     assert (row["label"], row["time_start"], row["sha256"]) == ("zumba", 3, "ab" * 32)
     assert [name for name in names(CLIP_TABLE) if name in names(MANIFEST)] == names(MANIFEST)
+
+
+def test_metadata_rows_have_the_declared_columns(miniature: Miniature, tmp_path: Path) -> None:
+    host = {"mirror": str(miniature.root), "data_dir": str(tmp_path)}
+    rows = metadata_rows(kinetics600.make_request("validation", **host), "validation")
+    assert {tuple(row) for row in rows} == {tuple(names(METADATA))}

@@ -728,7 +728,7 @@ def test_on_the_command_line(
         (["./x", "val"], "did you mean 'validation'"),
         (["./x", "validation", "--public", "--private"], "only one of"),
         (["nobody", "validation"], "expected USER/NAME"),
-        (["--to", "s3://x/y", "validation", "--to-options", "{"], "to_options: this is no JSON"),
+        (["--to", "s3://x/y", "validation", "--to-options", "{"], "to-options: this is no JSON"),
     ):
         assert word in run(*arguments, code=2)[1]
 
