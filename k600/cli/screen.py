@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NoReturn
 
 from rich import box
@@ -40,6 +40,7 @@ __all__ = [
     "Meter",
     "bar_of",
     "console",
+    "counts_of",
     "decimal",
     "hush",
     "leave_pipe",
@@ -153,6 +154,16 @@ def time_of(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def counts_of(counts: Mapping[str, int], *, by: str = "") -> str:
+    """Return counts in words.
+
+    Example:
+        >>> counts_of({"damaged": 1200, "empty": 0, "truncated": 3})
+        '1,200 damaged, 3 truncated'
+    """
+    return ", ".join(f"{count:,} {by}{name}" for name, count in counts.items() if count)
 
 
 def percent_of(share: float) -> str:
