@@ -7,6 +7,7 @@ terminal, to a log and to a spreadsheet.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 
@@ -17,6 +18,7 @@ __all__ = [
     "printable",
     "printable_lines",
     "public_url",
+    "short_hash",
     "text_of",
 ]
 
@@ -97,6 +99,11 @@ def plain_text(error: object) -> str:
     text = re.sub(r"(://)[^/\s@]+@", r"\1…@", text)
     text = re.sub(r"(https?://[^\s?'\"]+\?)[^\s'\")>]+", r"\1…", text)
     return text[:300]
+
+
+def short_hash(text: str) -> str:
+    """Return what stands for an address in a file's name."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def text_of(data: bytes) -> str:

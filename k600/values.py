@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from k600.errors import OptionError, nearest
@@ -62,7 +62,7 @@ def flag(option: str, value: object) -> bool:
     return bool(plain(value))
 
 
-def choice(option: str, value: object, allowed: Sequence[str]) -> str:
+def choice(option: str, value: object, allowed: Collection[str]) -> str:
     """Return an option's value, which is one of a few.
 
     Raises:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from k600.cli.app import app, as_json, data_dir
 from k600.cli.exit_codes import AGAIN, DONE
+from k600.cli.flag_names import with_flags
 from k600.cli.request_options import request_of
 from k600.cli.screen import console, print_json
 from k600.errors import Kinetics600Error
@@ -76,6 +77,10 @@ def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:
 
 
 def _show(findings: list[Finding]) -> None:
+    findings = [
+        dataclasses.replace(each, detail=with_flags(each.detail), advice=with_flags(each.advice))
+        for each in findings
+    ]
     screen = console()
     if not screen.is_terminal:  # a line for each, which can be searched
         width = max(len(finding.name) for finding in findings)

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.errors import MissingDependencyError, OptionError, nearest
+from k600.errors import MissingDependencyError, OptionError
 from k600.publish.destination import Destination, FileDestination
 from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
 from k600.publish.markers import name_on_card
 from k600.publish.shards import MOST_SHARD_MB
-from k600.values import whole_number
+from k600.values import choice, whole_number
 
 __all__ = ["FleetRecipe", "OpenPlaces", "Places", "Workforce", "choose_places"]
 
@@ -44,9 +44,7 @@ class FleetRecipe:
 
     def check(self) -> None:
         """Raise `OptionError` for a value that is not allowed."""
-        if self.format not in FORMATS:
-            allowed = ", ".join(map(repr, FORMATS))
-            raise OptionError(f"format: {self.format!r} is not allowed. Allowed: {allowed}")
+        choice("format", self.format, FORMATS)
         whole_number("shard_size_mb", self.shard_size_mb, least=1, most=MOST_SHARD_MB)
         whole_number("shards_multiple_of", self.shards_multiple_of, least=1, most=4_096)
 
@@ -78,12 +76,7 @@ class Workforce:
 
     def check(self) -> None:
         """Raise an error for a value that is not allowed, or an engine that is not installed."""
-        if self.executor not in EXECUTORS:
-            raise OptionError(
-                f"executor: {self.executor!r} is not allowed"
-                f"{nearest(self.executor, EXECUTORS) or '.'} Allowed: "
-                + ", ".join(map(repr, EXECUTORS))
-            )
+        choice("executor", self.executor, EXECUTORS)
         if self.tasks is not None:
             whole_number("tasks", self.tasks, least=1, most=MOST_TASKS)
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 
-from k600.identity import is_public_bucket, s3_endpoint
+from k600.mirror.identity import is_public_bucket, s3_endpoint
 from k600.network import CONNECT_SECONDS, READ_SECONDS, WEB_PORTS, Network, Proxy, read_network
 
 __all__ = ["file_system_options", "mirror_options", "protocol_of", "web_info"]

@@ -28,8 +28,8 @@ from k600.errors import (
     MirrorNotFoundError,
     MirrorUnreachableError,
 )
-from k600.identity import mirror_identity
 from k600.mirror.file_systems import mirror_options, protocol_of, web_info
+from k600.mirror.identity import mirror_identity
 from k600.network import read_network
 from k600.retry import Retry
 from k600.text import public_url, text_of
@@ -94,7 +94,7 @@ class Mirror:
 
     @property
     def identity(self) -> str:
-        """What this mirror is called where facts about it are kept: see `k600.identity`."""
+        """What this mirror is called where facts about it are kept: see `k600.mirror.identity`."""
         return mirror_identity(self.url, self.options)
 
     @property

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k600.clip import TestLabels
-from k600.errors import DestinationTakenError, OptionError
+from k600.errors import DestinationTakenError
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.card import SplitFacts, write_card
@@ -36,7 +36,7 @@ from k600.publish.shards import MOST_SHARD_MB, is_entry
 from k600.splits import SPLITS, Split
 from k600.store.store import META_DIR
 from k600.text import public_url
-from k600.values import whole_number
+from k600.values import choice, whole_number
 
 __all__ = [
     "KINDS",
@@ -75,9 +75,7 @@ class Recipe:
 
     def check(self) -> None:
         """Raise `OptionError` for a value that is not allowed."""
-        if self.kind not in KINDS:
-            allowed = ", ".join(map(repr, KINDS))
-            raise OptionError(f"kind: {self.kind!r} is not allowed. Allowed: {allowed}")
+        choice("kind", self.kind, KINDS)
         for option, most in (("shard_size_mb", MOST_SHARD_MB), ("mix", 600)):
             whole_number(option, getattr(self, option), least=1, most=most)
 

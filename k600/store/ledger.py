@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from k600.clip import Clip, Tarball
-from k600.identity import short_hash
 from k600.splits import Split
 from k600.store.ledger_file import open_ledger
 from k600.store.ledger_schema import IN_RANGE, equal, read_rows, strange_row
@@ -31,6 +30,7 @@ from k600.store.rows import (
     TarballRow,
     without_clips,
 )
+from k600.text import short_hash
 
 __all__ = ["Ledger"]
 
@@ -46,8 +46,8 @@ class Ledger:
 
         Args:
             path: The file.
-            mirror: Whose tarballs and clips are meant (`k600.identity.mirror_identity`). None
-                means those of every mirror, and is for reading only.
+            mirror: Whose tarballs and clips are meant (`k600.mirror.identity`). None means those
+                of every mirror, and is for reading only.
         """
         self._path, self._mirror = path, mirror
 

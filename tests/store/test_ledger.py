@@ -12,9 +12,9 @@ import pytest
 
 from k600.clip import Clip, Tarball
 from k600.errors import StoreError
-from k600.identity import short_hash
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, CheckRow, ClipRow, TarballRow
+from k600.text import short_hash
 from tests.old_ledger import make_old_ledger
 
 MIRROR = "s3://kinetics/600"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import fsspec
 from k600.network import WEB_PORTS
 from k600.text import public_url
 
-__all__ = ["is_public_bucket", "mirror_identity", "s3_endpoint", "short_hash"]
+__all__ = ["is_public_bucket", "mirror_identity", "s3_endpoint"]
 
 PUBLIC_BUCKET = "s3://kinetics"
 """The bucket that CVDF keeps open to everyone: read anonymously."""
@@ -74,11 +73,6 @@ def is_public_bucket(url: str, options: Mapping[str, Any]) -> bool:
     """
     known = {"anon", "key", "secret", "token", "profile", "session"} & options.keys()
     return f"{url}/".startswith(f"{PUBLIC_BUCKET}/") and bool(options.get("anon") or not known)
-
-
-def short_hash(text: str) -> str:
-    """Return what stands for an address in a file's name."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def s3_endpoint(url: str, options: Mapping[str, Any]) -> str:

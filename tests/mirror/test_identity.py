@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from k600.identity import mirror_identity
+from k600.mirror.identity import mirror_identity
 from k600.mirror.mirror import Mirror
 
 PUBLIC = [
