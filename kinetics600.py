@@ -78,6 +78,7 @@ Kinetics600Config.__doc__ = f"{Kinetics600Config.__doc__}\n{attribute_docs()}"
 
 
 _WORDS = ("description", "citation", "homepage", "license")
+"""What is told of the dataset in words."""
 _COUNTS = ("splits", "download_size", "dataset_size", "size_in_bytes")
 """What `datasets` may say of a dataset before it is loaded."""
 

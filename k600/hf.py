@@ -25,6 +25,7 @@ from k600.errors import (
     MissingDependencyError,
     OptionError,
 )
+from k600.progress import NoBar
 from k600.store.files import digest_of_files, lock_at, make_folder
 from k600.translate import rows_error, translate_errors
 
@@ -355,7 +356,7 @@ def room_for_rows(folder: str) -> Iterator[None]:
         yield
 
 
-class _Bar:
+class _Bar(NoBar):
     """The progress bar of `datasets`, with its switches; it shows no parts."""
 
     def __init__(self, bar: Any) -> None:
@@ -364,10 +365,6 @@ class _Bar:
     def update(self, n: int, part: str = "") -> None:
         with self._lock:
             self._bar.update(n)
-
-    def begin(self, part: str, total: int) -> None: ...
-
-    def end(self, part: str) -> None: ...
 
 
 @contextlib.contextmanager

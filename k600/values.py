@@ -7,7 +7,7 @@ from typing import Any
 
 from k600.errors import OptionError, nearest
 
-__all__ = ["choice", "flag", "is_whole_number", "listed", "plain", "whole_number"]
+__all__ = ["choice", "flag", "listed", "plain", "whole_number"]
 
 
 def plain(value: Any) -> Any:
@@ -19,14 +19,6 @@ def plain(value: Any) -> Any:
         (51, 'zumba')
     """
     return value.item() if getattr(value, "shape", None) == () else value
-
-
-def is_whole_number(value: object, *, least: int, most: int | None = None) -> bool:
-    """Whether a value is an integer, and no bool, from `least` to `most`."""
-    number = plain(value)
-    if not isinstance(number, int) or isinstance(number, bool):
-        return False
-    return number >= least and (most is None or number <= most)
 
 
 def whole_number(option: str, value: object, *, least: int, most: int | None = None) -> int:
@@ -41,10 +33,12 @@ def whole_number(option: str, value: object, *, least: int, most: int | None = N
     Raises:
         OptionError: It is no integer, or out of range.
     """
-    if not is_whole_number(value, least=least, most=most):
+    number = plain(value)
+    is_whole = isinstance(number, int) and not isinstance(number, bool)
+    if not is_whole or number < least or (most is not None and number > most):
         allowed = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
         raise OptionError(f"{option}: {value!r} is not allowed, expected a whole number {allowed}")
-    return int(plain(value))
+    return int(number)
 
 
 def flag(option: str, value: object) -> bool:

@@ -40,7 +40,7 @@ def _table() -> str:
 
 
 def _default_of(option: Option) -> str:
-    if option.default_text:
+    if option.default is None:
         return option.default_text
     default = f'"{option.default}"' if isinstance(option.default, str) else option.default
     return f"`{default}`"

@@ -76,3 +76,8 @@ def test_every_line_has_its_file() -> None:
     for folder, section in re.findall(r"\*\*`(k600\S*/)`\*\*\n\n((?:- .*\n?)+)", PAGE):
         for name in re.findall(r"^- `(\S+)`: ", section, re.M):
             assert (ROOT / folder / name).is_file(), f"{folder}{name}"
+
+
+def test_what_is_no_wing_is_little() -> None:
+    beside_the_wings = {path.name for path in (ROOT / "k600").glob("*.py")} - {"__init__.py"}
+    assert len(beside_the_wings) <= 16

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from k600.clip import Clip, parse_file_name
@@ -14,7 +13,7 @@ from k600.loading.columns import CLIP_TABLE
 from k600.loading.manifest import Manifest, differing, sha256_of
 from k600.loading.outcome import Missing, Outcome
 from k600.loading.request import Request
-from k600.loading.rows import StoredShard
+from k600.loading.rows import StoredClip, StoredShard
 from k600.reasons import BAD_FILE_REASONS
 from k600.splits import UNLABELED
 
@@ -41,14 +40,13 @@ def clip_table(
     clips = ledger.clips(outcome.split)
     tarballs = {(row.folder, row.file_name): row.tarball.name for row in clips}
 
-    def row_of(stored: tuple[Clip, str, str, str]) -> dict[str, Any]:
-        clip, folder, place, source = stored
-        path, check = request.store.root / place, checks.get(place)
-        row = _row(clip, "have", "")
-        row["source"] = source
-        row["tarball"] = tarballs.get((folder, clip.file_name), "")
-        row["size_bytes"] = path.stat().st_size
-        row["sha256"] = sha256_of(path) if hashes else ""
+    def row_of(found: StoredClip) -> dict[str, Any]:
+        row = _row(found.clip, "have", "")
+        row["source"] = found.source
+        row["tarball"] = tarballs.get((found.folder, found.clip.file_name), "")
+        row["size_bytes"] = found.path.stat().st_size
+        row["sha256"] = sha256_of(found.path) if hashes else ""
+        check = checks.get(found.place)
         if check is not None and check.size_bytes == row["size_bytes"]:
             row["state"] = {"ok": "have", "short": "short"}.get(check.verdict, "corrupt")
             row["reason"] = "" if check.verdict == "ok" else check.verdict
@@ -58,7 +56,8 @@ def clip_table(
         return row
 
     with ThreadPoolExecutor() as pool:
-        rows = list(pool.map(row_of, _stored_clips(outcome.shards)))
+        stored = [found for shard in outcome.shards for found in shard.clips()]
+        rows = list(pool.map(row_of, stored))
     for missing in outcome.missing:
         if (clip := _clip_of(missing)) is not None:
             state = "corrupt" if missing.reason in BAD_FILE_REASONS else "missing"
@@ -95,9 +94,7 @@ def check_manifest(
         shards: What is there.
     """
     rows = manifest.of(split)
-    shards = list(shards)
-    root = shards[0].store.root if shards else Path()
-    files = {clip: root / place for clip, _, place, _ in _stored_clips(shards)}
+    files = {found.clip: found.path for shard in shards for found in shard.clips()}
     there = {clip: files[clip] for clip in rows if clip in files}
     other = set(differing(rows, there))
     return [
@@ -105,17 +102,6 @@ def check_manifest(
         for clip in rows
         if clip in other or clip not in there
     ]
-
-
-def _stored_clips(shards: Iterable[StoredShard]) -> Iterator[tuple[Clip, str, str, str]]:
-    """Yield clips, each with its folder, its file's path relative to the store, and its source."""
-    for shard in shards:
-        for name in shard.names:
-            times = parse_file_name(name)
-            assert times is not None  # the inventory holds nothing else
-            clip = Clip(shard.split, shard.labels.get(times, shard.label), *times)
-            place = shard.elsewhere.get(name, f"{shard.folder}/{name}")
-            yield clip, shard.folder, place, shard.other_sources.get(name, shard.source)
 
 
 def _row(clip: Clip, state: str, reason: str) -> dict[str, Any]:

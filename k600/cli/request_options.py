@@ -17,7 +17,7 @@ from k600.splits import CONFIGS
 if TYPE_CHECKING:
     from k600.loading.request import Request
 
-__all__ = ["SPLIT", "complete_classes", "request_of", "with_request_options"]
+__all__ = ["SPLIT", "complete_classes", "complete_splits", "request_of", "with_request_options"]
 
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
 """How a help shows the argument."""
@@ -60,9 +60,8 @@ def with_request_options(
             more = {"default": source} if name == "source" else {}
             click.option(_FLAGS[name], name, **{**_facts(OPTIONS[name]), **more})(run)
         metavar = SPLIT if needs_split else f"[{SPLIT}]"
-        splits = _complete_from(CONFIGS)
         argument = click.argument(
-            "split", metavar=metavar, required=needs_split, shell_complete=splits
+            "split", metavar=metavar, required=needs_split, shell_complete=complete_splits
         )
         return argument(run)
 
@@ -86,6 +85,9 @@ def _facts(option: Option) -> dict[str, Any]:
 def _complete_from(values: tuple[str, ...]) -> Complete:
     """Return what completes one of a few values in the shell."""
     return lambda _context, _parameter, word: [each for each in values if each.startswith(word)]
+
+
+complete_splits = _complete_from(CONFIGS)
 
 
 def complete_classes(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:

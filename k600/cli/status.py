@@ -13,7 +13,7 @@ from rich.text import Text
 
 from k600.cli.app import app, as_json, data_dir, lists_mirror
 from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
-from k600.cli.request_options import SPLIT, request_of
+from k600.cli.request_options import SPLIT, complete_classes, complete_splits, request_of
 from k600.cli.screen import (
     bar_of,
     console,
@@ -36,8 +36,14 @@ __all__ = ["status"]
 
 
 @app.command()
-@click.argument("split", metavar=f"[{SPLIT}]", default="all")
-@click.option("--class", "classes", multiple=True, help="A class, in a row of its own; repeatable.")
+@click.argument("split", metavar=f"[{SPLIT}]", default="all", shell_complete=complete_splits)
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    shell_complete=complete_classes,
+    help="A class, in a row of its own; repeatable.",
+)
 @click.option(
     "--classes", "every", is_flag=True, help="A row for each incomplete class, worst first."
 )

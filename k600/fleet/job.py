@@ -101,7 +101,7 @@ def make_job(
     Args:
         request: The request.
         split: One of its splits.
-        recipe: Format, and size and number of shards.
+        recipe: How clips become shards.
         places: Where they go.
         with_labels: Fetch the labels of test clips, which no estimate needs.
         offline: Never cross a network.

@@ -20,7 +20,7 @@ from k600.loading.state import Failure, State
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.store.rows import TarballRow
 from k600.tarballs.catalog import KeptLists
-from k600.tarballs.reading import READINGS, is_condemned, noted_failure
+from k600.tarballs.reading import is_condemned, noted_failure
 
 __all__ = ["ask_host", "failure_of", "settle"]
 
@@ -111,9 +111,8 @@ def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
 
 def failure_of(error: MirrorError | DamagedTarballError, row: TarballRow | None) -> Failure:
     """Return why a tarball could not be read; the row says what is noted of it."""
-    condemned = row is not None and row.failures >= READINGS
     reasons: dict[type[Exception], str] = {
-        DamagedTarballError: "tarball_condemned" if condemned else "tarball_damaged",
+        DamagedTarballError: "tarball_condemned" if is_condemned(row) else "tarball_damaged",
         MirrorNotFoundError: "tarball_not_found",
         MirrorDeniedError: "tarball_denied",
         MirrorChangedError: "tarball_changed",

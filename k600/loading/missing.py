@@ -13,7 +13,7 @@ from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED
 from k600.store.rows import StoredGroup
 from k600.store.store import Store
-from k600.tarballs.reading import noted_failure
+from k600.tarballs.reading import is_condemned, noted_failure
 
 __all__ = ["missing_clips", "raise_nothing", "stored_shards", "write_report"]
 
@@ -106,7 +106,7 @@ def missing_clips(state: State) -> list[Missing]:
     asked = set(tarballs)
     broken = dict(state.host.failures)
     for row in known.tarballs.values():
-        if row.state == "damaged":
+        if is_condemned(row):
             broken.setdefault(row.tarball, Failure("tarball_condemned", noted_failure(row)))
     missing: dict[tuple[str, str], Missing] = {}
 

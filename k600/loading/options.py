@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_type_hints
 
 from k600.errors import OptionError, nearest
@@ -42,10 +42,10 @@ class Option:
     """What it means, in one sentence."""
     more: str = ""
     """What else a user has to know, for README and docstrings."""
-    default_text: str = ""
+    default_text: str = "none"
     """The default in words, where None stands for it."""
-    flag: str | None = None
-    """What the command line calls it; None if it is not for the command line."""
+    flag: str | None
+    """What the command line calls it, `--<name>` unless declared otherwise; None if not at all."""
     flag_help: str = ""
     """The help of the flag, where it is used in another way than the option."""
     allowed: tuple[str, ...] = ()
@@ -201,7 +201,6 @@ class OptionFields:
         help="Most clips of each split, 1 or more.",
         more="Those that cannot be had are replaced.",
         default_text="all",
-        flag="--max-samples",
         least=1,
         in_cache_key=True,
     )
@@ -209,14 +208,12 @@ class OptionFields:
         None,
         help="Most clips of each class, 1 or more.",
         default_text="all",
-        flag="--max-per-class",
         least=1,
         in_cache_key=True,
     )
     balanced: bool = _option(
         False,
         help="With `max_samples`: take one clip of each class in turn.",
-        flag="--balanced",
         in_cache_key=True,
     )
     shuffle: bool = _option(
@@ -224,21 +221,17 @@ class OptionFields:
         help="Choose at random which clips `max_samples` and `max_per_class` take, as `seed` says.",
         more="It is the same choice on every machine, whatever of the host's clips is in "
         "`data_dir`. Without it, clips in `data_dir` come first, then the order of class and name.",
-        flag="--shuffle",
         in_cache_key=True,
     )
     seed: int | None = _option(
         None,
         help="Seed of that choice, 0 or more.",
         default_text="0",
-        flag="--seed",
         in_cache_key=True,
     )
     manifest: str | None = _option(
         None,
         help="A file written by `save_manifest`: exactly its clips, instead of classes and limits.",
-        default_text="none",
-        flag="--manifest",
         check=_text("manifest"),
         in_cache_key=True,
     )
@@ -249,7 +242,6 @@ class OptionFields:
         "YouTube, or from the tarballs where YouTube gives none; `cvdf`: the tarballs, for whole "
         "splits and classes also in place of cuts from YouTube that are there; `youtube`: "
         "YouTube; `local`: nowhere, no network.",
-        flag="--source",
         flag_help="auto, cvdf, youtube, or local: only what is here.",
         allowed=("auto", "cvdf", "youtube", "local"),
         in_cache_key=True,
@@ -260,7 +252,6 @@ class OptionFields:
         more="It is `<data_dir>/<split>/<class name>/<id>_<start>_<end>.mp4`, the tree that "
         "FiftyOne's `VideoClassificationDirectoryTree` reads.",
         default_text="`kinetics600-clips` in `cache_dir`",
-        flag="--data-dir",
         flag_help="Where clips live; default as for load_dataset.",
         check=_folder,
         in_cache_key=True,
@@ -273,7 +264,6 @@ class OptionFields:
         "`short_side_<pixels>` in `data_dir`. Without it, tarballs' clips stay as they are, and "
         "YouTube's have 360.",
         default_text="as is",
-        flag="--short-side",
         flag_help="Most pixels of the shorter side; default as is.",
         least=16,
         in_cache_key=True,
@@ -283,7 +273,6 @@ class OptionFields:
         help="Any fsspec URL with the host's layout below it.",
         more="It may be `https://s3.amazonaws.com/kinetics/600`, a private bucket, a folder.",
         default_text="`s3://kinetics/600`",
-        flag="--mirror",
         check=_text("mirror"),
         in_cache_key=True,
         variable="KINETICS600_MIRROR",
@@ -295,12 +284,12 @@ class OptionFields:
         default_text="anonymous for the public bucket",
         check=_mirror_options,
         is_secret=True,
+        flag=None,
     )
     test_labels: str | None = _option(
         None,
         help="URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`.",
         default_text="DeepMind's URL",
-        flag="--test-labels",
         check=_labels,
         in_cache_key=True,
     )
@@ -316,6 +305,7 @@ class OptionFields:
         help='Have `video` be a torchcodec `VideoDecoder`, not `{"path", "bytes"}`.',
         more="It needs torch and torchcodec (`pip install '.[decode]'`) and FFmpeg's libraries "
         "(`apt-get install ffmpeg`).",
+        flag=None,
     )
     on_missing: str = _option(
         "warn",
@@ -323,34 +313,28 @@ class OptionFields:
         more="`raise` makes them an error, and so test clips without a label because the list "
         "cannot be had; the report is written all the same.",
         allowed=("warn", "raise", "skip"),
+        flag=None,
     )
     retry_errors: bool = _option(
         False,
         help="Ask again for clips that were proved not to be had.",
-        flag="--retry-errors",
     )
-    audio: bool = _option(False, help="YouTube: keep the audio.", flag="--audio")
+    audio: bool = _option(False, help="YouTube: keep the audio.")
     cookies: str | None = _option(
         None,
         help="YouTube: an account's cookie file in Netscape's format; read, never written.",
-        default_text="none",
-        flag="--cookies",
         check=check_cookies,
         is_secret=True,
     )
     cookies_from_browser: str | None = _option(
         None,
         help="YouTube: a browser to take an account's cookies from, such as `firefox`.",
-        default_text="none",
-        flag="--cookies-from-browser",
         check=check_browser,
         is_secret=True,
     )
     proxy: str | None = _option(
         None,
         help="YouTube: URL of a proxy.",
-        default_text="none",
-        flag="--proxy",
         check=check_proxy_url,
         is_secret=True,
     )
@@ -358,9 +342,9 @@ class OptionFields:
         None,
         help='YouTube: further parameters of `yt_dlp.YoutubeDL`, such as `{"socket_timeout": 60}`.',
         more="They overrule the loader's.",
-        default_text="none",
         check=check_parameters,
         is_secret=True,
+        flag=None,
     )
     patience_seconds: int = _option(
         600,
@@ -372,16 +356,19 @@ class OptionFields:
         help="YouTube: questions an hour, two to four for each video, after a first 90.",
         more="More may get an address refused.",
         least=1,
+        flag=None,
     )
 
 
-def _all() -> list[Option]:
+def _read_declarations() -> Iterator[Option]:
     types = get_type_hints(OptionFields)
-    return [
-        Option(name=each.name, type=types[each.name], default=each.default, **each.metadata)
-        for each in dataclasses.fields(OptionFields)
-    ]
+    for field in dataclasses.fields(OptionFields):
+        name = field.name
+        usual = {"flag": f"--{name.replace('_', '-')}"}
+        yield Option(
+            name=name, type=types[name], default=field.default, **{**usual, **field.metadata}
+        )
 
 
-OPTIONS: Mapping[str, Option] = {option.name: option for option in _all()}
+OPTIONS: Mapping[str, Option] = {option.name: option for option in _read_declarations()}
 """Every option by its name, in the order in which they are shown."""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from k600.clip import Clip, Tarball, TestLabels, parse_file_name
 from k600.errors import (
@@ -33,7 +33,15 @@ from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
 from k600.text import printable
 
-__all__ = ["OnLeftOut", "StoredShard", "StreamedShard", "digest_of", "make_columns", "record_of"]
+__all__ = [
+    "OnLeftOut",
+    "StoredClip",
+    "StoredShard",
+    "StreamedShard",
+    "digest_of",
+    "make_columns",
+    "record_of",
+]
 
 logger = logging.getLogger("kinetics600")
 
@@ -46,6 +54,20 @@ in it; and why, a key of `k600.reasons.REASONS`."""
 
 def _ignore(what: str, reason: str) -> None:
     """Do nothing about what is left out."""
+
+
+class StoredClip(NamedTuple):
+    """A clip that is in the store."""
+
+    clip: Clip
+    path: Path
+    """Its file."""
+    place: str
+    """The file, relative to the store."""
+    folder: str
+    """`<split>/<class name>`: where it would be, if no other tool had put it elsewhere."""
+    source: str
+    """Where it came from: `cvdf`, `youtube` or `local`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +107,28 @@ class StoredShard:
         for values in zip(*columns.values(), strict=True):
             yield dict(zip(columns, values, strict=True))
 
+    def clips(self) -> Iterator[StoredClip]:
+        """Yield the clips, each with its file and its source."""
+        for name, times in zip(self.names, self._times(), strict=True):
+            clip = Clip(self.split, self.labels.get(times, self.label), *times)
+            place = self.elsewhere.get(name, f"{self.folder}/{name}")
+            source = self.other_sources.get(name, self.source)
+            yield StoredClip(clip, self.store.root / place, place, self.folder, source)
+
+    def _times(self) -> list[tuple[str, int, int]]:
+        """Return YouTube id, start and end of each clip; the inventory holds no other names."""
+        times = [parse_file_name(name) for name in self.names]
+        assert None not in times
+        return cast(list[tuple[str, int, int]], times)
+
     def columns(self) -> dict[str, list[Any]]:
         """Return the same rows column by column."""
-        parsed = [parse_file_name(name) for name in self.names]
-        times = [each for each in parsed if each is not None]  # the inventory holds nothing else
-        assert len(times) == len(self.names)
-
+        times = self._times()
         base = str(self.store.root / self.folder)
         places = [f"{base}/{name}" for name in self.names]
-        if self.elsewhere:
-            for number, name in enumerate(self.names):
-                if name in self.elsewhere:
-                    places[number] = str(self.store.root / self.elsewhere[name])
+        for number, name in enumerate(self.names if self.elsewhere else ()):
+            if name in self.elsewhere:
+                places[number] = str(self.store.root / self.elsewhere[name])
 
         return make_columns(
             self.split,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from k600.clip import Clip
@@ -17,6 +16,7 @@ from k600.loading.manifest import sha256_of
 from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
+from k600.loading.rows import StoredClip
 from k600.loading.state import State, read_state
 
 __all__ = ["metadata_rows"]
@@ -52,12 +52,15 @@ def metadata_rows(
         if request.chooses or not any(map(state.inventory.names, request.folders(split))):
             raise
         plan = Plan()  # a mirror without lists: the store's clips are what there is
-    stored = _stored(state, plan)
-    there = {clip for clip, *_ in stored}
+
+    shards = stored_shards(state, plan.here if request.chooses else None)
+    stored = [found for shard in shards for found in shard.clips()]
+    there = {found.clip for found in stored}
     chosen = dict.fromkeys(clip_at(candidate, split) for candidate in plan.chosen)
     listed = [clip for clip in chosen if clip not in there]
     if not stored and not listed:
         raise_nothing(state)
+
     tarballs = _tarballs(state)
 
     def tarball_of(clip: Clip) -> str | None:
@@ -66,29 +69,15 @@ def metadata_rows(
             return row.tarball
         return tarballs.get(clip.file_name) if state.split.is_mixed else clip.label
 
-    def proved(clip: Clip, path: Path, source: str) -> Row:
-        row = _row(clip, tarball_of(clip))
-        row |= {"source": source, "size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    def row_of(found: StoredClip) -> Row:
+        size_bytes, sha256 = found.path.stat().st_size, sha256_of(found.path)
         on_clip()
-        return row
+        return _row(found.clip, tarball_of(found.clip), found.source, size_bytes, sha256)
 
     with ThreadPoolExecutor() as pool:
-        rows = list(pool.map(lambda found: proved(*found), stored))
+        rows = list(pool.map(row_of, stored))
     rows += [_row(clip, tarball_of(clip)) for clip in listed]
     return sorted(rows, key=_order)
-
-
-def _stored(state: State, plan: Plan) -> list[tuple[Clip, Path, str]]:
-    """Return the clips that are in the store, each with its file and source."""
-    stored = []
-    for shard in stored_shards(state, plan.here if state.request.chooses else None):
-        for record in shard.records():
-            label = None if record["label"] is None else NAMES[record["label"]]
-            clip = Clip(
-                state.split, label, record["youtube_id"], record["time_start"], record["time_end"]
-            )
-            stored.append((clip, Path(record["video"]["path"]), record["source"]))
-    return stored
 
 
 def _tarballs(state: State) -> dict[str, str]:
@@ -99,7 +88,13 @@ def _tarballs(state: State) -> dict[str, str]:
     return {c.file_name: c.tarball.name for c in state.known.clips() if c.state in states}
 
 
-def _row(clip: Clip, tarball: str | None) -> Row:
+def _row(
+    clip: Clip,
+    tarball: str | None,
+    source: str | None = None,
+    size_bytes: int | None = None,
+    sha256: str | None = None,
+) -> Row:
     return {
         "split": clip.split,
         "label": None if clip.label is None else label_id(clip.label),
@@ -107,10 +102,10 @@ def _row(clip: Clip, tarball: str | None) -> Row:
         "time_start": clip.time_start,
         "time_end": clip.time_end,
         "url": f"https://www.youtube.com/watch?v={clip.youtube_id}&t={clip.time_start}s",
-        "source": None,
+        "source": source,
         "tarball": tarball,
-        "size_bytes": None,
-        "sha256": None,
+        "size_bytes": size_bytes,
+        "sha256": sha256,
     }
 
 

@@ -50,15 +50,9 @@ def check_encoder() -> None:
 
 
 class Mp4Writer:
-    """Writes the frames of one stream, H.264 in `yuv420p`, and its audio. A context manager.
+    """Writes frames of one stream, as `FrameShaper` makes them, and its audio. A context manager.
 
-    All frames have the size and the colours of the first; see `FrameShaper`.
-
-    Args:
-        target: The file to write; after an error there may be something in it.
-        video: The stream that the frames are of.
-        crf: x264's quality, 0 (lossless) to 51.
-        short_side: Pixels of the shorter side at most; None keeps all sizes.
+    After an error there may be something in `target`. `crf` is x264's quality, 0 (lossless) to 51.
 
     Raises, from every method:
         EncoderError: The encoder or the muxer refuses.
@@ -132,15 +126,14 @@ class Mp4Writer:
         return isinstance(self._audio, _CopiedAudio)
 
     def add_audio(self, piece: Any) -> None:
-        """Add a packet or a frame of audio; those that come before all frames wait for the first,
-        as only then is it known what the file is like.
-        """
+        """Add a packet or a frame of audio."""
         assert self._audio is not None
         with _ours():
             self._audio.add(piece)
             self._write_audio()
 
     def _write_audio(self) -> None:
+        # What comes before all frames waits: only by the first is it known what the file is like.
         if self._audio is not None and self.frames:
             self._output.mux(self._audio.packets)
             self._audio.packets.clear()

@@ -23,6 +23,7 @@ from k600.disk import is_full
 from k600.errors import EncoderError, Stopped
 from k600.retry import Retry
 from k600.video.cut import CutError, cut_clip
+from k600.youtube.options import YouTubeOptions, yt_dlp_params
 from k600.youtube.rate_limit import Gate
 from k600.youtube.refusals import SIGNED_IN, Refusal, classify
 
@@ -57,14 +58,10 @@ class Fetched:
 class VideoFetcher:
     """Fetches clips, one at a time, for one thread."""
 
-    params: Mapping[str, Any]
-    """Parameters of `yt_dlp.YoutubeDL`; see `k600.youtube.options.yt_dlp_params`."""
+    options: YouTubeOptions
     cookies: str
     """A cookie file's text; empty without an account."""
     gate: Gate
-    short_side: int
-    """Pixels of the shorter side at most."""
-    audio: bool
     _downloader: _Downloader | None = field(default=None, init=False)
 
     def fetch(self, clip: Clip, part: Path) -> Fetched:
@@ -79,7 +76,7 @@ class VideoFetcher:
             Stopped: The gate lets nobody through any more.
         """
         if self._downloader is None:
-            self._downloader = _Downloader(self.params, self.cookies, self.gate)
+            self._downloader = _Downloader(yt_dlp_params(self.options), self.cookies, self.gate)
         downloader = self._downloader
         downloader.forget()
         try:
@@ -133,8 +130,8 @@ class VideoFetcher:
                 part,
                 clip.time_start,
                 clip.time_end,
-                short_side=self.short_side,
-                audio=self.audio and audio,
+                short_side=self.options.short_side,
+                audio=self.options.audio and audio,
             )
         except (av.error.FFmpegError, CutError, EncoderError, OSError, ValueError) as error:
             caught = error

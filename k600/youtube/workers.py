@@ -22,7 +22,7 @@ from k600.store.ledger import Ledger
 from k600.store.store import Incoming, Store
 from k600.translate import store_error, translate_errors
 from k600.youtube.fetcher import Fetched, RefusedError, VideoFetcher
-from k600.youtube.options import YouTubeOptions, cookie_text, yt_dlp_params
+from k600.youtube.options import YouTubeOptions, cookie_text
 from k600.youtube.rate_limit import BlockedError, Gate, rate_limiter_of
 from k600.youtube.refusals import Refusal
 from k600.youtube.tools import yt_dlp_version
@@ -179,10 +179,7 @@ class YouTubeWorkers:
 
     def _work(self, cookies: str, incoming: Incoming) -> None:
         """Fetch clips until there are no more; what each thread does."""
-        options = self.options
-        fetcher = VideoFetcher(
-            yt_dlp_params(options), cookies, self._gate, options.short_side, options.audio
-        )
+        fetcher = VideoFetcher(self.options, cookies, self._gate)
         with contextlib.closing(fetcher):
             while (clip := self._questions.get()) is not None:
                 answer: Answer | BaseException

@@ -97,8 +97,8 @@ def test_help_speaks_of_flags_and_has_no_marks() -> None:
             assert not re.search(r"`|\w=", text)
 
 
-def completed(option: str, word: str) -> list[str]:
-    leaf = LEAVES["plan"]
+def completed(option: str, word: str, *, command: str = "plan") -> list[str]:
+    leaf = LEAVES[command]
     (parameter,) = (each for each in leaf.params if each.name == option)
     return [item.value for item in parameter.shell_complete(Context(leaf), word)]
 
@@ -106,6 +106,8 @@ def completed(option: str, word: str) -> list[str]:
 def test_the_shell_completes_splits_sources_and_classes() -> None:
     assert completed("split", "") == ["train", "validation", "test", "all"]
     assert completed("split", "va") == ["validation"]
+    assert completed("split", "tr", command="status") == ["train"]
+    assert completed("classes", "zu", command="status") == ["zumba"]
     assert completed("source", "") == ["auto", "cvdf", "youtube", "local"]
     assert completed("source", "y") == ["youtube"]
     assert completed("classes", "surf") == ["surfing_crowd", "surfing_water"]
