@@ -71,7 +71,7 @@ def run_stages(
 
     Raises:
         Kinetics600Error: What stopped a task; with `local`, of the kind that it was there.
-        OptionError: A parameter in `workforce.more` is unknown or lacks.
+        OptionError: A parameter in `workforce.more` is unknown or missing.
     """
     counts: Counter[str] = Counter()
     before = None
@@ -106,7 +106,8 @@ class _Step(PipelineStep):
         self.places, self.tasks = stage.places, stage.tasks
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
-        self.stats.stats.clear()  # of another rank, in this same process
+        # One worker runs all ranks in this process, on this very object.
+        self.stats.stats.clear()
         with self.places.open() as places:
             counts = self.tasks[rank](places)
         for name, count in counts.items():

@@ -103,6 +103,7 @@ def _write_shards(
         markers[shard_path(plan, number, job)] = shard_to_json(shard.entry(etag), clips)
         shards.append(shard)
 
+    # A marker may only name what can be seen: the Hub shows a shard once it is in a commit.
     message = f"{job.split}: {', '.join(map(str, numbers))}"
     if places.apart:
         places.shards.commit(message, {})
@@ -151,7 +152,7 @@ class PartReader:
 
     def _mend(self, clip: PlacedClip) -> bytes:
         """Return a clip's bytes, after its tarball was read again, if that has not been done."""
-        data = self._read(clip)
+        data = self._read(clip)  # another clip of the part, or another task, may have mended it
         marker = read_markers([clip.part], self.job, self.work).get(clip.part)
         if data is None and marker is not None:
             read_unit(marker.unit, self.job, self.work, self.folder)

@@ -1,4 +1,4 @@
-"""What a run of the fleet is told: how clips become shards, who does the work, and where it goes.
+"""The options of a fleet: how clips become shards, who does the work, and where all of it goes.
 
 The Hub takes files by commits, some hundred an hour, so a repository there gets shards alone; parts
 and notes lie in another place.
@@ -28,7 +28,7 @@ FORMATS = {"parquet": "embedded", "webdataset": "webdataset"}
 
 EXECUTORS = ("local", "slurm", "ray")
 MOST_TASKS = 1_000
-"""Slurm takes 1,001 tasks in an array, unless it is told otherwise."""
+"""Slurm takes 1,001 tasks in an array, unless it is configured otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ def choose_places(
         to: A folder, a URL, or `hf://datasets/USER/NAME`.
         options: fsspec storage options for the folder or URL.
         work: A folder or URL for parts and notes; needed for the Hub.
-        i_have_the_rights: The Hub needs it said.
+        i_have_the_rights: The videos may be handed on; needed for the Hub.
 
     Raises:
         OptionError: They do not fit together.

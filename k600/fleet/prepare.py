@@ -20,7 +20,8 @@ from k600.fleet.units import Unit, find_units, find_unread, read_markers, tarbal
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.destination import FileDestination
-from k600.publish.markers import describe, digest_of_names, find_damaged, pin_request, read_marker
+from k600.publish.markers import find_damaged, pin_request, read_marker
+from k600.publish.recipe import describe, digest_of_names
 from k600.publish.shards import check_number_of_files, scratch_folder
 
 __all__ = ["SplitWork", "prepare_split"]
@@ -52,12 +53,12 @@ class SplitWork:
 
 
 def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Progress) -> SplitWork:
-    """Pin what is asked for at its place, and see what is left to do.
+    """Pin the request at its place, and find out what is left to do.
 
     Raises:
-        DestinationTakenError: Something else was asked for there before.
+        DestinationTakenError: The place holds another request.
         IncompleteError: The mirror lacks what is needed. What is there stays.
-        MirrorError, ListError: The mirror cannot be asked.
+        MirrorError, ListError: The mirror cannot be reached, or its list not be read.
     """
     split, recipe = job.split, job.recipe
     tarballs = tarballs_to_read(request, split)
@@ -111,7 +112,7 @@ def _prepare_repair(
     work = places.work
     found, plan = _plan_again(job, done, tarballs, work)
     if plan is None or plan.digest != done.get("plan", plan.digest):
-        work.clear(job.meta_path("parts"))
+        work.clear(job.meta_path("parts"))  # of tarballs that were read for nothing
         what = f"{len(damaged):,} shards that are gone or damaged" if damaged else "the manifest"
         raise IncompleteError(
             f"kinetics600 {job.split}: {what} at {places.shards.address} cannot be made again, as "
@@ -139,8 +140,8 @@ def _plan_again(
 ) -> tuple[Sequence[Unit], Plan | None]:
     """Return the tarballs that a finished split was made from, and its plan, if it can be made.
 
-    They are told by their names, as a tarball that was copied has another ETag with the same bytes:
-    it is read again, as is one whose marker is lost, and the plan tells whether it is the same.
+    Tarballs are recognised by name, as a copy has another ETag with the same bytes: it is read
+    again, as is one whose marker is lost. Whether its bytes are the same, the plan's digest shows.
     """
     try:
         found, _ = find_units(tarballs, job, on_missing="skip")

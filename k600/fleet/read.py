@@ -29,6 +29,7 @@ def read_units(job: Job, units: Sequence[Unit], places: OpenPlaces) -> dict[str,
     counts = {"tarballs": 0, "clips": 0, "bytes": 0}
     failed: MirrorError | None = None
     with scratch_folder(places.work) as folder:
+        # A task that took the place of a lost one finds what that had finished.
         for unit in find_unread(units, job, places.work):
             try:
                 marker = read_unit(unit, job, places.work, folder)

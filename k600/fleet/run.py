@@ -117,6 +117,8 @@ def run_fleet(
         if ready.apart:
             check_place(ready.work, recipe.kind)
 
+        # Here a split is done before the next begins; Slurm gets all jobs at once, each
+        # array waiting for the one before.
         for split in request.splits:
             job = make_job(request, split, recipe, places, offline=offline)
             work = prepare_split(request, job, ready, progress)

@@ -187,9 +187,9 @@ def read_markers(keys: Sequence[str], job: Job, work: FileDestination) -> dict[s
 
 
 def find_unread(units: Sequence[Unit], job: Job, work: FileDestination) -> list[Unit]:
-    """Return the units without a marker, or without the part that it tells of.
+    """Return the units without a marker, or without the part that it describes.
 
-    What is in a part is proved where it is read.
+    Whether a part holds the right bytes is checked clip by clip as it is merged.
     """
     sizes, marked = work.sizes(job.meta_path("parts")), work.names(job.meta_path("units"))
     begun = [unit.key for unit in units if f"{unit.key}.json" in marked]
