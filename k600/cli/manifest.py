@@ -13,7 +13,7 @@ import click
 from k600.cli.app import app, as_json, data_dir, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_splits
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, hush, print_json, say
+from k600.cli.screen import Meter, counts_of, hush, print_json, say
 from k600.errors import NoClipsError
 from k600.network import is_offline
 
@@ -115,4 +115,4 @@ def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
 
 
 def _counts(first: str, missing: dict[str, int]) -> str:
-    return ", ".join([first, *(f"{count:,} {reason}" for reason, count in missing.items())])
+    return ", ".join(filter(None, (first, counts_of(missing))))
