@@ -54,7 +54,7 @@ def publish(
     Example: kinetics600 publish USER/NAME validation
     """
     from k600.publish import run
-    from k600.publish.markers import Recipe
+    from k600.publish.recipe import Recipe
 
     if public and private:
         raise OptionError("public, private: only one of --public and --private is allowed")

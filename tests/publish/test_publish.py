@@ -34,7 +34,7 @@ from k600.errors import (
 )
 from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
 from k600.progress import Bar
-from k600.publish.markers import Recipe
+from k600.publish.recipe import Recipe
 from k600.publish.run import Published, publish
 from k600.publish.shuffle import group_names, shuffle
 from tests.conftest import Command
