@@ -84,7 +84,12 @@ def _facts(option: Option) -> dict[str, Any]:
 
 def _complete_from(values: tuple[str, ...]) -> Complete:
     """Return what completes one of a few values in the shell."""
-    return lambda _context, _parameter, word: [each for each in values if each.startswith(word)]
+
+    def complete(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
+        """Return the values that begin so, for the shell."""
+        return [each for each in values if each.startswith(word)]
+
+    return complete
 
 
 complete_splits = _complete_from(CONFIGS)
