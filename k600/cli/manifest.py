@@ -88,20 +88,20 @@ def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
     from k600.loading.fetch import fetch_split
     from k600.loading.manifest import read_manifest
 
-    manifest = read_manifest(file)
+    wanted = read_manifest(file)
     options = {"source": "local", **({} if data_dir is None else {"data_dir": data_dir})}
     found = []
-    for split in sorted({row.clip.split for row in manifest.rows}):
+    for split in sorted({row.clip.split for row in wanted.rows}):
         request = request_of(split, options)
         try:
             outcome = fetch_split(request, split, progress=Meter(quiet=True), offline=True)
             shards = outcome.shards
         except NoClipsError:
             shards = ()
-        found += check_manifest(manifest, split, shards)
+        found += check_manifest(wanted, split, shards)
 
     missing = Counter(difference.reason for difference in found)
-    same = len(manifest.rows) - len(found)
+    same = len(wanted.rows) - len(found)
     if as_json:
         differences = [{"clip": d.clip.key, "reason": d.reason} for d in found]
         print_json({"same_clips": same, "missing": missing, "differences": differences})
