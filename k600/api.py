@@ -141,7 +141,7 @@ def publish(
     Raises:
         Kinetics600Error: One of its kinds; see `k600.errors`.
     """
-    from k600.publish.markers import Recipe
+    from k600.publish.recipe import Recipe
     from k600.publish.run import publish as carry_out
 
     with plain_errors():

@@ -15,7 +15,7 @@ from k600.errors import OptionError
 from k600.fleet.options import FleetRecipe
 from k600.gallery.page import write_gallery
 from k600.miniature import Miniature
-from k600.publish.markers import Recipe
+from k600.publish.recipe import Recipe
 from tests.conftest import Load
 
 APPLIED = {

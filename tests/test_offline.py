@@ -89,6 +89,6 @@ def test_an_offline_hub_alone_keeps_nobody_from_the_mirror(
         (plan,) = run("plan", *chosen)
         assert (plan["offline"], plan["tarballs"]) == (False, 1)
         (outcome,) = run("download", *chosen)
-        assert outcome["clips"] == 5
+        assert outcome["here_clips"] == 5
         states = {finding["name"]: finding["state"] for finding in run("doctor")}
         assert (states["environment"], states["mirror"]) == ("ok", "ok")

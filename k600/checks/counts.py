@@ -89,7 +89,7 @@ class Counts:
         return cls(
             sum(one.here_clips for one in several),
             sum(one.here_bytes for one in several),
-            dict(sources),
+            dict(sorted(sources.items())),
             sum(one.unchecked_clips for one in several),
             _in_order(missing),
             sum(one.failed_clips for one in several),
@@ -382,7 +382,12 @@ class _Facts:
             _, reason = self.reasons.get(name, (0, usual))
             missing[reason] += 1
         return Counts(
-            sources.total(), here_bytes, dict(sources), unchecked, _in_order(missing), failed_clips
+            sources.total(),
+            here_bytes,
+            dict(sorted(sources.items())),
+            unchecked,
+            _in_order(missing),
+            failed_clips,
         )
 
 

@@ -7,7 +7,6 @@ import logging
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,17 @@ from k600.cli.app import app
 from k600.cli.screen import console, make_table
 
 __all__ = ["demo"]
+
+_CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("validation", "the whole split", {}),
+    ("validation", "five, chosen", {"max_samples": 5, "shuffle": True}),
+    ("train", "two classes", {"classes": ["springboard diving", "surfing water"]}),
+    ("test", "streamed", {"streaming": True}),
+    ("validation", "again", {}),
+)
+"""What is loaded, of which split, and by which options."""
+
+_TEXT = ("load_dataset(…)", "first clip")
 
 
 @app.command()
@@ -46,48 +56,35 @@ def _demo(folder: Path, *, keep: bool) -> None:
     screen = console()
     screen.print("Making a miniature of the host: small made-up clips in its own layout …")
     host = make_miniature(folder / "host")
-    options: dict[str, Any] = {
-        "mirror": str(host.root),
-        "test_labels": str(host.test_labels),
-        "data_dir": str(folder / "clips"),
-        "cache_dir": str(folder / "cache"),
-    }
+    store = {"data_dir": str(folder / "clips"), "mirror": str(host.root)}
+    options = {**store, "test_labels": str(host.test_labels)}
     if not keep:  # no line names a file that will be gone
         logging.getLogger("kinetics600").setLevel(logging.ERROR)
-    text = ["load_dataset(…)", "first clip"]
-    table = make_table(text[0], "clips", "classes", text[1], "seconds", text=text)
 
-    def show(call: str, load: Callable[[], Iterable[dict[str, Any]]]) -> None:
+    table = make_table("load_dataset(…)", "clips", "classes", "first clip", "seconds", text=_TEXT)
+    for split, what, more in _CALLS:
         started = time.perf_counter()
-        rows = list(load())
+        ds = datasets.load_dataset(
+            "kinetics600", split, cache_dir=str(folder / "cache"), **options, **more
+        )[split]
+        rows = list(ds)
         seconds = time.perf_counter() - started
         classes = {row["label"] for row in rows if row["label"] is not None}
         first = f"{rows[0]['youtube_id']} at {rows[0]['time_start']} s"
-        table.add_row(call, str(len(rows)), str(len(classes)), first, f"{seconds:.2f}")
-
-    def load(split: str, **more: Any) -> Iterable[dict[str, Any]]:
-        found: Iterable[dict[str, Any]]
-        found = datasets.load_dataset("kinetics600", split, **options, **more)[split]
-        return found
-
-    two = ["springboard diving", "surfing water"]
-    show("validation: the whole split", lambda: load("validation"))
-    show("validation: five, chosen", lambda: load("validation", max_samples=5, shuffle=True))
-    show("train: two classes", lambda: load("train", classes=two))
-    show("test: streamed", lambda: load("test", streaming=True))
-    show("validation: again", lambda: load("validation"))
+        counts = str(len(rows)), str(len(classes))
+        table.add_row(f"{split}: {what}", *counts, first, f"{seconds:.2f}")
     screen.print(table)
+
     if keep:
         title = "Kinetics-600 in miniature: these are no real clips"
-        page = kinetics600.gallery(load("validation"), folder / "gallery.html", title=title).path
-        screen.print(f"The clips are in {options['data_dir']}.")
+        page = kinetics600.gallery(ds, folder / "gallery.html", title=title).path
+        screen.print(f"The clips are in {store['data_dir']}.")
         screen.print(f"See the clips: open {page} in a browser. See the store:")
-        at = ["--data-dir", options["data_dir"], "--mirror", str(host.root)]
-        screen.print(f"  {shlex.join(['kinetics600', 'status', *at])}")
+        words = ["--data-dir", store["data_dir"], "--mirror", store["mirror"]]
+        screen.print(f"  {shlex.join(['kinetics600', 'status', *words])}")
     else:
-        options.pop("cache_dir")
-        request = kinetics600.make_request("validation", **options)
-        outcome = fetch_split(request, "validation", progress=no_progress)
+        request = kinetics600.make_request(split, **options)
+        outcome = fetch_split(request, split, progress=no_progress)
         screen.print(dataclasses.replace(outcome, report="").missing_text())
         screen.print("Nothing of it is left. To keep it all, and see the clips in a gallery:")
         screen.print("  kinetics600 demo --folder SOMEWHERE")

@@ -58,7 +58,7 @@ def doctor(offline: bool, as_json: bool, **options: str | None) -> None:
 
 
 def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:
-    """Return the request; where the loader itself does not start, as well as it can be told."""
+    """Return the request, and what is wrong where the loader itself does not start."""
     from k600.checks.doctor import Finding
 
     try:

@@ -13,7 +13,7 @@ import click
 from k600.cli.app import app, as_json, data_dir, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_splits
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, hush, print_json, say
+from k600.cli.screen import Meter, counts_of, hush, print_json, say
 from k600.errors import NoClipsError
 from k600.network import is_offline
 
@@ -88,20 +88,20 @@ def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
     from k600.loading.fetch import fetch_split
     from k600.loading.manifest import read_manifest
 
-    manifest = read_manifest(file)
+    wanted = read_manifest(file)
     options = {"source": "local", **({} if data_dir is None else {"data_dir": data_dir})}
     found = []
-    for split in sorted({row.clip.split for row in manifest.rows}):
+    for split in sorted({row.clip.split for row in wanted.rows}):
         request = request_of(split, options)
         try:
             outcome = fetch_split(request, split, progress=Meter(quiet=True), offline=True)
             shards = outcome.shards
         except NoClipsError:
             shards = ()
-        found += check_manifest(manifest, split, shards)
+        found += check_manifest(wanted, split, shards)
 
     missing = Counter(difference.reason for difference in found)
-    same = len(manifest.rows) - len(found)
+    same = len(wanted.rows) - len(found)
     if as_json:
         differences = [{"clip": d.clip.key, "reason": d.reason} for d in found]
         print_json({"same_clips": same, "missing": missing, "differences": differences})
@@ -115,4 +115,4 @@ def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
 
 
 def _counts(first: str, missing: dict[str, int]) -> str:
-    return ", ".join([first, *(f"{count:,} {reason}" for reason, count in missing.items())])
+    return ", ".join(filter(None, (first, counts_of(missing))))

@@ -32,7 +32,7 @@ _RATE = 50.0
 def plan(split: str, options: dict[str, Any], rate: float, as_json: bool) -> None:
     """Say what a request would fetch, from where, and what it takes. Touches nothing.
 
-    The exit code is that of the download, as far as it can be told: 0 also if clips are to come.
+    The exit code is that of the download, as far as it is known: 0 also if clips are to come.
 
     Example: kinetics600 plan validation --class "surfing water" --max-samples 10
     """

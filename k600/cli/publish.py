@@ -10,7 +10,7 @@ import click
 from k600.cli.app import app, as_json, i_have_the_rights, quiet, shard_size_mb, to_options
 from k600.cli.exit_codes import DONE, LACKING
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, hush, print_json, say
+from k600.cli.screen import Meter, counts_of, hush, print_json, say
 from k600.errors import OptionError
 from k600.network import is_offline
 from k600.splits import CONFIGS
@@ -54,7 +54,7 @@ def publish(
     Example: kinetics600 publish USER/NAME validation
     """
     from k600.publish import run
-    from k600.publish.markers import Recipe
+    from k600.publish.recipe import Recipe
 
     if public and private:
         raise OptionError("public, private: only one of --public and --private is allowed")
@@ -83,7 +83,7 @@ def publish(
     elif not quiet:
         for one in done.splits:
             mended = f", {one.mended_shards:,} that were gone or damaged" * bool(one.mended_shards)
-            missing = "".join(f"; left out: {n:,} {reason}" for reason, n in one.missing.items())
+            missing = f"; left out: {counts_of(one.missing)}" if one.missing else ""
             say(
                 f"{one.split}: {one.clips:,} clips in {one.shards:,} files, "
                 f"{one.new_shards:,} of them new{mended}{missing}"

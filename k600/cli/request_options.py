@@ -25,8 +25,6 @@ SPLIT = f"{{{'|'.join(CONFIGS)}}}"
 _FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag is not None}
 _endpoint_url = click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
 
-Complete = Callable[[click.Context, click.Parameter, str], list[str]]
-
 
 def with_request_options(
     *, source: str = "auto", needs_split: bool = True
@@ -45,10 +43,12 @@ def with_request_options(
         @functools.wraps(command)
         def run(**values: Any) -> None:
             origin = click.get_current_context().get_parameter_source
-            options = {name: values.pop(name) for name in (*_FLAGS, "endpoint_url")}
-            for name in (*options,):  # an option with the value of its default is given, too
-                if origin(name) is ParameterSource.DEFAULT:
-                    del options[name]
+            options = {}
+            for name in (*_FLAGS, "endpoint_url"):
+                value = values.pop(name)
+                if origin(name) is not ParameterSource.DEFAULT:
+                    options[name] = value  # with the value of its default it is given, too
+
             if source != OPTIONS["source"].default:
                 options.setdefault("source", source)
             command(options=options, **values)
@@ -59,6 +59,7 @@ def with_request_options(
                 _endpoint_url(run)
             more = {"default": source} if name == "source" else {}
             click.option(_FLAGS[name], name, **{**_facts(OPTIONS[name]), **more})(run)
+
         metavar = SPLIT if needs_split else f"[{SPLIT}]"
         argument = click.argument(
             "split", metavar=metavar, required=needs_split, shell_complete=complete_splits
@@ -73,7 +74,9 @@ def _facts(option: Option) -> dict[str, Any]:
     text = with_flags(option.flag_help or option.help, _FLAGS).replace("`", "")
     facts: dict[str, Any] = {"help": text, "default": option.default}
     if option.allowed:
-        facts["shell_complete"] = _complete_from(option.allowed)
+        facts["shell_complete"] = lambda _context, _parameter, word: [
+            value for value in option.allowed if value.startswith(word)
+        ]
 
     if option.name == "classes":
         return {"help": text, "multiple": True, "shell_complete": complete_classes}
@@ -82,12 +85,9 @@ def _facts(option: Option) -> dict[str, Any]:
     return {**facts, "type": int if option.type in (int, int | None) else str}
 
 
-def _complete_from(values: tuple[str, ...]) -> Complete:
-    """Return what completes one of a few values in the shell."""
-    return lambda _context, _parameter, word: [each for each in values if each.startswith(word)]
-
-
-complete_splits = _complete_from(CONFIGS)
+def complete_splits(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
+    """Return the splits, and `all`, that begin so, for the shell."""
+    return [name for name in CONFIGS if name.startswith(word)]
 
 
 def complete_classes(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:

@@ -12,11 +12,11 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NoReturn
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
@@ -40,6 +40,7 @@ __all__ = [
     "Meter",
     "bar_of",
     "console",
+    "counts_of",
     "decimal",
     "hush",
     "leave_pipe",
@@ -59,19 +60,8 @@ _PIPED_WIDTH = 160
 """Columns of what is printed to a file or a pipe: a row of a table is one line."""
 _NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
 
-_PLAINER = str.maketrans(
-    {
-        "…": "...",
-        "≤": "<=",
-        "≥": ">=",
-        "→": "->",
-        "–": "-",
-        "’": "'",
-        "█": "#",
-        "·": ".",
-        "━": "-",
-        "×": "x",
-    }
+_PLAINER = str.maketrans({"…": "...", "≤": "<=", "≥": ">=", "→": "->"}) | str.maketrans(
+    "–’█·━×", "-'#.-x"
 )
 """What stands for our own marks where an encoding has none of them."""
 
@@ -166,6 +156,16 @@ def time_of(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def counts_of(counts: Mapping[str, int], *, by: str = "") -> str:
+    """Return counts in words.
+
+    Example:
+        >>> counts_of({"damaged": 1200, "empty": 0, "truncated": 3})
+        '1,200 damaged, 3 truncated'
+    """
+    return ", ".join(f"{count:,} {by}{name}" for name, count in counts.items() if count)
+
+
 def percent_of(share: float) -> str:
     """Return a share, 0 to 1, in percent; 100 only for all, and 0 only for none.
 
@@ -184,10 +184,8 @@ def make_table(*columns: str, text: Collection[str] = (), **facts: Any) -> Table
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left", **facts
     )
     for column in columns:
-        if column in text:
-            table.add_column(column, overflow="fold")
-        else:
-            table.add_column(column, justify="right", overflow="fold")
+        justify: JustifyMethod = "left" if column in text else "right"
+        table.add_column(column, justify=justify, overflow="fold")
     return table
 
 
@@ -214,19 +212,22 @@ class Meter:
         if self._quiet:
             yield NoBar()
         elif screen.is_terminal and not screen.is_dumb_terminal:
-            name = TextColumn(
-                "{task.description}",
-                markup=False,
-                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
-            )
-            columns: list[ProgressColumn] = [name, _Amounts(table_column=Column(no_wrap=True))]
-            if screen.width >= _WIDE:  # a bar is one line, whatever the width
-                columns = [SpinnerColumn("line"), name, BarColumn(16), columns[1]]
-                columns.append(TimeRemainingColumn(table_column=Column(no_wrap=True)))
+            columns = _columns(screen.width)
             with Progress(*columns, console=screen, transient=True, expand=True) as progress:
                 yield _Bars(progress, total, description, unit)
         else:
             yield _Lines(screen, total, description, unit)
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """Return what a bar shows on a terminal: in one line, whatever its width."""
+    one_line = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    name = TextColumn("{task.description}", markup=False, table_column=one_line)
+    amounts = _Amounts(table_column=Column(no_wrap=True))
+    if width < _WIDE:
+        return [name, amounts]
+    time_left = TimeRemainingColumn(table_column=Column(no_wrap=True))
+    return [SpinnerColumn("line"), name, BarColumn(16), amounts, time_left]
 
 
 class _Bars(NoBar):
@@ -256,16 +257,16 @@ class _Lines(NoBar):
     def __init__(self, screen: Console, total: int, description: str, unit: str) -> None:
         self._screen, self._total, self._description = screen, total, description
         self._unit, self._done = unit, 0
-        self._started = self._said = time.monotonic()
+        self._started = self._shown = time.monotonic()
         self._lock = threading.Lock()
 
     def update(self, n: int, part: str = "") -> None:
         with self._lock:
             self._done += n
             now = time.monotonic()
-            if now - self._said < _LOG_EVERY_SECONDS:
+            if now - self._shown < _LOG_EVERY_SECONDS:
                 return
-            self._said = now
+            self._shown = now
             rate = self._done / (now - self._started)
             left = (self._total - self._done) / rate if rate else 0
             self._screen.print(

@@ -14,7 +14,16 @@ from rich.text import Text
 from k600.cli.app import app, as_json, data_dir, lists_mirror
 from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
 from k600.cli.request_options import SPLIT, complete_classes, complete_splits, request_of
-from k600.cli.screen import bar_of, console, decimal, make_table, percent_of, print_json, say
+from k600.cli.screen import (
+    bar_of,
+    console,
+    counts_of,
+    decimal,
+    make_table,
+    percent_of,
+    print_json,
+    say,
+)
 from k600.reasons import REASONS
 from k600.text import printable
 
@@ -97,7 +106,7 @@ def _show(status: StoreStatus, *, by_class: bool) -> None:
 
     for split in status.splits:
         screen.print(_headline(split))
-        for line in filter(None, _details(split)):
+        for line in _details(split):
             screen.print(" " * 12 + line)
     rows = [(split.split, one) for split in status.splits for one in split.classes]
     if by_class and rows:
@@ -122,27 +131,23 @@ def _headline(split: SplitStatus) -> Text:
 
 def _details(split: SplitStatus) -> Iterator[str]:
     """Yield what is missing, where the rest came from, and what became of the tarballs."""
-    counts, states = split.counts, split.tarball_states
-    missing = ", ".join(f"{count:,} {reason}" for reason, count in counts.missing.items())
-    yield f"missing: {missing}" if missing else ""
+    counts = split.counts
+    if counts.missing:
+        yield f"missing: {counts_of(counts.missing)}"
 
     unchecked = f" ({counts.unchecked_clips:,} not checked yet)" * bool(counts.unchecked_clips)
-    sources = ((source, counts.sources.get(source)) for source in ("cvdf", "youtube", "local"))
-    yield ", ".join(f"{count:,} from {source}" for source, count in sources if count) + unchecked
+    if counts.sources:
+        yield counts_of(counts.sources, by="from ") + unchecked
 
     of = "" if split.listed_tarballs is None else f" of {split.listed_tarballs:,}"
-    others = (("partial", states.partial), ("started", states.started), ("damaged", states.damaged))
-    found = [
-        f"{states.done:,}{of} done",
-        *(f"{count:,} {state}" for state, count in others if count),
-    ]
-    yield f"tarballs: {', '.join(found)}" if of or states.done or len(found) > 1 else ""
+    states = dataclasses.asdict(split.tarball_states)
+    others = counts_of({state: count for state, count in states.items() if state != "done"})
+    if of or states["done"] or others:
+        yield ", ".join(filter(None, (f"tarballs: {states['done']:,}{of} done", others)))
 
 
 def _class_table(rows: Collection[tuple[str, ClassStatus]]) -> Table:
     """Return a row for each class, with a column for each reason that any clip is missing for."""
-    from rich.filesize import decimal
-
     several = len({split for split, _ in rows}) > 1
     found = {reason for _, one in rows for reason in one.counts.missing}
     reasons = [reason for reason in REASONS if reason in found]

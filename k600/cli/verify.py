@@ -32,16 +32,7 @@ _MOST_LINES = 50
 @click.option("--again", is_flag=True, help="Look also at what was verified before.")
 @as_json
 @click.option("--quiet", is_flag=True, help="Show nothing but what is bad.")
-def verify(
-    split: str,
-    options: dict[str, Any],
-    deep: bool,
-    repair: bool,
-    quarantine: bool,
-    again: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def verify(split: str, options: dict[str, Any], as_json: bool, quiet: bool, **how: bool) -> None:
     """Look into every clip that is there. Safe to stop and to run again.
 
     Exit code 1 if a clip is bad, and 3 if the host itself has no good one. Short clips are named,
@@ -53,15 +44,8 @@ def verify(
 
     if quiet:
         hush()
-    report = verify_clips(
-        request_of(split, options),
-        deep=deep,
-        again=again,
-        quarantine=quarantine,
-        repair=repair,
-        offline=is_offline(),
-        progress=Meter(quiet=quiet),
-    )
+    request = request_of(split, options)
+    report = verify_clips(request, **how, offline=is_offline(), progress=Meter(quiet=quiet))
     if as_json:
         print_json(report.as_plain())
     elif not quiet or report.bad:

@@ -14,7 +14,7 @@ from k600.fleet.options import FleetRecipe, Places
 from k600.loading.request import Request
 from k600.loading.state import wanted_names
 from k600.mirror.mirror import Mirror
-from k600.publish.markers import digest_of_labels
+from k600.publish.recipe import digest_of_labels
 from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.tarballs.catalog import read_test_labels

@@ -20,7 +20,8 @@ from k600.fleet.units import Unit, find_units, find_unread, read_markers, tarbal
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.destination import FileDestination
-from k600.publish.markers import describe, digest_of_names, find_damaged, pin_request, read_marker
+from k600.publish.markers import find_damaged, pin_request, read_marker
+from k600.publish.recipe import describe, digest_of_names
 from k600.publish.shards import check_number_of_files, scratch_folder
 
 __all__ = ["SplitWork", "prepare_split"]

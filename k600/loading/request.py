@@ -130,7 +130,8 @@ class Request:
             limits["seed"] = None
 
         mirror = None if self.source == "local" else self.mirror.identity
-        labels = self.test_labels if "test" in self.splits else DEFAULT_TEST_LABELS
+        has_mixed = any(Split(split).is_mixed for split in self.splits)
+        labels = self.test_labels if has_mixed else DEFAULT_TEST_LABELS
         has_own_store = self.store != Store.at(default_data_dir, self.short_side)
         return {
             **limits,

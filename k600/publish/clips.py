@@ -21,15 +21,9 @@ from k600.loading.request import Request
 from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
 from k600.loading.stream import stream_split
 from k600.progress import Bar
-from k600.publish.markers import (
-    SplitJob,
-    SplitResult,
-    find_damaged,
-    pin_request,
-    read_marker,
-    to_json,
-)
+from k600.publish.markers import SplitResult, find_damaged, pin_request, read_marker, to_json
 from k600.publish.parquet import write_clips
+from k600.publish.recipe import SplitJob
 from k600.publish.shards import Sending, check_number_of_files, scratch_folder
 from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.reading import READINGS

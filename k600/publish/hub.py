@@ -36,6 +36,7 @@ from k600.errors import (
     DestinationDeniedError,
     DestinationTakenError,
     Kinetics600Error,
+    OfflineError,
     OptionError,
 )
 from k600.network import OPENSSL_CERTIFICATES, read_network
@@ -94,6 +95,13 @@ class HubDestination:
         """Nothing is held."""
 
     def prepare(self) -> None:
+        # What reads a mirror may be on the network where the Hub's client may not.
+        if huggingface_hub.constants.HF_HUB_OFFLINE:
+            raise OfflineError(
+                "repo: the Hub is needed, but HF_HUB_OFFLINE forbids it. Unset it, or publish to a "
+                "folder with to=…"
+            )
+
         if not (self._token or huggingface_hub.get_token()):
             raise DestinationDeniedError(
                 "token: there is no token of the Hub on this machine. Make one that may write at "

@@ -2,7 +2,7 @@
 
 README.md                                     the card; written last
 data/<split>/<group>-<number>-<hash>.parquet  the rows
-.kinetics600/<split>/run.json                 what was asked for; another request is refused
+.kinetics600/<split>/run.json                 the request; another one is refused
 .kinetics600/<split>/groups/<group>.json      a group of tarballs is done: its shards, and which
                                               clips had to be left out, and why
 .kinetics600/<split>/done.json                the split is done: its counts, and all its shards
@@ -18,7 +18,6 @@ as done, files that belong to no run are removed (`finish`), and the card is wri
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import re
@@ -26,27 +25,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.clip import TestLabels
 from k600.errors import DestinationTakenError
-from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.card import SplitFacts, write_card
 from k600.publish.destination import Destination, Proof
-from k600.publish.shards import MOST_SHARD_MB, is_entry
-from k600.splits import SPLITS, Split
+from k600.publish.shards import is_entry
+from k600.splits import SPLITS
 from k600.store.store import META_DIR
 from k600.text import public_url
-from k600.values import choice, whole_number
 
 __all__ = [
-    "KINDS",
-    "Recipe",
-    "SplitJob",
     "SplitResult",
     "check_place",
-    "describe",
-    "digest_of_labels",
-    "digest_of_names",
     "find_damaged",
     "finish",
     "name_on_card",
@@ -58,74 +48,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger("kinetics600")
-
-KINDS = ("metadata", "embedded")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How rows become shards."""
-
-    kind: str = "metadata"
-    """`metadata`, or `embedded`: with the clips themselves."""
-    shard_size_mb: int = 500
-    """Embedded: bytes of clips in a shard, in units of 1,000,000, 1 to 1,900."""
-    mix: int = 16
-    """Embedded: tarballs read side by side, 1 or more: so many classes are in a shard."""
-
-    def check(self) -> None:
-        """Raise `OptionError` for a value that is not allowed."""
-        choice("kind", self.kind, KINDS)
-        for option, most in (("shard_size_mb", MOST_SHARD_MB), ("mix", 600)):
-            whole_number(option, getattr(self, option), least=1, most=most)
-
-    def describe(
-        self,
-        request: Request,
-        split: str,
-        groups: Sequence[Sequence[str]] = (),
-        labels: TestLabels | None = None,
-    ) -> dict[str, Any]:
-        """Return what fixes a split's shards, to the byte.
-
-        Args:
-            request: The request.
-            split: One of its splits.
-            groups: Embedded: the tarballs.
-            labels: Embedded: labels of test clips.
-        """
-        description = describe(request, split, self.kind)
-        if self.kind == "embedded":
-            description |= {
-                "shard_size_mb": self.shard_size_mb,
-                "mix": self.mix,
-                "tarballs": digest_of_names([name for group in groups for name in group]),
-            }
-            if Split(split).is_mixed:
-                description["labels"] = digest_of_labels(labels or {})
-        return description
-
-
-@dataclass(frozen=True, slots=True)
-class SplitJob:
-    """One split of a request that is to be published, and how."""
-
-    request: Request
-    split: str
-    destination: Destination
-    recipe: Recipe
-    progress: Progress
-    offline: bool
-    """Never cross a network for the clips."""
-
-    @property
-    def data(self) -> str:
-        """Folder of the split's shards at the place."""
-        return f"data/{self.split}"
-
-    def own(self, name: str) -> str:
-        """Return the path of a note of the split at the place."""
-        return f"{META_DIR}/{self.split}/{name}"
 
 
 def check_place(destination: Destination, kind: str) -> None:
@@ -154,7 +76,7 @@ def pin_request(destination: Destination, split: str, now: Mapping[str, Any]) ->
     Args:
         destination: The place.
         split: The split.
-        now: What fixes its shards, as plain data; `describe` is the request's part of it.
+        now: What fixes its shards, as plain data (`k600.publish.recipe`).
 
     Raises:
         DestinationTakenError: Something else was, and the message says what.
@@ -291,32 +213,6 @@ def name_on_card(to: str) -> str:
         './k600'
     """
     return f"./{public_url(to).rstrip('/').rpartition('/')[2] or 'kinetics-600'}"
-
-
-def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
-    """Return what a request says of which clips, and which bytes, are in a split's shards."""
-    return {
-        "format": 1,
-        "kind": kind,
-        "split": split,
-        "classes": None if request.classes is None else [*request.classes],
-        **dataclasses.asdict(request.limits),
-        "manifest": None if request.manifest is None else request.manifest.digest,
-        "source": request.source,
-        "short_side": request.short_side,
-    }
-
-
-def digest_of_names(names: Sequence[str]) -> str:
-    """Return how many names these are, and a fingerprint of them in their order."""
-    digest = hashlib.sha256("\n".join(names).encode())
-    return f"{len(names)} ({digest.hexdigest()[:16]})"
-
-
-def digest_of_labels(labels: TestLabels) -> str:
-    """Return a fingerprint of the labels of test clips; without labels there is one, too."""
-    lines = "\n".join(f"{key} {label}" for key, label in sorted(labels.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
 def to_json(value: Any) -> bytes:

@@ -20,8 +20,6 @@ from k600.publish.clips import check_embeddable, publish_clips
 from k600.publish.destination import FileDestination
 from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
 from k600.publish.markers import (
-    Recipe,
-    SplitJob,
     SplitResult,
     check_place,
     find_damaged,
@@ -33,6 +31,7 @@ from k600.publish.markers import (
 )
 from k600.publish.metadata import metadata_rows
 from k600.publish.parquet import write_metadata
+from k600.publish.recipe import Recipe, SplitJob
 from k600.publish.shards import scratch_folder
 
 __all__ = ["Published", "PublishedSplit", "publish"]

@@ -143,14 +143,14 @@ class Flushing:
         DiskFullError, StoreError: Only now the volume turns out to be full, or to be broken.
     """
 
-    def __init__(self, take_over: Callable[[Sequence[Path]], Iterable[Path]] | None = None) -> None:
+    def __init__(self, take_over: Callable[[Sequence[Path]], Iterable[Path]]) -> None:
         """Begin with nothing.
 
         Args:
             take_over: Called in another thread, with files that are on the disk, in their order;
-                moves them, and returns where they lie then. None leaves them where they are.
+                may move them, and returns where they lie then.
         """
-        self._take_over = take_over or (lambda paths: paths)
+        self._take_over = take_over
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="k600-flush")
         self._batch: list[Path] = []
         self._batch_bytes = 0
@@ -289,8 +289,8 @@ def check_locks(file: Path) -> None:
 def digest_of_files(paths: pyarrow.ChunkedArray) -> str:
     """Return a fingerprint of what lies at some paths: each file's size and time of change.
 
-    That takes a look at every file, as one that is written over leaves its folder as it was. Some
-    are looked at side by side, since a file system across a network takes its time for each.
+    Every file is asked for, as one that is written over leaves its folder as it was; several at a
+    time, since a file system across a network takes its time for each.
 
     Args:
         paths: Paths of files; one where nothing lies counts as such.

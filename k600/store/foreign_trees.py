@@ -1,4 +1,4 @@
-"""Trees of clips that other tools made: where they lie in a folder, told from names alone.
+"""Trees of clips that other tools made: where they lie in a folder, found by names alone.
 
     <split>/<class name>/     FiftyOne's zoo, and this loader's own
     <split>/<class_name>/     torchvision, CVDF's `arrange_by_classes` (spaces and marks replaced)
@@ -50,11 +50,11 @@ def find_foreign(store: Store, split: str) -> MappingProxyType[str, str | None]:
             changed.append(os.stat(store.root / folder).st_mtime_ns)
         except OSError:
             changed.append(0)
-    return _look(store, split, tuple(changed))
+    return _find(store, split, tuple(changed))
 
 
 @lru_cache(maxsize=16)
-def _look(store: Store, split: str, changed: tuple[int, ...]) -> MappingProxyType[str, str | None]:
+def _find(store: Store, split: str, changed: tuple[int, ...]) -> MappingProxyType[str, str | None]:
     found: dict[str, str | None] = {}
     for split_folder, mtime in zip(_SPLIT_FOLDERS[split], changed, strict=True):
         if not mtime or not (store.root / split_folder).is_dir():

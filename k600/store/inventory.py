@@ -50,7 +50,7 @@ class Folders:
 
 
 class Inventory:
-    """The clips of one split that are there and whole. Each folder is looked at once."""
+    """The clips of one split that are there and whole. Each folder is listed once."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Inventory:
         *,
         hidden: Mapping[str, Set[str]] = MappingProxyType({}),
     ) -> None:
-        """Look at nothing yet.
+        """List nothing yet.
 
         Args:
             store: The store.
@@ -76,7 +76,7 @@ class Inventory:
 
     @classmethod
     def of(cls, store: Store, known: LedgerView, folders: Folders | None = None) -> Inventory:
-        """Return the inventory for what a ledger says; the folders may be shared."""
+        """Return the inventory for a view of the ledger; the folders may be shared."""
         return cls(store, known.adopted, folders, hidden=known.hidden())
 
     @classmethod

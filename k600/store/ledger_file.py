@@ -22,7 +22,7 @@ _MOST_PATH_BYTES = 512 - len("-journal")
 """Of SQLite's own limit (`MAX_PATHNAME`), what is left for the file where its journal lies beside
 it."""
 SILENT_SECONDS = 2.0
-"""How long a lock is waited for before that is said."""
+"""How long a lock is waited for in silence."""
 
 
 @contextlib.contextmanager
@@ -68,7 +68,7 @@ def check_length(path: Path) -> None:
 
 
 def _exists(path: Path) -> bool:
-    """Whether the file is there; one that may not be looked for is an error, not absent."""
+    """Whether the file is there; one that may not be seen is an error, not absent."""
     with translate_errors(store_error, path, "read"):
         try:
             status = path.stat()

@@ -275,7 +275,7 @@ class Store:
                 probe.unlink()
 
     def shortage(self, needed: Space) -> str:
-        """Say what the volume lacks for clips that need room; empty if they fit."""
+        """Return in words what the volume lacks for clips; empty if they fit."""
         free = free_space(self.root)
         if needed.size_bytes + _SPARE_BYTES > free.size_bytes:
             return (
@@ -303,14 +303,7 @@ class Store:
         What a killed run left there is removed first.
         """
         base = self._own("incoming")
-        for lock_path in base.glob("*.lock"):
-            self.check_inside(lock_path)
-            with contextlib.suppress(Timeout, OSError):
-                with FileLock(lock_path, timeout=0):  # its run is dead
-                    left = lock_path.with_suffix("")
-                    shutil.rmtree(left, ignore_errors=True)
-                    if not os.path.lexists(left):  # else another member of the group may remove it
-                        lock_path.unlink(missing_ok=True)
+        self._remove_unfinished(base)
         folder = base / uuid.uuid4().hex
         with translate_errors(store_error, folder):
             lock = lock_at(folder.with_suffix(".lock"))
@@ -322,6 +315,17 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()
             folder.with_suffix(".lock").unlink(missing_ok=True)
+
+    def _remove_unfinished(self, base: Path) -> None:
+        """Remove what killed runs left."""
+        for lock_path in base.glob("*.lock"):
+            self.check_inside(lock_path)
+            with contextlib.suppress(Timeout, OSError):
+                with FileLock(lock_path, timeout=0):  # its run is dead
+                    left = lock_path.with_suffix("")
+                    shutil.rmtree(left, ignore_errors=True)
+                    if not os.path.lexists(left):  # else another member of the group may remove it
+                        lock_path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def only_one(self, name: str, stop: threading.Event) -> Iterator[None]:

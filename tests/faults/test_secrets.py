@@ -16,7 +16,7 @@ import kinetics600
 from k600.errors import Kinetics600Error
 from k600.miniature import Miniature
 from k600.progress import no_progress
-from k600.publish.markers import Recipe
+from k600.publish.recipe import Recipe
 from k600.publish.run import publish
 from tests.faults.host import Answer, Host
 from tests.faults.trial import Note

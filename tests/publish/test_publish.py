@@ -29,11 +29,12 @@ from k600.errors import (
     IncompleteError,
     Kinetics600Error,
     NoClipsError,
+    OfflineError,
     OptionError,
 )
 from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
 from k600.progress import Bar
-from k600.publish.markers import Recipe
+from k600.publish.recipe import Recipe
 from k600.publish.run import Published, publish
 from k600.publish.shuffle import group_names, shuffle
 from tests.conftest import Command
@@ -672,6 +673,14 @@ def test_wrong_options(
     with pytest.raises(Kinetics600Error) as refused:
         put(repo, **options)
     assert word in str(refused.value)
+
+
+def test_a_hub_that_alone_is_switched_off_is_said_at_once(
+    put: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(OfflineError, match="HF_HUB_OFFLINE forbids it. Unset it"):
+        put("owner/meta")
 
 
 @pytest.mark.parametrize("limits", [{"max_samples": 5}, {"max_per_class": 1, "shuffle": True}])

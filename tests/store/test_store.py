@@ -82,7 +82,7 @@ def test_a_folder_that_becomes_a_link_during_a_run_is_not_written_through(
 
 def test_files_come_onto_the_disk_behind_their_writer(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}" for number in range(40)]
-    with Flushing() as flushing:
+    with Flushing(list) as flushing:
         for path in paths:
             path.write_bytes(bytes(1 << 20))
             flushing.add(path, 1 << 20)
@@ -93,7 +93,7 @@ def test_files_come_onto_the_disk_behind_their_writer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", [0, 39])
 def test_what_cannot_be_brought_onto_the_disk_is_an_error(tmp_path: Path, lost: int) -> None:
-    with pytest.raises(StoreError, match=f"/{lost}'"), Flushing() as flushing:
+    with pytest.raises(StoreError, match=f"/{lost}'"), Flushing(list) as flushing:
         for number in range(40):
             path = tmp_path / f"{number}"
             if number != lost:

@@ -1,0 +1,114 @@
+"""What fixes the shards of a published split, to the byte: its request, and the recipe for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from k600.clip import TestLabels
+from k600.loading.request import Request
+from k600.progress import Progress
+from k600.publish.destination import Destination
+from k600.publish.shards import MOST_SHARD_MB
+from k600.splits import Split
+from k600.store.store import META_DIR
+from k600.values import choice, whole_number
+
+__all__ = ["KINDS", "Recipe", "SplitJob", "describe", "digest_of_labels", "digest_of_names"]
+
+KINDS = ("metadata", "embedded")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How rows become shards."""
+
+    kind: str = "metadata"
+    """`metadata`, or `embedded`: with the clips themselves."""
+    shard_size_mb: int = 500
+    """Embedded: bytes of clips in a shard, in units of 1,000,000, 1 to 1,900."""
+    mix: int = 16
+    """Embedded: tarballs read side by side, 1 or more: so many classes are in a shard."""
+
+    def check(self) -> None:
+        """Raise `OptionError` for a value that is not allowed."""
+        choice("kind", self.kind, KINDS)
+        for option, most in (("shard_size_mb", MOST_SHARD_MB), ("mix", 600)):
+            whole_number(option, getattr(self, option), least=1, most=most)
+
+    def describe(
+        self,
+        request: Request,
+        split: str,
+        groups: Sequence[Sequence[str]] = (),
+        labels: TestLabels | None = None,
+    ) -> dict[str, Any]:
+        """Return what fixes a split's shards, to the byte.
+
+        Args:
+            request: The request.
+            split: One of its splits.
+            groups: Embedded: the tarballs.
+            labels: Embedded: labels of test clips.
+        """
+        description = describe(request, split, self.kind)
+        if self.kind == "embedded":
+            description |= {
+                "shard_size_mb": self.shard_size_mb,
+                "mix": self.mix,
+                "tarballs": digest_of_names([name for group in groups for name in group]),
+            }
+            if Split(split).is_mixed:
+                description["labels"] = digest_of_labels(labels or {})
+        return description
+
+
+@dataclass(frozen=True, slots=True)
+class SplitJob:
+    """One split of a request that is to be published, and how."""
+
+    request: Request
+    split: str
+    destination: Destination
+    recipe: Recipe
+    progress: Progress
+    offline: bool
+    """Never cross a network for the clips."""
+
+    @property
+    def data(self) -> str:
+        """Folder of the split's shards at the place."""
+        return f"data/{self.split}"
+
+    def own(self, name: str) -> str:
+        """Return the path of a note of the split at the place."""
+        return f"{META_DIR}/{self.split}/{name}"
+
+
+def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
+    """Return what a request says of which clips, and which bytes, are in a split's shards."""
+    return {
+        "format": 1,
+        "kind": kind,
+        "split": split,
+        "classes": None if request.classes is None else [*request.classes],
+        **dataclasses.asdict(request.limits),
+        "manifest": None if request.manifest is None else request.manifest.digest,
+        "source": request.source,
+        "short_side": request.short_side,
+    }
+
+
+def digest_of_names(names: Sequence[str]) -> str:
+    """Return how many names these are, and a fingerprint of them in their order."""
+    digest = hashlib.sha256("\n".join(names).encode())
+    return f"{len(names)} ({digest.hexdigest()[:16]})"
+
+
+def digest_of_labels(labels: TestLabels) -> str:
+    """Return a fingerprint of the labels of test clips; without labels there is one, too."""
+    lines = "\n".join(f"{key} {label}" for key, label in sorted(labels.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
