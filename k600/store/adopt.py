@@ -1,7 +1,6 @@
-"""Take in clips that others brought: checked once, left where they are, served from there.
+"""Adopt clips that other tools stored: checked once, left where they are, served from there.
 
-A clip that the ledger does not know was in the folder before, or another tool put it there. It is
-noted with what is wrong with it, if anything, so that nothing cut off is ever served.
+What is wrong with one, if anything, is noted, so that no truncated clip is ever served.
 """
 
 from __future__ import annotations
@@ -40,15 +39,8 @@ def adopt(
 ) -> LedgerView:
     """Check the clips that the ledger does not know, and return what is known then.
 
-    Args:
-        ledger: What is known so far.
-        store: Where the clips are.
-        split: Whose they are.
-        own: The store's own folders that matter, `<split>/<class name>`.
-        listing: Returns the host's listing: a clip in a flat folder has its class from there.
-        labels: Labels of test clips.
-        write: Whether to note it in the ledger; else it is looked up anew each time.
-        listed: The store's folders.
+    `own` are the store's own folders to search, `<split>/<class name>`; the listing gives clips in
+    flat folders their class. Without `write`, clips are not recorded, but checked anew each time.
     """
     view = read_view(ledger, split, listed, own)
     classes = class_finder(split, listing, labels)
@@ -101,11 +93,10 @@ def read_view(ledger: Ledger, split: str, folders: Folders, own: Iterable[str]) 
 def class_finder(
     split: str, listing: Callable[[], Listing], labels: TestLabels
 ) -> Callable[[str], str]:
-    """Return what tells the class of a clip in a flat folder from its file name.
+    """Return a function from the file name of a clip in a flat folder to its class.
 
-    It returns `_unlabeled` for a test clip in no list, else an empty text for a clip in no list, or
-    in that of two classes, so that it may be of either. The listing is asked for once, and only if
-    need be.
+    It returns `_unlabeled` for an unlisted test clip, and an empty text for another unlisted clip
+    or one in the lists of two classes. The listing is fetched once, and only if need be.
     """
 
     @cache
@@ -124,7 +115,7 @@ def class_finder(
 def _unknown_in_place(
     store: Store, own: Iterable[str], view: LedgerView, listed: Folders
 ) -> list[tuple[str, str, str]]:
-    """Return folder, name and path of clips at their own place that nothing is known of."""
+    """Return folder, name and path of unknown clips in the store's own folders."""
     checked = {row.path: row for row in view.adopted}
     mine = view.stored()
     found = []
@@ -144,7 +135,7 @@ def _unknown_elsewhere(
     listed: Folders,
     class_of: Callable[[str], str],
 ) -> list[tuple[str, str, str]]:
-    """Return folder, name and path of clips in other tools' trees that nothing is known of."""
+    """Return folder, name and path of unknown clips in other tools' trees."""
     checked = {row.path: row for row in view.adopted}
     found, classless, wanted = [], 0, {*own}
     for place, label in find_foreign(store, split).items():

@@ -64,7 +64,7 @@ class Arrivals:
     def _give_names(self, parts: Sequence[Path]) -> list[Path]:
         """Write down what files are, then give them their names; return these."""
         arrived = [self._unnamed.pop(part) for part in parts]
-        self._ledger.add(self._begun, [row for _, row in arrived])
+        self._ledger.record(self._begun, [row for _, row in arrived], replace=False)
         for part, (path, _) in zip(parts, arrived, strict=True):
             self._incoming.place(part, path)
             self._named.append(path)
