@@ -44,8 +44,7 @@ def adopt(
     """
     view = read_view(ledger, split, listed, own)
     classes = class_finder(split, listing, labels)
-    unknown = _unknown_in_place(store, own, view, listed)
-    unknown += _unknown_elsewhere(store, split, own, view, listed, classes)
+    unknown = _unknown_clips(store, split, own, view, listed, classes)
     with ThreadPoolExecutor(min(16, len(unknown) or 1)) as pool:
         rows = list(pool.map(lambda clip: _checked(store, *clip), unknown, chunksize=64))
     warn_of_links(store, split, listed.outside_links)
@@ -112,22 +111,7 @@ def class_finder(
     return lambda name: by_name().get(name, "")
 
 
-def _unknown_in_place(
-    store: Store, own: Iterable[str], view: LedgerView, listed: Folders
-) -> list[tuple[str, str, str]]:
-    """Return folder, name and path of unknown clips in the store's own folders."""
-    checked = {row.path: row for row in view.adopted}
-    mine = view.stored()
-    found = []
-    for folder in own:
-        for name in sorted(listed.names(folder).difference(*mine.get(folder, ()))):
-            row = checked.get(f"{folder}/{name}")
-            if row is None or not is_unchanged(store.root / row.path, row):
-                found.append((folder, name, f"{folder}/{name}"))
-    return found
-
-
-def _unknown_elsewhere(
+def _unknown_clips(
     store: Store,
     split: str,
     own: Collection[str],
@@ -135,22 +119,28 @@ def _unknown_elsewhere(
     listed: Folders,
     class_of: Callable[[str], str],
 ) -> list[tuple[str, str, str]]:
-    """Return folder, name and path of unknown clips in other tools' trees."""
+    """Return folder, name and path of unknown clips, in the store's and other tools' folders."""
     checked = {row.path: row for row in view.adopted}
-    found, classless, wanted = [], 0, {*own}
+    mine = view.stored()
+    found = []
+    for folder in own:
+        names = listed.names(folder).difference(*mine.get(folder, ()))
+        found += [(folder, name, f"{folder}/{name}") for name in sorted(names)]
+
+    classless = 0
+    wanted = {*own}
     for place, label in find_foreign(store, split).items():
         if label is not None and f"{split}/{label}" not in wanted:
             continue
         for name in sorted(listed.names(place)):
             path = f"{place}/{name}"
-            row = checked.get(path)
-            if row is not None:
-                folder = row.folder
+            if path in checked:
+                folder = checked[path].folder
             else:
                 own_label = label or class_of(name)
                 classless += not own_label
                 folder = f"{split}/{own_label}"
-            if folder in wanted and (row is None or not is_unchanged(store.root / path, row)):
+            if folder in wanted:
                 found.append((folder, name, path))
 
     if classless:
@@ -161,11 +151,15 @@ def _unknown_elsewhere(
             f"{classless:,}",
             store.root,
         )
-    return found
+    return [
+        (folder, name, path)
+        for folder, name, path in found
+        if path not in checked or not is_unchanged(store.root / path, checked[path])
+    ]
 
 
 def _is_stored(row: AdoptedRow, mine: Mapping[str, Sequence[Collection[str]]]) -> bool:
-    """Whether a file at a clip's own place is one that a run brought."""
+    """Return whether a file at a clip's own place is one that a run stored."""
     return row.is_at_place and any(row.file_name in names for names in mine.get(row.folder, ()))
 
 

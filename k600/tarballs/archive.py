@@ -298,5 +298,5 @@ def _linked_clips(links: dict[str, str]) -> dict[str, list[str]]:
 
 
 def _inside(path: str) -> str:
-    """Return a path as `tar xf` reads it, never above the folder."""
+    """Return a path as `tar xf` reads it, in the folder."""
     return posixpath.normpath(f"/{path}").lstrip("/")

@@ -106,7 +106,7 @@ class KeptLists:
 
     def _fetch(self, kind: str, path: str, parse: Callable[..., T]) -> T:
         """Fetch and keep a list, with an end to its last line."""
-        text, _ = self.mirror.read_list(path)
+        text = self.mirror.read_list(path)
         found = parse(text, name=f"{self.mirror}/{path}", whole=True)
         self._write(kind, f"{text.rstrip()}\n".encode())
         return found
@@ -165,7 +165,7 @@ def read_test_labels(
         try:
             if not network:
                 raise OfflineError("the network is not to be used")
-            data, _ = root.read_small(last, most_bytes=1 << 30)
+            data = root.read_small(last, most_bytes=1 << 30)
             labels = read(data)
             if keep and root.is_network:
                 store.write_own(kept, data)
