@@ -368,6 +368,7 @@ def _take_from_others(
     these = {"split": tarball.split, "state": "have", "source": "cvdf"}
     if not Split(tarball.split).is_mixed:  # there, another mirror may have it in another tarball
         these["tarball"] = tarball.name
+
     others = db.execute("SELECT id FROM mirrors WHERE id <> ?", (mirror,)).fetchall()
     for (other,) in others if mine else ():
         rows = db.execute(

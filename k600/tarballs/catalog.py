@@ -154,23 +154,24 @@ def read_test_labels(
     kept = f"lists/{short_hash(url)}-test-labels"
     read = partial(parse_test_labels, name=f"test_labels: {shown}", whole=True)
     labels = _kept(store, kept, read)
+    if labels is not None and not (network and (refresh or not root.is_network)):
+        return labels
 
-    if labels is None or (network and (refresh or not root.is_network)):
-        try:
-            if not network:
-                raise OfflineError("the network is not to be used")
-            data = root.read_small(last, most_bytes=1 << 30)
-            labels = read(data)
-            if keep and root.is_network:
-                store.write_own(kept, data)
-            return labels
-        except MirrorError as error:
-            if labels is None:
-                logger.warning(
-                    "test_labels: %s cannot be had, so clips of the test split have the label "
-                    "None where their folder gives none (%s)",
-                    shown,
-                    error,
-                )
-                return {}
+    try:
+        if not network:
+            raise OfflineError("the network is not to be used")
+        data = root.read_small(last, most_bytes=1 << 30)
+    except MirrorError as error:
+        if labels is None:
+            logger.warning(
+                "test_labels: %s cannot be had, so clips of the test split have the label "
+                "None where their folder gives none (%s)",
+                shown,
+                error,
+            )
+        return labels or {}
+
+    labels = read(data)
+    if keep and root.is_network:
+        store.write_own(kept, data)
     return labels
