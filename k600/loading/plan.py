@@ -109,7 +109,9 @@ def make_plan(
     candidates = find_candidates(state)
     if candidates is None:
         return Plan(needs_lists=True)
-    choice = Choice(state, candidates, refused or {}, refetch=refetch, listed_only=listed_only)
+    choice = Choice(
+        state, candidates, refused or {}, read=read, refetch=refetch, listed_only=listed_only
+    )
     return choice.plan(retry=retry)
 
 
@@ -171,6 +173,7 @@ class Choice:
     state: State
     candidates: Candidates
     refused: Mapping[Candidate, str]
+    read: Collection[Tarball] = ()
     refetch: bool = False
     listed_only: bool = False
     only: bool = False
@@ -326,7 +329,7 @@ class Choice:
         state = self.state
         if not state.host.tarballs and not state.host.fresh:
             return Plan(needs_lists=True)
-        chosen, reads = next_unlisted(state, there)
+        chosen, reads = next_unlisted(state, there, read=self.read)
         ends = not any(read.goes_on for read in reads)
         return Plan(
             chosen=chosen,

@@ -7,7 +7,7 @@ and each is read no further than to the last clip that is still lacking. Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from k600.clip import Tarball, label_of
 from k600.labels import NAMES
@@ -20,13 +20,14 @@ __all__ = ["next_to_search", "next_unlisted"]
 
 
 def next_unlisted(
-    state: State, first: Sequence[Candidate] = ()
+    state: State, first: Sequence[Candidate] = (), *, read: Collection[Tarball] = ()
 ) -> tuple[list[Candidate], list[TarballRead]]:
     """Choose among the clips known by now, and return what to read next.
 
     Args:
         state: How things stand.
         first: Clips that are there already and count.
+        read: Tarballs that were read in this call: bad clips of theirs are not asked for again.
 
     Returns:
         The chosen clips, and the tarballs to read: none if the clips are there, one that goes on
@@ -40,19 +41,21 @@ def next_unlisted(
     clips = {name: (label, name) for label, name in first}
     if not limits.shuffle:
         clips |= _there(state)
-    unread, before = "", 0
+    unread, own = "", set[str]()
     for name in walk_order([tarball.name for tarball in state.host.tarballs], limits):
         if name in failed:
             continue
-        before = len(walk_clips([*clips.values()], limits, classes=classes))
-        for clip in state.members.get(name, ()):
+        members = state.members.get(name, ())
+        for clip in members:
             usable = clip.state in ("have", "skipped")
             if usable and (wanted is None or clip.file_name in wanted):
                 candidate = (label_of(clip.file_name, state.labels), clip.file_name)
                 clips.setdefault(clip.file_name, candidate)
+        retry = request.retry_errors and Tarball(state.split, name) not in read
         row = state.known.tarballs.get(name)
-        if row is None or row.state != "done":
-            unread = name
+        done = row is not None and row.state == "done"
+        if not done or (retry and any(clip.state in ("bad", "absent") for clip in members)):
+            unread, own = name, {clip.file_name for clip in members}
             break
 
     chosen = walk_clips([*clips.values()], limits, classes=classes)
@@ -61,11 +64,14 @@ def next_unlisted(
         wanted = _of_short_classes(state, chosen)
         unread = unread if wanted else ""
     if unread and len(chosen) != limits.max_samples:
-        # Where classes are counted, no number of clips says when a tarball gives no more.
+        # Where classes are counted, no number of clips says when a tarball gives no more. Else it
+        # is read from its start again, and what came of it before counts among what it gives.
+        others = [clip for name, clip in clips.items() if name not in own]
+        before = len(walk_clips(others, limits, classes=classes))
         most = None if counted else (limits.max_samples or 0) - before
         tarball = Tarball(state.split, unread)
-        read = TarballRead(tarball, wanted, until_found=most is not None, most=most, goes_on=True)
-        return chosen, [read]
+        more = TarballRead(tarball, wanted, until_found=most is not None, most=most, goes_on=True)
+        return chosen, [more]
 
     lacking = {name for label, name in chosen if state.place_of((label, name)) is None}
     where: dict[Tarball, set[str]] = {}
