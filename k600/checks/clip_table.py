@@ -27,13 +27,9 @@ def clip_table(
     hashes: bool = True,
     on_clip: Callable[[], object] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """Return a row for every clip of one split, as `k600.loading.columns.CLIP_TABLE` has them.
+    """Return a row for every clip of one split, with the columns of `CLIP_TABLE`.
 
-    Args:
-        request: The request.
-        outcome: What there is for it in the split.
-        hashes: Whether to read every file for its SHA-256.
-        on_clip: Called after each clip that is there.
+    With `hashes`, every file is read. `on_clip` is called after each clip that is in the store.
     """
     ledger = request.ledger
     checks = {row.path: row for row in ledger.checks(outcome.split)}
@@ -46,6 +42,7 @@ def clip_table(
         row["tarball"] = tarballs.get((found.folder, found.clip.file_name), "")
         row["size_bytes"] = found.path.stat().st_size
         row["sha256"] = sha256_of(found.path) if hashes else ""
+
         check = checks.get(found.place)
         if check is not None and check.size_bytes == row["size_bytes"]:
             row["state"] = {"ok": "have", "short": "short"}.get(check.verdict, "corrupt")
@@ -58,6 +55,7 @@ def clip_table(
     with ThreadPoolExecutor() as pool:
         stored = [found for shard in outcome.shards for found in shard.clips()]
         rows = list(pool.map(row_of, stored))
+
     for missing in outcome.missing:
         if (clip := _clip_of(missing)) is not None:
             state = "corrupt" if missing.reason in BAD_FILE_REASONS else "missing"
@@ -68,7 +66,7 @@ def clip_table(
 
 
 def count_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[int, dict[str, int]]:
-    """Return how many clips of a table are here, and how many are not, by reason."""
+    """Return how many clips of a table are in the store, and how many are not, by reason."""
     rows = list(rows)
     missing = [row["reason"] for row in rows if row["state"] not in ("have", "short")]
     return len(rows) - len(missing), dict(Counter(missing))
@@ -76,7 +74,7 @@ def count_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[int, dict[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A clip of a manifest that a store has not, or has otherwise."""
+    """A clip of a manifest that a store does not have, or has with other bytes."""
 
     clip: Clip
     reason: str
@@ -86,13 +84,7 @@ class Difference:
 def check_manifest(
     manifest: Manifest, split: str, shards: Iterable[StoredShard]
 ) -> list[Difference]:
-    """Compare a store with a manifest; return what is not the same.
-
-    Args:
-        manifest: What should be there.
-        split: Which split of it.
-        shards: What is there.
-    """
+    """Return the clips of a manifest's split that the shards do not have, or not the same."""
     rows = manifest.of(split)
     files = {found.clip: found.path for shard in shards for found in shard.clips()}
     there = {clip: files[clip] for clip in rows if clip in files}

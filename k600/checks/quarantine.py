@@ -5,9 +5,10 @@ from __future__ import annotations
 import filecmp
 import itertools
 import os
-from typing import NamedTuple
+from dataclasses import replace
 
 from k600.checks.clip_files import Target
+from k600.checks.findings import Finding
 from k600.errors import StoreError
 from k600.loading.request import Request
 from k600.reasons import reason_of_verdict
@@ -16,28 +17,15 @@ from k600.store.rows import AdoptedRow, CheckRow
 from k600.store.store import META_DIR, Store
 from k600.translate import store_error, translate_errors
 
-__all__ = ["PutAside", "put_aside"]
+__all__ = ["put_aside"]
 
 
-class PutAside(NamedTuple):
-    """What became of a bad clip."""
-
-    fate: str = ""
-    """A key of `k600.checks.findings.FATES`; empty if it is where it was."""
-    why: str = ""
-    """Why it was not put aside."""
-    moved_to: str = ""
-    """Where it lies now, relative to the store; empty if it is where it was."""
-
-
-def put_aside(request: Request, split: str, target: Target, row: CheckRow) -> PutAside:
+def put_aside(
+    request: Request, target: Target, row: CheckRow, finding: Finding
+) -> tuple[CheckRow, Finding]:
     """Move a file of the store's own to the quarantine; note one that is another tool's.
 
-    Args:
-        request: Says which store.
-        split: Whose clip it is.
-        target: The file.
-        row: What was found in it.
+    Returns `row` with the file's new place, and `finding` with what became of it.
 
     Raises:
         StoreError: A link leads the clip's folder out of the store.
@@ -47,25 +35,28 @@ def put_aside(request: Request, split: str, target: Target, row: CheckRow) -> Pu
     store.check_inside(folder)
     if target.is_foreign:
         problem = reason_of_verdict(row.verdict)
-        request.ledger.adopt(split, [AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)])
+        adopted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
+        request.ledger.adopt(finding.split, [adopted])
         # So that rows made earlier are seen to be no longer true.
         with translate_errors(store_error, folder):
             folder.mkdir(parents=True, exist_ok=True)
             os.utime(folder)
-        return PutAside("left_out")
+        return row, replace(finding, fate="left_out")
 
     try:
         with translate_errors(store_error, source):
             status = source.stat()
             if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
-                return PutAside(why="it has changed since; verify again")
+                return row, replace(finding, why="it has changed since; verify again")
             moved_to = _free_name(store, target)
             store.check_inside((store.root / moved_to).parent)
             move_into_place(source, store.root / moved_to)
     except StoreError as error:
-        return PutAside(why=str(error))
-    request.ledger.record_checks(split, [row._replace(moved_to=moved_to)])
-    return PutAside("quarantined", moved_to=moved_to)
+        return row, replace(finding, why=str(error))
+
+    row = row._replace(moved_to=moved_to)
+    request.ledger.record_checks(finding.split, [row])
+    return row, replace(finding, fate="quarantined")
 
 
 def _free_name(store: Store, target: Target) -> str:

@@ -22,16 +22,13 @@ Why = dict[Target, tuple[str, str]]
 def fetch_again(
     state: State, targets: Collection[Target], progress: Progress
 ) -> tuple[dict[Target, Target], Why]:
-    """Fetch clips into the store again; none of them may be at its place.
+    """Fetch clips into the store again; return the new place of each, and why others failed.
 
-    A clip from YouTube comes from there again, and with `source="auto"` from its tarball if YouTube
-    has it no more. One that the ledger knows to be bad in its tarball is not asked for, unless
-    `retry_errors` is given.
-
-    Returns:
-        Where those that came lie now, and why the others did not.
+    None of them may be at its place. A clip from YouTube comes from there again, and with
+    `source="auto"` from its tarball if YouTube no longer has it. One that the ledger knows to be
+    bad in its tarball is not fetched, unless `retry_errors` is given.
     """
-    candidates = {_candidate(target): target for target in targets}
+    candidates = {(each.folder.partition("/")[2], each.file_name): each for each in targets}
     load, error = _load(state, candidates, progress)
     if error and load.state.youtube and load.state.from_tarballs:
         without = dataclasses.replace(load.state.now(), youtube=False)
@@ -62,14 +59,10 @@ def fetch_again(
 def _load(
     state: State, candidates: Mapping[Candidate, Target], progress: Progress
 ) -> tuple[Load, str]:
-    """Fetch clips, and return what went wrong altogether, if anything did."""
+    """Fetch clips; return the load, and the message of the error that ended it, if any."""
     load = Load(state, progress, only=candidates)
     try:
         load.carry_out()
     except Kinetics600Error as error:
         return load, str(error)
     return load, ""
-
-
-def _candidate(target: Target) -> Candidate:
-    return target.folder.partition("/")[2], target.file_name

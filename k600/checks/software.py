@@ -1,7 +1,4 @@
-"""The software that a load needs: what of it is here, how old it is, and whether it works.
-
-Each function checks one thing and returns a `Finding`; `k600.checks.doctor` runs them all.
-"""
+"""The software that a load needs: what of it is here, how old it is, and whether it works."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ __all__ = [
 ]
 
 PACKAGES = ("datasets", "huggingface_hub", "s3fs", "fsspec", "pyarrow", "isal")
-"""Packages whose mere presence and version count."""
+"""Packages of which only presence and version are checked."""
 
 _TORCHCODEC = """
 import importlib.util
@@ -53,14 +50,12 @@ class Finding:
 
     name: str
     state: str
-    """`ok`, `warning`, `error`, or `skipped`: not asked, as the network is not to be used."""
+    """`ok`, `warning`, `error`, or `skipped`: not checked, as the network is not to be used."""
     detail: str
     advice: str = ""
-    """What to do; empty if there is nothing to do."""
 
 
 def check_python() -> Finding:
-    """Return which Python this is."""
     return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
@@ -99,7 +94,7 @@ def check_yt_dlp(today: datetime.date | None = None) -> Finding:
 
 
 def check_solver() -> Finding:
-    """Check that yt-dlp's scripts are here that answer the questions of YouTube's player."""
+    """Check that the scripts are here with which yt-dlp solves the player's challenges."""
     try:
         return Finding("yt-dlp-ejs", "ok", importlib.metadata.version("yt-dlp-ejs"))
     except importlib.metadata.PackageNotFoundError:
@@ -108,11 +103,7 @@ def check_solver() -> Finding:
 
 
 def check_js_runtime(wanted: Mapping[str, Any] | None = None) -> Finding:
-    """Check the JavaScript runtime that YouTube's player takes.
-
-    Args:
-        wanted: yt-dlp's parameter `js_runtimes`: `{"deno": {"path": …}}`; by default deno.
-    """
+    """Check for a JavaScript runtime; `wanted` is yt-dlp's parameter `js_runtimes`."""
     wanted = {"deno": {}} if wanted is None else wanted
     found = js_runtimes(dict.fromkeys([*wanted, "deno", "node", "bun"]) | dict(wanted))
     here = ", ".join(
@@ -126,6 +117,7 @@ def check_js_runtime(wanted: Mapping[str, Any] | None = None) -> Finding:
     advice = "pip install deno"
     if others:
         advice += f", or pass yt_dlp_options={{'js_runtimes': {{'{others[0]}': {{}}}}}}"
+
     return Finding("javascript", "warning", f"{detail}{f' (here: {here})' if here else ''}", advice)
 
 
@@ -157,7 +149,7 @@ def check_codecs() -> Finding:
 
 
 def check_torchcodec() -> Finding:
-    """Import torchcodec in a process of its own: a broken one can take its process along."""
+    """Import torchcodec in a process of its own: a broken one can crash the interpreter."""
     command = [sys.executable, "-c", _TORCHCODEC]
     advice = (
         "Needed for decode=True alone: pip install 'kinetics600[decode]' and FFmpeg's libraries "
