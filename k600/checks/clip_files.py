@@ -51,7 +51,7 @@ def find_targets(
     # Where clips of other tools lie; one that is good comes before one that is bad.
     elsewhere: dict[str, dict[str, str]] = {}
     for row in sorted(known.adopted, key=lambda row: bool(row.problem)):
-        if row.path != f"{row.folder}/{row.file_name}" and store.has(row.path):
+        if not row.is_at_place and store.has(row.path):
             elsewhere.setdefault(row.folder, {}).setdefault(row.file_name, row.path)
 
     folders = request.folders(split)
@@ -130,6 +130,7 @@ def check_clips(
         most_ahead=8 * num_workers,
         name="k600-verify",
     )
+
     try:
         with contextlib.closing(checked):
             for (target, _), (row, known) in checked:

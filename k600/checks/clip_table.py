@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from k600.clip import Clip, parse_file_name
@@ -17,7 +16,7 @@ from k600.loading.rows import StoredClip, StoredShard
 from k600.reasons import BAD_FILE_REASONS
 from k600.splits import UNLABELED
 
-__all__ = ["Difference", "check_manifest", "clip_table", "count_rows"]
+__all__ = ["check_manifest", "clip_table", "count_rows"]
 
 
 def clip_table(
@@ -72,28 +71,16 @@ def count_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[int, dict[str, int]]:
     return len(rows) - len(missing), dict(Counter(missing))
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A clip of a manifest that a store does not have, or has with other bytes."""
-
-    clip: Clip
-    reason: str
-    """`not_fetched` or `differs`: keys of `k600.reasons.REASONS`."""
-
-
 def check_manifest(
     manifest: Manifest, split: str, shards: Iterable[StoredShard]
-) -> list[Difference]:
-    """Return the clips of a manifest's split that the shards do not have, or not the same."""
+) -> dict[Clip, str]:
+    """Return the clips of a manifest that are `not_fetched`, or whose file `differs`."""
     rows = manifest.of(split)
     files = {found.clip: found.path for shard in shards for found in shard.clips()}
     there = {clip: files[clip] for clip in rows if clip in files}
     other = set(differing(rows, there))
-    return [
-        Difference(clip, "differs" if clip in other else "not_fetched")
-        for clip in rows
-        if clip in other or clip not in there
-    ]
+    found = {clip: "differs" if clip in other else "not_fetched" for clip in rows}
+    return {clip: why for clip, why in found.items() if clip in other or clip not in there}
 
 
 def _row(clip: Clip, state: str, reason: str) -> dict[str, Any]:

@@ -71,12 +71,8 @@ class Counts:
 
     @classmethod
     def sum(cls, several: Sequence[Counts]) -> Counts:
-        sources: Counter[str] = Counter()
-        missing: Counter[str] = Counter()
-        for one in several:
-            sources.update(one.sources)
-            missing.update(one.missing)
-
+        sources = sum((Counter(one.sources) for one in several), Counter[str]())
+        missing = sum((Counter(one.missing) for one in several), Counter[str]())
         return cls(
             sum(one.here_clips for one in several),
             sum(one.here_bytes for one in several),

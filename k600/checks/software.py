@@ -11,8 +11,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from k600.video.encoder import has_codec
 from k600.youtube.tools import OLD_AFTER_DAYS, js_runtimes, yt_dlp_age_days, yt_dlp_version
 
 __all__ = [
@@ -56,6 +57,7 @@ class Finding:
 
 
 def check_python() -> Finding:
+    """Return version and place of this Python."""
     return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
@@ -125,21 +127,13 @@ def check_codecs() -> Finding:
     """Check that PyAV can read YouTube's formats and write ours."""
     import av
 
-    def has(mode: Literal["r", "w"], *names: str) -> bool:
-        for name in names:
-            try:
-                av.codec.Codec(name, mode)
-            except (av.error.FFmpegError, ValueError):
-                continue
-            return True
-        return False
-
     wanted = {
-        "encoder libx264": has("w", "libx264"),
-        "encoder aac": has("w", "aac"),
-        "decoder h264": has("r", "h264"),
-        "decoder vp9": has("r", "vp9", "libvpx-vp9"),
-        "decoder av1": has("r", "libdav1d", "libaom-av1"),  # `av1` itself needs a graphics card
+        "encoder libx264": has_codec("w", "libx264"),
+        "encoder aac": has_codec("w", "aac"),
+        "decoder h264": has_codec("r", "h264"),
+        "decoder vp9": has_codec("r", "vp9") or has_codec("r", "libvpx-vp9"),
+        # FFmpeg's own `av1` needs a graphics card.
+        "decoder av1": has_codec("r", "libdav1d") or has_codec("r", "libaom-av1"),
     }
     missing = [name for name, there in wanted.items() if not there]
     if missing:

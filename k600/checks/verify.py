@@ -17,8 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from k600.checks.clip_files import Target, check_clips, find_targets
 from k600.checks.findings import Finding, Report, SplitReport
-from k600.checks.quarantine import put_aside
-from k600.checks.repair import fetch_again
+from k600.checks.repair import fetch_again, put_aside
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.request import Request
 from k600.loading.state import read_state
