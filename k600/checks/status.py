@@ -53,7 +53,7 @@ def _read_split(request: Request, split: str) -> SplitStatus:
     inventory = Inventory.of(store, known, folders)
     labels = [folder.partition("/")[2] for folder in request.folders(split)]
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
-    paths, classless = _not_taken_in(store, split, known, here, listing, folders)
+    paths, classless = _unadopted(store, split, known, here, listing, folders)
     warn_of_links(store, split, folders.outside_links)
     for label, name in paths:
         here[label].add(name)
@@ -93,7 +93,7 @@ def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> Ledge
     )
 
 
-def _not_taken_in(
+def _unadopted(
     store: Store,
     split: str,
     known: LedgerView,
@@ -107,13 +107,13 @@ def _not_taken_in(
     """
     paths: dict[tuple[str, str], str] = {}
     class_of = class_finder(split, lambda: listing, {})
-    taken = {row.path for row in known.adopted}
+    adopted = {row.path for row in known.adopted}
     classless = 0
     for place, label in find_foreign(store, split).items():
         if label is not None and label not in here:
             continue
         for name in folders.names(place):
-            if (path := f"{place}/{name}") in taken:
+            if (path := f"{place}/{name}") in adopted:
                 continue
             own = label or class_of(name)
             if not own:

@@ -21,12 +21,11 @@ from typing import Any
 from urllib.parse import quote
 
 from k600.errors import OptionError
-from k600.gallery.contact_sheet import write_contact_sheet
 from k600.gallery.rows import Row, check_target, count_rows, previews, read_rows, write_file
 from k600.gallery.thumbnails import Preview, to_jpeg
 from k600.values import whole_number
 
-__all__ = ["write_contact_sheet", "write_gallery"]
+__all__ = ["write_gallery"]
 
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}", re.ASCII)
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
