@@ -45,10 +45,13 @@ def next_unlisted(
     for name in walk_order([tarball.name for tarball in state.host.tarballs], limits):
         if name in failed:
             continue
-        members = state.members.get(name, ())
+        members = [
+            clip
+            for clip in state.members.get(name, ())
+            if wanted is None or clip.file_name in wanted
+        ]
         for clip in members:
-            usable = clip.state in ("have", "skipped")
-            if usable and (wanted is None or clip.file_name in wanted):
+            if clip.state in ("have", "skipped"):
                 candidate = (label_of(clip.file_name, state.labels), clip.file_name)
                 clips.setdefault(clip.file_name, candidate)
         retry = request.retry_errors and Tarball(state.split, name) not in read
