@@ -1,4 +1,4 @@
-"""What every worker of a run must know: the same for all, and small enough to be sent along."""
+"""What every worker of a run must know: small enough to be pickled into each task."""
 
 from __future__ import annotations
 
@@ -28,43 +28,34 @@ class Job:
 
     split: str
     mirror: Mirror
-    """Where the tarballs are."""
     labels: TestLabels = field(repr=False)
-    """Labels of test clips."""
     classes: tuple[str, ...] | None
-    """Take clips of these classes only, from test tarballs, which mix them; None for all."""
+    """Classes to keep of test tarballs, which mix them; None for all."""
     short_side: int | None
-    """Most pixels of a clip's shorter side; None for clips as they are."""
+    """Maximum of a clip's shorter side in pixels; None for clips as they are."""
     recipe: FleetRecipe
     seed: int
-    """Fixes the order of the clips."""
     whole: bool
-    """Whether all classes are asked for."""
+    """Whether all classes are requested."""
     places: Places
-    """Where it all goes."""
     options: Mapping[str, Any]
-    """What beside a tarball's bytes decides what its part holds."""
+    """What decides the content of a part, beside its tarball's bytes."""
 
     def meta_path(self, path: str) -> str:
-        """Return the path of one of the run's own files."""
+        """Return the path of a marker or temporary file of the split."""
         return f"{META_DIR}/{self.split}/{path}"
 
     def marker_path(self, key: str) -> str:
-        """Return the path of the marker of the unit with this key."""
+        """Return the path of a unit's marker."""
         return self.meta_path(f"units/{key}.json")
 
     def part_path(self, key: str) -> str:
-        """Return the path of the part of the unit with this key."""
+        """Return the path of a unit's part."""
         return self.meta_path(f"parts/{key}")
 
 
 def check_fleet(request: Request, *, offline: bool) -> None:
-    """Raise an error for a request that is none for a fleet.
-
-    Raises:
-        OptionError: It means more, or less, than whole tarballs.
-        OfflineError: The mirror is across a network, which may not be crossed.
-    """
+    """Raise an error unless a request is for whole tarballs that can be reached."""
     if request.source == "youtube":
         raise OptionError(
             "source: 'youtube' is not allowed: YouTube counts what an address asks for, so many "
@@ -96,20 +87,7 @@ def make_job(
     with_labels: bool = True,
     offline: bool = False,
 ) -> Job:
-    """Return what all workers must know of a split.
-
-    Args:
-        request: The request.
-        split: One of its splits.
-        recipe: How clips become shards.
-        places: Where they go.
-        with_labels: Fetch the labels of test clips, which no estimate needs.
-        offline: Never cross a network.
-
-    Raises:
-        ListError: The list of labels is none.
-        OfflineError: Test clips are chosen by class, and the list of labels cannot be had.
-    """
+    """Return what all workers must know of a split; labels of test clips only if `with_labels`."""
     labels: TestLabels = {}
     options: dict[str, Any] = {"format": 1, "short_side": request.short_side}
     if request.short_side is not None:
