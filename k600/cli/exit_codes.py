@@ -1,4 +1,4 @@
-"""Exit codes: one table for all commands, so that a script can tell when to run one again."""
+"""Exit codes: one table for all commands, so that a script knows when to run one again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EXIT_CODES = {
     STOPPED: "stopped by Ctrl-C: the same command goes on",
     PIPE_CLOSED: "whoever read the output has left",
 }
-"""What each exit code means, of whichever command."""
+"""Meanings of the exit codes, for all commands."""
 
 
 def worst(codes: Iterable[int]) -> int:
@@ -54,7 +54,7 @@ def worst(codes: Iterable[int]) -> int:
 
 
 def code_of_splits(splits: Iterable[Outcome | Forecast]) -> int:
-    """Return the code for what was brought of some splits, or what would be."""
+    """Return the code for splits that were downloaded, or would be."""
     return worst(
         AGAIN if split.may_bring_more else DONE if split.is_whole else LACKING for split in splits
     )

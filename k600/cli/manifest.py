@@ -89,7 +89,7 @@ def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
     from k600.loading.manifest import read_manifest
 
     wanted = read_manifest(file)
-    options = {"source": "local", **({} if data_dir is None else {"data_dir": data_dir})}
+    options = {"source": "local", "data_dir": data_dir}
     found = []
     for split in sorted({row.clip.split for row in wanted.rows}):
         request = request_of(split, options)

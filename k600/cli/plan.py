@@ -73,7 +73,7 @@ def download(
 
 
 def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) -> NoReturn:
-    """Show what a download would do, and leave with the exit code that it would have."""
+    """Show what a download would do, and exit with the code that it would have."""
     from k600.loading.estimate import forecast_split
 
     if not rate > 0:
@@ -118,7 +118,7 @@ def _table(found: list[Forecast]) -> Table:
 
 
 def _remarks(forecast: Forecast) -> Iterator[str]:
-    """Yield what else there is to know, a line each."""
+    """Yield further lines about a forecast."""
     if forecast.open_ended:
         yield "tarballs are read one after the other until there are enough clips"
     if forecast.offline:

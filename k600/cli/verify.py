@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 _MOST_LINES = 50
-"""Bad clips that are named on the screen; `--json` names all."""
 
 
 @app.command()
@@ -33,7 +32,7 @@ _MOST_LINES = 50
 @as_json
 @click.option("--quiet", is_flag=True, help="Show nothing but what is bad.")
 def verify(split: str, options: dict[str, Any], as_json: bool, quiet: bool, **how: bool) -> None:
-    """Look into every clip that is there. Safe to stop and to run again.
+    """Check every clip in the store. Safe to stop and to run again.
 
     Exit code 1 if a clip is bad, and 3 if the host itself has no good one. Short clips are named,
     but are not bad.
@@ -83,7 +82,7 @@ def _show(report: Report) -> None:
 
 
 def _table(split: SplitReport, depth: str) -> Table:
-    """Return how many clips of each verdict there are, in each class that has any but `ok`."""
+    """Return a table of verdicts, with a row for each class that has any but `ok`."""
     from k600.video.probe import VERDICTS
 
     seen = [verdict for verdict in VERDICTS if split.verdicts[verdict]]
