@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import click
 
-__all__ = ["FlagRecords", "flags_of", "speak_flags_of", "with_flags"]
+__all__ = ["flag_records", "flags_of", "speak_flags_of", "with_flags"]
 
 _VALUE = r"""…|True|'[^']*'|"[^"]*"|\[…\]|\{…\}"""
 
@@ -70,10 +70,7 @@ def with_flags(text: str, flags: Mapping[str, str] | None = None) -> str:
     return re.sub(rf"{_BEFORE}({no_words})(){_AFTER}", flag_of, text)
 
 
-class FlagRecords(logging.Filter):
-    """Replaces options in log lines by flags; passes all records on."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Format the record's message with flags."""
-        record.msg, record.args = with_flags(record.getMessage()), ()
-        return True
+def flag_records(record: logging.LogRecord) -> bool:
+    """Format a log line with flags in place of options: a filter that passes all records."""
+    record.msg, record.args = with_flags(record.getMessage()), ()
+    return True

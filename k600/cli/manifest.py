@@ -38,7 +38,7 @@ def export(
 ) -> None:
     """Write a row for every clip: what is there, what is missing and why, and what proves it.
 
-    Looks at the store only; with --source auto (or cvdf, youtube) what is missing is fetched first,
+    Reads the store only; with --source auto (or cvdf, youtube) what is missing is fetched first,
     and the exit code is that of download. `kinetics600 verify` first fills in durations and sizes.
     `load_dataset(..., manifest=FILE)` loads exactly the clips that are there.
 

@@ -1,4 +1,4 @@
-"""`kinetics600 plan` and `kinetics600 download`: what would come, and bringing it."""
+"""`kinetics600 plan` and `kinetics600 download`: what would be downloaded, and doing it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def plan(split: str, options: dict[str, Any], rate: float, as_json: bool) -> Non
 def download(
     split: str, options: dict[str, Any], dry_run: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Bring clips into the store. Safe to stop and to run again, until the exit code is not 1.
+    """Download clips into the store. Safe to stop and to run again, until the exit code is not 1.
 
     Example: kinetics600 download validation --data-dir /data/k600 --workers 8
     """

@@ -12,7 +12,7 @@ import click
 from rich.text import Text
 
 from k600.cli.app import app, as_json, data_dir, lists_mirror
-from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
+from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import SPLIT, complete_classes, complete_splits, request_of
 from k600.cli.screen import (
     bar_of,
@@ -77,12 +77,8 @@ def status(split: str, every: bool, as_json: bool, **options: Any) -> None:
             line = shlex.join(["kinetics600", first, split, *flags, *more])
             say(f"{split}: {why}" + (f":\n  {line}" if command else ""))
 
-    sys.exit(
-        worst(
-            DONE if split.complete else LACKING if split.settled else AGAIN
-            for split in found.splits
-        )
-    )
+    incomplete = [split for split in found.splits if not split.complete]
+    sys.exit(worst(UNAVAILABLE if split.settled else AGAIN for split in incomplete))
 
 
 def _flags(options: dict[str, Any]) -> list[str]:

@@ -215,7 +215,7 @@ class _Slurm(_Plain, SlurmPipelineExecutor):
             super().run()
         except subprocess.CalledProcessError as error:
             raise OptionError(
-                f"executor_options: sbatch refused (exit code {error.returncode}); what it said is "
+                f"executor_options: sbatch refused (exit code {error.returncode}); its message is "
                 "above. They hold partition, time, qos, mem_per_cpu_gb, sbatch_args and more"
             ) from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from k600.fleet.options import FleetRecipe, Places
 from k600.loading.request import Request
 from k600.loading.state import wanted_names
 from k600.mirror.mirror import Mirror
+from k600.publish.destination import absolute_place
 from k600.publish.recipe import digest_of_labels
 from k600.splits import Split
 from k600.store.store import META_DIR
@@ -99,18 +99,14 @@ def make_job(
         labels = read_test_labels(
             request.test_labels, request.mirror, request.store, offline=offline, keep=False
         )
-        wanted_names(request, split, labels)  # raises where classes cannot be told
+        wanted_names(request, split, labels)  # raises if the classes of test clips are not known
         options["labels"] = digest_of_labels(labels)
         options["classes"] = request.classes
 
-    mirror = request.mirror
-    if "://" not in mirror.url:  # the same on every machine and in every folder
-        url = os.path.abspath(os.path.expanduser(mirror.url))
-        mirror = dataclasses.replace(mirror, url=url)
-
+    url = absolute_place(request.mirror.url)  # workers may run in other folders
     return Job(
         split=split,
-        mirror=mirror,
+        mirror=dataclasses.replace(request.mirror, url=url),
         labels=labels,
         classes=request.classes if Split(split).is_mixed else None,
         short_side=request.short_side,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k600.errors import MissingDependencyError, OptionError
-from k600.publish.destination import Destination, FileDestination
+from k600.publish.destination import Destination, FileDestination, absolute_place
 from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
 from k600.publish.shards import MOST_SHARD_MB
 from k600.values import choice, whole_number
@@ -85,7 +85,7 @@ class Workforce:
         if self.executor == "slurm" and shutil.which("sbatch") is None:
             raise MissingDependencyError(
                 "executor: 'slurm' needs the program sbatch, which is not here. Run this where "
-                "jobs are handed in to Slurm"
+                "jobs are submitted to Slurm"
             )
 
     @property
@@ -146,7 +146,7 @@ def choose_places(
                 f"work: {work!r} is not allowed with to: {to!r}; it is for "
                 "'hf://datasets/USER/NAME', where the parts cannot lie beside the shards"
             )
-        return Places(work=_absolute(to), options=options)
+        return Places(work=absolute_place(to), options=options)
     check_repo_id(repo)
     if work is None:
         raise OptionError(
@@ -159,11 +159,7 @@ def choose_places(
             "only for who says that they may hand them on: "
             "i_have_the_rights=True"
         )
-    return Places(work=_absolute(work), options=options, repo=repo)
-
-
-def _absolute(place: str) -> str:
-    return place if "://" in place else os.path.abspath(os.path.expanduser(place))
+    return Places(work=absolute_place(work), options=options, repo=repo)
 
 
 def _need(module: str, message: str) -> None:

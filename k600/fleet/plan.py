@@ -136,9 +136,9 @@ def deal_clips(
 
 
 def make_plan(
-    units: Sequence[Unit], lacking: Mapping[str, int], job: Job, work: FileDestination
+    units: Sequence[Unit], unavailable: Mapping[str, int], job: Job, work: FileDestination
 ) -> Plan:
-    """Assign the clips of all units to shards; `lacking` counts unavailable tarballs by reason.
+    """Assign the clips of all units to shards; `unavailable` counts unavailable tarballs by reason.
 
     Raises `NoClipsError` if there is no clip, or a tarball has not been read.
     """
@@ -168,7 +168,7 @@ def make_plan(
             digest.update(f"{number} {placed.clip.key} {placed.found.sha256}\n".encode())
             place = {"shard": number, "tarball": placed.tarball, "part": placed.part}
             rows.append({**place, **asdict(placed.found)})
-    rejects = Counter(lacking)
+    rejects = Counter(unavailable)
     rejects.update(reject.reason for marker in markers for reject in marker.rejects)
     return Plan(
         job.split,
@@ -181,10 +181,10 @@ def make_plan(
 
 
 def write_plan(
-    job: Job, units: Sequence[Unit], lacking: Mapping[str, int], places: OpenPlaces
+    job: Job, units: Sequence[Unit], unavailable: Mapping[str, int], places: OpenPlaces
 ) -> dict[str, int]:
     """Make and save the plan: a task of its own, once all tarballs are read."""
-    plan = make_plan(units, lacking, job, places.work)
+    plan = make_plan(units, unavailable, job, places.work)
     facts = {name: getattr(plan, name) for name in ("digest", "shards", "tarballs", "rejects")}
     table = plan.table.replace_schema_metadata({"plan": json.dumps(facts)})
     sink = io.BytesIO()

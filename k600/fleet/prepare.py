@@ -36,7 +36,7 @@ class SplitWork:
     """Its tarballs; none if the split is done."""
     pending: Sequence[Unit]
     """Tarballs that are still to be read."""
-    lacking: Mapping[str, int]
+    unavailable: Mapping[str, int]
     """Counts of tarballs that are not on the mirror, by reason."""
     mended: int = 0
     """Finished shards that are made again."""
@@ -74,8 +74,8 @@ def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Prog
         tidy(job, places)
         return SplitWork(job, (), (), {})
 
-    units, lacking = find_units(tarballs, job, on_missing=request.on_missing)
-    work = SplitWork(job, units, find_unread(units, job, places.work), lacking)
+    units, unavailable = find_units(tarballs, job, on_missing=request.on_missing)
+    work = SplitWork(job, units, find_unread(units, job, places.work), unavailable)
     check_number_of_files(split, work.total_bytes, recipe.shard_size_mb)
     return work
 
@@ -120,9 +120,9 @@ def _prepare_repair(
             markers[shard_path(plan, number, job)] = shard_to_json(entry, clips)
     work.commit(f"{job.split}: what is good", markers)
 
-    lacking = Counter(done["left_out"]) - Counter(plan.rejects)  # as it was, not as it is now
+    unavailable = Counter(done["left_out"]) - Counter(plan.rejects)  # as it was, not as it is now
     pending = find_unread([unit for unit in found if unit.key in needed], job, work)
-    return SplitWork(job, found, pending, lacking, len(damaged))
+    return SplitWork(job, found, pending, unavailable, len(damaged))
 
 
 def _plan_again(

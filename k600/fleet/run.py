@@ -162,7 +162,9 @@ def _stages(work: SplitWork, workforce: Workforce, bar: Bar) -> Iterator[Any]:
     merging = [partial(merge_shards, job, start, step) for start in range(step)]
     if reading:
         yield Stage(f"{job.split}-read", places, reading, on_read)
-    yield Stage(f"{job.split}-plan", places, [partial(write_plan, job, work.units, work.lacking)])
+    yield Stage(
+        f"{job.split}-plan", places, [partial(write_plan, job, work.units, work.unavailable)]
+    )
     yield Stage(f"{job.split}-merge", places, merging, on_merged)
     yield Stage(f"{job.split}-end", places, [partial(finish_split, job)])
 

@@ -150,7 +150,7 @@ def find_units(
         why = found[0] if found else "there is no tarball"
         raise NoClipsError(f"kinetics600 {job.split}: {why}", settled=True)
 
-    lacking: Counter[str] = Counter()
+    unavailable: Counter[str] = Counter()
     for tarball, error in zip(tarballs, found, strict=True):
         if isinstance(error, Unit):
             continue
@@ -160,8 +160,8 @@ def find_units(
         if on_missing == "warn":
             logger.warning(message)
         denied = isinstance(error, MirrorDeniedError)
-        lacking["tarball_denied" if denied else "tarball_not_found"] += 1
-    return units, dict(lacking)
+        unavailable["tarball_denied" if denied else "tarball_not_found"] += 1
+    return units, dict(unavailable)
 
 
 def read_markers(keys: Sequence[str], job: Job, work: FileDestination) -> dict[str, UnitMarker]:

@@ -22,7 +22,7 @@ from k600.progress import Bar
 from k600.publish.markers import SplitResult, find_damaged, pin_request, read_marker, to_json
 from k600.publish.parquet import write_clips
 from k600.publish.recipe import SplitJob
-from k600.publish.shards import Sending, check_number_of_files, scratch_folder
+from k600.publish.shards import check_number_of_files, scratch_folder, send_shards
 from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.reading import READINGS
 
@@ -151,10 +151,9 @@ def _send_rows(
             yield row
 
     size = job.recipe.shard_size_mb * 1_000_000
-    with Sending(job.destination) as sending:
-        for shard in write_clips(counted(), folder, prefix=prefix, shard_bytes=size):
-            sending.send(job.data, shard)
-    return {"shards": sending.sent, "unlabelled": unlabelled}
+    shards = write_clips(counted(), folder, prefix=prefix, shard_bytes=size)
+    entries = send_shards(shards, job.destination, job.data)
+    return {"shards": entries, "unlabelled": unlabelled}
 
 
 def _check_no_smaller(

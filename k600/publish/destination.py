@@ -34,7 +34,7 @@ from k600.store.store import META_DIR
 from k600.text import plain_text, public_url
 from k600.translate import destination_error, translate_errors
 
-__all__ = ["Destination", "FileDestination", "Proof"]
+__all__ = ["Destination", "FileDestination", "Proof", "absolute_place"]
 
 _CHECKED_AT_ONCE = 4
 _BLOCK_BYTES = 8 << 20
@@ -116,7 +116,7 @@ class FileDestination:
         from fsspec.core import url_to_fs
         from fsspec.implementations.local import LocalFileSystem
 
-        url = self._url if "://" in self._url else str(Path(self._url).expanduser().absolute())
+        url = absolute_place(self._url)
         options = file_system_options(url, self._options)
         with self._translate_errors():
             try:
@@ -288,11 +288,7 @@ class FileDestination:
             return True
         digest = hashlib.sha256()
         try:
-            if self._folder is None:
-                file = self._fs.open(there["name"], "rb", _BLOCK_BYTES)
-            else:
-                file = open(there["name"], "rb")  # noqa: SIM115
-            with file:
+            with self._fs.open(there["name"], "rb", _BLOCK_BYTES) as file:
                 while block := file.read(_BLOCK_BYTES):
                     digest.update(block)
                 if self._folder is not None:
@@ -305,6 +301,11 @@ class FileDestination:
     def _translate_errors(self) -> Iterator[None]:
         with translate_errors(destination_error, self.address, self._folder):
             yield
+
+
+def absolute_place(place: str) -> str:
+    """Return a URL as it is, and a path as an absolute one."""
+    return place if "://" in place else str(Path(place).expanduser().absolute())
 
 
 def _etag_of(info: Mapping[str, Any]) -> str:

@@ -51,13 +51,13 @@ def write_clips(
             writer.abandon()
 
 
-def write_metadata(rows: Sequence[Mapping[str, Any]], folder: Path, *, prefix: str) -> Shard:
-    """Write rows about clips as one shard."""
-    writer = _Writer(folder / f"{prefix}.part", METADATA)
+def write_metadata(rows: Sequence[Mapping[str, Any]], folder: Path) -> Shard:
+    """Write rows of metadata as one shard."""
+    writer = _Writer(folder / "metadata.part", METADATA)
     try:
         for start in range(0, len(rows), _METADATA_GROUP_ROWS):
             writer.write(rows[start : start + _METADATA_GROUP_ROWS])
-        return writer.finish(prefix)
+        return writer.finish("00000")
     except BaseException:
         writer.abandon()
         raise

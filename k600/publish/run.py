@@ -169,7 +169,7 @@ def _publish_metadata(job: SplitJob) -> SplitResult:
     unlabelled = sum(row["label"] is None for row in rows)
 
     with scratch_folder(destination, request.store) as folder:
-        shard = write_metadata(rows, folder, prefix="00000")
+        shard = write_metadata(rows, folder)
         done = read_marker(destination, job.own("done.json")) or {"shards": []}
         before = [entry for entry in done["shards"] if entry["name"] == shard.name]
         damaged = find_damaged(destination, split, before, job.progress)

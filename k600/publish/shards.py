@@ -10,7 +10,8 @@ import hashlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,11 @@ __all__ = [
     "MOST_FILES",
     "MOST_SHARD_MB",
     "HashingFile",
-    "Sending",
     "Shard",
     "check_number_of_files",
     "is_entry",
     "scratch_folder",
+    "send_shards",
 ]
 
 MOST_SHARD_MB = 1_900  # below 2 GB with all that is around the clips
@@ -118,41 +119,33 @@ def scratch_folder(destination: Destination, store: Store | None = None) -> Iter
             yield folder
 
 
-class Sending:
-    """Sends one shard while the next is made, and never more than one."""
+def send_shards(
+    shards: Iterable[Shard], destination: Destination, folder: str
+) -> list[dict[str, Any]]:
+    """Send shards, each while the next one is made, and return their entries."""
+    entries: list[dict[str, Any]] = []
+    sending: Future[dict[str, Any]] | None = None
+    for shard in shards:
+        if sending is not None:
+            entries.append(sending.result())
 
-    def __init__(self, destination: Destination) -> None:
-        self.sent: list[dict[str, Any]] = []
-        """Entries of the shards that were sent, for a marker."""
-        self._destination = destination
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        # A daemon, unlike the threads of a pool: Ctrl-C does not wait for half a gigabyte.
+        sending = Future()
+        what = (sending, shard, destination, folder)
+        threading.Thread(target=_send, args=what, daemon=True).start()
 
-    def __enter__(self) -> Sending:
-        return self
+    if sending is not None:
+        entries.append(sending.result())
+    return entries
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._wait()
 
-    def send(self, folder: str, shard: Shard) -> None:
-        """Begin to send a shard, once the previous one is sent."""
-        self._wait()
-        # A daemon: Ctrl-C does not wait for half a gigabyte.
-        self._thread = threading.Thread(target=self._run, args=(folder, shard), daemon=True)
-        self._thread.start()
-
-    def _run(self, folder: str, shard: Shard) -> None:
-        try:
-            etag = self._destination.send(f"{folder}/{shard.name}", shard.path, shard.sha256)
-            self.sent.append(shard.entry(etag))
-            shard.path.unlink(missing_ok=True)
-        except BaseException as error:
-            self._error = error
-
-    def _wait(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            raise self._error
+def _send(
+    sending: Future[dict[str, Any]], shard: Shard, destination: Destination, folder: str
+) -> None:
+    try:
+        etag = destination.send(f"{folder}/{shard.name}", shard.path, shard.sha256)
+        shard.path.unlink(missing_ok=True)
+    except BaseException as error:
+        sending.set_exception(error)
+    else:
+        sending.set_result(shard.entry(etag))
