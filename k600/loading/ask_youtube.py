@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass, field
-from types import TracebackType
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from k600.disk import Space
@@ -33,24 +32,14 @@ _UNPACED = 40
 
 @dataclass(slots=True)
 class YouTubeSource:
-    """Asks YouTube for clips, until it is given up. Leaving its context stops the workers."""
+    """Asks YouTube for clips, until it is given up."""
 
     progress: Progress
+    stack: contextlib.ExitStack
+    """Stops the workers at its end."""
     given_up: Refusal | None = None
     """Why nothing is asked any more."""
     workers: YouTubeWorkers | None = None
-    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-
-    def __enter__(self) -> YouTubeSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        return self.stack.__exit__(kind, error, trace)
 
     def fetch(self, state: State, plan: Plan, *, refetch: bool = False) -> Fetched:
         """Ask for clips; each is in the store then, refused, or YouTube is given up.

@@ -169,7 +169,7 @@ def _crc_of(path: Path, inode: int, mtime_ns: int) -> int:
 
 
 def _asked(request: Request) -> str:
-    mirror = "" if request.source == "local" else request.mirror.identity
+    mirror = request.mirror.identity if request.sources else ""
     places = [str(request.store.root), mirror]
     if "test" in request.splits:
         places.append(request.test_labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -91,7 +92,8 @@ class Load:
         first = True
         tarballs = TarballSource(self.progress)
         self.stamps = self.state.stamps()
-        with YouTubeSource(self.progress) as self.youtube:
+        with contextlib.ExitStack() as stack:
+            self.youtube = YouTubeSource(self.progress, stack)
             while True:
                 make, refetch = partial(self._plan, first=first), self.refetch and first
                 self.plan = make(self.state)

@@ -102,14 +102,14 @@ def make_plan(
         given: dict[str, list[str]] = {}
         for label, name in only:
             given.setdefault(label, []).append(name)
-        return _Choice(state, given, refused or {}, only=True).plan(retry=retry)
+        return Choice(state, given, refused or {}, only=True).plan(retry=retry)
     if not (state.request.chooses or listed_only):
         return _of_whole_classes(state, read, refetch=refetch, retry=retry)
 
     candidates = find_candidates(state)
     if candidates is None:
         return Plan(needs_lists=True)
-    choice = _Choice(state, candidates, refused or {}, refetch=refetch, listed_only=listed_only)
+    choice = Choice(state, candidates, refused or {}, refetch=refetch, listed_only=listed_only)
     return choice.plan(retry=retry)
 
 
@@ -165,8 +165,8 @@ def _of_whole_classes(
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
-    """Among which clips is chosen, and how."""
+class Choice:
+    """A plan for chosen clips: among which is chosen, and what is passed over."""
 
     state: State
     candidates: Candidates
