@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -39,9 +38,11 @@ ATTEMPTS = 3  # of a task whose worker was killed
 
 _SLURM = {"time": "24:00:00", "qos": "", "mem_per_cpu_gb": 4}
 
-Task = Callable[[OpenPlaces], Mapping[str, int]]
-"""Does its share of the work and returns counts. It is pickled, so a function of a module, or a
-`functools.partial` of one."""
+_REREAD = "tarballs_read_again"
+
+Task = Callable[[OpenPlaces], int | None]
+"""Does its share of the work; may return how many tarballs it read again for damaged parts. It is
+pickled, so a function of a module, or a `functools.partial` of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,15 @@ class Stage:
 
 def run_stages(
     stages: Sequence[Stage], workforce: Workforce, logs: tuple[str, Mapping[str, Any]]
-) -> Counter[str]:
-    """Run stages one after the other and return the tasks' counts; on Slurm, submit them only.
+) -> int:
+    """Run stages one after the other; return how many tarballs were read again.
+
+    On Slurm the stages are only submitted.
 
     `logs` is a folder or URL that all workers see, for datatrove's logs, and its fsspec options.
     With `local`, the first error of a task is raised, elsewhere `IncompleteError`.
     """
-    counts: Counter[str] = Counter()
+    reread = 0
     before = None
     datatrove_logger.disable("datatrove")  # its lines are not for the user's screen
     try:
@@ -79,10 +82,10 @@ def run_stages(
                     f"fleet: {left:,} of {len(stage.tasks):,} tasks of the stage '{stage.name}' "
                     f"failed; their logs are in {where}. Call again: what is done stays"
                 )
-            counts.update(_counts(executor))
+            reread += _reread_tarballs(executor)
     finally:
         datatrove_logger.enable("datatrove")
-    return counts
+    return reread
 
 
 class _Step(PipelineStep):
@@ -99,20 +102,17 @@ class _Step(PipelineStep):
         # One worker runs all ranks in this process, on this very object.
         self.stats.stats.clear()
         with self.places.open() as places:
-            counts = self.tasks[rank](places)
-        for name, count in counts.items():
-            self.stat_update(name, value=count, unit="task")
+            self.stat_update(_REREAD, value=self.tasks[rank](places) or 0)
 
 
-def _counts(executor: Any) -> Counter[str]:
-    """Return the counts of a stage's tasks from datatrove's statistics."""
-    counts: Counter[str] = Counter()
+def _reread_tarballs(executor: Any) -> int:
+    """Return the sum of what a stage's tasks returned, from datatrove's statistics."""
+    total = 0
     for rank in range(executor.world_size):
         with executor.logging_dir.open(f"stats/{rank:05d}.json", "r") as file:
             (step,) = json.load(file)
-        stats = MetricStatsDict.from_dict(step["stats"])
-        counts.update({name: int(stat.total) for name, stat in stats.items()})
-    return counts
+        total += int(MetricStatsDict.from_dict(step["stats"])[_REREAD].total)
+    return total
 
 
 def _executor(

@@ -21,7 +21,7 @@ from k600.store.store import META_DIR
 __all__ = ["finish_split", "tidy"]
 
 
-def finish_split(job: Job, places: OpenPlaces) -> dict[str, int]:
+def finish_split(job: Job, places: OpenPlaces) -> None:
     """Mark a split as done and remove the parts; raise `IncompleteError` if a shard is missing."""
     plan = read_plan(job, places.work)
     paths = [shard_path(plan, number, job) for number in range(plan.shards)]
@@ -50,7 +50,6 @@ def finish_split(job: Job, places: OpenPlaces) -> dict[str, int]:
         },
     )
     tidy(job, places)
-    return {"shards": len(shards)}
 
 
 def tidy(job: Job, places: OpenPlaces) -> None:

@@ -20,10 +20,10 @@ from k600.progress import no_progress
 from k600.publish.destination import FileDestination
 from k600.publish.markers import find_damaged, read_marker, to_json
 from k600.publish.parquet import write_clips
-from k600.publish.shards import Shard, scratch_folder
+from k600.publish.shards import scratch_folder
 from k600.publish.webdataset import write_tar
 
-__all__ = ["REREAD", "PartReader", "merge_shards", "shard_path", "shard_to_json"]
+__all__ = ["PartReader", "merge_shards", "shard_path", "shard_to_json"]
 
 AHEAD_BYTES = 64 << 20
 """Clips that are read ahead of those being written."""
@@ -32,26 +32,20 @@ AHEAD_READS = 8
 SHARDS_IN_A_COMMIT = 16
 """On the Hub, which takes about a hundred commits an hour."""
 
-REREAD = "tarballs read again"
-"""Name of the count of tarballs whose parts were damaged."""
 
+def merge_shards(job: Job, start: int, step: int, places: OpenPlaces) -> int:
+    """Write every `step`th shard from `start` on that is not done yet.
 
-def merge_shards(job: Job, start: int, step: int, places: OpenPlaces) -> dict[str, int]:
-    """Write every `step`th shard from `start` on that is not done yet; return counts."""
+    Returns the number of tarballs that were read again, as their parts were damaged.
+    """
     plan = read_plan(job, places.work)
     left = _find_unwritten(range(start, plan.shards, step), plan, job, places)
     at_once = SHARDS_IN_A_COMMIT if places.apart else 1
-    shards: list[Shard] = []
     with scratch_folder(places.work) as folder:
         parts = PartReader(job, places.work, folder)
         for done in range(0, len(left), at_once):
-            shards += _write_shards(left[done : done + at_once], plan, parts, job, places)
-    return {
-        "shards": len(shards),
-        "clips": sum(shard.clips for shard in shards),
-        "bytes": sum(shard.size_bytes for shard in shards),
-        REREAD: parts.reread,
-    }
+            _write_shards(left[done : done + at_once], plan, parts, job, places)
+    return parts.reread
 
 
 def shard_path(plan: Plan, number: int, job: Job) -> str:
@@ -79,9 +73,8 @@ def _find_unwritten(numbers: Iterable[int], plan: Plan, job: Job, places: OpenPl
 
 def _write_shards(
     numbers: Sequence[int], plan: Plan, parts: PartReader, job: Job, places: OpenPlaces
-) -> list[Shard]:
+) -> None:
     """Write shards, send them, then write their markers."""
-    shards: list[Shard] = []
     markers: dict[str, bytes] = {}
     for number in numbers:
         clips = plan.clips(number)
@@ -92,14 +85,12 @@ def _write_shards(
             (shard,) = write_clips(rows, parts.folder, prefix=prefix, shard_bytes=None)
         etag = places.shards.send(f"data/{job.split}/{shard.name}", shard.path, shard.sha256)
         markers[shard_path(plan, number, job)] = shard_to_json(shard.entry(etag), clips)
-        shards.append(shard)
 
     # A marker may only name shards that are visible: on the Hub, those in a commit.
     message = f"{job.split}: {', '.join(map(str, numbers))}"
     if places.apart:
         places.shards.commit(message, {})
     places.work.commit(message, markers)
-    return shards
 
 
 class PartReader:

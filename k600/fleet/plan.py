@@ -182,7 +182,7 @@ def make_plan(
 
 def write_plan(
     job: Job, units: Sequence[Unit], unavailable: Mapping[str, int], places: OpenPlaces
-) -> dict[str, int]:
+) -> None:
     """Make and save the plan: a task of its own, once all tarballs are read."""
     plan = make_plan(units, unavailable, job, places.work)
     facts = {name: getattr(plan, name) for name in ("digest", "shards", "tarballs", "rejects")}
@@ -190,7 +190,6 @@ def write_plan(
     sink = io.BytesIO()
     pyarrow.parquet.write_table(table, sink, compression="zstd")
     places.work.commit(f"{job.split}: planned", {job.meta_path(_NAME): sink.getvalue()})
-    return {"shards": plan.shards}
 
 
 def read_plan(job: Job, work: FileDestination) -> Plan:

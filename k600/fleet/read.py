@@ -24,24 +24,18 @@ from k600.tarballs.stream import stream_tarball
 __all__ = ["read_unit", "read_units"]
 
 
-def read_units(job: Job, units: Sequence[Unit], places: OpenPlaces) -> dict[str, int]:
-    """Read tarballs, except those that are marked as done; return counts."""
-    counts = {"tarballs": 0, "clips": 0, "bytes": 0}
+def read_units(job: Job, units: Sequence[Unit], places: OpenPlaces) -> None:
+    """Read tarballs, except those that are marked as done."""
     failed: MirrorError | None = None
     with scratch_folder(places.work) as folder:
         # A task that replaces a lost one skips what that had finished.
         for unit in find_unread(units, job, places.work):
             try:
-                marker = read_unit(unit, job, places.work, folder)
+                read_unit(unit, job, places.work, folder)
             except MirrorError as error:  # the others may still be read
                 failed = failed or error
-                continue
-            counts["tarballs"] += 1
-            counts["clips"] += len(marker.clips)
-            counts["bytes"] += unit.size_bytes
     if failed is not None:
         raise failed
-    return counts
 
 
 def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> UnitMarker:

@@ -16,7 +16,7 @@ from typing import Any
 from k600.errors import IncompleteError
 from k600.fleet.finish import finish_split
 from k600.fleet.job import check_fleet, make_job
-from k600.fleet.merge import REREAD, merge_shards
+from k600.fleet.merge import merge_shards
 from k600.fleet.options import FleetRecipe, OpenPlaces, Places, Workforce
 from k600.fleet.plan import write_plan
 from k600.fleet.prepare import SplitWork, prepare_split
@@ -130,18 +130,18 @@ def _carry_out(
     splits = ", ".join(work.job.split for work in works)
     with _open_logs(works, workforce) as logs, progress(total, f"{splits}, fleet") as bar:
         stages = [stage for work in works for stage in _stages(work, workforce, bar)]
-        counts = run_stages(stages, workforce, logs)
+        reread = run_stages(stages, workforce, logs)
 
     if workforce.executor == "ray":
         places.work.clear(_RAY_LOGS)
-    if counts[REREAD]:
+    if reread:
         logger.warning(
             "kinetics600 %s: parts at %s were changed or gone, and %s tarballs were read again",
             splits,
             places.work.address,
-            f"{counts[REREAD]:,}",
+            f"{reread:,}",
         )
-    return counts[REREAD]
+    return reread
 
 
 def _stages(work: SplitWork, workforce: Workforce, bar: Bar) -> Iterator[Any]:
