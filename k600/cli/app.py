@@ -86,6 +86,6 @@ def _read_json(_: click.Context, parameter: click.Parameter, text: str | None) -
 # Of `publish` and `fleet`.
 to_options = json_option("--to-options", help="fsspec options for that folder or URL, as JSON.")
 i_have_the_rights = click.option(
-    "--i-have-the-rights", is_flag=True, help="You may hand these videos on."
+    "--i-have-the-rights", is_flag=True, help="You may redistribute these videos."
 )
 shard_size_mb = click.option("--shard-size-mb", default=500, help="MB of clips in a file.")

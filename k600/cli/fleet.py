@@ -54,15 +54,15 @@ def fleet(
     to_options: dict[str, Any] | None,
     work: str | None,
     i_have_the_rights: bool,
-    executor: str,
-    tasks: int,
-    logs: str | None,
-    executor_options: dict[str, Any] | None,
     estimate: bool,
     network: float,
     price: float,
     as_json: bool,
     quiet: bool,
+    executor: str,
+    tasks: int,
+    logs: str | None,
+    executor_options: dict[str, Any] | None,
     **recipe_options: Any,
 ) -> None:
     """Turn tarballs into class-mixed training shards, with many workers. Safe to run again.
@@ -81,14 +81,8 @@ def fleet(
     recipe = FleetRecipe(**recipe_options)
 
     if estimate:
-        found = estimate_fleet(
-            request,
-            recipe,
-            workers=workers,
-            network_mb_s=network,
-            dollars_per_hour=price,
-            offline=is_offline(),
-        )
+        rates = {"network_mb_s": network, "dollars_per_hour": price}
+        found = estimate_fleet(request, recipe, workers=workers, offline=is_offline(), **rates)
         if as_json:
             print_json(dataclasses.asdict(found))
         else:

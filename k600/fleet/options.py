@@ -155,9 +155,8 @@ def choose_places(
         )
     if not i_have_the_rights:
         raise OptionError(
-            "i_have_the_rights: the videos belong to those who made them, so clips go to the Hub "
-            "only for who says that they may hand them on: "
-            "i_have_the_rights=True"
+            "i_have_the_rights: the videos belong to their authors, so clips go to the Hub only if "
+            "you state that you may redistribute them: i_have_the_rights=True"
         )
     return Places(work=absolute_place(work), options=options, repo=repo)
 

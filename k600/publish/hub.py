@@ -229,7 +229,7 @@ class HubDestination:
                     raise hub_error(error, *about) from None
                 wait = max(least, retry.pause_seconds)
                 why = getattr(answer_of(error), "status_code", type(error).__name__)
-                message = "%s: request %s failed (%s); retrying in %.0f s"
+                message = "%s: asked %s, it failed (%s); again in %.0f s"
                 logger.info(message, self.address, what, why, wait)
             retry.pause(wait)
 

@@ -90,9 +90,9 @@ def publish(
     if recipe.kind == "embedded":
         if not i_have_the_rights:
             raise OptionError(
-                "i_have_the_rights: the videos belong to those who made them, so clips are "
-                "embedded only for who says that they may hand them on: "
-                "i_have_the_rights=True. Metadata alone need no such word"
+                "i_have_the_rights: the videos belong to their authors, so clips are embedded only "
+                "if you state that you may redistribute them: i_have_the_rights=True. Metadata "
+                "alone do not need it"
             )
         check_embeddable(request, offline=offline)
         private = private is not False
