@@ -102,7 +102,8 @@ class HubDestination:
         self._ask("who the token is of", self._api.whoami)
         found = self._ask("about it", self._info)
         if found is None:
-            self._ask("to make it", self._create)
+            new = {"repo_type": "dataset", "private": self.private, "exist_ok": True}
+            self._ask("to make it", self._api.create_repo, self.repo_id, **new)
             found = self._ask("about it", self._info)
         if found is None:
             raise DestinationTakenError(
@@ -128,11 +129,6 @@ class HubDestination:
             return self._api.repo_info(self.repo_id, repo_type="dataset")
         except RepositoryNotFoundError:
             return None
-
-    def _create(self) -> None:
-        self._api.create_repo(
-            self.repo_id, repo_type="dataset", private=self.private, exist_ok=True
-        )
 
     def names(self, folder: str) -> set[str]:
         return {*self._entries(folder)}
@@ -198,17 +194,12 @@ class HubDestination:
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
         deleted = [CommitOperationDelete(path_in_repo=path) for path in delete]
         added = [CommitOperationAdd(path, data) for path, data in files.items()]
-        operations: list[Any] = [*self._sent, *deleted, *added]
-
-        def commit() -> object:
-            return self._api.create_commit(
-                self.repo_id, operations, commit_message=message, repo_type="dataset"
-            )
-
-        self._ask("to commit", commit)
+        operations = [*self._sent, *deleted, *added]
+        facts = {"commit_message": message, "repo_type": "dataset"}
+        self._ask("to commit", self._api.create_commit, self.repo_id, operations, **facts)
         self._sent.clear()
 
-    def _ask(self, what: str, call: Callable[[], T]) -> T:
+    def _ask(self, what: str, call: Callable[..., T], *given: Any, **options: Any) -> T:
         """Call the Hub, retry failures that may pass, and translate the others."""
         retry = Retry(
             attempts=ATTEMPTS,
@@ -219,7 +210,7 @@ class HubDestination:
             try:
                 _prepare_client()
                 with _without_bars():
-                    return call()
+                    return call(*given, **options)
             except Kinetics600Error:
                 raise
             except Exception as error:
