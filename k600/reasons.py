@@ -42,7 +42,6 @@ REASONS: dict[str, str] = {
     "youtube_transient": "YouTube: the network or YouTube itself failed, twice",
     "youtube_blocked": "YouTube: refuses this address for now",
 }
-"""Every reason for which a clip may be missing, in words."""
 
 OPEN_REASONS = frozenset(
     {
@@ -60,7 +59,7 @@ OPEN_REASONS = frozenset(
         "youtube_blocked",
     }
 )
-"""Reasons that the next call asks about again; the others are settled."""
+"""Reasons that the next call tries again; the others are settled."""
 
 PASSING_REASONS = OPEN_REASONS - {
     "tarball_not_found",
@@ -68,11 +67,11 @@ PASSING_REASONS = OPEN_REASONS - {
     "not_encoded",
     "youtube_client",
 }
-"""Those of them that pass by themselves: waiting and calling again helps. For the others somebody
-has to do something: the host, who gives access to it, or who installs yt-dlp or PyAV."""
+"""Those of them that pass by themselves: waiting and calling again helps. The others need somebody
+to act: the host, who grants access to it, or who installs yt-dlp or PyAV."""
 
 WATCHED_REASONS = frozenset({"tarball_condemned"})
-"""Reasons that are settled until the host changes something, for which each call looks."""
+"""Reasons that are settled until the host changes something, which each call checks."""
 
 BAD_FILE_REASONS = frozenset(
     {
@@ -86,17 +85,14 @@ BAD_FILE_REASONS = frozenset(
         "unreadable",
     }
 )
-"""Reasons that lie in the file itself, here or in its tarball."""
+"""Reasons in the file itself, here or in its tarball."""
 
 YOUTUBE_KINDS = ("blocked", "transient", "client", "auth", "region", "gone", "clip")
-"""Why YouTube may give no clip: each is a reason, with `youtube_` before it."""
+"""Why YouTube may give no clip: each is a reason, after `youtube_`."""
 
 
 def reason_of_verdict(verdict: str) -> str:
-    """Return the reason for which a clip of such a file is missing.
-
-    Args:
-        verdict: A key of `k600.video.probe.VERDICTS`.
+    """Return why a clip is missing whose file has one of `k600.video.probe.VERDICTS`.
 
     Example:
         >>> reason_of_verdict("truncated"), reason_of_verdict("vanished")

@@ -33,7 +33,7 @@ from rich.text import Text
 
 from k600.cli.exit_codes import PIPE_CLOSED
 from k600.cli.flag_names import with_flags
-from k600.progress import NoBar
+from k600.progress import Bar
 from k600.text import printable, printable_lines
 
 __all__ = [
@@ -204,7 +204,7 @@ class Meter:
         """Open a progress bar."""
         screen = console(stderr=True)
         if self._quiet:
-            yield NoBar()
+            yield Bar()
         elif screen.is_terminal and not screen.is_dumb_terminal:
             columns = _columns(screen.width)
             with Progress(*columns, console=screen, transient=True, expand=True) as progress:
@@ -224,7 +224,7 @@ def _columns(width: int) -> list[ProgressColumn]:
     return [SpinnerColumn("line"), name, BarColumn(16), amounts, time_left]
 
 
-class _Bars(NoBar):
+class _Bars(Bar):
     """A bar for the total and one for each active part."""
 
     def __init__(self, progress: Progress, total: int, description: str, unit: str) -> None:
@@ -245,7 +245,7 @@ class _Bars(NoBar):
         self._progress.remove_task(self._parts.pop(part))
 
 
-class _Lines(NoBar):
+class _Lines(Bar):
     """A line every 30 seconds, for log files."""
 
     def __init__(self, screen: Console, total: int, description: str, unit: str) -> None:

@@ -25,7 +25,7 @@ from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
 from k600.loading.state import State, read_state
 from k600.miniature import MACOS, PLAIN, Miniature, make_miniature
-from k600.progress import Bar, NoBar
+from k600.progress import Bar
 
 CLASSES = [MACOS, PLAIN, "zumba"]
 REQUESTS = st.fixed_dictionaries(
@@ -54,7 +54,7 @@ class Recorder:
     def __call__(self, total: int, description: str, *, unit: str = "B") -> Iterator[Bar]:
         recorder = self
 
-        class Recording(NoBar):
+        class Recording(Bar):
             def begin(self, part: str, total: int) -> None:
                 recorder.read.append(part)
 
