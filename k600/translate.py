@@ -98,6 +98,7 @@ def ledger_error(error: Exception, path: Path, wait_seconds: float) -> StoreErro
     if not undecodable and not isinstance(error, sqlite3.Error):
         return None
     words, ledger = str(error), f"data_dir: the ledger '{path}'"
+
     if "is full" in words:
         return DiskFullError(
             f"data_dir: {why_full(path)}. Make room and call again: clips that are there stay"
@@ -108,6 +109,7 @@ def ledger_error(error: Exception, path: Path, wait_seconds: float) -> StoreErro
             "volume is read-only, pass data_dir=… another folder. source='local' reads what is "
             "there. Leave the ledger where it is: it is good"
         )
+
     if "unable to open" in words:
         return StoreError(
             f"{ledger} cannot be opened ({words}): {owner_text(path.parent)}. SQLite needs to "
@@ -157,6 +159,7 @@ def mirror_error(error: BaseException, url: str) -> Kinetics600Error:
             f"mirror: {url} is out of reach, as the proxy that the environment names asks for "
             f"another user and password ({brief}). Set them in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
         )
+
     no_credentials = type(cause).__name__.endswith("CredentialsError")  # botocore's
     denied = no_credentials or (status is None and isinstance(error, PermissionError))
     if status in (401, 403) or denied:

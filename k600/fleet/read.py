@@ -18,7 +18,7 @@ from k600.mirror.mirror import RemoteFile
 from k600.publish.destination import FileDestination
 from k600.publish.shards import scratch_folder
 from k600.store.files import open_part
-from k600.tarballs.reading import read_sound
+from k600.tarballs.reading import read_with_retry
 from k600.tarballs.stream import stream_tarball
 
 __all__ = ["read_unit", "read_units"]
@@ -54,7 +54,7 @@ def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> Unit
         return _write_part(unit, job, remote, path)
 
     try:
-        marker = read_sound(read, job.mirror, job.mirror.stat(unit.tarball.path))
+        marker = read_with_retry(read, job.mirror, job.mirror.stat(unit.tarball.path))
     except DamagedTarballError:
         marker = UnitMarker(unit, (), (Reject("", "tarball_damaged"),))
 

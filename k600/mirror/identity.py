@@ -39,6 +39,7 @@ def mirror_identity(url: str, options: Mapping[str, Any]) -> str:
         return os.path.realpath(os.path.expanduser(rest if separator else url))
     if "::" in url:
         return public_url(url)
+
     scheme = _ALIASES.get(scheme.lower(), scheme.lower())
     if scheme == "s3":
         bucket = public_url(f"s3://{rest}").removeprefix("s3://")
@@ -54,6 +55,7 @@ def mirror_identity(url: str, options: Mapping[str, Any]) -> str:
         if aws := _AWS.fullmatch(host):
             return f"s3://{'/'.join(filter(None, (aws['bucket'], path)))}"
         return f"{scheme}://{host}{port}/{path}".rstrip("/")
+
     places = [f"{name}={options[name]}" for name in _PLACES if name in options]
     return "#".join([public_url(f"{scheme}://{rest}"), *places])
 

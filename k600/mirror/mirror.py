@@ -21,12 +21,7 @@ from urllib.parse import quote
 import fsspec
 from fsspec.core import url_to_fs
 
-from k600.errors import (
-    ListError,
-    MirrorError,
-    MirrorNotFoundError,
-    MirrorUnreachableError,
-)
+from k600.errors import ListError, MirrorError, MirrorNotFoundError, MirrorUnreachableError
 from k600.mirror.file_systems import mirror_options, protocol_of, web_info
 from k600.mirror.identity import mirror_identity
 from k600.network import read_network
@@ -143,7 +138,7 @@ class Mirror:
             raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
         if self._is_web:  # may send more than it has announced
             data = self._retried(remote.url, lambda: self._bounded(remote))
-        elif remote.size_bytes:  # as a range: s3fs would ask for the size of the whole once more
+        elif remote.size_bytes:  # as a range: s3fs would request the size of the whole once more
             limits = {"start": 0, "end": remote.size_bytes + 1}  # one more shows that it grew
             request = partial(self._send, "cat_file", remote.path, **limits)
             data = bytes(self._retried(remote.url, lambda: request().result()))
@@ -160,7 +155,7 @@ class Mirror:
     def request(self, remote: RemoteFile, start: int, end: int) -> Future[bytes]:
         """Request the bytes `[start, end)`."""
         options: dict[str, Any] = {"start": start, "end": end}
-        if self._is_web:  # goes on to aiohttp: looks before it reads
+        if self._is_web:  # goes on to aiohttp, which calls it before it reads the body
             options["raise_for_status"] = _range_check(remote, start, end)
         return self._send("cat_file", remote.path, **options)
 

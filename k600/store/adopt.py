@@ -50,8 +50,8 @@ def adopt(
     warn_of_links(store, split, listed.outside_links)
 
     if rows:
-        # What a run brings has its row before its name: asked after the folders were listed, the
-        # ledger knows every such clip, also of a run that is at it just now.
+        # Clips of a run have their row before their name. So, read after the folders were listed,
+        # the ledger has the rows of all such clips, also of a run that goes on just now.
         view = ledger.view(split)
         mine = view.stored()
         rows = [row for row in rows if not _is_stored(row, mine)]

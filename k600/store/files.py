@@ -1,10 +1,9 @@
-"""Files safely onto the disk: seen whole or not at all, and flushed.
+"""Safe writes of files: seen whole or not at all, and flushed.
 
-A name outlives a power loss on its own, without what it names: file systems write out names, and
-the bytes of files, in an order of their own. So whatever is to last is flushed before it is named,
-and its folder after. No other module names a file (`tests/test_writes.py`).
-
-Whatever is made here follows the umask and a setgid folder, so that a group can share a store.
+After a power loss a file may have its name, but not its bytes, as file systems write both in an
+order of their own. So a file is flushed before it is renamed, and its folder after. No other module
+renames or writes files (`tests/test_writes.py`). All of them follow the umask and a setgid folder,
+so that a group can share a store.
 """
 
 from __future__ import annotations
@@ -261,8 +260,8 @@ def check_locks(file: Path) -> None:
 def digest_of_files(paths: pyarrow.ChunkedArray) -> str:
     """Return a fingerprint of files, which need not exist: of their sizes and times of change.
 
-    Folders would not do, as they do not change with a file that is overwritten. Several files are
-    asked about at a time, since a network file system takes its time for each.
+    Folders would not do, as they do not change with a file that is overwritten. Several threads
+    read them, since a network file system takes its time for each.
     """
     digest = hashlib.sha256()
     with ThreadPoolExecutor(16, thread_name_prefix="k600-stat") as pool:

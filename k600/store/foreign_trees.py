@@ -1,4 +1,4 @@
-"""Trees of clips that other tools made: where they lie in a folder, found by names alone.
+"""Folders of clips that other tools made in a store, found by their names alone.
 
     <split>/<class name>/     FiftyOne's zoo, and this loader's own
     <split>/<class_name>/     torchvision, CVDF's `arrange_by_classes` (spaces and marks replaced)

@@ -306,8 +306,8 @@ def _stored_groups(
     """Yield each tarball of a mirror, its clips that are stored, and how many others it has."""
     these = {"mirror": mirror, "split": split} | ({} if tarball is None else {"tarball": tarball})
     have = "FILTER (WHERE state = 'have')"
-    sound = f"sum({IN_RANGE.format('size_bytes')} AND {IN_RANGE.format('position + 1')}) {have}"
-    facts = f"group_concat(file_name, '/') {have}, count(*) {have}, {sound}"
+    in_range = f"sum({IN_RANGE.format('size_bytes')} AND {IN_RANGE.format('position + 1')}) {have}"
+    facts = f"group_concat(file_name, '/') {have}, count(*) {have}, {in_range}"
     # By tarball is the table's own order. Grouped by folder and source as well, it would be sorted
     # anew, which takes as long as all the rest; so only a tarball whose clips differ in them is.
     tarballs = (
@@ -330,7 +330,7 @@ def _stored_groups(
 
 
 def _stored_group(
-    tarball: Tarball, folder: str, source: str, joined: str, count: int, sound: int
+    tarball: Tarball, folder: str, source: str, joined: str, count: int, in_range: int
 ) -> StoredGroup:
     """Return clips of one tarball as a group; one that no run wrote is an error."""
     names = joined.split("/")  # no file name has a slash in it
@@ -345,7 +345,7 @@ def _stored_group(
         raise strange_row("clips", "file_name")
     if source not in SOURCES:
         raise strange_row("clips", "source")
-    if sound != count:
+    if in_range != count:
         raise strange_row("clips", "size_bytes")
     return group
 
@@ -368,6 +368,7 @@ def _take_from_others(
     these = {"split": tarball.split, "state": "have", "source": "cvdf"}
     if not Split(tarball.split).is_mixed:  # there, another mirror may have it in another tarball
         these["tarball"] = tarball.name
+
     others = db.execute("SELECT id FROM mirrors WHERE id <> ?", (mirror,)).fetchall()
     for (other,) in others if mine else ():
         rows = db.execute(

@@ -1,4 +1,4 @@
-"""The clips on disk: where each lies, how one gets there whole, and which are there.
+"""The store: the clips on disk, their places, and how they get there whole.
 
     <data_dir>/<split>/<class name>/<id>_<start>_<end>.mp4     the clips (FiftyOne's tree)
     <data_dir>/.kinetics600/                                   ledger, lists, unfinished files

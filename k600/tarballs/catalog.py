@@ -10,13 +10,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from k600.clip import Listing, Tarball, TestLabels
-from k600.errors import (
-    ListError,
-    MirrorDeniedError,
-    MirrorError,
-    MirrorNotFoundError,
-    OfflineError,
-)
+from k600.errors import ListError, MirrorDeniedError, MirrorError, MirrorNotFoundError, OfflineError
 from k600.mirror.mirror import Mirror
 from k600.splits import Split
 from k600.store.store import Store
@@ -87,13 +81,13 @@ class KeptLists:
         folder, found = self._split.host_folder, None
         if not self._split.is_mixed:  # test.csv is another list than the tarballs hold
             parse = partial(parse_listing, split=self._split)
-            # A mirror may have none; S3 says "denied" of it where listing a bucket is forbidden.
+            # A mirror may have none; S3 answers "denied" then where listing a bucket is forbidden.
             with contextlib.suppress(MirrorNotFoundError, MirrorDeniedError):
                 found = self._fetch("listing", f"annotations/{folder}.txt", parse)
 
         if found is None:
             if self.listing():
-                return  # it had one: a portal or a proxy may have said no
+                return  # it had one before: a portal or a proxy may have refused it
             if not self._split.is_mixed:
                 logger.warning(
                     "kinetics600 %s: %s has no list of the clips, so a clip that is not in its "
@@ -160,23 +154,24 @@ def read_test_labels(
     kept = f"lists/{short_hash(url)}-test-labels"
     read = partial(parse_test_labels, name=f"test_labels: {shown}", whole=True)
     labels = _kept(store, kept, read)
+    if labels is not None and not (network and (refresh or not root.is_network)):
+        return labels
 
-    if labels is None or (network and (refresh or not root.is_network)):
-        try:
-            if not network:
-                raise OfflineError("the network is not to be used")
-            data = root.read_small(last, most_bytes=1 << 30)
-            labels = read(data)
-            if keep and root.is_network:
-                store.write_own(kept, data)
-            return labels
-        except MirrorError as error:
-            if labels is None:
-                logger.warning(
-                    "test_labels: %s cannot be had, so clips of the test split have the label "
-                    "None where their folder gives none (%s)",
-                    shown,
-                    error,
-                )
-                return {}
+    try:
+        if not network:
+            raise OfflineError("the network is not to be used")
+        data = root.read_small(last, most_bytes=1 << 30)
+    except MirrorError as error:
+        if labels is None:
+            logger.warning(
+                "test_labels: %s cannot be had, so clips of the test split have the label "
+                "None where their folder gives none (%s)",
+                shown,
+                error,
+            )
+        return labels or {}
+
+    labels = read(data)
+    if keep and root.is_network:
+        store.write_own(kept, data)
     return labels

@@ -30,7 +30,7 @@ from k600.tarballs.reading import (
     has_failed,
     noted_failure,
     open_tarball,
-    read_sound,
+    read_with_retry,
     with_failure,
 )
 from k600.translate import store_error, translate_errors
@@ -38,7 +38,7 @@ from k600.video.cut import CutError
 from k600.video.probe import box_problem
 from k600.video.resize import resize_clip
 
-__all__ = ["Extraction", "TarballExtractor", "TarballRead"]
+__all__ = ["TarballExtractor", "TarballRead"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -161,7 +161,7 @@ class TarballExtractor:
                 need = _to_its_end(need)
                 raise
 
-        return read_sound(read, self.mirror, remote, readings=1 if failed else READINGS)
+        return read_with_retry(read, self.mirror, remote, readings=1 if failed else READINGS)
 
     def _read(self, need: TarballRead, remote: RemoteFile, before: _Before) -> TarballRow:
         """Read a tarball once; a failure leaves the store as it was, and is recorded."""
@@ -288,8 +288,8 @@ class Extraction:
         # it proves anything.
         source = present.source_of(folder, name) if is_there else ""
         have = known if known is not None and known.state == "have" else None
-        asked = wanted and need.wanted is not None
-        as_it_is = is_there and need.until_found and not asked and not elsewhere
+        by_name = wanted and need.wanted is not None
+        as_it_is = is_there and need.until_found and not by_name and not elsewhere
         if source == "local" or as_it_is:
             if have is not None and have.source == source:
                 return have
@@ -325,7 +325,7 @@ class Extraction:
         part, size, problem = extractor.incoming.write(chunks, box_problem)
         if problem is None and extractor.short_side is not None:
             part, size, problem = self._resize(part, size, extractor.short_side, row)
-        if problem == "not_encoded":  # our fault, not the clip's: it is asked for again
+        if problem == "not_encoded":  # not the clip's fault: the next call tries again
             return kept or row._replace(state="skipped", reason=problem, source="")
         if problem is not None:
             return kept or row._replace(state="bad", reason=problem, size_bytes=size)

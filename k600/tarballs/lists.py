@@ -23,12 +23,7 @@ from k600.splits import Split
 from k600.tarballs.archive import file_in_archive, packing_of
 from k600.text import text_of
 
-__all__ = [
-    "parse_listing",
-    "parse_path_list",
-    "parse_test_labels",
-    "parse_test_list",
-]
+__all__ = ["parse_listing", "parse_path_list", "parse_test_labels", "parse_test_list"]
 
 _MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
 _MOST_LINE_CHARACTERS = 10_000
@@ -89,7 +84,7 @@ def parse_listing(text: str, split: str, *, name: str = "listing", whole: bool =
     _check_complete(text, name, whole and parse_file_name(last) is not None)
 
     folder = Split(split).host_folder
-    # A pattern that begins with letters is looked for ten times as fast as one with `^`.
+    # A pattern that begins with letters is found ten times as fast as one with `^`.
     head, *rest = re.split(rf"\n{folder}/(.*):\r?(?=\n|\Z)", f"\n{text}")
     first, *following = head[1:].splitlines() or [""]
     if first.strip() != f"{folder}:":

@@ -3,7 +3,7 @@
 - What is no tarball at all (a web page, zeros, nothing) says nothing of the tarball: the
   connection is at fault, and the next call reads it again (`open_tarball`).
 - A tarball that fails its own checks, or is replaced meanwhile, is read once more in the same call
-  (`read_sound`). Publishing reads the whole group again that it was mixed into; a stream has
+  (`read_with_retry`). Publishing reads the whole group again that it was mixed into; a stream has
   yielded its clips by then, and can only raise.
 - If it fails again, its clips are removed, and the failure is recorded with the ETag. It is given
   up ("condemned") only once another call has failed on the same object at the same bytes
@@ -37,7 +37,7 @@ __all__ = [
     "is_condemned",
     "noted_failure",
     "open_tarball",
-    "read_sound",
+    "read_with_retry",
     "with_failure",
 ]
 
@@ -82,21 +82,19 @@ def _members(raw: RangeReader, chunk_bytes: int) -> Iterator[Member]:
         ) from error
 
 
-def read_sound(
+def read_with_retry(
     read: Callable[[RemoteFile], T], mirror: Mirror, remote: RemoteFile, *, readings: int = READINGS
 ) -> T:
     """Return what reading a tarball returns; read it again if it fails its checks or is replaced.
 
     When `read` raises, it must leave nothing. The last reading's error is raised.
     """
-    for reading in range(1, readings + 1):
+    for _ in range(readings - 1):
         try:
             return read(remote)
         except (DamagedTarballError, MirrorChangedError):
-            if reading == readings:
-                raise
             remote = mirror.stat(remote.name)
-    raise AssertionError("unreachable")
+    return read(remote)
 
 
 def with_failure(

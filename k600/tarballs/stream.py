@@ -44,7 +44,7 @@ def stream_tarball(
     short_side: int | None = None,
     ahead_bytes: int = AHEAD_BYTES,
 ) -> Iterator[StreamedClip]:
-    """Yield a tarball's clips in its own order; each name once, the first good one.
+    """Yield a tarball's clips in its own order; none more of a name once it was good.
 
     It is the object `remote`, or what is there now. `DamagedTarballError` or `MirrorChangedError`
     at its end means that one of the clips may be damaged.
