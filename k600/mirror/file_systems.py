@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from k600.mirror.identity import is_public_bucket, s3_endpoint
-from k600.network import CONNECT_SECONDS, READ_SECONDS, WEB_PORTS, Network, Proxy, read_network
+from k600.network import CONNECT_SECONDS, READ_SECONDS, WEB_PORTS, Network, read_network
 
 __all__ = ["file_system_options", "mirror_options", "protocol_of", "web_info"]
 
@@ -127,10 +127,16 @@ class _WebClient:
 
     async def _send(self, request: Any, handler: Any) -> Any:
         """Send one request of a chain of redirects."""
+        import yarl
+
         _strip_for_others(request, self.origin)
         request.headers["Accept-Encoding"] = "identity"
-        if self.proxied:
-            _send_through(request, read_network().proxy_for(str(request.url)))
+
+        proxy = read_network().proxy_for(str(request.url)) if self.proxied else None
+        if proxy is not None:
+            request.update_proxy(yarl.URL(str(proxy)), None, proxy.headers)
+            if not request.is_ssl():  # the proxy reads the request itself
+                request.headers.update(proxy.headers)
         return await handler(request)
 
 
@@ -146,16 +152,6 @@ def _strip_for_others(request: Any, origin: str) -> None:
         if name.lower() not in needed:
             del request.headers[name]
     request.headers["User-Agent"] = SERVER_SOFTWARE
-
-
-def _send_through(request: Any, proxy: Proxy | None) -> None:
-    import yarl
-
-    if proxy is None:
-        return
-    request.update_proxy(yarl.URL(str(proxy)), None, proxy.headers)
-    if not request.is_ssl():  # the proxy reads the request itself
-        request.headers.update(proxy.headers)
 
 
 def _s3_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:

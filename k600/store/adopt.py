@@ -62,11 +62,11 @@ def adopt(
         ledger.adopt(split, rows)
     bad = sum(bool(row.problem) for row in rows)
     logger.info(
-        "kinetics600 %s: %s clips that were in %s already are taken as they are%s",
+        "kinetics600 %s: %s clips that were already in %s are used as they are%s",
         split,
         f"{len(rows) - bad:,}",
         store.root,
-        f"; {bad:,} more are no good" if bad else "",
+        f"; {bad:,} more are damaged and not used" if bad else "",
     )
     paths = {row.path for row in rows}
     before = [row for row in view.adopted if row.path not in paths]

@@ -66,7 +66,7 @@ def _exists(path: Path) -> bool:
             return False
     if not stat.S_ISREG(status.st_mode):
         raise StoreError(
-            f"data_dir: the ledger '{path}' is no file. Remove it, or pass data_dir=… another "
+            f"data_dir: the ledger '{path}' is not a file. Remove it, or pass data_dir=… another "
             "folder: clips that are there stay"
         )
     return True

@@ -42,7 +42,7 @@ class KeptLists:
     def tarballs(self) -> list[Tarball]:
         """Return the tarballs of the path list; none if that would have to be fetched offline."""
         if self._tarballs is None:
-            self._tarballs = self._kept("paths", lambda text: parse_path_list(text, self._split))
+            self._tarballs = self._kept("paths", partial(parse_path_list, split=self._split))
             if self._tarballs is None and self._network:
                 self._fetch_paths()
         return self._tarballs or []
