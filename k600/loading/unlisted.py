@@ -44,7 +44,11 @@ def next_unlisted(
     for name in walk_order([tarball.name for tarball in state.host.tarballs], limits):
         if name in failed:
             continue
-        before = len(walk_clips([*clips.values()], limits, classes=classes))
+        # Those of this tarball that are here count again when it is read: else it would end each
+        # time at clips that are known, and be read for ever.
+        own = {clip.file_name for clip in state.members.get(name, ())}
+        others = [candidate for file_name, candidate in clips.items() if file_name not in own]
+        before = len(walk_clips(others, limits, classes=classes))
         for clip in state.members.get(name, ()):
             usable = clip.state in ("have", "skipped")
             if usable and (wanted is None or clip.file_name in wanted):
