@@ -40,7 +40,7 @@ def export(
 ) -> None:
     """Write a row for every clip: what is there, what is missing and why, and what proves it.
 
-    Looks at the store only; with --source auto (or cvdf, youtube) what is missing is fetched first,
+    Reads the store only; with --source auto (or cvdf, youtube) what is missing is fetched first,
     and the exit code is that of download. `kinetics600 verify` first fills in durations and sizes.
     `load_dataset(..., manifest=FILE)` loads exactly the clips that are there.
 
@@ -91,7 +91,7 @@ def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
     from k600.loading.manifest import read_manifest
 
     wanted = read_manifest(file)
-    options = {"source": "local", **({} if data_dir is None else {"data_dir": data_dir})}
+    options = {"source": "local", "data_dir": data_dir}
     found: dict[Clip, str] = {}
     for split in sorted({row.clip.split for row in wanted.rows}):
         request = request_of(split, options)
