@@ -8,7 +8,17 @@ from dataclasses import dataclass
 
 from k600.splits import UNLABELED, Split
 
-__all__ = ["Clip", "Listing", "Tarball", "TestLabels", "clip_names", "label_of", "parse_file_name"]
+__all__ = [
+    "Clip",
+    "Listing",
+    "Tarball",
+    "TestLabels",
+    "clip_names",
+    "file_name_of",
+    "label_of",
+    "names_of_classes",
+    "parse_file_name",
+]
 
 _SIX_DIGITS = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}_[0-9]{6}\.mp4")
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6,9})_(\d{6,9})\.mp4", re.ASCII)
@@ -43,7 +53,7 @@ class Clip:
     @property
     def file_name(self) -> str:
         """`<id>_<start>_<end>.mp4`, times with six digits, as on the host."""
-        return f"{self.youtube_id}_{self.time_start:06d}_{self.time_end:06d}.mp4"
+        return file_name_of(self.youtube_id, self.time_start, self.time_end)
 
     @property
     def folder(self) -> str:
@@ -75,6 +85,16 @@ class Tarball:
         return None if Split(self.split).is_mixed else self.name
 
 
+def file_name_of(youtube_id: str, start: int, end: int) -> str:
+    """Return the file name of a clip, of which `parse_file_name` is the inverse.
+
+    Example:
+        >>> file_name_of("-_abcdefghi", 12, 22)
+        '-_abcdefghi_000012_000022.mp4'
+    """
+    return f"{youtube_id}_{start:06d}_{end:06d}.mp4"
+
+
 def parse_file_name(name: str) -> tuple[str, int, int] | None:
     """Return `(youtube_id, time_start, time_end)` of a clip's file name, None if it is not one.
 
@@ -88,7 +108,7 @@ def parse_file_name(name: str) -> tuple[str, int, int] | None:
         youtube_id, start, end = name[:11], int(name[12:18]), int(name[19:25])
     elif match := _FILE_NAME.fullmatch(name):
         youtube_id, start, end = match[1], int(match[2]), int(match[3])
-        if name != f"{youtube_id}_{start:06d}_{end:06d}.mp4":
+        if name != file_name_of(youtube_id, start, end):
             return None
     else:
         return None
@@ -104,6 +124,11 @@ def label_of(file_name: str, labels: TestLabels) -> str:
     """
     times = parse_file_name(file_name)
     return labels.get(times, UNLABELED) if times else UNLABELED
+
+
+def names_of_classes(classes: Collection[str], labels: TestLabels) -> frozenset[str]:
+    """Return the file names of the test clips that a list has in some classes."""
+    return frozenset(file_name_of(*clip) for clip, label in labels.items() if label in classes)
 
 
 def clip_names(names: Collection[str]) -> set[str]:

@@ -90,8 +90,8 @@ def fetch_again(
     """
     candidates = {(each.folder.partition("/")[2], each.file_name): each for each in targets}
     load, error = _load(state, candidates, progress)
-    if error and load.state.youtube and load.state.from_tarballs:
-        without = replace(load.state.now(), youtube=False)
+    if error and load.state.may_ask and load.state.from_tarballs:
+        without = replace(load.state.now(), may_ask=False)
         load, error = _load(without, candidates, progress)
 
     now = load.state.now()

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from k600.checks.clip_files import Target, check_clips, find_targets
 from k600.checks.findings import Finding, Report, SplitReport
 from k600.checks.repair import fetch_again, put_aside
-from k600.errors import NoClipsError, OptionError, StoreError
+from k600.errors import NoClipsError, StoreError
+from k600.loading.options import choice_error
 from k600.loading.request import Request
 from k600.loading.state import read_state
 from k600.progress import Progress, no_progress
@@ -62,9 +63,9 @@ def verify_clips(
         NoClipsError: The store has no clip of the request.
     """
     if request.limits.limited:
-        raise OptionError(
-            "max_samples, max_per_class: whole splits or classes are verified, or the clips of a "
-            "manifest; leave them out"
+        raise choice_error(
+            "whole splits or classes are verified, or the clips of a manifest; leave them out",
+            but=("manifest",),
         )
 
     store = request.store

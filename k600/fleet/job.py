@@ -10,6 +10,7 @@ from typing import Any
 from k600.clip import TestLabels
 from k600.errors import OfflineError, OptionError
 from k600.fleet.options import FleetRecipe, Places
+from k600.loading.options import choice_error
 from k600.loading.request import Request
 from k600.loading.state import wanted_names
 from k600.mirror.mirror import Mirror
@@ -56,7 +57,7 @@ class Job:
 
 def check_fleet(request: Request, *, offline: bool) -> None:
     """Raise an error unless a request is for whole tarballs that can be reached."""
-    if request.source == "youtube":
+    if request.only_youtube:
         raise OptionError(
             "source: 'youtube' is not allowed: YouTube counts what an address asks for, so many "
             "machines behind one get no more than one does. The fleet reads tarballs; run "
@@ -68,9 +69,9 @@ def check_fleet(request: Request, *, offline: bool) -> None:
             "--embed --source local' for what is in data_dir"
         )
     if request.chooses:
-        raise OptionError(
-            "max_samples, max_per_class, manifest: not allowed, as the fleet reads whole tarballs. "
-            "Choose by classes, or run 'kinetics600 publish --embed' on one machine"
+        raise choice_error(
+            "not allowed, as the fleet reads whole tarballs. Choose by classes, or run "
+            "'kinetics600 publish --embed' on one machine"
         )
     if not request.may_fetch(offline=offline):
         raise OfflineError(

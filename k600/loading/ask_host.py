@@ -126,7 +126,7 @@ def _with_lists(state: State) -> State:
     lists = KeptLists(request.mirror, request.store, split, network=True, keep=state.writable)
     paths = split.is_mixed or not (request.chooses or request.classes)
     lists.refresh(paths=paths)
-    by_names = split.is_mixed and request.chooses and "youtube" in request.sources
+    by_names = split.is_mixed and request.chooses and request.has_youtube
     unlabeled = by_names and not state.labels and request.manifest is None
     return state.with_host(
         tarballs=lists.tarballs() if paths else state.host.tarballs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from k600.clip import Clip, label_of, parse_file_name
+from k600.clip import Clip, file_name_of, label_of, parse_file_name
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
 from k600.labels import NAMES
 from k600.loading.selection import Candidate
@@ -13,7 +13,7 @@ from k600.splits import UNLABELED
 from k600.youtube.refusals import is_settled
 from k600.youtube.tools import yt_dlp_version
 
-__all__ = ["Candidates", "clip_at", "find_candidates", "proved_bad"]
+__all__ = ["Candidates", "candidate_of", "clip_at", "find_candidates", "proved_bad"]
 
 Candidates = Mapping[str, Sequence[str]]
 """File names by class; `_unlabeled` for test clips without one."""
@@ -45,10 +45,10 @@ def find_candidates(state: State) -> Candidates | None:
             "DeepMind's list of labels. Pass test_labels=… its path or URL"
         )
 
-    may_ask = state.network and not host.fresh
+    lists_can_come = state.network and not host.fresh
     if request.manifest is not None:
         unproved = not split.is_mixed and any(not row.was_seen for row in state.origin.values())
-        if unproved and not host.listing and may_ask:
+        if unproved and not host.listing and lists_can_come:
             return None
         return _of_manifest(state)
     if not state.network:
@@ -57,7 +57,7 @@ def find_candidates(state: State) -> Candidates | None:
     if split.is_mixed:
         return _of_mixed(state)
 
-    if not host.listing and may_ask:
+    if not host.listing and lists_can_come:
         return None
     read = {name for name, row in state.known.tarballs.items() if row.state == "done"}
     if not host.listing and not read.issuperset(_classes(state)):
@@ -70,6 +70,11 @@ def find_candidates(state: State) -> Candidates | None:
         named = ", ".join(_classes(state)[:5])
         raise NoClipsError(f"classes: the host's list names no clip of {named}", settled=True)
     return found
+
+
+def candidate_of(clip: Clip) -> Candidate:
+    """Return the candidate that a clip is."""
+    return clip.label or UNLABELED, clip.file_name
 
 
 def clip_at(candidate: Candidate, split: str) -> Clip:
@@ -96,14 +101,14 @@ def proved_bad(
     asked = {label: set(names) for label, names in candidates.items()}
     bad: dict[Candidate, str] = {}
 
-    if request.sources != {"youtube"}:
+    if not request.only_youtube:
         for clip in known.others:
             label = clip.folder.partition("/")[2]
             if clip.state in ("bad", "absent") and clip.file_name in asked.get(label, ()):
                 bad[label, clip.file_name] = clip.reason
 
     version = yt_dlp_version() if known.answers else ""
-    for answer in known.answers if youtube and "youtube" in request.sources else ():
+    for answer in known.answers if youtube and request.has_youtube else ():
         label = answer.folder.partition("/")[2]
         if answer.file_name in asked.get(label, ()) and is_settled(
             answer.kind,
@@ -149,14 +154,13 @@ def _with_found(listed: Mapping[str, Sequence[str]], state: State) -> Candidates
 
 def _of_mixed(state: State) -> Candidates | None:
     """Return the candidates of the test split, whose tarballs mix classes."""
-    if "youtube" not in state.request.sources:
+    if not state.request.has_youtube:
         return {}  # no list says what its tarballs hold: see `k600.loading.unlisted`
     if listed := _of_read_tarballs(state):
         return _with_found(listed, state)
 
-    for (youtube_id, start, end), label in state.labels.items():
-        name = Clip(state.split, label, youtube_id, start, end).file_name
-        listed.setdefault(label, []).append(name)
+    for clip, label in state.labels.items():
+        listed.setdefault(label, []).append(file_name_of(*clip))
     if not state.labels:
         if not state.host.test_names and not state.host.fresh:
             return None

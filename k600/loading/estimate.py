@@ -13,6 +13,7 @@ from k600.loading.read_tarballs import space_needed
 from k600.loading.request import Request
 from k600.loading.state import Failure, State, read_state, tarballs_of
 from k600.reasons import PASSING_REASONS
+from k600.tarballs.extract import is_wanted
 
 __all__ = ["Forecast", "forecast_split"]
 
@@ -150,7 +151,7 @@ def _counts(state: State, plan: Plan) -> tuple[int, int | None]:
     if state.request.chooses:
         return len(names), plan.wanted
     wanted = state.wanted
-    here = sum(wanted is None or name in wanted for name in names)
+    here = sum(is_wanted(name, wanted) for name in names)
 
     host, listing = state.host, state.host.listing
     tarballs = tarballs_of(state.request, state.split, host)

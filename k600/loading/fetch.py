@@ -136,7 +136,7 @@ class Load:
         state = self.state.with_failures(fetched.failures).now()
         # Where tarballs are gone through, they give all the rest.
         if fetched.given_up or (source == "cvdf" and state.is_unlisted):
-            state = dataclasses.replace(state, youtube=False)
+            state = dataclasses.replace(state, may_ask=False)
         self.state = state
 
         bad = {(row.folder, row.file_name): row.reason for row in state.known.others if row.reason}
@@ -270,7 +270,7 @@ def _passed_over(
 
 def _raise_nothing(load: Load, missing: list[Missing]) -> None:
     refusal = load.youtube.given_up
-    if refusal is not None and load.state.request.sources == {"youtube"}:
+    if refusal is not None and load.state.request.only_youtube:
         raise YouTubeError(
             f"source: 'youtube' gives no clips here ({refusal.code}: {refusal.message}). Try "
             "again later, pass cookies=… of an account or proxy=… another address, or use "

@@ -26,6 +26,7 @@ from k600.loading.columns import MANIFEST, Column, arrow_schema
 from k600.splits import SPLITS, Split
 from k600.store.files import write_whole
 from k600.store.ledger import Ledger
+from k600.store.rows import SOURCES
 from k600.store.store import META_DIR, Store
 from k600.text import csv_cell, text_of
 
@@ -295,8 +296,8 @@ def _row(fields: Mapping[str, Any]) -> ManifestRow:
         raise ValueError(f"{clip.file_name!r} is no clip's name")
 
     source, tarball = fields.get("source") or "", fields.get("tarball") or ""
-    if source not in ("", "cvdf", "youtube", "local"):
-        raise ValueError(f"source: {source!r} is not one of cvdf, youtube, local")
+    if source not in ("", *SOURCES):
+        raise ValueError(f"source: {source!r} is not one of {', '.join(SOURCES)}")
     if tarball and not Split(split).may_hold(tarball, label):
         raise ValueError(f"tarball: {tarball!r} is none that could hold {clip.key}")
 

@@ -13,6 +13,7 @@ from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED
 from k600.store.rows import StoredGroup
 from k600.store.store import Store
+from k600.tarballs.extract import is_wanted
 from k600.tarballs.reading import is_condemned, noted_failure
 
 __all__ = ["missing_clips", "raise_nothing", "stored_shards", "write_report"]
@@ -111,7 +112,7 @@ def missing_clips(state: State) -> list[Missing]:
     missing: dict[tuple[str, str], Missing] = {}
 
     def miss(tarball: Tarball, folder: str, name: str, reason: str, detail: str = "") -> None:
-        if name not in here(folder) and (wanted is None or name in wanted):
+        if name not in here(folder) and is_wanted(name, wanted):
             label = folder.partition("/")[2]
             label = "" if label == UNLABELED else label
             clip = Missing(split, label, name, tarball.name, reason, detail)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_type_hints
 
 from k600.errors import OptionError, nearest
 from k600.labels import NAMES, canonical
+from k600.store.rows import SOURCES
 from k600.text import public_url
 from k600.values import choice, flag, whole_number
 from k600.youtube.options import check_browser, check_cookies, check_parameters, check_proxy_url
@@ -26,6 +27,7 @@ __all__ = [
     "attribute_docs",
     "check_option_names",
     "check_options",
+    "choice_error",
 ]
 
 
@@ -58,6 +60,8 @@ class Option:
     """It may hold a key or a password, and is never shown."""
     in_cache_key: bool = False
     """Another value may give other rows, so each has cached rows of its own."""
+    chooses: bool = False
+    """It chooses single clips among those of whole splits and classes."""
     variable: str | None = None
     """The environment's variable that sets the default."""
 
@@ -100,6 +104,17 @@ def check_option_names(names: Iterable[str]) -> None:
                 f"{name}: no such option{nearest(name, allowed) or '.'} "
                 f"Allowed: {', '.join(allowed)}"
             )
+
+
+def choice_error(why: str, *, but: Collection[str] = ()) -> OptionError:
+    """Return the error for options that choose single clips where these cannot be chosen.
+
+    Args:
+        why: What cannot be done, why, and what can.
+        but: Names of options that choose clips and are allowed there.
+    """
+    names = [name for name, option in OPTIONS.items() if option.chooses and name not in but]
+    return OptionError(f"{', '.join(names)}: {why}")
 
 
 def attribute_docs() -> str:
@@ -202,6 +217,7 @@ class OptionFields:
         more="Those that cannot be had are replaced.",
         default_text="all",
         least=1,
+        chooses=True,
         in_cache_key=True,
     )
     max_per_class: int | None = _option(
@@ -209,6 +225,7 @@ class OptionFields:
         help="Most clips of each class, 1 or more.",
         default_text="all",
         least=1,
+        chooses=True,
         in_cache_key=True,
     )
     balanced: bool = _option(
@@ -233,6 +250,7 @@ class OptionFields:
         None,
         help="A file written by `save_manifest`: exactly its clips, instead of classes and limits.",
         check=_text("manifest"),
+        chooses=True,
         in_cache_key=True,
     )
     source: str = _option(
@@ -243,7 +261,7 @@ class OptionFields:
         "splits and classes also in place of cuts from YouTube that are there; `youtube`: "
         "YouTube; `local`: nowhere, no network.",
         flag_help="auto, cvdf, youtube, or local: only what is here.",
-        allowed=("auto", "cvdf", "youtube", "local"),
+        allowed=("auto", *SOURCES),
         in_cache_key=True,
     )
     data_dir: str | None = _option(

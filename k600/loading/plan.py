@@ -21,7 +21,7 @@ from k600.loading.selection import Candidate, Limits, choose_clips
 from k600.loading.state import State, tarballs_of
 from k600.loading.unlisted import next_to_search, next_unlisted
 from k600.store.rows import ClipRow, LedgerView, StoredGroup
-from k600.tarballs.extract import TarballRead
+from k600.tarballs.extract import TarballRead, is_wanted
 
 __all__ = [
     "MEAN_CLIP_BYTES",
@@ -193,7 +193,7 @@ class Choice:
         gone = self._gone(retry=retry)
         chosen, wanted = self._choose(gone), _count(self.candidates, self.limits)
         lacking = self._lacking(chosen)
-        given_up = not state.youtube or self.listed_only
+        given_up = not state.may_ask or self.listed_only
         if not lacking and len(chosen) < wanted and (back := self._second_choice(gone)):
             # No other candidate is left: the tarballs may give what YouTube has not.
             gone = {c: reason for c, reason in gone.items() if c not in back}
@@ -412,7 +412,7 @@ def plan_reads(
         held[group.tarball.name].append(group)
     others: dict[str, list[ClipRow]] = defaultdict(list)
     for clip in known.others:
-        if wanted is None or clip.file_name in wanted:
+        if is_wanted(clip.file_name, wanted):
             others[clip.tarball.name].append(clip)
     reads = []
     for tarball in tarballs:
@@ -435,7 +435,7 @@ def plan_reads(
                 lacking |= lacking_of(clip.folder, frozenset((clip.file_name,)))
         for group in held[tarball.name]:
             vanished = lacking_of(group.folder, group.names)
-            lacking |= vanished if wanted is None else vanished & wanted
+            lacking |= {name for name in vanished if is_wanted(name, wanted)}
         if lacking:
             reads.append(TarballRead(tarball, frozenset(lacking), until_found=True))
     return reads

@@ -76,6 +76,21 @@ class Request:
         every = frozenset({"cvdf", "youtube"})
         return every if self.source == "auto" else every & {self.source}
 
+    @property
+    def has_tarballs(self) -> bool:
+        """Whether clips may come from tarballs."""
+        return "cvdf" in self.sources
+
+    @property
+    def has_youtube(self) -> bool:
+        """Whether clips may come from YouTube."""
+        return "youtube" in self.sources
+
+    @property
+    def only_youtube(self) -> bool:
+        """Whether clips may come from YouTube only: one by one, and as files on disk."""
+        return self.has_youtube and not self.has_tarballs
+
     def may_fetch(self, *, offline: bool) -> bool:
         """Whether the mirror may be read: always, but for `source="local"` and, offline, a mirror
         across a network.
@@ -84,7 +99,7 @@ class Request:
 
     def may_ask(self, *, offline: bool) -> bool:
         """Whether YouTube may be asked."""
-        return "youtube" in self.sources and not offline
+        return self.has_youtube and not offline
 
     def of(self, splits: Iterable[str]) -> Request:
         """Return the same request for some of its splits only."""
@@ -98,7 +113,7 @@ class Request:
     @property
     def chooses(self) -> bool:
         """Whether single clips are meant, and not all of some classes."""
-        return self.limits.limited or self.manifest is not None or self.source == "youtube"
+        return self.limits.limited or self.manifest is not None or self.only_youtube
 
     def folders(self, split: str) -> list[str]:
         """Return the store's folders (`<split>/<class name>`) to look in, in id order.

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from k600.clip import Clip, Listing, Tarball, TestLabels
+from k600.clip import Clip, Listing, Tarball, TestLabels, names_of_classes
 from k600.errors import Kinetics600Error, OfflineError
 from k600.labels import NAMES
 from k600.loading.manifest import ManifestRow
@@ -69,7 +69,7 @@ class State:
     """What is in the store."""
     network: bool
     """Whether the mirror may be read."""
-    youtube: bool
+    may_ask: bool
     """Whether YouTube may be asked."""
     writable: bool
     """Whether the store may be written to, as `Store.prepare` has proved."""
@@ -85,7 +85,7 @@ class State:
     @property
     def from_tarballs(self) -> bool:
         """Whether clips may come from tarballs."""
-        return self.network and "cvdf" in self.request.sources
+        return self.network and self.request.has_tarballs
 
     @property
     def knows_tarballs(self) -> bool:
@@ -201,7 +201,7 @@ def read_state(
     """
     split, store = Split(split), request.store
     store.check_folder()
-    network, youtube = request.may_fetch(offline=offline), request.may_ask(offline=offline)
+    network, may_ask = request.may_fetch(offline=offline), request.may_ask(offline=offline)
     writable = keep and store.is_writable(make=network)
 
     labels: TestLabels = {}
@@ -242,7 +242,7 @@ def read_state(
     names = kept.test_names() if split.is_mixed and request.chooses and not labels else ()
     host = HostView(kept.tarballs(), lists.listing(), names)
     state = State(
-        request, split, host, labels, origin, known, inventory, network, youtube, writable
+        request, split, host, labels, origin, known, inventory, network, may_ask, writable
     )
     if not state.is_unlisted:
         return state
@@ -274,12 +274,7 @@ def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[
             f"and {public_url(request.test_labels)} cannot be had. Pass test_labels=… a path or "
             "URL of 'kinetics600.tar.gz' or its 'test.csv', or leave classes out"
         )
-    chosen = set(request.classes)
-    return frozenset(
-        f"{youtube_id}_{start:06d}_{end:06d}.mp4"
-        for (youtube_id, start, end), label in labels.items()
-        if label in chosen
-    )
+    return names_of_classes(set(request.classes), labels)
 
 
 def _members(ledger: Ledger, split: str) -> dict[str, Sequence[ClipRow]]:

@@ -12,6 +12,7 @@ from k600.labels import NAMES
 from k600.loading.ask_host import ask_host, settle
 from k600.loading.manifest import differing
 from k600.loading.missing import raise_nothing, stored_shards
+from k600.loading.options import choice_error
 from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard, StreamedShard
@@ -38,16 +39,16 @@ def stream_split(
         NoClipsError: The network is not to be used and the store holds none of the clips.
     """
     network = request.may_fetch(offline=offline)
-    if network and request.sources == {"youtube"}:
+    if network and request.only_youtube:
         raise OptionError(
             "source: 'youtube' cannot be streamed, as a clip is cut and checked on disk. Load it "
             "without streaming=True"
         )
     if network and Split(split).is_mixed and request.limits.limited:
-        raise OptionError(
-            "max_samples, max_per_class: a stream of the test split cannot be chosen from, as no "
-            "list says which tarball holds a clip. Use .take(n) of the stream, or load without "
-            "streaming=True"
+        raise choice_error(
+            "a stream of the test split cannot be chosen from, as no list says which tarball holds "
+            "a clip. Use .take(n) of the stream, or load without streaming=True",
+            but=("manifest",),
         )
     state = read_state(request, split, offline=offline, keep=False)
     _ = state.wanted  # classes of test clips need labels: it raises, if there are none

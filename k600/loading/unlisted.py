@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from k600.clip import Tarball, label_of
+from k600.clip import Tarball, label_of, names_of_classes
 from k600.labels import NAMES
 from k600.loading.selection import Candidate, share_of, walk_clips, walk_order
 from k600.loading.state import State
 from k600.splits import UNLABELED
-from k600.tarballs.extract import TarballRead
+from k600.tarballs.extract import TarballRead, is_wanted
 
 __all__ = ["next_to_search", "next_unlisted"]
 
@@ -46,9 +46,7 @@ def next_unlisted(
         if name in failed:
             continue
         members = [
-            clip
-            for clip in state.members.get(name, ())
-            if wanted is None or clip.file_name in wanted
+            clip for clip in state.members.get(name, ()) if is_wanted(clip.file_name, wanted)
         ]
         for clip in members:
             if clip.state in ("have", "skipped"):
@@ -102,11 +100,7 @@ def _of_short_classes(state: State, chosen: Sequence[Candidate]) -> frozenset[st
     counts = Counter(label for label, _ in chosen)
     share = share_of(limits, classes=len(names))
     short = {label for label in names if share is None or counts[label] < share}
-    return frozenset(
-        f"{youtube_id}_{start:06d}_{end:06d}.mp4"
-        for (youtube_id, start, end), label in state.labels.items()
-        if label in short
-    )
+    return names_of_classes(short, state.labels)
 
 
 def _there(state: State) -> dict[str, Candidate]:

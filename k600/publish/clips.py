@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from k600.errors import IncompleteError, OptionError, StoreError
+from k600.loading.options import choice_error
 from k600.loading.request import Request
 from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
 from k600.loading.stream import stream_split
@@ -44,13 +45,14 @@ _Part = StreamedShard | StoredShard
 def check_embeddable(request: Request, *, offline: bool) -> None:
     """Raise `OptionError` if a request's clips cannot go straight from tarballs to shards."""
     way_out = "Run 'kinetics600 download' first, then publish with source='local'"
-    if request.source == "youtube":
+    if request.only_youtube:
         raise OptionError(f"source: 'youtube' cannot be published as it comes. {way_out}")
     unchosen = "test" in request.splits and request.limits.limited
     if unchosen and request.may_fetch(offline=offline):
-        raise OptionError(
-            "max_samples, max_per_class: the test split cannot be chosen from as it comes, as no "
-            f"list says which tarball holds a clip. {way_out}"
+        raise choice_error(
+            "the test split cannot be chosen from as it comes, as no list says which tarball holds "
+            f"a clip. {way_out}",
+            but=("manifest",),
         )
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import filecmp
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from k600.video.cut import CutError
 from k600.video.probe import box_problem
 from k600.video.resize import resize_clip
 
-__all__ = ["TarballExtractor", "TarballRead"]
+__all__ = ["TarballExtractor", "TarballRead", "is_wanted"]
 
 logger = logging.getLogger("kinetics600")
 
@@ -47,6 +47,11 @@ _AHEAD_OF_A_FEW = 4 << 20
 
 _IN_MEMORY_BYTES = 16 << 20
 """A clip of at most this size is compared with the ledger without being written."""
+
+
+def is_wanted(name: str, wanted: Collection[str] | None) -> bool:
+    """Return whether a file is among the wanted ones; None for all of them."""
+    return wanted is None or name in wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,10 @@ class TarballRead:
     """With `until_found`: how many wanted clips are enough; None for all."""
     goes_on: bool = False
     """Whether another tarball follows, if this one does not give enough clips."""
+
+    def wants(self, name: str) -> bool:
+        """Return whether a file of the tarball is to be stored."""
+        return is_wanted(name, self.wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +150,7 @@ class TarballExtractor:
         return all(
             clip.state in ("bad", "absent") or clip.file_name in here(clip.folder)
             for clip in clips
-            if need.wanted is None or clip.file_name in need.wanted
+            if need.wants(clip.file_name)
         )
 
     def _read_until_sound(
@@ -265,8 +274,7 @@ class Extraction:
                 continue  # a name that comes twice counts once, the first good one
             self.rows[name] = self._take(position, member)
             left.discard(name)
-            wanted = need.wanted is None or name in need.wanted
-            good += wanted and self.rows[name].state == "have"
+            good += need.wants(name) and self.rows[name].state == "have"
             if need.until_found and (good == need.most if need.most else not left):
                 return left
         self.ended = True
@@ -280,7 +288,7 @@ class Extraction:
         row = ClipRow(need.tarball, position, folder, name, "have", "", "cvdf", member.size_bytes)
         is_there = present.has(folder, name)
         elsewhere = present.is_other_mirrors(folder, name)
-        wanted = need.wanted is None or name in need.wanted
+        wanted = need.wants(name)
         if not wanted and (not is_there or elsewhere):
             return known or row._replace(state="skipped", source="")
 
