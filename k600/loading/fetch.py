@@ -193,8 +193,8 @@ def _outcome_of_chosen(load: Load, before: State) -> Outcome:
 
     shards = stored_shards(state, here)
     clips = sum(map(len, here.values()))
-    asked = clips if plan.wanted is None else plan.wanted
-    missing = _missing_of_chosen(load, refused) if clips < asked else []
+    short = plan.wanted is None or clips < plan.wanted
+    missing = _missing_of_chosen(load, refused) if short else []
     if not shards:
         _raise_nothing(load, missing)
     passed_over = [] if missing else _passed_over(state, plan, refused, before)
@@ -208,7 +208,7 @@ def _outcome_of_chosen(load: Load, before: State) -> Outcome:
         received_bytes,
         tarballs,
         load.stamps,
-        asked=asked,
+        asked=plan.wanted,
         replaced=dict(Counter(refused[candidate] for candidate in passed_over)),
         labelled=not split.is_mixed or bool(state.labels or request.manifest),
         offline=not state.network and bool(request.sources),

@@ -48,7 +48,8 @@ class Outcome:
     failures: Mapping[str, str] = field(default_factory=dict)
     """Reason, by path, for each tarball that could not be read in this run."""
     asked: int | None = None
-    """How many clips a limited request could have brought; None for a request without limits."""
+    """How many clips a limited request could have brought; None for a request without limits, and
+    where a tarball that could not be read may hold more of them."""
     replaced: Mapping[str, int] = field(default_factory=dict)
     """How many candidates of a limited request were passed over, by reason."""
     youtube_clips: int = 0

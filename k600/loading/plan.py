@@ -59,7 +59,7 @@ class Plan:
     """Clips that cannot be had, and those in whose places others were chosen, with the reason: keys
     of `k600.reasons.REASONS`. (`k600.loading.missing` names those of whole classes.)"""
     wanted: int | None = None
-    """How many clips are meant; None for whole classes, and where no list says."""
+    """How many clips are meant; None for whole classes, and as long as nothing says."""
     needs_lists: bool = False
     """Whether the host has to be asked for its lists before more can be said (`ask_host`)."""
 
@@ -326,13 +326,12 @@ class Choice:
         state = self.state
         if not state.host.tarballs and not state.host.fresh:
             return Plan(needs_lists=True)
-        chosen, reads = next_unlisted(state, there)
-        ends = not any(read.goes_on for read in reads)
+        chosen, reads, wanted = next_unlisted(state, there)
         return Plan(
             chosen=chosen,
             here=_by_folder(state, chosen),
             reads=reads,
-            wanted=state.request.limits.max_samples or (len(chosen) if ends else None),
+            wanted=wanted,
         )
 
 

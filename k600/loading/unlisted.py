@@ -21,7 +21,7 @@ __all__ = ["next_to_search", "next_unlisted"]
 
 def next_unlisted(
     state: State, first: Sequence[Candidate] = ()
-) -> tuple[list[Candidate], list[TarballRead]]:
+) -> tuple[list[Candidate], list[TarballRead], int | None]:
     """Choose among the clips known by now, and return what to read next.
 
     Args:
@@ -29,8 +29,9 @@ def next_unlisted(
         first: Clips that are there already and count.
 
     Returns:
-        The chosen clips, and the tarballs to read: none if the clips are there, one that goes on
-        as long as there are too few, at last those of which clips have vanished.
+        The chosen clips; the tarballs to read: none if the clips are there, one that goes on
+        as long as there are too few, at last those of which clips have vanished; and how many clips
+        are meant, None as long as a tarball that was not read may hold more of them.
     """
     request, limits = state.request, state.request.limits
     classes = len(request.classes or NAMES)
@@ -65,14 +66,16 @@ def next_unlisted(
         most = None if counted else (limits.max_samples or 0) - before
         tarball = Tarball(state.split, unread)
         read = TarballRead(tarball, wanted, until_found=most is not None, most=most, goes_on=True)
-        return chosen, [read]
+        return chosen, [read], limits.max_samples
 
     lacking = {name for label, name in chosen if state.place_of((label, name)) is None}
     where: dict[Tarball, set[str]] = {}
     for clip in state.known.clips():
         if clip.file_name in lacking and clip.tarball.name not in failed:
             where.setdefault(clip.tarball, set()).add(clip.file_name)
-    return chosen, [TarballRead(t, frozenset(n), until_found=True) for t, n in where.items()]
+    reads = [TarballRead(t, frozenset(n), until_found=True) for t, n in where.items()]
+    lost = counted and failed and wanted
+    return chosen, reads, limits.max_samples or (None if lost else len(chosen))
 
 
 def next_to_search(state: State, names: frozenset[str]) -> TarballRead | None:
