@@ -7,10 +7,11 @@ from typing import Any
 
 from k600.disk import Space, free_space
 from k600.loading.ask_host import settle
+from k600.loading.candidates import listed_or_found
 from k600.loading.plan import YOUTUBE_CLIP_BYTES, Plan, make_plan
 from k600.loading.read_tarballs import space_needed
 from k600.loading.request import Request
-from k600.loading.state import Failure, State, read_state, tarballs_of
+from k600.loading.state import Failure, State, read_state
 from k600.reasons import PASSING_REASONS
 
 __all__ = ["Forecast", "forecast_split"]
@@ -152,17 +153,7 @@ def _counts(state: State, plan: Plan) -> tuple[int, int | None]:
     here = sum(wanted is None or name in wanted for name in names)
 
     listing = state.host.listing
-    tarballs = tarballs_of(state.request, state.split, state.host)
+    tarballs = state.tarballs
     if not tarballs or any(tarball.name not in listing for tarball in tarballs):
         return here, None
-    asked: dict[str, set[str]] = {}  # what was seen counts as well as what is listed
-    for tarball in tarballs:
-        folder = f"{state.split}/{tarball.label}"
-        asked[folder] = {*listing[tarball.name], *state.inventory.names(folder)}
-    for group in state.known.groups:
-        if group.folder in asked:
-            asked[group.folder] |= group.names
-    for row in state.known.others:
-        if row.folder in asked:
-            asked[row.folder].add(row.file_name)
-    return here, sum(map(len, asked.values()))
+    return here, sum(len(set(found)) for found in listed_or_found(listing, state).values())

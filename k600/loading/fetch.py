@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from k600.clip import Tarball
 from k600.errors import YouTubeError
@@ -20,6 +21,7 @@ from k600.loading.outcome import Missing, Outcome
 from k600.loading.plan import Plan, make_plan
 from k600.loading.read_tarballs import TarballSource
 from k600.loading.request import Request
+from k600.loading.rows import StoredShard
 from k600.loading.selection import Candidate, choose_clips
 from k600.loading.sources import Fetched
 from k600.loading.state import State, read_state
@@ -46,7 +48,7 @@ def fetch_split(
         split: One of its splits.
         progress: Makes the progress bar.
         offline: Never cross a network; a mirror on a local disk is still read.
-        refetch: Fetch everything again and replace what is there.
+        refetch: Fetch everything again, in place of what is there.
 
     Raises:
         MirrorError, ListError: The mirror cannot serve the request at all.
@@ -57,9 +59,7 @@ def fetch_split(
     before = read_state(request, split, offline=offline, keep=True, refresh=refetch)
     load = Load(before, progress, refetch=refetch)
     load.carry_out()
-    if request.chooses:
-        return _outcome_of_chosen(load, before)
-    return _outcome_of_whole_classes(load)
+    return _outcome_of_chosen(load, before) if request.chooses else _outcome_of_whole_classes(load)
 
 
 @dataclass(slots=True)
@@ -74,10 +74,13 @@ class Load:
     """Just these clips, whatever the request chooses."""
     stamps: dict[str, int] = field(default_factory=dict)
     """When each folder last changed, taken just before it was listed."""
-    fetched: dict[str, list[Fetched]] = field(default_factory=dict)
-    """What came, by the name of the source."""
+    fetched: Counter[str] = field(default_factory=Counter)
+    """How many tarballs or clips came, by source."""
+    fetched_bytes: Counter[str] = field(default_factory=Counter)
     refused: dict[Candidate, str] = field(default_factory=dict)
     """Chosen clips that no source gave, with the reason."""
+    details: dict[Candidate, str] = field(default_factory=dict)
+    """More words on that."""
     read: set[Tarball] = field(default_factory=set)
     """Tarballs that were read."""
     plan: Plan = field(default_factory=Plan)
@@ -131,7 +134,9 @@ class Load:
 
     def _note(self, source: str, fetched: Fetched) -> None:
         """Read how things stand now, and pass over what the source did not give."""
-        self.fetched.setdefault(source, []).append(fetched)
+        self.fetched[source] += fetched.count
+        self.fetched_bytes[source] += fetched.received_bytes
+        self.details |= fetched.details
         self.stamps = self.state.stamps()
         state = self.state.with_failures(fetched.failures).now()
         # Where tarballs are gone through, they give all the rest.
@@ -147,44 +152,19 @@ class Load:
                 if reason or not fetched.given_up:
                     self.refused[clip] = reason or "not_stored"
 
-    def details(self) -> Mapping[Candidate, str]:
-        """Return more words on why clips were refused."""
-        found: dict[Candidate, str] = {}
-        for fetched in self.fetched.get("youtube", []):
-            found |= fetched.details
-        return found
-
-    def counts(self, source: str) -> tuple[int, int]:
-        """Return how many tarballs or clips came from a source, and their bytes."""
-        parts = self.fetched.get(source, [])
-        return sum(part.count for part in parts), sum(part.received_bytes for part in parts)
-
 
 def _outcome_of_whole_classes(load: Load) -> Outcome:
-    state = load.state
-    request, split, failures = state.request, state.split, state.host.failures
+    state, failures = load.state, load.state.host.failures
     shards = stored_shards(state)
     missing = missing_clips(state)
-    if not any(shard.names for shard in shards):
+    if not shards:
         raise_nothing(state, missing)
-    tarballs, received_bytes = load.counts("cvdf")
-    may_write = state.network and state.writable
-    return Outcome(
-        split,
-        tuple(shards),
-        tuple(missing),
-        received_bytes,
-        tarballs,
-        load.stamps,
-        failures={tarball.path: failure.reason for tarball, failure in failures.items()},
-        labelled=not split.is_mixed or bool(state.labels),
-        report=write_report(request.store, split, missing) if may_write else "",
-    )
+    reasons = {tarball.path: failure.reason for tarball, failure in failures.items()}
+    return _outcome(load, shards, missing, failures=reasons)
 
 
 def _outcome_of_chosen(load: Load, before: State) -> Outcome:
     state, plan = load.state, load.plan
-    request, split = state.request, state.split
     refused = dict(plan.refused)
     here = {folder: set(names) for folder, names in plan.here.items()}
     for clip in _differing(state, plan):
@@ -198,31 +178,39 @@ def _outcome_of_chosen(load: Load, before: State) -> Outcome:
     if not shards:
         _raise_nothing(load, missing)
     passed_over = [] if missing else _passed_over(state, plan, refused, before)
-    tarballs, received_bytes = load.counts("cvdf")
-    cut, cut_bytes = load.counts("youtube")
-    may_write = state.network and state.writable
-    return Outcome(
-        split,
-        tuple(shards),
-        tuple(missing),
-        received_bytes,
-        tarballs,
-        load.stamps,
+    return _outcome(
+        load,
+        shards,
+        missing,
         asked=plan.wanted,
         replaced=dict(Counter(refused[candidate] for candidate in passed_over)),
-        labelled=not split.is_mixed or bool(state.labels or request.manifest),
-        offline=not state.network and bool(request.sources),
-        report=write_report(request.store, split, missing) if may_write else "",
-        youtube_clips=cut,
-        youtube_bytes=cut_bytes,
+        offline=not state.network and bool(state.request.sources),
+    )
+
+
+def _outcome(
+    load: Load, shards: Sequence[StoredShard], missing: Sequence[Missing], **more: Any
+) -> Outcome:
+    """Return the outcome of a load, and write its report."""
+    state, request = load.state, load.state.request
+    may_write = state.network and state.writable
+    return Outcome(
+        state.split,
+        tuple(shards),
+        tuple(missing),
+        load.fetched,
+        load.fetched_bytes,
+        load.stamps,
+        labelled=not state.split.is_mixed or bool(state.labels or request.manifest),
+        report=write_report(request.store, state.split, missing) if may_write else "",
+        **more,
     )
 
 
 def _missing_of_chosen(load: Load, refused: Mapping[Candidate, str]) -> list[Missing]:
-    state, details = load.state, load.details()
-    split = state.split
+    state, split = load.state, load.state.split
     missing = [
-        Missing(split, label, name, label, reason, details.get((label, name), ""))
+        Missing(split, label, name, label, reason, load.details.get((label, name), ""))
         for (label, name), reason in sorted(refused.items())
     ]
     if split.is_mixed:

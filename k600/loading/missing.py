@@ -8,7 +8,7 @@ from k600.clip import Tarball, label_of
 from k600.errors import NoClipsError
 from k600.loading.outcome import Missing, missing_csv
 from k600.loading.rows import StoredShard
-from k600.loading.state import Failure, State, tarballs_of
+from k600.loading.state import Failure, State
 from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED
 from k600.store.rows import StoredGroup
@@ -23,9 +23,7 @@ def stored_shards(
 ) -> list[StoredShard]:
     """Return what is in the store for the request, folder by folder in id order.
 
-    Args:
-        state: How things stand.
-        here: The file names to load, by folder (`<split>/<class name>`); by default all there are.
+    `here` are the file names to load, by folder (`<split>/<class name>`); by default all there are.
     """
     request, split, inventory = state.request, state.split, state.inventory
     groups: dict[str, list[StoredGroup]] = {}
@@ -102,7 +100,7 @@ def missing_clips(state: State) -> list[Missing]:
     """Name every clip of a request for whole classes that is not there, with the reason."""
     request, split, known = state.request, state.split, state.known
     wanted, here = state.wanted, state.inventory.names
-    tarballs = tarballs_of(request, split, state.host)
+    tarballs = state.tarballs
     asked = set(tarballs)
     broken = dict(state.host.failures)
     for row in known.tarballs.values():
@@ -165,10 +163,8 @@ def write_report(store: Store, split: str, missing: Collection[Missing]) -> str:
 
 
 def raise_nothing(state: State, missing: Iterable[Missing] = ()) -> None:
-    """Raise the error for a request of which not one clip is there.
-
-    Raises:
-        NoClipsError: Always, unless a tarball could not be read: then that error.
+    """Raise `NoClipsError` for a request of which not one clip is there; or the error of a tarball
+    that could not be read.
     """
     request, split, failures = state.request, state.split, state.host.failures
     settled = ("offline", "tarball_damaged", "tarball_condemned")

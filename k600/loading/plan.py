@@ -18,7 +18,7 @@ from k600.clip import Clip, Tarball
 from k600.loading.candidates import Candidates, clip_at, find_candidates, proved_bad
 from k600.loading.manifest import ManifestRow
 from k600.loading.selection import Candidate, Limits, choose_clips
-from k600.loading.state import State, tarballs_of
+from k600.loading.state import State
 from k600.loading.unlisted import next_to_search, next_unlisted
 from k600.store.rows import ClipRow, LedgerView, StoredGroup
 from k600.tarballs.extract import TarballRead
@@ -86,13 +86,12 @@ def make_plan(
     Args:
         state: How things stand.
         refused: Clips that no source gave in this call, with the reason.
-        read: Tarballs that were read in this call for all they hold.
+        read: Tarballs that were read in this call.
         only: Just these clips, whatever the request chooses, each from where it came before if it
             can be had there.
         refetch: Fetch again what is there, but for what a user put there.
         retry_errors: Ask again for what was proved not to be had; by default what the request says.
-        listed_only: Choose among what lists name as if there were no YouTube, for rows that are
-            read or written down without a load.
+        listed_only: Choose as if there were no YouTube, for rows that are not loaded.
 
     Raises:
         ListError, NoClipsError, ManifestError, OptionError: As `find_candidates` says.
@@ -116,17 +115,13 @@ def make_plan(
 def choose_route(
     sources: Collection[str], *, lacking: int, given_up: bool, origin: str | None = None
 ) -> str:
-    """Decide where a chosen clip comes from that is not in the store.
+    """Return the source that a chosen clip comes from, empty for none.
 
     Args:
         sources: Those that the request allows: `cvdf` (the tarballs), `youtube`.
-        lacking: How many clips are to come, 1 or more.
-        given_up: Whether YouTube refuses, cannot be reached or lacks a tool here.
-        origin: Where a manifest has the clip from, None without one: another source has other
-            bytes.
-
-    Returns:
-        The source; empty for nowhere.
+        lacking: How many clips are to come.
+        given_up: Whether YouTube is not to be asked.
+        origin: Where the clip is known to be from: another source has other bytes.
 
     Example:
         >>> choose_route({"cvdf", "youtube"}, lacking=10, given_up=False)
@@ -146,9 +141,12 @@ def _of_whole_classes(
     """Plan a request for all clips of some classes: each tarball is read once at most."""
     request, host, network = state.request, state.host, state.network
     replace_copies = network and request.sources == {"cvdf"}
-    tarballs = tarballs_of(request, state.split, host)
     reads = plan_reads(
-        [tarball for tarball in tarballs if tarball not in read and tarball not in host.failures],
+        [
+            tarball
+            for tarball in state.tarballs
+            if tarball not in read and tarball not in host.failures
+        ],
         state.known,
         state.inventory.names,
         wanted=state.wanted,
@@ -381,23 +379,17 @@ def plan_reads(
     listing: Mapping[str, Collection[str]] | None = None,
     copies: Mapping[str, Collection[str]] | None = None,
 ) -> list[TarballRead]:
-    """Decide which tarballs to read for all they hold that is asked for.
+    """Return which of these tarballs to read for all they hold that is asked for.
 
     Args:
         tarballs: All that may hold a clip of the request.
         known: What the ledger says of this split.
         here: Returns the file names in a store folder (`<split>/<class name>`).
-        wanted: The file names asked for; None for all. (A class of the test split is spread
-            over all its tarballs.)
+        wanted: The file names asked for; None for all.
         retry_errors: Ask again for what a tarball was proved not to hold.
         refetch: Ask again for everything.
-        listing: File names that each class should hold, as far as known. Where they are all
-            there, and none came unproved from their tarball, it need not be read.
-        copies: File names, by store folder, of clips that are there and that the tarballs' own are
-            to replace.
-
-    Returns:
-        The tarballs, in the order of `tarballs`.
+        listing: File names that each class should hold, as far as known.
+        copies: File names, by store folder, of clips that the tarballs' own are to replace.
     """
 
     def lacking_of(folder: str, names: frozenset[str]) -> frozenset[str]:
@@ -410,21 +402,28 @@ def plan_reads(
     for clip in known.others:
         if wanted is None or clip.file_name in wanted:
             others[clip.tarball.name].append(clip)
+
     reads = []
     for tarball in tarballs:
-        row = known.tarballs.get(tarball.name)
-        if refetch or row is None or row.state != "done":
+        row, own = known.tarballs.get(tarball.name), others[tarball.name]
+        if refetch:
+            reads.append(TarballRead(tarball, wanted))
+            continue
+
+        if row is None or row.state != "done":
+            # Where all that is listed is there, and none of it came unproved from this tarball, it
+            # need not be read.
             listed = frozenset((listing or {}).get(tarball.name, ()))
             unproved = any(group.source == "cvdf" for group in held[tarball.name])
             folder = f"{tarball.split}/{tarball.label}"
-            whole = listed and not unproved and not lacking_of(folder, listed)
-            if refetch or not whole:
+            if not listed or unproved or lacking_of(folder, listed):
                 reads.append(TarballRead(tarball, wanted))
             continue
-        own = others[tarball.name]
+
         if retry_errors and any(clip.state in ("bad", "absent") for clip in own):
             reads.append(TarballRead(tarball, wanted))
             continue
+
         lacking = set[str]()
         for clip in own:
             if clip.state == "skipped":

@@ -94,16 +94,17 @@ class State:
         return by_name or bool(self.host.tarballs)
 
     @property
+    def tarballs(self) -> list[Tarball]:
+        """The tarballs that may hold clips of the request, in id order."""
+        return tarballs_of(self.request, self.split, self.host)
+
+    @property
     def wanted(self) -> frozenset[str] | None:
         """The file names asked for where that is not simply all of each tarball."""
         return wanted_names(self.request, self.split, self.labels)
 
     def prepare(self) -> None:
-        """Prove that clips can be stored; it is not proved twice where it was just now.
-
-        Raises:
-            DiskFullError, StoreError: They cannot.
-        """
+        """Raise `DiskFullError` or `StoreError` if clips cannot be stored."""
         if not self.writable:
             self.request.store.prepare()
 
@@ -122,13 +123,10 @@ class State:
         return self.with_host(failures={**self.host.failures, **failures}) if failures else self
 
     def with_same_objects(self) -> State:
-        """Return how things stand once what is known of the same objects counts for this mirror.
+        """Return the same where what was read of the same objects at other mirrors counts, too.
 
-        Another mirror may have a tarball with the same strong ETag and size: what was read of it is
-        not read again. It is noted, if the store may be written to.
-
-        Returns:
-            This object itself if there is nothing of the kind.
+        An object is the same if it has the same strong ETag and size. It is noted, if the store may
+        be written to. This object itself is returned if there is nothing of the kind.
         """
         strong = {t.name: r for t, r in self.host.remotes.items() if r.has_strong_etag}
         objects = {name: (remote.etag, remote.size_bytes) for name, remote in strong.items()}
@@ -174,10 +172,7 @@ class State:
         return store.stamp(watched_folders(store, self.split, self.request.folders(self.split)))
 
     def place_of(self, candidate: Candidate) -> str | None:
-        """Return the store folder that a clip is in, None if it is not there.
-
-        A test clip that came before its label was known lies in `_unlabeled`.
-        """
+        """Return the store folder that a clip is in, None if it is not there."""
         label, name = candidate
         folders = self.split.places_of(label)
         return next((f for f in folders if name in self.inventory.names(f)), None)
@@ -250,16 +245,13 @@ def read_state(
 
 
 def tarballs_of(request: Request, split: str, host: HostView) -> list[Tarball]:
-    """Return the tarballs that may hold clips of the request, in id order.
-
-    For whole classes no list is needed: their tarballs bear their names. A class that the
-    host's listing knows but its path list does not is among them, too: its tarball will not
-    be found, and so its clips are named as missing.
-    """
+    """Return the tarballs that may hold clips of the request, in id order."""
     if Split(split).is_mixed:
         return [*host.tarballs]
-    if request.classes is not None:
+    if request.classes is not None:  # their tarballs bear their names: no list is needed
         return [Tarball(split, name) for name in request.classes]
+
+    # A class that is listed without a tarball is among them: so its clips are named as missing.
     known = {tarball.name for tarball in host.tarballs} | set(host.listing)
     return [Tarball(split, name) for name in NAMES if name in known]
 

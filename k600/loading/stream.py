@@ -67,9 +67,8 @@ def stream_split(
         return [*stored]
     if not state.knows_tarballs:
         state = ask_host(state, Plan(needs_lists=True))
-    # Whether all of a tarball is in the store is found out when its turn comes.
-    plan = make_plan(state, refetch=True)
-    return [_streamed(state, read.tarball) for read in plan.reads]
+    # All of them: whether all of one is in the store is found out when its turn comes.
+    return [_streamed(state, tarball) for tarball in state.tarballs]
 
 
 def _chosen(state: State) -> list[StreamedShard | StoredShard]:
@@ -102,13 +101,7 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
 def _streamed(
     state: State, tarball: Tarball, only: Mapping[str, str] | None = None
 ) -> StreamedShard:
-    """Return the shard of a tarball.
-
-    Args:
-        state: How things stand.
-        tarball: It.
-        only: SHA-256 by file name of the clips to take, empty where unknown; None for all.
-    """
+    """Return the shard of a tarball; `only` are the clips to take, with their SHA-256 if known."""
     request = state.request
     return StreamedShard(
         request.store,

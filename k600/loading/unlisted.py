@@ -22,11 +22,7 @@ __all__ = ["next_to_search", "next_unlisted"]
 def next_unlisted(
     state: State, first: Sequence[Candidate] = ()
 ) -> tuple[list[Candidate], list[TarballRead], int | None]:
-    """Choose among the clips known by now, and return what to read next.
-
-    Args:
-        state: How things stand.
-        first: Clips that are there already and count.
+    """Choose among the clips known by now, after those of `first`, and return what to read next.
 
     Returns:
         The chosen clips; the tarballs to read: none if the clips are there, one that goes on
