@@ -36,9 +36,9 @@ from k600.fleet.options import FleetRecipe
 from k600.fleet.options import Places
 from k600.fleet.run import run_fleet
 from k600.fleet.options import Workforce
-from k600.progress import NoBar
+from k600.progress import Bar
 
-class Clock(NoBar):
+class Clock(Bar):
     def __init__(self, tarballs):
         self.left, self.marks = tarballs, []
     @contextlib.contextmanager

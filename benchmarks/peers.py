@@ -166,7 +166,7 @@ def write(folder: str, tarballs: int, clips: int, size_bytes: int, flushed: bool
     def work() -> None:
         for tarball in range(tarballs):
             os.mkdir(f"{folder}/{tarball}")
-            with Flushing() as flushing:
+            with Flushing(lambda paths: paths) as flushing:
                 for clip in range(clips):
                     path = Path(folder, str(tarball), f"{clip}.mp4")
                     with open(path, "wb", buffering=0) as file:

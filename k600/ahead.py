@@ -1,4 +1,4 @@
-"""A function over many things by several threads, its results in order, a bounded number ahead."""
+"""Map a function over things in several threads, with ordered results, a bounded number ahead."""
 
 from __future__ import annotations
 
@@ -22,21 +22,11 @@ def map_ahead(
     size_of: Callable[[T], int] = lambda thing: 1,
     name: str = "k600-ahead",
 ) -> Generator[tuple[T, R], None, None]:
-    """Yield each thing with what the function returns for it, in the order of the things.
+    """Yield each thing with the function's result for it, in the order of the things.
 
-    What has not begun when the iterator is closed (`contextlib.closing`) is given up.
-
-    Args:
-        function: Called in several threads at a time.
-        things: Taken one by one, no faster than results are.
-        threads: How many are worked on at a time, 1 or more.
-        most_ahead: How many things may wait for whoever takes the results; or their sizes in all,
-            and one thing more.
-        size_of: The size of a thing, where not their number but that is what counts.
-        name: What the names of the threads begin with.
-
-    Raises:
-        Whatever the function raised, in its turn.
+    At most `most_ahead` results wait to be consumed; or their sizes in all, and one thing more. The
+    function's errors are raised in their turn. Closing the iterator (`contextlib.closing`) cancels
+    what has not begun.
 
     Example:
         >>> list(map_ahead(len, ["a", "bcd"], threads=2, most_ahead=1))
@@ -50,8 +40,8 @@ def map_ahead(
             pending.append((thing, pool.submit(function, thing)))
             ahead += size_of(thing)
 
-            # One that is done is handed on at once; but only one for each that begins, so that the
-            # threads have something to do while whoever takes it is busy.
+            # A finished one is yielded at once; but only one for each that begins, so that the
+            # threads have something to do while the consumer is busy.
             while pending and (ahead > most_ahead or pending[0][1].done()):
                 first, future = pending.popleft()
                 ahead -= size_of(first)

@@ -1,4 +1,4 @@
-"""What a clip is and what a tarball is: plain values, and the names they carry on host and disk."""
+"""Clips and tarballs as plain values, and their names on host and disk."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from dataclasses import dataclass
 
 from k600.splits import UNLABELED, Split
 
-__all__ = [
-    "Clip",
-    "Listing",
-    "Tarball",
-    "TestLabels",
-    "clip_names",
-    "label_of",
-    "parse_file_name",
-]
+__all__ = ["Clip", "Listing", "Tarball", "TestLabels", "clip_names", "label_of", "parse_file_name"]
 
 _SIX_DIGITS = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}_[0-9]{6}\.mp4")
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6,9})_(\d{6,9})\.mp4", re.ASCII)
@@ -33,8 +25,8 @@ TestLabels = Mapping[tuple[str, int, int], str]
 class Clip:
     """One clip of one split.
 
-    A YouTube id may stand in two classes, and the same id and times in two splits: only all
-    five fields together tell clips apart.
+    A YouTube id may be in two classes, and the same id and times in two splits: only all five
+    fields together identify a clip.
     """
 
     split: str
@@ -44,9 +36,9 @@ class Clip:
     youtube_id: str
     """11 characters of `[A-Za-z0-9_-]`; may begin with `-`, `_` or `__`."""
     time_start: int
-    """Start in the YouTube video, in seconds, 0 or more."""
+    """In the YouTube video, in seconds, 0 or more."""
     time_end: int
-    """End in the YouTube video, in seconds (exclusive)."""
+    """In seconds, exclusive."""
 
     @property
     def file_name(self) -> str:
@@ -66,10 +58,9 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Tarball:
-    """One `.tar.gz` of the host: the unit in which whole splits and classes come."""
+    """One `.tar.gz` of the host."""
 
     split: str
-    """`train`, `validation` or `test`."""
     name: str
     """File name without `.tar.gz`: a class name, or `part_<n>` in the test split."""
 
@@ -80,16 +71,14 @@ class Tarball:
 
     @property
     def label(self) -> str | None:
-        """The class that all its clips have; None in the test split, where it mixes classes."""
+        """The class of all its clips; None in the test split, where it mixes classes."""
         return None if Split(self.split).is_mixed else self.name
 
 
 def parse_file_name(name: str) -> tuple[str, int, int] | None:
     """Return `(youtube_id, time_start, time_end)` of a clip's file name, None if it is not one.
 
-    Times are in seconds. Nothing but the exact form `<11 characters>_<start>_<end>.mp4`
-    counts, with digits padded to six: AppleDouble files (`._...`), path separators and
-    look-alike letters never do.
+    The only form is `<11 characters>_<start>_<end>.mp4`, times in seconds with six digits or more.
 
     Example:
         >>> parse_file_name("-_abcdefghi_000012_000022.mp4")
@@ -107,7 +96,7 @@ def parse_file_name(name: str) -> tuple[str, int, int] | None:
 
 
 def label_of(file_name: str, labels: TestLabels) -> str:
-    """Return the class that a list gives a clip; `_unlabeled` if it names no such clip.
+    """Return the class of a clip by a list; `_unlabeled` if it is not listed.
 
     Example:
         >>> label_of("-_abcdefghi_000012_000022.mp4", {("-_abcdefghi", 12, 22): "yoga"})
@@ -118,7 +107,7 @@ def label_of(file_name: str, labels: TestLabels) -> str:
 
 
 def clip_names(names: Collection[str]) -> set[str]:
-    """Return those names that `parse_file_name` takes. (There are half a million to ask about.)"""
+    """Return the names that `parse_file_name` accepts, fast enough for half a million."""
     is_usual = _SIX_DIGITS.fullmatch
     found = {name for name in names if is_usual(name) and name[12:18] < name[19:25]}
     if len(found) < len(names):

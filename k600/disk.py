@@ -1,4 +1,4 @@
-"""Volumes: how much room they have, whose places on them are, and why they refuse something."""
+"""Volumes: their free space, the owners of paths on them, and why they refuse something."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ SHARING = (
     "To share a folder, its owner runs 'chmod -R g+rwX' and 'chmod g+s' on it, and all use umask "
     "002"
 )
-"""What a group has to do that has one store."""
-_FEW_FILES = 64
-"""So many inodes are none: other threads free some while one of them is refused."""
+"""What a group must do to share a store."""
+_FEW_FILES = 64  # so few free inodes are none: other threads free some while one is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +40,30 @@ class Space:
 
 
 def free_space(path: Path) -> Space:
-    """Return what is free for this user on the volume where a path is, or would be."""
+    """Return the space free for this user on the volume where a path is, or would be."""
     there = nearest_folder(path)
     files = None
     if hasattr(os, "statvfs"):
         found = os.statvfs(there)
-        if found.f_files:  # btrfs, and what does not know, says 0
+        if found.f_files:  # 0 on btrfs, and where it is unknown
             files = found.f_favail
     return Space(shutil.disk_usage(there).free, files)
 
 
 def nearest_folder(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that exists."""
+    """Return the path if it is a folder, or the nearest folder above it that exists."""
     return next(folder for folder in (path, *path.parents) if os.path.isdir(folder))
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error means that a volume, or the user's quota on it, is used up."""
+    """Return whether an error means that a volume, or the user's quota on it, is used up."""
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 def why_full(path: Path, error: BaseException | None = None) -> str:
-    """Say what the volume of a path has run out of: bytes, files, or a quota.
+    """Return what the volume of a path has run out of, in words: bytes, files, or a quota.
 
-    The system says "No space left on device" of bytes and of files alike.
+    The system's "No space left on device" means bytes and files alike.
     """
     if getattr(error, "errno", None) == errno.EDQUOT:
         return (
@@ -82,12 +81,12 @@ def why_full(path: Path, error: BaseException | None = None) -> str:
 
 
 def why_refused(path: Path, error: OSError) -> str:
-    """Say why a path cannot be written: what its volume has run out of, or what the system says."""
+    """Return why a path cannot be written, in words."""
     return why_full(path, error) if is_full(error) else error.strerror or str(error)
 
 
 def owner_text(path: Path) -> str:
-    """Say whose place it is that refuses one: the path, or the nearest above it that is seen."""
+    """Return the owner and rights of a path, or of the nearest visible one above it, in words."""
     for place in (path, *path.parents):
         try:
             status = os.stat(place)
@@ -98,4 +97,4 @@ def owner_text(path: Path) -> str:
         except (KeyError, NotImplementedError, OSError):
             owner = str(status.st_uid)
         return f"'{place}' belongs to '{owner}', with rights {stat.filemode(status.st_mode)}"
-    raise AssertionError("unreachable")  # the root of all is seen
+    raise AssertionError("unreachable")  # the root is always visible

@@ -25,7 +25,7 @@ from k600.errors import (
     MissingDependencyError,
     OptionError,
 )
-from k600.progress import NoBar
+from k600.progress import Bar
 from k600.store.files import digest_of_files, lock_at, make_folder
 from k600.translate import rows_error, translate_errors
 
@@ -356,7 +356,7 @@ def room_for_rows(folder: str) -> Iterator[None]:
         yield
 
 
-class _Bar(NoBar):
+class _Bar(Bar):
     """The progress bar of `datasets`, with its switches; it shows no parts."""
 
     def __init__(self, bar: Any) -> None:

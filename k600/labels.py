@@ -8,10 +8,7 @@ otherwise at two places, so an id is never taken from the order of a file.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 
 from k600.errors import UnknownClassError, nearest
 
@@ -36,11 +33,7 @@ def id2label() -> dict[int, str]:
 
 
 def label_id(name: str) -> int:
-    """Return the id (0 to 599) of a canonical class name.
-
-    Raises:
-        UnknownClassError: `name` is not one of the 600 canonical names.
-    """
+    """Return the id (0 to 599) of a canonical class name, or raise `UnknownClassError`."""
     try:
         return _IDS[name]
     except KeyError:
@@ -50,12 +43,9 @@ def label_id(name: str) -> int:
 def canonical(spelling: str) -> str:
     """Return the canonical name for any spelling of a class found in the wild.
 
-    Understood are the name itself and FiftyOne's folders (unchanged), those of CVDF's
-    extractor and mmaction2 (spaces become `_`), torchvision's (`'`, `(` and `)` are dropped as
-    well), in any letter case.
-
-    Raises:
-        UnknownClassError: no class has that spelling; the message names the nearest ones.
+    These are the name itself and FiftyOne's folders (unchanged), those of CVDF's extractor and
+    mmaction2 (spaces become `_`) and torchvision's (`'`, `(` and `)` are dropped as well), in any
+    letter case. Any other is an `UnknownClassError` that names the nearest ones.
 
     Example:
         >>> canonical("tying_knot_not_on_a_tie")
@@ -63,17 +53,17 @@ def canonical(spelling: str) -> str:
     """
     if spelling in _IDS:
         return spelling
-    name = _spellings().get(_fold(spelling))
+    name = _SPELLINGS.get(_fold(spelling))
     if name is None:
         raise _unknown(spelling)
     return name
 
 
 def find_classes(query: str) -> tuple[list[str], bool]:
-    """Return the classes that a query means, and whether they hold it (else they are near it).
+    """Return the classes that match a query, and whether they contain it (else they resemble it).
 
     Letter case, `_`, `-` and punctuation do not matter; a number is an id as well. Names that
-    hold the query come in id order, near ones nearest first.
+    contain the query are in the order of ids, similar ones nearest first.
 
     Example:
         >>> find_classes("knot_not")
@@ -99,9 +89,7 @@ def _fold(spelling: str) -> str:
     return spelling.casefold().replace("_", " ").translate({ord(c): None for c in "'()"})
 
 
-@cache
-def _spellings() -> Mapping[str, str]:
-    return MappingProxyType({_fold(name): name for name in NAMES})
+_SPELLINGS = {_fold(name): name for name in NAMES}
 
 
 def _unknown(name: object) -> UnknownClassError:
@@ -112,6 +100,6 @@ def _unknown(name: object) -> UnknownClassError:
 
 
 def _plain(text: str) -> str:
-    """Return a name's words alone: no letter case, no marks, single spaces."""
+    """Return the words of a name, folded, with single spaces."""
     kept = "".join(c if c.isalnum() else "" if c in "'’()" else " " for c in text.casefold())
     return " ".join(kept.split())

@@ -1,7 +1,6 @@
-"""A miniature of the host: its layout and its oddities, with small real H.264 clips.
+"""A miniature of the host, for the demo and tests: its layout and flaws, with small H.264 clips.
 
-Serves the demo, the tests and anyone who wants to try a pipeline without 779 GB. The clips
-show a coloured square that moves and the word MINIATURE, so that none is taken for a clip of
+The clips show a moving coloured square and the word MINIATURE, so that none is mistaken for one of
 Kinetics; the first five of a class also its name, their split and number.
 """
 
@@ -23,11 +22,8 @@ __all__ = ["Miniature", "make_clip", "make_miniature", "make_tarball"]
 
 URL = "https://s3.amazonaws.com/kinetics/600"
 
-MACOS = "mountain climber (exercise)"
-"""The class whose validation tarball was packed on macOS, on the host and here."""
-
-PLAIN = "tie dying"
-"""The class whose validation tarball is a plain tar under the name `.tar.gz` here."""
+MACOS = "mountain climber (exercise)"  # its validation tarball was packed on macOS, as on the host
+PLAIN = "tie dying"  # its validation tarball is a plain tar under the name `.tar.gz`
 
 CLASSES = (
     "massaging person's head",
@@ -44,12 +40,12 @@ _SHARED_ID = "BOTHcl4sses"
 
 @dataclass(frozen=True, slots=True)
 class Miniature:
-    """What was made, for whoever wants to compare."""
+    """A miniature host, and what is in it."""
 
     root: Path
-    """The folder that stands for `s3://kinetics/600`."""
+    """The folder in place of `s3://kinetics/600`."""
     test_labels: Path
-    """The archive that stands for DeepMind's `kinetics600.tar.gz`."""
+    """The archive in place of DeepMind's `kinetics600.tar.gz`."""
     clips: Mapping[str, Mapping[str, Mapping[str, bytes]]] = field(repr=False)
     """`{split: {tarball name: {file name: bytes}}}` of every good clip."""
     labels: Mapping[str, str | None] = field(repr=False)
@@ -64,16 +60,11 @@ def make_miniature(
     flaws: bool = True,
     shared_names: bool = True,
 ) -> Miniature:
-    """Make a miniature host in `folder`, which must be empty or not exist.
+    """Make a miniature host, `600/` and `kinetics600.tar.gz`, in an empty or new folder.
 
-    Args:
-        folder: Where; gets `600/` and `kinetics600.tar.gz`.
-        classes: Class names to have tarballs for.
-        clips_per_class: Clips in each tarball, 1 to 5 and more.
-        flaws: Add what is wrong with the real data: an empty and a cut-off clip, and clips that
-            are listed but in no tarball.
-        shared_names: Give clips of different classes the same file names, which is harsher than the
-            real data (there, an id is in two classes at other times).
+    The real data's flaws are an empty and a truncated clip, and clips that are listed but in no
+    tarball. `shared_names` gives clips of different classes the same file names, which is harsher
+    than the real data (there, an id is in two classes at other times).
 
     Example:
         >>> import tempfile
@@ -117,7 +108,7 @@ def make_miniature(
 def make_tarball(
     members: Mapping[str, bytes], *, prefix: str = "./", gzipped: bool = True
 ) -> bytes:
-    """Return a tarball as CVDF packs them: a `./` entry, then the files under `prefix`."""
+    """Return a tarball as CVDF makes them: a `./` entry, then the files under `prefix`."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
         if prefix:
@@ -144,13 +135,7 @@ def make_clip(
 ) -> bytes:
     """Return a small MP4 (H.264, yuv420p, no audio) whose frames depend on `seed`.
 
-    Args:
-        seed: Says the colours, and where the square begins.
-        seconds: Length.
-        fps: Frames a second.
-        width: In pixels.
-        height: In pixels.
-        words: Lines of ASCII to be drawn from the top left, 13 pixels each.
+    `words` are lines of ASCII to be drawn from the top left, 13 pixels each.
     """
     import av
     import numpy as np
@@ -185,7 +170,7 @@ def make_clip(
 
 
 def _class_clips(split: str, number: int, count: int, label: str) -> dict[str, bytes]:
-    """Name and make a class's clips: one id is in two classes, one name in two splits."""
+    """Return a class's clips by name: one id is in two classes, one name in two splits."""
     title = ("MINIATURE", *textwrap.wrap(label, 20))
     base = 1000 * SPLITS.index(split) + 50 * number
     is_mixed = Split(split).is_mixed
@@ -210,7 +195,7 @@ def _class_clips(split: str, number: int, count: int, label: str) -> dict[str, b
 def _write_class(
     root: Path, split: str, label: str, good: dict[str, bytes], flaws: bool, is_first: bool
 ) -> list[str]:
-    """Write the tarball of a class, with what is odd about it; return the clips to be listed."""
+    """Write the tarball of a class, with its flaws; return the clips to list."""
     members, listed, prefix = dict(good), [*good], "./"
     if split == "validation" and label == MACOS:
         prefix = f"./{label}/"
@@ -234,7 +219,7 @@ def _write_class(
 def _write_test_split(
     root: Path, classes: list[str], clips: dict[str, dict[str, bytes]]
 ) -> dict[str, str | None]:
-    """Write two tarballs of mixed classes, and add their clips; return the label of each clip."""
+    """Write two tarballs of mixed classes, add their clips, and return the label of each."""
     labels: dict[str, str | None] = {}
     for part in range(2):
         good = {}

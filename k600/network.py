@@ -1,10 +1,9 @@
-"""Whether and how this process reaches the web, as its environment says: proxies, certificates.
+"""How this process reaches the web, as its environment says: proxies, certificates, offline.
 
-The environment is read here and nowhere else, in both cases of its letters: `HTTP_PROXY`,
-`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE`,
-`CURL_CA_BUNDLE`, `AWS_CA_BUNDLE`, and those that switch the network off. Whichever library asks is
-handed what was found, as each of them alone knows some of these names only: plain GETs, fsspec's
-file systems (`k600.mirror.file_systems`), the Hub's client (`k600.publish.hub`), yt-dlp.
+Only here are `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` (in either case),
+`SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` and `AWS_CA_BUNDLE` read,
+and passed to each library, which alone would know some of them only: fsspec
+(`k600.mirror.file_systems`), the Hub's client (`k600.publish.hub`), yt-dlp.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import os
 import ssl
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -41,9 +40,7 @@ __all__ = [
 ]
 
 WEB_PORTS = {"http": 80, "https": 443}
-"""The schemes of web addresses, and the port of one that names none."""
 CONNECT_SECONDS = 10.0
-"""How long a connection may take to be made."""
 READ_SECONDS = 30.0
 """How long a connection may be silent while something is fetched."""
 
@@ -58,16 +55,12 @@ OPENSSL_CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
 """The variables that most libraries know by themselves, as OpenSSL does."""
 
 OFFLINE_VARIABLES = ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-"""The variables that may switch the network off. The first one decides alone if it is set, even to
-nothing; of the others, the Hub's, the first that is not empty."""
+"""The variables that may switch the network off. The first one decides if it is set, even to
+nothing; else the first of the others that is not empty."""
 
 
 def is_offline() -> bool:
-    """Return whether no network may be crossed, as `datasets` itself decides.
-
-    It does so when it is imported, and programs may change its mind later; if it is not here yet,
-    or cannot be imported, it is told what it would decide.
-    """
+    """Return whether the network is off, as `datasets` decides, or would decide when imported."""
     config = sys.modules.get("datasets.config")
     if config is None:
         return offline_variable(os.environ) is not None
@@ -75,7 +68,7 @@ def is_offline() -> bool:
 
 
 def offline_variable(environ: Mapping[str, str]) -> str | None:
-    """Return which variable switches the network off; None if it may be crossed.
+    """Return the variable that switches the network off; None if it is on.
 
     Example:
         >>> offline_variable({"HF_HUB_OFFLINE": "1"})
@@ -96,8 +89,8 @@ class Proxy:
     """`http`, or `https` for one that is itself reached over TLS."""
     host: str
     port: int
-    authorization: str = field(default="", repr=False)
-    """Value of a `Proxy-Authorization` header; empty without a user."""
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+    """User and password."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -106,21 +99,23 @@ class Proxy:
     @property
     def headers(self) -> dict[str, str]:
         """Headers for the proxy alone."""
-        return {"Proxy-Authorization": self.authorization} if self.authorization else {}
+        if self.credentials is None:
+            return {}
+        encoded = base64.b64encode(":".join(self.credentials).encode()).decode()
+        return {"Proxy-Authorization": f"Basic {encoded}"}
 
     @property
     def secret_url(self) -> str:
-        """Its URL with user and password, for libraries that want it so; not for messages."""
-        if not self.authorization:
+        """URL with user and password; not for messages."""
+        if self.credentials is None:
             return str(self)
-        credentials = base64.b64decode(self.authorization.partition(" ")[2]).decode()
-        user, _, password = (quote(part, safe="") for part in credentials.partition(":"))
+        user, password = (quote(part, safe="") for part in self.credentials)
         return str(self).replace("://", f"://{user}:{password}@", 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The way to the web, as the environment describes it at one moment."""
+    """Proxies and certificates of the environment at one moment."""
 
     proxies: Mapping[str, str] = field(repr=False)
     """URL by scheme, `all` for every other one; a URL may hold a password."""
@@ -128,14 +123,10 @@ class Network:
     """Hosts that need no proxy: names with all below them, `host:port`, addresses and ranges
     of addresses (`10.0.0.0/8`), or `*`."""
     certificates: tuple[tuple[str, str], ...] = ()
-    """`(variable, path)` of files and folders of certificates that are trusted."""
+    """`(variable, path)` of files and folders of trusted certificates."""
 
     def proxy_for(self, url: str) -> Proxy | None:
-        """Return the proxy through which requests to an address go; None for none.
-
-        Raises:
-            OptionError: The environment names a proxy that cannot be used.
-        """
+        """Return the proxy for an address, if any; `OptionError` if it cannot be used."""
         parts = urlsplit(url)
         kind = parts.scheme if self.proxies.get(parts.scheme) else "all"
         if not self.proxies.get(kind) or not parts.hostname or self._is_direct(url):
@@ -147,29 +138,23 @@ class Network:
         host, port = (parts.hostname or "").lower(), parts.port or WEB_PORTS.get(parts.scheme, 0)
         if any(_covers(entry, host, port) for entry in self.no_proxy):
             return True
-        return bool(proxy_bypass(host))  # what the settings of Windows and macOS say
+        return bool(proxy_bypass(host))  # as set in Windows and macOS
 
     def tls(self) -> ssl.SSLContext:
-        """Return what checks a server's certificate: all that the environment names are trusted.
+        """Return a TLS context that trusts the environment's certificates; cached.
 
-        As OpenSSL does it, `SSL_CERT_FILE` and `SSL_CERT_DIR` take the place of the system's own
-        certificates; the other variables add to them.
-
-        Raises:
-            OptionError: A file that the environment names cannot be read.
+        As with OpenSSL, those of `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's own; those
+        of the other variables are added. `OptionError` is raised if one cannot be read.
         """
         return _tls(self.certificates)
 
     def bundle(self) -> str | None:
-        """Return one file of all certificates that the environment names; None if it names none.
-
-        botocore takes no more than that.
-        """
+        """Return one file, as botocore needs it, of the environment's certificates, if any."""
         return _bundle(self.certificates) if self.certificates else None
 
 
 def read_network() -> Network:
-    """Read what the environment says of the network, now."""
+    """Read the environment, now."""
     proxies = getproxies()
     no_proxy = proxies.pop("no", "").replace(",", " ").split()
     certificates = [(name, os.environ[name]) for name in _CERTIFICATES if os.environ.get(name)]
@@ -189,15 +174,14 @@ def _parse_proxy(url: str, variable: str) -> Proxy:
             "expected a proxy such as 'http://host:3128'. Set that, or name the hosts that need "
             "none in NO_PROXY"
         )
-    authorization = ""
-    if parts.username is not None:
-        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-        authorization = f"Basic {base64.b64encode(credentials).decode()}"
-    return Proxy(parts.scheme, host, port, authorization)
+    if parts.username is None:
+        return Proxy(parts.scheme, host, port)
+    credentials = (unquote(parts.username), unquote(parts.password or ""))
+    return Proxy(parts.scheme, host, port, credentials)
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY means a host.
+    """Return whether an entry of NO_PROXY covers a host.
 
     Example:
         >>> [_covers(".corp", "a.corp", 80), _covers("10.0.0.0/8", "10.1.2.3", 80)]
@@ -218,25 +202,15 @@ def _covers(entry: str, host: str, port: int) -> bool:
     return host == name or host.endswith(f".{name}")
 
 
-def _files_of(variable: str, value: str) -> Iterator[Path]:
-    """Yield the files of certificates that a variable names."""
-    places = value.split(os.pathsep) if variable == "SSL_CERT_DIR" else [value]
-    for place in map(Path, places):
-        yield from (sorted(place.iterdir()) if place.is_dir() else [place])
-
-
 @cache
 def _tls(certificates: tuple[tuple[str, str], ...]) -> ssl.SSLContext:
     context = ssl.create_default_context()
     for variable, value in certificates:
-        if variable == "SSL_CERT_DIR":  # OpenSSL looks there by itself, as it needs one
+        if variable == "SSL_CERT_DIR":  # OpenSSL searches it by itself
             continue
-        path = Path(value)
+        kind = "capath" if Path(value).is_dir() else "cafile"
         try:
-            if path.is_dir():
-                context.load_verify_locations(capath=value)
-            else:
-                context.load_verify_locations(cafile=value)
+            context.load_verify_locations(**{kind: value})
         except (OSError, ssl.SSLError) as error:
             raise _unreadable(variable, value, error) from None
     return context
@@ -248,8 +222,11 @@ def _bundle(certificates: tuple[tuple[str, str], ...]) -> str:
         return certificates[0][1]
     parts = []
     for variable, value in certificates:
+        places = value.split(os.pathsep) if variable == "SSL_CERT_DIR" else [value]
         try:
-            parts += [path.read_bytes() for path in _files_of(variable, value) if path.is_file()]
+            for place in map(Path, places):
+                files = sorted(place.iterdir()) if place.is_dir() else [place]
+                parts += [file.read_bytes() for file in files if file.is_file()]
         except OSError as error:
             raise _unreadable(variable, value, error) from None
     with tempfile.NamedTemporaryFile(prefix="k600-", suffix=".pem", delete=False) as file:

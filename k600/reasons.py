@@ -15,17 +15,17 @@ __all__ = [
 REASONS: dict[str, str] = {
     "empty": "the file in the tarball has no bytes",
     "truncated": "the file in the tarball is cut off",
-    "not_mp4": "the file in the tarball is no MP4",
+    "not_mp4": "the file in the tarball is not an MP4 file",
     "damaged": "the file in the tarball cannot be decoded",
     "not_encoded": "good in its source, but it could not be encoded anew (short_side)",
-    "no_video": "there are no frames in the file in the tarball",
+    "no_video": "the file in the tarball has no frames",
     "not_a_file": "the tarball holds a device of that name, or a link to no file in it",
     "too_large": "the file in the tarball is too large for a clip",
     "not_in_tarball": "listed by the host, but not in its tarball",
     "tarball_damaged": "the tarball failed its own checks twice in a run",
     "tarball_condemned": "the tarball failed its checks alike in two runs, and is still the same",
     "unreadable": "the file that was there cannot be read",
-    "differs": "the file is another than the manifest says",
+    "differs": "the file is not the one in the manifest",
     "odd_name": "the tarball holds a video whose name is not a clip's",
     "not_fetched": "not in the store yet",
     "not_stored": "in its tarball, but not in the store: it vanished during the load",
@@ -37,12 +37,11 @@ REASONS: dict[str, str] = {
     "youtube_gone": "YouTube: private, removed, terminated or otherwise gone",
     "youtube_region": "YouTube: not shown in this country",
     "youtube_auth": "YouTube: shown to signed-in accounts only (cookies=…)",
-    "youtube_client": "YouTube: this yt-dlp cannot have it; a newer one may",
-    "youtube_clip": "YouTube: the video has no such seconds",
+    "youtube_client": "YouTube: this version of yt-dlp cannot download it; a newer one may",
+    "youtube_clip": "YouTube: the video does not have these seconds",
     "youtube_transient": "YouTube: the network or YouTube itself failed, twice",
     "youtube_blocked": "YouTube: refuses this address for now",
 }
-"""Every reason for which a clip may be missing, in words."""
 
 OPEN_REASONS = frozenset(
     {
@@ -60,7 +59,7 @@ OPEN_REASONS = frozenset(
         "youtube_blocked",
     }
 )
-"""Reasons that the next call asks about again; the others are settled."""
+"""Reasons that the next call tries again; the others are settled."""
 
 PASSING_REASONS = OPEN_REASONS - {
     "tarball_not_found",
@@ -68,11 +67,11 @@ PASSING_REASONS = OPEN_REASONS - {
     "not_encoded",
     "youtube_client",
 }
-"""Those of them that pass by themselves: waiting and calling again helps. For the others somebody
-has to do something: the host, who gives access to it, or who installs yt-dlp or PyAV."""
+"""Those of them that pass by themselves: waiting and calling again helps. The others need somebody
+to act: the host, who grants access to it, or who installs yt-dlp or PyAV."""
 
 WATCHED_REASONS = frozenset({"tarball_condemned"})
-"""Reasons that are settled until the host changes something, for which each call looks."""
+"""Reasons that are settled until the host changes something, which each call checks."""
 
 BAD_FILE_REASONS = frozenset(
     {
@@ -86,17 +85,14 @@ BAD_FILE_REASONS = frozenset(
         "unreadable",
     }
 )
-"""Reasons that lie in the file itself, here or in its tarball."""
+"""Reasons in the file itself, here or in its tarball."""
 
 YOUTUBE_KINDS = ("blocked", "transient", "client", "auth", "region", "gone", "clip")
-"""Why YouTube may give no clip: each is a reason, with `youtube_` before it."""
+"""Why YouTube may give no clip: each is a reason, after `youtube_`."""
 
 
 def reason_of_verdict(verdict: str) -> str:
-    """Return the reason for which a clip of such a file is missing.
-
-    Args:
-        verdict: A key of `k600.video.probe.VERDICTS`.
+    """Return why a clip is missing whose file has one of `k600.video.probe.VERDICTS`.
 
     Example:
         >>> reason_of_verdict("truncated"), reason_of_verdict("vanished")

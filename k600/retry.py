@@ -1,4 +1,4 @@
-"""When what failed is tried again: after growing pauses with jitter, and in bounded time."""
+"""Retries after growing pauses with jitter, in bounded time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Retry:
-    """How often, how long and after which pauses one thing is tried again.
+    """How often, how long and after which pauses something is tried again.
 
     Example:
         >>> answers = iter([OSError("busy"), OSError("busy"), "here"])
@@ -38,27 +38,18 @@ class Retry:
         most_pause_seconds: float = 10.0,
         stop: threading.Event | None = None,
     ) -> None:
-        """Begin with the first attempt.
+        """Begin with the first of at most `attempts`; each pause is twice as long as the last.
 
-        Args:
-            attempts: How often it is tried at most, the first time included.
-            patience_seconds: How long it may keep failing.
-            first_pause_seconds: The first pause; each is twice as long as the one before.
-            most_pause_seconds: The longest pause.
-            stop: Ends a pause when set.
+        It may keep failing for `patience_seconds`; setting `stop` ends a pause.
         """
         self._most_attempts, self._patience_seconds = attempts, patience_seconds
-        self._first_pause_seconds, self._most_pause_seconds = (
-            first_pause_seconds,
-            most_pause_seconds,
-        )
+        self._first_pause, self._most_pause = first_pause_seconds, most_pause_seconds
         self._stop = stop or threading.Event()
         self.restart()
 
     def restart(self) -> None:
         """Begin anew, as something has succeeded."""
         self.attempts = 1
-        """How often it has been tried."""
         self._deadline = time.monotonic() + self._patience_seconds
 
     @property
@@ -69,36 +60,25 @@ class Retry:
     @property
     def pause_seconds(self) -> float:
         """The longest that the next pause may be."""
-        doubled = self._first_pause_seconds * 2.0 ** min(self.attempts - 1, 30)
-        return min(doubled, self._most_pause_seconds)
+        return min(self._first_pause * 2.0 ** min(self.attempts - 1, 30), self._most_pause)
 
-    def pause(self, told_seconds: float | None = None) -> None:
-        """Wait before the next attempt.
+    def pause(self, wait_seconds: float | None = None) -> None:
+        """Wait before the next attempt; raise `Stopped` if told to stop.
 
-        Args:
-            told_seconds: How long the other side says to wait. It is taken at its word, and that
-                time does not count as having failed.
-
-        Raises:
-            Stopped: `stop` was set.
+        A server's own request to wait for `wait_seconds` does not count as having failed.
         """
-        if told_seconds is None:
+        if wait_seconds is None:
             # Many that fail at one moment must not come back at one moment, either.
             seconds = self.pause_seconds * random.uniform(0.5, 1)
         else:
-            seconds = told_seconds
-            self._deadline += told_seconds
+            seconds = wait_seconds
+            self._deadline += wait_seconds
         if self._stop.wait(seconds):
             raise Stopped("stopped")
         self.attempts += 1
 
     def call(self, call: Callable[[], T], *passing: type[Exception]) -> T:
-        """Return what a call returns; it is made again after errors that may pass.
-
-        Args:
-            call: What is tried.
-            passing: The errors after which it is tried again. The last one is raised.
-        """
+        """Return what a call returns, tried again after `passing` errors; raise the last one."""
         while True:
             try:
                 return call()

@@ -1,8 +1,6 @@
-"""Text of others: read as people save it, shown without harm and without secrets.
+"""Text of others: read as editors save it, and made safe for terminals, logs and spreadsheets.
 
-Lists as editors and spreadsheets leave them, names in tarballs and folders, addresses, servers' and
-YouTube's words. Whatever leaves us as text goes through here: a name is only ever a name, to a
-terminal, to a log and to a spreadsheet.
+Such are names in tarballs and folders, addresses, and messages of servers and of YouTube.
 """
 
 from __future__ import annotations
@@ -24,14 +22,14 @@ __all__ = [
 
 _FORMULA = "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\
 \N{FULLWIDTH COMMERCIAL AT}"
-"""What a formula begins with, to one spreadsheet or another."""
+"""How a formula begins, in one spreadsheet or another."""
 
 
 def printable(text: object) -> str:
-    r"""Return text as one line in which every character is shown, none obeyed.
+    r"""Return text as one line, with characters that are not printable written as Python does.
 
-    Line ends, escape sequences, C1 controls, bidirectional and invisible characters, and bytes of
-    a file name that are no UTF-8 are written as Python writes them: `\n`, `\x1b`, `\u202e`.
+    These are line ends, escape sequences, C1 controls, bidirectional and invisible characters, and
+    bytes of a file name that are no UTF-8.
 
     Example:
         >>> printable("evil\x1b[2J\nname")
@@ -44,9 +42,7 @@ def printable(text: object) -> str:
 
 
 def printable_lines(text: object) -> str:
-    r"""Return text whose own line ends stay, with no line that could be taken for another's.
-
-    As `printable`, line by line; every line but the first is indented by two spaces or more.
+    r"""Return each line of a text as `printable` does, all but the first indented.
 
     Example:
         >>> printable_lines("cannot be read\nerror: all is lost")
@@ -63,8 +59,8 @@ def printable_lines(text: object) -> str:
 def csv_cell(value: object) -> str:
     r"""Return a value for a cell of a CSV: text to any spreadsheet, never a formula.
 
-    What would begin a formula gets the apostrophe that marks text. A YouTube id or a file name
-    may begin with `-`; as a word without operators it computes nothing, and stays as it is.
+    A formula gets the apostrophe that marks text. A single word may begin with `-`, as YouTube ids
+    do.
 
     Example:
         >>> csv_cell("=cmd|' /C calc'!A1.mp4")
@@ -79,7 +75,7 @@ def csv_cell(value: object) -> str:
 
 
 def public_url(url: str) -> str:
-    """Return the URL without user, password and query, as it may be shown to anyone."""
+    """Return the URL without user, password and query."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
@@ -88,7 +84,7 @@ def public_url(url: str) -> str:
 
 
 def plain_text(error: object) -> str:
-    """Return one line of what an error says, without what may be a secret in it.
+    """Return an error's message as one line, without what may be a secret.
 
     Example:
         >>> plain_text(ValueError("no hf_abcdefgh at https://x.y/z?X-Amz-Signature=1 today"))
@@ -102,17 +98,14 @@ def plain_text(error: object) -> str:
 
 
 def short_hash(text: str) -> str:
-    """Return what stands for an address in a file's name."""
+    """Return what stands for a text, such as an address, in a file's name."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def text_of(data: bytes) -> str:
-    r"""Return the text of a list: without a byte order mark, blanks at the ends of its lines and
-    blank lines at its end; every line ends in a line feed alone, but the last one only if it had an
-    end.
+    r"""Return the text of a list in UTF-8, without byte order mark and trailing blanks.
 
-    Raises:
-        UnicodeDecodeError: It is not UTF-8.
+    Blank lines at its end go, too. Every line ends in a line feed, the last one if it had an end.
 
     Example:
         >>> text_of(b"\xef\xbb\xbfval:\r\nzumba \r\n\r\n")
@@ -128,10 +121,10 @@ def text_of(data: bytes) -> str:
 
 
 class PrintableRecords(logging.Filter):
-    """Makes every line of a logger harmless; passes all on."""
+    """Makes every record of a logger printable; drops none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Put the record's words together, as `printable_lines` has them."""
+        """Format the record by `printable_lines`."""
         if isinstance(record.args, tuple):
             record.args = tuple(
                 a if isinstance(a, (int, float)) else printable_lines(a) for a in record.args

@@ -1,10 +1,9 @@
-"""What the system and libraries raise, in this project's own errors: one function for each of them.
+"""Errors of the system and of libraries as this project's own: one function for each of them.
 
     with translate_errors(store_error, path, "read"):
         ...
 
-Each function is given the error and what it is about, and returns the error to raise instead; None
-if it knows no better words.
+Each function returns the error to raise instead; None leaves it as it is.
 """
 
 from __future__ import annotations
@@ -47,19 +46,14 @@ __all__ = [
 ]
 
 PASSING_STATUSES = (408, 412, 425, 429, 500, 502, 503, 504)
-"""HTTP statuses with which a server says that the same may succeed later."""
+"""HTTP statuses after which the same request may succeed later."""
 
 
 @contextlib.contextmanager
 def translate_errors(
     translation: Callable[..., Kinetics600Error | None], *about: object
 ) -> Iterator[None]:
-    """Raise what is raised within as one of this project's errors; those that are stay.
-
-    Args:
-        translation: A function of this module.
-        about: What it is given beside the error.
-    """
+    """Translate other errors by a function of this module, called with the error and `about`."""
     try:
         yield
     except Kinetics600Error:
@@ -72,14 +66,8 @@ def translate_errors(
 
 
 def store_error(error: Exception, path: Path, doing: str = "written") -> StoreError | None:
-    """Return the error for what the system says of a path in a store.
-
-    Args:
-        error: What it says.
-        path: The file or folder.
-        doing: `written` or `read`, for the message.
-    """
-    # (A lock that is held is no refusal, but an `OSError`.)
+    """Return the error for a path in a store that cannot be `written` or `read`."""
+    # (A lock that is held is an `OSError`, too.)
     if not isinstance(error, OSError) or isinstance(error, Timeout):
         return None
     if is_full(error):
@@ -105,17 +93,12 @@ def store_error(error: Exception, path: Path, doing: str = "written") -> StoreEr
 
 
 def ledger_error(error: Exception, path: Path, wait_seconds: float) -> StoreError | None:
-    """Return the error for what SQLite says of the ledger, by its words: Python 3.10 has no codes.
-
-    Args:
-        error: What it says.
-        path: The ledger.
-        wait_seconds: How long a lock was waited for.
-    """
+    """Return the error for one of SQLite's, by its words: Python 3.10 has no codes."""
     undecodable = isinstance(error, UnicodeDecodeError)  # of a damaged file
     if not undecodable and not isinstance(error, sqlite3.Error):
         return None
     words, ledger = str(error), f"data_dir: the ledger '{path}'"
+
     if "is full" in words:
         return DiskFullError(
             f"data_dir: {why_full(path)}. Make room and call again: clips that are there stay"
@@ -126,6 +109,7 @@ def ledger_error(error: Exception, path: Path, wait_seconds: float) -> StoreErro
             "volume is read-only, pass data_dir=… another folder. source='local' reads what is "
             "there. Leave the ledger where it is: it is good"
         )
+
     if "unable to open" in words:
         return StoreError(
             f"{ledger} cannot be opened ({words}): {owner_text(path.parent)}. SQLite needs to "
@@ -153,10 +137,10 @@ def ledger_error(error: Exception, path: Path, wait_seconds: float) -> StoreErro
 
 
 def mirror_error(error: BaseException, url: str) -> Kinetics600Error:
-    """Return the error for whatever a file system raised about an address of the mirror.
+    """Return the error for an address of the mirror.
 
-    fsspec's HTTP file system says "not found" of everything that went wrong, and keeps the real
-    error as its cause: the innermost HTTP status decides.
+    fsspec's HTTP file system says "not found" of everything, with the real error as its cause: the
+    innermost HTTP status decides.
     """
     if isinstance(error, Kinetics600Error):
         return error
@@ -175,6 +159,7 @@ def mirror_error(error: BaseException, url: str) -> Kinetics600Error:
             f"mirror: {url} is out of reach, as the proxy that the environment names asks for "
             f"another user and password ({brief}). Set them in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
         )
+
     no_credentials = type(cause).__name__.endswith("CredentialsError")  # botocore's
     denied = no_credentials or (status is None and isinstance(error, PermissionError))
     if status in (401, 403) or denied:
@@ -196,7 +181,7 @@ def mirror_error(error: BaseException, url: str) -> Kinetics600Error:
 
 
 def _redirected_to(chain: Sequence[BaseException]) -> str:
-    """Return which other host has refused, where a redirect led to one; it was told no secret."""
+    """Return which other host, without the user's headers, has refused after a redirect."""
     for error in chain:
         first, *_ = getattr(error, "history", None) or (None,)  # aiohttp
         last = getattr(getattr(error, "request_info", None), "real_url", None)
@@ -209,7 +194,7 @@ def _redirected_to(chain: Sequence[BaseException]) -> str:
 
 
 def shard_error(error: Exception, folder: Path) -> StoreError | None:
-    """Return the error for what the system says of a folder where shards are made."""
+    """Return the error for a folder where shards are made."""
     if not isinstance(error, OSError):
         return None
     message = f"a shard cannot be written to '{folder}'"
@@ -219,7 +204,7 @@ def shard_error(error: Exception, folder: Path) -> StoreError | None:
 
 
 def rows_error(error: Exception, folder: Path) -> DiskFullError | None:
-    """Return the error for what `datasets` raises if the volume of its Arrow files is full."""
+    """Return the error for one of `datasets`, if the volume of its Arrow files is full."""
     full = next(filter(is_full, _causes(error)), None)
     if full is None:
         return None
@@ -230,13 +215,7 @@ def rows_error(error: Exception, folder: Path) -> DiskFullError | None:
 
 
 def destination_error(error: Exception, address: str, folder: Path | None) -> Kinetics600Error:
-    """Return the error for whatever a file system raised about a place to publish to.
-
-    Args:
-        error: What it raised.
-        address: The place, as it may be shown.
-        folder: The place as a folder of this machine, if it is one.
-    """
+    """Return the error for a place to publish to, perhaps a folder of this machine."""
     if is_full(error):
         full = f"the volume of {address} is full" if folder is None else why_full(folder, error)
         return DiskFullError(f"to: {full}. Make room and call again: shards that are there stay")
@@ -250,16 +229,7 @@ def destination_error(error: Exception, address: str, folder: Path | None) -> Ki
 def hub_error(
     error: Exception, address: str, endpoint: str, token: str | None, what: str, attempts: int
 ) -> DestinationError:
-    """Return the error for what the Hub answered, or what its client raised.
-
-    Args:
-        error: What it raised.
-        address: The repository, as it may be shown.
-        endpoint: The Hub's own address.
-        token: What must not be shown.
-        what: What it was asked.
-        attempts: How often.
-    """
+    """Return the error for a repository on the Hub of which `what` was requested, not the token."""
     answer = answer_of(error)
     status = None if answer is None else int(answer.status_code)
     words = plain_text(getattr(error, "server_message", None) or error.__cause__ or error)
@@ -289,7 +259,7 @@ def hub_error(
 
 
 def answer_of(error: BaseException) -> Any:
-    """Return the answer of the Hub that an error is about; its client wraps some errors."""
+    """Return the Hub's response to an error, which may be wrapped."""
     responses = (getattr(cause, "response", None) for cause in _causes(error))
     return next((found for found in responses if found is not None), None)
 

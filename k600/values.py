@@ -22,17 +22,7 @@ def plain(value: Any) -> Any:
 
 
 def whole_number(option: str, value: object, *, least: int, most: int | None = None) -> int:
-    """Return an option's value as Python's own integer.
-
-    Args:
-        option: Its name, for the message.
-        value: What was given.
-        least: The smallest value allowed.
-        most: The largest value allowed; None for no limit.
-
-    Raises:
-        OptionError: It is no integer, or out of range.
-    """
+    """Return an option's value as Python's own integer, from `least` to `most`."""
     number = plain(value)
     is_whole = isinstance(number, int) and not isinstance(number, bool)
     if not is_whole or number < least or (most is not None and number > most):
@@ -42,26 +32,14 @@ def whole_number(option: str, value: object, *, least: int, most: int | None = N
 
 
 def flag(option: str, value: object) -> bool:
-    """Return an option's value as Python's own bool.
-
-    Args:
-        option: Its name, for the message.
-        value: What was given.
-
-    Raises:
-        OptionError: It is no bool, but 1 or "yes", say.
-    """
+    """Return an option's value as Python's own bool; 1 or "yes" are an `OptionError`."""
     if not isinstance(plain(value), bool):
         raise OptionError(f"{option}: {value!r} is not allowed, expected True or False")
     return bool(plain(value))
 
 
 def choice(option: str, value: object, allowed: Collection[str]) -> str:
-    """Return an option's value, which is one of a few.
-
-    Raises:
-        OptionError: It is another; the message says which it may be, and which it is close to.
-    """
+    """Return an option's value, which must be one of a few."""
     if value not in allowed:
         close = nearest(value, allowed) or "."
         raise OptionError(f"{option}: {value!r} is not allowed{close} Allowed: {listed(allowed)}")
@@ -69,7 +47,7 @@ def choice(option: str, value: object, allowed: Collection[str]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names as a list in words.
+    """Return names, quoted, in one line.
 
     Example:
         >>> listed(["train", "test"])

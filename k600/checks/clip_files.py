@@ -1,8 +1,4 @@
-"""Check many clip files: which, and several at a time.
-
-What is found goes into the ledger as it comes, so that a run that was stopped goes on where it was.
-Nothing here changes a clip.
-"""
+"""Check many clip files: which, and several at a time. Nothing here changes a clip."""
 
 from __future__ import annotations
 
@@ -46,14 +42,7 @@ class Target(NamedTuple):
 def find_targets(
     request: Request, split: str, known: LedgerView, labels: TestLabels
 ) -> Iterator[Target]:
-    """Yield the files to check, folder by folder: the files that are there or should be.
-
-    Args:
-        request: Says which classes, or which manifest.
-        split: One of its splits.
-        known: What the ledger says of it, and what others brought.
-        labels: Labels of test clips.
-    """
+    """Yield the files to check, folder by folder: those that are there or should be."""
     store, mixed = request.store, Split(split).is_mixed
     listed = None
     if request.manifest is not None:
@@ -62,7 +51,7 @@ def find_targets(
     # Where clips of other tools lie; one that is good comes before one that is bad.
     elsewhere: dict[str, dict[str, str]] = {}
     for row in sorted(known.adopted, key=lambda row: bool(row.problem)):
-        if row.path != f"{row.folder}/{row.file_name}" and store.has(row.path):
+        if not row.is_at_place and store.has(row.path):
             elsewhere.setdefault(row.folder, {}).setdefault(row.file_name, row.path)
 
     folders = request.folders(split)
@@ -92,11 +81,10 @@ def find_targets(
 
 
 def _stored(known: LedgerView) -> dict[str, set[str]]:
-    """Return the clips that should be there, as runs stored them: file names by folder.
-
-    Not those of a tarball that is being read: there, a row may come before its clip.
-    """
+    """Return the file names, by folder, of clips that earlier runs stored."""
     stored: dict[str, set[str]] = {}
+
+    # While a tarball is being read, a row may come before its clip.
     begun = {name for name, row in known.tarballs.items() if row.state == "started"}
     for group in known.groups:
         if group.tarball.name not in begun:
@@ -118,21 +106,11 @@ def check_clips(
     num_workers: int,
     record: bool = True,
 ) -> None:
-    """Check many files, several at a time; what was found goes into the ledger as it comes.
+    """Check files with several threads, and record the results in the ledger as they come.
 
-    A file that was checked before, at least as deep, and has the same size and time since is not
-    checked again.
-
-    Args:
-        store: Where they are.
-        split: Whose clips they are.
-        targets: The files; those of a folder one after another.
-        on_check: Called in the order of `targets`, with what was found and whether it is from
-            an earlier run.
-        deep: As for `probe_clip`.
-        again: Check all.
-        num_workers: Threads, 1 or more.
-        record: Whether the ledger may be written.
+    A file that has not changed since it was checked at least as deeply is checked only if `again`.
+    The targets of a folder must follow each other. `on_check` is called in the order of `targets`,
+    with each result and whether it is an earlier run's.
     """
     ledger = Ledger(store.ledger_path)
     rows: list[CheckRow] = []
@@ -152,6 +130,7 @@ def check_clips(
         most_ahead=8 * num_workers,
         name="k600-verify",
     )
+
     try:
         with contextlib.closing(checked):
             for (target, _), (row, known) in checked:
@@ -178,7 +157,7 @@ def _with_earlier(
 def _check(
     store: Store, target: Target, before: CheckRow | None, deep: bool, again: bool
 ) -> tuple[CheckRow, bool]:
-    """Return what is found in a file, and whether it is from an earlier run."""
+    """Return the result for a file, and whether it is an earlier run's."""
     path = store.root / target.path
     size_bytes = mtime_ns = 0
     link = store.outside_link(target.path)
@@ -186,6 +165,7 @@ def _check(
         with contextlib.suppress(OSError):
             status = path.stat()
             size_bytes, mtime_ns = status.st_size, status.st_mtime_ns
+
     if (
         before is not None
         and not again
@@ -202,6 +182,7 @@ def _check(
         probe = probe_clip(path, seconds=times[2] - times[1], deep=deep)
     else:
         probe = Probe("vanished", f"the link '{link}' leads out of the store")
+
     detail, moved_to = probe.detail, ""
     if probe.verdict == "vanished" and before is not None and before.moved_to:
         moved_to = before.moved_to

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from k600.clip import Clip, parse_file_name
@@ -17,7 +16,7 @@ from k600.loading.rows import StoredClip, StoredShard
 from k600.reasons import BAD_FILE_REASONS
 from k600.splits import UNLABELED
 
-__all__ = ["Difference", "check_manifest", "clip_table", "count_rows"]
+__all__ = ["check_manifest", "clip_table", "count_rows"]
 
 
 def clip_table(
@@ -27,13 +26,9 @@ def clip_table(
     hashes: bool = True,
     on_clip: Callable[[], object] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """Return a row for every clip of one split, as `k600.loading.columns.CLIP_TABLE` has them.
+    """Return a row for every clip of one split, with the columns of `CLIP_TABLE`.
 
-    Args:
-        request: The request.
-        outcome: What there is for it in the split.
-        hashes: Whether to read every file for its SHA-256.
-        on_clip: Called after each clip that is there.
+    With `hashes`, every file is read. `on_clip` is called after each clip that is in the store.
     """
     ledger = request.ledger
     checks = {row.path: row for row in ledger.checks(outcome.split)}
@@ -46,6 +41,7 @@ def clip_table(
         row["tarball"] = tarballs.get((found.folder, found.clip.file_name), "")
         row["size_bytes"] = found.path.stat().st_size
         row["sha256"] = sha256_of(found.path) if hashes else ""
+
         check = checks.get(found.place)
         if check is not None and check.size_bytes == row["size_bytes"]:
             row["state"] = {"ok": "have", "short": "short"}.get(check.verdict, "corrupt")
@@ -58,6 +54,7 @@ def clip_table(
     with ThreadPoolExecutor() as pool:
         stored = [found for shard in outcome.shards for found in shard.clips()]
         rows = list(pool.map(row_of, stored))
+
     for missing in outcome.missing:
         if (clip := _clip_of(missing)) is not None:
             state = "corrupt" if missing.reason in BAD_FILE_REASONS else "missing"
@@ -68,40 +65,22 @@ def clip_table(
 
 
 def count_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[int, dict[str, int]]:
-    """Return how many clips of a table are here, and how many are not, by reason."""
+    """Return how many clips of a table are in the store, and how many are not, by reason."""
     rows = list(rows)
     missing = [row["reason"] for row in rows if row["state"] not in ("have", "short")]
     return len(rows) - len(missing), dict(Counter(missing))
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A clip of a manifest that a store has not, or has otherwise."""
-
-    clip: Clip
-    reason: str
-    """`not_fetched` or `differs`: keys of `k600.reasons.REASONS`."""
-
-
 def check_manifest(
     manifest: Manifest, split: str, shards: Iterable[StoredShard]
-) -> list[Difference]:
-    """Compare a store with a manifest; return what is not the same.
-
-    Args:
-        manifest: What should be there.
-        split: Which split of it.
-        shards: What is there.
-    """
+) -> dict[Clip, str]:
+    """Return the clips of a manifest that are `not_fetched`, or whose file `differs`."""
     rows = manifest.of(split)
     files = {found.clip: found.path for shard in shards for found in shard.clips()}
     there = {clip: files[clip] for clip in rows if clip in files}
     other = set(differing(rows, there))
-    return [
-        Difference(clip, "differs" if clip in other else "not_fetched")
-        for clip in rows
-        if clip in other or clip not in there
-    ]
+    found = {clip: "differs" if clip in other else "not_fetched" for clip in rows}
+    return {clip: why for clip, why in found.items() if clip in other or clip not in there}
 
 
 def _row(clip: Clip, state: str, reason: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The status of a store: each clip of each class counted once, from what is there and known. Pure.
 
-`k600.checks.status` reads the store for it. For each clip, the first of these counts that holds:
+For each clip, the first of these counts that holds:
 
 1. The file that is here failed a later check (`kinetics600 verify`): missing, for what was found.
 2. The file is here.
@@ -9,17 +9,14 @@
 5. YouTube does not give it. (It may still come from a tarball that was not read yet.)
 6. It is listed, or was seen in a tarball, and is not here: `tarball_condemned` if its tarball
    failed its checks in as many loads as are enough (`k600.tarballs.reading`), else `not_fetched`.
-
-What is not here is counted by the reasons that a load's report has, too (`k600.reasons`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 from k600.clip import Listing
 from k600.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
@@ -28,7 +25,6 @@ from k600.store.rows import LedgerView
 from k600.tarballs.reading import is_condemned
 
 __all__ = [
-    "Advice",
     "ClassStatus",
     "Counts",
     "SplitStatus",
@@ -51,41 +47,32 @@ class Counts:
 
     here_clips: int = 0
     here_bytes: int = 0
-    """What they take on disk."""
     sources: Mapping[str, int] = field(default_factory=dict)
     """Of those that are here: from the host's tarballs (`cvdf`), cut from YouTube (`youtube`), in
     the folder before, or brought by other tools (`local`)."""
     unchecked_clips: int = 0
-    """Of `local`: those that no load has looked into yet; the next one does."""
+    """Of `local`: those that no load has checked yet; the next one does."""
     missing: Mapping[str, int] = field(default_factory=dict)
-    """Clips that are known of and cannot be used, by reason: keys of `k600.reasons.REASONS`."""
+    """Clips that cannot be used, by reason: keys of `k600.reasons.REASONS`."""
     failed_clips: int = 0
-    """Of `missing`: files that are here, and that `kinetics600 verify` found to be no good."""
+    """Of `missing`: files that are here, and that `kinetics600 verify` found to be bad."""
 
     @property
     def missing_clips(self) -> int:
-        """Clips that are known of and cannot be used."""
         return sum(self.missing.values())
 
     @property
     def known_clips(self) -> int:
-        """Clips that are known of at all."""
         return self.here_clips + self.missing_clips
 
     def count_missing(self, reasons: Collection[str]) -> int:
-        """Return how many clips are missing for any of some reasons."""
+        """Return how many clips are missing for any of these reasons."""
         return sum(count for reason, count in self.missing.items() if reason in reasons)
 
     @classmethod
-    def sum(cls, several: Iterable[Counts]) -> Counts:
-        """Return the sums."""
-        several = list(several)
-        sources: Counter[str] = Counter()
-        missing: Counter[str] = Counter()
-        for one in several:
-            sources.update(one.sources)
-            missing.update(one.missing)
-
+    def sum(cls, several: Sequence[Counts]) -> Counts:
+        sources = sum((Counter(one.sources) for one in several), Counter[str]())
+        missing = sum((Counter(one.missing) for one in several), Counter[str]())
         return cls(
             sum(one.here_clips for one in several),
             sum(one.here_bytes for one in several),
@@ -98,7 +85,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class ClassStatus:
-    """How one class of one split stands."""
+    """The status of one class of one split."""
 
     label: str
     """Class name, or `_unlabeled`. A test clip counts for the class in whose folder it is."""
@@ -108,12 +95,11 @@ class ClassStatus:
     tarball_state: str
     """`done`, `partial`, `started`, `damaged`, or empty: unread, or (`test`) of no one class."""
     complete: bool
-    """Whether every clip that the host lists is here."""
 
 
 @dataclass(frozen=True, slots=True)
 class TarballCounts:
-    """Tarballs by state; see `k600.store.ledger.TarballRow.state`."""
+    """Tarballs by state; see `k600.store.rows.TarballRow.state`."""
 
     done: int = 0
     partial: int = 0
@@ -123,7 +109,7 @@ class TarballCounts:
 
 @dataclass(frozen=True, slots=True)
 class SplitStatus:
-    """How one split stands."""
+    """The status of one split."""
 
     split: str
     counts: Counts
@@ -133,16 +119,16 @@ class SplitStatus:
     complete: bool
     """Whether every clip that the host lists is here; for `test`, every clip of its tarballs."""
     listed_tarballs: int | None
-    """How many the host has; None as long as no list of it says."""
+    """How many the host has; None as long as no list of its tarballs is known."""
     tarball_states: TarballCounts
     classless_clips: int
-    """Clips in flat folders whose class no list that is here tells; counted nowhere else."""
+    """Clips in flat folders that no list here gives a class; counted nowhere else."""
     other_list: bool
-    """Whether the list is not known, but that of another mirror is kept here."""
+    """Whether the mirror's list is not known, but that of another mirror is kept here."""
     other_mirror_clips: int
     """Clips that are here as another mirror has them; counted nowhere else."""
     classes: tuple[ClassStatus, ...] = field(repr=False)
-    """In id order; those asked for, else those of which something is known."""
+    """In id order; those of the request, else those of which something is known."""
 
     @property
     def settled(self) -> bool:
@@ -160,7 +146,7 @@ class SplitStatus:
 
     @property
     def incomplete_classes(self) -> tuple[ClassStatus, ...]:
-        """Those of `classes` that are not complete, the worst first."""
+        """The classes that are not complete, the worst first."""
 
         def share(one: ClassStatus) -> tuple[float, int]:
             counts = one.counts
@@ -171,7 +157,7 @@ class SplitStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """How a store stands."""
+    """The status of a store."""
 
     data_dir: str
     exists: bool
@@ -181,25 +167,18 @@ class StoreStatus:
 
     @property
     def complete(self) -> bool:
-        """Whether every clip that the host lists is here."""
         return all(split.complete for split in self.splits)
 
 
-class Advice(NamedTuple):
-    """What to do about a split that is not complete."""
+def advise(status: StoreStatus) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield what to do about each split that is not complete: split, reason, command. Pure.
 
-    split: str
-    why: str
-    command: tuple[str, ...] = ()
-    """A command of `kinetics600` and its options, beside those that say which clips; or none."""
-
-
-def advise(status: StoreStatus) -> Iterator[Advice]:
-    """Yield what to do about each split that is not complete. Pure."""
+    The command is one of `kinetics600` with options beside those that select clips; or empty.
+    """
     for split in status.splits:
         if not split.complete:
             for why, *command in _advise(split, status.mirror):
-                yield Advice(split.split, why, tuple(command))
+                yield split.split, why, command
 
 
 def _advise(split: SplitStatus, mirror: str) -> Iterator[tuple[str, ...]]:
@@ -245,18 +224,10 @@ def count_clips(
 ) -> SplitStatus:
     """Count the clips of a split. Pure.
 
-    Args:
-        split: Which.
-        known: What the ledger says. Of its adopted rows with a problem, those alone whose file is
-            still there.
-        here: File names of the clips that are here, for every class to look at.
-        listing: The host's list; empty if it is not known, and for `test`.
-        tarballs: How many tarballs the host has, if that is known.
-        only: The classes to report; None for all.
-        failed: By class, clips that failed a check of `kinetics600 verify`: reasons by file name.
-        classless: Clips in flat folders that no list gives a class.
-        other_list: Whether another mirror's list is kept.
-        size_of: Returns the size in bytes of a clip that is here and that no row tells.
+    `known` has no adopted row with a problem whose file has gone. `here` has every class to count,
+    with the file names that are here; `only` are the classes to report, None for all. `tarballs` is
+    the host's number of them, if known. `failed` are the clips that `kinetics600 verify` found bad:
+    reasons by class and file name. `size_of` is called for clips that no row describes.
     """
     condemned = {name for name, row in known.tarballs.items() if is_condemned(row)}
     facts = _facts(known, here, condemned)
@@ -292,7 +263,7 @@ def count_clips(
             classes.append(ClassStatus(label, counts, wanted, state, complete))
 
     hidden = known.hidden()
-    whole = Counts.sum(one.counts for one in classes)
+    whole = Counts.sum([one.counts for one in classes])
     return SplitStatus(
         split,
         whole,
@@ -312,24 +283,26 @@ def _facts(
 ) -> dict[str, _Facts]:
     """Return what a ledger says of the clips of some classes."""
     facts = {label: _Facts() for label in labels}
-    nobody = _Facts()  # takes what is of no class to look at
+    others = _Facts()  # of classes that are not counted
 
     def of(folder: str) -> _Facts:
-        return facts.get(folder.partition("/")[2], nobody)
+        return facts.get(folder.partition("/")[2], others)
 
     for row in known.clips():
         reason = row.reason
         if row.tarball.name in condemned and row.state not in ("bad", "absent"):
             reason = "tarball_condemned"
-        of(row.folder).take(row.file_name, row.state, reason, row.source, row.size_bytes)
+        of(row.folder).add(row.file_name, row.state, reason, row.source, row.size_bytes)
     for adopted in known.adopted:
         state = "bad" if adopted.problem else "adopted"
         own = of(adopted.folder)
-        own.take(adopted.file_name, state, adopted.problem, "local", adopted.size_bytes)
+        own.add(adopted.file_name, state, adopted.problem, "local", adopted.size_bytes)
     for answer in known.answers:
-        own, stored = of(answer.folder), answer.kind == "have"
-        state, reason = ("have", "") if stored else ("refused", f"youtube_{answer.kind}")
-        own.take(answer.file_name, state, reason, "youtube", answer.size_bytes)
+        state, reason = "refused", f"youtube_{answer.kind}"
+        if answer.kind == "have":
+            state, reason = "have", ""
+        own = of(answer.folder)
+        own.add(answer.file_name, state, reason, "youtube", answer.size_bytes)
     return facts
 
 
@@ -343,18 +316,18 @@ class _Facts:
 
     known: set[str] = field(default_factory=set)
     origin: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Source and size in bytes of those that were stored or taken in."""
+    """Source and size in bytes of those that were stored or adopted."""
     reasons: dict[str, tuple[int, str]] = field(default_factory=dict)
-    """Of those that are not here, rank and reason."""
+    """Rank and reason of those that are not here."""
 
-    def take(self, name: str, state: str, reason: str, source: str, size_bytes: int) -> None:
+    def add(self, name: str, state: str, reason: str, source: str, size_bytes: int) -> None:
         if state in ("have", "adopted"):
             self.origin[name] = source, size_bytes
         if reason:
             entry = _RANKS.index(state), reason
             self.reasons[name] = min(entry, self.reasons.get(name, entry))
 
-        if state != "adopted":  # one that others brought and took away again is nobody's loss
+        if state != "adopted":  # another tool's clip that was removed again is not missing
             self.known.add(name)
 
     def count(
@@ -392,5 +365,5 @@ class _Facts:
 
 
 def _in_order(missing: Mapping[str, int]) -> dict[str, int]:
-    """Return counts by reason in the order of all reasons, the same for every class."""
+    """Return counts in the order of `REASONS`, the same for every class."""
     return {reason: missing[reason] for reason in REASONS if reason in missing}

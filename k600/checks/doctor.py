@@ -1,7 +1,7 @@
 """Is this machine fit to load Kinetics-600? One small check for each thing that it needs.
 
-The software is checked in `k600.checks.software`, the machine around it here. Nothing is fetched or
-changed. A check that itself breaks is a finding, too, and no finding holds a password or a key.
+Nothing is fetched or changed. A check that itself fails is a finding, too, and no finding holds a
+password or a key.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,33 +73,25 @@ Check = Callable[[], Finding]
 def examine(
     store: Store, mirror: Mirror, youtube: YouTubeOptions, *, offline: bool
 ) -> list[Finding]:
-    """Run every check, all at a time, and return what they found, in a fixed order.
-
-    Args:
-        store: Where clips would go.
-        mirror: Where tarballs would come from.
-        youtube: How YouTube would be asked.
-        offline: Cross no network.
-    """
+    """Run every check, all at a time; return their findings in a fixed order."""
     # In this thread: while `requests` loads, it changes what Python warns of. That it cannot be
     # imported is what its check finds.
     with contextlib.suppress(Exception):
         import yt_dlp  # noqa: F401
 
-    checks: dict[str, Check] = {"python": check_python}
-    for name in PACKAGES:
-        checks[name] = lambda name=name: check_package(name)  # type: ignore[misc]
-    checks |= {
+    checks: dict[str, Check] = {
+        "python": check_python,
+        **{name: partial(check_package, name) for name in PACKAGES},
         "yt-dlp": check_yt_dlp,
         "yt-dlp-ejs": check_solver,
         "javascript": lambda: check_js_runtime(youtube.yt_dlp_options.get("js_runtimes")),
         "codecs": check_codecs,
         "torchcodec": check_torchcodec,
-        "environment": lambda: check_environment(os.environ),
+        "environment": partial(check_environment, os.environ),
         "network": lambda: check_network(read_network()),
-        "disk": lambda: check_disk(store),
-        "data_dir": lambda: check_writable(store),
-        "mirror": lambda: check_mirror(mirror, offline=offline),
+        "disk": partial(check_disk, store),
+        "data_dir": partial(check_writable, store),
+        "mirror": partial(check_mirror, mirror, offline=offline),
         "youtube": lambda: check_youtube(yt_dlp_params(youtube), offline=offline),
     }
     return run_checks(checks)
@@ -107,7 +100,7 @@ def examine(
 def run_checks(
     checks: Mapping[str, Check], *, most_seconds: float = _MOST_SECONDS
 ) -> list[Finding]:
-    """Run checks side by side; one that raises, or is not done in time, is a finding as well."""
+    """Run checks in parallel; one that raises, or is not done in time, is a finding as well."""
     found: dict[str, Finding] = {}
 
     def run(name: str, check: Check) -> None:
@@ -122,7 +115,7 @@ def run_checks(
         threading.Thread(target=run, args=item, daemon=True, name=f"k600-doctor-{item[0]}")
         for item in checks.items()
     ]
-    # Daemons, and no pool: a check that hangs must not keep the process from its end.
+    # Daemons, not a pool: a check that hangs must not keep the process from its end.
     deadline = time.monotonic() + most_seconds
     for thread in threads:
         thread.start()
@@ -143,6 +136,7 @@ def check_environment(environ: Mapping[str, str]) -> Finding:
     odd = [n for n in sorted(environ) if n.startswith("KINETICS600_") and n not in known]
     notes += [f"{name}={environ[name]}" for name in OFFLINE_VARIABLES if environ.get(name)]
     notes += [f"{name} is set, and no variable of this release" for name in odd]
+
     detail = "; ".join(notes) or "no variable changes anything"
     if (offline := offline_variable(environ)) is not None:
         advice = f"Nothing is fetched so; to fetch: unset {offline}"
@@ -159,6 +153,7 @@ def check_network(network: Network) -> Finding:
         network.tls()
     except OptionError as error:
         return Finding("network", "error", str(error), "Correct the variable, or unset it")
+
     notes = [f"{name}:// through {proxy}" for name, proxy in ways.items() if proxy]
     if notes and network.no_proxy:
         notes.append(f"not for {', '.join(network.no_proxy)} (NO_PROXY)")
@@ -166,6 +161,7 @@ def check_network(network: Network) -> Finding:
     for name, path in network.certificates:
         named.setdefault(path, []).append(name)
     notes += [f"certificates of {path} ({', '.join(names)})" for path, names in named.items()]
+
     detail = "; ".join(notes) or "no proxy, and this machine's own certificates"
     names = {name for name, _ in network.certificates}
     if names and not names & OPENSSL_CERTIFICATES:
@@ -177,7 +173,7 @@ def check_network(network: Network) -> Finding:
 
 
 def check_disk(store: Store) -> Finding:
-    """Compare the room on the store's volume, in bytes and in files, with what the splits take."""
+    """Compare the room on the store's volume, in bytes and in files, with what the splits need."""
     free = free_space(store.root)
     fits: list[str] = []
     too_large: list[str] = []
@@ -261,12 +257,7 @@ def check_mirror(mirror: Mirror, *, offline: bool = False) -> Finding:
 
 
 def check_youtube(params: Mapping[str, Any], *, offline: bool = False) -> Finding:
-    """Ask YouTube for a page, through yt-dlp's own network layer.
-
-    Args:
-        params: Parameters of `yt_dlp.YoutubeDL`; see `k600.youtube.options.yt_dlp_params`.
-        offline: Do not.
-    """
+    """Request a page of YouTube, through yt-dlp's own network layer."""
     if offline:
         return Finding("youtube", "skipped", "not asked: offline")
     from yt_dlp import YoutubeDL
@@ -289,7 +280,7 @@ def check_youtube(params: Mapping[str, Any], *, offline: bool = False) -> Findin
 
 
 def _without_secrets(finding: Finding) -> Finding:
-    """Take users, passwords and queries out of all URLs in a finding."""
+    """Remove users, passwords and queries from all URLs in a finding."""
 
     def clean(text: str) -> str:
         text = re.sub(r"(\w://)[^\s/@]*@", r"\1", text)

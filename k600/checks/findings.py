@@ -25,10 +25,10 @@ class Finding:
 
     split: str
     folder: str
-    """`<split>/<class name>` that it belongs to."""
+    """`<split>/<class name>`."""
     file_name: str
     path: str
-    """Where the file lies or lay, relative to the store."""
+    """Where the file is or was, relative to the store."""
     verdict: str
     """A key of `k600.video.probe.VERDICTS`."""
     detail: str
@@ -49,11 +49,10 @@ class SplitReport:
     """Every clip that was found bad, repaired or not."""
     short: tuple[Finding, ...]
     reused: int
-    """How many clips were not looked into, as an earlier run had done so."""
+    """How many clips were not checked, as an earlier run had done so."""
 
     @property
     def verdicts(self) -> Counter[str]:
-        """How many clips of each verdict."""
         return sum((Counter(counts) for counts in self.classes.values()), Counter[str]())
 
     @property
@@ -62,7 +61,6 @@ class SplitReport:
         return self.verdicts.total()
 
     def as_plain(self) -> dict[str, Any]:
-        """Return it as plain data, for JSON."""
         classes = [{"label": name, "verdicts": dict(n)} for name, n in self.classes.items()]
         return {
             "split": self.split,
@@ -83,31 +81,27 @@ class Report:
     """`quick` or `deep`."""
     splits: tuple[SplitReport, ...]
     seconds: float
-    """How long it took."""
 
     @property
     def bad(self) -> tuple[Finding, ...]:
-        """The clips that are bad still."""
+        """The clips that are still bad."""
         found = [finding for split in self.splits for finding in split.bad]
         return tuple(finding for finding in found if finding.fate != "repaired")
 
     @property
     def clips(self) -> int:
-        """How many clips there are or should be."""
         return sum(split.clips for split in self.splits)
 
     @property
     def reused(self) -> int:
-        """How many of them were not looked into, as an earlier run had done so."""
         return sum(split.reused for split in self.splits)
 
     @property
     def clips_per_second(self) -> float:
-        """How many clips were looked into each second."""
+        """Of those that were checked in this run."""
         return (self.clips - self.reused) / self.seconds if self.seconds else 0.0
 
     def as_plain(self) -> dict[str, Any]:
-        """Return it as plain data, for JSON."""
         return {
             "depth": self.depth,
             "good": not self.bad,

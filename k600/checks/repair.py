@@ -1,40 +1,97 @@
-"""Fetch clips of a store again, from where each came: the other half of `k600.checks.verify`."""
+"""What is done about bad clips: they are moved to the quarantine, and fetched again."""
 
 from __future__ import annotations
 
-import dataclasses
+import filecmp
+import itertools
+import os
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from k600.checks.clip_files import Target
-from k600.errors import Kinetics600Error
+from k600.checks.findings import Finding
+from k600.errors import Kinetics600Error, StoreError
 from k600.loading.fetch import Load
 from k600.loading.plan import tarballs_of_clips
+from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.loading.state import State
 from k600.progress import Progress
+from k600.reasons import reason_of_verdict
+from k600.store.files import move_into_place
+from k600.store.rows import AdoptedRow, CheckRow
+from k600.store.store import META_DIR, Store
+from k600.translate import store_error, translate_errors
 
-__all__ = ["Why", "fetch_again"]
+__all__ = ["Why", "fetch_again", "put_aside"]
 
 Why = dict[Target, tuple[str, str]]
 """A key of `k600.reasons.REASONS`, or nothing, and more words."""
 
 
+def put_aside(
+    request: Request, target: Target, row: CheckRow, finding: Finding
+) -> tuple[CheckRow, Finding]:
+    """Move a file of the store's own to the quarantine; note one that is another tool's.
+
+    Returns `row` with the file's new place, and `finding` with what became of it.
+
+    Raises:
+        StoreError: A link leads the clip's folder out of the store.
+    """
+    store, source = request.store, request.store.root / target.path
+    folder = store.root / target.folder
+    store.check_inside(folder)
+    if target.is_foreign:
+        problem = reason_of_verdict(row.verdict)
+        adopted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
+        request.ledger.adopt(finding.split, [adopted])
+        # So that rows made earlier are seen to be no longer true.
+        with translate_errors(store_error, folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            os.utime(folder)
+        return row, replace(finding, fate="left_out")
+
+    try:
+        with translate_errors(store_error, source):
+            status = source.stat()
+            if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
+                return row, replace(finding, why="it has changed since; verify again")
+            moved_to = _free_name(store, target)
+            store.check_inside((store.root / moved_to).parent)
+            move_into_place(source, store.root / moved_to)
+    except StoreError as error:
+        return row, replace(finding, why=str(error))
+
+    row = row._replace(moved_to=moved_to)
+    request.ledger.record_checks(finding.split, [row])
+    return row, replace(finding, fate="quarantined")
+
+
+def _free_name(store: Store, target: Target) -> str:
+    """Return where a file goes in the quarantine; one of the same bytes is replaced there."""
+    name = wanted = f"{META_DIR}/quarantine/{target.folder}/{target.file_name}"
+    for number in itertools.count(1):
+        there, source = store.root / name, store.root / target.path
+        if not os.path.lexists(there) or filecmp.cmp(there, source, shallow=False):
+            return name
+        name = f"{wanted}.{number}"
+    raise AssertionError("unreachable")
+
+
 def fetch_again(
     state: State, targets: Collection[Target], progress: Progress
 ) -> tuple[dict[Target, Target], Why]:
-    """Fetch clips into the store again; none of them may be at its place.
+    """Fetch clips into the store again; return the new place of each, and why others failed.
 
-    A clip from YouTube comes from there again, and with `source="auto"` from its tarball if YouTube
-    has it no more. One that the ledger knows to be bad in its tarball is not asked for, unless
-    `retry_errors` is given.
-
-    Returns:
-        Where those that came lie now, and why the others did not.
+    None of them may be at its place. A clip from YouTube comes from there again, and with
+    `source="auto"` from its tarball if YouTube no longer has it. One that the ledger knows to be
+    bad in its tarball is not fetched, unless `retry_errors` is given.
     """
-    candidates = {_candidate(target): target for target in targets}
+    candidates = {(each.folder.partition("/")[2], each.file_name): each for each in targets}
     load, error = _load(state, candidates, progress)
     if error and load.state.youtube and load.state.from_tarballs:
-        without = dataclasses.replace(load.state.now(), youtube=False)
+        without = replace(load.state.now(), youtube=False)
         load, error = _load(without, candidates, progress)
 
     now = load.state.now()
@@ -44,6 +101,7 @@ def fetch_again(
     for candidate, target in candidates.items():
         folder, tarball = now.place_of(candidate), tarballs.get(candidate)
         failure = now.host.failures.get(tarball) if tarball else None
+
         if folder is not None:
             came[target] = Target(folder, target.file_name, f"{folder}/{target.file_name}")
         elif reason := load.plan.refused.get(candidate):
@@ -61,14 +119,10 @@ def fetch_again(
 def _load(
     state: State, candidates: Mapping[Candidate, Target], progress: Progress
 ) -> tuple[Load, str]:
-    """Fetch clips, and return what went wrong altogether, if anything did."""
+    """Fetch clips; return the load, and the message of the error that ended it, if any."""
     load = Load(state, progress, only=candidates)
     try:
         load.carry_out()
     except Kinetics600Error as error:
         return load, str(error)
     return load, ""
-
-
-def _candidate(target: Target) -> Candidate:
-    return target.folder.partition("/")[2], target.file_name

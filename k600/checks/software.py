@@ -1,7 +1,4 @@
-"""The software that a load needs: what of it is here, how old it is, and whether it works.
-
-Each function checks one thing and returns a `Finding`; `k600.checks.doctor` runs them all.
-"""
+"""The software that a load needs: what of it is here, how old it is, and whether it works."""
 
 from __future__ import annotations
 
@@ -14,8 +11,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from k600.video.encoder import has_codec
 from k600.youtube.tools import OLD_AFTER_DAYS, js_runtimes, yt_dlp_age_days, yt_dlp_version
 
 __all__ = [
@@ -31,7 +29,7 @@ __all__ = [
 ]
 
 PACKAGES = ("datasets", "huggingface_hub", "s3fs", "fsspec", "pyarrow", "isal")
-"""Packages whose mere presence and version count."""
+"""Packages of which only presence and version are checked."""
 
 _TORCHCODEC = """
 import importlib.util
@@ -53,14 +51,13 @@ class Finding:
 
     name: str
     state: str
-    """`ok`, `warning`, `error`, or `skipped`: not asked, as the network is not to be used."""
+    """`ok`, `warning`, `error`, or `skipped`: not checked, as the network is not to be used."""
     detail: str
     advice: str = ""
-    """What to do; empty if there is nothing to do."""
 
 
 def check_python() -> Finding:
-    """Return which Python this is."""
+    """Return version and place of this Python."""
     return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
@@ -99,7 +96,7 @@ def check_yt_dlp(today: datetime.date | None = None) -> Finding:
 
 
 def check_solver() -> Finding:
-    """Check that yt-dlp's scripts are here that answer the questions of YouTube's player."""
+    """Check that the scripts are here with which yt-dlp solves the player's challenges."""
     try:
         return Finding("yt-dlp-ejs", "ok", importlib.metadata.version("yt-dlp-ejs"))
     except importlib.metadata.PackageNotFoundError:
@@ -108,11 +105,7 @@ def check_solver() -> Finding:
 
 
 def check_js_runtime(wanted: Mapping[str, Any] | None = None) -> Finding:
-    """Check the JavaScript runtime that YouTube's player takes.
-
-    Args:
-        wanted: yt-dlp's parameter `js_runtimes`: `{"deno": {"path": …}}`; by default deno.
-    """
+    """Check for a JavaScript runtime; `wanted` is yt-dlp's parameter `js_runtimes`."""
     wanted = {"deno": {}} if wanted is None else wanted
     found = js_runtimes(dict.fromkeys([*wanted, "deno", "node", "bun"]) | dict(wanted))
     here = ", ".join(
@@ -126,6 +119,7 @@ def check_js_runtime(wanted: Mapping[str, Any] | None = None) -> Finding:
     advice = "pip install deno"
     if others:
         advice += f", or pass yt_dlp_options={{'js_runtimes': {{'{others[0]}': {{}}}}}}"
+
     return Finding("javascript", "warning", f"{detail}{f' (here: {here})' if here else ''}", advice)
 
 
@@ -133,21 +127,13 @@ def check_codecs() -> Finding:
     """Check that PyAV can read YouTube's formats and write ours."""
     import av
 
-    def has(mode: Literal["r", "w"], *names: str) -> bool:
-        for name in names:
-            try:
-                av.codec.Codec(name, mode)
-            except (av.error.FFmpegError, ValueError):
-                continue
-            return True
-        return False
-
     wanted = {
-        "encoder libx264": has("w", "libx264"),
-        "encoder aac": has("w", "aac"),
-        "decoder h264": has("r", "h264"),
-        "decoder vp9": has("r", "vp9", "libvpx-vp9"),
-        "decoder av1": has("r", "libdav1d", "libaom-av1"),  # `av1` itself needs a graphics card
+        "encoder libx264": has_codec("w", "libx264"),
+        "encoder aac": has_codec("w", "aac"),
+        "decoder h264": has_codec("r", "h264"),
+        "decoder vp9": has_codec("r", "vp9") or has_codec("r", "libvpx-vp9"),
+        # FFmpeg's own `av1` needs a graphics card.
+        "decoder av1": has_codec("r", "libdav1d") or has_codec("r", "libaom-av1"),
     }
     missing = [name for name, there in wanted.items() if not there]
     if missing:
@@ -157,7 +143,7 @@ def check_codecs() -> Finding:
 
 
 def check_torchcodec() -> Finding:
-    """Import torchcodec in a process of its own: a broken one can take its process along."""
+    """Import torchcodec in a process of its own: a broken one can crash the interpreter."""
     command = [sys.executable, "-c", _TORCHCODEC]
     advice = (
         "Needed for decode=True alone: pip install 'kinetics600[decode]' and FFmpeg's libraries "

@@ -25,12 +25,7 @@ _FEW_CLASSES = 50
 
 
 def read_status(request: Request) -> StoreStatus:
-    """Return the status of a request's store, split by split; its classes alone count.
-
-    Raises:
-        StoreError: The path is no folder, or its ledger cannot be read.
-        ListError: A list kept there is damaged.
-    """
+    """Return the status of a request's store, split by split; only its classes are counted."""
     store = request.store
     store.check_folder()
     splits = tuple(_read_split(request, split) for split in request.splits)
@@ -38,7 +33,7 @@ def read_status(request: Request) -> StoreStatus:
 
 
 def count_listed(request: Request) -> dict[str, dict[str, int]]:
-    """Return how many clips the host's kept lists have of each class, for each split with lists."""
+    """Return how many clips of each class the kept lists have, for each split with lists."""
     found = {}
     for split in (split for split in request.splits if not Split(split).is_mixed):
         lists = KeptLists(request.mirror, request.store, split, network=False)
@@ -58,7 +53,7 @@ def _read_split(request: Request, split: str) -> SplitStatus:
     inventory = Inventory.of(store, known, folders)
     labels = [folder.partition("/")[2] for folder in request.folders(split)]
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
-    paths, classless = _not_taken_in(store, split, known, here, listing, folders)
+    paths, classless = _unadopted(store, split, known, here, listing, folders)
     warn_of_links(store, split, folders.outside_links)
     for label, name in paths:
         here[label].add(name)
@@ -66,7 +61,7 @@ def _read_split(request: Request, split: str) -> SplitStatus:
     def size_of(label: str, name: str) -> int:
         try:
             return (store.root / paths.get((label, name), f"{split}/{label}/{name}")).stat().st_size
-        except FileNotFoundError:  # taken away just now
+        except FileNotFoundError:  # removed just now
             return 0
 
     bad_now = [r for r in known.adopted if not r.problem or is_unchanged(store.root / r.path, r)]
@@ -85,7 +80,7 @@ def _read_split(request: Request, split: str) -> SplitStatus:
 
 
 def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> LedgerView:
-    """Return what the ledger says; only of some classes where that is quicker."""
+    """Return the ledger's rows; only of some classes where that is quicker."""
     known = ledger.tarballs(split)
     if Split(split).is_mixed or classes is None or len(classes) > _FEW_CLASSES:
         clips = ledger.clips(split)
@@ -98,7 +93,7 @@ def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> Ledge
     )
 
 
-def _not_taken_in(
+def _unadopted(
     store: Store,
     split: str,
     known: LedgerView,
@@ -106,21 +101,19 @@ def _not_taken_in(
     listing: Listing,
     folders: Folders,
 ) -> tuple[dict[tuple[str, str], str], int]:
-    """Find clips of other tools that no load has checked yet.
+    """Return clips of other tools that no load has checked yet: paths by class and file name.
 
-    Returns:
-        Where they lie, relative to the store, by class and file name; and how many lie in flat
-        folders and are in no list that tells their class, or in that of two classes.
+    Also how many are in flat folders, and in the list of no class or of two classes.
     """
     paths: dict[tuple[str, str], str] = {}
     class_of = class_finder(split, lambda: listing, {})
-    taken = {row.path for row in known.adopted}
+    adopted = {row.path for row in known.adopted}
     classless = 0
     for place, label in find_foreign(store, split).items():
         if label is not None and label not in here:
             continue
         for name in folders.names(place):
-            if (path := f"{place}/{name}") in taken:
+            if (path := f"{place}/{name}") in adopted:
                 continue
             own = label or class_of(name)
             if not own:
@@ -131,6 +124,6 @@ def _not_taken_in(
 
 
 def _has_list(store: Store, split: str) -> bool:
-    """Whether any mirror's list of a split is kept."""
+    """Whether the list of any mirror is kept."""
     found = (store.root / META_DIR / "lists").glob(f"*-{split}-listing")
     return any(path.stat().st_size for path in found)

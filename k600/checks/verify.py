@@ -17,8 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from k600.checks.clip_files import Target, check_clips, find_targets
 from k600.checks.findings import Finding, Report, SplitReport
-from k600.checks.quarantine import put_aside
-from k600.checks.repair import fetch_again
+from k600.checks.repair import fetch_again, put_aside
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.request import Request
 from k600.loading.state import read_state
@@ -42,26 +41,25 @@ def verify_clips(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Check every clip that is there for a request, several at a time.
+    """Check every clip that is in the store for a request, several at a time.
 
-    A clip that the ledger has and the folder has not is `vanished`. With neither `quarantine` nor
+    A clip that is in the ledger and not in its folder is `vanished`. With neither `quarantine` nor
     `repair`, no clip is moved, and no network is used.
 
     Args:
-        request: Says which splits, classes or manifest; it may have no limits.
+        request: Its splits, classes or manifest are verified; it may have no limits.
         deep: Decode every frame of video and audio (some 50 times slower).
         again: Check also the files that are the same as when an earlier run did.
         quarantine: Move bad clips to `.kinetics600/quarantine/<split>/<class name>/`; those in
             another tool's tree stay, and are not served any more. Short ones count as good.
         repair: Do so, then fetch from where they came exactly those clips, and verify them. One
-            that comes with the same bytes is bad at its source and not asked for again.
+            that comes with the same bytes is bad at its source and not fetched again.
         offline: Never cross a network.
         progress: Makes the progress bar.
 
     Raises:
         OptionError: The request has limits.
         NoClipsError: The store has no clip of the request.
-        StoreError: The store cannot be used.
     """
     if request.limits.limited:
         raise OptionError(
@@ -105,10 +103,7 @@ def verify_clips(
 
 
 def find_failed(request: Request, split: str) -> dict[str, dict[str, str]]:
-    """Return the clips that failed their last check and are still the same.
-
-    By class, reasons (keys of `k600.reasons.REASONS`) by file name.
-    """
+    """Return the unchanged clips that failed their last check: reasons by class and file name."""
     failed: dict[str, dict[str, str]] = {}
     for row in request.ledger.checks(split):
         if row.verdict in BAD:
@@ -132,9 +127,8 @@ class Verification:
     record: bool = True
     """Whether the ledger may be written."""
     targets: list[Target] = field(init=False)
-    """The files to check."""
     reused: int = 0
-    """How many of them were not checked, as an earlier run had done so."""
+    """How many files were not checked, as an earlier run had done so."""
     rows: dict[Target, CheckRow] = field(default_factory=dict)
     """What was found in the files that are not `ok`."""
     findings: dict[Target, Finding] = field(default_factory=dict)
@@ -143,14 +137,12 @@ class Verification:
     """How many clips of each verdict there are, by class."""
 
     def __post_init__(self) -> None:
-        # What a file holds is checked whatever mirror it came from.
-        whatever = replace(self.request, source="local")
-        state = read_state(whatever, self.split, offline=True, keep=False)
+        # Files are checked whichever mirror they came from.
+        of_any_mirror = replace(self.request, source="local")
+        state = read_state(of_any_mirror, self.split, offline=True, keep=False)
         self.targets = list(find_targets(self.request, self.split, state.known, state.labels))
 
     def check(self, *, again: bool) -> None:
-        """Check every file."""
-
         def note(target: Target, row: CheckRow, known: bool) -> None:
             self.reused += known
             self._count(target, row.verdict)
@@ -166,7 +158,7 @@ class Verification:
             if row.verdict in BAD:
                 self.request.store.check_inside(self.request.store.root / target.folder)
             if row.verdict in BAD - {"vanished"}:
-                self._put_aside(target, row)
+                self._put_aside(target)
 
     def repair(self) -> None:
         """Fetch the bad clips again that are out of the way now, and check what came."""
@@ -201,7 +193,8 @@ class Verification:
         """Put a clip aside that was fetched again and is bad again; note what that means."""
         same = self._is_same(target, place)
         self.findings.setdefault(place, self.findings[target])
-        self._put_aside(place, row)
+        self.rows[place] = row
+        self._put_aside(place)
         if same:
             reason = reason_of_verdict(row.verdict)
             ledger = self.request.ledger
@@ -213,7 +206,6 @@ class Verification:
             del self.findings[place]
 
     def report(self) -> SplitReport:
-        """Return what was found, and what became of it."""
         found = self.findings.values()
         return SplitReport(
             self.split,
@@ -247,11 +239,9 @@ class Verification:
                 record=self.record,
             )
 
-    def _put_aside(self, target: Target, row: CheckRow) -> None:
-        aside = put_aside(self.request, self.split, target, row)
-        self.rows[target] = row._replace(moved_to=aside.moved_to or row.moved_to)
-        changes = {"fate": aside.fate, "why": aside.why}
-        self._note(target, **{name: text for name, text in changes.items() if text})
+    def _put_aside(self, target: Target) -> None:
+        row, finding = self.rows[target], self.findings[target]
+        self.rows[target], self.findings[target] = put_aside(self.request, target, row, finding)
 
     def _is_same(self, target: Target, place: Target) -> bool:
         """Whether the file that came is, byte for byte, the one that was bad."""

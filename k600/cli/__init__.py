@@ -1,4 +1,4 @@
-"""The command line. Prints for people and for scripts; the work is done by the parts below."""
+"""The command line: prints for people and for scripts; the other wings do the work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from k600.cli import (  # noqa: F401 - each adds its command
 )
 from k600.cli.app import app
 from k600.cli.exit_codes import STOPPED, code_of_error
-from k600.cli.flag_names import FlagRecords
+from k600.cli.flag_names import flag_records
 from k600.cli.screen import leave_pipe, prepare_streams, say_error
 from k600.errors import Kinetics600Error
 
@@ -31,8 +31,8 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Run the command line; an expected error is one line and an exit code, no traceback."""
     prepare_streams()
-    logger, records = logging.getLogger("kinetics600"), FlagRecords()
-    logger.addFilter(records)
+    logger = logging.getLogger("kinetics600")
+    logger.addFilter(flag_records)
     try:
         try:
             code = app.main(standalone_mode=False)
@@ -51,6 +51,6 @@ def main() -> None:
     except BrokenPipeError:  # whoever read the output has left, as `head` does
         leave_pipe()
     finally:
-        logger.removeFilter(records)
+        logger.removeFilter(flag_records)
     if code:
         sys.exit(code)

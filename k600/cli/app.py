@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +30,7 @@ _EXIT_CODES_TEXT = "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items
 
 
 class _Command(click.Command):
-    """A command whose `--help` ends with the exit codes, and whose messages speak of its flags."""
+    """A command whose `--help` ends with the exit codes, and whose messages name its flags."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **{"epilog": f"Exit codes: {_EXIT_CODES_TEXT}.", **settings})
@@ -52,9 +53,9 @@ class _Group(_Command, click.Group):
     context_settings={"show_default": True, "max_content_width": 1_000},
 )
 @click.version_option(
-    package_name="kinetics600", message="%(version)s", help="Show the version and leave."
+    package_name="kinetics600", message="%(version)s", help="Show the version and exit."
 )
-@with_completion("kinetics600")
+@with_completion
 def app() -> None:
     """Load Kinetics-600: 600 human actions, half a million 10-second clips."""
 
@@ -73,20 +74,18 @@ def json_option(flag: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 
 def _read_json(_: click.Context, parameter: click.Parameter, text: str | None) -> Any:
     if not text:
         return None
-    try:
+    with contextlib.suppress(ValueError):
         found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise OptionError(
-            f'{parameter.name}: this is no JSON object, such as {{"endpoint_url": "http://…"}}'
-        )
-    return found
+        if isinstance(found, dict):
+            return found
+    raise OptionError(
+        f'{parameter.name}: this is no JSON object, such as {{"endpoint_url": "http://…"}}'
+    )
 
 
-# What is written, by `publish` or by `fleet`.
+# Of `publish` and `fleet`.
 to_options = json_option("--to-options", help="fsspec options for that folder or URL, as JSON.")
 i_have_the_rights = click.option(
-    "--i-have-the-rights", is_flag=True, help="You may hand these videos on."
+    "--i-have-the-rights", is_flag=True, help="You may redistribute these videos."
 )
 shard_size_mb = click.option("--shard-size-mb", default=500, help="MB of clips in a file.")

@@ -32,8 +32,7 @@ def classes(query: str, data_dir: str | None, mirror: str | None, as_json: bool)
     """
     from k600.checks.status import count_listed
 
-    given = {"data_dir": data_dir, "mirror": mirror}
-    request = request_of("all", {name: value for name, value in given.items() if value is not None})
+    request = request_of("all", {"data_dir": data_dir, "mirror": mirror})
     names, exact = find_classes(query)
     if not names:
         if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,57 +14,56 @@ __all__ = ["with_completion"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_STARTUP_FILES = {
-    "bash": "~/.bashrc",
-    "zsh": "~/.zshrc",
-    "fish": "~/.config/fish/completions/{program}.fish",
+_VARIABLE = "_KINETICS600_COMPLETE"
+_FISH_LINE = f"{_VARIABLE}=fish_source kinetics600 | source"
+# It must not fail at each start where the program is gone, as another environment is active.
+_LINE = (
+    f'command -v kinetics600 > /dev/null && eval "$({_VARIABLE}={{shell}}_source kinetics600)" '
+    "|| true"
+)
+_STARTUP = {
+    "bash": ("~/.bashrc", _LINE),
+    "zsh": ("~/.zshrc", _LINE),
+    "fish": ("~/.config/fish/completions/kinetics600.fish", _FISH_LINE),
 }
 
 
-def with_completion(program: str) -> Callable[[_F], _F]:
-    """Give the command of a program the options that show and install its completion."""
-    variable = f"_{program.upper()}_COMPLETE"
+def with_completion(command: _F) -> _F:
+    """Give a command the options that show and install its completion."""
+    flag: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False}
+    show = click.option(
+        "--show-completion", callback=_show, help="Show completion for this shell.", **flag
+    )
+    install = click.option(
+        "--install-completion", callback=_install, help="Install it for this shell.", **flag
+    )
+    return install(show(command))
 
-    def show(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-        if wanted:
-            completion = get_completion_class(_find_shell())
-            assert completion is not None  # click has one for each of these shells
-            click.echo(completion(context.command, {}, program, variable).source())
-            context.exit()
 
-    def install(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-        if wanted:
-            shell = _find_shell()
-            path = Path(_STARTUP_FILES[shell].format(program=program)).expanduser()
-            _add_line(path, _startup_line(shell, program, variable))
-            click.echo(f"{shell} completes {program} from its next start on: see {path}")
-            context.exit()
+def _show(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        completion = get_completion_class(_find_shell())
+        assert completion is not None  # click has one for each of these shells
+        click.echo(completion(context.command, {}, "kinetics600", _VARIABLE).source())
+        context.exit()
 
-    def decorate(command: _F) -> _F:
-        flag = functools.partial(click.option, is_flag=True, is_eager=True, expose_value=False)
-        flag("--show-completion", callback=show, help="Show completion for this shell.")(command)
-        flag("--install-completion", callback=install, help="Install it for this shell.")(command)
-        return command
 
-    return decorate
+def _install(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        shell = _find_shell()
+        file, line = _STARTUP[shell]
+        path = Path(file).expanduser()
+        _add_line(path, line.format(shell=shell))
+        click.echo(f"{shell} completes kinetics600 from its next start on: see {path}")
+        context.exit()
 
 
 def _find_shell() -> str:
     shell = Path(os.environ.get("SHELL", "")).name
-    if shell not in _STARTUP_FILES:
-        known = ", ".join(_STARTUP_FILES)
+    if shell not in _STARTUP:
+        known = ", ".join(_STARTUP)
         raise click.UsageError(f"SHELL is {shell!r}; there is completion for {known}")
     return shell
-
-
-def _startup_line(shell: str, program: str, variable: str) -> str:
-    """Return the line by which a shell reads the completion of the program that is installed."""
-    if shell == "fish":
-        return f"{variable}=fish_source {program} | source"
-    # A program that is gone (another environment is active) is no error at each start.
-    return (
-        f'command -v {program} > /dev/null && eval "$({variable}={shell}_source {program})" || true'
-    )
 
 
 def _add_line(path: Path, line: str) -> None:

@@ -26,8 +26,6 @@ _CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 """What is loaded, of which split, and by which options."""
 
-_TEXT = ("load_dataset(…)", "first clip")
-
 
 @app.command()
 @click.option(
@@ -61,7 +59,8 @@ def _demo(folder: Path, *, keep: bool) -> None:
     if not keep:  # no line names a file that will be gone
         logging.getLogger("kinetics600").setLevel(logging.ERROR)
 
-    table = make_table("load_dataset(…)", "clips", "classes", "first clip", "seconds", text=_TEXT)
+    columns = ("load_dataset(…)", "clips", "classes", "first clip", "seconds")
+    table = make_table(*columns, text=["load_dataset(…)", "first clip"])
     for split, what, more in _CALLS:
         started = time.perf_counter()
         ds = datasets.load_dataset(

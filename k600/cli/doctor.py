@@ -13,7 +13,7 @@ from rich.text import Text
 from k600.cli.app import app, as_json, data_dir
 from k600.cli.exit_codes import AGAIN, DONE
 from k600.cli.flag_names import with_flags
-from k600.cli.request_options import request_of
+from k600.cli.request_options import as_given, request_of
 from k600.cli.screen import console, print_json
 from k600.errors import Kinetics600Error
 from k600.network import is_offline
@@ -45,8 +45,7 @@ def doctor(offline: bool, as_json: bool, **options: str | None) -> None:
     """
     from k600.checks.doctor import examine
 
-    given = {name: value for name, value in options.items() if value is not None}
-    request, broken = _request(given)
+    request, broken = _request(options)
     findings = broken + examine(
         request.store, request.mirror, request.youtube, offline=offline or is_offline()
     )
@@ -70,9 +69,8 @@ def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:
 
         detail = f"does not start ({type(error).__name__}: {error})"
         advice = "Repair what it names: pip install --force-reinstall the package"
-        endpoint = options.pop("endpoint_url", None)
-        options["mirror_options"] = {"endpoint_url": endpoint} if endpoint else None
-        request = make_request("all", default_data_dir="~/kinetics600-clips", **options)
+        given = as_given(options)
+        request = make_request("all", default_data_dir="~/kinetics600-clips", **given)
         return request, [Finding("kinetics600", "error", detail, advice)]
 
 

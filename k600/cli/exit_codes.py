@@ -1,4 +1,4 @@
-"""Exit codes: one table for all commands, so that a script can tell when to run one again."""
+"""Exit codes: one table for all commands, so that a script knows when to run one again."""
 
 from __future__ import annotations
 
@@ -21,43 +21,44 @@ __all__ = [
     "AGAIN",
     "DONE",
     "EXIT_CODES",
-    "LACKING",
     "PIPE_CLOSED",
     "STOPPED",
+    "UNAVAILABLE",
     "USAGE",
     "code_of_error",
     "code_of_splits",
     "worst",
 ]
 
-DONE, AGAIN, USAGE, LACKING, STOPPED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
+DONE, AGAIN, USAGE, UNAVAILABLE, STOPPED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 
 EXIT_CODES = {
     DONE: "done: all that was asked for is here and good",
     AGAIN: "not all is here, or something is bad or failed: run it again, or see the message",
     USAGE: "wrong usage",
-    LACKING: "here is all there is, but the host lacks some: running it again brings no more",
+    UNAVAILABLE: "all clips that can be had are here, some cannot: running it again adds none",
     STOPPED: "stopped by Ctrl-C: the same command goes on",
     PIPE_CLOSED: "whoever read the output has left",
 }
-"""What each exit code means, of whichever command."""
+"""Meanings of the exit codes, for all commands."""
 
 
 def worst(codes: Iterable[int]) -> int:
-    """Return one code for several parts: `AGAIN` wins over `LACKING`, and that over `DONE`.
+    """Return one code for several parts: `AGAIN` wins over `UNAVAILABLE`, and that over `DONE`.
 
     Example:
         >>> worst([0, 3, 1]), worst([0, 3]), worst([])
         (1, 3, 0)
     """
-    return max(codes, key=(DONE, LACKING, AGAIN).index, default=DONE)
+    return max(codes, key=(DONE, UNAVAILABLE, AGAIN).index, default=DONE)
 
 
 def code_of_splits(splits: Iterable[Outcome | Forecast]) -> int:
-    """Return the code for what was brought of some splits, or what would be."""
-    return worst(
-        AGAIN if split.may_bring_more else DONE if split.is_whole else LACKING for split in splits
-    )
+    """Return the code for splits that were downloaded, or would be."""
+    outcomes = [*splits]
+    if any(split.may_bring_more for split in outcomes):
+        return AGAIN
+    return DONE if all(split.is_whole for split in outcomes) else UNAVAILABLE
 
 
 def code_of_error(error: Kinetics600Error) -> int:
@@ -66,4 +67,4 @@ def code_of_error(error: Kinetics600Error) -> int:
         return USAGE
     absent = isinstance(error, (MirrorNotFoundError, MirrorDeniedError))
     settled = isinstance(error, NoClipsError) and error.settled
-    return LACKING if absent or settled else AGAIN
+    return UNAVAILABLE if absent or settled else AGAIN

@@ -1,7 +1,7 @@
-"""What the library calls by its options, the command line calls by its flags: in one place.
+"""Messages of the library in terms of the command line: flags in place of option names.
 
 The library names an option as `name: …` at the beginning of a message, and elsewhere as `name=…`,
-`name=value`, in backticks, or as it is, if it is no word of English: `data_dir`.
+`name=value`, in backticks, or plainly, if it is no English word: `data_dir`.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from collections.abc import Mapping
 
 import click
 
-__all__ = ["FlagRecords", "flags_of", "speak_flags_of", "with_flags"]
+__all__ = ["flag_records", "flags_of", "speak_flags_of", "with_flags"]
 
 _VALUE = r"""…|True|'[^']*'|"[^"]*"|\[…\]|\{…\}"""
 
-# A name does not count in the middle of a path or of quoted text, which may be called anything.
+# A name is not replaced within a path or quoted text.
 _BEFORE = r"""(?<![\w/.'"-])"""
 _AFTER = r"""(?![\w/'"`=-]|\.\w)"""
 
 _running: dict[str, str] = {}
-"""The flags of the command that runs, by option: there is but one in a process."""
+"""Flags of the process's command, by option."""
 
 
 def speak_flags_of(command: click.Command) -> None:
-    """Have messages speak of the flags of this command from now on."""
+    """Use the flags of this command in messages from now on."""
     _running.clear()
     _running.update(flags_of(command))
 
 
 def flags_of(command: click.Command) -> dict[str, str]:
-    """Return what a command calls its options, by what the library calls them."""
+    """Return a command's flags by the library's names of options."""
     flags = {}
     for parameter in command.params:
         flag = parameter.opts[0]
@@ -43,11 +43,7 @@ def flags_of(command: click.Command) -> dict[str, str]:
 
 
 def with_flags(text: str, flags: Mapping[str, str] | None = None) -> str:
-    r"""Return a text of the library with flags in place of options that have one.
-
-    Args:
-        text: A message, or a help.
-        flags: Flags by option; None for those of the command that runs.
+    r"""Return a message of the library with these flags, or the running command's, for options.
 
     Example:
         >>> flags = {"seed": "--seed", "retry_errors": "--retry-errors", "source": "--source"}
@@ -74,10 +70,7 @@ def with_flags(text: str, flags: Mapping[str, str] | None = None) -> str:
     return re.sub(rf"{_BEFORE}({no_words})(){_AFTER}", flag_of, text)
 
 
-class FlagRecords(logging.Filter):
-    """Has the lines of a logger speak of flags; passes all on."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Put the record's words together, as `with_flags` has them."""
-        record.msg, record.args = with_flags(record.getMessage()), ()
-        return True
+def flag_records(record: logging.LogRecord) -> bool:
+    """Format a log line with flags in place of options: a filter that passes all records."""
+    record.msg, record.args = with_flags(record.getMessage()), ()
+    return True

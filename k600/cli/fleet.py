@@ -17,7 +17,7 @@ from k600.cli.app import (
     shard_size_mb,
     to_options,
 )
-from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
+from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
 from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import Meter, console, hush, make_table, print_json, say, time_of
 from k600.network import is_offline
@@ -35,11 +35,11 @@ __all__ = ["fleet"]
 @to_options
 @click.option("--work", help="With --to hf://USER/NAME: folder or URL for what is unfinished.")
 @i_have_the_rights
-@click.option("--format", "format_", default="parquet", help="parquet, or webdataset: tar files.")
+@click.option("--format", default="parquet", help="parquet, or webdataset: tar files.")
 @shard_size_mb
 @click.option("--shards-multiple-of", default=1, help="Make a multiple of so many shards.")
 @click.option("--executor", default="local", help="local, slurm or ray.")
-@click.option("--tasks", default=0, help="Tasks the tarballs are dealt to; 0: one each.")
+@click.option("--tasks", default=0, help="Tasks that share the tarballs; 0: one each.")
 @click.option("--logs", help="Slurm: folder that all machines see, for scripts, logs.")
 @json_option("--executor-options", help="More for datatrove's executor, as JSON.")
 @click.option("--estimate", is_flag=True, help="Only say how long it takes, and what it costs.")
@@ -54,18 +54,16 @@ def fleet(
     to_options: dict[str, Any] | None,
     work: str | None,
     i_have_the_rights: bool,
-    format_: str,
-    shard_size_mb: int,
-    shards_multiple_of: int,
-    executor: str,
-    tasks: int,
-    logs: str | None,
-    executor_options: dict[str, Any] | None,
     estimate: bool,
     network: float,
     price: float,
     as_json: bool,
     quiet: bool,
+    executor: str,
+    tasks: int,
+    logs: str | None,
+    executor_options: dict[str, Any] | None,
+    **recipe_options: Any,
 ) -> None:
     """Turn tarballs into class-mixed training shards, with many workers. Safe to run again.
 
@@ -80,18 +78,11 @@ def fleet(
         hush()
     request = request_of(split, options)
     workers = options.get("num_workers")
-    recipe = FleetRecipe(
-        format=format_, shard_size_mb=shard_size_mb, shards_multiple_of=shards_multiple_of
-    )
+    recipe = FleetRecipe(**recipe_options)
+
     if estimate:
-        found = estimate_fleet(
-            request,
-            recipe,
-            workers=workers,
-            network_mb_s=network,
-            dollars_per_hour=price,
-            offline=is_offline(),
-        )
+        rates = {"network_mb_s": network, "dollars_per_hour": price}
+        found = estimate_fleet(request, recipe, workers=workers, offline=is_offline(), **rates)
         if as_json:
             print_json(dataclasses.asdict(found))
         else:
@@ -114,16 +105,14 @@ def fleet(
         progress=Meter(quiet=quiet),
         offline=is_offline(),
     )
+
     if as_json:
         print_json(done.as_plain())
     elif not quiet:
         _print_outcome(done)
-    sys.exit(
-        worst(
-            AGAIN if one.state == "submitted" else LACKING if one.missing else DONE
-            for one in done.splits
-        )
-    )
+    if done.submitted:
+        sys.exit(AGAIN)
+    sys.exit(UNAVAILABLE if any(one.missing for one in done.splits) else DONE)
 
 
 def _print_outcome(done: Fleet) -> None:
@@ -132,7 +121,7 @@ def _print_outcome(done: Fleet) -> None:
     for one in done.splits:
         if one.state == "submitted":
             say(
-                f"{one.split}: {one.fetched_tarballs:,} tarballs handed in to Slurm; once "
+                f"{one.split}: {one.fetched_tarballs:,} tarballs submitted to Slurm; once "
                 "squeue shows no job any more, the same command says what came of it"
             )
             continue

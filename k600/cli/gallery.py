@@ -43,7 +43,8 @@ def gallery(
 
     Example: kinetics600 gallery validation --class zumba --out zumba.html
     """
-    from k600.gallery.page import write_contact_sheet, write_gallery
+    from k600.gallery.contact_sheet import write_contact_sheet
+    from k600.gallery.page import write_gallery
     from k600.loading.fetch import fetch_split
 
     if most < 1:

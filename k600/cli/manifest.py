@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from k600.cli.app import app, as_json, data_dir, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_splits
 from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import Meter, counts_of, hush, print_json, say
+from k600.clip import Clip
 from k600.errors import NoClipsError
 from k600.network import is_offline
 
@@ -38,7 +40,7 @@ def export(
 ) -> None:
     """Write a row for every clip: what is there, what is missing and why, and what proves it.
 
-    Looks at the store only; with --source auto (or cvdf, youtube) what is missing is fetched first,
+    Reads the store only; with --source auto (or cvdf, youtube) what is missing is fetched first,
     and the exit code is that of download. `kinetics600 verify` first fills in durations and sizes.
     `load_dataset(..., manifest=FILE)` loads exactly the clips that are there.
 
@@ -89,8 +91,8 @@ def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
     from k600.loading.manifest import read_manifest
 
     wanted = read_manifest(file)
-    options = {"source": "local", **({} if data_dir is None else {"data_dir": data_dir})}
-    found = []
+    options = {"source": "local", "data_dir": data_dir}
+    found: dict[Clip, str] = {}
     for split in sorted({row.clip.split for row in wanted.rows}):
         request = request_of(split, options)
         try:
@@ -98,16 +100,16 @@ def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
             shards = outcome.shards
         except NoClipsError:
             shards = ()
-        found += check_manifest(wanted, split, shards)
+        found |= check_manifest(wanted, split, shards)
 
-    missing = Counter(difference.reason for difference in found)
+    missing = Counter(found.values())
     same = len(wanted.rows) - len(found)
     if as_json:
-        differences = [{"clip": d.clip.key, "reason": d.reason} for d in found]
+        differences = [{"clip": clip.key, "reason": why} for clip, why in found.items()]
         print_json({"same_clips": same, "missing": missing, "differences": differences})
     else:
-        for difference in found[:most]:
-            say(f"{difference.reason}: {difference.clip.key}")
+        for clip, why in islice(found.items(), most):
+            say(f"{why}: {clip.key}")
         if len(found) > most:
             say(f"… and {len(found) - most:,} more")
         say(f"{file}: {_counts(f'{same:,} the same', missing)}")

@@ -1,4 +1,4 @@
-"""`kinetics600 plan` and `kinetics600 download`: what would come, and bringing it."""
+"""`kinetics600 plan` and `kinetics600 download`: what would be downloaded, and doing it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def plan(split: str, options: dict[str, Any], rate: float, as_json: bool) -> Non
 def download(
     split: str, options: dict[str, Any], dry_run: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Bring clips into the store. Safe to stop and to run again, until the exit code is not 1.
+    """Download clips into the store. Safe to stop and to run again, until the exit code is not 1.
 
     Example: kinetics600 download validation --data-dir /data/k600 --workers 8
     """
@@ -73,7 +73,7 @@ def download(
 
 
 def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) -> NoReturn:
-    """Show what a download would do, and leave with the exit code that it would have."""
+    """Show what a download would do, and exit with the code that it would have."""
     from k600.loading.estimate import forecast_split
 
     if not rate > 0:
@@ -118,7 +118,7 @@ def _table(found: list[Forecast]) -> Table:
 
 
 def _remarks(forecast: Forecast) -> Iterator[str]:
-    """Yield what else there is to know, a line each."""
+    """Yield further lines about a forecast."""
     if forecast.open_ended:
         yield "tarballs are read one after the other until there are enough clips"
     if forecast.offline:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from k600.cli.app import app, as_json, i_have_the_rights, quiet, shard_size_mb, to_options
-from k600.cli.exit_codes import DONE, LACKING
+from k600.cli.exit_codes import DONE, UNAVAILABLE
 from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import Meter, counts_of, hush, print_json, say
 from k600.errors import OptionError
@@ -41,10 +41,9 @@ def publish(
     i_have_the_rights: bool,
     public: bool,
     private: bool,
-    shard_size_mb: int,
-    mix: int,
     as_json: bool,
     quiet: bool,
+    **recipe_options: Any,
 ) -> None:
     """Publish a dataset that needs no script: metadata, or the clips. Safe to run again.
 
@@ -68,9 +67,7 @@ def publish(
         request_of(split or "all", options),
         repo,
         to=to,
-        recipe=Recipe(
-            kind="embedded" if embed else "metadata", shard_size_mb=shard_size_mb, mix=mix
-        ),
+        recipe=Recipe(kind="embedded" if embed else "metadata", **recipe_options),
         i_have_the_rights=i_have_the_rights,
         private=private if public or private else None,
         to_options=to_options,
@@ -89,4 +86,4 @@ def publish(
                 f"{one.new_shards:,} of them new{mended}{missing}"
             )
         say(f"published: {done.address}")
-    sys.exit(LACKING if any(one.missing for one in done.splits) else DONE)
+    sys.exit(UNAVAILABLE if any(one.missing for one in done.splits) else DONE)

@@ -1,9 +1,9 @@
-"""The options that say which clips are meant: the same for all commands, and for `load_dataset`."""
+"""The options of a request: the same for all commands, and for `load_dataset`."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,11 +17,16 @@ from k600.splits import CONFIGS
 if TYPE_CHECKING:
     from k600.loading.request import Request
 
-__all__ = ["SPLIT", "complete_classes", "complete_splits", "request_of", "with_request_options"]
+__all__ = [
+    "SPLIT",
+    "as_given",
+    "complete_classes",
+    "complete_splits",
+    "request_of",
+    "with_request_options",
+]
 
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
-"""How a help shows the argument."""
-
 _FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag is not None}
 _endpoint_url = click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
 
@@ -31,12 +36,8 @@ def with_request_options(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the argument SPLIT and every option of a request.
 
-    The command is called with `split` and `options`, a dict of those that the user gave, and its
-    own options.
-
-    Args:
-        source: The command's own default of `--source`; `options` has it where no other was given.
-        needs_split: Whether SPLIT must be given; else `split` may be None.
+    The command is called with `split`, and with `options`: a dict of those that the user gave, and
+    the command's own default of `--source`. Without `needs_split`, `split` may be None.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -47,13 +48,13 @@ def with_request_options(
             for name in (*_FLAGS, "endpoint_url"):
                 value = values.pop(name)
                 if origin(name) is not ParameterSource.DEFAULT:
-                    options[name] = value  # with the value of its default it is given, too
+                    options[name] = value
 
             if source != OPTIONS["source"].default:
                 options.setdefault("source", source)
             command(options=options, **values)
 
-        # Each goes before those that are there.
+        # Click lists the option that is added last first.
         for name in reversed(_FLAGS):
             if name == "mirror":
                 _endpoint_url(run)
@@ -70,7 +71,7 @@ def with_request_options(
 
 
 def _facts(option: Option) -> dict[str, Any]:
-    """Return how click is told of an option: its help, type, default and completion."""
+    """Return click's arguments for an option: its help, type, default and completion."""
     text = with_flags(option.flag_help or option.help, _FLAGS).replace("`", "")
     facts: dict[str, Any] = {"help": text, "default": option.default}
     if option.allowed:
@@ -86,27 +87,29 @@ def _facts(option: Option) -> dict[str, Any]:
 
 
 def complete_splits(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """Return the splits, and `all`, that begin so, for the shell."""
+    """Return the splits, and `all`, that begin with a word."""
     return [name for name in CONFIGS if name.startswith(word)]
 
 
 def complete_classes(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """Return the classes that begin so, for the shell: in a spelling that needs no quotes.
-
-    One that is in quotes already, and so may have blanks, stays as the class is called.
-    """
-    if " " in word:
+    """Return the classes that begin with a word, in a spelling that needs no quotes."""
+    if " " in word:  # in quotes
         return [name for name in NAMES if name.startswith(word)]
     plain = str.maketrans({" ": "_", "'": None, "(": None, ")": None})
     spellings = [name.translate(plain) for name in NAMES]
     return [spelling for spelling in spellings if spelling.startswith(word)]
 
 
-def request_of(split: str, options: dict[str, Any]) -> Request:
-    """Return the request that a command line makes, as `load_dataset` would understand it."""
+def request_of(split: str, options: Mapping[str, Any]) -> Request:
+    """Return the request of a command line, as `load_dataset` would make it."""
     import kinetics600
 
-    options = dict(options)
-    if (endpoint := options.pop("endpoint_url", None)) is not None:
-        options["mirror_options"] = {"endpoint_url": endpoint}
-    return kinetics600.make_request(split, **options)
+    return kinetics600.make_request(split, **as_given(options))
+
+
+def as_given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options of a command line that were given, as `load_dataset` names them."""
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if (endpoint := given.pop("endpoint_url", None)) is not None:
+        given["mirror_options"] = {"endpoint_url": endpoint}
+    return given

@@ -33,7 +33,7 @@ from rich.text import Text
 
 from k600.cli.exit_codes import PIPE_CLOSED
 from k600.cli.flag_names import with_flags
-from k600.progress import NoBar
+from k600.progress import Bar
 from k600.text import printable, printable_lines
 
 __all__ = [
@@ -54,20 +54,18 @@ __all__ = [
 ]
 
 _LOG_EVERY_SECONDS = 30
-_WIDE = 72
-"""Columns of a terminal from which on a bar is drawn, too."""
-_PIPED_WIDTH = 160
-"""Columns of what is printed to a file or a pipe: a row of a table is one line."""
+_WIDE = 72  # columns of a terminal that has room for a bar
+_PIPED_WIDTH = 160  # columns in a file or a pipe: a row of a table is one line
 _NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
 
 _PLAINER = str.maketrans({"…": "...", "≤": "<=", "≥": ">=", "→": "->"}) | str.maketrans(
     "–’█·━×", "-'#.-x"
 )
-"""What stands for our own marks where an encoding has none of them."""
+"""Replacements for our own marks in encodings without them."""
 
 
 def prepare_streams() -> None:
-    """Have stdout and stderr replace what is beyond their encoding, whichever that is."""
+    """Have stdout and stderr replace characters that their encoding does not have."""
     codecs.register_error("k600.plainer", _plainer)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -75,7 +73,7 @@ def prepare_streams() -> None:
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:
-    """Return what to write in place of what cannot be encoded: ASCII, as an error handler does."""
+    """Replace what cannot be encoded by ASCII: an error handler of codecs."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end].translate(_PLAINER)
@@ -83,7 +81,7 @@ def _plainer(error: UnicodeError) -> tuple[str, int]:
 
 
 def hush() -> None:
-    """Show no line, bar or warning of this loader, or of any library below it; errors are shown."""
+    """Show no line, bar or warning of this loader or its libraries, but errors."""
     os.environ |= dict.fromkeys(_NO_BARS, "1")  # for what is imported later, or in other processes
     warnings.simplefilter("ignore")
     import kinetics600  # noqa: F401 - its lines are switched on when it is imported
@@ -95,13 +93,13 @@ def hush() -> None:
 
 
 def leave_pipe() -> NoReturn:
-    """End the program, as nobody reads its output any more."""
+    """Exit, as nobody reads the output any more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
     raise SystemExit(PIPE_CLOSED)
 
 
 class _Console(Console):
-    """A console to which text is text: no markup, and no characters that a terminal obeys."""
+    """A console that shows text as it is: no markup, and no control characters."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable_lines(text), **options)
@@ -111,7 +109,7 @@ class _Console(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console on stdout or stderr as they are now."""
+    """Return a console for the current stdout or stderr."""
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     return _Console(
         stderr=stderr,
@@ -124,18 +122,18 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(text: str) -> None:
-    """Print a line for people, on stderr; it speaks of flags."""
+    """Print a message on stderr, with flags in place of options."""
     console(stderr=True).print(with_flags(text))
 
 
 def say_error(text: str) -> None:
-    """Print an error, on stderr; it speaks of flags."""
+    """Print an error on stderr, with flags in place of options."""
     text = printable_lines(with_flags(text))
     console(stderr=True).print(Text.assemble(("error: ", "bold red"), text))
 
 
 def print_json(value: Any) -> None:
-    """Print plain data as JSON, on stdout: the same, and ASCII, on every terminal and in a pipe."""
+    """Print plain data as JSON in ASCII on stdout."""
     try:
         print(json.dumps(value, indent=2), flush=True)
     except BrokenPipeError:
@@ -143,7 +141,7 @@ def print_json(value: Any) -> None:
 
 
 def time_of(seconds: float) -> str:
-    """Return a span of time for people.
+    """Return a duration for people.
 
     Example:
         >>> time_of(0.2), time_of(45), time_of(600), time_of(9000)
@@ -179,7 +177,7 @@ def percent_of(share: float) -> str:
 
 
 def make_table(*columns: str, text: Collection[str] = (), **facts: Any) -> Table:
-    """Return an empty table as every command shows them: of numbers, but for the columns `text`."""
+    """Return an empty table; columns are of numbers, except those in `text`."""
     table = Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left", **facts
     )
@@ -189,28 +187,24 @@ def make_table(*columns: str, text: Collection[str] = (), **facts: Any) -> Table
     return table
 
 
-def bar_of(share: float, *, width: int = 20, style: str = "green") -> Text:
+def bar_of(share: float, *, style: str) -> Text:
     """Return a bar of a share, 0 to 1."""
-    full = round(max(0.0, min(1.0, share)) * width)
-    return Text.assemble(("█" * full, style), ("·" * (width - full), "dim"))
+    full = round(max(0.0, min(1.0, share)) * 20)
+    return Text.assemble(("█" * full, style), ("·" * (20 - full), "dim"))
 
 
 class Meter:
-    """Shows progress on stderr: bars on a terminal, else a line now and then.
-
-    Called as `k600.progress.Progress` is.
-    """
+    """A `k600.progress.Progress` on stderr: bars on a terminal, else a line now and then."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        """Make a meter that shows nothing if `quiet`."""
         self._quiet = quiet
 
     @contextlib.contextmanager
     def __call__(self, total: int, description: str, *, unit: str = "B") -> Iterator[Any]:
-        """Open a bar of a total in bytes, or in another unit."""
+        """Open a progress bar."""
         screen = console(stderr=True)
         if self._quiet:
-            yield NoBar()
+            yield Bar()
         elif screen.is_terminal and not screen.is_dumb_terminal:
             columns = _columns(screen.width)
             with Progress(*columns, console=screen, transient=True, expand=True) as progress:
@@ -220,7 +214,7 @@ class Meter:
 
 
 def _columns(width: int) -> list[ProgressColumn]:
-    """Return what a bar shows on a terminal: in one line, whatever its width."""
+    """Return the columns of a bar, which fit into one line of any terminal."""
     one_line = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     name = TextColumn("{task.description}", markup=False, table_column=one_line)
     amounts = _Amounts(table_column=Column(no_wrap=True))
@@ -230,8 +224,8 @@ def _columns(width: int) -> list[ProgressColumn]:
     return [SpinnerColumn("line"), name, BarColumn(16), amounts, time_left]
 
 
-class _Bars(NoBar):
-    """A bar for the whole and one for each part that is being worked on."""
+class _Bars(Bar):
+    """A bar for the total and one for each active part."""
 
     def __init__(self, progress: Progress, total: int, description: str, unit: str) -> None:
         self._progress, self._unit = progress, unit
@@ -251,8 +245,8 @@ class _Bars(NoBar):
         self._progress.remove_task(self._parts.pop(part))
 
 
-class _Lines(NoBar):
-    """A line now and then, for log files."""
+class _Lines(Bar):
+    """A line every 30 seconds, for log files."""
 
     def __init__(self, screen: Console, total: int, description: str, unit: str) -> None:
         self._screen, self._total, self._description = screen, total, description
@@ -277,7 +271,7 @@ class _Lines(NoBar):
 
 
 class _Amounts(ProgressColumn):
-    """Done, total and rate in the task's own unit."""
+    """Done, total and rate in the task's unit."""
 
     def render(self, task: Task) -> Text:
         unit = task.fields["unit"]
@@ -287,7 +281,7 @@ class _Amounts(ProgressColumn):
 
 
 def _share(done: int, total: int, unit: str) -> str:
-    """Return how much is done of a total; a total of 0 is not known."""
+    """Return the amount done of a total, where 0 is unknown."""
     if not total:
         return _amount(done, unit)
     return f"{_amount(done, unit) if unit == 'B' else f'{done:,}'} of {_amount(total, unit)}"

@@ -12,7 +12,7 @@ import click
 from rich.text import Text
 
 from k600.cli.app import app, as_json, data_dir, lists_mirror
-from k600.cli.exit_codes import AGAIN, DONE, LACKING, worst
+from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import SPLIT, complete_classes, complete_splits, request_of
 from k600.cli.screen import (
     bar_of,
@@ -25,7 +25,7 @@ from k600.cli.screen import (
     say,
 )
 from k600.reasons import REASONS
-from k600.text import printable
+from k600.text import printable, public_url
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,8 +62,7 @@ def status(split: str, every: bool, as_json: bool, **options: Any) -> None:
     from k600.checks.counts import advise
     from k600.checks.status import read_status
 
-    given = {name: value for name, value in options.items() if value not in (None, ())}
-    found = read_status(request_of(split, given))
+    found = read_status(request_of(split, options))
     if every:
         splits = [dataclasses.replace(s, classes=s.incomplete_classes) for s in found.splits]
         found = dataclasses.replace(found, splits=tuple(splits))
@@ -71,29 +70,23 @@ def status(split: str, every: bool, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json({**dataclasses.asdict(found), "complete": found.complete})
     else:
-        _show(found, by_class=every or "classes" in given)
-        flags = _flags(given)
+        _show(found, by_class=every or bool(options["classes"]))
+        flags = _flags(options)
         for split, why, command in advise(found):
             first, *more = command or ("",)
             line = shlex.join(["kinetics600", first, split, *flags, *more])
             say(f"{split}: {why}" + (f":\n  {line}" if command else ""))
 
-    sys.exit(
-        worst(
-            DONE if split.complete else LACKING if split.settled else AGAIN
-            for split in found.splits
-        )
-    )
+    incomplete = [split for split in found.splits if not split.complete]
+    sys.exit(worst(UNAVAILABLE if split.settled else AGAIN for split in incomplete))
 
 
 def _flags(options: dict[str, Any]) -> list[str]:
-    """Return the options of this call as words of a command line, without credentials."""
-    from k600.text import public_url
-
-    flags = [word for name in options.get("classes", ()) for word in ("--class", name)]
-    for name in ("data_dir", "mirror"):
-        if name in options:
-            flags += [f"--{name.replace('_', '-')}", public_url(options[name])]
+    """Return the options of this call as words of a shell, without credentials."""
+    flags = [word for name in options["classes"] for word in ("--class", name)]
+    for flag, value in (("--data-dir", options["data_dir"]), ("--mirror", options["mirror"])):
+        if value is not None:
+            flags += [flag, public_url(value)]
     return flags
 
 
@@ -114,7 +107,7 @@ def _show(status: StoreStatus, *, by_class: bool) -> None:
 
 
 def _headline(split: SplitStatus) -> Text:
-    """Return how much of a split is here."""
+    """Return the line of a split: how much of it is here."""
     here, wanted = split.counts.here_clips, split.wanted_clips
     line = Text(f"{split.split:<12}", "bold")
     if wanted == 0:
@@ -130,7 +123,7 @@ def _headline(split: SplitStatus) -> Text:
 
 
 def _details(split: SplitStatus) -> Iterator[str]:
-    """Yield what is missing, where the rest came from, and what became of the tarballs."""
+    """Yield lines about missing clips, sources and tarballs."""
     counts = split.counts
     if counts.missing:
         yield f"missing: {counts_of(counts.missing)}"
@@ -147,7 +140,7 @@ def _details(split: SplitStatus) -> Iterator[str]:
 
 
 def _class_table(rows: Collection[tuple[str, ClassStatus]]) -> Table:
-    """Return a row for each class, with a column for each reason that any clip is missing for."""
+    """Return a table of classes, with a column for each reason for missing clips."""
     several = len({split for split, _ in rows}) > 1
     found = {reason for _, one in rows for reason in one.counts.missing}
     reasons = [reason for reason in REASONS if reason in found]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k600.cli.app import app, as_json
-from k600.cli.exit_codes import AGAIN, LACKING, worst
+from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import Meter, console, hush, make_table, print_json, say
 from k600.network import is_offline
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 _MOST_LINES = 50
-"""Bad clips that are named on the screen; `--json` names all."""
 
 
 @app.command()
@@ -29,11 +28,11 @@ _MOST_LINES = 50
 @click.option("--deep", is_flag=True, help="Decode all frames and audio.")
 @click.option("--repair", is_flag=True, help="Move bad clips aside and fetch them again.")
 @click.option("--quarantine", is_flag=True, help="Move bad clips aside; a load fetches them.")
-@click.option("--again", is_flag=True, help="Look also at what was verified before.")
+@click.option("--again", is_flag=True, help="Check also what was verified before.")
 @as_json
 @click.option("--quiet", is_flag=True, help="Show nothing but what is bad.")
 def verify(split: str, options: dict[str, Any], as_json: bool, quiet: bool, **how: bool) -> None:
-    """Look into every clip that is there. Safe to stop and to run again.
+    """Check every clip in the store. Safe to stop and to run again.
 
     Exit code 1 if a clip is bad, and 3 if the host itself has no good one. Short clips are named,
     but are not bad.
@@ -50,7 +49,7 @@ def verify(split: str, options: dict[str, Any], as_json: bool, quiet: bool, **ho
         print_json(report.as_plain())
     elif not quiet or report.bad:
         _show(report)
-    sys.exit(worst(LACKING if found.fate == "bad_at_source" else AGAIN for found in report.bad))
+    sys.exit(worst(UNAVAILABLE if found.fate == "bad_at_source" else AGAIN for found in report.bad))
 
 
 def _show(report: Report) -> None:
@@ -83,7 +82,7 @@ def _show(report: Report) -> None:
 
 
 def _table(split: SplitReport, depth: str) -> Table:
-    """Return how many clips of each verdict there are, in each class that has any but `ok`."""
+    """Return a table of verdicts, with a row for each class that has any but `ok`."""
     from k600.video.probe import VERDICTS
 
     seen = [verdict for verdict in VERDICTS if split.verdicts[verdict]]

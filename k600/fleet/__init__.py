@@ -1,17 +1,16 @@
 """Tarballs to training shards on many machines.
 
-Read the files in the order in which a run goes through them. `run` lets `prepare` find out what is
-left to do for each split, and has datatrove (`executors`) do it in stages, each of them many tasks
-that know nothing of one another:
+`run` has `prepare` find out what is left to do for each split, and datatrove (`executors`) do it in
+stages of many independent tasks:
 
-1. `read`: each tarball (a unit, `units`) becomes one part: its good clips, one after the other;
-2. `plan`: all clips are dealt to shards, by one task;
+1. `read`: each tarball (a unit, `units`) becomes one part: its valid clips, concatenated;
+2. `plan`: one task assigns all clips to shards;
 3. `merge`: each shard is written from pieces of the parts;
-4. `finish`: the split is marked as done, and what only the making needed is removed.
+4. `finish`: the split is marked as done, and temporary files are removed.
 
-`options` holds the options of a run, `job` what its workers must know; `estimate` plays it through.
-A task notes at the destination what it has finished, so that what a lost one left is done by
-another. A note proves what it describes, and every run compares the two.
+`options` holds the options of a run, `job` what its workers must know; `estimate` simulates it. A
+task leaves a marker at the destination for what it has finished, so another one can continue for a
+lost one. Every run checks files against their markers.
 
 data/<split>/<number>-<hash>.parquet       the rows, or `.tar`; the card is README.md
 .kinetics600/<split>/run.json              the request of the split; another is refused

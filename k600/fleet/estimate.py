@@ -1,8 +1,8 @@
 """`--estimate`: how long a run takes and what it costs with so many workers, by a small simulation.
 
-Workers take the largest tarball that is left; then the clips are dealt, by one; then workers take
-shards. A worker reads while it computes, and writes afterwards. What the machines of a cluster
-share (a switch, a mirror of one's own) is not in it.
+Workers take the largest tarball that is left; one assigns the clips; then workers take shards. A
+worker reads while it computes, and writes afterwards. Shared bottlenecks (a switch, an own mirror)
+are not simulated.
 """
 
 from __future__ import annotations
@@ -20,49 +20,48 @@ from k600.loading.request import Request
 __all__ = ["FleetEstimate", "Rates", "Simulation", "enough_workers", "estimate_fleet", "simulate"]
 
 NEAR_BEST = 1.1
-"""With so many times the least time that there can be, more workers hardly help."""
+"""Multiple of the shortest possible time that is good enough."""
 
 WORKERS = (1, 10, 100, 1_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What a worker can do; as measured by `benchmarks/fleet.py`, but for network and price."""
+    """Rates of one worker; measured by `benchmarks/fleet.py`, except for network and price."""
 
     network_bytes_per_second: float = 50e6
-    """Of one worker, either way."""
+    """In each direction."""
     read_cpu_seconds_per_gb: float = 5.4
-    """Of a tarball: from S3, gunzip, tar, boxes, SHA-256, to S3."""
+    """Per GB of tarball: from S3, gunzip, tar, boxes, SHA-256, to S3."""
     merge_cpu_seconds_per_gb: float = 8.5
-    """Of a shard: from S3 in pieces, SHA-256, Parquet, to S3."""
+    """Per GB of shard: from S3 in pieces, SHA-256, Parquet, to S3."""
     resize_cpu_seconds_per_gb: float = 0.0
-    """Of a tarball, in addition, where clips are made smaller."""
+    """Per GB of tarball."""
     resized_share: float = 1.0
-    """What is left of the bytes then, as a share."""
+    """Size of resized clips as a share of the original."""
     task_seconds: float = 2.0
-    """To start with a tarball or a shard."""
+    """Overhead of each tarball or shard."""
     plan_seconds_per_gb: float = 0.03
-    """To deal the clips, and at the end: this one worker does alone."""
+    """Planning and finishing, by one worker alone."""
     dollars_per_hour: float = 0.05
-    """Of one worker."""
 
     def resizing(self) -> Rates:
-        """Return the rates where clips are made smaller, which depends on how large they are."""
+        """Return typical rates with resizing, which depends on the size of the clips."""
         return replace(self, resize_cpu_seconds_per_gb=1_000.0, resized_share=0.4)
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """A run as it would be."""
+    """A simulated run."""
 
     workers: int
     seconds: float
-    """From begin to end: the next three."""
+    """The sum of the next three."""
     read_seconds: float
     plan_seconds: float
     merge_seconds: float
     slowest_tarball_seconds: float
-    """Less than this, reading never takes."""
+    """Lower bound of `read_seconds`."""
     busy_share: float
     """Share of the workers' time in which they work, 0 to 1."""
     dollars: float
@@ -71,14 +70,14 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class FleetEstimate:
-    """What a run of the fleet would take."""
+    """The estimate of a run."""
 
     tarballs: int
     tarball_bytes: int
     enough_workers: int
     """More than these hardly help."""
     simulations: tuple[Simulation, ...]
-    """By number of workers, ascending."""
+    """In ascending order of workers."""
 
 
 def estimate_fleet(
@@ -90,19 +89,10 @@ def estimate_fleet(
     dollars_per_hour: float = 0.05,
     offline: bool = False,
 ) -> FleetEstimate:
-    """Ask the mirror how large the tarballs are, and play the run through. Nothing is written.
+    """Simulate the run for the tarballs' sizes on the mirror. Nothing is written.
 
-    Args:
-        request: Which tarballs.
-        recipe: Size of the shards.
-        workers: So many, beside 1, 10, 100, 1,000 and as many as are enough.
-        network_mb_s: What a worker reads or writes in a second, in units of 1,000,000 bytes.
-        dollars_per_hour: What a worker costs.
-        offline: Never cross a network.
-
-    Raises:
-        OptionError: A value is not allowed.
-        MirrorError, ListError: The sizes cannot be had.
+    `workers` is simulated beside 1, 10, 100, 1,000 and as many as are enough. `network_mb_s` is of
+    one worker, in units of 1,000,000 bytes.
     """
     recipe.check()
     check_fleet(request, offline=offline)
@@ -134,7 +124,7 @@ def estimate_fleet(
 def simulate(
     tarball_bytes: Sequence[int], workers: int, *, shard_bytes: int, rates: Rates
 ) -> Simulation:
-    """Play a run through, of tarballs of these sizes, by one worker or more.
+    """Simulate a run over tarballs of these sizes, by one worker or more.
 
     Example:
         >>> one, two = (simulate([10**9] * 4, n, shard_bytes=10**9, rates=Rates()) for n in (1, 2))
@@ -166,7 +156,7 @@ def simulate(
 
 
 def enough_workers(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rates) -> int:
-    """Return the least number of workers that is hardly slower than any number of them."""
+    """Return the least number of workers with nearly the shortest possible time."""
 
     def seconds(workers: int) -> float:
         return simulate(tarball_bytes, workers, shard_bytes=shard_bytes, rates=rates).seconds
@@ -189,7 +179,7 @@ def _seconds(read_bytes: float, written_bytes: float, cpu_per_gb: float, rates: 
 
 
 def _makespan(seconds: Iterable[float], workers: int) -> float:
-    """Return when all is done if whoever is free takes the longest that is left."""
+    """Return the total time if each free worker takes the longest task that is left."""
     free = [0.0] * workers
     for each in sorted(seconds, reverse=True):
         heapq.heappush(free, heapq.heappop(free) + each)

@@ -1,7 +1,7 @@
 """datatrove's executors, as this project uses them: on this machine, on Slurm, on a Ray cluster.
 
-What a task did it notes at the destination, so datatrove's own notes (logs, completions) only have
-to hold for one run. Only this file knows datatrove, which is an extra.
+Tasks leave markers at the destination, so datatrove's own files (logs, completions) only matter
+during one run. Only this file imports datatrove, which is an extra.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -35,47 +34,41 @@ from k600.text import public_url
 
 __all__ = ["Stage", "run_stages"]
 
-ATTEMPTS = 3
-"""How often a task is given to another worker when its own was lost."""
+ATTEMPTS = 3  # of a task whose worker was killed
 
 _SLURM = {"time": "24:00:00", "qos": "", "mem_per_cpu_gb": 4}
 
-Task = Callable[[OpenPlaces], Mapping[str, int]]
-"""Does its share of the work at the places that it is given, and returns what it did, in numbers.
-Pickled, so a function of a module, or a `functools.partial` of one."""
+_REREAD = "tarballs_read_again"
+
+Task = Callable[[OpenPlaces], int | None]
+"""Does its share of the work; may return how many tarballs it read again for damaged parts. It is
+pickled, so a function of a module, or a `functools.partial` of one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Tasks that may run side by side; the next stage begins when all are done."""
+    """Tasks that may run in parallel; the next stage begins when all are done."""
 
     name: str
     places: Places
     tasks: Sequence[Task]
     on_task: Callable[[int], object] = lambda number: None
-    """Called with the number of a task that is done, where that can be seen."""
+    """Called with the number of a finished task, by the local executor only."""
 
 
 def run_stages(
     stages: Sequence[Stage], workforce: Workforce, logs: tuple[str, Mapping[str, Any]]
-) -> Counter[str]:
-    """Run stages one after the other; on Slurm, hand them in and return at once.
+) -> int:
+    """Run stages one after the other; return how many tarballs were read again.
 
-    Args:
-        stages: What to run.
-        workforce: Who does it.
-        logs: Folder or URL for datatrove's logs, which all workers see, and its fsspec options.
+    On Slurm the stages are only submitted.
 
-    Returns:
-        What all tasks did, in numbers; on Slurm nothing yet.
-
-    Raises:
-        Kinetics600Error: What stopped a task; with `local`, of the kind that it was there.
-        OptionError: A parameter in `workforce.more` is unknown or missing.
+    `logs` is a folder or URL that all workers see, for datatrove's logs, and its fsspec options.
+    With `local`, the first error of a task is raised, elsewhere `IncompleteError`.
     """
-    counts: Counter[str] = Counter()
+    reread = 0
     before = None
-    datatrove_logger.disable("datatrove")  # off the screen of whoever started the run
+    datatrove_logger.disable("datatrove")  # its lines are not for the user's screen
     try:
         for stage in stages:
             executor = _executor(stage, workforce, logs, before)
@@ -89,14 +82,14 @@ def run_stages(
                     f"fleet: {left:,} of {len(stage.tasks):,} tasks of the stage '{stage.name}' "
                     f"failed; their logs are in {where}. Call again: what is done stays"
                 )
-            counts.update(_counts(executor))
+            reread += _reread_tarballs(executor)
     finally:
         datatrove_logger.enable("datatrove")
-    return counts
+    return reread
 
 
 class _Step(PipelineStep):
-    """A task as datatrove runs it: it neither takes rows of the one before nor gives any."""
+    """The tasks of a stage as a step of datatrove, without rows from or for other steps."""
 
     type = "kinetics600"
 
@@ -109,20 +102,17 @@ class _Step(PipelineStep):
         # One worker runs all ranks in this process, on this very object.
         self.stats.stats.clear()
         with self.places.open() as places:
-            counts = self.tasks[rank](places)
-        for name, count in counts.items():
-            self.stat_update(name, value=count, unit="task")
+            self.stat_update(_REREAD, value=self.tasks[rank](places) or 0)
 
 
-def _counts(executor: Any) -> Counter[str]:
-    """Return what the tasks of a stage did, as datatrove noted it."""
-    counts: Counter[str] = Counter()
+def _reread_tarballs(executor: Any) -> int:
+    """Return the sum of what a stage's tasks returned, from datatrove's statistics."""
+    total = 0
     for rank in range(executor.world_size):
         with executor.logging_dir.open(f"stats/{rank:05d}.json", "r") as file:
             (step,) = json.load(file)
-        stats = MetricStatsDict.from_dict(step["stats"])
-        counts.update({name: int(stat.total) for name, stat in stats.items()})
-    return counts
+        total += int(MetricStatsDict.from_dict(step["stats"])[_REREAD].total)
+    return total
 
 
 def _executor(
@@ -159,32 +149,26 @@ def _executor(
 
 
 class _Plain:
-    """What is left out of each executor."""
+    """What every executor does differently here."""
 
     def save_executor_as_json(self, indent: int = 4) -> None:
         """Write nothing: datatrove's copy would hold every option, a bucket's keys too."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what only the process that started the run can call."""
+        """Leave out the callback, which only works in the parent process."""
         return {name: value for name, value in vars(self).items() if name != "on_task"}
 
 
 class _Local(_Plain, LocalPipelineExecutor):
-    """Tasks on this machine, in processes of their own.
+    """Tasks in processes of this machine. A killed worker's task is run again.
 
-    datatrove's own pool waits for ever for a worker that was killed; here another one does its
-    task.
+    (datatrove's own pool would wait for ever for it.)
     """
 
     on_task: Callable[[int], object]
 
     def run(self) -> None:
-        """Run the tasks that are not done.
-
-        Raises:
-            Kinetics600Error: Of the first task that failed, once all others have been tried.
-            IncompleteError: A worker was killed again and again.
-        """
+        """Run the tasks that are not done; once all were tried, raise the first one's error."""
         for _ in range(ATTEMPTS):
             with contextlib.suppress(BrokenProcessPool):
                 errors = [error for error in self._attempt(self.get_incomplete_ranks()) if error]
@@ -197,7 +181,7 @@ class _Local(_Plain, LocalPipelineExecutor):
         )
 
     def _attempt(self, ranks: Sequence[int]) -> Iterator[BaseException | None]:
-        """Run tasks; yield what became of each, an error or none."""
+        """Run tasks; yield the error of each, or None."""
         if self.workers == 1:
             for rank in ranks:
                 yield (error := _error_of(self, rank))
@@ -223,20 +207,20 @@ class _Local(_Plain, LocalPipelineExecutor):
 
 
 class _Slurm(_Plain, SlurmPipelineExecutor):
-    """Tasks as arrays of Slurm jobs, each array waiting for the one before."""
+    """Tasks as arrays of Slurm jobs, each array waiting for the previous one."""
 
     def run(self) -> None:
-        """Hand the tasks in, or on a node of the cluster, do one."""
+        """Submit the tasks, or on a node of the cluster, run one."""
         try:
             super().run()
         except subprocess.CalledProcessError as error:
             raise OptionError(
-                f"executor_options: sbatch refused (exit code {error.returncode}); what it said is "
+                f"executor_options: sbatch refused (exit code {error.returncode}); its message is "
                 "above. They hold partition, time, qos, mem_per_cpu_gb, sbatch_args and more"
             ) from None
 
     def launch_merge_stats(self) -> None:
-        """Hand in no further job: the markers say more than datatrove's statistics."""
+        """Submit no job for datatrove's statistics: the markers hold more."""
 
 
 class _Ray(_Plain, RayPipelineExecutor):
@@ -244,7 +228,7 @@ class _Ray(_Plain, RayPipelineExecutor):
 
 
 def _error_of(executor: LocalPipelineExecutor, rank: int) -> BaseException | None:
-    """Run a task; return what stopped it."""
+    """Run a task; return its error."""
     try:
         executor._run_for_rank(rank, local_rank=rank + 1)  # only 0 would write to the screen
     except Exception as error:
@@ -254,11 +238,10 @@ def _error_of(executor: LocalPipelineExecutor, rank: int) -> BaseException | Non
 
 @contextlib.contextmanager
 def _apart_from_script(task: object) -> Iterator[None]:
-    """Keep workers that are started from running the user's script over again.
+    """Keep new worker processes from importing, so running, the user's script again.
 
-    Python lets each new process import it, to find there what a task is made of; a script without
-    `if __name__ == "__main__":` would begin anew in each. A task holds nothing of it, but for what
-    a user may have put into `mirror_options`: then it is imported.
+    Python would import it to unpickle tasks. That is only needed if `mirror_options` hold an object
+    of the script.
     """
     script = sys.modules["__main__"]
     if b"__main__" in bytes(ForkingPickler.dumps(task)):
@@ -273,7 +256,7 @@ def _apart_from_script(task: object) -> Iterator[None]:
 
 
 def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, say nothing, and end when the parent does."""
+    """Leave Ctrl-C to the parent, log nothing, and exit with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     datatrove_logger.disable("datatrove")
     parent = multiprocessing.parent_process()

@@ -1,4 +1,4 @@
-"""The end of a split: its manifest and counts, the card, and what is not needed any more."""
+"""The end of a split: its manifest and counts, the card, and cleaning up."""
 
 from __future__ import annotations
 
@@ -15,18 +15,14 @@ from k600.fleet.plan import Plan, read_plan
 from k600.fleet.units import AT_ONCE
 from k600.loading.columns import MANIFEST, Column
 from k600.loading.manifest import ManifestRow, to_parquet
-from k600.publish.markers import SplitResult, finish, read_marker, update_card
+from k600.publish.markers import SplitResult, finish, name_on_card, read_marker, update_card
 from k600.store.store import META_DIR
 
 __all__ = ["finish_split", "tidy"]
 
 
-def finish_split(job: Job, places: OpenPlaces) -> dict[str, int]:
-    """Note that a split is done, and remove the parts.
-
-    Raises:
-        IncompleteError: A shard is not there yet.
-    """
+def finish_split(job: Job, places: OpenPlaces) -> None:
+    """Mark a split as done and remove the parts; raise `IncompleteError` if a shard is missing."""
     plan = read_plan(job, places.work)
     paths = [shard_path(plan, number, job) for number in range(plan.shards)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -54,16 +50,17 @@ def finish_split(job: Job, places: OpenPlaces) -> dict[str, int]:
         },
     )
     tidy(job, places)
-    return {"shards": len(shards)}
 
 
 def tidy(job: Job, places: OpenPlaces) -> None:
-    """Bring the card up to date and remove what only the making needed; safe to do again."""
-    update_card(places.shards, job.recipe.kind, name=job.places.name, private=bool(job.places.repo))
+    """Update the card and remove temporary files; may be repeated."""
+    repo = job.places.repo
+    name = repo or name_on_card(job.places.work)
+    update_card(places.shards, job.recipe.kind, name=name, private=bool(repo))
 
     work = places.work
     there = work.names(META_DIR)
-    if "incoming" in there:  # of workers that were killed, as are unfinished notes
+    if "incoming" in there:  # of killed workers, as are the .part files
         work.clear(f"{META_DIR}/incoming")
     left = [f"{META_DIR}/{name}" for name in sorted(there) if name.endswith(".part")]
 
@@ -77,7 +74,7 @@ def tidy(job: Job, places: OpenPlaces) -> None:
 
 
 def _manifest(plan: Plan, names: Sequence[str]) -> bytes:
-    """Return a table that `manifest=…` of `load_dataset` reads, with the shard of each clip."""
+    """Return a manifest that `load_dataset` reads, with a column for the shard of each clip."""
     rows: list[dict[str, Any]] = []
     for number, name in enumerate(names):
         for placed in plan.clips(number):

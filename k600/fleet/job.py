@@ -1,9 +1,8 @@
-"""What every worker of a run must know: the same for all, and small enough to be sent along."""
+"""What every worker of a run must know: small enough to be pickled into each task."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from k600.fleet.options import FleetRecipe, Places
 from k600.loading.request import Request
 from k600.loading.state import wanted_names
 from k600.mirror.mirror import Mirror
+from k600.publish.destination import absolute_place
 from k600.publish.recipe import digest_of_labels
 from k600.splits import Split
 from k600.store.store import META_DIR
@@ -28,43 +28,34 @@ class Job:
 
     split: str
     mirror: Mirror
-    """Where the tarballs are."""
     labels: TestLabels = field(repr=False)
-    """Labels of test clips."""
     classes: tuple[str, ...] | None
-    """Take clips of these classes only, from test tarballs, which mix them; None for all."""
+    """Classes to keep of test tarballs, which mix them; None for all."""
     short_side: int | None
-    """Most pixels of a clip's shorter side; None for clips as they are."""
+    """Maximum of a clip's shorter side in pixels; None for clips as they are."""
     recipe: FleetRecipe
     seed: int
-    """Fixes the order of the clips."""
     whole: bool
-    """Whether all classes are asked for."""
+    """Whether all classes are requested."""
     places: Places
-    """Where it all goes."""
     options: Mapping[str, Any]
-    """What beside a tarball's bytes decides what its part holds."""
+    """What decides the content of a part, beside its tarball's bytes."""
 
     def meta_path(self, path: str) -> str:
-        """Return the path of one of the run's own files."""
+        """Return the path of a marker or temporary file of the split."""
         return f"{META_DIR}/{self.split}/{path}"
 
     def marker_path(self, key: str) -> str:
-        """Return the path of the marker of the unit with this key."""
+        """Return the path of a unit's marker."""
         return self.meta_path(f"units/{key}.json")
 
     def part_path(self, key: str) -> str:
-        """Return the path of the part of the unit with this key."""
+        """Return the path of a unit's part."""
         return self.meta_path(f"parts/{key}")
 
 
 def check_fleet(request: Request, *, offline: bool) -> None:
-    """Raise an error for a request that is none for a fleet.
-
-    Raises:
-        OptionError: It means more, or less, than whole tarballs.
-        OfflineError: The mirror is across a network, which may not be crossed.
-    """
+    """Raise an error unless a request is for whole tarballs that can be reached."""
     if request.source == "youtube":
         raise OptionError(
             "source: 'youtube' is not allowed: YouTube counts what an address asks for, so many "
@@ -96,20 +87,7 @@ def make_job(
     with_labels: bool = True,
     offline: bool = False,
 ) -> Job:
-    """Return what all workers must know of a split.
-
-    Args:
-        request: The request.
-        split: One of its splits.
-        recipe: How clips become shards.
-        places: Where they go.
-        with_labels: Fetch the labels of test clips, which no estimate needs.
-        offline: Never cross a network.
-
-    Raises:
-        ListError: The list of labels is none.
-        OfflineError: Test clips are chosen by class, and the list of labels cannot be had.
-    """
+    """Return what all workers must know of a split; labels of test clips only if `with_labels`."""
     labels: TestLabels = {}
     options: dict[str, Any] = {"format": 1, "short_side": request.short_side}
     if request.short_side is not None:
@@ -121,18 +99,14 @@ def make_job(
         labels = read_test_labels(
             request.test_labels, request.mirror, request.store, offline=offline, keep=False
         )
-        wanted_names(request, split, labels)  # raises where classes cannot be told
+        wanted_names(request, split, labels)  # raises if the classes of test clips are not known
         options["labels"] = digest_of_labels(labels)
         options["classes"] = request.classes
 
-    mirror = request.mirror
-    if "://" not in mirror.url:  # the same on every machine and in every folder
-        url = os.path.abspath(os.path.expanduser(mirror.url))
-        mirror = dataclasses.replace(mirror, url=url)
-
+    url = absolute_place(request.mirror.url)  # workers may run in other folders
     return Job(
         split=split,
-        mirror=mirror,
+        mirror=dataclasses.replace(request.mirror, url=url),
         labels=labels,
         classes=request.classes if Split(split).is_mixed else None,
         short_side=request.short_side,

@@ -20,42 +20,32 @@ from k600.progress import no_progress
 from k600.publish.destination import FileDestination
 from k600.publish.markers import find_damaged, read_marker, to_json
 from k600.publish.parquet import write_clips
-from k600.publish.shards import Shard, scratch_folder
+from k600.publish.shards import scratch_folder
 from k600.publish.webdataset import write_tar
 
-__all__ = ["REREAD", "PartReader", "merge_shards", "shard_path", "shard_to_json"]
+__all__ = ["PartReader", "merge_shards", "shard_path", "shard_to_json"]
 
 AHEAD_BYTES = 64 << 20
-"""Bytes of clips read ahead of what is written."""
+"""Clips that are read ahead of those being written."""
 AHEAD_READS = 8
 
 SHARDS_IN_A_COMMIT = 16
-"""On the Hub, which takes some hundred commits an hour."""
-
-REREAD = "tarballs read again"
-"""What those are counted by whose parts turned out to be damaged."""
+"""On the Hub, which takes about a hundred commits an hour."""
 
 
-def merge_shards(job: Job, start: int, step: int, places: OpenPlaces) -> dict[str, int]:
-    """Write every `step`th shard from number `start` on, but those that are marked as done.
+def merge_shards(job: Job, start: int, step: int, places: OpenPlaces) -> int:
+    """Write every `step`th shard from `start` on that is not done yet.
 
-    Returns:
-        What was written, in numbers.
+    Returns the number of tarballs that were read again, as their parts were damaged.
     """
     plan = read_plan(job, places.work)
     left = _find_unwritten(range(start, plan.shards, step), plan, job, places)
     at_once = SHARDS_IN_A_COMMIT if places.apart else 1
-    shards: list[Shard] = []
     with scratch_folder(places.work) as folder:
         parts = PartReader(job, places.work, folder)
         for done in range(0, len(left), at_once):
-            shards += _write_shards(left[done : done + at_once], plan, parts, job, places)
-    return {
-        "shards": len(shards),
-        "clips": sum(shard.clips for shard in shards),
-        "bytes": sum(shard.size_bytes for shard in shards),
-        REREAD: parts.reread,
-    }
+            _write_shards(left[done : done + at_once], plan, parts, job, places)
+    return parts.reread
 
 
 def shard_path(plan: Plan, number: int, job: Job) -> str:
@@ -64,17 +54,12 @@ def shard_path(plan: Plan, number: int, job: Job) -> str:
 
 
 def shard_to_json(entry: Mapping[str, Any], clips: Sequence[PlacedClip]) -> bytes:
-    """Return a shard's marker as the bytes of its file.
-
-    Args:
-        entry: What is written down of the shard (`k600.publish.shards.Shard.entry`).
-        clips: What is in it.
-    """
+    """Return the marker of a shard with this entry (`Shard.entry`) and these clips."""
     return to_json({"shard": entry, "unlabelled": sum(clip.found.label is None for clip in clips)})
 
 
 def _find_unwritten(numbers: Iterable[int], plan: Plan, job: Job, places: OpenPlaces) -> list[int]:
-    """Return which of these shards have no marker, or are not at their place as it says."""
+    """Return which of these shards have no marker, or are missing or damaged."""
     marked = places.work.names(job.meta_path("shards"))
     entries: dict[int, Mapping[str, Any]] = {}
     for number in numbers:
@@ -88,9 +73,8 @@ def _find_unwritten(numbers: Iterable[int], plan: Plan, job: Job, places: OpenPl
 
 def _write_shards(
     numbers: Sequence[int], plan: Plan, parts: PartReader, job: Job, places: OpenPlaces
-) -> list[Shard]:
-    """Write shards, bring them to their place, then their markers."""
-    shards: list[Shard] = []
+) -> None:
+    """Write shards, send them, then write their markers."""
     markers: dict[str, bytes] = {}
     for number in numbers:
         clips = plan.clips(number)
@@ -101,33 +85,24 @@ def _write_shards(
             (shard,) = write_clips(rows, parts.folder, prefix=prefix, shard_bytes=None)
         etag = places.shards.send(f"data/{job.split}/{shard.name}", shard.path, shard.sha256)
         markers[shard_path(plan, number, job)] = shard_to_json(shard.entry(etag), clips)
-        shards.append(shard)
 
-    # A marker may only name what can be seen: the Hub shows a shard once it is in a commit.
+    # A marker may only name shards that are visible: on the Hub, those in a commit.
     message = f"{job.split}: {', '.join(map(str, numbers))}"
     if places.apart:
         places.shards.commit(message, {})
     places.work.commit(message, markers)
-    return shards
 
 
 class PartReader:
-    """Reads clips from parts; a tarball whose part proves damaged is read again first."""
+    """Reads clips from parts; a tarball whose part is damaged is read again."""
 
     def __init__(self, job: Job, work: FileDestination, folder: Path) -> None:
-        """Take where the parts are, and a folder of this machine for one that is read again."""
+        """Take the place of the parts, and a scratch folder for one that is read again."""
         self.job, self.work, self.folder = job, work, folder
-        self.reread = 0
-        """Tarballs that were read again."""
+        self.reread = 0  # tarballs
 
     def rows(self, clips: Sequence[PlacedClip]) -> Iterator[dict[str, Any]]:
-        """Yield the rows of clips, a few of them read ahead.
-
-        Raises:
-            DestinationDamagedError: A part is still not what was written, read again or not.
-            DestinationError: A part cannot be read.
-            MirrorError: A tarball cannot be read again, or was replaced.
-        """
+        """Yield the rows of clips; raise `DestinationDamagedError` if a part cannot be repaired."""
         ahead = map_ahead(
             self._read,
             clips,
@@ -142,7 +117,7 @@ class PartReader:
                 yield record_of(clip.clip, clip.clip.file_name, data, "cvdf")
 
     def _read(self, clip: PlacedClip) -> bytes | None:
-        """Return a clip's bytes; None if they are not those that were written."""
+        """Return a clip's bytes; None if they are missing or have another SHA-256."""
         found = clip.found
         end = found.offset_bytes + found.size_bytes
         data = self.work.read(self.job.part_path(clip.part), found.offset_bytes, end)
@@ -151,8 +126,8 @@ class PartReader:
         return data
 
     def _mend(self, clip: PlacedClip) -> bytes:
-        """Return a clip's bytes, after its tarball was read again, if that has not been done."""
-        data = self._read(clip)  # another clip of the part, or another task, may have mended it
+        """Return a clip's bytes after its part was written again, here or by another task."""
+        data = self._read(clip)
         marker = read_markers([clip.part], self.job, self.work).get(clip.part)
         if data is None and marker is not None:
             read_unit(marker.unit, self.job, self.work, self.folder)

@@ -1,7 +1,7 @@
-"""The options of a fleet: how clips become shards, who does the work, and where all of it goes.
+"""The options of a fleet: how clips become shards, who does the work, and where it is written.
 
-The Hub takes files by commits, some hundred an hour, so a repository there gets shards alone; parts
-and notes lie in another place.
+The Hub takes about a hundred commits an hour, so a repository there gets only the shards; parts and
+markers go to another place.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k600.errors import MissingDependencyError, OptionError
-from k600.publish.destination import Destination, FileDestination
+from k600.publish.destination import Destination, FileDestination, absolute_place
 from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
-from k600.publish.markers import name_on_card
 from k600.publish.shards import MOST_SHARD_MB
 from k600.values import choice, whole_number
 
@@ -61,21 +60,21 @@ class FleetRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workforce:
-    """Who is to do the work."""
+    """Who does the work."""
 
     executor: str = "local"
     """`local`, `slurm` or `ray`."""
     workers: int | None = None
     """Tasks at a time, 1 or more; None for one a CPU of this machine, elsewhere for all."""
     tasks: int | None = None
-    """Tasks that the tarballs are dealt to, 1 to 1,000; None for one each, while that lasts."""
+    """Tasks that share the tarballs, 1 to 1,000; None for one each, as far as possible."""
     logs: str | None = None
     """Folder that all machines see, for Slurm's scripts and logs."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """Further parameters of datatrove's executor, such as Slurm's `partition`."""
 
     def check(self) -> None:
-        """Raise an error for a value that is not allowed, or an engine that is not installed."""
+        """Raise an error if a value is not allowed, or the executor is not installed."""
         choice("executor", self.executor, EXECUTORS)
         if self.tasks is not None:
             whole_number("tasks", self.tasks, least=1, most=MOST_TASKS)
@@ -86,7 +85,7 @@ class Workforce:
         if self.executor == "slurm" and shutil.which("sbatch") is None:
             raise MissingDependencyError(
                 "executor: 'slurm' needs the program sbatch, which is not here. Run this where "
-                "jobs are handed in to Slurm"
+                "jobs are submitted to Slurm"
             )
 
     @property
@@ -95,36 +94,24 @@ class Workforce:
         return self.workers or (os.cpu_count() or 1 if self.executor == "local" else MOST_TASKS)
 
     def tasks_for(self, pieces: int) -> int:
-        """Return how many tasks so many pieces of work are dealt to."""
+        """Return the number of tasks for so many pieces of work."""
         return max(1, min(self.tasks or MOST_TASKS, pieces))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """The places of a run, by name: small enough to be sent to every worker."""
+    """Addresses of the places of a run, to be sent to every worker."""
 
     work: str
-    """Folder or URL of parts and notes."""
+    """Folder or URL of parts and markers."""
     options: Mapping[str, Any] = field(repr=False)
     """fsspec storage options for it."""
     repo: str = ""
-    """Dataset repository on the Hub for the shards; empty where they lie beside the notes."""
-
-    @property
-    def name(self) -> str:
-        """What the card calls the shards' place."""
-        return self.repo or name_on_card(self.work)
+    """Dataset repository on the Hub for the shards; empty if they go to `work`, too."""
 
     @contextlib.contextmanager
     def open(self, *, shared: bool = True) -> Iterator[OpenPlaces]:
-        """Make both ready.
-
-        Args:
-            shared: Whether this is one of several workers. Else a folder is locked.
-
-        Raises:
-            DestinationError: One cannot be used.
-        """
+        """Open and prepare both; a folder is locked unless it is `shared` with other workers."""
         with contextlib.closing(FileDestination(self.work, self.options, shared=shared)) as work:
             work.prepare()
             if not self.repo:
@@ -137,31 +124,21 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class OpenPlaces:
-    """The places of a run, ready."""
+    """The places of a run, prepared; one and the same unless the shards go to the Hub."""
 
     work: FileDestination
     shards: Destination
 
     @property
     def apart(self) -> bool:
-        """Whether they are two."""
+        """Whether the shards have a place of their own."""
         return self.shards is not self.work
 
 
 def choose_places(
     to: str, options: Mapping[str, Any], *, work: str | None, i_have_the_rights: bool
 ) -> Places:
-    """Return the places that options mean.
-
-    Args:
-        to: A folder, a URL, or `hf://datasets/USER/NAME`.
-        options: fsspec storage options for the folder or URL.
-        work: A folder or URL for parts and notes; needed for the Hub.
-        i_have_the_rights: The videos may be handed on; needed for the Hub.
-
-    Raises:
-        OptionError: They do not fit together.
-    """
+    """Return the places that the options of `kinetics600.fleet` name."""
     repo = repo_of_url(to)
     if repo is None:
         if work is not None or to.startswith("hf://"):
@@ -169,7 +146,7 @@ def choose_places(
                 f"work: {work!r} is not allowed with to: {to!r}; it is for "
                 "'hf://datasets/USER/NAME', where the parts cannot lie beside the shards"
             )
-        return Places(work=_absolute(to), options=options)
+        return Places(work=absolute_place(to), options=options)
     check_repo_id(repo)
     if work is None:
         raise OptionError(
@@ -178,15 +155,10 @@ def choose_places(
         )
     if not i_have_the_rights:
         raise OptionError(
-            "i_have_the_rights: the videos belong to those who made them, so clips go to the Hub "
-            "only for who says that they may hand them on: "
-            "i_have_the_rights=True"
+            "i_have_the_rights: the videos belong to their authors, so clips go to the Hub only if "
+            "you state that you may redistribute them: i_have_the_rights=True"
         )
-    return Places(work=_absolute(work), options=options, repo=repo)
-
-
-def _absolute(place: str) -> str:
-    return place if "://" in place else os.path.abspath(os.path.expanduser(place))
+    return Places(work=absolute_place(work), options=options, repo=repo)
 
 
 def _need(module: str, message: str) -> None:

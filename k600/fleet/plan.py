@@ -1,8 +1,7 @@
 """The plan of a split: which clip goes into which shard, decided from the markers alone.
 
-The order of the clips is the order of a hash of seed and clip, so it is the same however many
-workers there were, and whoever read which tarball. Shards are stretches of that order, alike in
-number of clips, so that every one mixes all classes.
+Clips are ordered by a hash of seed and clip, which does not depend on the number of workers. Shards
+are consecutive ranges of nearly equal length, so every one mixes all classes.
 """
 
 from __future__ import annotations
@@ -49,13 +48,12 @@ _FOUND = [field.name for field in fields(PartClip)]
 
 @dataclass(frozen=True, slots=True)
 class PlacedClip:
-    """A clip that has its place in the order of all."""
+    """A clip of a shard, and where it comes from."""
 
     split: str
     tarball: str
-    """Name of the tarball."""
     part: str
-    """Key of the unit that read it."""
+    """Key of the unit."""
     found: PartClip
 
     @property
@@ -68,16 +66,15 @@ class PlacedClip:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The shards that there are to be."""
+    """The shards of a split and their clips."""
 
     split: str
     digest: str
-    """Fingerprint of which clips, to the byte, are in which shard."""
+    """Of the clips' SHA-256 and shards."""
     shards: int
     tarballs: int
-    """Tarballs that were read."""
     rejects: Mapping[str, int]
-    """What was no good, and tarballs that could not be had, by reason."""
+    """Counts of bad clips, and of tarballs that are not available, by reason."""
     table: Any
     """A row for each clip, in order."""
 
@@ -92,10 +89,7 @@ class Plan:
 
 
 def count_shards(clips: int, video_bytes: int, *, shard_bytes: int, multiple_of: int) -> int:
-    """Return how many shards so many clips make, `shard_bytes` each at most on average.
-
-    Raises:
-        OptionError: There are fewer clips than `multiple_of`.
+    """Return the number of shards for so many clips, of at most `shard_bytes` on average.
 
     Example:
         >>> count_shards(50, 5_100, shard_bytes=1_000, multiple_of=4)
@@ -118,9 +112,6 @@ def deal_clips(
     """Return the clips of each shard, in order; their numbers differ by one at most.
 
     A clip that two tarballs of the test split hold is taken once.
-
-    Raises:
-        OptionError: There are too few clips for such a number of shards.
     """
 
     def order(clip: PlacedClip) -> tuple[bytes, str, str]:
@@ -145,13 +136,11 @@ def deal_clips(
 
 
 def make_plan(
-    units: Sequence[Unit], lacking: Mapping[str, int], job: Job, work: FileDestination
+    units: Sequence[Unit], unavailable: Mapping[str, int], job: Job, work: FileDestination
 ) -> Plan:
-    """Deal the clips of all units to shards; `lacking` counts tarballs that are none, by reason.
+    """Assign the clips of all units to shards; `unavailable` counts unavailable tarballs by reason.
 
-    Raises:
-        NoClipsError: There is no clip, or a tarball has not been read.
-        OptionError: The number of shards cannot be what it is to be.
+    Raises `NoClipsError` if there is no clip, or a tarball has not been read.
     """
     found = read_markers([unit.key for unit in units], job, work)
     for unit in units:
@@ -179,7 +168,7 @@ def make_plan(
             digest.update(f"{number} {placed.clip.key} {placed.found.sha256}\n".encode())
             place = {"shard": number, "tarball": placed.tarball, "part": placed.part}
             rows.append({**place, **asdict(placed.found)})
-    rejects = Counter(lacking)
+    rejects = Counter(unavailable)
     rejects.update(reject.reason for marker in markers for reject in marker.rejects)
     return Plan(
         job.split,
@@ -192,24 +181,19 @@ def make_plan(
 
 
 def write_plan(
-    job: Job, units: Sequence[Unit], lacking: Mapping[str, int], places: OpenPlaces
-) -> dict[str, int]:
-    """Make the plan and write it down, as one task does once all tarballs are read."""
-    plan = make_plan(units, lacking, job, places.work)
+    job: Job, units: Sequence[Unit], unavailable: Mapping[str, int], places: OpenPlaces
+) -> None:
+    """Make and save the plan: a task of its own, once all tarballs are read."""
+    plan = make_plan(units, unavailable, job, places.work)
     facts = {name: getattr(plan, name) for name in ("digest", "shards", "tarballs", "rejects")}
     table = plan.table.replace_schema_metadata({"plan": json.dumps(facts)})
     sink = io.BytesIO()
     pyarrow.parquet.write_table(table, sink, compression="zstd")
     places.work.commit(f"{job.split}: planned", {job.meta_path(_NAME): sink.getvalue()})
-    return {"shards": plan.shards}
 
 
 def read_plan(job: Job, work: FileDestination) -> Plan:
-    """Return the plan.
-
-    Raises:
-        DestinationError: There is none.
-    """
+    """Return the saved plan; raise `DestinationError` if there is none."""
     data = work.read(job.meta_path(_NAME))
     if data is None:
         raise DestinationError(

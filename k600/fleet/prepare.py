@@ -1,4 +1,4 @@
-"""What is left to do for a split: all of it, what a run that was broken off left, or repairs."""
+"""What is left to do for a split: everything, the rest of an interrupted run, or repairs."""
 
 from __future__ import annotations
 
@@ -29,36 +29,28 @@ __all__ = ["SplitWork", "prepare_split"]
 
 @dataclass(frozen=True, slots=True)
 class SplitWork:
-    """What is to be done for a split."""
+    """What is left to do for a split."""
 
     job: Job
     units: Sequence[Unit]
     """Its tarballs; none if the split is done."""
     pending: Sequence[Unit]
-    """Those that are still to be read."""
-    lacking: Mapping[str, int]
-    """Tarballs that the mirror has not, by reason."""
+    """Tarballs that are still to be read."""
+    unavailable: Mapping[str, int]
+    """Counts of tarballs that are not on the mirror, by reason."""
     mended: int = 0
-    """Shards that were done, and are made again."""
+    """Finished shards that are made again."""
 
     @property
     def total_bytes(self) -> int:
         """Size of all its tarballs."""
         return sum(unit.size_bytes for unit in self.units)
 
-    @property
-    def pending_bytes(self) -> int:
-        """Size of those that are still to be read."""
-        return sum(unit.size_bytes for unit in self.pending)
-
 
 def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Progress) -> SplitWork:
-    """Pin the request at its place, and find out what is left to do.
+    """Note the request at its place, and return what is left to do.
 
-    Raises:
-        DestinationTakenError: The place holds another request.
-        IncompleteError: The mirror lacks what is needed. What is there stays.
-        MirrorError, ListError: The mirror cannot be reached, or its list not be read.
+    Raises `IncompleteError` if the mirror lacks what is needed. What is there stays.
     """
     split, recipe = job.split, job.recipe
     tarballs = tarballs_to_read(request, split)
@@ -82,8 +74,8 @@ def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Prog
         tidy(job, places)
         return SplitWork(job, (), (), {})
 
-    units, lacking = find_units(tarballs, job, on_missing=request.on_missing)
-    work = SplitWork(job, units, find_unread(units, job, places.work), lacking)
+    units, unavailable = find_units(tarballs, job, on_missing=request.on_missing)
+    work = SplitWork(job, units, find_unread(units, job, places.work), unavailable)
     check_number_of_files(split, work.total_bytes, recipe.shard_size_mb)
     return work
 
@@ -92,7 +84,7 @@ def _has_manifest(done: Mapping[str, Any], job: Job, places: OpenPlaces) -> bool
     data = places.shards.read(job.meta_path("manifest.parquet"))
     if data is None:
         return False
-    expected = done.get("manifest_sha256")  # of an older release, there is none
+    expected = done.get("manifest_sha256")  # an older release noted none
     return expected is None or expected == hashlib.sha256(data).hexdigest()
 
 
@@ -103,16 +95,14 @@ def _prepare_repair(
     tarballs: Sequence[Tarball],
     places: OpenPlaces,
 ) -> SplitWork:
-    """Return what is to be done so that a split that is done is so again: no more than it takes.
+    """Return the least work that completes a damaged split again.
 
-    Raises:
-        IncompleteError: The mirror's tarballs are not those any more that it was made from. What is
-            there stays.
+    Raises `IncompleteError` if the mirror no longer has the tarballs that it was made from.
     """
     work = places.work
     found, plan = _plan_again(job, done, tarballs, work)
     if plan is None or plan.digest != done.get("plan", plan.digest):
-        work.clear(job.meta_path("parts"))  # of tarballs that were read for nothing
+        work.clear(job.meta_path("parts"))  # of tarballs that were read in vain
         what = f"{len(damaged):,} shards that are gone or damaged" if damaged else "the manifest"
         raise IncompleteError(
             f"kinetics600 {job.split}: {what} at {places.shards.address} cannot be made again, as "
@@ -130,9 +120,9 @@ def _prepare_repair(
             markers[shard_path(plan, number, job)] = shard_to_json(entry, clips)
     work.commit(f"{job.split}: what is good", markers)
 
-    lacking = Counter(done["left_out"]) - Counter(plan.rejects)  # then, whatever is there by now
+    unavailable = Counter(done["left_out"]) - Counter(plan.rejects)  # as it was, not as it is now
     pending = find_unread([unit for unit in found if unit.key in needed], job, work)
-    return SplitWork(job, found, pending, lacking, len(damaged))
+    return SplitWork(job, found, pending, unavailable, len(damaged))
 
 
 def _plan_again(
@@ -140,8 +130,8 @@ def _plan_again(
 ) -> tuple[Sequence[Unit], Plan | None]:
     """Return the tarballs that a finished split was made from, and its plan, if it can be made.
 
-    Tarballs are recognised by name, as a copy has another ETag with the same bytes: it is read
-    again, as is one whose marker is lost. Whether its bytes are the same, the plan's digest shows.
+    Tarballs are matched by name, as a copy has another ETag: it is read again, as is one whose
+    marker is lost. The plan's digest shows whether the bytes are the same.
     """
     try:
         found, _ = find_units(tarballs, job, on_missing="skip")

@@ -1,7 +1,7 @@
-"""Reading: one tarball becomes one part, its good clips one after the other, and a marker.
+"""Reading: one tarball becomes one part, its valid clips concatenated, and a marker.
 
-A part is not cut by shard: the marker says where each clip lies, and `merge` reads just those
-bytes. So there is one object for each tarball, however many shards there will be.
+The marker holds the offset of each clip, and `merge` reads just those bytes. So there is one object
+for each tarball, however many shards there will be.
 """
 
 from __future__ import annotations
@@ -18,49 +18,35 @@ from k600.mirror.mirror import RemoteFile
 from k600.publish.destination import FileDestination
 from k600.publish.shards import scratch_folder
 from k600.store.files import open_part
-from k600.tarballs.reading import read_sound
+from k600.tarballs.reading import read_with_retry
 from k600.tarballs.stream import stream_tarball
 
 __all__ = ["read_unit", "read_units"]
 
 
-def read_units(job: Job, units: Sequence[Unit], places: OpenPlaces) -> dict[str, int]:
-    """Read tarballs, but those that are marked as done; return what was read, in numbers."""
-    counts = {"tarballs": 0, "clips": 0, "bytes": 0}
+def read_units(job: Job, units: Sequence[Unit], places: OpenPlaces) -> None:
+    """Read tarballs, except those that are marked as done."""
     failed: MirrorError | None = None
     with scratch_folder(places.work) as folder:
-        # A task that took the place of a lost one finds what that had finished.
+        # A task that replaces a lost one skips what that had finished.
         for unit in find_unread(units, job, places.work):
             try:
-                marker = read_unit(unit, job, places.work, folder)
-            except MirrorError as error:  # need not be the next one's trouble
+                read_unit(unit, job, places.work, folder)
+            except MirrorError as error:  # the others may still be read
                 failed = failed or error
-                continue
-            counts["tarballs"] += 1
-            counts["clips"] += len(marker.clips)
-            counts["bytes"] += unit.size_bytes
     if failed is not None:
         raise failed
-    return counts
 
 
 def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> UnitMarker:
-    """Read a tarball, bring its part to its place, then its marker.
+    """Read a tarball, send its part by way of a scratch `folder`, then write its marker.
 
-    Args:
-        unit: The tarball.
-        job: The run.
-        work: Where to.
-        folder: Of this machine, for the part until it is whole.
-
-    Raises:
-        MirrorError: The tarball cannot be read, or is no longer the one that was planned for.
-        DestinationError: The part cannot be written.
+    Raises `MirrorError` if it cannot be read, or was replaced since the run began.
     """
     path = folder / f"{unit.key}.part"
 
     def read(remote: RemoteFile) -> UnitMarker:
-        # Also before a second reading: what has replaced it is another unit, not this one's clips.
+        # Checked before each reading, as a tarball that was replaced is another unit.
         if Unit.of(unit.tarball, remote, job.options).key != unit.key:
             raise MirrorChangedError(
                 f"mirror: {unit.url} was replaced since this run began. Call again: it is read anew"
@@ -68,7 +54,7 @@ def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> Unit
         return _write_part(unit, job, remote, path)
 
     try:
-        marker = read_sound(read, job.mirror, job.mirror.stat(unit.tarball.path))
+        marker = read_with_retry(read, job.mirror, job.mirror.stat(unit.tarball.path))
     except DamagedTarballError:
         marker = UnitMarker(unit, (), (Reject("", "tarball_damaged"),))
 

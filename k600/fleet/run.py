@@ -1,7 +1,4 @@
-"""A run of the fleet from its request: for each split what is left to do, who does it, the outcome.
-
-Its stages are `read.read_units`, `plan.write_plan`, `merge.merge_shards` and `finish.finish_split`.
-"""
+"""A run of the fleet: for each split, prepare the work, run its stages and return the outcome."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from typing import Any
 from k600.errors import IncompleteError
 from k600.fleet.finish import finish_split
 from k600.fleet.job import check_fleet, make_job
-from k600.fleet.merge import REREAD, merge_shards
+from k600.fleet.merge import merge_shards
 from k600.fleet.options import FleetRecipe, OpenPlaces, Places, Workforce
 from k600.fleet.plan import write_plan
 from k600.fleet.prepare import SplitWork, prepare_split
@@ -43,28 +40,28 @@ class FleetSplit:
 
     split: str
     state: str
-    """`done`, or `submitted`: handed in to Slurm."""
+    """`done`, or `submitted` to Slurm."""
     tarballs: int
     fetched_tarballs: int
     """Tarballs that this run had to read."""
     mended_shards: int
-    """Shards that were done, and gone or damaged, and that this run made again."""
+    """Finished shards that were gone or damaged, and that this run made again."""
     clips: int = 0
     """0 until it is done, as the next two."""
     shards: int = 0
     shard_bytes: int = 0
     missing: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """What was no good in the tarballs, by reason."""
+    """Counts of bad clips and tarballs, by reason."""
 
     @property
     def complete(self) -> bool:
-        """Whether every tarball was read to its end; what is no good in them is the host's."""
+        """Whether every tarball was read to its end, bad clips or not."""
         return not any(reason.startswith("tarball_") for reason in self.missing)
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What a run brought, and where it is."""
+    """The outcome of a run, and where it is."""
 
     address: str
     kind: str
@@ -72,7 +69,7 @@ class Fleet:
 
     @property
     def submitted(self) -> bool:
-        """Whether something was handed in to Slurm, and is not done."""
+        """Whether a split was submitted to Slurm, and is not done."""
         return any(split.state == "submitted" for split in self.splits)
 
     def as_plain(self) -> dict[str, Any]:
@@ -89,30 +86,18 @@ def run_fleet(
     progress: Progress,
     offline: bool = False,
 ) -> Fleet:
-    """Turn a request's tarballs into training shards; the same call again goes on.
+    """Turn a request's tarballs into training shards; the same call again continues.
 
-    Args:
-        request: Which tarballs.
-        places: Where they go.
-        recipe: Format, and size and number of shards.
-        workforce: Who does it.
-        progress: Makes the progress bar.
-        offline: Never cross a network.
-
-    Raises:
-        OptionError: A value is not allowed.
-        MissingDependencyError: datatrove or Ray is not installed.
-        DestinationError: The place cannot be used, or holds something else or another run's shards.
-        MirrorError, ListError: The mirror cannot serve the request.
-        IncompleteError: Something could not be done; what was done stays.
+    Raises `IncompleteError` if a task failed; what was done stays.
     """
     recipe.check()
     check_fleet(request, offline=offline)
     workforce.check()
-    hands_in = workforce.executor == "slurm"
+
+    submits = workforce.executor == "slurm"
     splits: list[FleetSplit] = []
-    handed_in: list[SplitWork] = []
-    with places.open(shared=hands_in) as ready:
+    submitted: list[SplitWork] = []
+    with places.open(shared=submits) as ready:
         check_place(ready.shards, recipe.kind)
         if ready.apart:
             check_place(ready.work, recipe.kind)
@@ -122,14 +107,15 @@ def run_fleet(
         for split in request.splits:
             job = make_job(request, split, recipe, places, offline=offline)
             work = prepare_split(request, job, ready, progress)
-            if work.units and hands_in:
-                handed_in.append(work)
-                splits.append(_handed_in(work))
+            tarballs, pending = len(work.units), len(work.pending)
+            if tarballs and submits:
+                submitted.append(work)
+                splits.append(FleetSplit(split, "submitted", tarballs, pending, work.mended))
                 continue
-            reread = _carry_out([work], workforce, ready, progress) if work.units else 0
+            reread = _carry_out([work], workforce, ready, progress) if tarballs else 0
             splits.append(_done(work, reread, ready))
-        if handed_in:
-            _carry_out(handed_in, workforce, ready, progress)
+        if submitted:
+            _carry_out(submitted, workforce, ready, progress)
         return Fleet(ready.shards.address, recipe.kind, tuple(splits))
 
 
@@ -139,22 +125,23 @@ def _carry_out(
     """Run the stages of splits; return how many tarballs were read again for damaged parts."""
     from k600.fleet.executors import run_stages  # datatrove is an extra
 
-    total = sum(work.total_bytes + work.pending_bytes for work in works)
+    pending = [unit for work in works for unit in work.pending]
+    total = sum(work.total_bytes for work in works) + sum(unit.size_bytes for unit in pending)
     splits = ", ".join(work.job.split for work in works)
     with _open_logs(works, workforce) as logs, progress(total, f"{splits}, fleet") as bar:
         stages = [stage for work in works for stage in _stages(work, workforce, bar)]
-        counts = run_stages(stages, workforce, logs)
+        reread = run_stages(stages, workforce, logs)
 
     if workforce.executor == "ray":
         places.work.clear(_RAY_LOGS)
-    if counts[REREAD]:
+    if reread:
         logger.warning(
             "kinetics600 %s: parts at %s were changed or gone, and %s tarballs were read again",
             splits,
             places.work.address,
-            f"{counts[REREAD]:,}",
+            f"{reread:,}",
         )
-    return counts[REREAD]
+    return reread
 
 
 def _stages(work: SplitWork, workforce: Workforce, bar: Bar) -> Iterator[Any]:
@@ -175,7 +162,9 @@ def _stages(work: SplitWork, workforce: Workforce, bar: Bar) -> Iterator[Any]:
     merging = [partial(merge_shards, job, start, step) for start in range(step)]
     if reading:
         yield Stage(f"{job.split}-read", places, reading, on_read)
-    yield Stage(f"{job.split}-plan", places, [partial(write_plan, job, work.units, work.lacking)])
+    yield Stage(
+        f"{job.split}-plan", places, [partial(write_plan, job, work.units, work.unavailable)]
+    )
     yield Stage(f"{job.split}-merge", places, merging, on_merged)
     yield Stage(f"{job.split}-end", places, [partial(finish_split, job)])
 
@@ -184,7 +173,7 @@ def _stages(work: SplitWork, workforce: Workforce, bar: Bar) -> Iterator[Any]:
 def _open_logs(
     works: Sequence[SplitWork], workforce: Workforce
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Open a place for datatrove's notes of this one run."""
+    """Open a place for datatrove's logs of this run."""
     name = uuid.uuid4().hex[:12]
     if workforce.executor == "local":
         with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
@@ -192,16 +181,11 @@ def _open_logs(
     elif workforce.executor == "slurm":
         shared = Path(workforce.logs or "kinetics600-fleet").expanduser().absolute() / name
         shared.mkdir(parents=True)
-        shared.chmod(0o700)  # the options will lie there, a bucket's keys among them
+        shared.chmod(0o700)  # datatrove saves the options there, a bucket's keys among them
         yield str(shared), {}
     else:
         places = works[0].job.places
         yield f"{places.work}/{_RAY_LOGS}/{name}", places.options
-
-
-def _handed_in(work: SplitWork) -> FleetSplit:
-    read = len(work.pending)
-    return FleetSplit(work.job.split, "submitted", len(work.units), read, work.mended)
 
 
 def _done(work: SplitWork, reread: int, places: OpenPlaces) -> FleetSplit:

@@ -1,4 +1,4 @@
-"""Units of work: a tarball each, and the marker that says what was found in one that was read."""
+"""Units of work: a tarball each, and the marker of one that was read."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ __all__ = [
 logger = logging.getLogger("kinetics600")
 
 AT_ONCE = 16
-"""Questions to a mirror or a place at a time."""
+"""Parallel requests to a mirror or a place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A tarball to be read: what one worker does at a time."""
+    """A tarball to be read."""
 
     tarball: Tarball
     key: str
-    """Of URL, ETag and options: a tarball that was replaced is another unit."""
+    """Hash of URL, ETag and options: a tarball that was replaced is another unit."""
     url: str
-    """Address, without credentials."""
+    """Without credentials."""
     etag: str
     size_bytes: int
 
     @classmethod
     def of(cls, tarball: Tarball, remote: RemoteFile, options: Mapping[str, Any]) -> Unit:
-        """Return the unit that a tarball is, as the mirror has it now, for these options."""
+        """Return the unit of a tarball, as the mirror has it now, for a job's options."""
         text = json.dumps([remote.url, remote.etag, options], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         return cls(tarball, key, remote.url, remote.etag, remote.size_bytes)
@@ -69,20 +69,19 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class PartClip:
-    """A clip that lies in a part."""
+    """A clip in a part."""
 
     file_name: str
     label: str | None
-    """Class name; None where no list labels a test clip."""
+    """Class name; None for a test clip without one."""
     offset_bytes: int
-    """Where it begins in the part."""
     size_bytes: int
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A file of a tarball that is no good, or the tarball itself."""
+    """A bad file of a tarball, or a bad tarball."""
 
     file_name: str
     """Empty for the tarball."""
@@ -92,7 +91,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class UnitMarker:
-    """What a finished unit leaves."""
+    """The marker of a finished unit."""
 
     unit: Unit
     clips: tuple[PartClip, ...]
@@ -105,14 +104,14 @@ class UnitMarker:
         return sum(clip.size_bytes for clip in self.clips)
 
     def to_json(self) -> bytes:
-        """Return it as the bytes of its file."""
+        """Return it as JSON."""
         entry = dataclasses.asdict(self)
         unit = entry.pop("unit")
         return to_json({**unit.pop("tarball"), **unit, "part_bytes": self.part_bytes, **entry})
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> UnitMarker | None:
-        """Return the marker that a file holds; None if it holds something else."""
+        """Return a marker from its JSON; None if it is something else."""
         try:
             tarball = Tarball(entry["split"], entry["name"])
             return cls(
@@ -125,11 +124,7 @@ class UnitMarker:
 
 
 def tarballs_to_read(request: Request, split: str) -> list[Tarball]:
-    """Return the tarballs of a split, by the host's list.
-
-    Raises:
-        MirrorError, ListError: The list cannot be had.
-    """
+    """Return the tarballs of a split, by the host's list."""
     lists = KeptLists(request.mirror, request.store, split, network=True, keep=False)
     return tarballs_of(request, split, HostView(lists.tarballs(), lists.listing()))
 
@@ -137,15 +132,9 @@ def tarballs_to_read(request: Request, split: str) -> list[Tarball]:
 def find_units(
     tarballs: Sequence[Tarball], job: Job, *, on_missing: str
 ) -> tuple[list[Unit], dict[str, int]]:
-    """Ask the mirror for every tarball of a split.
+    """Return the units of the tarballs that are on the mirror, and counts of the others by reason.
 
-    Returns:
-        The units of those that are there, and how many are not, by reason.
-
-    Raises:
-        MirrorError: It is out of reach.
-        IncompleteError: It lacks tarballs, and `on_missing` is `raise`.
-        NoClipsError: It has none of them.
+    Raises `NoClipsError` if there are none, and `IncompleteError` with `on_missing="raise"`.
     """
 
     def find(tarball: Tarball) -> Unit | MirrorError:
@@ -161,7 +150,7 @@ def find_units(
         why = found[0] if found else "there is no tarball"
         raise NoClipsError(f"kinetics600 {job.split}: {why}", settled=True)
 
-    lacking: Counter[str] = Counter()
+    unavailable: Counter[str] = Counter()
     for tarball, error in zip(tarballs, found, strict=True):
         if isinstance(error, Unit):
             continue
@@ -171,12 +160,12 @@ def find_units(
         if on_missing == "warn":
             logger.warning(message)
         denied = isinstance(error, MirrorDeniedError)
-        lacking["tarball_denied" if denied else "tarball_not_found"] += 1
-    return units, dict(lacking)
+        unavailable["tarball_denied" if denied else "tarball_not_found"] += 1
+    return units, dict(unavailable)
 
 
 def read_markers(keys: Sequence[str], job: Job, work: FileDestination) -> dict[str, UnitMarker]:
-    """Return what units left, by key; none that is not there, is damaged, or is another's."""
+    """Return the markers of units by key, without missing and damaged ones."""
 
     def read(key: str) -> UnitMarker | None:
         return UnitMarker.from_json(read_json(work, job.marker_path(key)) or {})
@@ -187,9 +176,9 @@ def read_markers(keys: Sequence[str], job: Job, work: FileDestination) -> dict[s
 
 
 def find_unread(units: Sequence[Unit], job: Job, work: FileDestination) -> list[Unit]:
-    """Return the units without a marker, or without the part that it describes.
+    """Return the units without a marker, or without a part of the right size.
 
-    Whether a part holds the right bytes is checked clip by clip as it is merged.
+    The bytes of a part are checked clip by clip as it is merged.
     """
     sizes, marked = work.sizes(job.meta_path("parts")), work.names(job.meta_path("units"))
     begun = [unit.key for unit in units if f"{unit.key}.json" in marked]
@@ -205,11 +194,10 @@ def find_unread(units: Sequence[Unit], job: Job, work: FileDestination) -> list[
 
 
 def deal_units(units: Iterable[Unit], ranks: int) -> list[list[Unit]]:
-    """Deal units to at most so many ranks: each, the largest first, to whoever has least.
+    """Deal units to at most so many ranks: each, the largest first, to the rank with least bytes.
 
-    Returns:
-        The units of each rank, none empty, the rank with the largest unit first. Whoever takes
-        ranks in this order is never left with a large tarball at the end.
+    No rank is empty. Ranks come in descending order of their largest unit, so that no worker is
+    left with a large tarball at the end.
 
     Example:
         >>> def unit(size): return Unit(Tarball("test", f"part_{size}"), "", "", "", size)

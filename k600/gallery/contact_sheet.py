@@ -35,7 +35,7 @@ _INK, _PALE, _ALARM = (29, 31, 33), (110, 114, 120), (176, 58, 46)
 
 
 def sheet_size(clips: int, columns: int) -> tuple[int, int]:
-    """Return width and height of a sheet, in pixels.
+    """Return the width and height of a sheet, in pixels.
 
     Example:
         >>> sheet_size(9, 8)
@@ -54,18 +54,7 @@ def write_contact_sheet(
 ) -> Path:
     """Write a PNG with a grid of clips: a frame from each one's middle, class, id and split.
 
-    Args:
-        rows: A loaded dataset, as for `write_gallery`.
-        path: The file to write; replaced if it is there. Its folder must exist.
-        columns: Clips side by side, 1 or more.
-        most: Most clips to show, 1 or more: the first ones.
-
-    Returns:
-        The file's absolute path.
-
-    Raises:
-        OptionError: `rows` is empty or no dataset, or an option is not allowed.
-        StoreError: The file cannot be written; one that was there stays.
+    As `write_gallery`, with `columns` clips side by side.
     """
     columns = whole_number("columns", columns, least=1)
     most = whole_number("most", most, least=1)
@@ -90,7 +79,7 @@ def _tile(row: Row, preview: Preview) -> Image:
     tile = np.full((_HEIGHT + _CAPTION, WIDTH, 3), _PAPER, np.uint8)
     tile[:_HEIGHT] = _FIELD
     if preview.image is not None:
-        # A tall one is cut to the field's height, evenly at both ends.
+        # A tall one is cropped to the field's height, evenly at both ends.
         image = preview.image[max(0, preview.image.shape[0] - _HEIGHT) // 2 :][:_HEIGHT]
         _paste(tile, image, (_HEIGHT - image.shape[0]) // 2, (WIDTH - image.shape[1]) // 2)
     else:
@@ -107,10 +96,7 @@ def _paste(image: Image, part: Image, top: int, left: int) -> None:
 
 
 def draw_line(image: Image, left: int, top: int, text: str, colour: tuple[int, int, int]) -> None:
-    """Draw a line of ASCII; what is too long ends in dots, what is not ASCII is `?`.
-
-    A letter is 6 pixels wide and 13 high.
-    """
+    """Draw a line of ASCII (else `?`), letters 6 × 13 pixels; a line too long ends in dots."""
     most = (image.shape[1] - left) // _LETTER_WIDTH
     if len(text) > most:
         text = text[: most - 2] + ".."

@@ -1,8 +1,8 @@
 """The gallery: one HTML page, complete in itself, that shows the clips of a loaded dataset.
 
-The page is `page.html` with four things put in: title, security policy, one block of
-JSON with every fact, and the embedded clips in base64. Whatever comes from data is in the JSON,
-which can be nothing but text to the page; its script never makes HTML of it.
+The page is `page.html` with title, security policy, one block of JSON with every fact, and the
+embedded clips in base64. Whatever comes from data is in the JSON; the script never makes HTML of
+it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,11 @@ from typing import Any
 from urllib.parse import quote
 
 from k600.errors import OptionError
-from k600.gallery.contact_sheet import write_contact_sheet
-from k600.gallery.rows import (
-    Row,
-    check_target,
-    count_rows,
-    previews,
-    read_rows,
-    write_file,
-)
+from k600.gallery.rows import Row, check_target, count_rows, previews, read_rows, write_file
 from k600.gallery.thumbnails import Preview, to_jpeg
 from k600.values import whole_number
 
-__all__ = ["write_contact_sheet", "write_gallery"]
+__all__ = ["write_gallery"]
 
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}", re.ASCII)
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
@@ -49,20 +41,10 @@ def write_gallery(
 ) -> Path:
     """Write one HTML page that shows clips by class, plays them, and searches and filters them.
 
-    The page needs no network and no other file, but for clips beyond `embed_bytes`: those are
-    linked where they lie on disk. A clip that cannot be decoded is shown with the reason.
-
-    Args:
-        rows: A loaded dataset: `Dataset`, `IterableDataset`, a dictionary of either by split, or
-            dictionaries with the same keys. With `decode=True` it is read undecoded.
-        path: The file to write; replaced if it is there. Its folder must exist.
-        title: Heading of the page.
-        embed_bytes: Most bytes of clips to put into the page (it grows by 4/3 of them), 0 or
-            more. Clips are put in in their order, as long as they fit.
-        most: Most clips to show, 1 or more: the first ones.
-
-    Returns:
-        The page's absolute path.
+    `rows` are a `Dataset`, an `IterableDataset`, a dictionary of either by split, or dictionaries
+    with the same keys; the first `most` are shown. A clip that cannot be decoded is shown with the
+    reason. The page needs no network and no other file, except for clips that do not fit in
+    `embed_bytes` (it grows by 4/3 of them): those are linked. Returns the page's absolute path.
 
     Raises:
         OptionError: `rows` is empty or no dataset, or an option is not allowed.
@@ -105,20 +87,19 @@ def write_gallery(
 
 
 def _page(facts: Mapping[str, Any], videos: Iterable[str]) -> bytes:
-    """Return the page with every fact and the embedded clips."""
     parts = {
         "title": html.escape(facts["title"]),
         "data": json.dumps(facts, separators=(",", ":"), allow_nan=False).translate(_ESCAPES),
         "videos": "\n".join(videos),
     }
-    # In one pass: a name in braces that stands in a part stays as it is.
+    # In one pass: braces in a part are not replaced again.
     pattern = rf"\{{\{{({'|'.join(parts)})\}}\}}"
     page = re.sub(pattern, lambda found: parts[found[1]], _template())
     return page.encode("utf-8", "replace")
 
 
 def _data(row: Row, preview: Preview, room: int) -> bytes | None:
-    """Return a clip's bytes if it is to be put into the page, else None."""
+    """Return a clip's bytes if it is to be embedded, else None."""
     if preview.image is None or preview.size_bytes is None or preview.size_bytes > room:
         return None
     if not isinstance(row.video, str):
@@ -131,7 +112,7 @@ def _data(row: Row, preview: Preview, room: int) -> bytes | None:
 
 
 def _clip(row: Row, preview: Preview, folder: Path, *, embedded: bool) -> dict[str, Any]:
-    """Return what the page's script gets to know of a clip."""
+    """Return the facts about a clip for the page's script."""
     file = row.video if isinstance(row.video, str) and preview.size_bytes is not None else None
     return {
         "label": row.label,
@@ -166,7 +147,7 @@ def _youtube(row: Row) -> str | None:
 
 
 def _link(path: str, folder: Path) -> str:
-    """Return a URL of a file: relative to the page's folder if they share more than the root."""
+    """Return a file's URL: relative to the page's folder if they share more than the root."""
     shown = Path(_shown_path(path, folder))
     return shown.as_uri() if shown.is_absolute() else quote(os.fsencode(shown.as_posix()))
 
@@ -181,7 +162,7 @@ def _shown_path(path: str, folder: Path) -> str:
 
 @cache
 def _template() -> str:
-    """Return the page with its policy: no network, no script and no style but its own."""
+    """Return the page with its policy: no network, no script or style but its own."""
     text = Path(__file__).with_name("page.html").read_text("utf-8")
     hashes = {}
     for tag in ("script", "style"):

@@ -1,8 +1,4 @@
-"""The rows of a loaded dataset as plain values, each with a preview of its clip.
-
-What `datasets` hands out (a `Dataset`, an `IterableDataset`, a dictionary of either, or a list of
-dictionaries) ends here; pages and sheets see `Row` and `Preview` only.
-"""
+"""The rows of a loaded dataset as plain values, each with a preview of its clip."""
 
 from __future__ import annotations
 
@@ -26,33 +22,24 @@ __all__ = ["Row", "check_target", "count_rows", "previews", "read_rows", "write_
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a dataset."""
+    """One row of a dataset, with plain values that are not checked."""
 
     video: bytes | str | None
     """The clip's bytes if the row has them, else its absolute path; None without either."""
     path: str | None
     """The path as the row has it; for a streamed clip, only its name."""
     label: str | None
-    """Class name; None for a clip without a label."""
     youtube_id: str
-    """Id of the video on YouTube; not checked."""
     time_start: int | None
-    """Start in that video, in seconds."""
     time_end: int | None
-    """End in that video, in seconds (exclusive)."""
     split: str
-    """Name of the split."""
     source: str
-    """Where the clip came from."""
 
 
 def read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
     """Yield the rows of a dataset in their order; those of a dictionary split by split.
 
     A dataset with `decode=True` is read undecoded, one with a format or transform without it.
-
-    Raises:
-        OptionError: Something is no row of this dataset.
     """
     for part in _parts(rows):
         if hasattr(part, "with_format"):
@@ -70,16 +57,13 @@ def read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
 
 
 def count_rows(rows: Iterable[Mapping[str, Any]]) -> int | None:
-    """Return how many rows there are, None for a stream that does not say."""
+    """Return the number of rows; None for a stream, which has no length."""
     parts = _parts(rows)
     return sum(map(len, parts)) if all(isinstance(part, Sized) for part in parts) else None
 
 
 def previews(rows: Iterable[Row]) -> Iterator[tuple[Row, Preview]]:
-    """Yield each row with its clip's preview, in order; several are made at a time.
-
-    Only so many rows are held in memory.
-    """
+    """Yield each row with its clip's preview, in order; several are made at a time."""
     threads = min(16, os.cpu_count() or 1)
     return map_ahead(
         lambda row: preview_clip(row.video),
@@ -91,15 +75,7 @@ def previews(rows: Iterable[Row]) -> Iterator[tuple[Row, Preview]]:
 
 
 def check_target(path: str | os.PathLike[str], what: str) -> Path:
-    """Return the absolute path of a file to write; `~` is the home folder.
-
-    Args:
-        path: The file; an existing one will be replaced.
-        what: What it is, for the message.
-
-    Raises:
-        StoreError: Its folder is missing or may not be written, or it is itself a folder.
-    """
+    """Return the absolute path of a file that can be written; `what` it is, for the message."""
     target = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
     folder = target.parent
     if not folder.is_dir():
@@ -112,11 +88,7 @@ def check_target(path: str | os.PathLike[str], what: str) -> Path:
 
 
 def write_file(target: Path, data: bytes, what: str) -> None:
-    """Write a file, whole or not at all.
-
-    Raises:
-        StoreError: The system refuses; a file that was there stays.
-    """
+    """Write a file, whole or not at all."""
     try:
         write_whole(target, data)
     except OSError as error:

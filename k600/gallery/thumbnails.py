@@ -1,7 +1,4 @@
-"""Previews of clips: a thumbnail from the middle, and what the file says of itself.
-
-Only PyAV and NumPy are used. JPEG and PNG are made here, too.
-"""
+"""Previews of clips: a thumbnail from the middle, and the file's metadata. Only PyAV and NumPy."""
 
 from __future__ import annotations
 
@@ -24,7 +21,6 @@ __all__ = ["HIGHEST", "WIDTH", "Image", "Preview", "preview_clip", "to_jpeg", "t
 
 WIDTH = 160
 """Width of a thumbnail, in pixels; that of a tall one is less."""
-
 HIGHEST = 240
 """Greatest height of a thumbnail, in pixels."""
 
@@ -36,32 +32,22 @@ _MOST_FRAMES = 600  # from the key frame to the middle; a file with fewer key fr
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A clip in short; a fact that could not be had is None."""
+    """A clip in short; what is unknown is None."""
 
     image: Image | None = None
     """The frame in the middle, at most `WIDTH` × `HIGHEST`, upright, with square pixels."""
     size_bytes: int | None = None
-    """Size of the file."""
     seconds: float | None = None
-    """Duration."""
     width: int | None = None
     """Width of the video, in pixels."""
     height: int | None = None
-    """Height of the video, in pixels."""
     fps: float | None = None
-    """Frames per second, on average."""
     problem: str | None = None
     """Why there is no image, or why the image is not from the middle; None if all is well."""
 
 
 def preview_clip(video: bytes | str | None) -> Preview:
-    """Return a clip's preview; one that cannot be decoded has a reason instead of an image.
-
-    Only the file itself is read: it is opened as an MP4 whatever it claims to be, so that no
-    playlist in it can lead elsewhere.
-
-    Args:
-        video: The bytes of an MP4, or the path of one, or None for a row that has neither.
+    """Return the preview of an MP4; one that cannot be decoded has a reason instead of an image.
 
     Example:
         >>> from k600.miniature import make_clip
@@ -113,11 +99,12 @@ def _decode(video: bytes | str, facts: dict[str, Any]) -> None:
         facts["width"], facts["height"] = stream.width or None, stream.height or None
         facts["fps"] = round(float(stream.average_rate), 3) if stream.average_rate else None
 
-        stream.codec_context.thread_count = 1  # other threads have other clips
+        stream.codec_context.thread_count = 1  # previews are made in parallel
         stream.codec_context.skip_frame = "NONREF"  # half the work on the way to the middle
         middle = (stream.start_time or 0) + (length or 0) // 2
         with contextlib.suppress(av.FFmpegError):
             container.seek(middle, stream=stream)  # to the key frame before
+
         frame = None
         try:
             for frame in itertools.islice(container.decode(stream), _MOST_FRAMES):
@@ -131,7 +118,7 @@ def _decode(video: bytes | str, facts: dict[str, Any]) -> None:
 
 
 def _thumbnail(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Image:
-    """Scale a frame down and set it upright."""
+    """Return a frame resized and upright."""
     turn = turn_of(frame)
     aspect = Fraction(frame.width, frame.height) * (pixel_aspect or 1)
     if turn.transposed:
@@ -142,7 +129,7 @@ def _thumbnail(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Image:
         size.reverse()
 
     small = frame.reformat(width=size[0], height=size[1], format="rgb24")
-    # (Not by FFmpeg's filters: what they flip, PyAV 15 does not read as it lies in memory.)
+    # (Not by FFmpeg's filters: PyAV 15 reads the memory of frames that they flipped wrongly.)
     image = small.to_ndarray()
     if turn.transposed:
         image = image.swapaxes(0, 1)
@@ -166,7 +153,7 @@ def _encoded(codec: str, image: Image, pixels: str, options: dict[str, str]) -> 
 
 
 def _reason(video: bytes | str, error: Exception) -> str:
-    """Return why a clip cannot be decoded, in words."""
+    """Return why a clip cannot be decoded."""
     problem = None
     with contextlib.suppress(OSError, ValueError):
         with io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb") as file:

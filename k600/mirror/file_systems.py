@@ -1,8 +1,7 @@
-"""What fsspec's file systems are handed: the network of this process, and a guard at each redirect.
+"""Options of fsspec's file systems: proxies and certificates, limits of time, safe redirects.
 
-No header and no cookie of the user's goes to another host than the one it is for, whatever a server
-answers: a redirect to another scheme, host or port is followed without them. That holds for one
-from `http://` to `https://` of the same host, too; the remedy is to name the `https://` address.
+A redirect to another scheme, host or port is followed without the user's headers and cookies, even
+from `http://` to `https://` of the same host; the remedy is to name the `https://` address.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from k600.mirror.identity import is_public_bucket, s3_endpoint
-from k600.network import CONNECT_SECONDS, READ_SECONDS, WEB_PORTS, Network, Proxy, read_network
+from k600.network import CONNECT_SECONDS, READ_SECONDS, WEB_PORTS, Network, read_network
 
 __all__ = ["file_system_options", "mirror_options", "protocol_of", "web_info"]
 
@@ -34,14 +33,9 @@ def protocol_of(url: str) -> str:
 
 
 def file_system_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the network to the options of a file system; what the user gave overrules it.
+    """Return a user's fsspec options, completed by the environment's proxies and certificates.
 
-    Args:
-        url: What will be opened with them.
-        options: fsspec storage options.
-
-    Raises:
-        OptionError: The environment names a proxy or certificates that cannot be used.
+    If these cannot be used, `OptionError` is raised.
     """
     protocol = protocol_of(url)
     if protocol in ("http", "https"):
@@ -52,17 +46,7 @@ def file_system_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mirror_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Add what the mirror needs to a user's options of its file system; those overrule it.
-
-    That is anonymous access to the public bucket, limits of time, and the network.
-
-    Args:
-        url: The mirror.
-        options: fsspec storage options.
-
-    Raises:
-        OptionError: The environment names a proxy or certificates that cannot be used.
-    """
+    """Return the same for a mirror, with limits of time, and anonymous for the public bucket."""
     merged = dict(options)
     if protocol_of(url) in ("s3", "s3a"):
         limits: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
@@ -89,17 +73,10 @@ def _web_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def web_info(fs: Any, url: str) -> dict[str, Any]:
-    """Return a web server's headers of an object as `size`, `ETag`, `Last-Modified`, `encoding`.
+    """Return `size`, `ETag`, `Last-Modified` and `encoding` of an object of a web server.
 
-    The bytes as they are stored are requested. A server that calls stored `.tar.gz` files
-    `Content-Encoding: gzip` gives their true length; one that packs what it sends gives none.
-
-    Args:
-        fs: fsspec's file system for HTTP.
-        url: The object.
-
-    Raises:
-        aiohttp.ClientError: It gives none, or is not reached.
+    A server that calls stored `.tar.gz` files `Content-Encoding: gzip` gives their true length; one
+    that compresses its answers gives none. aiohttp's own errors are raised.
     """
     import aiohttp
 
@@ -133,32 +110,38 @@ class _WebClient:
     """Scheme, host and port that may get the user's headers and cookies."""
     network: Network
     proxied: bool
-    """Whether requests go through the environment's proxies."""
+    """Whether to use the environment's proxies."""
     make: Callable[..., Awaitable[Any]] | None
     """The user's own `get_client`."""
 
     async def __call__(self, **options: Any) -> Any:
         import aiohttp
 
-        options["auto_decompress"] = False  # a tarball is taken as it is stored
-        options["middlewares"] = (*options.pop("middlewares", ()), self._ask)
+        options["auto_decompress"] = False  # a tarball is read as it is stored
+        options["middlewares"] = (*options.pop("middlewares", ()), self._send)
         if self.make is not None:
             return await self.make(**options)
         if "connector" not in options:
             options["connector"] = aiohttp.TCPConnector(ssl=self.network.tls())
         return aiohttp.ClientSession(**options)
 
-    async def _ask(self, request: Any, handler: Any) -> Any:
-        """Send one request, or one step of a chain of redirects."""
-        _keep_at_home(request, self.origin)
+    async def _send(self, request: Any, handler: Any) -> Any:
+        """Send one request of a chain of redirects."""
+        import yarl
+
+        _strip_for_others(request, self.origin)
         request.headers["Accept-Encoding"] = "identity"
-        if self.proxied:
-            _send_through(request, read_network().proxy_for(str(request.url)))
+
+        proxy = read_network().proxy_for(str(request.url)) if self.proxied else None
+        if proxy is not None:
+            request.update_proxy(yarl.URL(str(proxy)), None, proxy.headers)
+            if not request.is_ssl():  # the proxy reads the request itself
+                request.headers.update(proxy.headers)
         return await handler(request)
 
 
-def _keep_at_home(request: Any, origin: str) -> None:
-    """Take everything of the user's out of a request to another host than theirs."""
+def _strip_for_others(request: Any, origin: str) -> None:
+    """Remove the user's headers from a request to another origin."""
     from aiohttp.http import SERVER_SOFTWARE
 
     if _origin(str(request.url)) == origin:
@@ -169,16 +152,6 @@ def _keep_at_home(request: Any, origin: str) -> None:
         if name.lower() not in needed:
             del request.headers[name]
     request.headers["User-Agent"] = SERVER_SOFTWARE
-
-
-def _send_through(request: Any, proxy: Proxy | None) -> None:
-    import yarl
-
-    if proxy is None:
-        return
-    request.update_proxy(yarl.URL(str(proxy)), None, proxy.headers)
-    if not request.is_ssl():  # the proxy reads the request itself
-        request.headers.update(proxy.headers)
 
 
 def _s3_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,7 +172,6 @@ def _s3_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _s3fs_options() -> frozenset[str]:
-    """Return the names of s3fs's own options."""
     from s3fs import S3FileSystem
 
     return frozenset(inspect.signature(S3FileSystem.__init__).parameters)
@@ -207,10 +179,7 @@ def _s3fs_options() -> frozenset[str]:
 
 @cache
 def _anonymous_session() -> Any:
-    """Return an AWS session that knows no profile, no file and no variable of anybody's.
-
-    For the public bucket: neither a broken profile nor one for another place must matter there.
-    """
+    """Return an AWS session for the public bucket, without profiles, files and variables."""
     from aiobotocore.session import AioSession
     from botocore.configprovider import (
         BOTOCORE_DEFAUT_SESSION_VARIABLES,
@@ -228,10 +197,7 @@ def _anonymous_session() -> Any:
 
 @cache
 def _s3_session() -> type:
-    """Return aiobotocore's HTTP session, but with redirects that take along nothing of the user's.
-
-    (It follows them by itself, and would take a session token, and keys of encryption.)
-    """
+    """Return aiobotocore's HTTP session, but with redirects without tokens and encryption keys."""
     from aiobotocore.httpsession import AIOHTTPSession
 
     class Session(AIOHTTPSession):
@@ -242,7 +208,7 @@ def _s3_session() -> type:
 
 
 class _GuardedRequests:
-    """An aiohttp session, as far as aiobotocore uses it."""
+    """The part of an aiohttp session that aiobotocore uses."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -253,11 +219,11 @@ class _GuardedRequests:
     async def request(self, method: str, *, url: Any, **options: Any) -> Any:
         origin = _origin(str(url))
 
-        async def ask(request: Any, handler: Any) -> Any:
-            _keep_at_home(request, origin)
+        async def send(request: Any, handler: Any) -> Any:
+            _strip_for_others(request, origin)
             return await handler(request)
 
-        return await self._session.request(method, url=url, middlewares=(ask,), **options)
+        return await self._session.request(method, url=url, middlewares=(send,), **options)
 
 
 def _origin(url: str) -> str:

@@ -1,9 +1,8 @@
 """Byte ranges of one web address by plain GETs, into memory that is used again.
 
-From far, some are asked for ahead, on a few threads; from near by, one brings all the rest. That
-costs a quarter of an S3 library's CPU time: no signature for each range, no event loop, no copy but
-the kernel's. It knows the usual answer only, 206 with just the bytes asked for; whatever else comes
-is an error here, and whoever asked turns to the file system.
+This takes a quarter of an S3 library's CPU time: no signature for each range, no event loop, no
+copy but the kernel's. Any answer but 206 with just the requested bytes is an error here, after
+which the file system is used.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _PATIENCE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A range to ask for."""
+    """A range to request."""
 
     start: int
     end: int
@@ -58,14 +57,9 @@ class PlainGets:
     """Fetches ranges of one object, some of them at a time. To be closed."""
 
     def __init__(self, address: str, shown: str, *, lines: int, timeout_seconds: float) -> None:
-        """Ask for nothing yet.
+        """Request nothing yet; messages hold `shown` for an address that may be signed.
 
-        Args:
-            address: `http://` or `https://`, percent-encoded; it may be signed, so no message
-                holds it.
-            shown: What messages call it.
-            lines: Connections, and so ranges on their way, at most.
-            timeout_seconds: How long a connection may be silent.
+        `lines` is the most connections; one may be silent for `timeout_seconds`.
         """
         parts = urlsplit(address)
         network = read_network()
@@ -88,25 +82,25 @@ class PlainGets:
         self.fits = True
         """Whether the server has answered as this needs it so far."""
         self.near = False
-        """Whether it answers so soon that nothing is won by asking ahead."""
+        """Whether it answers so soon that requests ahead gain nothing."""
         self.etags: set[str] = set()
-        """Which objects its answers were of, as they say themselves; `""` for one that does not."""
+        """The ETags of its answers, `""` for one without."""
 
     def request(self, start: int, end: int) -> Future[memoryview]:
-        """Ask for the bytes `[start, end)`, or as many of them as the object has.
+        """Request the bytes `[start, end)`, or as many of them as the object has.
 
-        The future's errors are `MirrorUnreachableError`. Its result is to be handed to `give_back`;
-        it is what came until the connection broke, if it did.
+        The future raises `MirrorUnreachableError`. Its result, to be handed to `give_back`, is
+        short if the connection broke.
         """
         answer: Future[memoryview] = Future()
         self._put(_Job(start, end, answer, self._fetch))
         return answer
 
     def straight(self, start: int, end: int) -> Future[Line]:
-        """Ask for the bytes `[start, end)` by one GET that the caller reads; errors as above.
+        """Request the bytes `[start, end)` by one GET that the caller reads; errors as above.
 
-        From a server that is near it is the least work there is: no thread has to be woken for each
-        range, and all goes through a memory so small that it stays in the processor's cache.
+        From a near server that is least work: no thread is woken for each range, and the memory is
+        so small that it stays in the processor's cache.
         """
         answer: Future[Line] = Future()
         self._put(_Job(start, end, answer, self._open))
@@ -121,18 +115,18 @@ class PlainGets:
             thread.start()
 
     def give_back(self, block: memoryview) -> None:
-        """Take back the memory of a range that was read, for the next one of its size."""
+        """Use the memory of a range again for the next one of its size."""
         if any(len(other) != len(block) for other in self._free[-1:]):
             self._free.clear()  # ranges have another size now
         self._free.append(block)
 
     def retire(self) -> None:
-        """Take no further requests; what is on its way still comes."""
+        """Accept no further requests; pending ones are still answered."""
         for _ in self._threads:
             self._jobs.put(None)
 
     def close(self) -> None:
-        """End what is on its way."""
+        """End pending requests."""
         self._closed = True
         self.retire()
         for connection in list(self._connections):
@@ -210,10 +204,7 @@ class PlainGets:
         return Line(connection, response, end - start, self._connections.discard)
 
     def _memory(self, size: int) -> memoryview:
-        """Return memory that was used before, if there is some of this size.
-
-        Not from the heap: what each thread frees there stays with it.
-        """
+        """Return used memory of this size, or new: not of the heap, which each thread keeps."""
         while True:
             try:
                 block = self._free.pop()
@@ -225,7 +216,7 @@ class PlainGets:
     def _ask(
         self, connection: http.client.HTTPConnection, start: int, end: int
     ) -> http.client.HTTPResponse:
-        """Return the answer to a request, if it is the range; its bytes are still to be read."""
+        """Return the answer to a request, if it is the range, with its body unread."""
         response = self._send(connection, start, end)
         said = response.getheader("Content-Range", "")
         length = response.length or 0
@@ -241,7 +232,7 @@ class PlainGets:
     def _send(
         self, connection: http.client.HTTPConnection, start: int, end: int
     ) -> http.client.HTTPResponse:
-        """Send a request; once more if the server had closed a connection that was kept."""
+        """Send a request; once more if the server had closed a kept connection."""
         kept = connection.sock is not None
         try:
             return self._send_once(connection, start, end)
@@ -280,10 +271,10 @@ class Line:
         self._length_bytes, self._forget = length_bytes, forget
 
     def pieces(self) -> Iterator[memoryview]:
-        """Yield the bytes in pieces, each good until the next one is asked for.
+        """Yield the bytes in pieces that are valid until the next one.
 
-        They end early if the server turns out not to be so near, or if anything goes wrong:
-        whoever asks for the rest by ranges will be told what.
+        They end early if the server proves not to be near, or if anything goes wrong: a request for
+        the next range will raise.
         """
         memory = memoryview(bytearray(_CHUNK_BYTES))
         left, filled, since, waited = self._length_bytes, 0, 0, 0.0
@@ -306,7 +297,7 @@ class Line:
                 filled = 0
 
     def _read(self, memory: memoryview, most: int) -> int:
-        """Read off the socket what is there; at first, what came along with the headers."""
+        """Read what the socket has; at first, what came along with the headers."""
         if most == self._length_bytes:
             first = self._response.read1(len(memory))
             memory[: len(first)] = first
@@ -314,6 +305,6 @@ class Line:
         return int(self._socket.recv_into(memory, min(most, len(memory))))
 
     def close(self) -> None:
-        """Hang up, whatever is still to come."""
+        """Close the connection."""
         self._forget(self._connection)
         self._connection.close()

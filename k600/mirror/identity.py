@@ -1,4 +1,4 @@
-"""Which mirror a fact is about: one name for each, however its address is spelled."""
+"""The identity of a mirror: one canonical address, however it is spelled."""
 
 from __future__ import annotations
 
@@ -15,26 +15,18 @@ from k600.text import public_url
 
 __all__ = ["is_public_bucket", "mirror_identity", "s3_endpoint"]
 
-PUBLIC_BUCKET = "s3://kinetics"
-"""The bucket that CVDF keeps open to everyone: read anonymously."""
+PUBLIC_BUCKET = "s3://kinetics"  # CVDF's, read anonymously
 
-_AWS = re.compile(r"(?:(?P<bucket>.+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com")
-"""Hosts of Amazon's S3, of any region, where the names of buckets are everybody's."""
-
+_AWS = re.compile(r"(?:(?P<bucket>.+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com")  # of any region
 _ALIASES = {"s3a": "s3", "gcs": "gs"}
-_PLACES = ("account_name", "host", "port")
-"""Storage options that say, beside the URL, where something lies."""
+_PLACES = ("account_name", "host", "port")  # storage options that are a part of the address
 
 
 def mirror_identity(url: str, options: Mapping[str, Any]) -> str:
-    """Return the canonical address of a mirror's root, as it may be shown to anyone.
+    """Return the canonical address of a mirror's root, without secrets.
 
     The usual spellings of one public bucket are one; the same bucket name at another endpoint is
     another mirror. A folder of this machine is its real path.
-
-    Args:
-        url: The root, as given.
-        options: fsspec storage options.
 
     Example:
         >>> mirror_identity("https://kinetics.s3.us-east-1.amazonaws.com/600/", {})
@@ -47,6 +39,7 @@ def mirror_identity(url: str, options: Mapping[str, Any]) -> str:
         return os.path.realpath(os.path.expanduser(rest if separator else url))
     if "::" in url:
         return public_url(url)
+
     scheme = _ALIASES.get(scheme.lower(), scheme.lower())
     if scheme == "s3":
         bucket = public_url(f"s3://{rest}").removeprefix("s3://")
@@ -56,29 +49,27 @@ def mirror_identity(url: str, options: Mapping[str, Any]) -> str:
         try:
             parts = urlsplit(f"{scheme}://{rest}")
             port = "" if parts.port in (None, WEB_PORTS[scheme]) else f":{parts.port}"
-        except ValueError:  # no address at all: whoever asks there is told so
+        except ValueError:  # no address at all, as a request to it will report
             return public_url(url)
         host, path = (parts.hostname or "").rstrip("."), unquote(parts.path).strip("/")
         if aws := _AWS.fullmatch(host):
             return f"s3://{'/'.join(filter(None, (aws['bucket'], path)))}"
         return f"{scheme}://{host}{port}/{path}".rstrip("/")
+
     places = [f"{name}={options[name]}" for name in _PLACES if name in options]
     return "#".join([public_url(f"{scheme}://{rest}"), *places])
 
 
 def is_public_bucket(url: str, options: Mapping[str, Any]) -> bool:
-    """Whether this is CVDF's own bucket, read by nobody in particular.
-
-    It is so unless the options say who asks.
-    """
+    """Return whether this is CVDF's own bucket, and the options hold no credentials for it."""
     known = {"anon", "key", "secret", "token", "profile", "session"} & options.keys()
     return f"{url}/".startswith(f"{PUBLIC_BUCKET}/") and bool(options.get("anon") or not known)
 
 
 def s3_endpoint(url: str, options: Mapping[str, Any]) -> str:
-    """Return the server that s3fs asks, empty for Amazon's own or one that only a profile names.
+    """Return the server that s3fs uses, empty for Amazon's own or one that only a profile names.
 
-    The public bucket is where it is: only an option, no setting of this machine, says otherwise.
+    For the public bucket, settings of this machine do not count.
     """
     public = is_public_bucket(url, options)
     configured = {} if public else fsspec.config.conf.get("s3", {})
@@ -88,6 +79,5 @@ def s3_endpoint(url: str, options: Mapping[str, Any]) -> str:
         if found := given.get("endpoint_url") or further.get("endpoint_url"):
             return str(found).rstrip("/")
     environment = {} if public else os.environ
-    return (
-        environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or ""
-    ).rstrip("/")
+    found = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+    return (found or "").rstrip("/")

@@ -1,9 +1,8 @@
-"""The mirror: what lies there, how large it is, and its bytes, range by range.
+"""The mirror: any fsspec URL with the host's layout below it; its objects, sizes, ETags and bytes.
 
-A mirror is any fsspec URL with the host's layout below it. Nothing here knows tarballs or clips:
-only addresses, sizes, ETags and byte ranges. All requests go through fsspec's public `info` and
-`cat_file`, so `s3://`, `https://` and `file://` share one path. (Only the headers of a web server
-are read here: fsspec keeps back the size of an object that has a Content-Encoding.)
+All requests go through fsspec's public `info` and `cat_file`, so `s3://`, `https://` and `file://`
+share one path. (Only the headers of a web server are read here: fsspec hides the size of an object
+that has a Content-Encoding.)
 """
 
 from __future__ import annotations
@@ -22,12 +21,7 @@ from urllib.parse import quote
 import fsspec
 from fsspec.core import url_to_fs
 
-from k600.errors import (
-    ListError,
-    MirrorError,
-    MirrorNotFoundError,
-    MirrorUnreachableError,
-)
+from k600.errors import ListError, MirrorError, MirrorNotFoundError, MirrorUnreachableError
 from k600.mirror.file_systems import mirror_options, protocol_of, web_info
 from k600.mirror.identity import mirror_identity
 from k600.network import read_network
@@ -42,14 +36,13 @@ T = TypeVar("T")
 _GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 512 << 10
 
-_SAFE = "/:%!$&'()*+,;=@~-._"
-"""What stays as it is in a web address; spaces and letters beyond ASCII are percent-encoded."""
+_SAFE = "/:%!$&'()*+,;=@~-._"  # not percent-encoded in a web address
 ADDRESS_SECONDS = 300.0
-"""How long a signed address serves; what signed it may be good for not much longer."""
+"""How long a signed address is used; the credentials may expire not much later."""
 _PLAIN_S3_OPTIONS = frozenset(
     {"anon", "key", "secret", "token", "profile", "endpoint_url", "username", "password", "use_ssl"}
 )
-"""Options of s3fs that only say who asks whom; addresses signed with others may be wrong."""
+"""Options of s3fs with which a signed address surely works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +52,25 @@ class RemoteFile:
     name: str
     """Path below the mirror's root, such as `val/zumba.tar.gz`."""
     path: str
-    """Path as the file system takes it."""
+    """Path in the file system."""
     url: str
     """Address for messages, without credentials."""
     size_bytes: int
     etag: str
-    """Identity of the content: the ETag, or on a local disk size, inode and time."""
+    """ETag, or on a local disk size, inode and time."""
 
     @property
     def has_strong_etag(self) -> bool:
-        """Whether an object elsewhere with this `etag` and size is the same: no date, not weak."""
+        """Whether an object elsewhere with this ETag and size is the same: no date, not weak."""
         return not (self.etag.startswith("W/") or "GMT" in self.etag or "None" in self.etag)
 
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """The root of the host's layout, on any file system that fsspec speaks.
-
-    Picklable, and safe to carry into another process: connections are made where they are
-    used.
-    """
+    """A mirror's root. Picklable: each process makes its own connections."""
 
     url: str
-    """Root, such as `s3://kinetics/600` or `https://s3.amazonaws.com/kinetics/600`."""
+    """Such as `s3://kinetics/600` or `https://s3.amazonaws.com/kinetics/600`."""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """fsspec storage options (keys, endpoint, ...); never shown in a message."""
     patience_seconds: float = 120.0
@@ -94,7 +83,7 @@ class Mirror:
 
     @property
     def identity(self) -> str:
-        """What this mirror is called where facts about it are kept: see `k600.mirror.identity`."""
+        """Canonical address (`k600.mirror.identity`)."""
         return mirror_identity(self.url, self.options)
 
     @property
@@ -107,11 +96,7 @@ class Mirror:
         return protocol_of(self.url) in ("http", "https")
 
     def stat(self, path: str) -> RemoteFile:
-        """Ask the mirror for the size and ETag of the object at `path` below the root.
-
-        Raises:
-            MirrorNotFoundError, MirrorDeniedError, MirrorUnreachableError: It cannot be had.
-        """
+        """Return size and ETag of the object at `path` below the root, or raise `MirrorError`."""
         fs, root = self._connect()
         full, url = f"{root}/{path}", f"{self}/{path}"
         if self._is_web:
@@ -130,29 +115,30 @@ class Mirror:
             etag = "-".join(str(info.get(k)) for k in ("size", "ino", "mtime"))
         return RemoteFile(path, full, url, int(info["size"]), str(etag).strip('"'))
 
-    def read_list(self, path: str, *, most_bytes: int = 256 << 20) -> tuple[str, str]:
-        """Return `(text, etag)` of a small text object, as `text_of` reads it; it may be gzipped.
+    def read_list(self, path: str, *, most_bytes: int = 256 << 20) -> str:
+        """Return the text of a small object, which may be gzipped.
 
-        Raises:
-            ListError: It is shorter than the mirror announced, too large, or not UTF-8.
-            MirrorError: It cannot be had.
+        It raises as `read_small`; text that is not UTF-8 is a `ListError`, too.
         """
-        data, etag = self.read_small(path, most_bytes=most_bytes)
+        data = self.read_small(path, most_bytes=most_bytes)
         if data[:2] == _GZIP_MAGIC:  # uploaded with Content-Encoding: gzip
             data = _unpacked(f"{self}/{path}", data, most_bytes)
         try:
-            return text_of(data), etag
+            return text_of(data)
         except UnicodeDecodeError as error:
             raise ListError(f"mirror: {self}/{path} is not UTF-8 text ({error})") from error
 
-    def read_small(self, path: str, *, most_bytes: int) -> tuple[bytes, str]:
-        """Return `(bytes, etag)` of an object that fits in memory; errors as `read_list`."""
+    def read_small(self, path: str, *, most_bytes: int) -> bytes:
+        """Return the bytes of an object that fits in memory, or raise `MirrorError`.
+
+        One that is too large, or has another size than announced, is a `ListError`.
+        """
         remote = self.stat(path)
         if remote.size_bytes > most_bytes:
             raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
         if self._is_web:  # may send more than it has announced
             data = self._retried(remote.url, lambda: self._bounded(remote))
-        elif remote.size_bytes:  # as a range: s3fs would ask for the size of the whole once more
+        elif remote.size_bytes:  # as a range: s3fs would request the size of the whole once more
             limits = {"start": 0, "end": remote.size_bytes + 1}  # one more shows that it grew
             request = partial(self._send, "cat_file", remote.path, **limits)
             data = bytes(self._retried(remote.url, lambda: request().result()))
@@ -164,17 +150,17 @@ class Mirror:
                 f"mirror: {remote.url} is truncated or another: {len(data):,} bytes came, "
                 f"{remote.size_bytes:,} were announced. Call again"
             )
-        return data, remote.etag
+        return data
 
     def request(self, remote: RemoteFile, start: int, end: int) -> Future[bytes]:
-        """Ask for the bytes `[start, end)`; the answer comes through the future."""
+        """Request the bytes `[start, end)`."""
         options: dict[str, Any] = {"start": start, "end": end}
-        if self._is_web:  # goes on to aiohttp: looks before it reads
+        if self._is_web:  # goes on to aiohttp, which calls it before it reads the body
             options["raise_for_status"] = _range_check(remote, start, end)
         return self._send("cat_file", remote.path, **options)
 
     def received(self, remote: RemoteFile, answer: Future[bytes], length_bytes: int) -> bytes:
-        """Return what a finished request brought; its errors are ours."""
+        """Return the bytes of a finished request, or raise its error as one of ours."""
         with translate_errors(mirror_error, remote.url):
             data = bytes(answer.result(0))
         if len(data) != length_bytes:
@@ -184,10 +170,9 @@ class Mirror:
         return data
 
     def plain_address(self, path: str) -> str | None:
-        """Return where a plain GET finds the object at `path` below the root; None if none would.
+        """Return an address for plain GETs of the object at `path`; None if there is none.
 
-        It is good for the next minutes. It may be signed with the user's key, so it is not for
-        messages.
+        It works for the next minutes. As it may be signed, messages must not hold it.
         """
         protocol = protocol_of(self.url)
         address = None
@@ -205,7 +190,7 @@ class Mirror:
         return address if proxy is None or proxy.scheme == "http" else None
 
     def has_ranges(self, remote: RemoteFile) -> bool:
-        """Whether byte ranges are served. Only a web server may not; it is asked for one."""
+        """Return whether byte ranges are served, as only a few web servers do not."""
         if not self._is_web or remote.size_bytes < 2:
             return True
         return bool(self._retried(remote.url, lambda: self._serves_last_byte(remote)))
@@ -220,10 +205,7 @@ class Mirror:
             return False
 
     def stream(self, remote: RemoteFile) -> Generator[memoryview, None, None]:
-        """Yield the object in one request, for servers without byte ranges; no resume.
-
-        Each piece is good until the next one is asked for.
-        """
+        """Yield the object by one request, in pieces that are valid until the next one."""
         fs, _ = self._connect()
         memory = memoryview(bytearray(_PIECE_BYTES))
         with translate_errors(mirror_error, remote.url):
@@ -232,7 +214,7 @@ class Mirror:
                     yield memory[:count]
 
     def _bounded(self, remote: RemoteFile) -> bytes:
-        """Return an object of a web server, or a little more than its size of something longer."""
+        """Return an object of a web server; of a longer answer, not much more than its size."""
         data = bytearray()
         deadline = time.monotonic() + 20 * self.request_seconds
         with contextlib.closing(self.stream(remote)) as blocks:
@@ -243,7 +225,7 @@ class Mirror:
         return bytes(data)
 
     def _retried(self, url: str, call: Callable[[], T]) -> T:
-        """Return what a small request brings; it is sent again if the mirror is not reached."""
+        """Return the result of a small request, retried if the mirror cannot be reached."""
 
         def translated() -> T:
             with translate_errors(mirror_error, url):
@@ -252,7 +234,7 @@ class Mirror:
         return Retry(attempts=3).call(translated, MirrorUnreachableError)
 
     def _send(self, method: str, *args: Any, **options: Any) -> Future[Any]:
-        """Start a call of the file system, bounded in time; an asynchronous one goes on alone."""
+        """Call a method of the file system, in the background if it is asynchronous."""
         fs, _ = self._connect()
         if fs.async_impl:  # fsspec's asynchronous face
             return self._start(getattr(fs, f"_{method}")(*args, **options), fs)
@@ -264,19 +246,19 @@ class Mirror:
         return done
 
     def _start(self, call: Coroutine[Any, Any, Any], fs: fsspec.AbstractFileSystem) -> Future[Any]:
-        """Start a call in a file system's own loop, bounded in time."""
+        """Start a call in a file system's own loop, with a timeout."""
         bounded = asyncio.wait_for(call, self.request_seconds)
         return asyncio.run_coroutine_threadsafe(bounded, fs.loop)
 
     def _connect(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        """Return this process's file system (fsspec keeps one each) and the root path in it."""
+        """Return this process's file system (fsspec caches it) and the root path in it."""
         with translate_errors(mirror_error, str(self)):
             fs, root = url_to_fs(self.url, **mirror_options(self.url, self.options))
         return fs, str(root).rstrip("/")
 
 
 def _range_check(remote: RemoteFile, start: int, end: int) -> Callable[[Any], Any]:
-    """Return a check that a response is the range that was requested, before its body is read."""
+    """Return a check that a response is the requested range, before its body is read."""
 
     async def check(response: Any) -> None:
         sent = response.headers.get("Content-Range", "")

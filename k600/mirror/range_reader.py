@@ -1,8 +1,7 @@
-"""One pass over an object of a mirror, by byte ranges asked for ahead, whatever breaks on the way.
+"""One pass over an object of a mirror, by byte ranges requested ahead and resumed after failures.
 
 Where a plain web address leads to the object, its ranges come from there
-(`k600.mirror.http_ranges`) for a third of the CPU time; what goes wrong there, the file system is
-asked for.
+(`k600.mirror.http_ranges`) for a third of the CPU time, and otherwise from the file system.
 """
 
 from __future__ import annotations
@@ -30,35 +29,35 @@ MOST_BLOCK_BYTES = 8 << 20
 LEAST_BLOCK_BYTES = 64 << 10
 
 AHEAD_BYTES = 40 << 20
-"""Bytes asked for ahead of a reader, at most. Over a link of 40 ms whose connections give 50 MB/s
+"""Bytes requested ahead of a reader, at most. Over a link of 40 ms whose connections give 50 MB/s
 each, twenty ranges of 2 MiB make 400 MB/s."""
 _AHEAD_OF_FSSPEC_BYTES = 16 << 20
 """The same through the file system, which holds each block several times."""
 _BLOCKS_AT_FIRST = 2
 _MOST_BLOCKS = 20
 _SOON_SECONDS, _LATE_SECONDS = 2.0, 6.0
-"""How long a block may be on its way for one more, and for no fewer, to be asked for ahead."""
+"""How long a block may take for one more, and for no fewer, to be requested ahead."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A range on its way."""
+    """A requested range."""
 
     start: int
     end: int
     answer: Future[Any]
     plain: PlainGets | None = None
-    """Who was asked; None for the file system."""
+    """Where it was requested; None for the file system."""
     early: bool = False
-    """Whether it was asked for before the object was looked at, so that it may be of another."""
+    """Whether it was requested before `Mirror.stat`, so that it may be of another object."""
     at: float = field(default_factory=time.monotonic)
 
 
 class RangeReader(io.RawIOBase):
     """One pass over an object by ordered byte ranges, a few of them requested ahead.
 
-    A range that fails is asked for again, in halves, from the first byte that is still
-    missing, while the object keeps its ETag and the mirror's patience lasts.
+    A range that fails is requested again, in halves, from the first missing byte, while the object
+    keeps its ETag and the mirror's patience lasts.
 
     Raises, from any read:
         MirrorChangedError: Another object has taken its place.
@@ -76,17 +75,11 @@ class RangeReader(io.RawIOBase):
         stop: threading.Event | None = None,
         on_bytes: Callable[[int], object] | None = None,
     ) -> None:
-        """Open an object for one pass from its first byte to its last; nothing is asked for yet.
+        """Open an object for one pass from its first byte to its last; request nothing yet.
 
-        Args:
-            mirror: Where it is.
-            remote: From `Mirror.stat`; the content must still have its ETag.
-            ahead_bytes: Bytes requested ahead of the reader at most: in two ranges at first, and
-                in more and smaller ones while the reader waits for them.
-            most_ahead_bytes: What that may grow to, as an eighth of what was read; by default it
-                does not.
-            stop: Ends every wait and read with `Stopped` once set.
-            on_bytes: Called with the number of bytes handed to the reader.
+        At most `ahead_bytes` are requested ahead: in two ranges at first, and in more and smaller
+        ones while the reader waits for them. They may grow to `most_ahead_bytes`, as an eighth of
+        what was read.
         """
         super().__init__()
         self._mirror, self._remote = mirror, remote
@@ -104,17 +97,9 @@ class RangeReader(io.RawIOBase):
 
     @classmethod
     def at(cls, mirror: Mirror, path: str, **options: Any) -> RangeReader:
-        """Open an object that nothing is known of yet.
+        """Open what is at a path now; where possible, request its first bytes along with its size.
 
-        Where that is possible, its first bytes are asked for along with its size.
-
-        Args:
-            mirror: Where it is.
-            path: Path below the mirror's root.
-            **options: As for `RangeReader`.
-
-        Raises:
-            MirrorNotFoundError, MirrorDeniedError, MirrorUnreachableError: as they say.
+        `options` are those of `RangeReader`; `Mirror.stat` raises its errors.
         """
         plain = _plain_gets(mirror, path) if mirror.is_network else None
         try:
@@ -136,7 +121,7 @@ class RangeReader(io.RawIOBase):
 
     @property
     def remote(self) -> RemoteFile:
-        """What is read, as the mirror described it."""
+        """The object."""
         return self._remote
 
     def readable(self) -> bool:
@@ -151,12 +136,12 @@ class RangeReader(io.RawIOBase):
         return count
 
     def peek(self) -> bytes:
-        """Return the unread part of the block in hand, at least one byte unless at the end."""
+        """Return unread bytes, at least one unless at the end."""
         self._fill()
         return bytes(self._block[:512])
 
     def _fill(self) -> None:
-        """Have an unread block in hand, unless at the end."""
+        """Get the next block if the current one is read."""
         while not self._block:
             if self._stop.is_set():
                 raise Stopped("stopped")
@@ -168,7 +153,7 @@ class RangeReader(io.RawIOBase):
 
     @contextlib.contextmanager
     def again(self) -> Iterator[RangeReader]:
-        """Open the same object from its first byte on; at the end it must not have changed."""
+        """Open the same object again from its first byte; check at the end that it is the same."""
         options: dict[str, Any] = {"stop": self._stop, "on_bytes": self._on_bytes}
         with contextlib.closing(RangeReader(self._mirror, self._remote, **options)) as reader:
             yield reader
@@ -177,8 +162,7 @@ class RangeReader(io.RawIOBase):
     def check_unchanged(self) -> None:
         """Raise `MirrorChangedError` if the object is no longer the one that was opened.
 
-        If all that was read came in answers that say of themselves which object they are of, that
-        is known. Else it is asked, with as much patience as a range, as all may have been read.
+        Unless all answers had its ETag, the mirror is asked, with as much patience as for a range.
         """
         if self._by_ranges_alone and self._proved():
             return
@@ -191,7 +175,7 @@ class RangeReader(io.RawIOBase):
         )
 
     def _proved(self) -> bool:
-        """Whether all plain GETs said that they are of the object that was opened."""
+        """Return whether all plain GETs had the ETag of the object that was opened."""
         return self._plain is not None and self._plain.etags == {self._remote.etag}
 
     def _compare(self) -> None:
@@ -255,13 +239,13 @@ class RangeReader(io.RawIOBase):
                 yield self._fetch_again(asked.start + received, asked.end, error)
 
     def _near(self) -> PlainGets | None:
-        """Return whom to ask for all the rest at once; None if ranges ahead are better."""
+        """Return where to request all the rest at once; None if ranges ahead are better."""
         self._renew_plain()
         plain = self._plain
         return plain if plain is not None and plain.near and self._may_be_near else None
 
     def _straight(self, plain: PlainGets, start: int) -> Generator[memoryview, None, int]:
-        """Read on by one GET while that brings much; return where it ended."""
+        """Read on by one GET while that is fast; return where it ended."""
         self._may_be_near = self._by_ranges_alone = False
         end = self._remote.size_bytes
         asked = _Asked(start, end, plain.straight(start, end), plain)
@@ -282,33 +266,30 @@ class RangeReader(io.RawIOBase):
         self._pending.clear()
 
     def _may_ask(self, position: int) -> bool:
-        """Whether one more range may be asked for, by the number and the bytes on their way."""
+        """Return whether one more range may be requested, by number and size of pending ones."""
         asked_bytes = sum(asked.end - asked.start for asked in self._pending)
         room = asked_bytes + self._block_bytes(position) <= self._most_bytes(position)
         return len(self._pending) < (self._blocks_ahead if room else _BLOCKS_AT_FIRST)
 
     def _most_bytes(self, position: int) -> int:
-        """Return how much may be asked for ahead.
-
-        Who may stop at any clip wastes an eighth of what was read at most.
-        """
+        """Return how much may be requested ahead: an eighth of what was read is wasted at most."""
         most = min(max(self._ahead_bytes, position // 8), self._most_ahead_bytes)
         return min(most, _AHEAD_OF_FSSPEC_BYTES) if self._plain is None else most
 
     def _block_bytes(self, position: int) -> int:
-        """Return how large a block may be: what is asked for ahead has to be worth its memory."""
+        """Return how large a block may be."""
         share = max(self._most_bytes(position) // self._blocks_ahead, LEAST_BLOCK_BYTES)
         return 1 << share.bit_length() - 1  # so that memory of few sizes is used again
 
     def _adapt(self, waited: bool, seconds: float) -> None:
-        """Ask for more ranges at a time where the link is far, for fewer where it is slow."""
+        """Request more ranges at a time where the link is far, fewer where it is slow."""
         if waited and seconds < _SOON_SECONDS:
             self._blocks_ahead = min(self._blocks_ahead + 1, _MOST_BLOCKS)
         elif seconds > _LATE_SECONDS:
             self._blocks_ahead = max(self._blocks_ahead - 1, _BLOCKS_AT_FIRST)
 
     def _use_plain(self, plain: PlainGets | None) -> None:
-        """Ask for ranges by plain GETs from now on, if the mirror can be asked so."""
+        """Request ranges by plain GETs from now on, if there is an address for them."""
         self._plain = plain
         self._plain_until = time.monotonic() + ADDRESS_SECONDS
         if self._plain is None:
@@ -322,7 +303,7 @@ class RangeReader(io.RawIOBase):
         return _Asked(start, end, self._mirror.request(self._remote, start, end))
 
     def _renew_plain(self) -> None:
-        """Leave a server that does not answer as it should; have an old address signed anew."""
+        """Give up a server that does not serve ranges; get a new address for an old one."""
         plain = self._plain
         if plain is not None and (not plain.fits or time.monotonic() > self._plain_until):
             plain.retire()
@@ -331,7 +312,7 @@ class RangeReader(io.RawIOBase):
                 self._use_plain(_plain_gets(self._mirror, self._remote.name))
 
     def _wait(self, asked: _Asked) -> bytes | memoryview:
-        """Return what a range brought; by plain GET it may be a part of it."""
+        """Return the bytes of a range; by plain GET perhaps only its first ones."""
         waited = not asked.answer.done()
         self._wait_for(asked)
         self._adapt(waited, time.monotonic() - asked.at)
@@ -341,7 +322,7 @@ class RangeReader(io.RawIOBase):
         return self._mirror.received(self._remote, asked.answer, asked.end - asked.start)
 
     def _wait_for(self, asked: _Asked) -> None:
-        """Return once an answer is there, or raise what ends the waiting."""
+        """Return once an answer is there; raise if stopped, or too late."""
         limit = asked.at + self._mirror.request_seconds + 1  # fsspec's own end comes first
         while not wait((asked.answer,), timeout=0.2).done:
             if self._stop.is_set():
@@ -355,7 +336,7 @@ class RangeReader(io.RawIOBase):
                 )
 
     def _fetch_again(self, start: int, end: int, error: MirrorUnreachableError | None) -> bytes:
-        """Fetch a range that failed from the file system, in ever smaller pieces, after pauses."""
+        """Fetch a failed range from the file system, in ever smaller pieces, after pauses."""
         self._by_ranges_alone = False
         parts: list[bytes] = []
         length = end - start
@@ -394,7 +375,7 @@ class RangeReader(io.RawIOBase):
 
 
 def _plain_gets(mirror: Mirror, path: str) -> PlainGets | None:
-    """Return what asks for ranges by plain GETs; None if the mirror cannot be asked so."""
+    """Return plain GETs of an object; None if there is no address for them."""
     address = mirror.plain_address(path)
     if address is None:
         return None
@@ -406,9 +387,8 @@ def _plain_gets(mirror: Mirror, path: str) -> PlainGets | None:
 def keep_memory_of_blocks() -> None:
     """Let the C allocator keep the memory of one block, or of one clip, for the next.
 
-    glibc hands freed memory back above a threshold that follows the largest piece freed so far
-    (at most 32 MiB), and then every block costs a page fault for each of its 4 KiB: 0.4 of 1.3
-    CPU seconds a GB. One large piece, never touched, lifts the threshold; elsewhere it does
-    nothing.
+    glibc returns freed memory above a threshold that follows the largest piece freed so far (at
+    most 32 MiB), and then every block costs a page fault for each of its 4 KiB: 0.4 of 1.3 CPU
+    seconds a GB. One large piece, never touched, raises the threshold.
     """
     bytes(31 << 20)

@@ -34,12 +34,10 @@ class SplitFacts:
     """What was published of one split."""
 
     split: str
-    """`train`, `validation` or `test`."""
     clips: int
     unlabelled: int
-    """Clips without a label."""
     video_bytes: int
-    """Of clips, 0 where only metadata were published."""
+    """0 where only metadata were published."""
     parquet_bytes: int
     whole: bool
     """Whether all classes and clips were requested."""
@@ -48,21 +46,19 @@ class SplitFacts:
 
 
 def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: bool) -> str:
-    """Return the card, front matter and text.
-
-    Args:
-        kind: `metadata`, `embedded` or `webdataset`.
-        splits: What there is, in the order of `k600.splits.SPLITS`; at least one.
-        name: What `load_dataset` is to be given: `USER/NAME`, or where the files are.
-        private: Whether only some may see it.
-    """
+    """Return the card, front matter and text; `name` is what `load_dataset` takes."""
     import yaml
 
     configs = _configs(kind, splits)
     left_out = _left_out_table(splits)
     unlabelled = sum(split.unlabelled for split in splits if Split(split.split).is_mixed)
-    named = {"private": private and kind != "metadata", "left_out": left_out}
-    template = _pick(_TEMPLATE.read_text("utf-8"), {kind, *filter(named.get, named)})
+    parts = {kind}
+    if private and kind != "metadata":
+        parts.add("private")
+    if left_out:
+        parts.add("left_out")
+
+    template = _pick(_TEMPLATE.read_text("utf-8"), parts)
     info = read_info("all")
     return string.Template(template).substitute(
         configs=yaml.safe_dump(configs, sort_keys=False, allow_unicode=True, width=100),
@@ -81,10 +77,7 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
 
 
 def _configs(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
-    """Return what `datasets` reads of the card's YAML, as plain data.
-
-    Every split is a configuration of its own name, and together they are `all`, as for the loader.
-    """
+    """Return what `datasets` reads of the card's YAML: a configuration a split, and `all`."""
     configs: dict[str, Sequence[SplitFacts]] = {split.split: [split] for split in splits}
     if len(splits) > 1:
         configs["all"] = splits
@@ -123,7 +116,7 @@ def _yaml_feature(column: Column) -> dict[str, Any]:
 
 
 def _pick(template: str, names: Set[str]) -> str:
-    """Return a template with those of its parts that one of these names is for."""
+    """Return a template with those of its conditional parts that are for one of these names."""
     return _ONLY.sub(lambda part: part[2] if names & {*part[1].split()} else "", template)
 
 

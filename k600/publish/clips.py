@@ -1,10 +1,8 @@
-"""Clips straight from tarballs into shards whose classes are mixed; nothing lands in the store.
+"""Clips straight from tarballs into shards that mix classes; nothing is written to the store.
 
-A group of tarballs is the unit of work: its rows depend on the request, the seed and the tarballs
-alone, so one that was broken off, or of which a shard is gone or damaged, is made again, to the
-same bytes, and what is there of it is not sent again. Its marker names what had to be left out.
-Where a tarball proves damaged at its end its group is made again, and once more without it if it
-does so again.
+A group of tarballs is the unit of work. Its rows depend on request, seed and tarballs alone, so a
+group that was interrupted or lost a shard is made again to the same bytes, and what is already
+there is not sent again. A tarball that proves damaged twice is left out of its group.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from k600.progress import Bar
 from k600.publish.markers import SplitResult, find_damaged, pin_request, read_marker, to_json
 from k600.publish.parquet import write_clips
 from k600.publish.recipe import SplitJob
-from k600.publish.shards import Sending, check_number_of_files, scratch_folder
+from k600.publish.shards import check_number_of_files, scratch_folder, send_shards
 from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.reading import READINGS
 
@@ -44,7 +42,7 @@ _Part = StreamedShard | StoredShard
 
 
 def check_embeddable(request: Request, *, offline: bool) -> None:
-    """Raise `OptionError` for a request whose clips cannot go straight from tarballs to shards."""
+    """Raise `OptionError` if a request's clips cannot go straight from tarballs to shards."""
     way_out = "Run 'kinetics600 download' first, then publish with source='local'"
     if request.source == "youtube":
         raise OptionError(f"source: 'youtube' cannot be published as it comes. {way_out}")
@@ -57,13 +55,9 @@ def check_embeddable(request: Request, *, offline: bool) -> None:
 
 
 def publish_clips(job: SplitJob) -> SplitResult:
-    """Bring a split's clips to a place, group by group; those that are marked there stay.
+    """Publish a split's clips, group by group; groups that are marked as done are kept.
 
-    Raises:
-        OptionError: The request cannot be streamed, or shards of this size would be too many.
-        DestinationError: The place refuses, or holds shards of another request.
-        IncompleteError: A damaged shard cannot be made again as it was.
-        MirrorError, ListError, NoClipsError: As for a stream.
+    Raises `IncompleteError` if a damaged shard cannot be made again as it was.
     """
     request, split, destination = job.request, job.split, job.destination
     parts = _parts(job)
@@ -79,30 +73,32 @@ def publish_clips(job: SplitJob) -> SplitResult:
         return SplitResult(entries, done["unlabelled"], 0, left_out=left_out)
 
     before = _marked_groups(job)
+    checked = _names(entries)
     others = [entry for marker in before.values() for entry in marker["shards"]]
-    others = [entry for entry in others if entry["name"] not in _names(entries)]
+    others = [entry for entry in others if entry["name"] not in checked]
     damaged |= find_damaged(destination, split, others, job.progress)
 
     result = SplitResult([], 0, 0)
     total = sum(map(_usual_clips, parts.values()))
     with job.progress(total, f"{split}, publishing", unit=" clips") as bar:
         for number, names in enumerate(groups):
-            some = [parts[name] for name in names]
+            group = [parts[name] for name in names]
             path = job.own(f"groups/{number:05d}.json")
             marker = before.get(path)
             there = set() if marker is None else _names(marker["shards"])
             lost = there & damaged
-            if marker is None or lost:
-                new = _make_group(job, number, some, bar)
-                if marker is not None:
-                    _check_no_smaller(job, marker, new, lost)
-                destination.commit(f"{split}: group {number}", {path: to_json(new)})
-                result.new += len(_names(new["shards"]) - (there - lost))
-                result.mended += len(lost)
-                marker = new
-            else:
-                bar.update(sum(map(_usual_clips, some)))
-            result.add(marker)
+            if marker is not None and not lost:
+                bar.update(sum(map(_usual_clips, group)))
+                result.add(marker)
+                continue
+
+            new = _make_group(job, number, group, bar)
+            if marker is not None:
+                _check_no_smaller(job, marker, new, lost)
+            destination.commit(f"{split}: group {number}", {path: to_json(new)})
+            result.new += len(_names(new["shards"]) - (there - lost))
+            result.mended += len(lost)
+            result.add(new)
     return result
 
 
@@ -118,19 +114,22 @@ def _marked_groups(job: SplitJob) -> dict[str, dict[str, Any]]:
 
 
 def _make_group(job: SplitJob, number: int, parts: Sequence[_Part], bar: Bar) -> dict[str, Any]:
-    """Make and send a group's shards; return its marker.
-
-    It is made again where tarballs prove damaged, in the end without those that still do.
-    """
+    """Make and send a group's shards, without tarballs that prove damaged; return its marker."""
     damaged: dict[str, str] = {}
     failed: Counter[str] = Counter()
     with scratch_folder(job.destination, job.request.store) as folder:
         while True:
             left_out: dict[str, str] = {}
-            sound = [part for part in parts if failed[part.address] < READINGS]
-            seed = f"{job.request.limits.seed}/{job.split}/{number}"
-            rows = _shuffled_rows(sound, seed, left_out.__setitem__)
+            kept = [part for part in parts if failed[part.address] < READINGS]
+            rows = shuffle(
+                [_embedded_rows(part, left_out.__setitem__) for part in kept],
+                seed=f"{job.request.limits.seed}/{job.split}/{number}",
+                size_of=lambda row: len(row["video"]["bytes"]),
+                most_bytes=BUFFER_BYTES,
+                most_rows=BUFFER_ROWS,
+            )
             marker = _send_rows(job, rows, folder, f"{number:05d}", bar)
+
             found = {what: why for what, why in left_out.items() if why in _FAILED_READINGS}
             if not found:
                 return {**marker, "left_out": dict(sorted({**left_out, **damaged}.items()))}
@@ -152,19 +151,15 @@ def _send_rows(
             yield row
 
     size = job.recipe.shard_size_mb * 1_000_000
-    with Sending(job.destination) as sending:
-        for shard in write_clips(counted(), folder, prefix=prefix, shard_bytes=size):
-            sending.send(job.data, shard)
-    return {"shards": sending.sent, "unlabelled": unlabelled}
+    shards = write_clips(counted(), folder, prefix=prefix, shard_bytes=size)
+    entries = send_shards(shards, job.destination, job.data)
+    return {"shards": entries, "unlabelled": unlabelled}
 
 
 def _check_no_smaller(
     job: SplitJob, before: Mapping[str, Any], new: Mapping[str, Any], lost: Collection[str]
 ) -> None:
-    """Raise `IncompleteError` if a group that was made again holds fewer clips than it did.
-
-    Its shards that are still good would go with those that are not.
-    """
+    """Raise `IncompleteError` if a group lost clips: its good shards would be deleted, too."""
     clips, were = (sum(entry["clips"] for entry in each["shards"]) for each in (new, before))
     if clips >= were:
         return
@@ -179,7 +174,7 @@ def _check_no_smaller(
 
 
 def _parts(job: SplitJob) -> dict[str, _Part]:
-    """Return what to read by a name that says what is in it, and so fixes the order."""
+    """Return the parts of a split to read, by a name that fixes their order."""
     streams = stream_split(job.request, job.split, offline=job.offline)
     ahead_bytes = _AHEAD_BYTES // job.recipe.mix
     parts = {_name_of(part): _with_less_ahead(part, ahead_bytes) for part in streams}
@@ -189,22 +184,9 @@ def _parts(job: SplitJob) -> dict[str, _Part]:
 
 
 def _with_less_ahead(part: _Part, most_bytes: int) -> _Part:
-    """Return a part that is read beside others, with its share of what may be requested ahead."""
     if not isinstance(part, StreamedShard):
         return part
     return replace(part, ahead_bytes=min(part.ahead_bytes, most_bytes))
-
-
-def _shuffled_rows(
-    parts: Sequence[_Part], seed: str, on_left_out: OnLeftOut
-) -> Iterator[dict[str, Any]]:
-    return shuffle(
-        [_embedded_rows(part, on_left_out) for part in parts],
-        seed=seed,
-        size_of=lambda row: len(row["video"]["bytes"]),
-        most_bytes=BUFFER_BYTES,
-        most_rows=BUFFER_ROWS,
-    )
 
 
 def _embedded_rows(part: _Part, on_left_out: OnLeftOut) -> Iterator[dict[str, Any]]:

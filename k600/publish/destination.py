@@ -18,11 +18,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from k600.errors import (
-    DestinationError,
-    DestinationTakenError,
-    OptionError,
-)
+from k600.errors import DestinationError, DestinationTakenError, OptionError
 from k600.mirror.file_systems import file_system_options
 from k600.store.files import (
     leave_cache,
@@ -38,7 +34,7 @@ from k600.store.store import META_DIR
 from k600.text import plain_text, public_url
 from k600.translate import destination_error, translate_errors
 
-__all__ = ["Destination", "FileDestination", "Proof"]
+__all__ = ["Destination", "FileDestination", "Proof", "absolute_place"]
 
 _CHECKED_AT_ONCE = 4
 _BLOCK_BYTES = 8 << 20
@@ -47,12 +43,12 @@ _SCRATCH = f"{META_DIR}/incoming"
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was written down of a file, to be held against what is there."""
+    """What a marker notes of a file, to be compared with what is there."""
 
     size_bytes: int
     sha256: str
     etag: str = ""
-    """What its place called these bytes when they came; empty where it has no word for them."""
+    """Empty where the place has none."""
 
 
 class Destination(Protocol):
@@ -65,10 +61,10 @@ class Destination(Protocol):
     """For messages, without credentials."""
 
     def prepare(self) -> None:
-        """Make the place if it is not there, and prove that it may be used."""
+        """Create the place if it does not exist, and check that it may be used."""
 
     def close(self) -> None:
-        """Be done with the place, well or not."""
+        """Release the place."""
 
     def scratch(self) -> Path | None:
         """Return a folder of the place's own for unfinished files, if it is on this machine."""
@@ -82,34 +78,23 @@ class Destination(Protocol):
     def differing(
         self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
     ) -> set[str]:
-        """Return which files of a folder are gone, or are not what was written down of them.
+        """Return which files of a folder are missing, or differ from their proofs (by name).
 
-        Where a place has a name for bytes (an ETag, the Hub's SHA-256), that is compared; else they
-        are read through.
-
-        Args:
-            folder: The folder.
-            proofs: What was written down, by name.
-            on_checked: Called with the size of each file that was checked.
+        An ETag, or the Hub's SHA-256, is compared where there is one, else files are read.
+        `on_checked` is called with the size of each file that was checked.
         """
 
     def send(self, path: str, file: Path, sha256: str | None = None) -> str:
-        """Bring a large file of this machine there, to last; moves it or not.
+        """Move or copy a large local file there; return its ETag, empty if there is none.
 
-        Args:
-            path: Its path there.
-            file: The file.
-            sha256: Of it: a file that is there with just these bytes is left as it is.
-
-        Returns:
-            What the place calls these bytes; empty if it has no word for them.
+        With `sha256`, a file that is there with just these bytes is left as it is.
         """
 
     def roll_back(self, paths: Sequence[str]) -> None:
-        """Remove files that were sent, and are in no commit."""
+        """Remove files that were sent but not committed."""
 
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
-        """Make what was sent visible, remove files, and write small ones, the last one last."""
+        """Make sent files visible, delete files, and write small ones in their order."""
 
 
 class FileDestination:
@@ -118,19 +103,12 @@ class FileDestination:
     def __init__(
         self, url: str, options: Mapping[str, Any] | None = None, *, shared: bool = False
     ) -> None:
-        """Open nothing yet.
-
-        Args:
-            url: A path, or a URL such as `s3://bucket/folder`.
-            options: fsspec storage options: keys, an endpoint.
-            shared: Whether others of the same run write there, too. Else a folder is locked.
-        """
+        """Take a path or URL and its fsspec options; a folder is locked unless it is `shared`."""
         self.address = public_url(url)
         self._url, self._options = url, dict(options or {})
         self._fs: Any = None
         self._root = ""
-        self._folder: Path | None = None
-        """The place as a folder of this machine, if it is one."""
+        self._folder: Path | None = None  # the place, if it is a folder of this machine
         self._lock: FileLock | None = None
         self._shared = shared
 
@@ -138,7 +116,7 @@ class FileDestination:
         from fsspec.core import url_to_fs
         from fsspec.implementations.local import LocalFileSystem
 
-        url = self._url if "://" in self._url else str(Path(self._url).expanduser().absolute())
+        url = absolute_place(self._url)
         options = file_system_options(url, self._options)
         with self._translate_errors():
             try:
@@ -166,7 +144,7 @@ class FileDestination:
                 part.unlink()
 
     def _lock_out_others(self, folder: Path) -> None:
-        """Take the place for this run; the lock of a run that was killed is free."""
+        """Lock the place for this run; the system frees the lock of a killed one."""
         make_folder(folder)
         try:
             lock = lock_at(folder / "publish.lock")
@@ -188,7 +166,7 @@ class FileDestination:
         with contextlib.suppress(PermissionError):  # Windows removes no file that is open
             Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
-        with contextlib.suppress(OSError):  # it holds something: that is as it should be
+        with contextlib.suppress(OSError):  # usually it holds markers
             Path(self._lock.lock_file).parent.rmdir()
         self._lock = None
 
@@ -204,7 +182,7 @@ class FileDestination:
         return {*self._entries(folder)}
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Return the sizes in bytes of the files in a folder, by name."""
+        """Return the sizes in bytes of a folder's files, by name."""
         found = self._entries(folder).items()
         return {name: info["size"] for name, info in found if info["type"] == "file"}
 
@@ -223,10 +201,7 @@ class FileDestination:
         return {name for name, differs in zip(proofs, wrong, strict=True) if differs}
 
     def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes | None:
-        """Return a file, or its bytes from `start` to `end` (exclusive); None if it is not there.
-
-        Safe in threads.
-        """
+        """Return a file, or its bytes from `start` to `end` (exclusive); None if it is missing."""
         with self._translate_errors():
             try:
                 return bytes(self._fs.cat_file(self._at(path), start=start, end=end))
@@ -244,17 +219,17 @@ class FileDestination:
         target, size_bytes = self._at(path), file.stat().st_size
         with self._translate_errors():
             there = self._info(target) if sha256 is not None else None
-            if there is None or not self._is_same(there, Proof(size_bytes, sha256 or "")):
-                if self._folder is not None:
+            is_there = there is not None and self._is_same(there, Proof(size_bytes, sha256 or ""))
+            if self._folder is not None:
+                if is_there:  # from a killed run, so it may not be on the disk yet
+                    sync(Path(target))
+                    sync_folder(Path(target).parent)
+                else:
                     move_into_place(file, Path(target))
-                    return ""
+                return ""
+            if not is_there:
                 self._fs.put_file(str(file), target)
                 there = self._info(target)
-            elif (
-                self._folder is not None
-            ):  # of a run that was killed: it may not be on the disk yet
-                sync(Path(target))
-                sync_folder(Path(target).parent)
 
         if there is None or there["size"] != size_bytes:
             raise DestinationError(
@@ -284,7 +259,7 @@ class FileDestination:
         return f"{self._root}/{path}" if path else self._root
 
     def _entries(self, folder: str) -> dict[str, dict[str, Any]]:
-        """Return what the place says of the files and folders in a folder, by name."""
+        """Return fsspec's details of a folder's entries, by name."""
         with self._translate_errors():
             self._fs.invalidate_cache()
             try:
@@ -306,18 +281,14 @@ class FileDestination:
             return None
 
     def _is_same(self, there: Mapping[str, Any], proof: Proof) -> bool:
-        """Whether a file of the place holds the bytes that were written down."""
+        """Whether a file of the place is the one that the proof describes."""
         if there["type"] != "file" or there["size"] != proof.size_bytes:
             return False
         if proof.etag and _etag_of(there) == proof.etag:
             return True
         digest = hashlib.sha256()
         try:
-            if self._folder is None:
-                file = self._fs.open(there["name"], "rb", _BLOCK_BYTES)
-            else:
-                file = open(there["name"], "rb")  # noqa: SIM115
-            with file:
+            with self._fs.open(there["name"], "rb", _BLOCK_BYTES) as file:
                 while block := file.read(_BLOCK_BYTES):
                     digest.update(block)
                 if self._folder is not None:
@@ -332,7 +303,12 @@ class FileDestination:
             yield
 
 
+def absolute_place(place: str) -> str:
+    """Return a URL as it is, and a path as an absolute one."""
+    return place if "://" in place else str(Path(place).expanduser().absolute())
+
+
 def _etag_of(info: Mapping[str, Any]) -> str:
-    """Return what a store calls the bytes of a file; empty if it has no word for them."""
-    words = (info.get(key) for key in ("ETag", "etag", "md5Hash"))
-    return next((str(word).strip('"') for word in words if word), "")
+    """Return the ETag, or on GCS the MD5, of a file; empty if there is none."""
+    etag = info.get("ETag") or info.get("etag") or info.get("md5Hash") or ""
+    return str(etag).strip('"')

@@ -1,7 +1,7 @@
 """A dataset repository on the Hub as a place to publish to.
 
-Files that are sent are on the Hub, but in no commit, until `commit` makes one of them all: what a
-killed run has sent is not sent again, and nothing unfinished is ever seen.
+Files are uploaded first and become visible together in one commit: what a killed run has uploaded
+is not sent again, and nothing unfinished is ever seen.
 """
 
 from __future__ import annotations
@@ -54,13 +54,11 @@ T = TypeVar("T")
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
-"""How long a request is repeated in vain. (The client has repeated an upload five times by itself
-before it gives up: 23 s each time.) Waiting as long as the Hub says does not count."""
+"""How long a failing request is repeated, without the pauses that the Hub itself names. (The client
+has retried an upload five times by itself before it fails: 23 s each time.)"""
 MOST_PAUSE_SECONDS = 300.0
-"""How long is waited where the Hub says how long: the window that its rate limits are counted in,
-unless it names another."""
-_SILENT_SECONDS = 300.0
-"""How long the Hub may be silent; it may take long to answer a commit of many files."""
+"""Longest pause that the Hub may ask for: the usual window of its rate limits."""
+_SILENT_SECONDS = 300.0  # it takes long to answer a commit of many files
 
 
 class HubDestination:
@@ -74,16 +72,10 @@ class HubDestination:
         token: str | None = None,
         endpoint: str | None = None,
     ) -> None:
-        """Send nothing yet.
+        """Check `repo_id`, `USER/NAME`; nothing is sent yet.
 
-        Args:
-            repo_id: `USER/NAME`.
-            private: Whether only some may see it; None for the Hub's default, or as it is.
-            token: One that may write; default the one of this machine.
-            endpoint: Address of the Hub; default HF_ENDPOINT, or https://huggingface.co.
-
-        Raises:
-            OptionError: `repo_id` is no name of a repository.
+        `private` None leaves it to the Hub's default, or as it is. `token` is this machine's by
+        default, `endpoint` HF_ENDPOINT or https://huggingface.co.
         """
         check_repo_id(repo_id)
         self.repo_id, self.private, self._token = repo_id, private, token
@@ -92,7 +84,7 @@ class HubDestination:
         self.address = f"{self._api.endpoint}/datasets/{repo_id}"
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no lock is held."""
 
     def prepare(self) -> None:
         # What reads a mirror may be on the network where the Hub's client may not.
@@ -110,7 +102,8 @@ class HubDestination:
         self._ask("who the token is of", self._api.whoami)
         found = self._ask("about it", self._info)
         if found is None:
-            self._ask("to make it", self._create)
+            new = {"repo_type": "dataset", "private": self.private, "exist_ok": True}
+            self._ask("to make it", self._api.create_repo, self.repo_id, **new)
             found = self._ask("about it", self._info)
         if found is None:
             raise DestinationTakenError(
@@ -131,22 +124,17 @@ class HubDestination:
         return None
 
     def _info(self) -> Any:
-        """Return what the Hub says of the repository; None if it shows none to this token."""
+        """Return the Hub's description of the repository; None if this token may not see one."""
         try:
             return self._api.repo_info(self.repo_id, repo_type="dataset")
         except RepositoryNotFoundError:
             return None
 
-    def _create(self) -> None:
-        self._api.create_repo(
-            self.repo_id, repo_type="dataset", private=self.private, exist_ok=True
-        )
-
     def names(self, folder: str) -> set[str]:
         return {*self._entries(folder)}
 
     def _entries(self, folder: str) -> dict[str, Any]:
-        """Return what the Hub says of the files and folders in a folder, by name."""
+        """Return the Hub's description of each entry of a folder, by name."""
 
         def entries() -> dict[str, Any]:
             try:
@@ -164,7 +152,7 @@ class HubDestination:
                     file = self._api.hf_hub_download(
                         self.repo_id, path, repo_type="dataset", local_dir=folder
                     )
-                except LocalEntryNotFoundError as error:  # the client's word for any refusal
+                except LocalEntryNotFoundError as error:  # the client raises it for any refusal
                     raise (error.__cause__ or error) from None
                 except EntryNotFoundError:
                     return None
@@ -184,7 +172,7 @@ class HubDestination:
         return wrong
 
     def _sha256(self, entry: Any) -> str:
-        """Return the SHA-256 of a file in the repository; a small one may have to be read."""
+        """Return the SHA-256 of a file; one that is not in LFS has to be read."""
         if getattr(entry, "lfs", None):
             return str(entry.lfs.sha256)
         return hashlib.sha256(self.read(entry.path) or b"").hexdigest()
@@ -198,7 +186,7 @@ class HubDestination:
             return operation
 
         self._sent.append(self._ask(f"to take {path}", upload))
-        return ""  # it knows a file by its SHA-256
+        return ""  # the Hub identifies a file by its SHA-256
 
     def roll_back(self, paths: Sequence[str]) -> None:
         self._sent.clear()
@@ -206,18 +194,13 @@ class HubDestination:
     def commit(self, message: str, files: Mapping[str, bytes], delete: Sequence[str] = ()) -> None:
         deleted = [CommitOperationDelete(path_in_repo=path) for path in delete]
         added = [CommitOperationAdd(path, data) for path, data in files.items()]
-        operations: list[Any] = [*self._sent, *deleted, *added]
-
-        def commit() -> object:
-            return self._api.create_commit(
-                self.repo_id, operations, commit_message=message, repo_type="dataset"
-            )
-
-        self._ask("to commit", commit)
+        operations = [*self._sent, *deleted, *added]
+        facts = {"commit_message": message, "repo_type": "dataset"}
+        self._ask("to commit", self._api.create_commit, self.repo_id, operations, **facts)
         self._sent.clear()
 
-    def _ask(self, what: str, call: Callable[[], T]) -> T:
-        """Call the Hub, again after a pause where the failure may pass, and explain others."""
+    def _ask(self, what: str, call: Callable[..., T], *given: Any, **options: Any) -> T:
+        """Call the Hub, retry failures that may pass, and translate the others."""
         retry = Retry(
             attempts=ATTEMPTS,
             patience_seconds=PATIENCE_SECONDS,
@@ -227,7 +210,7 @@ class HubDestination:
             try:
                 _prepare_client()
                 with _without_bars():
-                    return call()
+                    return call(*given, **options)
             except Kinetics600Error:
                 raise
             except Exception as error:
@@ -280,11 +263,10 @@ def _without_bars() -> Iterator[None]:
 
 
 def _prepare_client() -> None:
-    """Give the Hub's client what it does not have: certificates, and an end to waiting.
+    """Give the Hub's client this process's certificates and a timeout, unless it has its own.
 
-    It asks the proxies of the environment by itself, but knows OpenSSL's two names of certificates
-    only, and would wait for ever for a server that has fallen silent. What the program has chosen
-    for itself (a client of its own, a time limit) stays.
+    The client reads proxies from the environment, but of certificates only OpenSSL's two variables,
+    and has no read timeout.
     """
     from huggingface_hub.utils import _http
 
@@ -307,7 +289,7 @@ def _prepare_client() -> None:
 
 
 def _seconds_to_wait(error: Exception) -> float | None:
-    """Return how long to wait at least before asking again; None if that would not help."""
+    """Return the least pause before a retry; None if a retry would not help."""
     answer = answer_of(error)
     if answer is not None:
         passing = int(answer.status_code) in PASSING_STATUSES
@@ -318,7 +300,7 @@ def _seconds_to_wait(error: Exception) -> float | None:
 
 
 def _named_pause(headers: Mapping[str, str]) -> float | None:
-    """Return how long the Hub says to wait: until its rate limit's window ends, or `Retry-After`.
+    """Return the pause that the Hub asks for: the rest of the rate-limit window, or `Retry-After`.
 
     Example:
         >>> _named_pause({"ratelimit": '"api";r=0;t=26', "ratelimit-policy": '"api";q=500;w=300'})

@@ -1,4 +1,4 @@
-"""What a published place says of itself: the request it holds, what is done, and its card.
+"""Markers and card of a published place: the request it holds, and what is done.
 
 README.md                                     the card; written last
 data/<split>/<group>-<number>-<hash>.parquet  the rows
@@ -7,12 +7,11 @@ data/<split>/<group>-<number>-<hash>.parquet  the rows
                                               clips had to be left out, and why
 .kinetics600/<split>/done.json                the split is done: its counts, and all its shards
 
-So a run that was broken off goes on, on whichever machine. It notes its request before anything
-else (`pin_request`). A marker is written once the shards that it names are there, and proves
-them: each later run holds shards against their markers (`find_damaged`), makes again what is gone,
-damaged or without a marker, to the same bytes, and leaves the rest alone. At last a split is marked
-as done, files that belong to no run are removed (`finish`), and the card is written
-(`update_card`). A fleet does the same with markers of its own, one for each shard.
+So any machine can continue an interrupted run. The request is noted first (`pin_request`). A marker
+is written once its shards are there; each later run checks shards against markers
+(`find_damaged`) and makes only what is missing or damaged again, to the same bytes. At last a split
+is marked as done, stale files are removed (`finish`), and the card is written (`update_card`). A
+fleet does the same with a marker for each shard.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ logger = logging.getLogger("kinetics600")
 
 
 def check_place(destination: Destination, kind: str) -> None:
-    """Raise `DestinationTakenError` if there is what no run of this kind has put there."""
+    """Raise `DestinationTakenError` if a place holds anything but a run of this kind."""
     begun = {*SPLITS} & destination.names(META_DIR)
     ours = {".gitattributes", META_DIR} | ({"README.md", "data"} if begun else set())
     if others := sorted(destination.names("") - ours):
@@ -71,16 +70,7 @@ def check_place(destination: Destination, kind: str) -> None:
 
 
 def pin_request(destination: Destination, split: str, now: Mapping[str, Any]) -> None:
-    """Note what is requested of a split; refuse it if something else was before.
-
-    Args:
-        destination: The place.
-        split: The split.
-        now: What fixes its shards, as plain data (`k600.publish.recipe`).
-
-    Raises:
-        DestinationTakenError: Something else was, and the message says what.
-    """
+    """Note the request of a split; raise `DestinationTakenError` if another one is noted there."""
     before = _read_run(destination, split)
     if before is None:
         destination.commit(f"{split}: begun", {f"{META_DIR}/{split}/run.json": to_json(now)})
@@ -105,18 +95,17 @@ class SplitResult:
     """The shards of a split, as they are made."""
 
     shards: list[dict[str, Any]]
-    """What markers note of each (`k600.publish.shards.Shard.entry`), by name."""
+    """Entries of markers (`k600.publish.shards.Shard.entry`), by name."""
     unlabelled: int
-    """Clips without a label."""
     new: int
     """Shards that this run made; the others were there."""
     mended: int = 0
     """Shards that had been there, and were gone or damaged."""
     left_out: dict[str, int] = field(default_factory=dict)
-    """How many clips and tarballs had to be left out, by reason; the groups' markers name them."""
+    """Counts of clips and tarballs that had to be left out, by reason."""
 
     def add(self, group: Mapping[str, Any]) -> None:
-        """Add what a group's marker says."""
+        """Add a group, by its marker."""
         self.shards += group["shards"]
         self.unlabelled += group["unlabelled"]
         for reason in group.get("left_out", {}).values():
@@ -129,15 +118,9 @@ def find_damaged(
     shards: Sequence[Mapping[str, Any]],
     progress: Progress,
 ) -> set[str]:
-    """Return the names of shards that are not at a place as their markers say, and warn of them.
+    """Return the names of shards that differ from their markers' entries, and warn of them.
 
-    On this machine every one is read through, so that zeros in place of its bytes are found, too.
-
-    Args:
-        destination: The place.
-        split: The split.
-        shards: What markers note of its shards (`k600.publish.shards.Shard.entry`).
-        progress: Makes the progress bar, of bytes.
+    Those on this machine are read completely, so that bytes lost to zeros are found, too.
     """
     proofs = {
         shard["name"]: Proof(shard["size_bytes"], shard["sha256"], shard.get("etag", ""))
@@ -166,14 +149,9 @@ def finish(
     whole: bool,
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Mark a split as done, remove files that belong to no run, and return its counts.
+    """Mark a split as done, remove stale files, and return the marker.
 
-    Args:
-        destination: The place.
-        split: The split.
-        result: Its shards.
-        whole: Whether all classes and clips were requested.
-        more: Further counts to note.
+    `whole` is whether all classes and clips were requested; `more` is noted, too.
     """
     facts = SplitFacts(
         split,
@@ -195,7 +173,7 @@ def finish(
 
 
 def update_card(destination: Destination, kind: str, *, name: str, private: bool) -> None:
-    """Write the card of all splits that are done, unless it is there as it should be."""
+    """Write the card of all splits that are done, if it changed."""
     done = [read_marker(destination, f"{META_DIR}/{split}/done.json") for split in SPLITS]
     names = [field.name for field in dataclasses.fields(SplitFacts)]
     known = [{key: each[key] for key in names if key in each} for each in done if each]
@@ -206,7 +184,7 @@ def update_card(destination: Destination, kind: str, *, name: str, private: bool
 
 
 def name_on_card(to: str) -> str:
-    """Return what the card calls a folder or a URL: what `load_dataset` takes once it is here.
+    """Return the name of a folder or URL on the card: as `load_dataset` takes a local copy.
 
     Example:
         >>> name_on_card("s3://bucket/k600/")
@@ -216,12 +194,12 @@ def name_on_card(to: str) -> str:
 
 
 def to_json(value: Any) -> bytes:
-    """Return plain data as the bytes of such a file."""
+    """Return plain data as the bytes of a marker."""
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def read_json(destination: Destination, path: str) -> dict[str, Any] | None:
-    """Return a small JSON file of a place; None if it is not there, or damaged: as good as gone."""
+    """Return a small JSON file of a place; None if it is missing or damaged."""
     data = destination.read(path)
     try:
         return None if data is None else dict(json.loads(data))
@@ -230,17 +208,11 @@ def read_json(destination: Destination, path: str) -> dict[str, Any] | None:
 
 
 def read_marker(destination: Destination, path: str) -> dict[str, Any] | None:
-    """Return what a marker says of one shard or several; None if it is not there, or damaged.
-
-    A shard's name begins with its number, which is the marker's too where that has one, so that a
-    marker in the place of another counts as damaged.
-
-    Args:
-        destination: The place.
-        path: Of the split's `done.json`, or of a group's or shard's marker, `….<number>.json`.
-    """
+    """Return the marker of a split, a group or a shard; None if it is missing or damaged."""
     marker = read_json(destination, path) or {}
     shards = marker.get("shards", [marker.get("shard")])
+
+    # Marker and shards begin with the same number, so one in the place of another is noticed.
     number = re.search(r"[0-9]{5}(?=\.json$)", path)
     begin = f"{number[0]}-" if number else ""
     is_marker = (
@@ -253,11 +225,10 @@ def read_marker(destination: Destination, path: str) -> dict[str, Any] | None:
 
 
 def _read_run(destination: Destination, split: str) -> dict[str, Any] | None:
-    """Return what was requested of a split; None if nothing was.
+    """Return the noted request of a split, None if there is none.
 
-    Raises:
-        DestinationTakenError: It cannot be read, or is gone from beside other notes, so the shards
-            that are there may be anybody's.
+    Raises `DestinationTakenError` if it is damaged, or gone from beside other markers: the shards
+    may be anybody's.
     """
     path = f"{META_DIR}/{split}/run.json"
     run = read_json(destination, path)

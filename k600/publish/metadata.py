@@ -31,19 +31,10 @@ def metadata_rows(
     offline: bool = False,
     on_clip: Callable[[], object] = lambda: None,
 ) -> list[Row]:
-    """Return the rows of one split by class id and file name, for `k600.publish.parquet`.
+    """Return the rows of one split by class id and file name.
 
-    No clip is fetched. Of those in the store, the file is read for its SHA-256.
-
-    Args:
-        request: Which clips.
-        split: One of its splits.
-        offline: Never cross a network.
-        on_clip: Called after each file that was read.
-
-    Raises:
-        MirrorError, ListError: The host's lists cannot be had, and the store holds nothing.
-        NoClipsError: There is no such clip.
+    No clip is fetched; those in the store are read for their SHA-256. `ListError` and `MirrorError`
+    are raised only if the store holds nothing.
     """
     state = read_state(request, split, offline=offline, keep=False)
     try:

@@ -1,7 +1,6 @@
 """Parquet files of a published dataset: how rows become row groups, and shards of a size.
 
-Nothing here knows where a shard goes, nor `datasets`: what `datasets` wants to know of the columns
-(`k600.loading.columns`) is written beside them.
+The features of the columns (`k600.loading.columns`) are written as `datasets` expects them.
 """
 
 from __future__ import annotations
@@ -31,14 +30,10 @@ _REPEATING = ("label", "split", "source", "tarball")
 def write_clips(
     rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str, shard_bytes: int | None
 ) -> Iterator[Shard]:
-    """Write rows of the dataset, `video.bytes` set, as shards; the next once one is taken.
+    """Write rows of the dataset, `video.bytes` set, as shards, lazily.
 
-    Args:
-        rows: The rows. They are held until a row group is full: 100 rows, or 32 MiB.
-        folder: Where to write.
-        prefix: What the names begin with.
-        shard_bytes: Bytes of clips in a shard, at most unless one clip alone has more; None for
-            one shard of all.
+    `shard_bytes` is the most bytes of clips in a shard, unless one clip alone has more; None puts
+    all rows into one shard.
     """
     number = 0
     writer: _Writer | None = None
@@ -56,13 +51,13 @@ def write_clips(
             writer.abandon()
 
 
-def write_metadata(rows: Sequence[Mapping[str, Any]], folder: Path, *, prefix: str) -> Shard:
-    """Write rows about clips as one shard."""
-    writer = _Writer(folder / f"{prefix}.part", METADATA)
+def write_metadata(rows: Sequence[Mapping[str, Any]], folder: Path) -> Shard:
+    """Write rows of metadata as one shard."""
+    writer = _Writer(folder / "metadata.part", METADATA)
     try:
         for start in range(0, len(rows), _METADATA_GROUP_ROWS):
             writer.write(rows[start : start + _METADATA_GROUP_ROWS])
-        return writer.finish(prefix)
+        return writer.finish("00000")
     except BaseException:
         writer.abandon()
         raise
@@ -71,7 +66,7 @@ def write_metadata(rows: Sequence[Mapping[str, Any]], folder: Path, *, prefix: s
 def _row_groups(
     rows: Iterable[Mapping[str, Any]], shard_bytes: int | None
 ) -> Iterator[Sequence[Mapping[str, Any]]]:
-    """Yield the rows of each row group, to be used before the next; an empty one ends a shard."""
+    """Yield the rows of each row group, valid until the next one; an empty one ends a shard."""
     group: list[Mapping[str, Any]] = []
     bytes_in_group = bytes_in_shard = 0
     for row in rows:

@@ -46,14 +46,7 @@ class Recipe:
         groups: Sequence[Sequence[str]] = (),
         labels: TestLabels | None = None,
     ) -> dict[str, Any]:
-        """Return what fixes a split's shards, to the byte.
-
-        Args:
-            request: The request.
-            split: One of its splits.
-            groups: Embedded: the tarballs.
-            labels: Embedded: labels of test clips.
-        """
+        """Return what fixes a split's shards to the byte; `groups` and `labels` if embedded."""
         description = describe(request, split, self.kind)
         if self.kind == "embedded":
             description |= {
@@ -68,7 +61,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class SplitJob:
-    """One split of a request that is to be published, and how."""
+    """One split to publish, and how."""
 
     request: Request
     split: str
@@ -76,20 +69,19 @@ class SplitJob:
     recipe: Recipe
     progress: Progress
     offline: bool
-    """Never cross a network for the clips."""
 
     @property
     def data(self) -> str:
-        """Folder of the split's shards at the place."""
+        """The folder of the split's shards."""
         return f"data/{self.split}"
 
     def own(self, name: str) -> str:
-        """Return the path of a note of the split at the place."""
+        """Return the path of a marker of the split."""
         return f"{META_DIR}/{self.split}/{name}"
 
 
 def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
-    """Return what a request says of which clips, and which bytes, are in a split's shards."""
+    """Return what decides which clips, and which bytes, a split's shards hold."""
     return {
         "format": 1,
         "kind": kind,
@@ -103,12 +95,12 @@ def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
 
 
 def digest_of_names(names: Sequence[str]) -> str:
-    """Return how many names these are, and a fingerprint of them in their order."""
+    """Return the number of names and a digest of them in their order."""
     digest = hashlib.sha256("\n".join(names).encode())
     return f"{len(names)} ({digest.hexdigest()[:16]})"
 
 
 def digest_of_labels(labels: TestLabels) -> str:
-    """Return a fingerprint of the labels of test clips; without labels there is one, too."""
+    """Return a digest of the labels of test clips, also of none."""
     lines = "\n".join(f"{key} {label}" for key, label in sorted(labels.items()))
     return hashlib.sha256(lines.encode()).hexdigest()[:16]

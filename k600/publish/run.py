@@ -1,6 +1,6 @@
-"""Publish clips, or what is known of them, as a dataset that loads without this loader.
+"""Publish clips, or their metadata, as a dataset that loads without this loader.
 
-What is written where, and how a run that was broken off goes on: `k600.publish.markers`.
+What is written where, and how an interrupted run continues: `k600.publish.markers`.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class PublishedSplit:
     new_shards: int
     """Shards that this run made; the others were there."""
     mended_shards: int
-    """Shards that an earlier run had made, and that were gone or damaged; among the new ones."""
+    """Shards of an earlier run that were gone or damaged; among the new ones."""
     missing: dict[str, int]
-    """Clips and tarballs that had to be left out, by reason; the groups' markers name them."""
+    """Counts of clips and tarballs that had to be left out, by reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +82,17 @@ def publish(
     progress: Progress,
     offline: bool = False,
 ) -> Published:
-    """Publish a request's splits; the same call again goes on where one was broken off.
+    """Publish a request's splits; the same call again continues an interrupted run.
 
-    The arguments are those of `kinetics600.publish`, with the options as a `request` and a
-    `recipe`; `endpoint` is the address of the Hub, where it is not the usual one, and `offline`
-    forbids the network.
-
-    Raises:
-        OptionError: A value is not allowed.
-        DestinationError: The place cannot be used, holds something else, or another run's shards,
-            or, a folder, another run is at it now.
-        MirrorError, ListError, NoClipsError: As for a stream.
+    The arguments are those of `kinetics600.publish`; `endpoint` is the address of the Hub.
     """
     recipe.check()
     if recipe.kind == "embedded":
         if not i_have_the_rights:
             raise OptionError(
-                "i_have_the_rights: the videos belong to those who made them, so clips are "
-                "embedded only for who says that they may hand them on: "
-                "i_have_the_rights=True. Metadata alone need no such word"
+                "i_have_the_rights: the videos belong to their authors, so clips are embedded only "
+                "if you state that you may redistribute them: i_have_the_rights=True. Metadata "
+                "alone do not need it"
             )
         check_embeddable(request, offline=offline)
         private = private is not False
@@ -130,7 +122,7 @@ def publish(
 
 
 def _url_and_name(repo: str | None, to: str | None) -> tuple[str | None, str]:
-    """Return the path or URL to publish to, None for the Hub, and the name that the card gives."""
+    """Return the path or URL to publish to, None for the Hub, and the name for the card."""
     if repo is not None:
         if on_hub := repo_of_url(repo):
             repo = on_hub
@@ -161,19 +153,14 @@ def _publish_split(job: SplitJob) -> PublishedSplit:
         f"kinetics600 {job.split}: {done['clips']:,} clips in {shards:,} shards at "
         f"{job.destination.address}, {result.new:,} of them new"
     )
+    size_bytes, missing = done["parquet_bytes"], done["left_out"]
     return PublishedSplit(
-        job.split,
-        done["clips"],
-        shards,
-        done["parquet_bytes"],
-        result.new,
-        result.mended,
-        done["left_out"],
+        job.split, done["clips"], shards, size_bytes, result.new, result.mended, missing
     )
 
 
 def _publish_metadata(job: SplitJob) -> SplitResult:
-    """Publish one shard of rows; one that holds the same is left alone if it is there."""
+    """Publish the metadata of a split as one shard, unless it is already there."""
     request, split, destination = job.request, job.split, job.destination
     pin_request(destination, split, job.recipe.describe(request, split))
     with job.progress(0, f"{split}, reading", unit=" clips") as bar:
@@ -182,7 +169,7 @@ def _publish_metadata(job: SplitJob) -> SplitResult:
     unlabelled = sum(row["label"] is None for row in rows)
 
     with scratch_folder(destination, request.store) as folder:
-        shard = write_metadata(rows, folder, prefix="00000")
+        shard = write_metadata(rows, folder)
         done = read_marker(destination, job.own("done.json")) or {"shards": []}
         before = [entry for entry in done["shards"] if entry["name"] == shard.name]
         damaged = find_damaged(destination, split, before, job.progress)

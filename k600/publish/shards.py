@@ -1,6 +1,6 @@
-"""Shards: how each gets its name, what is written down of it, and how it leaves this machine.
+"""Shards: their names, their entries in markers, and how they are sent.
 
-A shard is named after what is in it, so the same rows are the same file.
+A shard is named after its bytes, so the same rows are the same file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import hashlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,46 +26,40 @@ __all__ = [
     "MOST_FILES",
     "MOST_SHARD_MB",
     "HashingFile",
-    "Sending",
     "Shard",
     "check_number_of_files",
     "is_entry",
     "scratch_folder",
+    "send_shards",
 ]
 
 MOST_SHARD_MB = 1_900  # below 2 GB with all that is around the clips
 MOST_FILES = 9_000  # of the Hub's 10,000 in a folder
 
 _ENTRY = {"name": str, "clips": int, "video_bytes": int, "size_bytes": int, "sha256": str}
-"""What is always noted of a shard."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A finished file that lies in a scratch folder."""
+    """A finished file in a scratch folder."""
 
     path: Path
-    """Where it lies, under a name of no meaning."""
     name: str
-    """What it is to be called: its place in the run, and the hash of its bytes."""
+    """Its name once published: its number in the run and the hash of its bytes."""
     clips: int
     video_bytes: int
     size_bytes: int
     sha256: str
 
     def entry(self, etag: str) -> dict[str, Any]:
-        """Return what a marker notes of the shard: enough to prove it later.
-
-        Args:
-            etag: What its place calls these bytes; empty if it does not.
-        """
+        """Return what a marker notes of the shard, with its ETag unless that is empty."""
         entry = asdict(self)
         del entry["path"]
         return {**entry, "etag": etag} if etag else entry
 
 
 def is_entry(value: Any) -> bool:
-    """Whether this is what `Shard.entry` notes."""
+    """Whether this is an entry of a shard, as `Shard.entry` returns it."""
     return isinstance(value, dict) and all(isinstance(value.get(k), t) for k, t in _ENTRY.items())
 
 
@@ -80,7 +75,7 @@ def check_number_of_files(split: str, expected_bytes: int, shard_size_mb: int) -
 
 
 class HashingFile:
-    """A shard while it is written, by whoever takes an open file, such as Parquet and tar."""
+    """A shard that is being written: a file object for writers of Parquet and tar."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -95,26 +90,21 @@ class HashingFile:
         return getattr(self._file, name)
 
     def finish(self, prefix: str, ending: str, clips: int, video_bytes: int) -> Shard:
-        """Close the file, and choose the name that its bytes call for."""
+        """Close the file and name it after its bytes."""
         self._file.close()
         sha256 = self._digest.hexdigest()
         name = f"{prefix}-{sha256[:16]}.{ending}"
         return Shard(self._path, name, clips, video_bytes, self._path.stat().st_size, sha256)
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Close and remove the file."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def scratch_folder(destination: Destination, store: Store | None = None) -> Iterator[Path]:
-    """Open a folder for shards that are in flight; empty at the end, killed or not.
-
-    Args:
-        destination: Where they go: a place on this machine has a folder for it.
-        store: Else it is in this store, if it can be written to.
-    """
+    """Open a folder for unsent shards: the destination's, or the store's, or a temporary one."""
     with contextlib.ExitStack() as stack:
         folder = destination.scratch()
         if folder is not None:
@@ -129,41 +119,33 @@ def scratch_folder(destination: Destination, store: Store | None = None) -> Iter
             yield folder
 
 
-class Sending:
-    """Sends one shard while the next is made, and never more than one."""
+def send_shards(
+    shards: Iterable[Shard], destination: Destination, folder: str
+) -> list[dict[str, Any]]:
+    """Send shards, each while the next one is made, and return their entries."""
+    entries: list[dict[str, Any]] = []
+    sending: Future[dict[str, Any]] | None = None
+    for shard in shards:
+        if sending is not None:
+            entries.append(sending.result())
 
-    def __init__(self, destination: Destination) -> None:
-        self.sent: list[dict[str, Any]] = []
-        """What a marker notes of those that have arrived (`Shard.entry`)."""
-        self._destination = destination
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        # A daemon, unlike the threads of a pool: Ctrl-C does not wait for half a gigabyte.
+        sending = Future()
+        what = (sending, shard, destination, folder)
+        threading.Thread(target=_send, args=what, daemon=True).start()
 
-    def __enter__(self) -> Sending:
-        return self
+    if sending is not None:
+        entries.append(sending.result())
+    return entries
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._wait()
 
-    def send(self, folder: str, shard: Shard) -> None:
-        """Begin to send a shard, once the one before has arrived."""
-        self._wait()
-        # A daemon: Ctrl-C does not wait for half a gigabyte.
-        self._thread = threading.Thread(target=self._run, args=(folder, shard), daemon=True)
-        self._thread.start()
-
-    def _run(self, folder: str, shard: Shard) -> None:
-        try:
-            etag = self._destination.send(f"{folder}/{shard.name}", shard.path, shard.sha256)
-            self.sent.append(shard.entry(etag))
-            shard.path.unlink(missing_ok=True)
-        except BaseException as error:
-            self._error = error
-
-    def _wait(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            raise self._error
+def _send(
+    sending: Future[dict[str, Any]], shard: Shard, destination: Destination, folder: str
+) -> None:
+    try:
+        etag = destination.send(f"{folder}/{shard.name}", shard.path, shard.sha256)
+        shard.path.unlink(missing_ok=True)
+    except BaseException as error:
+        sending.set_exception(error)
+    else:
+        sending.set_result(shard.entry(etag))

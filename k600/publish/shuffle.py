@@ -1,7 +1,6 @@
 """Rows of many tarballs in a random order that a seed fixes, within bounded memory.
 
-A tarball holds one class. Rows that train well come from many, so a group of tarballs is read side
-by side, and what comes goes through a buffer that gives out a random one of those it holds.
+A tarball holds one class, so a group of tarballs is read side by side, through a shuffle buffer.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ T = TypeVar("T")
 
 
 def group_names(names: Iterable[str], size: int, seed: int) -> list[list[str]]:
-    """Return names in groups of at most `size`, as equal as can be, in the order the seed gives.
+    """Return names in groups of at most `size`, as equal as possible, shuffled by the seed.
 
     Example:
         >>> [len(group) for group in group_names("abcdefg", 3, seed=0)]
@@ -36,14 +35,9 @@ def shuffle(
     most_bytes: int,
     most_rows: int,
 ) -> Iterator[T]:
-    """Yield the rows of all parts, each part read in its order, in a random order altogether.
+    """Yield the rows of all parts in a random order: by a seed the same on every machine.
 
-    Args:
-        parts: What to read side by side.
-        seed: Fixes the order, on every machine and version of Python.
-        size_of: Returns a row's size in bytes.
-        most_bytes: Bytes of rows held at a time (and one row more).
-        most_rows: Rows held at a time.
+    At most `most_rows` rows and `most_bytes` bytes (by `size_of`) are held, and one row more.
 
     Example:
         >>> parts = [[1, 2], [3]]
@@ -54,7 +48,8 @@ def shuffle(
     chance = random.Random(seed)
 
     def draw(among: int) -> int:
-        return int(chance.random() * among)  # of all that `random` has, only this never changes
+        # `random()` alone is the same in every version of Python.
+        return int(chance.random() * among)
 
     held: list[T] = []
     held_bytes = 0

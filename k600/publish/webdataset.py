@@ -1,7 +1,7 @@
-"""Tar files of a published dataset, as WebDataset reads them: how rows become one.
+"""Tar files of a published dataset, as WebDataset reads them.
 
 A clip is three files of one name: `.mp4`, `.cls` (the class id; none without a label) and `.json`.
-The same rows are the same file, as with `k600.publish.parquet`.
+The same rows are the same bytes, as with `k600.publish.parquet`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,7 @@ __all__ = ["write_tar"]
 
 
 def write_tar(rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str) -> Shard:
-    """Write rows of the dataset, `video.bytes` set, as one tar; one row is held at a time.
-
-    Args:
-        rows: The rows.
-        folder: Where to write.
-        prefix: What the name begins with.
-    """
+    """Write rows of the dataset, `video.bytes` set, as one tar; one row is held at a time."""
     file = HashingFile(folder / f"{prefix}.part")
     clips = video_bytes = 0
     try:
@@ -50,10 +44,8 @@ def write_tar(rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str) -
 
 
 def _key(row: Mapping[str, Any]) -> str:
-    """Return a name that no other clip has, without a dot, and not hidden.
-
-    `datasets` drops files of a tar whose names begin with `__`, as some YouTube ids do.
-    """
+    """Return a unique name without a dot for the files of a clip."""
+    # The split comes first: `datasets` drops names that begin with `__`, as some YouTube ids do.
     label = "none" if row["label"] is None else f"{row['label']:03d}"
     times = f"{row['time_start']:06d}_{row['time_end']:06d}"
     return f"{row['split']}_{label}_{row['youtube_id']}_{times}"
@@ -65,6 +57,6 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    entry = tarfile.TarInfo(name)  # of nobody, made at no time: the same everywhere
+    entry = tarfile.TarInfo(name)  # no owner and no time, so that the bytes are reproducible
     entry.size = len(data)
     tar.addfile(entry, io.BytesIO(data))

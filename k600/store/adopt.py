@@ -1,7 +1,6 @@
-"""Take in clips that others brought: checked once, left where they are, served from there.
+"""Adopt clips that other tools stored: checked once, left where they are, served from there.
 
-A clip that the ledger does not know was in the folder before, or another tool put it there. It is
-noted with what is wrong with it, if anything, so that nothing cut off is ever served.
+What is wrong with one, if anything, is noted, so that no truncated clip is ever served.
 """
 
 from __future__ import annotations
@@ -40,27 +39,19 @@ def adopt(
 ) -> LedgerView:
     """Check the clips that the ledger does not know, and return what is known then.
 
-    Args:
-        ledger: What is known so far.
-        store: Where the clips are.
-        split: Whose they are.
-        own: The store's own folders that matter, `<split>/<class name>`.
-        listing: Returns the host's listing: a clip in a flat folder has its class from there.
-        labels: Labels of test clips.
-        write: Whether to note it in the ledger; else it is looked up anew each time.
-        listed: The store's folders.
+    `own` are the store's own folders to search, `<split>/<class name>`; the listing gives clips in
+    flat folders their class. Without `write`, clips are not recorded, but checked anew each time.
     """
     view = read_view(ledger, split, listed, own)
     classes = class_finder(split, listing, labels)
-    unknown = _unknown_in_place(store, own, view, listed)
-    unknown += _unknown_elsewhere(store, split, own, view, listed, classes)
+    unknown = _unknown_clips(store, split, own, view, listed, classes)
     with ThreadPoolExecutor(min(16, len(unknown) or 1)) as pool:
         rows = list(pool.map(lambda clip: _checked(store, *clip), unknown, chunksize=64))
     warn_of_links(store, split, listed.outside_links)
 
     if rows:
-        # What a run brings has its row before its name: asked after the folders were listed, the
-        # ledger knows every such clip, also of a run that is at it just now.
+        # Clips of a run have their row before their name. So, read after the folders were listed,
+        # the ledger has the rows of all such clips, also of a run that goes on just now.
         view = ledger.view(split)
         mine = view.stored()
         rows = [row for row in rows if not _is_stored(row, mine)]
@@ -71,11 +62,11 @@ def adopt(
         ledger.adopt(split, rows)
     bad = sum(bool(row.problem) for row in rows)
     logger.info(
-        "kinetics600 %s: %s clips that were in %s already are taken as they are%s",
+        "kinetics600 %s: %s clips that were already in %s are used as they are%s",
         split,
         f"{len(rows) - bad:,}",
         store.root,
-        f"; {bad:,} more are no good" if bad else "",
+        f"; {bad:,} more are damaged and not used" if bad else "",
     )
     paths = {row.path for row in rows}
     before = [row for row in view.adopted if row.path not in paths]
@@ -101,11 +92,10 @@ def read_view(ledger: Ledger, split: str, folders: Folders, own: Iterable[str]) 
 def class_finder(
     split: str, listing: Callable[[], Listing], labels: TestLabels
 ) -> Callable[[str], str]:
-    """Return what tells the class of a clip in a flat folder from its file name.
+    """Return a function from the file name of a clip in a flat folder to its class.
 
-    It returns `_unlabeled` for a test clip in no list, else an empty text for a clip in no list, or
-    in that of two classes, so that it may be of either. The listing is asked for once, and only if
-    need be.
+    It returns `_unlabeled` for an unlisted test clip, and an empty text for another unlisted clip
+    or one in the lists of two classes. The listing is fetched once, and only if need be.
     """
 
     @cache
@@ -121,22 +111,7 @@ def class_finder(
     return lambda name: by_name().get(name, "")
 
 
-def _unknown_in_place(
-    store: Store, own: Iterable[str], view: LedgerView, listed: Folders
-) -> list[tuple[str, str, str]]:
-    """Return folder, name and path of clips at their own place that nothing is known of."""
-    checked = {row.path: row for row in view.adopted}
-    mine = view.stored()
-    found = []
-    for folder in own:
-        for name in sorted(listed.names(folder).difference(*mine.get(folder, ()))):
-            row = checked.get(f"{folder}/{name}")
-            if row is None or not is_unchanged(store.root / row.path, row):
-                found.append((folder, name, f"{folder}/{name}"))
-    return found
-
-
-def _unknown_elsewhere(
+def _unknown_clips(
     store: Store,
     split: str,
     own: Collection[str],
@@ -144,22 +119,28 @@ def _unknown_elsewhere(
     listed: Folders,
     class_of: Callable[[str], str],
 ) -> list[tuple[str, str, str]]:
-    """Return folder, name and path of clips in other tools' trees that nothing is known of."""
+    """Return folder, name and path of unknown clips, in the store's and other tools' folders."""
     checked = {row.path: row for row in view.adopted}
-    found, classless, wanted = [], 0, {*own}
+    mine = view.stored()
+    found = []
+    for folder in own:
+        names = listed.names(folder).difference(*mine.get(folder, ()))
+        found += [(folder, name, f"{folder}/{name}") for name in sorted(names)]
+
+    classless = 0
+    wanted = {*own}
     for place, label in find_foreign(store, split).items():
         if label is not None and f"{split}/{label}" not in wanted:
             continue
         for name in sorted(listed.names(place)):
             path = f"{place}/{name}"
-            row = checked.get(path)
-            if row is not None:
-                folder = row.folder
+            if path in checked:
+                folder = checked[path].folder
             else:
                 own_label = label or class_of(name)
                 classless += not own_label
                 folder = f"{split}/{own_label}"
-            if folder in wanted and (row is None or not is_unchanged(store.root / path, row)):
+            if folder in wanted:
                 found.append((folder, name, path))
 
     if classless:
@@ -170,11 +151,15 @@ def _unknown_elsewhere(
             f"{classless:,}",
             store.root,
         )
-    return found
+    return [
+        (folder, name, path)
+        for folder, name, path in found
+        if path not in checked or not is_unchanged(store.root / path, checked[path])
+    ]
 
 
 def _is_stored(row: AdoptedRow, mine: Mapping[str, Sequence[Collection[str]]]) -> bool:
-    """Whether a file at a clip's own place is one that a run brought."""
+    """Return whether a file at a clip's own place is one that a run stored."""
     return row.is_at_place and any(row.file_name in names for names in mine.get(row.folder, ()))
 
 

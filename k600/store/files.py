@@ -1,10 +1,9 @@
-"""Files safely onto the disk: seen whole or not at all, and flushed.
+"""Safe writes of files: seen whole or not at all, and flushed.
 
-A name outlives a power loss on its own, without what it names: file systems write out names, and
-the bytes of files, in an order of their own. So whatever is to last is flushed before it is named,
-and its folder after. No other module names a file (`tests/test_writes.py`).
-
-Whatever is made here follows the umask and a setgid folder, so that a group can share a store.
+After a power loss a file may have its name, but not its bytes, as file systems write both in an
+order of their own. So a file is flushed before it is renamed, and its folder after. No other module
+renames or writes files (`tests/test_writes.py`). All of them follow the umask and a setgid folder,
+so that a group can share a store.
 """
 
 from __future__ import annotations
@@ -53,29 +52,20 @@ __all__ = [
 
 _BATCH_BYTES = 8 << 20
 _TAKEN_OVER_BYTES = 64 << 20
-"""Whoever takes over files that are on the disk gets about so many bytes of them at a time: one
-transaction each."""
+"""About how many bytes of flushed files are taken over at a time: one transaction each."""
 _MOST_BEHIND = 2
-"""Batches that a disk may be behind whoever writes them. (So few fit into a processor's cache.)"""
+"""Batches that the disk may be behind. (So few fit into a processor's cache.)"""
 
 
 def open_part(path: Path, *, buffered: bool = True) -> BinaryIO:
-    """Open a new file that is not finished yet: `move_into_place` gives it its name.
-
-    Args:
-        path: A name that nobody looks for.
-        buffered: Collect small writes.
-    """
+    """Open a new, unfinished file under a temporary name; `move_into_place` gives it its own."""
     return open(path, "w+b", buffering=-1 if buffered else 0)
 
 
 def write_whole(path: Path, data: bytes, *, by: Path | None = None) -> None:
-    """Write a small file so that it is seen complete or not at all, also after a power loss.
+    """Write a small file, and its folders, so that it is seen whole or not at all.
 
-    Args:
-        path: The file. Folders above it are made.
-        data: All that is to be in it.
-        by: Folder, on the same volume, for the unfinished file; beside the finished one if None.
+    The unfinished file lies in the folder `by`, on the same volume, or beside the finished one.
     """
     make_folder(path.parent)
     part = (by or path.parent) / f".{path.name}.{uuid.uuid4().hex}.part"
@@ -88,13 +78,9 @@ def write_whole(path: Path, data: bytes, *, by: Path | None = None) -> None:
 
 
 def move_into_place(part: Path, path: Path, *, flushed: bool = True) -> None:
-    """Give a finished file its name, in one step; one that bears it already is replaced.
+    """Rename a finished file on the same volume, making folders; an existing file is replaced.
 
-    Args:
-        part: The file, on the same volume.
-        path: Its name. Folders above it are made.
-        flushed: Bring the file onto the disk before, and its name after. False where a `Flushing`
-            does so for many files at once, before anything says that they are there.
+    It is flushed before and its name after, unless a `Flushing` does so for many files at once.
     """
     if flushed:
         sync(part)
@@ -108,7 +94,7 @@ def move_into_place(part: Path, path: Path, *, flushed: bool = True) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, and bring their names onto the disk."""
+    """Make a folder and those above it, and flush their names."""
     new = []
     above = folder
     while not above.is_dir():
@@ -120,7 +106,7 @@ def make_folder(folder: Path) -> None:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Remove files, if they are there, so that a power loss brings none of them back."""
+    """Remove files that exist, so that none is back after a power loss."""
     folders = set()
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
@@ -131,25 +117,18 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 class Flushing:
-    """Brings files onto the disk itself while the next ones are written. A context manager.
+    """Flushes files while the next ones are written. A context manager.
 
-    What is on the disk leaves the kernel's cache: a split is larger than memory, so its pages would
-    push out those of others, and fresh pages cost more CPU time than all else that is done to a
-    clip where the host of a virtual machine has to find each (2 of 4 s/GB, measured).
+    Flushed files leave the kernel's cache: a split is larger than memory, so its pages would push
+    out those of others, and fresh pages cost more CPU time than all else that is done to a clip
+    where the host of a virtual machine has to find each (2 of 4 s/GB, measured).
 
-    Whoever leaves it before `finish` has returned knows nothing of the files taken last.
-
-    Raises, from `add` and `finish`:
-        DiskFullError, StoreError: Only now the volume turns out to be full, or to be broken.
+    Only `finish` proves that the files added last are on the disk. It and `add` may raise
+    `DiskFullError` or `StoreError`, as a volume may turn out to be full or broken only now.
     """
 
     def __init__(self, take_over: Callable[[Sequence[Path]], Iterable[Path]]) -> None:
-        """Begin with nothing.
-
-        Args:
-            take_over: Called in another thread, with files that are on the disk, in their order;
-                may move them, and returns where they lie then.
-        """
+        """`take_over`, called in another thread with flushed files, returns their new paths."""
         self._take_over = take_over
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="k600-flush")
         self._batch: list[Path] = []
@@ -166,7 +145,7 @@ class Flushing:
         self._pool.shutdown(cancel_futures=True)
 
     def add(self, path: Path, size_bytes: int) -> None:
-        """Take a file; wait if the disk is too far behind."""
+        """Add a file; wait if the disk is too far behind."""
         self._batch.append(path)
         self._batch_bytes += size_bytes
         if self._batch_bytes >= _BATCH_BYTES:
@@ -187,7 +166,7 @@ class Flushing:
             self._ready, self._ready_bytes = [], 0
 
     def finish(self) -> None:
-        """Return once all files taken, and their folders' entries, are on the disk."""
+        """Return once all added files, and their folders' entries, are on the disk."""
         self._start(last=True)
         while self._behind:
             self._behind.popleft().result()
@@ -205,10 +184,9 @@ def _flush_all(paths: Sequence[Path]) -> None:
 
 
 def flush(path: Path) -> None:
-    """Bring a file, or a folder's entries, onto the disk itself, and out of the kernel's cache.
+    """Flush a file, or a folder's entries, to the disk and out of the kernel's cache.
 
-    Raises:
-        DiskFullError, StoreError: Only now the volume turns out to be full, or to be broken.
+    It raises as `Flushing` does.
     """
     with translate_errors(store_error, path), _opened(path) as descriptor:
         _to_disk(descriptor)
@@ -216,21 +194,14 @@ def flush(path: Path) -> None:
 
 
 def leave_cache(descriptor: int) -> None:
-    """Let the kernel forget the pages of a file that are on the disk, and write out the others.
-
-    It is advice: a system that does not take it is none the worse.
-    """
+    """Advise the kernel to write out a file's pages and forget them, where it takes such advice."""
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync(path: Path) -> None:
-    """Bring a file onto the disk itself; it stays in the kernel's cache, to be read at once.
-
-    Raises:
-        OSError: In the system's words (`k600.translate.store_error` has better ones).
-    """
+    """Flush a file that stays in the kernel's cache; raises the system's own `OSError`."""
     with _opened(path) as descriptor:
         _to_disk(descriptor)
 
@@ -245,7 +216,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder onto the disk itself."""
+    """Flush the names in a folder."""
     # Windows opens no folder; elsewhere one may be written to that may not be read.
     with contextlib.suppress(PermissionError):
         sync(folder)
@@ -260,16 +231,16 @@ def _to_disk(descriptor: int) -> None:
 
 
 def lock_at(path: Path) -> FileLock:
-    """Return a lock, not acquired, whose file has the rights that the umask gives.
+    """Return a lock, not acquired, whose file follows the umask, so that a group can share it.
 
-    (Some releases of filelock make it 0644 whatever the umask, which shuts out one's group.)
+    Some releases of filelock make it 0644 whatever the umask.
     """
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o666))
     return FileLock(path, mode=stat.S_IMODE(os.stat(path).st_mode))
 
 
 def check_locks(file: Path) -> None:
-    """Raise `StoreError` if the file system of a file knows no locks; the file must be nobody's."""
+    """Raise `StoreError` if the file system of a file, which nobody uses, has no locks."""
     if fcntl is None:
         return
     with open(file, "r+b") as opened:
@@ -287,13 +258,10 @@ def check_locks(file: Path) -> None:
 
 
 def digest_of_files(paths: pyarrow.ChunkedArray) -> str:
-    """Return a fingerprint of what lies at some paths: each file's size and time of change.
+    """Return a fingerprint of files, which need not exist: of their sizes and times of change.
 
-    Every file is asked for, as one that is written over leaves its folder as it was; several at a
-    time, since a file system across a network takes its time for each.
-
-    Args:
-        paths: Paths of files; one where nothing lies counts as such.
+    Folders would not do, as they do not change with a file that is overwritten. Several threads
+    read them, since a network file system takes its time for each.
     """
     digest = hashlib.sha256()
     with ThreadPoolExecutor(16, thread_name_prefix="k600-stat") as pool:

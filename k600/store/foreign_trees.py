@@ -1,13 +1,12 @@
-"""Trees of clips that other tools made: where they lie in a folder, found by names alone.
+"""Folders of clips that other tools made in a store, found by their names alone.
 
     <split>/<class name>/     FiftyOne's zoo, and this loader's own
     <split>/<class_name>/     torchvision, CVDF's `arrange_by_classes` (spaces and marks replaced)
     videos_<split>/…          mmaction2
     <split>/*.mp4             CVDF's extractor: flat, the class is in the host's lists only
 
-Splits may bear the host's names (`val`). Nothing found here is ever changed. A place where a link
-leads out of the store is found all the same, so that it is named; `Store.inventory` lists nothing
-there.
+Splits may bear the host's names (`val`). Nothing found here is ever changed. Links that lead out of
+the store are returned, too, so that they are reported; `Store.inventory` lists nothing there.
 """
 
 from __future__ import annotations
@@ -29,13 +28,14 @@ _SPLIT_FOLDERS = {
     "validation": ("validation", "val", "videos_val", "videos_validation"),
     "test": ("test", "videos_test"),
 }
+_OWN = frozenset((*NAMES, UNLABELED))
+"""How this loader names the folders in a split's folder."""
 
 
 def find_foreign(store: Store, split: str) -> MappingProxyType[str, str | None]:
-    """Return the folders in a store, but the loader's own, that may hold clips of a split.
+    """Return other tools' folders in a store that may hold clips of a split, with their classes.
 
-    Returns:
-        `{path relative to the store: class name}`; None for a flat folder of all classes.
+    Paths are relative to the store; the class of a flat folder of all classes is None.
 
     Example:
         >>> import tempfile
@@ -66,14 +66,9 @@ def _find(store: Store, split: str, changed: tuple[int, ...]) -> MappingProxyTyp
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if parse_file_name(entry.name):
                     found[split_folder] = None
-                elif (split_folder, entry.name) != (split, _own(entry.name)) and entry.is_dir():
+                elif not (split_folder == split and entry.name in _OWN) and entry.is_dir():
                     try:
                         found[f"{split_folder}/{entry.name}"] = canonical(entry.name)
                     except UnknownClassError:
                         continue  # some other folder of theirs
     return MappingProxyType(found)
-
-
-def _own(name: str) -> str | None:
-    """Return a folder's name if this loader would name it so."""
-    return name if name in NAMES or name == UNLABELED else None

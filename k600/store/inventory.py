@@ -18,12 +18,11 @@ __all__ = ["Folders", "Inventory", "is_unchanged", "warn_of_links", "watched_fol
 
 logger = logging.getLogger("kinetics600")
 
-_MOST_NAMED = 5
-"""Links that a warning names; there may be half a million."""
+_MOST_NAMED = 5  # links in one warning, of perhaps half a million
 
 
 class Folders:
-    """The folders of a store, each listed once, until it is to be forgotten."""
+    """The folders of a store, each listed once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -38,19 +37,16 @@ class Folders:
         return self._listed[folder]
 
     def share(self, folder: str, names: frozenset[str]) -> None:
-        """Hold a folder's names in a set that is equal and held anyway.
-
-        That is half the memory, and names that are the same objects compare three times as fast.
-        """
+        """Replace a folder's names by an equal set, to halve memory and compare faster (3x)."""
         self._listed[folder] = names
 
     def forget(self, folder: str) -> None:
-        """Have a folder listed anew: something came into it, or left it."""
+        """Have a folder listed anew."""
         self._listed.pop(folder, None)
 
 
 class Inventory:
-    """The clips of one split that are there and whole. Each folder is listed once."""
+    """The intact clips of one split in the store."""
 
     def __init__(
         self,
@@ -60,14 +56,7 @@ class Inventory:
         *,
         hidden: Mapping[str, Set[str]] = MappingProxyType({}),
     ) -> None:
-        """List nothing yet.
-
-        Args:
-            store: The store.
-            adopted: What is known of clips that others brought.
-            folders: To share what was listed just now.
-            hidden: Names by folder of clips that do not count: they came from another mirror.
-        """
+        """List nothing yet; `hidden` has the names by folder of clips of another mirror."""
         self._store, self._folders, self._hidden = store, folders or Folders(store), hidden
         self._rows: dict[str, list[AdoptedRow]] = {}
         for row in adopted:
@@ -76,12 +65,12 @@ class Inventory:
 
     @classmethod
     def of(cls, store: Store, known: LedgerView, folders: Folders | None = None) -> Inventory:
-        """Return the inventory for a view of the ledger; the folders may be shared."""
+        """Return the inventory for a view of the ledger."""
         return cls(store, known.adopted, folders, hidden=known.hidden())
 
     @classmethod
     def of_tarball(cls, store: Store, ledger: Ledger, tarball: Tarball) -> Inventory:
-        """Return the inventory for the clips of one tarball, for less than all of a ledger."""
+        """Return the inventory for the clips of one tarball, without reading all of the ledger."""
         others = ledger.other_mirrors(tarball.split, tarball.name)
         adopted = ledger.adopted(tarball.split)
         return cls.of(store, LedgerView({}, adopted=adopted, other_mirrors=others))
@@ -91,21 +80,19 @@ class Inventory:
         return self._find(folder)[0]
 
     def elsewhere(self, folder: str) -> Mapping[str, str]:
-        """Return where clips lie that are not at their own place, relative to the store."""
+        """Return the paths, relative to the store, of clips in other tools' trees."""
         return self._find(folder)[1]
 
     def path(self, folder: str, name: str) -> Path:
-        """Return where a clip lies, or would lie."""
+        """Return the path that a clip has, or would have."""
         path = self.elsewhere(folder).get(name)
         return self._store.path(folder, name) if path is None else self._store.root / path
 
     def _find(self, folder: str) -> tuple[Set[str], dict[str, str]]:
-        """Return the names of a folder's clips, and where those lie that are elsewhere."""
-        if folder not in self._found:
-            self._found[folder] = self._look_for(folder)
-        return self._found[folder]
+        """Return the names of a folder's clips, and the paths of those that lie elsewhere."""
+        if folder in self._found:
+            return self._found[folder]
 
-    def _look_for(self, folder: str) -> tuple[Set[str], dict[str, str]]:
         rows = self._rows.get(folder, ())
         own: Set[str] = self._folders.names(folder)
         if folder in self._hidden:
@@ -121,16 +108,18 @@ class Inventory:
                 continue
             if row.file_name in self._folders.names(os.path.dirname(row.path)):
                 elsewhere.setdefault(row.file_name, row.path)
-        return (own | elsewhere.keys() if elsewhere else own), elsewhere
+
+        self._found[folder] = (own | elsewhere.keys() if elsewhere else own), elsewhere
+        return self._found[folder]
 
 
 def watched_folders(store: Store, split: str, folders: Iterable[str]) -> list[str]:
-    """Return the folders whose change may mean other clips: the given ones, and others' trees."""
+    """Return the given folders and other tools' trees: all that may gain or lose clips."""
     return [*folders, *find_foreign(store, split)]
 
 
 def warn_of_links(store: Store, split: str, links: Collection[str]) -> None:
-    """Say which links were not followed, as they lead out of the store (`Store.outside_link`)."""
+    """Warn of links that were not followed, as they lead out of the store."""
     if not links:
         return
     named = [f"'{link}' to {os.path.realpath(store.root / link)!r}" for link in sorted(links)]
@@ -150,7 +139,7 @@ def warn_of_links(store: Store, split: str, links: Collection[str]) -> None:
 
 
 def is_unchanged(path: Path, row: AdoptedRow) -> bool:
-    """Whether a file is still the one that was checked."""
+    """Return whether a file is still the one that was checked."""
     try:
         status = path.stat()
     except OSError:

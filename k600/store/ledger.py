@@ -1,19 +1,18 @@
-"""What became of every tarball and clip: a small SQLite file beside the clips.
+"""The ledger: the state of every tarball and clip, in a small SQLite file beside the clips.
 
-A clip's row is written before the clip gets its name, so whatever a run brought is known here and
-told from what others put there. A tarball is `done` once its last byte was checked, in one
-transaction with a row for each of its members. So the ledger never says more than what is proved.
+A clip's row is written before the clip gets its name, so clips without a row are not ours. A
+tarball is `done` once its last byte was checked, in one transaction with a row for each of its
+members: the ledger never claims more than what is proved.
 """
 
 from __future__ import annotations
 
 import datetime
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from k600.clip import Clip, Tarball
 from k600.splits import Split
@@ -34,22 +33,24 @@ from k600.text import short_hash
 
 __all__ = ["Ledger"]
 
+# The columns of a `TarballRow`; no release reads the table's `failed_at`.
 _TARBALL = ("name", "state", "etag", "size_bytes", "detail", "failures")
-"""The columns of a `TarballRow`. (`failed_at` is one that no release reads.)"""
+_TABLES: Mapping[object, tuple[str, tuple[str, ...]]] = {
+    AnswerRow: ("answers", AnswerRow._fields),
+    AdoptedRow: ("adopted", AdoptedRow._fields),
+    CheckRow: ("checks", CheckRow._fields),
+}
+
+T = TypeVar("T")
 
 
 class Ledger:
     """The ledger of one store. Opens the file for each call: safe in threads and processes."""
 
     def __init__(self, path: Path, mirror: str | None = None) -> None:
-        """Open nothing yet.
-
-        Args:
-            path: The file.
-            mirror: Whose tarballs and clips are meant (`k600.mirror.identity`). None means those
-                of every mirror, and is for reading only.
-        """
-        self._path, self._mirror = path, mirror
+        """Open nothing yet; without the identity of a mirror, those of all are read."""
+        self._open = partial(open_ledger, path)
+        self._mirror = mirror
 
     def view(self, split: str) -> LedgerView:
         """Return all that is known of a split."""
@@ -62,21 +63,18 @@ class Ledger:
                     if left:
                         others += _clip_rows(db, mirror, split, tarball, "AND state IS NOT 'have'")
 
-            answers = _answer_rows(db, split)
+            tarballs, adopted = self._tarball_rows(db, split), _rows(db, AdoptedRow, split)
+            answers = _rows(db, AnswerRow, split)
             theirs = without_clips(self._groups_of_others(db, split), groups, answers)
-            tarballs, adopted = self._tarball_rows(db, split), _adopted_rows(db, split)
         return LedgerView(tarballs, groups, others, answers, adopted, theirs)
 
     def tarballs(self, split: str) -> dict[str, TarballRow]:
-        """Return the rows of a split's tarballs by name; none without a ledger.
-
-        Of two mirrors' tarballs with one name, one that is `done` counts.
-        """
+        """Return the rows of a split's tarballs by name; of two mirrors' rows, a `done` one."""
         with self._open() as db:
             return self._tarball_rows(db, split)
 
     def tarball(self, tarball: Tarball) -> TarballRow | None:
-        """Return the row of one tarball, None if nothing is known of it."""
+        """Return the row of one tarball, if there is one."""
         with self._open() as db:
             return self._tarball_rows(db, tarball.split, tarball.name).get(tarball.name)
 
@@ -89,13 +87,9 @@ class Ledger:
         return found
 
     def other_mirrors(self, split: str, tarball: str | None = None) -> list[StoredGroup]:
-        """Return the clips that are stored and came from another mirror than the one meant.
+        """Return the stored clips of other mirrors only, of all or those that may be in a tarball.
 
-        Not those that came from both with the same bytes, nor what YouTube gave since.
-
-        Args:
-            split: Which split.
-            tarball: Only those that may be in this tarball.
+        These are neither the clips that both mirrors have alike, nor what YouTube gave since.
         """
         # In a mixed split, each mirror may pack the clips into other tarballs.
         one = None if Split(split).is_mixed else tarball
@@ -107,19 +101,12 @@ class Ledger:
             for mirror in self._mirrors(db):
                 for _, stored, _ in _stored_groups(db, mirror, split, one):
                     mine += stored
-            answers = _answer_rows(db, split, None if one is None else f"{split}/{one}")
+            answers = _rows(db, AnswerRow, split, None if one is None else f"{split}/{one}")
         return without_clips(theirs, mine, answers)
 
-    def record(self, row: TarballRow, clips: Iterable[ClipRow]) -> None:
-        """Replace all that is known of a tarball and its clips, in one transaction."""
-        self._put(row, [*clips], replace=True)
-
-    def add(self, row: TarballRow, clips: Iterable[ClipRow]) -> None:
-        """Note clips of a tarball that are about to get their names, beside those known of it."""
-        self._put(row, [*clips], replace=False)
-
-    def _put(self, row: TarballRow, clips: Collection[ClipRow], *, replace: bool) -> None:
-        split, name = row.tarball.split, row.tarball.name
+    def record(self, row: TarballRow, clips: Iterable[ClipRow], *, replace: bool = True) -> None:
+        """Record a tarball and clips of it; replace all other clips that are recorded of it."""
+        clips, split, name = [*clips], row.tarball.split, row.tarball.name
         with self._open(write=True) as db:
             mirror = self._number(db)
             if replace:
@@ -140,7 +127,7 @@ class Ledger:
             )
 
     def mark_bad_in_tarball(self, split: str, folder: str, file_name: str, reason: str) -> None:
-        """Note that a clip is no good in its tarball, either: it is not asked for again."""
+        """Record that a clip is bad in its tarball, too, so that it is not read again."""
         with self._open(write=True) as db:
             db.execute(
                 "UPDATE clips SET state = 'bad', reason = ? WHERE mirror = ? "
@@ -149,14 +136,9 @@ class Ledger:
             )
 
     def same_objects(self, split: str, objects: Mapping[str, tuple[str, int]]) -> dict[str, str]:
-        """Return which mirrors have objects that this one has, too, but of which it knows nothing.
+        """Return other mirrors' identities by the names of tarballs read there, but not here.
 
-        Args:
-            split: Which split.
-            objects: Strong ETag and size in bytes of what this mirror has, by tarball name.
-
-        Returns:
-            The identity of the mirror, by tarball name, for each that was read there with success.
+        `objects` has strong ETag and size in bytes by name of the tarballs that this mirror has.
         """
         found: dict[str, tuple[bool, str]] = {}
         with self._open() as db:
@@ -173,12 +155,7 @@ class Ledger:
         return {name: identity for name, (_, identity) in found.items()}
 
     def take_over(self, split: str, mirrors: Mapping[str, str]) -> None:
-        """Note as this mirror's what is known of the same objects of others.
-
-        Args:
-            split: Which split.
-            mirrors: What `same_objects` returned.
-        """
+        """Copy to this mirror the rows of other mirrors that `same_objects` returned."""
         with self._open(write=True) as db:
             own = self._number(db)
             for name, identity in mirrors.items():
@@ -197,14 +174,14 @@ class Ledger:
     def answers(self, split: str, folder: str | None = None) -> list[AnswerRow]:
         """Return YouTube's answers for a split or one folder, by folder and file name."""
         with self._open() as db:
-            return _answer_rows(db, split, folder)
+            return _rows(db, AnswerRow, split, folder)
 
     def record_stored(self, clip: Clip, size_bytes: int, yt_dlp: str) -> None:
-        """Note that a clip comes from YouTube; written before the clip gets its name."""
+        """Record that a clip comes from YouTube; written before the clip gets its name."""
         self._record_answer(clip, "have", "", "", yt_dlp, size_bytes)
 
     def record_refused(self, clip: Clip, kind: str, code: str, message: str, yt_dlp: str) -> None:
-        """Note what YouTube answered instead of giving a clip; the same as before counts up."""
+        """Record why YouTube gave no clip, and count how often that was so."""
         self._record_answer(clip, kind, code, message, yt_dlp, 0)
 
     def _record_answer(
@@ -221,47 +198,37 @@ class Ledger:
             times, days, first_on, last_on = before or (0, 0, today, "")
             days += last_on != today
             answer = (kind, code, message, yt_dlp, size_bytes, times + 1, days, first_on, today)
-            _replace_rows(db, "answers", clip.split, [key[1:] + answer])
+            _replace_rows(db, AnswerRow, clip.split, [key[1:] + answer])
 
     def adopted(self, split: str, folder: str | None = None) -> list[AdoptedRow]:
-        """Return a split's or one folder's clips that others brought, by folder and file name."""
+        """Return the adopted clips of a split or one folder, by folder and file name."""
         with self._open() as db:
-            return _adopted_rows(db, split, folder)
-
-    def adopt(self, split: str, rows: Iterable[AdoptedRow]) -> None:
-        """Note clips that others brought."""
-        with self._open(write=True) as db:
-            _replace_rows(db, "adopted", split, rows)
+            return _rows(db, AdoptedRow, split, folder)
 
     def checks(self, split: str, folder: str | None = None) -> list[CheckRow]:
-        """Return what was found in a split's or one folder's files, by folder and file name."""
+        """Return the checks of a split's or one folder's files, by folder and file name."""
         with self._open() as db:
-            rows = read_rows(db, "checks", CheckRow._fields, _BY_NAME, split=split, folder=folder)
-        return [*map(CheckRow._make, rows)]
+            return _rows(db, CheckRow, split, folder)
+
+    def adopt(self, split: str, rows: Iterable[AdoptedRow]) -> None:
+        """Record clips that others brought."""
+        with self._open(write=True) as db:
+            _replace_rows(db, AdoptedRow, split, rows)
 
     def record_checks(self, split: str, rows: Iterable[CheckRow]) -> None:
-        """Note what was found in files."""
+        """Record checks of files."""
         with self._open(write=True) as db:
-            _replace_rows(db, "checks", split, rows)
+            _replace_rows(db, CheckRow, split, rows)
 
     def prove(self, *, wait_seconds: float = 120) -> None:
-        """Prove that rows can be written: open the file, lock it, change it, and roll that back.
-
-        Raises:
-            DiskFullError, StoreError: They cannot.
-        """
+        """Prove that rows can be written, by a change that is rolled back; raise if they cannot."""
         with self._open(write=True, wait_seconds=wait_seconds) as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             db.execute(f"PRAGMA user_version = {version}")  # begins a journal
             db.rollback()
 
-    def _open(
-        self, *, write: bool = False, wait_seconds: float = 120
-    ) -> AbstractContextManager[sqlite3.Connection]:
-        return open_ledger(self._path, write=write, wait_seconds=wait_seconds)
-
     def _mirrors(self, db: sqlite3.Connection, *, mine: bool = True) -> dict[int, str]:
-        """Return the numbers and identities of the mirrors that are meant, or of all others."""
+        """Return the numbers and identities of this ledger's mirrors, or of all others."""
         rows = db.execute("SELECT id, identity FROM mirrors ORDER BY id").fetchall()
         if self._mirror is None:
             return dict(rows) if mine else {}
@@ -269,7 +236,7 @@ class Ledger:
         return {number: identity for number, identity in rows if (identity in own) == mine}
 
     def _number(self, db: sqlite3.Connection) -> int:
-        """Return the number of the mirror that is written about; a new one gets its own."""
+        """Return the number of the mirror to write about; a new one gets a number."""
         if self._mirror is None:
             raise ValueError("a ledger of every mirror is for reading only")
         old = _old_identity(self._mirror)
@@ -292,7 +259,7 @@ class Ledger:
     def _groups_of_others(
         self, db: sqlite3.Connection, split: str, tarball: str | None = None
     ) -> list[StoredGroup]:
-        """Return the clips that other mirrors gave; other sources have to do with no mirror."""
+        """Return the clips that came from other mirrors."""
         found: list[StoredGroup] = []
         for mirror in self._mirrors(db, mine=False):
             for _, stored, _ in _stored_groups(db, mirror, split, tarball):
@@ -300,33 +267,26 @@ class Ledger:
         return found
 
 
-_BY_NAME = "ORDER BY folder, file_name"
-
-
 def _old_identity(mirror: str) -> str:
-    """Return what a mirror is called by which a ledger of an earlier version was made."""
+    """Return the identity that a mirror has in a ledger of an earlier version."""
     return f"lists:{short_hash(mirror)}"
 
 
-def _answer_rows(db: sqlite3.Connection, split: str, folder: str | None = None) -> list[AnswerRow]:
-    rows = read_rows(db, "answers", AnswerRow._fields, _BY_NAME, split=split, folder=folder)
-    return [*map(AnswerRow._make, rows)]
-
-
-def _adopted_rows(
-    db: sqlite3.Connection, split: str, folder: str | None = None
-) -> list[AdoptedRow]:
-    rows = read_rows(db, "adopted", AdoptedRow._fields, _BY_NAME, split=split, folder=folder)
-    return [*map(AdoptedRow._make, rows)]
+def _rows(
+    db: sqlite3.Connection, kind: Callable[..., T], split: str, folder: str | None = None
+) -> list[T]:
+    table, columns = _TABLES[kind]
+    rows = read_rows(db, table, columns, "ORDER BY folder, file_name", split=split, folder=folder)
+    return [kind(*row) for row in rows]
 
 
 def _replace_rows(
-    db: sqlite3.Connection, table: str, split: str, rows: Iterable[Sequence[object]]
+    db: sqlite3.Connection, kind: object, split: str, rows: Iterable[Sequence[object]]
 ) -> None:
-    values = [(split, *row) for row in rows]
-    if values:
-        marks = ", ".join("?" * len(values[0]))
-        db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
+    table, columns = _TABLES[kind]
+    marks = ", ".join("?" * (1 + len(columns)))
+    values = ((split, *row) for row in rows)
+    db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
 
 
 def _clip_rows(
@@ -346,8 +306,8 @@ def _stored_groups(
     """Yield each tarball of a mirror, its clips that are stored, and how many others it has."""
     these = {"mirror": mirror, "split": split} | ({} if tarball is None else {"tarball": tarball})
     have = "FILTER (WHERE state = 'have')"
-    sound = f"sum({IN_RANGE.format('size_bytes')} AND {IN_RANGE.format('position + 1')}) {have}"
-    facts = f"group_concat(file_name, '/') {have}, count(*) {have}, {sound}"
+    in_range = f"sum({IN_RANGE.format('size_bytes')} AND {IN_RANGE.format('position + 1')}) {have}"
+    facts = f"group_concat(file_name, '/') {have}, count(*) {have}, {in_range}"
     # By tarball is the table's own order. Grouped by folder and source as well, it would be sorted
     # anew, which takes as long as all the rest; so only a tarball whose clips differ in them is.
     tarballs = (
@@ -370,9 +330,9 @@ def _stored_groups(
 
 
 def _stored_group(
-    tarball: Tarball, folder: str, source: str, joined: str, count: int, sound: int
+    tarball: Tarball, folder: str, source: str, joined: str, count: int, in_range: int
 ) -> StoredGroup:
-    """Return clips of one tarball as a group, if it is one that a run may have written."""
+    """Return clips of one tarball as a group; one that no run wrote is an error."""
     names = joined.split("/")  # no file name has a slash in it
     group = StoredGroup(tarball, folder, source, frozenset(names))
 
@@ -385,23 +345,20 @@ def _stored_group(
         raise strange_row("clips", "file_name")
     if source not in SOURCES:
         raise strange_row("clips", "source")
-    if sound != count:
+    if in_range != count:
         raise strange_row("clips", "size_bytes")
     return group
 
 
 def _is_part(name: object) -> bool:
-    """Whether a name stays in the folder that it is put in."""
-    odd = not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name
-    return not odd
+    """Return whether a name is that of a file in a folder."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\0"} & {*name}
 
 
 def _take_from_others(
     db: sqlite3.Connection, mirror: int, tarball: Tarball, clips: Iterable[ClipRow]
 ) -> None:
-    """Note that files came from this tarball now: not with other bytes of another mirror, and not
-    from YouTube.
-    """
+    """Record that files are from this tarball now, not from YouTube or another mirror."""
     mine = {(c.folder, c.file_name): c for c in clips if (c.state, c.source) == ("have", "cvdf")}
     db.executemany(
         "DELETE FROM answers WHERE split = ? AND folder = ? AND file_name = ? AND kind = 'have'",
@@ -411,6 +368,7 @@ def _take_from_others(
     these = {"split": tarball.split, "state": "have", "source": "cvdf"}
     if not Split(tarball.split).is_mixed:  # there, another mirror may have it in another tarball
         these["tarball"] = tarball.name
+
     others = db.execute("SELECT id FROM mirrors WHERE id <> ?", (mirror,)).fetchall()
     for (other,) in others if mine else ():
         rows = db.execute(

@@ -1,4 +1,4 @@
-"""The ledger's file: opened in a transaction, and shared with a group."""
+"""The ledger's file, opened in a transaction and shared with a group."""
 
 from __future__ import annotations
 
@@ -18,28 +18,18 @@ __all__ = ["check_length", "open_ledger"]
 
 logger = logging.getLogger("kinetics600")
 
-_MOST_PATH_BYTES = 512 - len("-journal")
-"""Of SQLite's own limit (`MAX_PATHNAME`), what is left for the file where its journal lies beside
-it."""
-SILENT_SECONDS = 2.0
-"""How long a lock is waited for in silence."""
+_MOST_PATH_BYTES = 512 - len("-journal")  # SQLite's own limit (`MAX_PATHNAME`) holds for both
+SILENT_SECONDS = 2.0  # how long a lock is waited for without a word
 
 
 @contextlib.contextmanager
 def open_ledger(
     path: Path, *, write: bool = False, wait_seconds: float = 120
 ) -> Iterator[sqlite3.Connection]:
-    """Yield a connection within a transaction, with the tables of this release.
+    """Yield a connection in a transaction, with the tables of this release.
 
-    Args:
-        path: The file. Where there is none, and nothing is to be written, an empty ledger is
-            opened that lies nowhere.
-        write: Open it for writing, and make it or bring it to this release's version.
-        wait_seconds: How long to wait for another process that writes.
-
-    Raises:
-        DiskFullError: Its volume is full.
-        StoreError: It cannot be used; the message says why, and what to do.
+    For writing, the file is made or migrated; for reading, a missing one is an empty ledger.
+    Another process that writes is waited for. `DiskFullError` and `StoreError` are raised.
     """
     there = _exists(path) or write
     if there:
@@ -59,7 +49,7 @@ def open_ledger(
 
 
 def check_length(path: Path) -> None:
-    """Raise `StoreError` if a path is too long for SQLite; the file need not exist."""
+    """Raise `StoreError` if a path is too long for SQLite."""
     if (size := len(os.fsencode(os.path.realpath(path)))) > _MOST_PATH_BYTES:
         raise StoreError(
             f"data_dir: the path of the ledger, '{path}', has {size} bytes, and SQLite takes "
@@ -68,7 +58,7 @@ def check_length(path: Path) -> None:
 
 
 def _exists(path: Path) -> bool:
-    """Whether the file is there; one that may not be seen is an error, not absent."""
+    """Return whether the file exists; raise if that cannot be found out, or it is no file."""
     with translate_errors(store_error, path, "read"):
         try:
             status = path.stat()
@@ -76,17 +66,16 @@ def _exists(path: Path) -> bool:
             return False
     if not stat.S_ISREG(status.st_mode):
         raise StoreError(
-            f"data_dir: the ledger '{path}' is no file. Remove it, or pass data_dir=… another "
+            f"data_dir: the ledger '{path}' is not a file. Remove it, or pass data_dir=… another "
             "folder: clips that are there stay"
         )
     return True
 
 
 def _share(path: Path) -> None:
-    """Give the ledger's file the rights of its folder, which follow the umask.
+    """Add the folder's rights, which follow the umask, to the file's own.
 
-    SQLite makes a file that others may not write, whatever the umask, and its journals have the
-    rights of the file. Only what is ours can be changed; rights are never taken away.
+    SQLite makes a file that others may not write, whatever the umask, and journals like it.
     """
     with contextlib.suppress(OSError):
         rights = path.stat().st_mode & 0o777
@@ -96,7 +85,7 @@ def _share(path: Path) -> None:
 
 
 def _begin(db: sqlite3.Connection, path: Path, *, write: bool, wait_seconds: float) -> None:
-    """Begin a transaction: all in it is of one moment. A long wait for a lock is announced."""
+    """Begin a transaction; warn of a long wait for its lock."""
     soon = min(wait_seconds, SILENT_SECONDS)
     try:
         _lock(db, write=write, wait_seconds=soon)
@@ -121,7 +110,7 @@ def _lock(db: sqlite3.Connection, *, write: bool, wait_seconds: float) -> None:
 
 
 def _version_of(db: sqlite3.Connection, path: Path) -> int:
-    """Return the version of a file that a release of this loader made; 0 for an empty one."""
+    """Return the version of the file, 0 for an empty one; raise if no release made it."""
     db.execute("PRAGMA trusted_schema = OFF")
     made = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger') LIMIT 1"
     if odd := db.execute(made).fetchone():

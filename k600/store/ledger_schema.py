@@ -1,4 +1,4 @@
-"""The ledger's tables: how each version of the file has them, and what a column may hold."""
+"""The ledger's tables in each version of the file, and the values allowed in each column."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ INSERT INTO clips
 DROP TABLE old_clips;
 """,
 )
-"""What each version of the file adds to the one before."""
+"""The changes that each version of the file makes to the one before."""
 
 _OLD_ROWS = """
 CREATE TEMP VIEW mirrors AS SELECT 0 AS id, '{identity}' AS identity;
@@ -82,18 +82,13 @@ CREATE TEMP VIEW tarballs AS SELECT 0 AS mirror, *, 0 AS failures, 0.0 AS failed
     FROM main.tarballs;
 CREATE TEMP VIEW clips AS SELECT 0 AS mirror, *, NULL AS crc32 FROM main.clips;
 """
-"""What makes a ledger from before the fourth version readable as it is."""
+"""Views that make a ledger from before the fourth version readable as it is."""
 
 
 def migrate(db: sqlite3.Connection, folder: Path, version: int, *, write: bool) -> None:
-    """Bring a ledger of an earlier version to the last one.
+    """Migrate a ledger from an earlier version, 0 for an empty one; without `write`, in memory.
 
-    Args:
-        db: The ledger.
-        folder: Where it lies. Its tarballs and clips are those of the mirror whose lists are kept
-            there, if it is one.
-        version: Its version; 0 for an empty one.
-        write: Write it; else it is so for this connection only.
+    Its clips are taken to be of the mirror whose lists are kept in the folder, if it is one.
     """
     lists = folder / "lists"
     kept = {path.name[:16] for path in (*lists.glob("*-paths"), *lists.glob("*-listing"))}
@@ -157,24 +152,16 @@ _RULES = {
     "depth": _one_of("quick", "deep"),
     "verdict": _one_of(*VERDICTS),
 }
-"""What each column may hold, as SQL.
-
-A ledger may come with a store from somebody else: what no run wrote, such as a place out of the
-store, a state that is none or text for a number, is refused when it is read.
-"""
+"""A condition in SQL for each column. A ledger may come with a store from somebody else: rows that
+no run wrote, such as with a path out of the store or an unknown state, are refused when read."""
 
 
 def read_rows(
     db: sqlite3.Connection, table: str, columns: Iterable[str], more: str = "", **keys: object
 ) -> list[tuple[Any, ...]]:
-    """Return rows of a table; one that no run wrote is an error.
+    """Return the rows whose columns have the given values (None: any); strange ones are an error.
 
-    Args:
-        db: The ledger.
-        table: The table.
-        columns: The columns to read.
-        more: Further conditions, and an order.
-        keys: The rows to check, and to read, by column; None for any value.
+    All of them are checked, also those that the further conditions in `more` leave out.
     """
     columns = [*columns]
     keys = {name: value for name, value in keys.items() if value is not None}
@@ -192,7 +179,7 @@ def read_rows(
 
 
 def equal(columns: Iterable[str]) -> str:
-    """Return the condition that columns are equal to parameters of their names."""
+    """Return the condition that columns equal the parameters of their names."""
     return " AND ".join(f"{column} = :{column}" for column in columns)
 
 

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 SOURCES = ("cvdf", "youtube", "local")
-"""Where a clip that is stored may be from."""
+"""Where a stored clip may come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,71 +32,64 @@ class TarballRow:
 
     tarball: Tarball
     state: str
-    """`started` (clips may be there, nothing is proved), `partial` (read up to the last clip that
-    was wanted), `done` (read and checked to its last byte) or `damaged` (it is condemned, as
-    `k600.tarballs.reading` says)."""
+    """`started` (nothing is proved), `partial` (read up to the last wanted clip), `done` (read and
+    checked to its last byte) or `damaged` (given up, see `k600.tarballs.reading`)."""
     etag: str
     size_bytes: int
     detail: str = ""
-    """What the check said that failed last."""
+    """The last failure, in words."""
     failures: int = 0
-    """In how many calls one after the other it has failed its own checks, at the same bytes."""
+    """How many calls in a row failed at the same bytes."""
 
 
 class ClipRow(NamedTuple):
-    """The state of a member of a tarball. (A tuple: there are half a million of them.)"""
+    """The state of a member of a tarball. (A tuple, as there are half a million.)"""
 
     tarball: Tarball
     position: int
     """Its place among the tarball's clips, from 0; -1 for a clip that is listed but not there."""
     folder: str
-    """`<split>/<class name>` where it lies or would lie."""
+    """`<split>/<class name>`."""
     file_name: str
     state: str
-    """`have` (stored), `bad` (not usable), `skipped` (not asked for) or `absent` (listed by
-    the host, but not in the tarball)."""
+    """`have` (stored), `bad`, `skipped` (not wanted) or `absent` (listed, not in the tarball)."""
     reason: str
-    """For `bad`: `empty`, `truncated`, `not_mp4`, `not_a_file`, `too_large`; for `absent`:
-    `not_in_tarball`; for `skipped`: `not_encoded`, or empty."""
+    """A key of `k600.reasons.REASONS`; empty for a clip that is stored, or was not wanted."""
     source: str
-    """For `have`: `cvdf`; `youtube` or `local` for one that was there before the tarball came."""
+    """For `have`: `cvdf`; `youtube` or `local` if it was there before the tarball came."""
     size_bytes: int
     crc32: int | None = None
-    """CRC-32 of its bytes in the tarball; None where an older release did not note it."""
+    """CRC-32 of its bytes in the tarball, unless an older release wrote the row."""
 
 
 class AnswerRow(NamedTuple):
-    """YouTube's last answer about a clip."""
+    """YouTube's last answer about a clip, and how often it was the same."""
 
     folder: str
-    """`<split>/<class name>` where the clip lies or would lie."""
     file_name: str
     kind: str
     """`have` (stored), or one of `k600.reasons.YOUTUBE_KINDS`."""
     code: str
     message: str
-    """In YouTube's words."""
     yt_dlp: str
-    """Version of yt-dlp that asked."""
+    """Version of yt-dlp."""
     size_bytes: int
     """For `have`: the file's size."""
     times: int
-    """How often the answer has been the same."""
     days: int
     """On how many different days (UTC)."""
     first_on: str
-    """The first of these days, as in `2026-11-23`."""
+    """As in `2026-11-23`."""
     last_on: str
 
 
 class AdoptedRow(NamedTuple):
-    """A clip that was there before, or that another tool brought, as it was when checked."""
+    """A clip that a user or another tool put into the store, as it was when checked."""
 
     folder: str
-    """`<split>/<class name>` that it belongs to."""
     file_name: str
     path: str
-    """Where it lies, relative to the store."""
+    """Relative to the store."""
     size_bytes: int
     mtime_ns: int
     problem: str
@@ -104,18 +97,17 @@ class AdoptedRow(NamedTuple):
 
     @property
     def is_at_place(self) -> bool:
-        """Whether it lies where this loader would put it."""
+        """Whether the loader would put it there, too."""
         return self.path == f"{self.folder}/{self.file_name}"
 
 
 class CheckRow(NamedTuple):
-    """What `k600.checks.verify` found in a file. It holds while size and time are these."""
+    """A check of a file by `k600.checks.verify`, valid for this size and time of change."""
 
     folder: str
-    """`<split>/<class name>` that the clip belongs to."""
     file_name: str
     path: str
-    """Where the file lies, relative to the store."""
+    """Relative to the store."""
     size_bytes: int
     mtime_ns: int
     depth: str
@@ -124,15 +116,15 @@ class CheckRow(NamedTuple):
     """One of `k600.video.probe.VERDICTS`."""
     detail: str
     duration_seconds: float
-    """Of the frames, from the first one's time to the last one's end; 0 where unknown."""
+    """Of the frames, from the first one's time to the last one's end. This, width, height (in
+    pixels) and fps are 0 where unknown."""
     width: int
-    """In pixels; 0 where unknown."""
     height: int
     fps: float
     checked_at: str
     """In UTC, as in `2026-11-23T13:15:00`."""
     moved_to: str = ""
-    """Where the file was put aside, relative to the store; empty if it was not."""
+    """The quarantined file, relative to the store; empty if it was not moved."""
 
 
 class StoredGroup(NamedTuple):
@@ -140,31 +132,26 @@ class StoredGroup(NamedTuple):
 
     tarball: Tarball
     folder: str
-    """`<split>/<class name>`."""
     source: str
-    """As in `ClipRow`."""
     names: frozenset[str]
-    """File names."""
     sizes: Mapping[str, int] = MappingProxyType({})
-    """Bytes by file name; empty where they were not asked for."""
+    """Bytes by file name; may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerView:
-    """All that a ledger knows of one split at one moment."""
+    """All that a ledger holds of one split at one moment."""
 
     tarballs: Mapping[str, TarballRow]
-    """By the tarball's name."""
+    """By name."""
     groups: Sequence[StoredGroup] = ()
     """Clips that are stored."""
     others: Sequence[ClipRow] = ()
-    """Every clip that is not, tarball by tarball, in the tarball's order."""
+    """Clips that are not, in the order of their tarballs."""
     answers: Sequence[AnswerRow] = ()
-    """YouTube's answers, by folder and file name."""
     adopted: Sequence[AdoptedRow] = ()
-    """Clips that others brought, by folder and file name."""
     other_mirrors: Sequence[StoredGroup] = ()
-    """Clips that are stored and came from another mirror than the one that is meant."""
+    """Stored clips that came from another mirror than the ledger's."""
 
     @classmethod
     def of(
@@ -175,7 +162,7 @@ class LedgerView:
         adopted: Sequence[AdoptedRow] = (),
         other_mirrors: Sequence[StoredGroup] = (),
     ) -> LedgerView:
-        """Return the view for rows clip by clip, their sizes with them."""
+        """Return the view for single rows of clips, with their sizes."""
         sizes: dict[tuple[Tarball, str, str], dict[str, int]] = {}
         others = []
         for clip in clips:
@@ -189,7 +176,7 @@ class LedgerView:
         return cls(tarballs, groups, others, answers, adopted, other_mirrors)
 
     def with_tarballs(self, names: Collection[str], theirs: LedgerView) -> LedgerView:
-        """Return the view with what is known of some tarballs at another mirror."""
+        """Return the view with some tarballs, and their clips, as another mirror has them."""
         groups = [group for group in theirs.groups if group.tarball.name in names]
         return dataclasses.replace(
             self,
@@ -200,7 +187,7 @@ class LedgerView:
         )
 
     def clips(self) -> Iterator[ClipRow]:
-        """Yield a row for each clip, those that are stored first, by name and not by position."""
+        """Yield a row for each clip, stored ones first, by name and without a position."""
         for group in self.groups:
             for name in sorted(group.names):
                 size = group.sizes.get(name, 0)
@@ -208,28 +195,27 @@ class LedgerView:
         yield from self.others
 
     def stored(self) -> dict[str, list[frozenset[str]]]:
-        """Return the file names of the clips that came by a run, by folder, in some sets each.
-
-        From whichever mirror: others' clips are those that are not among them.
-        """
+        """Return the file names by folder, in some sets each, of clips that runs stored."""
         return _names_by_folder([*self.groups, *self.other_mirrors], self.answers)
 
     def copies(self) -> dict[str, set[str]]:
-        """Return the file names of the clips that are cuts from YouTube, by folder."""
+        """Return the file names by folder of clips cut from YouTube."""
         cuts = [group for group in self.groups if group.source == "youtube"]
-        found = _names_by_folder(cuts, self.answers)
-        return {folder: set().union(*names) for folder, names in found.items()}
+        return _united(_names_by_folder(cuts, self.answers))
 
     def hidden(self) -> dict[str, set[str]]:
-        """Return the file names by folder of clips that are in the store, but not this mirror's."""
-        found = _names_by_folder(self.other_mirrors)
-        return {folder: set().union(*names) for folder, names in found.items()}
+        """Return the file names by folder of stored clips that are not this mirror's."""
+        return _united(_names_by_folder(self.other_mirrors))
+
+
+def _united(names: Mapping[str, Iterable[frozenset[str]]]) -> dict[str, set[str]]:
+    return {folder: set().union(*parts) for folder, parts in names.items()}
 
 
 def without_clips(
     groups: Sequence[StoredGroup], others: Iterable[StoredGroup], answers: Iterable[AnswerRow] = ()
 ) -> list[StoredGroup]:
-    """Return groups without the clips that are in others as well, or that YouTube gave."""
+    """Return groups without the clips of other groups, and those from YouTube."""
     if not groups:
         return []
     taken = _names_by_folder(others, answers)

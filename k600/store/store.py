@@ -1,11 +1,10 @@
-"""The clips on disk: where each lies, how one gets there whole, and which are there.
+"""The store: the clips on disk, their places, and how they get there whole.
 
     <data_dir>/<split>/<class name>/<id>_<start>_<end>.mp4     the clips (FiftyOne's tree)
     <data_dir>/.kinetics600/                                   ledger, lists, unfinished files
     <data_dir>/short_side_<pixels>/                            the same again, of smaller clips
 
-A file bears a clip's name only once it is complete and checked: it is written below
-`.kinetics600/incoming/` and moved by one rename.
+A clip is written below `.kinetics600/incoming/`, checked there, and moved by one rename.
 """
 
 from __future__ import annotations
@@ -45,36 +44,26 @@ __all__ = ["META_DIR", "Incoming", "Store"]
 META_DIR = ".kinetics600"
 """The folder in a store that is the loader's own."""
 
-_FOLDERS = ("incoming", "lists", "locks", "reports")
-"""Folders of the loader's own that each run writes to."""
-_SPARE_BYTES = 64 << 20
-_SPARE_FILES = 64
-"""What is to stay free on the volume, for the ledger, lists and locks."""
+_FOLDERS = ("incoming", "lists", "locks", "reports")  # in it; each run writes to them
+_SPARE_BYTES, _SPARE_FILES = 64 << 20, 64  # kept free on the volume, for ledger, lists and locks
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
     """A folder of clips. Opening one touches nothing.
 
-    The folder may itself lie behind a link, which is its user's. A link *in* it may be a
-    stranger's, who packed the tree: what lies outside is not the store's, so it is neither read
-    nor written (`outside_link`). A link that stays inside is as good as a file.
+    The folder itself may be a link. A link *in* it may be from a stranger, who packed the tree: it
+    is followed only if it leads to a place inside (`outside_link`).
     """
 
     root: Path
-    """The folder given as `data_dir`, absolute, or the one in it for smaller clips."""
+    """The folder given as `data_dir`, absolute, or the one in it for resized clips."""
     within: bool = False
-    """Whether the root lies in the folder that was given: then it is not to be a link, either."""
+    """Whether the root lies in the given folder: then it may not be a link, either."""
 
     @classmethod
     def at(cls, data_dir: str | os.PathLike[str], short_side: int | None = None) -> Store:
-        """Return the store at a folder; `~` is the home folder.
-
-        Args:
-            data_dir: The folder.
-            short_side: Clips made smaller have a store of their own in it, never mixed with those
-                that are as their source has them.
-        """
+        """Return the store at a folder (`~` is expanded), or the store in it for resized clips."""
         root = Path(os.path.abspath(os.path.expanduser(os.fspath(data_dir))))
         if short_side is None:
             return cls(root)
@@ -85,11 +74,7 @@ class Store:
         return self._own("ledger.sqlite")
 
     def prepare(self) -> None:
-        """Create the store's own folders and prove that it can be used (`prove`).
-
-        Raises:
-            DiskFullError, StoreError: It cannot.
-        """
+        """Create the store's own folders and prove that it can be used (`prove`)."""
         for name in (".", *_FOLDERS, "quarantine", "ledger.sqlite"):
             self.check_inside(self._own(name))
         with translate_errors(store_error, self.root):
@@ -98,13 +83,10 @@ class Store:
         self.prove()
 
     def prove(self, *, wait_seconds: float = 120) -> None:
-        """Prove that files and the ledger can be written, renamed and locked. Leaves nothing.
+        """Prove that files and the ledger can be written, renamed and locked; leave nothing.
 
-        Args:
-            wait_seconds: How long to wait for another process that writes to the ledger.
-
-        Raises:
-            DiskFullError, StoreError: They cannot; the message says why and what to do.
+        Another process that writes to the ledger is waited for. Else `DiskFullError` or
+        `StoreError` says why it is not possible, and what to do.
         """
         name = f".probe-{uuid.uuid4().hex}"
         for folder in filter(os.path.isdir, map(self._own, _FOLDERS)):
@@ -120,11 +102,9 @@ class Store:
         Ledger(self.ledger_path).prove(wait_seconds=wait_seconds)
 
     def is_writable(self, *, make: bool) -> bool:
-        """Whether the store may be written to.
+        """Return whether the store can be written to; without `make`, no folder is made for that.
 
-        Args:
-            make: Make the store's own folders; without, a tree that has none counts as not
-                writable, so that looking at it leaves it as it is.
+        So a tree without the store's own folders counts as not writable, and stays as it is.
         """
         if not make and not self._own("").is_dir():
             return False
@@ -135,9 +115,9 @@ class Store:
         return True
 
     def check_folder(self) -> None:
-        """Raise `StoreError` unless the path is a folder that may be looked into, or nothing yet.
+        """Raise `StoreError` unless the store is a readable folder, or does not exist yet.
 
-        So it is if a link in it leads the loader's own files elsewhere.
+        Its own files may not lie behind links that lead out of it.
         """
         if os.path.lexists(self.root) and not os.path.isdir(self.root):
             raise StoreError(
@@ -153,7 +133,7 @@ class Store:
             self.ledger_path.stat()
 
     def check_inside(self, path: Path) -> None:
-        """Raise `StoreError` if a place in the store really lies out of it: a link leads there."""
+        """Raise `StoreError` if a link leads from a path in the store out of it."""
         if not self._is_inside(path):
             raise StoreError(
                 f"data_dir: '{path}' leads to {os.path.realpath(path)!r}, out of the store, where "
@@ -161,12 +141,9 @@ class Store:
             )
 
     def outside_link(self, place: str) -> str | None:
-        """Return the link in a path that leads out of the store; None if none does.
+        """Return the link in a path, relative to the store, that leads out of it, or None.
 
-        This is the one rule of what belongs to a store. Only links are resolved: asking is cheap.
-
-        Args:
-            place: The path of a clip or folder, relative to the store, with `/`.
+        This is the one rule of what belongs to a store. Only links are resolved: it is cheap.
 
         Example:
             >>> import tempfile
@@ -185,7 +162,7 @@ class Store:
         return None
 
     def _is_inside(self, path: Path) -> bool:
-        """Whether a path, all links resolved, lies in the store."""
+        """Return whether a path, all links resolved, lies in the store."""
         if self.within:
             root = os.path.join(os.path.realpath(self.root.parent), self.root.name)
         else:
@@ -196,11 +173,11 @@ class Store:
             return False
 
     def has(self, place: str) -> bool:
-        """Whether there is a file of the store's at a path relative to it."""
+        """Return whether a path, relative to the store, is that of a file in it."""
         return os.path.isfile(self.root / place) and self.outside_link(place) is None
 
     def taken(self, folder: str) -> Space:
-        """Return what the files in `<split>/<class name>` take on disk."""
+        """Return the space that the files in `<split>/<class name>` take."""
         sizes = []
         if self.outside_link(folder) is None:
             for entry in filter(_is_file, self._entries(folder)):
@@ -209,7 +186,7 @@ class Store:
         return Space(sum(sizes), len(sizes))
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
-        """Return what is in a folder; nothing if there is no such folder."""
+        """Return the entries of a folder, which need not exist."""
         path = self.root / folder
         with translate_errors(store_error, path, "read"):
             try:
@@ -219,15 +196,13 @@ class Store:
                 return []
 
     def path(self, folder: str, file_name: str) -> Path:
-        """Return where a clip lies; `folder` is `<split>/<class name>` (see `Clip.folder`)."""
+        """Return the path of a clip in `<split>/<class name>`."""
         return self.root / folder / file_name
 
     def inventory(self, folder: str, outside_links: set[str] | None = None) -> set[str]:
-        """Return the names of the clips in `<split>/<class name>`; other files do not count.
+        """Return the names of the clips in a folder of the store.
 
-        Args:
-            folder: The folder, or any other of the store's.
-            outside_links: Gets the links that lead out of the store; none of them counts.
+        Links that lead out of the store do not count, and are added to `outside_links`.
         """
         outside_links = set() if outside_links is None else outside_links
         if (link := self.outside_link(folder)) is not None:
@@ -246,10 +221,10 @@ class Store:
         return clip_names(names)
 
     def stamp(self, folders: Iterable[str]) -> dict[str, int]:
-        """Return when each folder's list of files last changed, in ns; folders there only.
+        """Return when the entries of each folder, if it exists, last changed, in ns.
 
-        A folder that changed within the last two seconds gets 0: it may change once more within
-        the same tick of the clock, so its time proves nothing yet.
+        A folder that changed within the last two seconds gets 0: it may change once more within the
+        same tick of the clock.
         """
         recent = self._now_ns() - 2_000_000_000
         stamps = {}
@@ -260,10 +235,7 @@ class Store:
         return stamps
 
     def _now_ns(self) -> int:
-        """Return the time by the clock that files here get theirs from, a file server's perhaps.
-
-        Where one may only read, this machine's has to do.
-        """
+        """Return the time by the file system's clock (a server's, perhaps) if it is writable."""
         probe = self._own(f"incoming/.probe-{uuid.uuid4().hex}")
         try:
             with open_part(probe) as file:
@@ -275,7 +247,7 @@ class Store:
                 probe.unlink()
 
     def shortage(self, needed: Space) -> str:
-        """Return in words what the volume lacks for clips; empty if they fit."""
+        """Return why the volume has no room for clips, in words; empty if it has."""
         free = free_space(self.root)
         if needed.size_bytes + _SPARE_BYTES > free.size_bytes:
             return (
@@ -290,21 +262,17 @@ class Store:
         return ""
 
     def check_room(self, needed: Space) -> None:
-        """Raise `DiskFullError` unless the volume has room for that much and some spare."""
-        if lack := self.shortage(needed):
+        """Raise `DiskFullError` if there is a shortage."""
+        if why := self.shortage(needed):
             raise DiskFullError(
-                f"data_dir: {lack}. Make room, or pass data_dir=… on a larger volume"
+                f"data_dir: {why}. Make room, or pass data_dir=… on a larger volume"
             )
 
     @contextlib.contextmanager
     def incoming(self) -> Iterator[Incoming]:
-        """Open a place for files of this run that are not whole yet; gone at the end.
-
-        What a killed run left there is removed first.
-        """
-        base = self._own("incoming")
-        self._remove_unfinished(base)
-        folder = base / uuid.uuid4().hex
+        """Open a temporary folder for unfinished files; remove those of killed runs first."""
+        self._remove_unfinished()
+        folder = self._own("incoming") / uuid.uuid4().hex
         with translate_errors(store_error, folder):
             lock = lock_at(folder.with_suffix(".lock"))
             lock.acquire()
@@ -316,9 +284,9 @@ class Store:
             lock.release()
             folder.with_suffix(".lock").unlink(missing_ok=True)
 
-    def _remove_unfinished(self, base: Path) -> None:
-        """Remove what killed runs left."""
-        for lock_path in base.glob("*.lock"):
+    def _remove_unfinished(self) -> None:
+        """Remove the unfinished files of killed runs."""
+        for lock_path in self._own("incoming").glob("*.lock"):
             self.check_inside(lock_path)
             with contextlib.suppress(Timeout, OSError):
                 with FileLock(lock_path, timeout=0):  # its run is dead
@@ -329,11 +297,7 @@ class Store:
 
     @contextlib.contextmanager
     def only_one(self, name: str, stop: threading.Event) -> Iterator[None]:
-        """Let one process at a time work on `name`; a dead process's lock is free at once.
-
-        Raises:
-            Stopped: `stop` was set while waiting.
-        """
+        """Let one process at a time work on `name`; setting `stop` ends the wait by `Stopped`."""
         path = self._own(f"locks/{name}.lock")
         self.check_inside(path)
         with translate_errors(store_error, path):
@@ -350,7 +314,7 @@ class Store:
             lock.release()
 
     def write_own(self, name: str, data: bytes) -> Path:
-        """Write a file below `.kinetics600/`, whole or not at all, and return its path."""
+        """Write a small file below `.kinetics600/`, whole or not at all, and return its path."""
         path = self._own(name)
         self.check_inside(path.parent)
         with translate_errors(store_error, path):
@@ -358,7 +322,7 @@ class Store:
         return path
 
     def read_own(self, name: str) -> bytes | None:
-        """Return a file below `.kinetics600/`, None if it is not there."""
+        """Return the bytes of a file below `.kinetics600/`, None if it does not exist."""
         path = self._own(name)
         self.check_inside(path)
         with translate_errors(store_error, path, "read"):
@@ -369,32 +333,24 @@ class Store:
 
 
 class Incoming:
-    """Where one run writes clips before they bear their names. Safe in threads."""
+    """A run's folder for clips that have no name yet. Safe in threads."""
 
     def __init__(self, folder: Path, store: Store) -> None:
         self._folder, self._store = folder, store
         self._numbers = itertools.count()
         self._inside: dict[Path, tuple[int, int]] = {}
-        """Folders that do not lead out of the store, each with what it was when that was seen."""
+        """Device and inode of folders that were seen not to lead out of the store."""
 
     def new_part(self) -> Path:
-        """Return a path for an unfinished file. (The folder is this run's, so a number will do.)"""
+        """Return a new path for an unfinished file."""
         return self._folder / f"{next(self._numbers)}.part"
 
     def write(
         self, chunks: Iterable[bytes], check: Callable[[BinaryIO], str | None]
     ) -> tuple[Path, int, str | None]:
-        """Write a clip under a name that is nobody's, and check it.
+        """Write a clip to an unfinished file; return that, its size in bytes, and its problem.
 
-        Args:
-            chunks: Its bytes.
-            check: Returns what is wrong with the finished file, or None.
-
-        Returns:
-            The file, its size in bytes, and what `check` found; then the file is gone again.
-
-        Raises:
-            DiskFullError, StoreError: The volume is full, or refuses.
+        `check` returns the problem; a file that has one is removed again.
         """
         part = self.new_part()
         size, problem = 0, "unfinished"
@@ -410,17 +366,13 @@ class Incoming:
         return part, size, problem or None
 
     def place(self, part: Path, target: Path) -> None:
-        """Give a checked file its name, in one step; `Flushing` brings both onto the disk.
-
-        Raises:
-            DiskFullError, StoreError: The volume is full, or refuses; or a link leads elsewhere.
-        """
+        """Rename a checked file, unless a link leads out of the store; `Flushing` flushes it."""
         self._check_inside(target.parent)
         with translate_errors(store_error, target):
             move_into_place(part, target, flushed=False)
 
     def _check_inside(self, folder: Path) -> None:
-        """Raise `StoreError` if a folder leads out of the store; not twice for the same folder."""
+        """Raise `StoreError` if a folder leads out of the store; check each folder once."""
         try:
             status = os.lstat(folder)
         except FileNotFoundError:
@@ -433,7 +385,7 @@ class Incoming:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file itself: no link, folder or pipe."""
+    """Return whether an entry is a file itself: no link, folder or pipe."""
     try:
         return entry.is_file(follow_symlinks=False)
     except OSError:

@@ -1,9 +1,8 @@
 """From a stream of bytes to the members of a tarball, each checked, in one pass.
 
-The bytes are gzip or plain tar, told apart by their first bytes, never by the name (one
-Kinetics tarball was a plain tar called `.tar.gz`); other packings are named. gunzip is ISA-L's,
-the tar format is the standard library's. `tarfile` stops at the tar's end mark and so never sees
-gzip's checksum: `members` reads on to the very end, and only then is a tarball sound.
+The bytes are gzip or plain tar, as their first bytes show, never the name (one Kinetics tarball was
+a plain tar called `.tar.gz`). gunzip is ISA-L's, the tar format the standard library's. `tarfile`
+stops at the tar's end mark and so never sees gzip's checksum: `members` reads on to the very end.
 """
 
 from __future__ import annotations
@@ -26,10 +25,7 @@ from k600.errors import DamagedTarballError, Kinetics600Error, NoTarballError
 __all__ = ["CHUNK_BYTES", "Member", "file_in_archive", "members", "packing_of"]
 
 CHUNK_BYTES = 1 << 20
-"""Members are handed on in pieces of at most this size, if not asked for otherwise."""
-
-MOST_CLIP_BYTES = 256 << 20
-"""A larger member is no clip (the largest seen has 6.8 MB) and is not written."""
+MOST_CLIP_BYTES = 256 << 20  # a larger member is no clip: the largest one seen has 6.8 MB
 
 _VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".3gp")
 
@@ -53,13 +49,13 @@ _PACKINGS = {
     rb"PK\x03\x04": "zip",
     rb"7z\xbc\xaf\x27\x1c": "7-Zip",
 }
-"""How data may be packed, by patterns of their first bytes."""
+"""Packings by patterns of their first bytes."""
 
 _MAGIC_BYTES = 16
 
 
 class Raw(Protocol):
-    """What `members` reads from: a raw reader that can show its next bytes."""
+    """A raw reader that can show its next bytes."""
 
     def read(self, size: int = -1, /) -> bytes | None: ...
     def peek(self) -> bytes: ...
@@ -72,17 +68,15 @@ class Member:
     file_name: str
     """`<id>_<start>_<end>.mp4`, without the folders it lay in."""
     size_bytes: int
-    """Its size as the tar's header says."""
     chunks: Iterator[bytes]
     """Its bytes, once; whatever is left unread is skipped."""
     problem: str | None
-    """Why it cannot be a clip all the same: `not_a_file` (a device, a sparse file, a link that
-    is to no file of the tarball), `too_large` or `odd_name` (a video, but not named as clips are);
-    None for a good one."""
+    """`not_a_file` (a device, a sparse file, a link to no file of the tarball), `too_large` or
+    `odd_name` (a video, but not named as clips are); None for a good one."""
 
 
 def packing_of(head: bytes) -> str | None:
-    """Return how data are packed, such as `xz`, by their first bytes; None if they are not.
+    """Return the packing of data, such as `xz`, by their first bytes; None if not packed.
 
     Example:
         >>> packing_of(b"BZh91AY&SY")
@@ -102,18 +96,12 @@ def members(
     """Yield the clips of a tarball in its own order, then check it to its last byte.
 
     Folders, AppleDouble files (`._…`, from tarballs packed on macOS) and files that are neither
-    named as a clip nor as another video are passed over. Only the base name is ever used, so
-    nothing can point out of a folder. A name may come twice.
+    named as a clip nor as another video are skipped. Only the base name is ever used, so nothing
+    can point out of a folder. A name may come twice.
 
     A hard link to a file of the same tarball is that file, as it is for `tar xf`. Links come last:
-    for their bytes the tarball is read once more.
-
-    Args:
-        raw: The bytes of the tarball from its first on.
-        compressed_bytes: How many there are.
-        name: What to call it in an error, such as its address.
-        chunk_bytes: Most bytes of a member that are handed on in one piece.
-        again: Opens the same bytes from the first on; None leaves links out as `not_a_file`.
+    for their bytes the tarball is read again, or they are `not_a_file` without `again`, which opens
+    the same bytes.
 
     Raises:
         DamagedTarballError: It fails a checksum, ends early, goes on after its end, or grows
@@ -152,16 +140,10 @@ def members(
 
 
 def file_in_archive(data: bytes, file_name: str, *, most_bytes: int, name: str) -> bytes | None:
-    """Return a file out of a small `.tar.gz` in memory, whatever folder it lies in; None if absent.
+    """Return the first file of a base name in a `.tar.gz` in memory; None if there is none.
 
-    Args:
-        data: The archive.
-        file_name: Base name of the file; the first regular one counts.
-        most_bytes: Most bytes that the file may have, and a fourth of what all may unpack to.
-        name: What to call the archive in an error.
-
-    Raises:
-        DamagedTarballError: It is no such archive, ends early, or claims more than is allowed.
+    It may have `most_bytes`, and all files together four times as many; `DamagedTarballError`, in
+    which the archive is called `name`, is raised else.
     """
     raw = cast(Raw, io.BufferedReader(cast(io.RawIOBase, io.BytesIO(data))))
     for info, stream in _entries(raw, name, 4 * most_bytes):
@@ -173,7 +155,7 @@ def file_in_archive(data: bytes, file_name: str, *, most_bytes: int, name: str) 
 
 
 def _entries(raw: Raw, name: str, most_bytes: int) -> Iterator[tuple[tarfile.TarInfo, _Unpacked]]:
-    """Yield a tarball's entries but folders and AppleDouble files, then check it to its end."""
+    """Yield a tarball's entries except folders and AppleDouble files, then check its end."""
     head = raw.peek()
     if not head:
         raise NoTarballError(f"{name}: the tarball is empty (0 bytes)")
@@ -204,9 +186,7 @@ def _entries(raw: Raw, name: str, most_bytes: int) -> Iterator[tuple[tarfile.Tar
 class _Unpacked:
     """A tarball's unpacked bytes, forward only: the little that `tarfile` needs of a file.
 
-    The one place that sees both the packed bytes go in and the unpacked ones come out, and so can
-    tell where in either a member begins. Several gzip members on end (as pigz and `cat` leave
-    them) are one stream.
+    Several gzip members on end (as pigz and `cat` leave them) are one stream.
     """
 
     def __init__(self, raw: Raw, packing: str | None, most_bytes: int, name: str) -> None:
@@ -218,14 +198,14 @@ class _Unpacked:
         self._one_back = False
 
     def damaged(self, why: str) -> DamagedTarballError:
-        """Return the error for what was found wrong."""
+        """Return the error to raise."""
         if (packing := packing_of(self._first)) is not None:
             within = " within gzip" if self.packing == "gzip" else ""
             why = f"{why}: expected gzip or a plain tar, and it is {packing}{within}"
         return DamagedTarballError(f"{self._name}: damaged ({why})")
 
     def read(self, size: int) -> bytes:
-        """Read header bytes; exactly `size` of them unless the end comes first."""
+        """Read `size` bytes of headers, fewer at the end only."""
         if size > _MOST_HEADER_BYTES:
             raise self.damaged(f"a header claims {size:,} bytes")
         data = b""
@@ -237,7 +217,7 @@ class _Unpacked:
         return data
 
     def chunks(self, info: tarfile.TarInfo, most_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
-        """Yield a member's bytes, in pieces of at most `most_bytes`."""
+        """Yield a member's bytes, at most `most_bytes` at a time."""
         left = info.size
         while left:
             chunk = self._read_some(min(left, most_bytes))
@@ -247,10 +227,9 @@ class _Unpacked:
             yield chunk
 
     def check_end(self) -> None:
-        """Read on to gzip's trailer, with its checksum; only zeros may follow the tar's end mark.
+        """Read to gzip's trailer, with its checksum; only zeros may follow the tar's end mark.
 
-        `tarfile` takes any bad header, or none, for the end; and tar fills up its last record (of
-        10 KiB, usually) with zeros.
+        `tarfile` takes any bad header, or none, for the end.
         """
         if self._last_header.count(0) != tarfile.BLOCKSIZE:
             raise tarfile.ReadError("the tar's end mark is missing")
@@ -259,7 +238,7 @@ class _Unpacked:
                 raise tarfile.ReadError("more data after the tar's end mark")
 
     def count(self, size: int) -> None:
-        """Count bytes that the tarball unpacks to; too many are an error."""
+        """Count unpacked bytes; too many are an error."""
         self._counted += size
         if self._counted > self._most_bytes:
             raise self.damaged(f"it unpacks to more than {self._most_bytes:,} bytes")
@@ -268,11 +247,7 @@ class _Unpacked:
         return self._position - self._one_back
 
     def seek(self, position: int) -> int:
-        """Go forward to `position`, or back by one byte.
-
-        Before each header `tarfile` goes to the byte before it and reads that, to see that the
-        data are all there.
-        """
+        """Go forward, or back by one byte, as `tarfile` does to see that all data are there."""
         if position == self._position - 1 and self._last:
             self._one_back = True
             return position
@@ -310,11 +285,7 @@ def _base_name(info: tarfile.TarInfo) -> str:
 
 
 def _linked_clips(links: dict[str, str]) -> dict[str, list[str]]:
-    """Return the names of the clips that are links, by the path of the file that each leads to.
-
-    Args:
-        links: What each link leads to, which may be a link again.
-    """
+    """Return the names of clips that are links, by the path of the file they lead to at last."""
     clips: dict[str, list[str]] = {}
     for path in links:
         file_name = path.rpartition("/")[2]
@@ -327,5 +298,5 @@ def _linked_clips(links: dict[str, str]) -> dict[str, list[str]]:
 
 
 def _inside(path: str) -> str:
-    """Return a path as `tar xf` takes it, below the folder; nothing leads above it."""
+    """Return a path as `tar xf` reads it, in the folder."""
     return posixpath.normpath(f"/{path}").lstrip("/")

@@ -1,8 +1,7 @@
 """New clips of one tarball on their way to their names in the store.
 
-A clip gets its name in three steps: its file is on the disk, the ledger says what it is (size,
-CRC-32, tarball), and only then it is renamed. So whatever bears a clip's name and came from here
-has a row, and no clock is asked whose it is. A row without its file is a missing clip.
+A clip's file is flushed, then the ledger gets its row (size, CRC-32, tarball), and only then it is
+renamed. So each file of ours with a clip's name has a row; a row without a file is a missing clip.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ __all__ = ["Arrivals"]
 
 
 class Arrivals:
-    """Brings finished files onto the disk, into the ledger and to their names. A context manager.
+    """Flushes, records and renames finished files. A context manager.
 
-    Whoever leaves it before `finish` has returned knows nothing of the files added last.
+    Only `finish` proves that the files added last have their names.
     """
 
     def __init__(self, ledger: Ledger, incoming: Incoming, begun: TarballRow) -> None:
-        """Begin with nothing; `begun` is what the ledger says of the tarball once a clip came."""
+        """Begin with nothing; `begun` is the tarball's row once a clip of it came."""
         self._ledger, self._incoming, self._begun = ledger, incoming, begun
         self._flushing = Flushing(self._give_names)
         self._unnamed: dict[Path, tuple[Path, ClipRow]] = {}
-        """Files without a name: the name that each will have, and its row."""
+        """By unfinished file: the path that it will have, and its row."""
         self._waiting: list[Path] = []
         """Those of them that wait until the reading is proved."""
         self._named: list[Path] = []
@@ -42,7 +41,7 @@ class Arrivals:
         self._flushing.__exit__(*error)
 
     def add(self, part: Path, path: Path, row: ClipRow, *, wait: bool) -> None:
-        """Take a finished file that is to lie at `path`, with `wait` once the reading is proved."""
+        """Add a finished file that will lie at `path`, with `wait` once the reading is proved."""
         self._unnamed[part] = path, row
         if wait:
             self._waiting.append(part)
@@ -62,9 +61,9 @@ class Arrivals:
             path.unlink(missing_ok=True)
 
     def _give_names(self, parts: Sequence[Path]) -> list[Path]:
-        """Write down what files are, then give them their names; return these."""
+        """Record files, then rename them; return their new paths."""
         arrived = [self._unnamed.pop(part) for part in parts]
-        self._ledger.add(self._begun, [row for _, row in arrived])
+        self._ledger.record(self._begun, [row for _, row in arrived], replace=False)
         for part, (path, _) in zip(parts, arrived, strict=True):
             self._incoming.place(part, path)
             self._named.append(path)

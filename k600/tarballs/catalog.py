@@ -1,4 +1,4 @@
-"""The host's lists as a store keeps them: fetched once, then read from disk."""
+"""The host's lists: fetched once, then kept in the store."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from k600.clip import Listing, Tarball, TestLabels
-from k600.errors import (
-    ListError,
-    MirrorDeniedError,
-    MirrorError,
-    MirrorNotFoundError,
-    OfflineError,
-)
+from k600.errors import ListError, MirrorDeniedError, MirrorError, MirrorNotFoundError, OfflineError
 from k600.mirror.mirror import Mirror
 from k600.splits import Split
 from k600.store.store import Store
@@ -33,9 +27,7 @@ T = TypeVar("T")
 class KeptLists:
     """The host's lists of one split: from the store if kept there, else from the mirror.
 
-    Raises, from whatever fetches a list:
-        MirrorError: It cannot be had.
-        ListError: It is truncated, or no list.
+    What fetches a list raises `MirrorError`, or `ListError` if it is truncated or no list.
     """
 
     def __init__(
@@ -48,15 +40,15 @@ class KeptLists:
         self._tarballs: list[Tarball] | None = None
 
     def tarballs(self) -> list[Tarball]:
-        """Return the tarballs of the path list; none if it is out of reach by request."""
+        """Return the tarballs of the path list; none if that would have to be fetched offline."""
         if self._tarballs is None:
-            self._tarballs = self._kept("paths", lambda text: parse_path_list(text, self._split))
+            self._tarballs = self._kept("paths", partial(parse_path_list, split=self._split))
             if self._tarballs is None and self._network:
                 self._fetch_paths()
         return self._tarballs or []
 
     def listing(self) -> Listing:
-        """Return the names that each class should hold, as far as it is known by now."""
+        """Return the file names of each class, as far as they are known by now."""
         if self._listing is None:
             self._listing = self._kept(
                 "listing", lambda text: parse_listing(text, self._split) if text else {}
@@ -64,20 +56,17 @@ class KeptLists:
         return self._listing or {}
 
     def test_names(self) -> list[str]:
-        """Return the file names of the host's list of test clips; none if it is out of reach by
-        request.
+        """Return the file names of the host's list of test clips; none if not kept, and offline.
 
-        It has no labels, and is another list than the tarballs hold: at most half of it is there.
+        The list has no labels, and at most half of its clips are in the tarballs.
         """
         kept = self._kept("clips", parse_test_list)
-        if kept is not None:
-            return kept
-        if not self._network:
-            return []
-        return self._fetch("clips", "annotations/test.csv", parse_test_list)
+        if kept is None and self._network:
+            return self._fetch("clips", "annotations/test.csv", parse_test_list)
+        return kept or []
 
     def refresh(self, *, paths: bool) -> None:
-        """Fetch the listing, and the path list if asked to, anew: something must be fetched."""
+        """Fetch the listing anew, and with `paths` the path list."""
         if paths and not self._fresh:
             self._fetch_paths()
         self._fetch_listing()
@@ -92,13 +81,13 @@ class KeptLists:
         folder, found = self._split.host_folder, None
         if not self._split.is_mixed:  # test.csv is another list than the tarballs hold
             parse = partial(parse_listing, split=self._split)
-            # A mirror may have none; S3 says "denied" of it where listing a bucket is forbidden.
+            # A mirror may have none; S3 answers "denied" then where listing a bucket is forbidden.
             with contextlib.suppress(MirrorNotFoundError, MirrorDeniedError):
                 found = self._fetch("listing", f"annotations/{folder}.txt", parse)
 
         if found is None:
             if self.listing():
-                return  # it had one: a portal or a proxy may have said no
+                return  # it had one before: a portal or a proxy may have refused it
             if not self._split.is_mixed:
                 logger.warning(
                     "kinetics600 %s: %s has no list of the clips, so a clip that is not in its "
@@ -110,8 +99,8 @@ class KeptLists:
         self._listing = found or {}
 
     def _fetch(self, kind: str, path: str, parse: Callable[..., T]) -> T:
-        """Fetch a list whole, and keep it with an end to its last line."""
-        text, _ = self.mirror.read_list(path)
+        """Fetch and keep a list, with an end to its last line."""
+        text = self.mirror.read_list(path)
         found = parse(text, name=f"{self.mirror}/{path}", whole=True)
         self._write(kind, f"{text.rstrip()}\n".encode())
         return found
@@ -128,7 +117,7 @@ class KeptLists:
 
 
 def _kept(store: Store, name: str, parse: Callable[[bytes], T]) -> T | None:
-    """Return a list that the store keeps; None if it keeps none, or a damaged one."""
+    """Return a list that the store keeps; None, with a warning, if it is damaged."""
     data = store.read_own(name)
     try:
         return None if data is None else parse(data)
@@ -151,20 +140,10 @@ def read_test_labels(
     keep: bool = True,
     refresh: bool = False,
 ) -> TestLabels:
-    """Return the labels of the test clips; none, with a warning, where the list is out of reach.
+    """Return the labels of the test clips; none, with a warning, where the list cannot be reached.
 
-    The list is kept in the store, so that it crosses the network once.
-
-    Args:
-        url: Where the list is, a path or a URL.
-        mirror: Its options serve there, too, if it is on the same host.
-        store: Where it is kept.
-        offline: Do not cross a network.
-        keep: Write a list that was fetched into the store.
-        refresh: Fetch it although it is kept.
-
-    Raises:
-        ListError: What is there is not such a list.
+    A list that crossed the network is kept in the store, if `keep`; with `refresh`, it is fetched
+    again. The mirror's options are used for it, too, if it is on the same host.
     """
     shown = public_url(url)
     base, _, last = url.rpartition("/")
@@ -175,23 +154,24 @@ def read_test_labels(
     kept = f"lists/{short_hash(url)}-test-labels"
     read = partial(parse_test_labels, name=f"test_labels: {shown}", whole=True)
     labels = _kept(store, kept, read)
+    if labels is not None and not (network and (refresh or not root.is_network)):
+        return labels
 
-    if labels is None or (network and (refresh or not root.is_network)):
-        try:
-            if not network:
-                raise OfflineError("the network is not to be used")
-            data, _ = root.read_small(last, most_bytes=1 << 30)
-            labels = read(data)
-            if keep and root.is_network:
-                store.write_own(kept, data)
-            return labels
-        except MirrorError as error:
-            if labels is None:
-                logger.warning(
-                    "test_labels: %s cannot be had, so clips of the test split have the label "
-                    "None where their folder gives none (%s)",
-                    shown,
-                    error,
-                )
-                return {}
+    try:
+        if not network:
+            raise OfflineError("the network is not to be used")
+        data = root.read_small(last, most_bytes=1 << 30)
+    except MirrorError as error:
+        if labels is None:
+            logger.warning(
+                "test_labels: %s cannot be had, so clips of the test split have the label "
+                "None where their folder gives none (%s)",
+                shown,
+                error,
+            )
+        return labels or {}
+
+    labels = read(data)
+    if keep and root.is_network:
+        store.write_own(kept, data)
     return labels

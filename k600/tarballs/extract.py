@@ -1,4 +1,4 @@
-"""Tarballs into the store: one pass each, proved at its end, rolled back if it proves damaged."""
+"""Extract tarballs into the store: one pass each, proved at its end, rolled back if damaged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from k600.tarballs.reading import (
     has_failed,
     noted_failure,
     open_tarball,
-    read_sound,
+    read_with_retry,
     with_failure,
 )
 from k600.translate import store_error, translate_errors
@@ -38,16 +38,15 @@ from k600.video.cut import CutError
 from k600.video.probe import box_problem
 from k600.video.resize import resize_clip
 
-__all__ = ["Extraction", "TarballExtractor", "TarballRead"]
+__all__ = ["TarballExtractor", "TarballRead"]
 
 logger = logging.getLogger("kinetics600")
 
 _AHEAD_OF_A_FEW = 4 << 20
-"""Bytes requested ahead at first where reading stops at the last clip wanted: what comes after is
-waste."""
+"""Bytes requested ahead at first where reading stops at the last wanted clip."""
 
 _IN_MEMORY_BYTES = 16 << 20
-"""A clip of at most this size is compared with what the ledger says of it without being written."""
+"""A clip of at most this size is compared with the ledger without being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +57,16 @@ class TarballRead:
     wanted: frozenset[str] | None = None
     """File names to store; None for every clip in it."""
     until_found: bool = False
-    """Whether reading may stop after the last wanted, with the rest of the tarball unseen."""
+    """Whether reading may stop after the last wanted clip."""
     most: int | None = None
-    """With `until_found`: how many of the wanted are enough; None for all."""
+    """With `until_found`: how many wanted clips are enough; None for all."""
     goes_on: bool = False
-    """Whether another tarball is to follow, if this one does not give enough clips."""
+    """Whether another tarball follows, if this one does not give enough clips."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What the ledger held of a tarball when its turn came."""
+    """The ledger's rows of a tarball before it is read."""
 
     row: TarballRow | None
     clips: Mapping[str, ClipRow]
@@ -75,45 +74,39 @@ class _Before:
 
     @property
     def proved(self) -> bool:
-        """Whether it was read to its end, and what came from it then is proved."""
+        """Whether it was read to its end, so that its clips are proved."""
         return self.row is not None and self.row.state == "done"
 
 
 @dataclass(frozen=True, slots=True)
 class TarballExtractor:
-    """Brings tarballs of one split into the store. One object serves all threads of a run."""
+    """Extracts tarballs of one split into the store, in all threads of a run."""
 
     mirror: Mirror
     store: Store
     ledger: Ledger
     incoming: Incoming
     labels: TestLabels
-    """Labels of test clips; may be empty."""
     listing: Listing
-    """The names that each class should hold; may be empty."""
     stop: threading.Event
     on_bytes: Callable[[int, Tarball], object]
     bar: Bar
     planned: Mapping[str, TarballRow]
-    """What the ledger held of the split's tarballs when the run was planned."""
+    """The ledger's rows of the split's tarballs when the run was planned."""
     rewrite: bool = False
-    """Replace clips that are there already, but not those that a user put there."""
+    """Replace clips that are there already, but not a user's own."""
     short_side: int | None = None
-    """Most pixels of a clip's shorter side; larger ones are made smaller."""
+    """Most pixels of a clip's shorter side; larger clips are resized."""
     ahead_bytes: int = AHEAD_BYTES
     """Bytes requested ahead, for each tarball."""
 
     def extract_tarball(self, need: TarballRead, remote: RemoteFile) -> TarballRow:
-        """Read a tarball and store the clips that are wanted.
+        """Read a tarball, store the wanted clips, and return its new row in the ledger.
 
         It is `done` only after its gzip trailer and its tar's end were seen, its clips were
         flushed to disk and its ledger row was committed. Then every clip of it in the store is the
-        one that it holds: those that came before are compared, and cuts from YouTube replaced.
-        One that fails its own checks is read again and condemned as `k600.tarballs.reading` says;
-        what came from it is taken out of the store again.
-
-        Returns:
-            Its new row in the ledger.
+        one that it holds: earlier ones are compared, and cuts from YouTube replaced. If it fails
+        its own checks, `k600.tarballs.reading` says how it goes on, and its clips are removed.
 
         Raises:
             DamagedTarballError: It fails its own checks.
@@ -141,7 +134,7 @@ class TarballExtractor:
     def _has_all(
         self, row: TarballRow, need: TarballRead, remote: RemoteFile, clips: Iterable[ClipRow]
     ) -> bool:
-        """Whether another process has done all of it since this run was planned."""
+        """Return whether another process has read all of it since this run was planned."""
         if row.state != "done" or row.etag != remote.etag:
             return False
         here = Inventory.of_tarball(self.store, self.ledger, row.tarball).names
@@ -154,10 +147,7 @@ class TarballExtractor:
     def _read_until_sound(
         self, need: TarballRead, remote: RemoteFile, before: _Before
     ) -> TarballRow:
-        """Read a tarball as often as the rule says.
-
-        Once anything is doubtful, it is read to its end, where its checksum is.
-        """
+        """Read a tarball, perhaps again; in doubt to its end, where its checksum is."""
         failed = has_failed(before.row, remote)
         replaced = before.proved and before.row is not None and before.row.etag != remote.etag
         if failed or replaced:
@@ -171,10 +161,10 @@ class TarballExtractor:
                 need = _to_its_end(need)
                 raise
 
-        return read_sound(read, self.mirror, remote, readings=1 if failed else READINGS)
+        return read_with_retry(read, self.mirror, remote, readings=1 if failed else READINGS)
 
     def _read(self, need: TarballRead, remote: RemoteFile, before: _Before) -> TarballRow:
-        """Read it once; if that fails, all is as it was before, but for what is noted of that."""
+        """Read a tarball once; a failure leaves the store as it was, and is recorded."""
         state = "partial" if need.until_found else "started"
         begun = TarballRow(need.tarball, state, remote.etag, remote.size_bytes)
         row = before.row or begun
@@ -204,7 +194,7 @@ class TarballExtractor:
         return now
 
     def _roll_back(self, before: _Before, present: PresentClips) -> list[ClipRow]:
-        """Remove what came earlier from a tarball that is condemned; return the rows that stay."""
+        """Remove earlier clips of a damaged tarball; return the rows that stay."""
 
         def rolled_back(row: ClipRow) -> bool:
             if row.state != "have" or present.source_of(row.folder, row.file_name) != "cvdf":
@@ -212,7 +202,7 @@ class TarballExtractor:
             path = self.store.path(row.folder, row.file_name)
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_size != row.size_bytes:
-                    return False  # another file than the one that was written down
+                    return False  # another file than the one that was recorded
                 path.unlink()
             return True
 
@@ -220,7 +210,7 @@ class TarballExtractor:
 
 
 def _to_its_end(need: TarballRead) -> TarballRead:
-    """Return the same with the tarball read to its end."""
+    """Return the same reading, to the tarball's end if certain clips are wanted."""
     if need.wanted is None:
         return need
     return dataclasses.replace(need, until_found=False, most=None)
@@ -228,7 +218,7 @@ def _to_its_end(need: TarballRead) -> TarballRead:
 
 @dataclass(slots=True)
 class Extraction:
-    """One reading of one tarball: what becomes of each of its members."""
+    """One reading of one tarball: what is done with each of its members."""
 
     extractor: TarballExtractor
     need: TarballRead
@@ -237,18 +227,14 @@ class Extraction:
     present: PresentClips
     arrivals: Arrivals
     rows: dict[str, ClipRow] = field(default_factory=dict)
-    """What is known of its members now, by file name."""
+    """The new rows of its members, by file name."""
     ended: bool = False
     """Whether the tarball was read and checked to its last byte."""
     seen: int = 0
     """Checksum of all that was read of clips."""
 
     def run(self) -> list[ClipRow]:
-        """Read the tarball to its end, or to the last clip wanted if that is enough.
-
-        Returns:
-            What is known of its clips now, and of those that should be in it and are not.
-        """
+        """Read the tarball to its end, or to the last wanted clip; return the rows of its clips."""
         extractor, need = self.extractor, self.need
         with self.arrivals:
             try:
@@ -270,7 +256,7 @@ class Extraction:
         return self._rows_after(left)
 
     def _read(self, members: Iterator[Member]) -> set[str]:
-        """Read on from clip to clip; return the names wanted that did not come."""
+        """Read clip by clip; return the wanted names that were not found."""
         need, good = self.need, 0
         left = set(need.wanted or ())
         for position, member in enumerate(members):
@@ -287,7 +273,7 @@ class Extraction:
         return left
 
     def _take(self, position: int, member: Member) -> ClipRow:
-        """Store one member if it is wanted and not there, or another is; return its row."""
+        """Store one member if it is wanted and not there, or differs; return its row."""
         name, need, present = member.file_name, self.need, self.present
         known = self.before.clips.get(name)
         folder = present.folder_of(name)
@@ -298,16 +284,16 @@ class Extraction:
         if not wanted and (not is_there or elsewhere):
             return known or row._replace(state="skipped", source="")
 
-        # What a user put there stays; and so does whatever is there, if it is not asked for and
-        # this reading may end before it proves anything.
+        # A user's file stays. So does any clip that is not wanted, if this reading may end before
+        # it proves anything.
         source = present.source_of(folder, name) if is_there else ""
         have = known if known is not None and known.state == "have" else None
-        asked = wanted if need.wanted is not None else not need.until_found
-        as_it_is = is_there and need.until_found and not asked and not elsewhere
+        by_name = wanted and need.wanted is not None
+        as_it_is = is_there and need.until_found and not by_name and not elsewhere
         if source == "local" or as_it_is:
             if have is not None and have.source == source:
                 return have
-            size = present.path(folder, name).stat().st_size
+            size = present.inventory.path(folder, name).stat().st_size
             return row._replace(source=source, size_bytes=size)
 
         kept = have if source == "cvdf" else None
@@ -315,11 +301,11 @@ class Extraction:
             return kept or row._replace(state="bad", reason=member.problem)
         chunks = _Checksummed(member.chunks)
         try:
-            return self._bring(member, chunks, row, kept, is_there=is_there)
+            return self._store(member, chunks, row, kept, is_there=is_there)
         finally:
             self.seen = isal_zlib.crc32(f"{name} {chunks.crc32}".encode(), self.seen)
 
-    def _bring(
+    def _store(
         self,
         member: Member,
         summed: _Checksummed,
@@ -339,7 +325,7 @@ class Extraction:
         part, size, problem = extractor.incoming.write(chunks, box_problem)
         if problem is None and extractor.short_side is not None:
             part, size, problem = self._resize(part, size, extractor.short_side, row)
-        if problem == "not_encoded":  # our fault, not the clip's: it is asked for again
+        if problem == "not_encoded":  # not the clip's fault: the next call tries again
             return kept or row._replace(state="skipped", reason=problem, source="")
         if problem is not None:
             return kept or row._replace(state="bad", reason=problem, size_bytes=size)
@@ -354,18 +340,18 @@ class Extraction:
                 f"{self.remote.url}: {row.file_name} came with other bytes than before"
             )
 
-        # Should a kill come between row and name, nothing is said of the bytes that are there.
+        # Should a kill come between row and name, the row must not have another file's checksum.
         arriving = row._replace(crc32=None) if is_there else row
         self.arrivals.add(part, path, arriving, wait=is_there or self.before.proved)
         return row
 
     def _is_as_before(self, row: ClipRow) -> bool:
-        """Whether a clip came as the tarball was once proved to hold it, as far as is known."""
+        """Return whether a clip is as the tarball was once proved to hold it, if that is known."""
         known = self.before.clips.get(row.file_name)
         return known is None or known.crc32 in (None, row.crc32)
 
     def _may_be(self, kept: ClipRow, member: Member, path: Path) -> bool:
-        """Whether the member may be the clip that is there, so that checksums tell."""
+        """Return whether the stored clip may be the same, so that their checksums decide."""
         sizes = {path.stat().st_size}
         if self.extractor.short_side is None:
             sizes.add(member.size_bytes)
@@ -375,7 +361,7 @@ class Extraction:
     def _resize(
         self, part: Path, size: int, short_side: int, row: ClipRow
     ) -> tuple[Path, int, str | None]:
-        """Return what `Incoming.write` does, for the same clip with a shorter side."""
+        """Resize a file, and return what `Incoming.write` does."""
         smaller = self.extractor.incoming.new_part()
         try:
             with open(part, "rb") as source, translate_errors(store_error, smaller):
@@ -393,13 +379,13 @@ class Extraction:
         return smaller, smaller.stat().st_size, None
 
     def _rows_after(self, left: set[str]) -> list[ClipRow]:
-        """Return the rows of all members, with those for clips that should be there and are not."""
+        """Return the rows of all members, and of clips that should be among them."""
         need, tarball, stay = self.need, self.need.tarball, dict(self.before.clips)
         if not need.until_found:  # what is still there is of a tarball that was replaced
             stay = {
                 name: row._replace(position=-1)
                 for name, row in stay.items()
-                if row.state == "have" and name in self.present.names(row.folder)
+                if row.state == "have" and name in self.present.inventory.names(row.folder)
             }
         rows = {**stay, **self.rows}
 
@@ -416,7 +402,7 @@ class Extraction:
 
 
 class _Checksummed:
-    """Passes bytes on and keeps their CRC-32."""
+    """An iterator over bytes that computes their CRC-32."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = chunks

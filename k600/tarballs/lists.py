@@ -1,12 +1,11 @@
-"""The lists that describe Kinetics-600, from text to plain data. Pure: no file, no network.
+"""The lists that describe Kinetics-600, from text to plain data.
 
-Three kinds exist. A *path list* names the host's tarballs, one URL a line. A *listing* is a
-dump of `ls -R` over the unpacked tarballs and names the clips of each class (train and
-validation). DeepMind's *label list* is a table that labels the test clips. Train and
-validation take their labels from the tarball's name, never from a table.
+A *path list* names the host's tarballs, one URL a line. A *listing* is a dump of `ls -R` over the
+unpacked tarballs and names the clips of each class (train and validation). DeepMind's *label list*
+is a table that labels the test clips; others have their tarball's name for a label.
 
-Whoever reads a list says what to call it in an error (`name`, such as its address) and whether it
-is `whole`: as many bytes came as there are. Otherwise a last line without an end was cut off.
+`name` is what errors call a list, such as its address. One that is `whole` came with as many bytes
+as it has; else a last line without an end counts as truncated.
 """
 
 from __future__ import annotations
@@ -24,12 +23,7 @@ from k600.splits import Split
 from k600.tarballs.archive import file_in_archive, packing_of
 from k600.text import text_of
 
-__all__ = [
-    "parse_listing",
-    "parse_path_list",
-    "parse_test_labels",
-    "parse_test_list",
-]
+__all__ = ["parse_listing", "parse_path_list", "parse_test_labels", "parse_test_list"]
 
 _MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
 _MOST_LINE_CHARACTERS = 10_000
@@ -42,15 +36,9 @@ def parse_path_list(
 ) -> list[Tarball]:
     """Read a path list: one URL of a tarball a line, spaces and `'()` written as they are.
 
-    Only the part after the mirror's root counts (`val/acting in play.tar.gz`), so the same
-    list serves on every mirror with the host's layout.
-
-    Returns:
-        The tarballs in the list's order.
-
-    Raises:
-        ListError: The list is empty, cut off, not a list, names a tarball twice, or names
-            something that is no tarball of this split (a path, an unknown class).
+    Only the part after the mirror's root counts (`val/acting in play.tar.gz`), so the same list
+    serves on every mirror. `ListError` is raised if it is empty, truncated, no list, names a
+    tarball twice, or something that is no tarball of this split.
     """
     _check_complete(text, name, whole)
     tarballs: dict[Tarball, None] = {}
@@ -87,22 +75,16 @@ def parse_listing(text: str, split: str, *, name: str = "listing", whole: bool =
 
     Its form: `val:`, the class names one a line, a blank line, then for each class a line
     `val/<class>:`, the file names one a line, a blank line. A line that is no clip's name is
-    passed over (the real list of the validation split holds one, a single space).
+    skipped (the real list of the validation split holds one, a single space).
 
-    Even of a `whole` one, a last line without an end must be a clip's name.
-
-    Returns:
-        The file names by class. Classes and names keep the list's order.
-
-    Raises:
-        ListError: The list is cut off (its last line is broken, or a class that its head
-            names has no block), holds an unknown class, or is no listing.
+    `ListError` is raised if it is truncated (a last line without an end that is no clip's name, or
+    a class in its head without a block), names an unknown class, or is no listing.
     """
     last = text.rpartition("\n")[2].strip()
     _check_complete(text, name, whole and parse_file_name(last) is not None)
 
     folder = Split(split).host_folder
-    # A pattern that begins with letters is looked for ten times as fast as one with `^`.
+    # A pattern that begins with letters is found ten times as fast as one with `^`.
     head, *rest = re.split(rf"\n{folder}/(.*):\r?(?=\n|\Z)", f"\n{text}")
     first, *following = head[1:].splitlines() or [""]
     if first.strip() != f"{folder}:":
@@ -128,7 +110,7 @@ def parse_listing(text: str, split: str, *, name: str = "listing", whole: bool =
 
 
 class _Blocks(Mapping[str, Sequence[str]]):
-    """File names by class, found in a class's lines when they are asked for: there are 430,000."""
+    """File names by class, found in a class's lines when needed: there are 430,000."""
 
     def __init__(self, blocks: Mapping[str, str]) -> None:
         self._blocks = blocks
@@ -149,14 +131,7 @@ class _Blocks(Mapping[str, Sequence[str]]):
 
 
 def parse_test_list(text: str, *, name: str = "test list", whole: bool = False) -> list[str]:
-    """Read the host's `test.csv`: `youtube_id,time_start,time_end,split`, without labels.
-
-    Returns:
-        File names of clips, in the list's order, each once.
-
-    Raises:
-        ListError: It is cut off, or no such list.
-    """
+    """Return the file names, each once, of `test.csv`: `youtube_id,time_start,time_end,split`."""
 
     def file_name(youtube_id: str, start: str, end: str) -> str:
         found = Clip("test", None, youtube_id, int(start), int(end)).file_name
@@ -169,16 +144,9 @@ def parse_test_list(text: str, *, name: str = "test list", whole: bool = False) 
 
 
 def parse_test_labels(data: bytes, *, name: str = "test_labels", whole: bool = False) -> TestLabels:
-    """Read DeepMind's labels of the test split.
+    """Read DeepMind's labels of the test split, from `test.csv` or `kinetics600.tar.gz` with it.
 
-    Args:
-        data: The archive `kinetics600.tar.gz` (its member `test.csv` is read), or that CSV
-            itself: header `label,youtube_id,time_start,time_end,split`.
-        name: What to call it in an error, such as its address.
-        whole: Whether as many bytes came as there are.
-
-    Raises:
-        ListError: It is neither, is cut off, or holds an unknown class.
+    Its columns are `label,youtube_id,time_start,time_end,split`.
     """
     if packing_of(data[:2]) == "gzip":
         data, whole = _test_csv_of_archive(data, name), True
@@ -200,7 +168,7 @@ def parse_test_labels(data: bytes, *, name: str = "test_labels", whole: bool = F
 def _table(
     text: str, columns: Sequence[str], read: Callable[..., T], name: str, whole: bool
 ) -> list[T]:
-    """Return what `read` makes of some columns of each row of a CSV table; never nothing."""
+    """Return what `read` makes of some columns of each row of a CSV table, which has rows."""
     _check_complete(text, name, whole)
     rows = csv.reader(_lines_of_table(text, name))
     header = next(rows, [])
@@ -231,7 +199,7 @@ def _test_csv_of_archive(data: bytes, name: str) -> bytes:
 
 
 def _check_complete(text: str, name: str, whole: bool) -> None:
-    """Raise `ListError` for a page, and for a text that was or may have been cut off."""
+    """Raise `ListError` for a page, and for a text that is or may be truncated."""
     if text.lstrip()[:1] == "<":
         raise ListError(
             f"{name}: an HTML or XML page came instead of a list: check the mirror's address"
@@ -246,10 +214,9 @@ def _check_complete(text: str, name: str, whole: bool) -> None:
 
 
 def _lines_of_table(text: str, name: str) -> Iterator[str]:
-    """Yield the lines of a table; one that is too long for it, or holds NUL, is an error.
+    """Yield the lines of a table; raise for one that is too long, holds NUL, or an open quote.
 
-    (Python's reader raises an error of its own for either, and a quote that is never closed would
-    make one field of all that follows.)
+    Python's reader raises its own error, or makes one field of all that follows the quote.
     """
     for number, line in enumerate(text.splitlines(), 1):
         if len(line) > _MOST_LINE_CHARACTERS or "\0" in line or line.count('"') % 2:

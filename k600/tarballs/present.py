@@ -1,8 +1,8 @@
-"""The clips of one tarball that are in the store before it is read, and whose each of them is."""
+"""The clips of one tarball that are in the store before it is read, and where each came from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from pathlib import Path
 
 from k600.clip import Tarball, TestLabels
@@ -18,7 +18,7 @@ __all__ = ["PresentClips"]
 
 
 class PresentClips:
-    """What lies in the store under the names of one tarball's clips."""
+    """The files in the store with the names of one tarball's clips."""
 
     def __init__(
         self,
@@ -28,12 +28,12 @@ class PresentClips:
         labels: TestLabels,
         known: Mapping[str, ClipRow],
     ) -> None:
-        """Ask the ledger now, and the folders later; `known` is its rows by file name."""
+        """Read the ledger now, folders later; `known` are the tarball's clips by file name."""
         split = tarball.split
         folder = f"{split}/{tarball.label}" if tarball.label else None
         adopted = ledger.adopted(split, folder)
         self._tarball, self._labels, self._known = tarball, labels, known
-        self._inventory = Inventory(store, adopted)
+        self.inventory = Inventory(store, adopted)
         self._unlabeled = f"{split}/{tarball.label or UNLABELED}"
 
         answers = ledger.answers(split, folder)
@@ -45,24 +45,18 @@ class PresentClips:
         groups = ledger.other_mirrors(split, tarball.name)
         self._of_other_mirrors = {(group.folder, name) for group in groups for name in group.names}
 
-    def names(self, folder: str) -> Set[str]:
-        """Return the file names of the clips in `<split>/<class name>`."""
-        return self._inventory.names(folder)
-
-    def path(self, folder: str, name: str) -> Path:
-        """Return where a clip lies, or would lie."""
-        return self._inventory.path(folder, name)
-
     def has(self, folder: str, name: str) -> bool:
-        """Whether a clip is there and whole."""
-        return name in self.names(folder) and _is_sound(self.path(folder, name))
+        """Return whether a clip is there and intact."""
+        return name in self.inventory.names(folder) and _is_intact(
+            self.inventory.path(folder, name)
+        )
 
     def is_other_mirrors(self, folder: str, name: str) -> bool:
-        """Whether a clip is there as another mirror has it."""
+        """Return whether a clip is there as another mirror has it."""
         return (folder, name) in self._of_other_mirrors
 
     def source_of(self, folder: str, name: str) -> str:
-        """Return where a clip that is there came from, as it was written down; else a user's."""
+        """Return the recorded source of a clip that is there; `local` if nothing is recorded."""
         if (source := self._others.get((folder, name))) is not None:
             return source
         known = self._known.get(name)
@@ -71,24 +65,21 @@ class PresentClips:
         return "cvdf" if self.is_other_mirrors(folder, name) else "local"
 
     def folder_of(self, name: str) -> str:
-        """Return the folder where a clip lies, or is to lie.
-
-        A test clip that came when its label was not known stays where it is.
-        """
+        """Return a clip's folder: where it is, even without its label, or where it belongs."""
         known = self._known.get(name)
         usual = self.usual_folder(name)
         places = ([known.folder] if known else []) + [usual, self._unlabeled]
-        return next((place for place in places if name in self.names(place)), usual)
+        return next((place for place in places if name in self.inventory.names(place)), usual)
 
     def usual_folder(self, name: str) -> str:
-        """Return the folder where a clip lies that comes now."""
+        """Return the folder where a new clip belongs."""
         clip = clip_of(self._tarball, name, self._labels)
         return clip.folder if clip else self._unlabeled
 
 
-def _is_sound(path: Path) -> bool:
+def _is_intact(path: Path) -> bool:
     try:
         with open(path, "rb") as file:
             return box_problem(file) is None
-    except OSError:  # a dangling link, a folder, not readable: nothing that serves as a clip
+    except OSError:  # a dangling link, a folder, not readable
         return False

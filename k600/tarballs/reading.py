@@ -1,17 +1,15 @@
-"""How a tarball is read, and what it means if it does not read well: one rule for all who read.
+"""How a tarball is read, and what follows if that fails: one rule for loads, fleets and streams.
 
-Written down here once, for loads, fleets, publishing and streams:
-
-- What comes in place of a tarball and is none (a web page, zeros, nothing) says nothing of the
-  tarball: the line is at fault, and the next call reads it again (`open_tarball`).
-- A tarball that fails its own checks, or is replaced meanwhile, is read once more in the same call,
-  as it is then (`read_sound`). Publishing reads the whole group again that it was mixed into; a
-  stream has handed its clips on by then, and can only say so.
-- If it fails again, what came of it is rolled back, and that is noted with the ETag. It is
-  condemned only once another call's reading of the same object has failed just alike, at the same
-  bytes (`with_failure`); until then each call reads it once.
-- A condemned one is asked by each call for its ETag and size alone, and read anew when they have
-  changed (`is_condemned`), or on request (`retry_errors`).
+- What is no tarball at all (a web page, zeros, nothing) says nothing of the tarball: the
+  connection is at fault, and the next call reads it again (`open_tarball`).
+- A tarball that fails its own checks, or is replaced meanwhile, is read once more in the same call
+  (`read_with_retry`). Publishing reads the whole group again that it was mixed into; a stream has
+  yielded its clips by then, and can only raise.
+- If it fails again, its clips are removed, and the failure is recorded with the ETag. It is given
+  up ("condemned") only once another call has failed on the same object at the same bytes
+  (`with_failure`); until then each call reads it once.
+- Of a condemned one, each call checks ETag and size alone. It is read anew when they have changed
+  (`is_condemned`), or on request (`retry_errors`).
 """
 
 from __future__ import annotations
@@ -39,13 +37,12 @@ __all__ = [
     "is_condemned",
     "noted_failure",
     "open_tarball",
-    "read_sound",
+    "read_with_retry",
     "with_failure",
 ]
 
 READINGS = 2
-"""Times a tarball that fails its own checks is read: within a call before it is left out of that
-call, and over all calls before it is condemned."""
+"""Failed readings after which a call leaves a tarball out, and failed calls that condemn it."""
 
 T = TypeVar("T")
 
@@ -54,15 +51,10 @@ T = TypeVar("T")
 def open_tarball(
     mirror: Mirror, what: RemoteFile | str, *, chunk_bytes: int = CHUNK_BYTES, **options: Any
 ) -> Iterator[Iterator[Member]]:
-    """Open a tarball for one reading; gives its clips as `k600.tarballs.archive.members` does.
+    """Open an object, or what is at a path now, as the `members` of a tarball.
 
-    Who leaves without an error has read of one and the same object only.
-
-    Args:
-        mirror: Where it is.
-        what: The very object, from `Mirror.stat`; or its path, for what is there now.
-        chunk_bytes: Most bytes of a member that are handed on in one piece.
-        **options: As for `RangeReader`.
+    Leaving without an error proves that all bytes were of one object. `options` are those of
+    `RangeReader`.
 
     Raises:
         DamagedTarballError: It fails its own checks.
@@ -90,48 +82,28 @@ def _members(raw: RangeReader, chunk_bytes: int) -> Iterator[Member]:
         ) from error
 
 
-def read_sound(
+def read_with_retry(
     read: Callable[[RemoteFile], T], mirror: Mirror, remote: RemoteFile, *, readings: int = READINGS
 ) -> T:
-    """Read a tarball; again, as it is by then, if it fails its checks or is replaced meanwhile.
+    """Return what reading a tarball returns; read it again if it fails its checks or is replaced.
 
-    Args:
-        read: Reads it to where that is enough. When it raises, nothing of it may be left.
-        mirror: Where it is.
-        remote: It, as the mirror described it just now.
-        readings: How often at most, 1 or more.
-
-    Returns:
-        What `read` returns.
-
-    Raises:
-        DamagedTarballError, MirrorChangedError: The last reading failed, too.
-        MirrorError: It cannot be read.
+    When `read` raises, it must leave nothing. The last reading's error is raised.
     """
-    for reading in range(1, readings + 1):
+    for _ in range(readings - 1):
         try:
             return read(remote)
         except (DamagedTarballError, MirrorChangedError):
-            if reading == readings:
-                raise
             remote = mirror.stat(remote.name)
-    raise AssertionError("unreachable")
+    return read(remote)
 
 
 def with_failure(
     row: TarballRow, error: DamagedTarballError, remote: RemoteFile, seen: int, *, proved: bool
 ) -> TarballRow:
-    """Return what is to be known of a tarball after a reading that failed.
+    """Return a tarball's row after a failed reading; one that was `proved` once stays `done`.
 
-    Only failures that are alike, at the same bytes of the same object, count up: a line or a proxy
-    that flips bits does so elsewhere each time.
-
-    Args:
-        row: What was known of it before.
-        error: What its checks said.
-        remote: What was read.
-        seen: Checksum of what came before the failure.
-        proved: Whether it was once read to its end with success; then it stays `done`.
+    Only failures at the same bytes of the same object count up, by a checksum of what was `seen`
+    before: a connection or a proxy that flips bits does so elsewhere each time.
     """
     detail = f"{error} [{seen:08x} {_identity(remote)}]"
     alike = row.failures > 0 and row.detail == detail
@@ -144,22 +116,17 @@ def with_failure(
 
 
 def noted_failure(row: TarballRow) -> DamagedTarballError:
-    """Return the error that was noted of a tarball, in the words of whoever read it."""
+    """Return the error that was recorded of a tarball."""
     return DamagedTarballError(re.sub(r" \[[0-9a-f]{8} ETag .* bytes\]$", "", row.detail))
 
 
 def has_failed(row: TarballRow | None, remote: RemoteFile) -> bool:
-    """Whether a reading of just this object has failed before."""
+    """Return whether a reading of this very object has failed before."""
     return row is not None and row.failures > 0 and row.detail.endswith(f" {_identity(remote)}]")
 
 
 def is_condemned(row: TarballRow | None, remote: RemoteFile | None = None) -> bool:
-    """Whether enough readings of just this object have failed alike.
-
-    Args:
-        row: What is known of the tarball.
-        remote: The object; by default the one that was read last.
-    """
+    """Return whether enough readings of an object, by default the last one, have failed alike."""
     if row is None or (remote is not None and not has_failed(row, remote)):
         return False
     return row.failures >= READINGS or (remote is None and row.state == "damaged")

@@ -1,4 +1,4 @@
-"""A tarball as a stream of whole clips that are handed on and not stored."""
+"""A tarball as a stream of whole clips that are not stored."""
 
 from __future__ import annotations
 
@@ -19,23 +19,20 @@ from k600.video.resize import resize_clip
 
 __all__ = ["StreamedClip", "clip_of", "stream_tarball"]
 
-_IN_ONE_PIECE_BYTES = 16 << 20
-"""A clip of at most this size is not put together from pieces."""
-_AHEAD_AT_FIRST_BYTES = 8 << 20
-"""Who iterates may stop after a few clips."""
+_IN_ONE_PIECE_BYTES = 16 << 20  # so that clips need not be joined
+_AHEAD_AT_FIRST_BYTES = 8 << 20  # as iteration may stop after a few clips
 
 
 @dataclass(frozen=True, slots=True)
 class StreamedClip:
-    """A clip that came through a stream and was not stored."""
+    """A clip of a stream."""
 
     file_name: str
     clip: Clip | None
     """None if the name is no clip's."""
     data: bytes
-    """The whole file."""
     problem: str | None
-    """Why it is no good (`empty`, `truncated`, …), None if it is."""
+    """A key of `k600.reasons.REASONS`; None for a good clip."""
 
 
 def stream_tarball(
@@ -47,21 +44,10 @@ def stream_tarball(
     short_side: int | None = None,
     ahead_bytes: int = AHEAD_BYTES,
 ) -> Iterator[StreamedClip]:
-    """Yield a tarball's clips in its own order, storing nothing. One reading (`tarballs.reading`).
+    """Yield a tarball's clips in its own order; none more of a name once it was good.
 
-    Args:
-        mirror: Where it is.
-        tarball: Which.
-        labels: Labels of test clips.
-        remote: The very object to read, from `Mirror.stat`; what is there now if None.
-        short_side: Most pixels of a clip's shorter side; None leaves clips as they are.
-        ahead_bytes: Bytes requested ahead, at most; at first as many as a reader of a few clips
-            can do without.
-
-    Raises:
-        MirrorError: It cannot be read.
-        DamagedTarballError, MirrorChangedError: At its end it failed its own checks, or was not
-            the object any more that was opened: one of the clips that came may be damaged.
+    It is the object `remote`, or what is there now. `DamagedTarballError` or `MirrorChangedError`
+    at its end means that one of the clips may be damaged.
     """
     keep_memory_of_blocks()
     seen: set[str] = set()
@@ -74,7 +60,7 @@ def stream_tarball(
     ) as members:
         for member in members:
             name = member.file_name
-            if name in seen:  # a name that comes twice counts once, the first good one
+            if name in seen:
                 continue
             data = b"" if member.problem else b"".join(member.chunks)
             problem = member.problem or box_problem(io.BytesIO(data))
@@ -86,7 +72,7 @@ def stream_tarball(
 
 
 def _smaller(data: bytes, short_side: int) -> tuple[bytes, str | None]:
-    """Return a clip with a shorter side, and what is wrong with it."""
+    """Return a resized clip, and its problem."""
     with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
         target = Path(folder, "clip.mp4")
         try:
@@ -99,10 +85,7 @@ def _smaller(data: bytes, short_side: int) -> tuple[bytes, str | None]:
 
 
 def clip_of(tarball: Tarball, file_name: str, labels: TestLabels) -> Clip | None:
-    """Return the clip that a member is: labelled by its tarball, or in `test` by the list.
-
-    None if its name is no clip's.
-    """
+    """Return the clip of a file name, labelled by its tarball or, in `test`, by the list."""
     times = parse_file_name(file_name)
     if times is None:
         return None

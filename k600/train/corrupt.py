@@ -1,8 +1,7 @@
 """Clips that cannot be decoded are counted and named, in memory that copies of a transform share.
 
-Data-loading workers hold copies of a transform. The epoch, and how many clips proved corrupt, are
-in shared memory, so that the process that trains sets the one and reads the other; every worker
-writes to a cell of its own.
+Data-loading workers have copies of a transform. The epoch, and how many clips were corrupt, are in
+shared memory, for the process that trains to set and to read; every worker writes to its own cell.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ __all__ = ["CorruptClipError", "Shared", "error_text"]
 logger = logging.getLogger("kinetics600")
 
 _WRITERS = 256  # this process, and workers by their number
-_NAMED = 10  # lines for as many, then one for every hundredth
+_NAMED = 10  # log lines for as many, then one for every hundredth
 _ALL_BAD = 20
 
 
@@ -57,7 +56,6 @@ class Shared:
 
     @property
     def epoch(self) -> int:
-        """The epoch, 0 or more."""
         return int(self.cells[0])
 
     @epoch.setter
@@ -66,20 +64,15 @@ class Shared:
 
     @property
     def count(self) -> int:
-        """How many times a clip proved corrupt, in all processes."""
+        """How many times a clip was corrupt, in all processes."""
         return int(self.cells[1:].sum())
 
     def keep(self, sample: Any) -> None:
-        """Remember a good sample."""
         self.last = sample
         self._good += 1
 
     def report(self, name: str, error: Exception, instead: str) -> None:
-        """Count and name a corrupt clip.
-
-        Raises:
-            CorruptClipError: Nothing but corrupt clips so far: it must be something else.
-        """
+        """Count and name a corrupt clip; raise `CorruptClipError` if all were corrupt so far."""
         info = import_torch().utils.data.get_worker_info()
         self.cells[1 + (0 if info is None else 1 + info.id % (_WRITERS - 1))] += 1
         self.names.append(name)

@@ -17,13 +17,7 @@ __all__ = ["crop_places", "normalised", "scaled", "scaled_size"]
 def scaled_size(
     height: int, width: int, *, short_side: int | None, at_least: int
 ) -> tuple[int, int]:
-    """Return height and width in pixels once the shorter one is `short_side`.
-
-    Args:
-        height: Pixels.
-        width: Pixels.
-        short_side: Pixels; None leaves frames as they are.
-        at_least: Pixels that both must have; smaller frames are scaled up to it.
+    """Return height and width once the shorter is `short_side`, and both are `at_least` so large.
 
     Example:
         >>> scaled_size(360, 640, short_side=256, at_least=224)
@@ -51,12 +45,7 @@ def crop_places(
 ) -> list[tuple[int, int]]:
     """Return top and left, in pixels, of the square crops of a frame.
 
-    Args:
-        mode: `center`, `random`, or `three`: at both ends and in the middle of the longer side.
-        height: Pixels, `crop` or more.
-        width: Pixels, `crop` or more.
-        crop: Side of the square in pixels.
-        chance: Source of the random ones.
+    `mode` is `center`, `random`, or `three`: at both ends and in the middle of the longer side.
 
     Example:
         >>> crop_places("three", 256, 340, 224, random.Random(0))

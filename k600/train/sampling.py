@@ -26,11 +26,7 @@ _HINT = (
 
 
 def import_torch() -> Any:
-    """Return the module `torch`.
-
-    Raises:
-        MissingDependencyError: It is not installed, or broken.
-    """
+    """Return the module `torch`; raise `MissingDependencyError` if it is missing or broken."""
     return _imported("torch")
 
 
@@ -43,12 +39,7 @@ def _imported(module: str) -> Any:
 
 
 def places(sampling: str, num_clips: int, chance: random.Random) -> list[float]:
-    """Return where `num_clips` clips start, as fractions from 0 to 1, ascending.
-
-    Args:
-        sampling: `center`, `uniform` (from the first possible start to the last) or `random`.
-        num_clips: 1 or more; one uniform clip is the centred one.
-        chance: Source of the random ones.
+    """Return where clips start, as fractions from 0 to 1, ascending; one uniform clip is centred.
 
     Example:
         >>> places("uniform", 3, random.Random(0))
@@ -72,15 +63,7 @@ def place_of(fraction: float, room: int) -> int:
 
 
 def open_video(video: Any) -> Any:
-    """Return a decoder for a row's `video`, opened anew unless it is a decoder already.
-
-    Args:
-        video: `{"path", "bytes"}`, a path, an MP4's bytes, or a torchcodec `VideoDecoder`.
-
-    Raises:
-        RuntimeError: torchcodec cannot open it.
-        MissingDependencyError: No working torchcodec.
-    """
+    """Return a decoder of a row's video: `{"path", "bytes"}`, a path, bytes, or a decoder."""
     decoders = _imported("torchcodec.decoders")
     if isinstance(video, Mapping):
         data = video.get("bytes")
@@ -90,7 +73,7 @@ def open_video(video: Any) -> Any:
     source = video if isinstance(video, bytes) else os.fspath(video)
     if not source:
         raise ValueError("there are no bytes and no path")
-    # One thread: workers are what decodes side by side.
+    # One thread: a DataLoader's workers decode in parallel.
     return decoders.VideoDecoder(source, num_ffmpeg_threads=1)
 
 
@@ -102,17 +85,9 @@ def clips_at(
     step: int | None,
     fps: float | None,
 ) -> Tensor:
-    """Decode one clip for every fraction.
+    """Decode one clip for every fraction (see `places`): uint8 (clips, T, C, H, W).
 
-    Args:
-        decoder: A torchcodec `VideoDecoder`.
-        fractions: Where clips start, ascending; see `places`.
-        num_frames: Frames of a clip (T).
-        step: Frames from one to the next, 1 or more.
-        fps: Frames a second, instead of `step`.
-
-    Returns:
-        uint8 of shape (clips, T, C, H, W).
+    From one frame to the next are `step` frames, or 1 / `fps` seconds.
     """
     samplers = _imported("torchcodec.samplers")
     options: dict[str, Any] = {"num_frames_per_clip": num_frames, "policy": "repeat_last"}
@@ -134,7 +109,7 @@ def clips_at(
 def _index_ranges(
     decoder: Any, fractions: Sequence[float], num_frames: int, step: int
 ) -> list[dict[str, Any]]:
-    """Return the sampler's arguments for where clips start, in frames; a dict a call."""
+    """Return the sampler's arguments for where clips start, in frames; a dict for each call."""
     if _is_uniform(fractions):  # in one pass: frames that clips share are decoded once
         return [{"num_clips": len(fractions)}]
 
@@ -152,7 +127,7 @@ def _index_ranges(
 def _second_ranges(
     decoder: Any, fractions: Sequence[float], num_frames: int, fps: float
 ) -> list[dict[str, Any]]:
-    """Return the sampler's arguments for where clips start, in seconds; a dict a call."""
+    """Return the sampler's arguments for where clips start, in seconds; a dict for each call."""
     begin = decoder.metadata.begin_stream_seconds
     half_frame = 0.5 / decoder.metadata.average_fps
     last = decoder.metadata.end_stream_seconds - (num_frames - 1) / fps - half_frame
@@ -175,6 +150,6 @@ def _second_ranges(
 
 
 def _is_uniform(fractions: Sequence[float]) -> bool:
-    """Whether these are places of which torchcodec finds all in one call."""
+    """Whether torchcodec can find all of these places in one call."""
     number = len(fractions)
     return number > 1 and list(fractions) == places("uniform", number, random.Random())

@@ -12,7 +12,7 @@ from k600.errors import MissingDependencyError, OptionError
 from k600.train.corrupt import CorruptClipError, Shared, error_text
 from k600.train.pixels import crop_places, normalised, scaled
 from k600.train.sampling import clips_at, import_torch, open_video, places
-from k600.values import whole_number
+from k600.values import choice, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,10 +83,7 @@ class ClipTransform:
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                choices = ", ".join(allowed)
-                raise OptionError(f"{name}: {value!r} is not allowed, expected one of {choices}")
+            choice(name, getattr(self, name), allowed)
         for name in ("num_frames", "stride", "clips_per_video", "short_side", "crop"):
             value = getattr(self, name)
             if value is not None or name in ("num_frames", "crop"):
@@ -215,7 +212,7 @@ class ClipTransform:
 
 
 def _name_of(row: Mapping[str, Any]) -> str:
-    """Return what tells a row from others on every machine; empty if nothing does."""
+    """Return what identifies a row on every machine; empty if nothing does."""
     if row.get("youtube_id") is not None:
         times = f"{row.get('time_start')}_{row.get('time_end')}"
         return f"{row.get('split', '')}/{row['youtube_id']}_{times}"
@@ -226,7 +223,7 @@ def _name_of(row: Mapping[str, Any]) -> str:
 
 
 def _check_column(what: str, name: str, found: Mapping[str, Any]) -> None:
-    """Raise `OptionError` unless a column is there, and say what takes it away."""
+    """Raise `OptionError` unless a column is there, and say what may have dropped it."""
     if name not in found:
         raise OptionError(
             f"{what}: expected a column {name}, found {', '.join(found) or 'none'}. A Trainer "

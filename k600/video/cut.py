@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
-from k600.video.encoder import CutFacts, Mp4Writer, read_back
+from k600.video.encoder import Mp4Writer, read_back
 from k600.video.probe import best_stream, playable_stream
 
 __all__ = ["CutError", "cut_clip"]
@@ -35,21 +35,15 @@ def cut_clip(
     *,
     short_side: int | None = None,
     audio: Source | bool = False,
-) -> CutFacts:
-    """Write the frames with `start <= time < end` of a video into an MP4 file, and check it.
+) -> float:
+    """Write the frames with `start <= time < end` of a video into an MP4 file; return its seconds.
 
-    H.264 (`yuv420p`, CRF 18), shown as the source is (see `Mp4Writer`), frame times as in the
+    H.264 (`yuv420p`, CRF 18), displayed as the source is (see `FrameShaper`), frame times as in the
     source, counted from `start`. The finished file is decoded in full.
 
-    Args:
-        source: The video: a path, or an object with `read` and `seek`. Only what the cut needs
-            is read.
-        target: The file to write.
-        start: In seconds from the video's beginning.
-        end: In seconds, exclusive. A video that ends before is cut to its end.
-        short_side: Pixels of the shorter side; larger frames are scaled down, smaller ones
-            kept. None keeps all.
-        audio: Keep the audio: True for that of `source`, or where it is if it came apart.
+    Of `source`, only what the cut needs is read. `end` may be after the end of the video. Frames
+    with more than `short_side` pixels on the shorter side are scaled down. `audio` is True to keep
+    the audio of `source`, or a source of its own.
 
     Raises:
         CutError: The video has no frame there (`out_of_range`), or none at all (`no_video`).
@@ -65,8 +59,8 @@ def cut_clip(
             raise CutError("no_video", "there are no frames in the video that can be decoded")
         audio_stream = None
         if audio is not False:
-            apart = container if audio is True else stack.enter_context(av.open(audio))
-            audio_stream = playable_stream(apart, "audio")
+            other = container if audio is True else stack.enter_context(av.open(audio))
+            audio_stream = playable_stream(other, "audio")
 
         output = stack.enter_context(Mp4Writer(target, video, crf=18, short_side=short_side))
         if audio_stream is not None:
@@ -99,9 +93,7 @@ def _between(stream: Any, start: int, end: int) -> Iterator[Any]:
 
 
 def _origin(container: Any) -> Fraction:
-    """Return the time at which a video begins, nearly always 0; exact, which
-    `container.start_time` in microseconds is not.
-    """
+    """Return the exact start time, nearly always 0 (`container.start_time` is in microseconds)."""
     times = [
         stream.start_time * stream.time_base
         for stream in (best_stream(container, "video"), best_stream(container, "audio"))

@@ -1,4 +1,4 @@
-"""How the frames of a video are displayed: turned upright, in one size, in one kind of colours."""
+"""How the frames of a video are displayed: rotation, size and colours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BICUBIC_EXACTLY = 0x4 | 0x40000 | 0x80000
 names the last two from version 16 on only.)"""
 
 _LIMITED, _FULL = 1, 2
-"""FFmpeg's names of how far pixel values go (AVColorRange)."""
+"""FFmpeg's AVColorRange."""
 
 _RGB, _BT709 = 0, 1
 """The same in swscale and in a file's tags."""
@@ -23,10 +23,9 @@ _SWSCALE_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 
 
 class Turn(NamedTuple):
-    """How a coded frame is turned to be shown, in this order; all eight right-angled ways."""
+    """How a coded frame is turned to be displayed, in this order."""
 
     transposed: bool = False
-    """Rows become columns."""
     mirrored: bool = False
     """Left becomes right."""
     flipped: bool = False
@@ -34,10 +33,7 @@ class Turn(NamedTuple):
 
 
 def turn_of(frame: Any) -> Turn:
-    """Return how a frame is to be turned, by its file's display matrix.
-
-    A matrix that is not of a right angle counts as the nearest that is; no camera writes others.
-    """
+    """Return how a frame is turned, by its file's display matrix, to the nearest right angle."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return Turn()
@@ -48,13 +44,11 @@ def turn_of(frame: Any) -> Turn:
 
 
 class FrameShaper:
-    """Makes the frames of a stream alike: `yuv420p` with the size and the colours of the first.
+    """Converts the frames of a stream to `yuv420p` with the size and the colours of the first.
 
-    What the source says of how they are to be shown is applied (rotation, mirroring, full range)
-    or said again (colour matrix, primaries, transfer, range, shape of pixels); what it leaves open
-    stays open.
-
-    Frames whose shorter side has more than `short_side` pixels are scaled down.
+    Rotation, mirroring and full range are applied; colour matrix, primaries, transfer, range and
+    the aspect ratio of pixels are tagged as in the source, or not at all. Frames whose shorter
+    side has more than `short_side` pixels are scaled down.
     """
 
     def __init__(self, video: Any, short_side: int | None) -> None:
@@ -65,11 +59,11 @@ class FrameShaper:
         self._matrix = 0
         self._graphs: dict[Turn, Any] = {}
         self._scaler = av.video.reformatter.VideoReformatter()
-        # Other threads have other clips. (Before version 17, PyAV knows no more than one.)
+        # Clips are encoded in parallel. (Before version 17, PyAV uses one thread only.)
         self._one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
     def begin(self, frame: Any, encoder: Any) -> None:
-        """Tell an encoder what the first frame says of all."""
+        """Configure an encoder by the first frame."""
         entry, context = self._video.codec_context, encoder.codec_context
         for name in ("color_primaries", "color_trc", "colorspace", "color_range"):
             # (PyAV's frames have all four from version 17 on only.)
@@ -89,7 +83,7 @@ class FrameShaper:
         encoder.width, encoder.height = self._size
 
     def shaped(self, frame: Any) -> Any:
-        """Return a frame as it is to be shown."""
+        """Return a frame as it is to be displayed."""
         turn = turn_of(frame)
         width, height = reversed(self._size) if turn.transposed else self._size
         frame = self._scaler.reformat(
@@ -105,7 +99,7 @@ class FrameShaper:
 
 
 def _turned(frame: Any, turn: Turn, graphs: dict[Turn, Any]) -> Any:
-    """Return a frame turned; `graphs` keeps FFmpeg's filters for further frames of its size."""
+    """Return a frame turned; `graphs` keeps FFmpeg's filters for later frames."""
     import av
 
     if not any(turn):
@@ -127,11 +121,11 @@ def _turned(frame: Any, turn: Turn, graphs: dict[Turn, Any]) -> Any:
 
 
 def _colours(frame: Any, matrix: int) -> dict[str, int]:
-    """Return how a frame's colours become those of a matrix, in swscale's words."""
+    """Return swscale's arguments that convert a frame's colours to a matrix."""
     if frame.format.is_rgb:
         return {"src_colorspace": _RGB, "dst_colorspace": _BT709, "dst_color_range": _LIMITED}
 
-    # From YUV to YUV no matrix is asked for, as long as it stays the same: any will do.
+    # From YUV to YUV, any matrix will do as long as it stays the same.
     source = target = _BT709
     if int(frame.colorspace) != matrix:
         source = _SWSCALE_MATRICES.get(int(frame.colorspace), _BT709)
@@ -143,7 +137,7 @@ def _colours(frame: Any, matrix: int) -> dict[str, int]:
 
 
 def _range_of(frame: Any) -> int:
-    """Return how far a frame's pixel values go; an old format says so by its name."""
+    """Return the range of a frame's pixel values; an old format has it in its name."""
     return _FULL if frame.format.name.startswith("yuvj") else int(frame.color_range)
 
 

@@ -1,8 +1,7 @@
-"""An MP4 file on its way: H.264 frames that are shown as their source's are, at their own times.
+"""Write MP4 files: H.264 frames that are displayed as their source's are, at their own times.
 
-Clips that are cut and clips that are made smaller are both written here, and here it is decided
-whose an error is: what the demuxer or a decoder says of a source is the source's, and never comes
-from here; what an encoder or the muxer says is ours, an `EncoderError`.
+Errors of the encoders and the muxer are ours, `EncoderError`; those of the demuxer and the decoders
+are the source's, and are never raised here.
 """
 
 from __future__ import annotations
@@ -10,49 +9,45 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from k600.errors import EncoderError, MissingDependencyError
 from k600.video.display import FrameShaper
-from k600.video.probe import best_stream, is_of_the_disk
+from k600.video.probe import is_disk_error
 
-__all__ = ["CutFacts", "Mp4Writer", "check_encoder", "read_back"]
+__all__ = ["Mp4Writer", "check_encoder", "has_codec", "read_back"]
 
 
-@dataclass(frozen=True, slots=True)
-class CutFacts:
-    """What a clip that was written holds."""
+def has_codec(mode: Literal["r", "w"], name: str) -> bool:
+    """Whether PyAV has a decoder (`r`) or an encoder (`w`) of this name."""
+    import av
 
-    frames: int
-    seconds: float
-    """From the first frame's time to the last frame's end."""
-    width: int
-    height: int
-    """In pixels, as encoded."""
-    audio: bool
+    try:
+        av.codec.Codec(name, mode)
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def check_encoder() -> None:
     """Raise `MissingDependencyError` unless PyAV can encode H.264."""
     import av
 
-    try:
-        av.codec.Codec("libx264", "w")
-    except (av.error.FFmpegError, ValueError):
+    if not has_codec("w", "libx264"):
         raise MissingDependencyError(
             f"clips from YouTube and clips made smaller (short_side) are encoded with libx264, and "
             f"PyAV {av.__version__} was built without it. Install PyAV's own wheel: "
             "pip install --force-reinstall av"
-        ) from None
+        )
 
 
 class Mp4Writer:
     """Writes frames of one stream, as `FrameShaper` makes them, and its audio. A context manager.
 
-    After an error there may be something in `target`. `crf` is x264's quality, 0 (lossless) to 51.
+    After an error, `target` may have been written in part. `crf` is x264's quality, 0 (lossless)
+    to 51.
 
     Raises, from every method:
         EncoderError: The encoder or the muxer refuses.
@@ -63,16 +58,15 @@ class Mp4Writer:
         import av
 
         self.frames = 0
-        """How many were written."""
         self._video = video
         self._shaper = FrameShaper(video, short_side)
         self._last_pts: int | None = None
         self._end = 0
         self._is_held = False
-        """Whether the last frame is shown far longer than the one before."""
+        """Whether the last frame is displayed far longer than the one before."""
         self._audio: _CopiedAudio | _EncodedAudio | None = None
 
-        with _ours():
+        with _translate_errors():
             flags = {"movflags": "+faststart"}
             self._output = av.open(str(target), "w", format="mp4", options=flags)
             rate = video.average_rate or video.guessed_rate or 30
@@ -91,18 +85,15 @@ class Mp4Writer:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
-            with _ours():
+            with _translate_errors():
                 self._output.close()
         else:
             with contextlib.suppress(Exception):  # the first error counts
                 self._output.close()
 
     def copy_audio(self, stream: Any) -> None:
-        """Take along a stream of audio: its packets come by `add_audio`, before `finish`.
-
-        They are copied as they are, or, where an MP4 cannot hold them, encoded as AAC.
-        """
-        with _ours():
+        """Expect the audio of a stream by `add_audio`: copied, or AAC if an MP4 cannot hold it."""
+        with _translate_errors():
             if stream.codec_context.codec.name in self._output.supported_codecs:
                 copy = self._output.add_stream_from_template(stream)
                 self._audio = _CopiedAudio(copy, stream.codec_context.sample_rate or 1)
@@ -110,10 +101,10 @@ class Mp4Writer:
                 self.encode_audio(stream)
 
     def encode_audio(self, stream: Any) -> None:
-        """Take along a stream of audio as AAC: its frames come by `add_audio`."""
+        """Expect the audio of a stream by `add_audio`, to be encoded as AAC."""
         import av
 
-        with _ours():
+        with _translate_errors():
             rate = stream.codec_context.sample_rate
             rates = av.codec.Codec("aac", "w").audio_rates or []
             encoder = self._output.add_stream("aac", rate=rate if rate in rates else 48_000)
@@ -122,35 +113,32 @@ class Mp4Writer:
 
     @property
     def wants_packets(self) -> bool:
-        """Whether `add_audio` is to be given packets; else frames."""
+        """Whether `add_audio` takes packets; else frames."""
         return isinstance(self._audio, _CopiedAudio)
 
     def add_audio(self, piece: Any) -> None:
-        """Add a packet or a frame of audio."""
         assert self._audio is not None
-        with _ours():
+        with _translate_errors():
             self._audio.add(piece)
             self._write_audio()
 
     def _write_audio(self) -> None:
-        # What comes before all frames waits: only by the first is it known what the file is like.
+        # Audio before the first frame waits: only that frame says what the file is like.
         if self._audio is not None and self.frames:
             self._output.mux(self._audio.packets)
             self._audio.packets.clear()
 
     def add(self, frame: Any) -> None:
-        """Add a frame; its time is in ticks of `video`.
-
-        Frames of one time, which recordings that were joined have, come one tick after another.
-        """
+        """Add a frame; its time is in ticks of `video`."""
         import av
 
-        with _ours():
+        with _translate_errors():
             pts, duration = frame.pts, frame.duration or 0
             if not self.frames:
                 self._shaper.begin(frame, self._encoder)
             frame = self._shaper.shaped(frame)
 
+            # In recordings that were joined, two frames may have the same time.
             if self._last_pts is not None and (pts is None or pts <= self._last_pts):
                 pts = self._last_pts + 1
             self._is_held = duration > 2 * ((pts or 0) - (self._last_pts or 0))
@@ -163,15 +151,13 @@ class Mp4Writer:
             self._write_audio()
 
     def finish(self, *, hold_last: bool = False) -> None:
-        """Write what the encoders hold back. Without a frame there is nothing.
+        """Write what the encoders hold back; with `hold_last`, the last frame's own duration.
 
-        Args:
-            hold_last: Show the last frame as long as its source does. (A frame is shown until the
-                next, and encoders take the last one for as short as the others.)
+        (A frame is displayed until the next; encoders make the last one as short as the others.)
         """
         if not self.frames:
             return
-        with _ours():
+        with _translate_errors():
             packets = self._encoder.encode(None)
             if hold_last and packets and self._is_held:
                 packets[-1].duration = self._end - (packets[-1].pts or 0)
@@ -182,7 +168,7 @@ class Mp4Writer:
 
 
 class _CopiedAudio:
-    """Packets of audio on their way to the muxer, as they are."""
+    """Packets of audio for the muxer, copied."""
 
     def __init__(self, stream: Any, rate: int) -> None:
         self.packets: list[Any] = []
@@ -191,11 +177,11 @@ class _CopiedAudio:
 
     def add(self, packet: Any) -> None:
         if packet.dts is None:
-            return  # the demuxer's sign that no more comes
+            return  # the demuxer's last packet
         if packet.dts < self._next:
             packet.dts = self._next
             packet.pts = max(packet.pts or packet.dts, packet.dts)
-        # The file's ticks are of one sample; two packets of one time would not go in.
+        # The file's ticks are of one sample; the muxer refuses two packets of one time.
         self._next = packet.dts + math.ceil(1 / (self._rate * packet.time_base))
         packet.stream = self._stream
         self.packets.append(packet)
@@ -205,7 +191,7 @@ class _CopiedAudio:
 
 
 class _EncodedAudio:
-    """Frames of audio on their way to the muxer, as AAC in stereo, one after another."""
+    """Frames of audio for the muxer, encoded as AAC in stereo."""
 
     def __init__(self, encoder: Any) -> None:
         import av
@@ -225,27 +211,25 @@ class _EncodedAudio:
         self.packets += self._encoder.encode(None)
 
 
-def read_back(path: Path, frames: int) -> CutFacts:
-    """Decode a file that was written to its end, and return what it holds.
+def read_back(path: Path, frames: int) -> float:
+    """Decode a file that was written, in full; return its duration in seconds.
 
     Raises:
-        EncoderError: It cannot be decoded, or does not hold as many frames.
-        OSError: The disk cannot read it.
+        EncoderError: It cannot be decoded, or does not have as many frames.
     """
     import av
 
     found, seconds = 0, 0.0
-    with _ours(), av.open(str(path)) as container:
+    with _translate_errors(), av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"err_detect": "explode"}
         for frame in container.decode(stream):
             found += 1
             seconds = max(seconds, float((frame.pts + (frame.duration or 0)) * stream.time_base))
-        context, audio = stream.codec_context, best_stream(container, "audio")
     if found != frames:
         raise EncoderError(f"{frames} frames were written and {found} can be read. {_NO_FAULT}")
-    return CutFacts(frames, seconds, context.width, context.height, audio is not None)
+    return seconds
 
 
 _NO_FAULT = (
@@ -255,13 +239,13 @@ _NO_FAULT = (
 
 
 @contextlib.contextmanager
-def _ours() -> Iterator[None]:
-    """Turn what FFmpeg says while a clip is written into our error; the disk's word stays."""
+def _translate_errors() -> Iterator[None]:
+    """Raise FFmpeg's errors as `EncoderError`; those of the disk stay."""
     import av
 
     try:
         yield
     except av.error.FFmpegError as error:
-        if is_of_the_disk(error):
+        if is_disk_error(error):
             raise
         raise EncoderError(f"a clip cannot be encoded: {error}. {_NO_FAULT}") from error

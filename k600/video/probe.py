@@ -1,9 +1,9 @@
-"""What can be told of a clip from its file: whether its MP4 boxes are whole, and what is in them.
+"""Check a clip's file: whether its MP4 boxes are whole, and what is in them.
 
-`box_problem` is the check that every clip passes before it may bear its name in the store. It reads
-a few box headers (microseconds a clip) and finds empty, cut-off and foreign files. `probe_clip`
-reads further: a quick look reads every packet (a few milliseconds) and finds what is too short or
-ends early; a deep one decodes every frame, also of audio, and finds damage inside them.
+`box_problem` checks every clip before it gets its name in the store. It reads a few box headers
+(microseconds a clip) and finds empty, truncated and foreign files. `probe_clip` reads every packet
+(a few milliseconds) and finds what is too short or ends early; `deep`, it decodes every frame, also
+of audio, and finds damage inside them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
     "Probe",
     "best_stream",
     "box_problem",
-    "is_of_the_disk",
+    "is_disk_error",
     "open_mp4",
     "playable_stream",
     "probe_clip",
@@ -41,13 +41,12 @@ VERDICTS: dict[str, str] = {
     "unreadable": "the file cannot be read",
     "vanished": "the ledger has it, the folder has not",
 }
-"""What a clip's file may prove to be, in words."""
 
 BAD = frozenset(VERDICTS) - {"ok", "short"}
 """Verdicts on clips that are of no use."""
 
 _SHORT_BY_SECONDS = 0.5
-"""A clip that lacks more than this is short: frame times hardly ever fall on whole seconds."""
+"""A clip is short if more than this is missing: frames hardly ever start on whole seconds."""
 
 _OUT_OF_MEANS = (errno.EMFILE, errno.ENFILE)
 """Errors of this process, not of a file. (ENOMEM: a damaged index asks for absurd amounts.)"""
@@ -78,12 +77,7 @@ class Probe:
 def box_problem(file: BinaryIO) -> str | None:
     """Return what is wrong with an MP4 file's outermost boxes, None if nothing is.
 
-    Args:
-        file: Seekable, opened for reading bytes.
-
-    Returns:
-        `empty` (no byte), `not_mp4` (something else bears the name), `truncated` (a box goes
-        past the end, or index or frames are missing), or None.
+    `empty`, `not_mp4`, or `truncated` (a box goes past the end, or index or frames are missing).
     """
     size = file.seek(0, os.SEEK_END)
     if size == 0:
@@ -120,26 +114,22 @@ def box_problem(file: BinaryIO) -> str | None:
 
 
 def open_mp4(source: Any, **options: Any) -> Any:
-    """Open an MP4 with PyAV; a name in it that is no text is no reason to fail.
+    """Open an MP4 with PyAV, also if its metadata are not UTF-8.
 
-    The name of the format keeps FFmpeg from taking the file for a list of other files.
+    The explicit format keeps FFmpeg from reading the file as a playlist.
     """
     import av
 
-    if int(av.__version__.split(".")[0]) < 19:  # from then on that goes without saying
+    if int(av.__version__.split(".")[0]) < 19:  # from then on it is the default
         options["metadata_errors"] = "replace"
     return av.open(source, format="mp4", **options)
 
 
 def best_stream(container: Any, kind: str) -> Any:
-    """Return the stream that players show or play; None if there is none.
+    """Return the `video` or `audio` stream that players choose; None if there is none.
 
-    An attached picture (a cover) is none. Of several, FFmpeg chooses, as torchcodec and players
-    have it do: the default one, then that with more frames, then that of the higher bit rate.
-
-    Args:
-        container: As PyAV opened it.
-        kind: `video` or `audio`.
+    A cover is none. Of several, FFmpeg chooses, as for torchcodec and players: the default one,
+    then that with more frames, then that of the higher bit rate.
     """
     import av
 
@@ -149,21 +139,18 @@ def best_stream(container: Any, kind: str) -> Any:
 
 
 def playable_stream(container: Any, kind: str) -> Any:
-    """Return what `best_stream` does, None also if nothing here can decode it."""
+    """Return the stream as `best_stream` does, None also if nothing here can decode it."""
     stream = best_stream(container, kind)
     return stream if stream is not None and stream.codec_context is not None else None
 
 
 def probe_clip(path: Path, *, seconds: float, deep: bool = False) -> Probe:
-    """Look into one file.
+    """Check one file; `seconds` is how long the clip should be.
 
-    Args:
-        path: The file.
-        seconds: How long the clip should be; one that lacks more than half a second is `short`.
-        deep: Decode everything instead of reading packets only. One thread is used.
+    With `deep`, everything is decoded, in one thread; else only packets are read.
 
     Raises:
-        StoreError: This process may open no more files, which says nothing of the clip.
+        StoreError: This process may open no more files, which is not the clip's fault.
 
     Example:
         >>> probe_clip(Path("no-such-clip.mp4"), seconds=10).verdict
@@ -194,7 +181,7 @@ def _read_packets(container: Any, path: Path, seconds: float, *, deep: bool) -> 
     for stream in decoded:
         if stream.codec_context is None:
             return Probe("damaged", f"nothing can decode the {stream.type} in it")
-        stream.codec_context.thread_count = 1  # others look into other clips
+        stream.codec_context.thread_count = 1  # clips are checked in parallel
         stream.codec_context.options = {"err_detect": "explode"}
 
     context = video.codec_context
@@ -203,13 +190,14 @@ def _read_packets(container: Any, path: Path, seconds: float, *, deep: bool) -> 
 
     packets = shown = frames = 0
     first, last = math.inf, -math.inf
-    at = video  # asked of a packet itself: the number in one that ends a stream is always 0
+    at = video  # (`packet.stream_index` is always 0 in a packet that ends a stream)
     try:
         for packet in container.demux():
             at = packet.stream
             if packet.is_corrupt:
                 detail = f"the {at.type} ends inside packet {packets + 1}"
                 return replace(facts, verdict="truncated", detail=detail)
+
             if at is video and packet.size:
                 packets += 1
                 pts = packet.pts if packet.pts is not None else packet.dts
@@ -238,7 +226,7 @@ def _read_packets(container: Any, path: Path, seconds: float, *, deep: bool) -> 
 
 
 def _samples(path: Path) -> int:
-    """Return how many video packets are there if those count that an edit list leaves out."""
+    """Return the number of video packets, with those that an edit list leaves out."""
     with open_mp4(str(path), options={"advanced_editlist": "0"}) as container:
         video = best_stream(container, "video")
         return sum(bool(packet.size) for packet in container.demux(video))
@@ -247,14 +235,12 @@ def _samples(path: Path) -> int:
 def _verdict_of(error: Exception, path: Path) -> str:
     number = getattr(error, "errno", None)
     if number in _OUT_OF_MEANS:
-        raise StoreError(
-            f"data_dir: '{path}' cannot be looked into: {_error_text(error)}"
-        ) from error
-    return "unreadable" if is_of_the_disk(error) else "damaged"
+        raise StoreError(f"data_dir: '{path}' cannot be checked: {_error_text(error)}") from error
+    return "unreadable" if is_disk_error(error) else "damaged"
 
 
-def is_of_the_disk(error: Exception) -> bool:
-    """Whether an error says something of the disk, or of this process, and nothing of a clip."""
+def is_disk_error(error: Exception) -> bool:
+    """Whether an error is about the disk or this process, and not about a clip."""
     is_from_python = isinstance(error, OSError) and type(error).__module__ == "builtins"
     return getattr(error, "errno", None) in _OF_THE_DISK or is_from_python
 

@@ -1,4 +1,4 @@
-"""How YouTube is asked: the options for it, checked once, and as yt-dlp takes them."""
+"""The options of YouTube: checked once, and as yt-dlp takes them."""
 
 from __future__ import annotations
 
@@ -42,12 +42,11 @@ _NAMED = {"cookiefile": "cookies", "cookiesfrombrowser": "cookies_from_browser",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class YouTubeOptions:
-    """How YouTube is to be asked; the options are declared in `k600.loading.options`."""
+    """The options that are declared in `k600.loading.options`, as this wing needs them."""
 
     short_side: int
-    """Pixels of the shorter side at most."""
+    """Pixels of the shorter side, at most."""
     audio: bool
-    """Keep the audio where there is some."""
     cookies: Path | None = field(repr=False)
     """A cookie file in Netscape's format; it is read, never written."""
     cookies_from_browser: tuple[str | None, ...] | None = field(repr=False)
@@ -59,11 +58,11 @@ class YouTubeOptions:
     patience_seconds: int
     """How long `source="youtube"` waits in all for a block to be lifted."""
     requests_per_hour: int
-    """Questions about videos, two to four for each, that an hour may see."""
+    """Requests about videos; each video takes two to four."""
 
     @property
     def signed_in(self) -> bool:
-        """Whether an account's cookies go along."""
+        """Whether an account's cookies are sent."""
         return self.cookies is not None or self.cookies_from_browser is not None
 
 
@@ -142,7 +141,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
 
 
 class _Silent:
-    """Takes what yt-dlp logs on the way; what it fails of comes as an exception."""
+    """A logger for yt-dlp; errors come as exceptions as well, so all is for debugging only."""
 
     def debug(self, message: str) -> None:
         if "proxy" not in message.lower():  # its URL may hold a password
@@ -185,7 +184,7 @@ def check_browser(value: object) -> tuple[str | None, ...]:
 
 
 def check_proxy_url(value: object) -> str:
-    """Return the URL of a proxy that yt-dlp can use; it is not asked yet."""
+    """Return the URL of a proxy that yt-dlp can use; nothing connects to it yet."""
     allowed = f"expected a URL that begins with {', '.join(f'{s}://' for s in _PROXY_SCHEMES)}"
     if not isinstance(value, str):
         raise OptionError(f"proxy: {value!r} is not allowed, {allowed}")

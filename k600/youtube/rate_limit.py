@@ -1,4 +1,4 @@
-"""How fast YouTube is asked: a rate limiter for a process, a gate for each run's threads."""
+"""How fast YouTube is asked: a rate limiter for a process, a throttle for each run's threads."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from functools import cache
 
 from k600.errors import Stopped
 
-__all__ = ["BlockedError", "Gate", "RateLimiter", "rate_limiter_of"]
+__all__ = ["BlockedError", "RateLimiter", "Throttle", "rate_limiter_of"]
 
 _REMEMBERED_SECONDS = 600
-"""How long a block is taken to last, where there is another source."""
+"""How long a block is assumed to last, where there is another source."""
 
 
 class BlockedError(Stopped):
-    """YouTube refuses this address: the clip in hand is put back."""
+    """YouTube refuses this address: the clip has to be tried again."""
 
 
 class RateLimiter:
-    """Says when the next question is due. Safe in threads.
+    """Says when the next request is due; the first `burst` are at once. Safe in threads.
 
     Without an account about 300 videos an hour are let through (seen by the community, late 2026),
-    three questions each; the first few come without waiting.
+    three requests each.
     """
 
     def __init__(
@@ -33,17 +33,10 @@ class RateLimiter:
         burst: int = 90,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make a limiter.
-
-        Args:
-            per_hour: Questions an hour, in the long run.
-            burst: Questions that may come at once.
-            clock: Tells the time, in seconds.
-        """
         self._clock = clock
         self._seconds_each = 3600 / per_hour
         self._ahead = burst * self._seconds_each
-        self._next = clock() - self._ahead  # when the next question is due
+        self._next = clock() - self._ahead  # when the next request is due
         self._lock = threading.Lock()
         self._blocked_at: float | None = None
 
@@ -71,26 +64,15 @@ def rate_limiter_of(proxy: str | None, per_hour: int) -> RateLimiter:
     return RateLimiter(per_hour=per_hour)
 
 
-class Gate:
-    """Lets the requests of one run through, none while it is shut. Safe in threads."""
+class Throttle:
+    """Lets the requests of one run through, none while paused. Safe in threads."""
 
     def __init__(self, stop: threading.Event, limiter: RateLimiter) -> None:
-        """Make an open gate.
-
-        Args:
-            stop: Set to let nobody through any more.
-            limiter: How fast.
-        """
         self.stop, self._limiter = stop, limiter
-        self._shut = threading.Event()
+        self._paused = threading.Event()
 
-    def ask(self) -> None:
-        """Wait for this thread's turn to ask YouTube a question.
-
-        Raises:
-            Stopped: `stop` was set.
-            BlockedError: The gate is shut, or was while waiting.
-        """
+    def wait_for_turn(self) -> None:
+        """Wait for this thread's turn to send YouTube a request; raise as `check` does."""
         end = time.monotonic() + self._limiter.take()
         while True:
             self.check()
@@ -100,21 +82,19 @@ class Gate:
             self.stop.wait(min(left, 0.5))
 
     def check(self) -> None:
-        """Raise as `ask` does, without taking a turn."""
+        """Raise `Stopped` if `stop` is set, and `BlockedError` while requests are paused."""
         if self.stop.is_set():
             raise Stopped("stopped")
-        if self._shut.is_set():
+        if self._paused.is_set():
             raise BlockedError("YouTube refuses this address for now")
 
-    def shut(self) -> None:
-        """Let nobody through until `open`."""
-        self._shut.set()
+    def pause(self) -> None:
+        self._paused.set()
 
-    def open(self) -> None:
-        """Let requests through again."""
-        self._shut.clear()
+    def resume(self) -> None:
+        self._paused.clear()
 
-    def rest(self, seconds: float) -> None:
-        """Wait before a try is repeated; wakes at once when told to stop."""
+    def sleep(self, seconds: float) -> None:
+        """Wait before a retry; raise `Stopped` as soon as `stop` is set."""
         if self.stop.wait(seconds):
             raise Stopped("stopped")

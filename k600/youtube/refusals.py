@@ -60,24 +60,17 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("gone", "unavailable", r"(no longer|isn't|is not|not) available( anymore)?"),
     ("transient", "no_answer", r"failed to extract any player response"),
 )
-"""Kind, code and pattern; the first that is found counts. Texts are in lower case, `’` as `'`."""
+"""Kind, code and pattern; the first match counts. Texts are in lower case, `’` as `'`."""
 
 SIGNED_IN = "_signed_in"
-"""Ends the code of what YouTube said although an account's cookies went along."""
+"""Ends the code of an answer that YouTube gave although an account's cookies were sent."""
 
 _HIDING = frozenset({"no_format", "no_answer"})
 """Codes behind which yt-dlp hides an HTTP error of the player API."""
 
-_VAGUE = frozenset({"unavailable"})
-"""Codes that a passing trouble has as well."""
-
 
 def classify(error: BaseException, statuses: Sequence[int] = ()) -> Refusal:
-    """Return what an error means.
-
-    Args:
-        error: What yt-dlp raised.
-        statuses: The HTTP errors that it met on the way, also those it swallowed.
+    """Return what an error of yt-dlp means; `statuses` has the HTTP errors that it suppressed, too.
 
     Example:
         >>> from yt_dlp.utils import ExtractorError
@@ -98,7 +91,7 @@ def classify(error: BaseException, statuses: Sequence[int] = ()) -> Refusal:
 def _meaning(
     message: str, chain: Sequence[BaseException], statuses: Sequence[int]
 ) -> tuple[str, str]:
-    """Return the kind and the code of an error, given with all that led to it."""
+    """Return the kind and the code of an error, given with its causes."""
     from yt_dlp.networking.exceptions import HTTPError, ProxyError, RequestError
     from yt_dlp.utils import GeoRestrictedError
 
@@ -124,22 +117,17 @@ def _meaning(
 def is_settled(
     kind: str, code: str, *, days: int, yt_dlp: str, yt_dlp_now: str, cookies: bool
 ) -> bool:
-    """Whether there is no point in asking YouTube for a clip again.
+    """Whether there is no point in asking YouTube for a clip again after a refusal.
 
-    Args:
-        kind: What it said last time.
-        code: The same, in detail.
-        days: On how many different days it said so.
-        yt_dlp: The version of yt-dlp that asked.
-        yt_dlp_now: The version that would ask now.
-        cookies: Whether an account's cookies would go along now.
+    `days` is on how many different days it was the answer, `yt_dlp` the version that got it;
+    `cookies` is whether an account's would be sent now.
 
     Example:
         >>> is_settled("gone", "private", days=1, yt_dlp="1", yt_dlp_now="1", cookies=False)
         True
     """
     if kind == "gone":
-        return code not in _VAGUE or days >= 2
+        return code != "unavailable" or days >= 2  # it may be a passing failure
     if kind == "client":
         return yt_dlp == yt_dlp_now
     if kind == "auth":
@@ -158,7 +146,7 @@ def _of_status(statuses: Sequence[int]) -> tuple[str, str] | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all that led to it; yt-dlp keeps causes in three places."""
+    """Yield an error and its causes; yt-dlp keeps them in three places."""
     seen: set[int] = set()
     todo: list[object] = [error]
     while todo:

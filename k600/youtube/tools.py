@@ -1,4 +1,4 @@
-"""The tools that clips from YouTube take: yt-dlp and its age, a JavaScript runtime, an encoder."""
+"""The tools that clips from YouTube need: yt-dlp, a JavaScript runtime, an encoder."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ OLD_AFTER_DAYS = 90
 
 
 def check_tools(options: YouTubeOptions) -> None:
-    """Prove, before the first request, that what clips from YouTube take is there.
+    """Check, before the first request, that all tools are there and work.
 
     Raises:
-        MissingDependencyError: No JavaScript runtime (YouTube's player asks for one), or no
+        MissingDependencyError: No JavaScript runtime (YouTube's player needs one), or no
             H.264 encoder.
         OptionError: yt-dlp does not accept `yt_dlp_options`.
     """
@@ -69,10 +69,9 @@ def yt_dlp_age_days(today: datetime.date | None = None) -> int:
 
 
 def js_runtimes(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of some JavaScript runtimes that are here, as yt-dlp describes them.
+    """Return the wanted JavaScript runtimes that are here, as yt-dlp describes them.
 
-    Args:
-        wanted: yt-dlp's parameter `js_runtimes`: `{"deno": {"path": …}}`.
+    `wanted` is yt-dlp's parameter `js_runtimes`: `{"deno": {"path": …}}`.
     """
     from yt_dlp import YoutubeDL
     from yt_dlp.globals import supported_js_runtimes

@@ -1,7 +1,4 @@
-"""Ask YouTube for clips, several at a time, and stop asking when it refuses this address.
-
-What it answers goes into the ledger as it comes. Nothing here decides what to ask for.
-"""
+"""Ask YouTube for clips, several at a time, and stop asking when it refuses this address."""
 
 from __future__ import annotations
 
@@ -21,9 +18,9 @@ from k600.store.files import flush, sync_folder
 from k600.store.ledger import Ledger
 from k600.store.store import Incoming, Store
 from k600.translate import store_error, translate_errors
-from k600.youtube.fetcher import Fetched, RefusedError, VideoFetcher
+from k600.youtube.fetcher import RefusedError, VideoFetcher
 from k600.youtube.options import YouTubeOptions, cookie_text
-from k600.youtube.rate_limit import BlockedError, Gate, rate_limiter_of
+from k600.youtube.rate_limit import BlockedError, Throttle, rate_limiter_of
 from k600.youtube.refusals import Refusal
 from k600.youtube.tools import yt_dlp_version
 
@@ -32,23 +29,22 @@ __all__ = ["Answers", "YouTubeWorkers"]
 logger = logging.getLogger("kinetics600")
 
 _LOCKS = 512
-"""Lock files that keep two processes from asking for the same clip."""
+"""Lock files that keep two processes from fetching the same clip."""
 
 _MOST_FAILURES_IN_A_ROW = {"network": 3, "transient": 6, "client": 6, "any": 40}
 """After how many refusals without one success YouTube as a whole is given up. A third of all
 videos may be gone, so forty in a row are not chance."""
 
-Answer = Fetched | Refusal | None
-"""None: the clip was put back unasked."""
+Answer = int | Refusal | None
+"""Bytes received for a clip that is stored now; None for one to ask for after the pause."""
 
 
 @dataclass(slots=True)
 class Answers:
-    """What came of asking for some clips."""
+    """The results of `YouTubeWorkers.ask`."""
 
     stored: list[Clip] = field(default_factory=list)
     refused: dict[Clip, Refusal] = field(default_factory=dict)
-    requests: int = 0
     received_bytes: int = 0
 
 
@@ -57,18 +53,15 @@ class YouTubeWorkers:
     """Fetches clips with several threads, which run while its context is open."""
 
     options: YouTubeOptions
-    """How to ask."""
     store: Store
-    """Where clips go."""
     ledger: Ledger
-    """Where answers go."""
+    """Where each answer is recorded as it comes."""
     _: KW_ONLY
     num_workers: int
-    """Threads, 1 or more."""
     patience_seconds: float
     """How long to wait, in all, for a block to be lifted; what is left of it."""
     first_pause_seconds: float = 15
-    """How long to wait before the first try; then twice as long each time."""
+    """How long to wait before the first retry; then twice as long each time."""
     remember_block: bool = False
     """Ask nothing if YouTube refused this address within the last ten minutes."""
     refetch: bool = False
@@ -79,7 +72,7 @@ class YouTubeWorkers:
     def __post_init__(self) -> None:
         self._stop = threading.Event()
         self._limiter = rate_limiter_of(self.options.proxy, self.options.requests_per_hour)
-        self._gate = Gate(self._stop, self._limiter)
+        self._throttle = Throttle(self._stop, self._limiter)
         self._questions: queue.Queue[Clip | None] = queue.Queue()
         self._answers: queue.Queue[tuple[Clip, Answer | BaseException]] = queue.Queue()
         self._threads: list[threading.Thread] = []
@@ -93,8 +86,8 @@ class YouTubeWorkers:
         with contextlib.ExitStack() as stack:
             incoming = stack.enter_context(self.store.incoming())
             stack.callback(self._close)
-            # Daemons, not a pool: a pool is waited for at exit, and a thread may hang in a socket
-            # for as long as its time-out allows.
+            # Daemons, not a pool: Python waits for a pool at exit, and a thread may hang in a
+            # socket until its timeout.
             for number in range(self.num_workers):
                 thread = threading.Thread(
                     target=self._work,
@@ -125,11 +118,7 @@ class YouTubeWorkers:
 
         At the first clip that is *blocked* every thread stops; one clip is tried after a pause,
         and after ever longer ones, while patience lasts. A clip that fails for a passing reason
-        is asked for once more after the others.
-
-        Args:
-            clips: Which.
-            on_clip: Called for each that is done with.
+        is tried once more after the others. `on_clip` is called for each that is done.
 
         Raises:
             StoreError: The store cannot take a clip.
@@ -139,7 +128,7 @@ class YouTubeWorkers:
         pause, blocked = self.first_pause_seconds, None
 
         while running or (todo and self.given_up is None):
-            # Once YouTube blocks or is given up, the clips that are out come back first.
+            # Once YouTube blocks or is given up, wait for the clips that are being fetched.
             while todo and running < limit and blocked is None and self.given_up is None:
                 self._questions.put(todo.popleft())
                 running += 1
@@ -148,11 +137,10 @@ class YouTubeWorkers:
 
             if isinstance(answer, BaseException):
                 raise answer
-            if isinstance(answer, Fetched):
+            if isinstance(answer, int):
                 limit, pause = self.num_workers, self.first_pause_seconds
                 found.stored.append(clip)
-                found.requests += answer.requests
-                found.received_bytes += answer.received_bytes
+                found.received_bytes += answer
                 self._failures.clear()
                 on_clip()
             elif answer is None:
@@ -160,7 +148,7 @@ class YouTubeWorkers:
             elif answer.kind == "blocked":
                 todo.appendleft(clip)
                 blocked = answer
-                self._gate.shut()
+                self._throttle.pause()
                 self._limiter.note_block()
             else:
                 if _may_pass(answer) and clip not in retried:
@@ -178,14 +166,14 @@ class YouTubeWorkers:
         return found
 
     def _work(self, cookies: str, incoming: Incoming) -> None:
-        """Fetch clips until there are no more; what each thread does."""
-        fetcher = VideoFetcher(self.options, cookies, self._gate)
+        """Fetch clips until there are no more; the target of each thread."""
+        fetcher = VideoFetcher(self.options, cookies, self._throttle)
         with contextlib.closing(fetcher):
             while (clip := self._questions.get()) is not None:
                 answer: Answer | BaseException
                 try:
                     answer = self._fetch(clip, fetcher, incoming)
-                except BaseException as error:  # raised again by whoever waits for it
+                except BaseException as error:  # raised again by `ask`
                     answer = error
                 self._answers.put((clip, answer))
 
@@ -195,12 +183,12 @@ class YouTubeWorkers:
         lock = f"youtube-{zlib.crc32(clip.key.encode()) % _LOCKS:03d}"
         with self.store.only_one(lock, self._stop):
             if self._is_here(clip) and not self.refetch:
-                return Fetched()  # another process has brought it meanwhile
+                return 0  # another process has fetched it meanwhile
 
             part = incoming.new_part()
             try:
                 with translate_errors(store_error, part):
-                    fetched = fetcher.fetch(clip, part)
+                    received_bytes = fetcher.fetch(clip, part)
             except RefusedError as error:
                 return error.refusal
             except BlockedError:
@@ -213,10 +201,10 @@ class YouTubeWorkers:
             incoming.place(part, target)
             with translate_errors(store_error, target.parent):
                 sync_folder(target.parent)
-            return fetched
+            return received_bytes
 
     def _wait(self, pause_seconds: float, blocked: Refusal) -> None:
-        """Wait before YouTube is tried again, or give it up if patience is at its end."""
+        """Wait before YouTube is tried again, or give it up if no patience is left."""
         pause_seconds = min(pause_seconds, self.patience_seconds)
         if pause_seconds <= 0:
             self.given_up = blocked
@@ -228,9 +216,9 @@ class YouTubeWorkers:
             blocked.message or blocked.code,
             pause_seconds,
         )
-        self._gate.rest(pause_seconds)
+        self._throttle.sleep(pause_seconds)
         self.patience_seconds -= pause_seconds
-        self._gate.open()
+        self._throttle.resume()
 
     def _is_here(self, clip: Clip) -> bool:
         """Whether a clip is in the store, and not only as another mirror has it."""
@@ -243,23 +231,23 @@ class YouTubeWorkers:
 
     def _record(self, clip: Clip, refusal: Refusal) -> None:
         if self._is_here(clip):
-            return  # asked for anew, in vain: what is there stays what it is
+            return  # fetched again in vain: the clip that is there stays
         self.ledger.record_refused(
             clip, refusal.kind, refusal.code, refusal.message, yt_dlp_version()
         )
 
     def _note_failure(self, refusal: Refusal) -> None:
-        """Give up if the last refusals in a row tell of YouTube and not of the clips."""
+        """Give up if the last refusals in a row are about YouTube and not about the clips."""
         self._failures.append(refusal)
         for group, most in _MOST_FAILURES_IN_A_ROW.items():
             last = list(self._failures)[-most:]
             if len(last) == most and all(group in _groups(each) for each in last):
                 self.given_up = refusal
-                self._gate.shut()
+                self._throttle.pause()
 
 
 def _may_pass(refusal: Refusal) -> bool:
-    """Whether to ask once more in this run: an address of media may have run out, too."""
+    """Whether to try once more in this run: a media URL may have expired, too."""
     return refusal.kind == "transient" or refusal.code == "media_http_403"
 
 

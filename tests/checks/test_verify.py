@@ -210,7 +210,7 @@ def test_a_process_out_of_means_blames_no_clip(
         raise av.error.OSError(getattr(errno, number), "no means")
 
     monkeypatch.setattr(av, "open", fail)
-    with pytest.raises(StoreError, match="cannot be looked into"):
+    with pytest.raises(StoreError, match="cannot be checked"):
         probe_clip(tmp_path / "x.mp4", seconds=10)
 
 

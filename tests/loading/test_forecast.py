@@ -49,9 +49,9 @@ def test_bad_clips_are_asked_for_again_also_among_a_few(options: dict[str, Any])
     plan, done = both("validation", **few)
     assert (plan.wanted_clips, done.asked) == (7, 7)
     plan, done = both("validation", **few)
-    assert (plan.tarballs, done.fetched_tarballs, plan.missing_clips) == (0, 0, 2)
+    assert (plan.tarballs, done.fetched["cvdf"], plan.missing_clips) == (0, 0, 2)
     plan, done = both("validation", **few, retry_errors=True)
-    assert (plan.tarballs, done.fetched_tarballs) == (1, 1)
+    assert (plan.tarballs, done.fetched["cvdf"]) == (1, 1)
 
 
 def test_more_clips_than_there_are_is_more_than_can_be_had(options: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ def test_test_clips_that_no_list_places_take_one_tarball_or_more(
 ) -> None:
     plan, done = both("test", **options, max_samples=12)
     assert (plan.tarballs, plan.open_ended, plan.at_most) == (1, True, False)
-    assert done.fetched_tarballs == 2
+    assert done.fetched["cvdf"] == 2
     name = next(name for name, label in miniature.labels.items() if label is not None)
     with open(tmp_path / "chosen.csv", "w", newline="") as file:
         writer = csv.writer(file)

@@ -32,7 +32,7 @@ from k600.loading.selection import Candidate
 from k600.loading.state import State, read_state
 from k600.loading.stream import stream_split
 from k600.miniature import MACOS, PLAIN, Miniature, make_miniature
-from k600.progress import Bar, NoBar
+from k600.progress import Bar
 from k600.publish.metadata import metadata_rows
 from k600.splits import UNLABELED
 from tests.servers import web_server
@@ -132,7 +132,7 @@ class Recorder:
         if unit != "B":
             self.asked.append(total)
 
-        class Recording(NoBar):
+        class Recording(Bar):
             def begin(self, part: str, total: int) -> None:
                 recorder.read.append(part)
 

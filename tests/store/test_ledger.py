@@ -308,7 +308,7 @@ def test_a_proof_changes_nothing(tmp_path: Path) -> None:
         ("no more bytes", r"cannot be used now \(disk I/O error\).*leave the ledger", True),
         ("another file", r"is damaged \(file is not a database\).*a copy of it back", False),
         ("a bad page", "is damaged .*a copy of it back.*move the file away", False),
-        ("a pipe", "is no file", True),
+        ("a pipe", "is not a file", True),
     ],
 )
 def test_each_thing_that_sqlite_says_has_its_own_advice(

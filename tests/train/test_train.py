@@ -94,9 +94,9 @@ def test_three_crops_go_along_the_longer_side() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sampling": "middle"}, "sampling: 'middle' .* random, center, uniform"),
+        ({"sampling": "middle"}, "sampling: 'middle' .* 'random', 'center', 'uniform'"),
         ({"crop_mode": "five"}, "crop_mode: 'five'"),
-        ({"on_corrupt": "ignore"}, "on_corrupt: 'ignore' .* raise, skip, previous"),
+        ({"on_corrupt": "ignore"}, "on_corrupt: 'ignore' .* 'raise', 'skip', 'previous'"),
         ({"num_frames": 0}, "num_frames: 0 "),
         ({"num_frames": None}, "num_frames: None "),
         ({"stride": True}, "stride: True "),

@@ -89,12 +89,12 @@ def test_a_clip_is_its_pictures_and_sound(
     with open(clip, "rb") as file:
         assert resize_clip(file, small, 90)
     assert numbers(small) == FRAMES
-    facts = cut_clip(clip, cut, 1, 3, audio=True)
+    cut_clip(clip, cut, 1, 3, audio=True)
     assert numbers(cut) == FRAMES[10:]
-    with av.open(str(small)) as container:
-        kinds = sorted(stream.type for stream in container.streams)
-    assert kinds == (["audio", "video"] if "sound" in track else ["video"])
-    assert facts.audio == ("sound" in track)
+    for path in (small, cut):
+        with av.open(str(path)) as container:
+            kinds = sorted(stream.type for stream in container.streams)
+        assert kinds == (["audio", "video"] if "sound" in track else ["video"])
     look = preview_clip(str(clip))
     assert (look.problem, look.width, look.height) == (None, 320, 180)
 

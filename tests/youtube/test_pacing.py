@@ -8,7 +8,7 @@ import time
 import pytest
 
 from k600.errors import Stopped
-from k600.youtube.rate_limit import BlockedError, Gate, RateLimiter, rate_limiter_of
+from k600.youtube.rate_limit import BlockedError, RateLimiter, Throttle, rate_limiter_of
 
 
 def test_the_first_questions_do_not_wait_and_the_next_come_at_the_rate() -> None:
@@ -21,9 +21,9 @@ def test_the_first_questions_do_not_wait_and_the_next_come_at_the_rate() -> None
 
 def test_the_rate_is_one_for_all_threads() -> None:
     limiter = RateLimiter(per_hour=36_000, burst=1)  # one in 0.1 seconds
-    gates = [Gate(threading.Event(), limiter) for _ in range(6)]
+    throttles = [Throttle(threading.Event(), limiter) for _ in range(6)]
     started = time.monotonic()
-    threads = [threading.Thread(target=gate.ask) for gate in gates]
+    threads = [threading.Thread(target=throttle.wait_for_turn) for throttle in throttles]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -46,24 +46,24 @@ def test_a_process_has_one_pace_for_each_address() -> None:
     assert rate_limiter_of("http://127.0.0.1:1", 900) is not rate_limiter_of(None, 900)
 
 
-def test_shut_and_open() -> None:
-    gate = Gate(threading.Event(), RateLimiter())
-    gate.shut()
+def test_pause_and_resume() -> None:
+    throttle = Throttle(threading.Event(), RateLimiter())
+    throttle.pause()
     with pytest.raises(BlockedError):
-        gate.ask()
-    gate.open()
-    gate.ask()
+        throttle.wait_for_turn()
+    throttle.resume()
+    throttle.wait_for_turn()
 
 
-def test_who_waits_is_woken_when_told_to_stop() -> None:
+def test_stop_ends_a_wait() -> None:
     stop = threading.Event()
-    gate = Gate(stop, RateLimiter(per_hour=1, burst=1))
-    gate.ask()
+    throttle = Throttle(stop, RateLimiter(per_hour=1, burst=1))
+    throttle.wait_for_turn()
     caught: list[BaseException] = []
 
     def wait() -> None:
         try:
-            gate.ask()
+            throttle.wait_for_turn()
         except Stopped as error:
             caught.append(error)
 
@@ -73,4 +73,4 @@ def test_who_waits_is_woken_when_told_to_stop() -> None:
     thread.join(timeout=5)
     assert len(caught) == 1
     with pytest.raises(Stopped):
-        gate.rest(60)
+        throttle.sleep(60)

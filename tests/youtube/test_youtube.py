@@ -181,7 +181,7 @@ def test_a_good_video(name: str, audio: bool, youtube: Replica, store: Store, lo
     youtube.requests.clear()
     found, _ = ask(youtube, store, clip("goodvideo00"), audio=audio, short_side=90)
     assert found.stored == [clip("goodvideo00")]
-    assert found.requests == len(youtube.requests) <= look + 2
+    assert len(youtube.requests) <= look + 2
     with av.open(str(store.path("train/zumba", clip("goodvideo00").file_name))) as container:
         video = container.streams.video[0]
         assert min(video.width, video.height) == 90
@@ -213,11 +213,12 @@ def test_a_cut_holds_exactly_the_frames_of_its_time(
 def test_little_of_a_long_video_is_read(youtube: Replica, store: Store) -> None:
     media = counter_video(320, 180, 30, 120, noise=3)
     youtube.videos["longvideo00"] = good_video(media=media, seconds=120)
+    youtube.requests.clear()
     found, _ = ask(youtube, store, clip("longvideo00", 100, 110))
     assert found.stored
     assert len(media) > 20 << 20
     assert found.received_bytes < 6 << 20
-    assert found.requests < 15
+    assert len(youtube.requests) < 15
 
 
 def test_the_smallest_that_suffices_is_taken(youtube: Replica, store: Store) -> None:
