@@ -14,9 +14,14 @@ from k600.clip import Tarball
 from k600.errors import YouTubeError
 from k600.loading.ask_host import settle
 from k600.loading.ask_youtube import YouTubeSource
-from k600.loading.candidates import clip_at, find_candidates
-from k600.loading.manifest import differing
-from k600.loading.missing import missing_clips, raise_nothing, stored_shards, write_report
+from k600.loading.candidates import find_candidates
+from k600.loading.missing import (
+    differing_clips,
+    missing_clips,
+    raise_nothing,
+    stored_shards,
+    write_report,
+)
 from k600.loading.outcome import Missing, Outcome
 from k600.loading.plan import Plan, make_plan
 from k600.loading.read_tarballs import TarballSource
@@ -119,8 +124,9 @@ class Load:
 
     def _prepare(self) -> None:
         """Prove that the store can take clips before the host is asked for anything."""
-        if self.state.network and (self.plan.reads or self.plan.needs_lists):
-            self.state.prepare()
+        state, plan = self.state, self.plan
+        if state.network and not state.writable and (plan.reads or plan.needs_lists):
+            state.request.store.prepare()
 
     def _plan(self, state: State, *, first: bool) -> Plan:
         return make_plan(
@@ -167,7 +173,7 @@ def _outcome_of_chosen(load: Load, before: State) -> Outcome:
     state, plan = load.state, load.plan
     refused = dict(plan.refused)
     here = {folder: set(names) for folder, names in plan.here.items()}
-    for clip in _differing(state, plan):
+    for clip in differing_clips(state, plan.chosen):
         refused[clip] = "differs"
         here[state.place_of(clip) or ""].discard(clip[1])
 
@@ -219,20 +225,6 @@ def _missing_of_chosen(load: Load, refused: Mapping[Candidate, str]) -> list[Mis
             for tarball, failure in state.host.failures.items()
         ]
     return missing
-
-
-def _differing(state: State, plan: Plan) -> list[Candidate]:
-    """Return the clips whose files are not those that the manifest means."""
-    if not state.origin:
-        return []
-    places = {clip: state.place_of(clip) for clip in plan.chosen}
-    files = {
-        clip_at(candidate, state.split): state.inventory.path(folder, candidate[1])
-        for candidate, folder in places.items()
-        if folder is not None
-    }
-    odd = set(differing(state.origin, files))
-    return [clip for clip in plan.chosen if clip_at(clip, state.split) in odd]
 
 
 def _passed_over(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
-from k600.clip import Tarball, label_of
+from k600.clip import Clip, Tarball, label_of
 from k600.errors import NoClipsError
+from k600.loading.candidates import clip_at
+from k600.loading.manifest import differing
 from k600.loading.outcome import Missing, missing_csv
 from k600.loading.rows import StoredShard
+from k600.loading.selection import Candidate
 from k600.loading.state import Failure, State
 from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED
@@ -15,7 +19,7 @@ from k600.store.rows import StoredGroup
 from k600.store.store import Store
 from k600.tarballs.reading import is_condemned, noted_failure
 
-__all__ = ["missing_clips", "raise_nothing", "stored_shards", "write_report"]
+__all__ = ["differing_clips", "missing_clips", "raise_nothing", "stored_shards", "write_report"]
 
 
 def stored_shards(
@@ -153,6 +157,17 @@ def missing_clips(state: State) -> list[Missing]:
         detail = "the mirror's list of tarballs is not known"
         found.append(Missing(split, "", "", "", "offline", detail))
     return found
+
+
+def differing_clips(state: State, chosen: Iterable[Candidate]) -> list[Candidate]:
+    """Return the chosen clips whose files are not those that the manifest means."""
+    found: dict[Clip, Candidate] = {}
+    files: dict[Clip, Path] = {}
+    for candidate in chosen if state.origin else ():
+        if (folder := state.place_of(candidate)) is not None:
+            clip = clip_at(candidate, state.split)
+            found[clip], files[clip] = candidate, state.inventory.path(folder, candidate[1])
+    return [found[clip] for clip in differing(state.origin, files)]
 
 
 def write_report(store: Store, split: str, missing: Collection[Missing]) -> str:

@@ -87,7 +87,7 @@ def make_plan(
         state: How things stand.
         refused: Clips that no source gave in this call, with the reason.
         read: Tarballs that were read in this call.
-        only: Just these clips, whatever the request chooses, each from where it came before if it
+        only: Just these clips of a request without limits, each from where it came before if it
             can be had there.
         refetch: Fetch again what is there, but for what a user put there.
         retry_errors: Ask again for what was proved not to be had; by default what the request says.
@@ -172,11 +172,7 @@ class Choice:
     refetch: bool = False
     listed_only: bool = False
     only: bool = False
-    """Whether all candidates are meant, whatever the request chooses."""
-
-    @property
-    def limits(self) -> Limits:
-        return Limits() if self.only else self.state.request.limits
+    """Whether each comes from where it came before, whatever a manifest says."""
 
     @property
     def origin(self) -> Mapping[Clip, ManifestRow]:
@@ -186,7 +182,7 @@ class Choice:
         """Choose, and find out for each chosen clip where it is or comes from."""
         state = self.state
         gone = self._gone(retry=retry)
-        chosen, wanted = self._choose(gone), _count(self.candidates, self.limits)
+        chosen, wanted = self._choose(gone), _count(self.candidates, state.request.limits)
         lacking = self._lacking(chosen)
         given_up = not state.youtube or self.listed_only
         if not lacking and len(chosen) < wanted and (back := self._second_choice(gone)):
@@ -197,8 +193,7 @@ class Choice:
 
         youtube, packed = self._routes(lacking, gone, given_up=given_up)
         enough = self.candidates and not lacking and len(chosen) >= wanted
-        unlisted = state.is_unlisted and not (self.listed_only or self.only)
-        if unlisted and not (youtube or enough):
+        if state.is_unlisted and not (self.listed_only or youtube or enough):
             return self._unlisted([c for c in chosen if c not in lacking])
 
         reads, needs_lists = self._reads(packed, gone)
@@ -226,23 +221,23 @@ class Choice:
         def here(label: str) -> Collection[str]:
             return self.state.inventory.names(f"{self.state.split}/{label}")
 
-        return choose_clips(self.candidates, self.limits, dead=gone, here=here)
+        limits = self.state.request.limits
+        return choose_clips(self.candidates, limits, dead=gone, here=here)
 
-    def _lacking(self, chosen: Iterable[Candidate]) -> dict[Candidate, str]:
+    def _lacking(self, chosen: Iterable[Candidate]) -> dict[Candidate, str | None]:
         """Return the clips that are to come; with `cvdf`, if no other source may give them."""
         state = self.state
         sources = state.sources() if self.refetch or self.only else {}
-        found: dict[Candidate, str] = {}
+        found: dict[Candidate, str | None] = {}
         for clip in chosen:
             place = state.place_of(clip)
-            if place is None and self.only:
-                source = sources.get((f"{state.split}/{clip[0]}", clip[1]))
-                found[clip] = "" if source == "youtube" else "cvdf"
-            elif place is None:
-                found[clip] = ""
-            elif self.refetch and (source := sources.get((place, clip[1]), "local")) != "local":
-                # An original is not to become a cut from YouTube, whoever is asked for it again.
-                found[clip] = "cvdf" if source == "cvdf" else ""
+            source = sources.get((place or f"{state.split}/{clip[0]}", clip[1]), "local")
+            if place is not None and (not self.refetch or source == "local"):
+                continue
+
+            # An original is not to become a cut from YouTube, whoever is asked for it again.
+            again = self.only or place is not None
+            found[clip] = "cvdf" if again and source != "youtube" else None
         return found
 
     def _unreachable(self) -> dict[Candidate, str]:
@@ -266,7 +261,7 @@ class Choice:
         return {c for c, why in gone.items() if why.startswith("youtube_") and c not in bad}
 
     def _routes(
-        self, lacking: Mapping[Candidate, str], gone: dict[Candidate, str], *, given_up: bool
+        self, lacking: Mapping[Candidate, str | None], gone: dict[Candidate, str], *, given_up: bool
     ) -> tuple[list[Candidate], list[Candidate]]:
         """Return the clips for YouTube and for the tarballs; note in `gone` those for neither."""
         state = self.state
@@ -274,7 +269,7 @@ class Choice:
         packed: list[Candidate] = []
         for candidate, original in lacking.items():
             row = self.origin.get(clip_at(candidate, state.split))
-            origin = (original or None) if row is None else row.source
+            origin = original if row is None else row.source
             route = choose_route(
                 state.request.sources,
                 lacking=len(lacking),
@@ -325,12 +320,8 @@ class Choice:
         if not state.host.tarballs and not state.host.fresh:
             return Plan(needs_lists=True)
         chosen, reads, wanted = next_unlisted(state, there)
-        return Plan(
-            chosen=chosen,
-            here=_by_folder(state, chosen),
-            reads=reads,
-            wanted=wanted,
-        )
+        here = _by_folder(state, chosen)
+        return Plan(chosen=chosen, here=here, reads=reads, wanted=wanted)
 
 
 def tarballs_of_clips(state: State, clips: Iterable[Candidate]) -> dict[Candidate, Tarball]:

@@ -103,11 +103,6 @@ class State:
         """The file names asked for where that is not simply all of each tarball."""
         return wanted_names(self.request, self.split, self.labels)
 
-    def prepare(self) -> None:
-        """Raise `DiskFullError` or `StoreError` if clips cannot be stored."""
-        if not self.writable:
-            self.request.store.prepare()
-
     def now(self) -> State:
         """Read ledger and store again; what the host said of its tarballs is asked anew."""
         known = self.request.ledger.view(self.split)
@@ -179,7 +174,13 @@ class State:
 
 
 def read_state(
-    request: Request, split: str, *, offline: bool, keep: bool, refresh: bool = False
+    request: Request,
+    split: str,
+    *,
+    offline: bool,
+    keep: bool,
+    refresh: bool = False,
+    host: bool = True,
 ) -> State:
     """Read how things stand: lists that are kept, labels, ledger and store, each once.
 
@@ -189,6 +190,7 @@ def read_state(
         offline: Do not cross a network.
         keep: Keep lists that are fetched, and note in the ledger the clips that others brought.
         refresh: Fetch the list of labels although it is kept.
+        host: Read what is kept of the host's lists, too: of a whole split that takes a second.
 
     Raises:
         StoreError: The store is no folder.
@@ -235,9 +237,9 @@ def read_state(
 
     kept = KeptLists(request.mirror, store, split, network=False, keep=False)
     names = kept.test_names() if split.is_mixed and request.chooses and not labels else ()
-    host = HostView(kept.tarballs(), lists.listing(), names)
+    view = HostView(kept.tarballs(), lists.listing(), names) if host else HostView()
     state = State(
-        request, split, host, labels, origin, known, inventory, network, youtube, writable
+        request, split, view, labels, origin, known, inventory, network, youtube, writable
     )
     if not state.is_unlisted:
         return state
