@@ -94,7 +94,7 @@ _SPELLINGS = {_fold(name): name for name in NAMES}
 
 def _unknown(name: object) -> UnknownClassError:
     return UnknownClassError(
-        f"classes: {name!r} is not a Kinetics-600 class{nearest(name, NAMES)} "
+        f"classes: {name!r} is not a Kinetics-600 class{nearest(name, NAMES) or '.'} "
         "All 600 names: kinetics600.labels()"
     )
 

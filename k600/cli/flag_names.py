@@ -33,13 +33,14 @@ def speak_flags_of(command: click.Command) -> None:
 
 def flags_of(command: click.Command) -> dict[str, str]:
     """Return a command's flags by the library's names of options."""
-    flags = {}
+    flags, options = {}, {}
     for parameter in command.params:
         flag = parameter.opts[0]
         if parameter.name is not None and flag.startswith("--"):
             flags[flag.strip("-").replace("-", "_")] = flag
-            flags[parameter.name.strip("_")] = flag
-    return flags
+            options[parameter.name.strip("_")] = flag
+    # `status` has a flag that is called as an option of the library is: it means another.
+    return flags | options
 
 
 def with_flags(text: str, flags: Mapping[str, str] | None = None) -> str:

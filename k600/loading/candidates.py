@@ -45,7 +45,7 @@ def find_candidates(state: State) -> Candidates | None:
 
     may_ask = state.network and not host.fresh
     if request.manifest is not None:
-        unproved = not split.is_mixed and any(not row.sha256 for row in state.origin.values())
+        unproved = not split.is_mixed and any(not row.was_seen for row in state.origin.values())
         if unproved and not host.listing and may_ask:
             return None
         return _of_manifest(state)
@@ -175,8 +175,8 @@ def _of_manifest(state: State) -> Candidates:
     for row in rows:
         found.setdefault(row.clip.label or UNLABELED, []).append(row.clip.file_name)
 
-    # A clip with a checksum was seen by somebody, in a tarball that the list has wrong.
-    unproved = [row.clip for row in rows if not row.sha256]
+    # A clip with a size or a checksum was seen by somebody, in a tarball that the list has wrong.
+    unproved = [row.clip for row in rows if not row.was_seen]
     if listing and unproved and not state.split.is_mixed:
         listed = {label: set(names) for label, names in listing.items()}
         odd = [c.key for c in unproved if c.file_name not in listed.get(c.label or "", ())]

@@ -8,6 +8,7 @@ from typing import Any
 from k600.disk import Space, free_space
 from k600.loading.ask_host import settle
 from k600.loading.candidates import listed_or_found
+from k600.loading.missing import missing_clips
 from k600.loading.plan import YOUTUBE_CLIP_BYTES, Plan, make_plan
 from k600.loading.read_tarballs import space_needed
 from k600.loading.request import Request
@@ -152,8 +153,10 @@ def _counts(state: State, plan: Plan) -> tuple[int, int | None]:
     wanted = state.wanted
     here = sum(wanted is None or name in wanted for name in names)
 
-    listing = state.host.listing
+    host, listing = state.host, state.host.listing
     tarballs = state.tarballs
+    if state.split.is_mixed and tarballs and not (plan.reads or host.failures):
+        return here, here + len(missing_clips(state))  # all were read, so it is known what is not
     if not tarballs or any(tarball.name not in listing for tarball in tarballs):
         return here, None
     return here, sum(len(set(found)) for found in listed_or_found(listing, state).values())

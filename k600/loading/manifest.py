@@ -60,6 +60,11 @@ class ManifestRow:
     sha256: str = ""
     """Of the file, in hexadecimal; empty where unknown."""
 
+    @property
+    def was_seen(self) -> bool:
+        """Whether somebody had the clip's file, so that it is no matter if a list names it."""
+        return bool(self.sha256 or self.size_bytes)
+
     def as_plain(self) -> dict[str, Any]:
         """Return the row's columns by name, as `k600.loading.columns.MANIFEST` has them."""
         of_clip = {name: getattr(self.clip, name) for name in _OF_CLIP}

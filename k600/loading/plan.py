@@ -108,7 +108,9 @@ def make_plan(
     candidates = find_candidates(state)
     if candidates is None:
         return Plan(needs_lists=True)
-    choice = Choice(state, candidates, refused or {}, refetch=refetch, listed_only=listed_only)
+    choice = Choice(
+        state, candidates, refused or {}, read=read, refetch=refetch, listed_only=listed_only
+    )
     return choice.plan(retry=retry)
 
 
@@ -169,6 +171,7 @@ class Choice:
     state: State
     candidates: Candidates
     refused: Mapping[Candidate, str]
+    read: Collection[Tarball] = ()
     refetch: bool = False
     listed_only: bool = False
     only: bool = False
@@ -319,7 +322,7 @@ class Choice:
         state = self.state
         if not state.host.tarballs and not state.host.fresh:
             return Plan(needs_lists=True)
-        chosen, reads, wanted = next_unlisted(state, there)
+        chosen, reads, wanted = next_unlisted(state, there, read=self.read)
         here = _by_folder(state, chosen)
         return Plan(chosen=chosen, here=here, reads=reads, wanted=wanted)
 

@@ -7,7 +7,7 @@ and each is read no further than to the last clip that is still lacking. Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from k600.clip import Tarball, label_of
 from k600.labels import NAMES
@@ -20,9 +20,14 @@ __all__ = ["next_to_search", "next_unlisted"]
 
 
 def next_unlisted(
-    state: State, first: Sequence[Candidate] = ()
+    state: State, first: Sequence[Candidate] = (), *, read: Collection[Tarball] = ()
 ) -> tuple[list[Candidate], list[TarballRead], int | None]:
-    """Choose among the clips known by now, after those of `first`, and return what to read next.
+    """Choose among the clips known by now, and return what to read next.
+
+    Args:
+        state: How things stand.
+        first: Clips that are there already and count.
+        read: Tarballs that were read in this call: bad clips of theirs are not asked for again.
 
     Returns:
         The chosen clips; the tarballs to read: none if the clips are there, one that goes on
@@ -37,19 +42,24 @@ def next_unlisted(
     clips = {name: (label, name) for label, name in first}
     if not limits.shuffle:
         clips |= _there(state)
-    unread, before = "", 0
+    unread, own = "", set[str]()
     for name in walk_order([tarball.name for tarball in state.host.tarballs], limits):
         if name in failed:
             continue
-        before = len(walk_clips([*clips.values()], limits, classes=classes))
-        for clip in state.members.get(name, ()):
-            usable = clip.state in ("have", "skipped")
-            if usable and (wanted is None or clip.file_name in wanted):
+        members = [
+            clip
+            for clip in state.members.get(name, ())
+            if wanted is None or clip.file_name in wanted
+        ]
+        for clip in members:
+            if clip.state in ("have", "skipped"):
                 candidate = (label_of(clip.file_name, state.labels), clip.file_name)
                 clips.setdefault(clip.file_name, candidate)
+        retry = request.retry_errors and Tarball(state.split, name) not in read
         row = state.known.tarballs.get(name)
-        if row is None or row.state != "done":
-            unread = name
+        done = row is not None and row.state == "done"
+        if not done or (retry and any(clip.state in ("bad", "absent") for clip in members)):
+            unread, own = name, {clip.file_name for clip in members}
             break
 
     chosen = walk_clips([*clips.values()], limits, classes=classes)
@@ -58,20 +68,17 @@ def next_unlisted(
         wanted = _of_short_classes(state, chosen)
         unread = unread if wanted else ""
     if unread and len(chosen) != limits.max_samples:
-        # Where classes are counted, no number of clips says when a tarball gives no more.
+        # Where classes are counted, no number of clips says when a tarball gives no more. Else it
+        # is read from its start again, and what came of it before counts among what it gives.
+        others = [clip for name, clip in clips.items() if name not in own]
+        before = len(walk_clips(others, limits, classes=classes))
         most = None if counted else (limits.max_samples or 0) - before
         tarball = Tarball(state.split, unread)
-        read = TarballRead(tarball, wanted, until_found=most is not None, most=most, goes_on=True)
-        return chosen, [read], limits.max_samples
+        more = TarballRead(tarball, wanted, until_found=most is not None, most=most, goes_on=True)
+        return chosen, [more], limits.max_samples
 
-    lacking = {name for label, name in chosen if state.place_of((label, name)) is None}
-    where: dict[Tarball, set[str]] = {}
-    for clip in state.known.clips():
-        if clip.file_name in lacking and clip.tarball.name not in failed:
-            where.setdefault(clip.tarball, set()).add(clip.file_name)
-    reads = [TarballRead(t, frozenset(n), until_found=True) for t, n in where.items()]
     lost = counted and failed and wanted
-    return chosen, reads, limits.max_samples or (None if lost else len(chosen))
+    return chosen, _vanished(state, chosen), limits.max_samples or (None if lost else len(chosen))
 
 
 def next_to_search(state: State, names: frozenset[str]) -> TarballRead | None:
@@ -84,6 +91,16 @@ def next_to_search(state: State, names: frozenset[str]) -> TarballRead | None:
         if not done and tarball not in state.host.failures:
             return TarballRead(tarball, names, until_found=True, most=len(names), goes_on=True)
     return None
+
+
+def _vanished(state: State, chosen: Sequence[Candidate]) -> list[TarballRead]:
+    """Return the tarballs to read for chosen clips that are not there any more."""
+    lacking = {name for label, name in chosen if state.place_of((label, name)) is None}
+    where: dict[Tarball, set[str]] = {}
+    for clip in state.known.clips():
+        if clip.file_name in lacking and clip.tarball not in state.host.failures:
+            where.setdefault(clip.tarball, set()).add(clip.file_name)
+    return [TarballRead(t, frozenset(n), until_found=True) for t, n in where.items()]
 
 
 def _of_short_classes(state: State, chosen: Sequence[Candidate]) -> frozenset[str]:

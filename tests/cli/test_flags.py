@@ -88,6 +88,15 @@ def test_a_command_without_an_option_leaves_its_name(command: Command) -> None:
     assert done.stderr.startswith("error: manifest: ")
 
 
+def test_a_flag_called_as_another_option_does_not_stand_for_it(command: Command) -> None:
+    done = command("status", "--class", "no such class")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: --class: 'no such class' is not a Kinetics-600 class. "
+        "All 600 names: kinetics600.labels()\n"
+    )
+
+
 def test_help_speaks_of_flags_and_has_no_marks() -> None:
     for name in ON_A_REQUEST:
         for parameter in LEAVES[name].params:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
@@ -253,6 +254,32 @@ def test_the_test_split_from_tarballs_is_walked_through(
     assert other["label"] == ds["label"]
     if "max_samples" in options and "balanced" not in options:
         assert len(contents(folders["data_dir"])) == len(ds)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_more_test_clips_than_before_end_at_the_tarball_that_was_begun_and_the_next(
+    shuffle: bool,
+    load: Load,
+    folders: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readings: list[str] = []
+
+    def count(record: logging.LogRecord) -> bool:
+        readings.extend([record.getMessage()] * ("reading" in record.msg))
+        assert len(readings) <= 2  # else it would go on for ever
+        return True
+
+    monkeypatch.setattr(logging.getLogger("kinetics600"), "filters", [count])
+    asked = {"source": "cvdf", "shuffle": shuffle, "on_missing": "raise"}
+    for most in (4, 9):
+        readings.clear()
+        ds = load("test", max_samples=most, **asked)["test"]
+        assert len(ds) == len(contents(folders["data_dir"])) == most
+    readings.clear()
+    elsewhere = {"data_dir": str(tmp_path / "other"), "cache_dir": str(tmp_path / "cache2")}
+    assert names(load("test", max_samples=9, **asked, **elsewhere)["test"]) == names(ds)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import kinetics600
 from k600.loading.estimate import Forecast, forecast_split
 from k600.loading.fetch import fetch_split
 from k600.loading.outcome import Outcome
-from k600.miniature import CLASSES, Miniature
+from k600.miniature import CLASSES, Miniature, make_tarball
 from k600.progress import no_progress
 from tests.servers import web_server
 
@@ -78,6 +79,56 @@ def test_test_clips_that_no_list_places_take_one_tarball_or_more(
     plan, done = both("test", **options, manifest=str(tmp_path / "chosen.csv"))
     assert (plan.tarballs, plan.unreachable, plan.open_ended) == (1, {}, True)
     assert done.clips == 1
+
+
+@pytest.mark.parametrize("more", [6, 9])
+def test_more_test_clips_than_the_last_time_read_each_tarball_once(
+    options: dict[str, Any], more: int
+) -> None:
+    both("test", **options, max_samples=4)
+    plan, done = both("test", **options, max_samples=more)
+    assert (plan.tarballs, plan.open_ended) == (1, True)
+    assert done.clips == more
+    assert done.fetched_tarballs == (1 if more <= 6 else 2)
+
+
+@pytest.fixture
+def flawed(options: dict[str, Any], miniature: Miniature, tmp_path: Path) -> dict[str, Any]:
+    """Options for a host with two bad clips in each test tarball."""
+    root = shutil.copytree(miniature.root, tmp_path / "600")
+    for tarball, clips in miniature.clips["test"].items():
+        first, second = sorted(clips)[:2]
+        bad = {**clips, first: b"", second: clips[second][:400]}
+        (root / f"test/{tarball}.tar.gz").write_bytes(make_tarball(bad))
+    return {**options, "mirror": str(root)}
+
+
+def test_a_plan_names_what_a_whole_test_split_was_proved_not_to_hold(
+    flawed: dict[str, Any],
+) -> None:
+    both("test", **flawed)
+    plan, done = both("test", **flawed)
+    assert (done.clips, len(done.missing)) == (8, 4)
+    assert (plan.here_clips, plan.wanted_clips, plan.missing_clips) == (8, 12, 4)
+    assert not plan.complete
+
+
+@pytest.mark.parametrize("limits", [{"max_samples": 12}, {"max_samples": 12, "shuffle": True}])
+def test_bad_test_clips_are_asked_for_again_also_among_a_few(
+    flawed: dict[str, Any], miniature: Miniature, limits: dict[str, Any]
+) -> None:
+    few = {**flawed, **limits}
+    _, done = both("test", **few)
+    assert done.clips == 8
+    plan, done = both("test", **few, retry_errors=True)
+    assert (plan.tarballs, done.fetched_tarballs, done.clips) == (1, 2, 8)
+
+    shutil.copytree(miniature.root, few["mirror"], dirs_exist_ok=True)  # the host mends them
+    plan, done = both("test", **few)
+    assert (plan.tarballs, done.clips) == (0, 8)
+    plan, done = both("test", **few, retry_errors=True)
+    assert (plan.tarballs, plan.open_ended) == (1, True)
+    assert (done.fetched_tarballs, done.clips) == (2, 12)
 
 
 @pytest.mark.parametrize("more", [{}, {"max_samples": 9}, {"classes": CLASSES[0]}])

@@ -14,7 +14,7 @@ import pytest
 
 import kinetics600
 from k600.errors import IncompleteError, ManifestError, OptionError
-from k600.miniature import Miniature
+from k600.miniature import MACOS, Miniature
 from tests.conftest import Load, contents
 from tests.servers import web_server
 
@@ -173,6 +173,22 @@ def test_a_bad_manifest(load: Load, tmp_path: Path, text: str, word: str) -> Non
     path.write_text(header + text)
     with pytest.raises(ManifestError, match=word):
         load("train", manifest=str(path))
+
+
+def test_a_table_without_checksums_is_enough_for_clips_that_no_list_names(
+    load: Load, tmp_path: Path, elsewhere: dict[str, Any]
+) -> None:
+    ds = load("validation", classes=MACOS)["validation"]
+    with open(kinetics600.save_manifest(ds, tmp_path / "whole.csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(tmp_path / "sizes.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0]])
+        writer.writeheader()
+        writer.writerows({**row, "sha256": ""} for row in rows)
+
+    again = load("validation", manifest=str(tmp_path / "sizes.csv"), **elsewhere)["validation"]
+    assert names(again) == names(ds)
+    assert len(again) == 5
 
 
 def test_a_manifest_that_cannot_be_read(load: Load, tmp_path: Path) -> None:
