@@ -43,11 +43,7 @@ def find_candidates(state: State) -> Candidates | None:
             "DeepMind's list of labels. Pass test_labels=… its path or URL"
         )
 
-    may_ask = state.network and not host.fresh
     if request.manifest is not None:
-        unproved = not split.is_mixed and any(not row.was_seen for row in state.origin.values())
-        if unproved and not host.listing and may_ask:
-            return None
         return _of_manifest(state)
     if not state.network:
         here = {label: state.inventory.names(f"{split}/{label}") for label in _classes(state)}
@@ -55,7 +51,7 @@ def find_candidates(state: State) -> Candidates | None:
     if split.is_mixed:
         return _of_mixed(state)
 
-    if not host.listing and may_ask:
+    if not host.listing and not host.fresh:
         return None
     read = {name for name, row in state.known.tarballs.items() if row.state == "done"}
     if not host.listing and not read.issuperset(_classes(state)):
@@ -169,15 +165,19 @@ def _of_read_tarballs(state: State) -> dict[str, list[str]]:
     return found
 
 
-def _of_manifest(state: State) -> Candidates:
+def _of_manifest(state: State) -> Candidates | None:
     rows, listing = state.origin.values(), state.host.listing
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row.clip.label or UNLABELED, []).append(row.clip.file_name)
+    if state.split.is_mixed:
+        return found
 
     # A clip with a size or a checksum was seen by somebody, in a tarball that the list has wrong.
     unproved = [row.clip for row in rows if not row.was_seen]
-    if listing and unproved and not state.split.is_mixed:
+    if unproved and not listing and state.network and not state.host.fresh:
+        return None
+    if unproved and listing:
         listed = {label: set(names) for label, names in listing.items()}
         odd = [c.key for c in unproved if c.file_name not in listed.get(c.label or "", ())]
         if odd:

@@ -28,7 +28,7 @@ from k600.loading.read_tarballs import TarballSource
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard
 from k600.loading.selection import Candidate, choose_clips
-from k600.loading.sources import Fetched
+from k600.loading.sources import Fetched, Source
 from k600.loading.state import State, read_state
 from k600.progress import Progress
 
@@ -76,7 +76,7 @@ class Load:
     progress: Progress
     refetch: bool = False
     only: Collection[Candidate] | None = None
-    """Just these clips, whatever the request chooses."""
+    """Just these clips (`make_plan`)."""
     stamps: dict[str, int] = field(default_factory=dict)
     """When each folder last changed, taken just before it was listed."""
     fetched: Counter[str] = field(default_factory=Counter)
@@ -97,49 +97,48 @@ class Load:
 
         YouTube is asked first, and tarballs are read for what is still lacking then.
         """
-        first = True
-        tarballs = TarballSource(self.progress)
         self.stamps = self.state.stamps()
         with contextlib.ExitStack() as stack:
             self.youtube = YouTubeSource(self.progress, stack)
+            sources: dict[str, Source] = {
+                "youtube": self.youtube,
+                "cvdf": TarballSource(self.progress),
+            }
+            refetch, retry_errors = self.refetch, self.state.request.retry_errors
             while True:
-                make, refetch = partial(self._plan, first=first), self.refetch and first
-                self.plan = make(self.state)
-                if not self.plan.youtube:
-                    self._prepare()
-                    self.state, self.plan = settle(
-                        self.state, make, plan=self.plan, refetch=refetch
-                    )
-
-                if self.plan.youtube:
-                    fetched = self.youtube.fetch(self.state, self.plan, refetch=refetch)
-                    self._note("youtube", fetched)
-                elif self.plan.reads:
-                    fetched = tarballs.fetch(self.state, self.plan, refetch=refetch)
-                    self.read.update(read.tarball for read in self.plan.reads)
-                    self._note("cvdf", fetched)
-                else:
+                self._make_plan(refetch=refetch, retry_errors=retry_errors)
+                name = "youtube" if self.plan.youtube else "cvdf"
+                if not (self.plan.youtube or self.plan.reads):
                     return
-                first = False
 
-    def _prepare(self) -> None:
-        """Prove that the store can take clips before the host is asked for anything."""
-        state, plan = self.state, self.plan
-        if state.network and not state.writable and (plan.reads or plan.needs_lists):
-            state.request.store.prepare()
+                fetched = sources[name].fetch(self.state, self.plan, refetch=refetch)
+                self._note(name, fetched)
+                refetch = retry_errors = False  # each is asked for again once
 
-    def _plan(self, state: State, *, first: bool) -> Plan:
-        return make_plan(
-            state,
+    def _make_plan(self, *, refetch: bool, retry_errors: bool) -> None:
+        """Plan; if YouTube is not asked first, by what the host says now."""
+        state = self.state
+        make = partial(
+            make_plan,
             refused=self.refused,
             read=self.read,
             only=self.only,
-            refetch=self.refetch and first,
-            retry_errors=state.request.retry_errors and first,
+            refetch=refetch,
+            retry_errors=retry_errors,
         )
+        self.plan = plan = make(state)
+        if plan.youtube:
+            return
+
+        # That the store can take clips is proved before the host is asked for anything.
+        if state.network and not state.writable and (plan.reads or plan.needs_lists):
+            state.request.store.prepare()
+        self.state, self.plan = settle(state, make, plan=plan, refetch=refetch)
 
     def _note(self, source: str, fetched: Fetched) -> None:
         """Read how things stand now, and pass over what the source did not give."""
+        if source == "cvdf":
+            self.read.update(read.tarball for read in self.plan.reads)
         self.fetched[source] += fetched.count
         self.fetched_bytes[source] += fetched.received_bytes
         self.details |= fetched.details

@@ -89,7 +89,7 @@ def test_more_test_clips_than_the_last_time_read_each_tarball_once(
     plan, done = both("test", **options, max_samples=more)
     assert (plan.tarballs, plan.open_ended) == (1, True)
     assert done.clips == more
-    assert done.fetched_tarballs == (1 if more <= 6 else 2)
+    assert done.fetched["cvdf"] == (1 if more <= 6 else 2)
 
 
 @pytest.fixture
@@ -121,14 +121,14 @@ def test_bad_test_clips_are_asked_for_again_also_among_a_few(
     _, done = both("test", **few)
     assert done.clips == 8
     plan, done = both("test", **few, retry_errors=True)
-    assert (plan.tarballs, done.fetched_tarballs, done.clips) == (1, 2, 8)
+    assert (plan.tarballs, done.fetched["cvdf"], done.clips) == (1, 2, 8)
 
     shutil.copytree(miniature.root, few["mirror"], dirs_exist_ok=True)  # the host mends them
     plan, done = both("test", **few)
     assert (plan.tarballs, done.clips) == (0, 8)
     plan, done = both("test", **few, retry_errors=True)
     assert (plan.tarballs, plan.open_ended) == (1, True)
-    assert (done.fetched_tarballs, done.clips) == (2, 12)
+    assert (done.fetched["cvdf"], done.clips) == (2, 12)
 
 
 @pytest.mark.parametrize("more", [{}, {"max_samples": 9}, {"classes": CLASSES[0]}])
