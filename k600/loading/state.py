@@ -201,20 +201,8 @@ def read_state(
     network, youtube = request.may_fetch(offline=offline), request.may_ask(offline=offline)
     writable = keep and store.is_writable(make=network)
 
-    labels: TestLabels = {}
-    origin: Mapping[Clip, ManifestRow] = {}
-    if request.manifest is not None:
-        labels, origin = request.manifest.test_labels, request.manifest.of(split)
-    elif split.is_mixed:
-        labels = read_test_labels(
-            request.test_labels,
-            request.mirror,
-            store,
-            offline=offline or not request.sources,
-            keep=writable and bool(request.sources),
-            refresh=refresh,
-        )
-
+    origin = {} if request.manifest is None else request.manifest.of(split)
+    labels = _read_labels(request, split, offline=offline, keep=writable, refresh=refresh)
     lists = KeptLists(request.mirror, store, split, network=network, keep=writable)
 
     def listing() -> Listing:  # clips in a flat folder of another tool have their class from there
@@ -244,6 +232,23 @@ def read_state(
     if not state.is_unlisted:
         return state
     return dataclasses.replace(state, members=_members(request.ledger, split))
+
+
+def _read_labels(
+    request: Request, split: Split, *, offline: bool, keep: bool, refresh: bool
+) -> TestLabels:
+    if request.manifest is not None:
+        return request.manifest.test_labels
+    if not split.is_mixed:
+        return {}
+    return read_test_labels(
+        request.test_labels,
+        request.mirror,
+        request.store,
+        offline=offline or not request.sources,
+        keep=keep and bool(request.sources),
+        refresh=refresh,
+    )
 
 
 def tarballs_of(request: Request, split: str, host: HostView) -> list[Tarball]:
