@@ -11,13 +11,14 @@ from k600.clip import Clip
 from k600.errors import ListError
 from k600.labels import NAMES, label_id
 from k600.loading.ask_host import settle
-from k600.loading.candidates import candidate_of, clip_at
+from k600.loading.candidates import clip_at
 from k600.loading.manifest import sha256_of
 from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.plan import Plan, make_plan, tarballs_of_clips
 from k600.loading.request import Request
 from k600.loading.rows import StoredClip
 from k600.loading.state import read_state
+from k600.splits import UNLABELED
 
 __all__ = ["metadata_rows"]
 
@@ -52,11 +53,11 @@ def metadata_rows(
     if not stored and not listed:
         raise_nothing(state)
 
-    clips = {clip: candidate_of(clip) for clip in (*there, *listed)}
-    tarballs = tarballs_of_clips(state, clips.values())
+    keys = {clip: (clip.label or UNLABELED, clip.file_name) for clip in (*there, *listed)}
+    tarballs = tarballs_of_clips(state, keys.values())
 
     def tarball_of(clip: Clip) -> str | None:
-        tarball = tarballs.get(clips[clip])
+        tarball = tarballs.get(keys[clip])
         return None if tarball is None else tarball.name
 
     def row_of(found: StoredClip) -> Row:
