@@ -64,7 +64,7 @@ class TarballRead:
     until_found: bool = False
     """Whether reading may stop after the last wanted clip."""
     most: int | None = None
-    """With `until_found`: how many wanted clips are enough; None for all."""
+    """How many wanted clips are enough, the first ones; None for all."""
     goes_on: bool = False
     """Whether another tarball follows, if this one does not give enough clips."""
 
@@ -159,15 +159,16 @@ class TarballExtractor:
         """Read a tarball, perhaps again; in doubt to its end, where its checksum is."""
         failed = has_failed(before.row, remote)
         replaced = before.proved and before.row is not None and before.row.etag != remote.etag
+        to_its_end = dataclasses.replace(need, until_found=False)
         if failed or replaced:
-            need = _to_its_end(need)
+            need = to_its_end
 
         def read(remote: RemoteFile) -> TarballRow:
             nonlocal need
             try:
                 return self._read(need, remote, before)
             except DamagedTarballError:
-                need = _to_its_end(need)
+                need = to_its_end
                 raise
 
         return read_with_retry(read, self.mirror, remote, readings=1 if failed else READINGS)
@@ -218,13 +219,6 @@ class TarballExtractor:
         return [row for row in before.clips.values() if not rolled_back(row)]
 
 
-def _to_its_end(need: TarballRead) -> TarballRead:
-    """Return the same reading, to the tarball's end if certain clips are wanted."""
-    if need.wanted is None:
-        return need
-    return dataclasses.replace(need, until_found=False, most=None)
-
-
 @dataclass(slots=True)
 class Extraction:
     """One reading of one tarball: what is done with each of its members."""
@@ -266,21 +260,25 @@ class Extraction:
 
     def _read(self, members: Iterator[Member]) -> set[str]:
         """Read clip by clip; return the wanted names that were not found."""
-        need, good = self.need, 0
+        need, good, enough = self.need, 0, False
         left = set(need.wanted or ())
         for position, member in enumerate(members):
             name = member.file_name
             if name in self.rows and self.rows[name].state != "bad":
                 continue  # a name that comes twice counts once, the first good one
-            self.rows[name] = self._take(position, member)
+
+            wanted = need.wants(name) and not enough
+            self.rows[name] = self._take(position, member, wanted=wanted)
             left.discard(name)
-            good += need.wants(name) and self.rows[name].state == "have"
-            if need.until_found and (good == need.most if need.most else not left):
+            good += wanted and self.rows[name].state == "have"
+            enough = good == need.most
+            if need.until_found and (enough if need.most else not left):
                 return left
+
         self.ended = True
         return left
 
-    def _take(self, position: int, member: Member) -> ClipRow:
+    def _take(self, position: int, member: Member, *, wanted: bool) -> ClipRow:
         """Store one member if it is wanted and not there, or differs; return its row."""
         name, need, present = member.file_name, self.need, self.present
         known = self.before.clips.get(name)
@@ -288,7 +286,6 @@ class Extraction:
         row = ClipRow(need.tarball, position, folder, name, "have", "", "cvdf", member.size_bytes)
         is_there = present.has(folder, name)
         elsewhere = present.is_other_mirrors(folder, name)
-        wanted = need.wants(name)
         if not wanted and (not is_there or elsewhere):
             return known or row._replace(state="skipped", source="")
 

@@ -412,6 +412,35 @@ def test_a_few_clips_of_a_tarball_that_failed_once_are_taken_only_with_its_end(
     assert visible(data_dir) == {}
 
 
+def test_of_a_test_tarball_that_failed_once_a_few_clips_are_taken_only_with_its_end(
+    host: Host, origin: Miniature, data_dir: str
+) -> None:
+    """Any of its clips will do, so that none is wanted by name: more are not taken, either."""
+    labels = str(origin.test_labels)
+    options = {"data_dir": data_dir, "test_labels": labels, **host.mirror_of("http")}
+    few = {**options, "source": "cvdf", "max_samples": 2}
+
+    def spoil_end(answer: Answer, *, by: int) -> None:
+        whole = bytearray(Path(origin.root, answer.path.partition("/600/")[2]).read_bytes())
+        whole[-8] ^= by
+        served(answer, bytes(whole), "the same object")
+
+    host.fault = tarballs(lambda answer: spoil_end(answer, by=1))
+    fetch("test", **options)
+    assert fetch("test", **few).error is not None
+    assert visible(data_dir) == {}
+
+    data_dir += "-anew"
+    host.fault = tarballs(lambda answer: spoil_end(answer, by=1))
+    fetch("test", **{**options, "data_dir": data_dir})
+    host.fault = tarballs(lambda answer: spoil_end(answer, by=0))
+    assert fetch("test", **{**few, "data_dir": data_dir}).recovered
+    assert len(visible(data_dir)) == 2
+    path = Path(data_dir, ".kinetics600/ledger.sqlite")
+    rows = Ledger(path, Mirror(f"{host.url}/600").identity).tarballs("test")
+    assert "done" in {row.state for row in rows.values()}
+
+
 def test_a_few_clips_go_when_their_tarball_is_condemned(
     host: Host, origin: Miniature, options: dict[str, Any], data_dir: str, wanted: dict[str, bytes]
 ) -> None:
