@@ -97,7 +97,7 @@ def test_the_report_has_only_text() -> None:
     assert first[5] == "'@SUM(A1)"
     assert second[2] == "-aFirstHyph_000000_000010.mp4"
     assert all(is_harmless(cell) for row in (header, first, second) for cell in row)
-    complaint = Outcome("train", (), tuple(missing), 0, 0, report=HOSTILE).missing_text()
+    complaint = Outcome("train", (), tuple(missing), report=HOSTILE).missing_text()
     assert is_harmless("".join(printable_lines(complaint).split("\n")))
 
 

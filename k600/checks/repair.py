@@ -96,7 +96,6 @@ def fetch_again(
 
     now = load.state.now()
     tarballs = tarballs_of_clips(now, candidates)
-    details = load.details()
     came: dict[Target, Target] = {}
     why: Why = {}
     for candidate, target in candidates.items():
@@ -107,7 +106,7 @@ def fetch_again(
             came[target] = Target(folder, target.file_name, f"{folder}/{target.file_name}")
         elif reason := load.plan.refused.get(candidate):
             words = str(failure.error) if failure and failure.reason == reason else ""
-            why[target] = (reason, details.get(candidate, words))
+            why[target] = (reason, load.details.get(candidate, words))
         elif error:
             why[target] = ("", error)
         elif tarball is None:

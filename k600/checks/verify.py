@@ -139,7 +139,7 @@ class Verification:
     def __post_init__(self) -> None:
         # Files are checked whichever mirror they came from.
         of_any_mirror = replace(self.request, source="local")
-        state = read_state(of_any_mirror, self.split, offline=True, keep=False)
+        state = read_state(of_any_mirror, self.split, offline=True, keep=False, host=False)
         self.targets = list(find_targets(self.request, self.split, state.known, state.labels))
 
     def check(self, *, again: bool) -> None:

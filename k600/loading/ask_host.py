@@ -40,7 +40,7 @@ def settle(
     Args:
         state: How things stand.
         make: Makes the plan (`k600.loading.plan.make_plan`).
-        plan: What was made with it already.
+        plan: What it made of this state already.
         refetch: Whether everything is to be fetched again.
         sizes: Ask for the size of each tarball to read, too; else for lists only.
 
@@ -68,11 +68,6 @@ def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
     These are the lists, if the plan takes new ones; then size and ETag of each tarball to read.
     With them it is known which tarballs were read at another mirror already, and which are
     condemned and still the same: those are failures, unless the request is to ask again.
-
-    Args:
-        state: How things stand.
-        plan: What was planned with it.
-        refetch: Whether everything is to be fetched again.
 
     Returns:
         How things stand then; the same object if there is nothing to ask.

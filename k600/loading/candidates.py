@@ -13,7 +13,7 @@ from k600.splits import UNLABELED
 from k600.youtube.refusals import is_settled
 from k600.youtube.tools import yt_dlp_version
 
-__all__ = ["Candidates", "clip_at", "find_candidates", "proved_bad"]
+__all__ = ["Candidates", "clip_at", "find_candidates", "listed_or_found", "proved_bad"]
 
 Candidates = Mapping[str, Sequence[str]]
 """File names by class; `_unlabeled` for test clips without one."""
@@ -25,10 +25,8 @@ def find_candidates(state: State) -> Candidates | None:
     Those of the manifest. Else those of the host's list, and with them what its tarballs were seen
     to hold and what is in the store: the host's list does not name all. Without the network, those
     in the store. For the test split, what its tarballs hold once they were all read; before,
-    DeepMind's list, or the host's own, which has no labels.
-
-    Returns:
-        The candidates; None if a list of the host has to be asked for first (`ask_host`).
+    DeepMind's list, or the host's own, which has no labels. None if a list of the host has to be
+    asked for first (`ask_host`).
 
     Raises:
         ListError: The mirror has no list of the clips, and there is no other way to know them.
@@ -45,11 +43,7 @@ def find_candidates(state: State) -> Candidates | None:
             "DeepMind's list of labels. Pass test_labels=… its path or URL"
         )
 
-    may_ask = state.network and not host.fresh
     if request.manifest is not None:
-        unproved = not split.is_mixed and any(not row.was_seen for row in state.origin.values())
-        if unproved and not host.listing and may_ask:
-            return None
         return _of_manifest(state)
     if not state.network:
         here = {label: state.inventory.names(f"{split}/{label}") for label in _classes(state)}
@@ -57,7 +51,7 @@ def find_candidates(state: State) -> Candidates | None:
     if split.is_mixed:
         return _of_mixed(state)
 
-    if not host.listing and may_ask:
+    if not host.listing and not host.fresh:
         return None
     read = {name for name, row in state.known.tarballs.items() if row.state == "done"}
     if not host.listing and not read.issuperset(_classes(state)):
@@ -65,7 +59,7 @@ def find_candidates(state: State) -> Candidates | None:
             f"max_samples: {request.mirror} has no list of the clips of {str(split)!r} to choose "
             "from. Load whole classes with classes=[…], or use a mirror with 'annotations/'"
         )
-    found = _with_found(host.listing, state)
+    found = listed_or_found(host.listing, state)
     if not found:
         named = ", ".join(_classes(state)[:5])
         raise NoClipsError(f"classes: the host's list names no clip of {named}", settled=True)
@@ -83,14 +77,8 @@ def clip_at(candidate: Candidate, split: str) -> Clip:
 def proved_bad(
     state: State, candidates: Candidates, *, youtube: bool = True
 ) -> dict[Candidate, str]:
-    """Return the candidates that the ledger knows not to be had, with the reason.
-
-    What is in the store can be had, whatever a source says.
-
-    Args:
-        state: How things stand.
-        candidates: Among which is chosen.
-        youtube: Whether what YouTube has not counts as well.
+    """Return the candidates that the ledger knows not to be had and that are not there, with the
+    reason; with `youtube` also those that YouTube has not.
     """
     request, known = state.request, state.known
     asked = {label: set(names) for label, names in candidates.items()}
@@ -124,7 +112,7 @@ def _classes(state: State) -> Sequence[str]:
     return state.request.classes or (*NAMES, *unlabeled)
 
 
-def _with_found(listed: Mapping[str, Sequence[str]], state: State) -> Candidates:
+def listed_or_found(listed: Mapping[str, Sequence[str]], state: State) -> Candidates:
     """Return what lists name of the classes asked for, and what they do not but was found."""
     split, classes = state.split, _classes(state)
     more = {label: set(state.inventory.names(f"{split}/{label}")) for label in classes}
@@ -152,7 +140,7 @@ def _of_mixed(state: State) -> Candidates | None:
     if "youtube" not in state.request.sources:
         return {}  # no list says what its tarballs hold: see `k600.loading.unlisted`
     if listed := _of_read_tarballs(state):
-        return _with_found(listed, state)
+        return listed_or_found(listed, state)
 
     for (youtube_id, start, end), label in state.labels.items():
         name = Clip(state.split, label, youtube_id, start, end).file_name
@@ -161,7 +149,7 @@ def _of_mixed(state: State) -> Candidates | None:
         if not state.host.test_names and not state.host.fresh:
             return None
         listed = {UNLABELED: [*state.host.test_names]}
-    return _with_found(listed, state)
+    return listed_or_found(listed, state)
 
 
 def _of_read_tarballs(state: State) -> dict[str, list[str]]:
@@ -177,15 +165,19 @@ def _of_read_tarballs(state: State) -> dict[str, list[str]]:
     return found
 
 
-def _of_manifest(state: State) -> Candidates:
+def _of_manifest(state: State) -> Candidates | None:
     rows, listing = state.origin.values(), state.host.listing
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row.clip.label or UNLABELED, []).append(row.clip.file_name)
+    if state.split.is_mixed:
+        return found
 
     # A clip with a size or a checksum was seen by somebody, in a tarball that the list has wrong.
     unproved = [row.clip for row in rows if not row.was_seen]
-    if listing and unproved and not state.split.is_mixed:
+    if unproved and not listing and state.network and not state.host.fresh:
+        return None
+    if unproved and listing:
         listed = {label: set(names) for label, names in listing.items()}
         odd = [c.key for c in unproved if c.file_name not in listed.get(c.label or "", ())]
         if odd:

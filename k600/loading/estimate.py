@@ -7,11 +7,12 @@ from typing import Any
 
 from k600.disk import Space, free_space
 from k600.loading.ask_host import settle
+from k600.loading.candidates import listed_or_found
 from k600.loading.missing import missing_clips
 from k600.loading.plan import YOUTUBE_CLIP_BYTES, Plan, make_plan
 from k600.loading.read_tarballs import space_needed
 from k600.loading.request import Request
-from k600.loading.state import Failure, State, read_state, tarballs_of
+from k600.loading.state import Failure, State, read_state
 from k600.reasons import PASSING_REASONS
 
 __all__ = ["Forecast", "forecast_split"]
@@ -153,19 +154,9 @@ def _counts(state: State, plan: Plan) -> tuple[int, int | None]:
     here = sum(wanted is None or name in wanted for name in names)
 
     host, listing = state.host, state.host.listing
-    tarballs = tarballs_of(state.request, state.split, host)
+    tarballs = state.tarballs
     if state.split.is_mixed and tarballs and not (plan.reads or host.failures):
         return here, here + len(missing_clips(state))  # all were read, so it is known what is not
     if not tarballs or any(tarball.name not in listing for tarball in tarballs):
         return here, None
-    asked: dict[str, set[str]] = {}  # what was seen counts as well as what is listed
-    for tarball in tarballs:
-        folder = f"{state.split}/{tarball.label}"
-        asked[folder] = {*listing[tarball.name], *state.inventory.names(folder)}
-    for group in state.known.groups:
-        if group.folder in asked:
-            asked[group.folder] |= group.names
-    for row in state.known.others:
-        if row.folder in asked:
-            asked[row.folder].add(row.file_name)
-    return here, sum(map(len, asked.values()))
+    return here, sum(len(set(found)) for found in listed_or_found(listing, state).values())

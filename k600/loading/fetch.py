@@ -5,23 +5,30 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from k600.clip import Tarball
 from k600.errors import YouTubeError
 from k600.loading.ask_host import settle
 from k600.loading.ask_youtube import YouTubeSource
-from k600.loading.candidates import clip_at, find_candidates
-from k600.loading.manifest import differing
-from k600.loading.missing import missing_clips, raise_nothing, stored_shards, write_report
+from k600.loading.candidates import find_candidates
+from k600.loading.missing import (
+    differing_clips,
+    missing_clips,
+    raise_nothing,
+    stored_shards,
+    write_report,
+)
 from k600.loading.outcome import Missing, Outcome
 from k600.loading.plan import Plan, make_plan
 from k600.loading.read_tarballs import TarballSource
 from k600.loading.request import Request
+from k600.loading.rows import StoredShard
 from k600.loading.selection import Candidate, choose_clips
-from k600.loading.sources import Fetched
+from k600.loading.sources import Fetched, Source
 from k600.loading.state import State, read_state
 from k600.progress import Progress
 
@@ -46,7 +53,7 @@ def fetch_split(
         split: One of its splits.
         progress: Makes the progress bar.
         offline: Never cross a network; a mirror on a local disk is still read.
-        refetch: Fetch everything again and replace what is there.
+        refetch: Fetch everything again, in place of what is there.
 
     Raises:
         MirrorError, ListError: The mirror cannot serve the request at all.
@@ -57,9 +64,7 @@ def fetch_split(
     before = read_state(request, split, offline=offline, keep=True, refresh=refetch)
     load = Load(before, progress, refetch=refetch)
     load.carry_out()
-    if request.chooses:
-        return _outcome_of_chosen(load, before)
-    return _outcome_of_whole_classes(load)
+    return _outcome_of_chosen(load, before) if request.chooses else _outcome_of_whole_classes(load)
 
 
 @dataclass(slots=True)
@@ -71,13 +76,16 @@ class Load:
     progress: Progress
     refetch: bool = False
     only: Collection[Candidate] | None = None
-    """Just these clips, whatever the request chooses."""
+    """Just these clips (`make_plan`)."""
     stamps: dict[str, int] = field(default_factory=dict)
     """When each folder last changed, taken just before it was listed."""
-    fetched: dict[str, list[Fetched]] = field(default_factory=dict)
-    """What came, by the name of the source."""
+    fetched: Counter[str] = field(default_factory=Counter)
+    """How many tarballs or clips came, by source."""
+    fetched_bytes: Counter[str] = field(default_factory=Counter)
     refused: dict[Candidate, str] = field(default_factory=dict)
     """Chosen clips that no source gave, with the reason."""
+    details: dict[Candidate, str] = field(default_factory=dict)
+    """More words on that."""
     read: set[Tarball] = field(default_factory=set)
     """Tarballs that were read."""
     plan: Plan = field(default_factory=Plan)
@@ -89,49 +97,51 @@ class Load:
 
         YouTube is asked first, and tarballs are read for what is still lacking then.
         """
-        first = True
-        tarballs = TarballSource(self.progress)
         self.stamps = self.state.stamps()
         with contextlib.ExitStack() as stack:
             self.youtube = YouTubeSource(self.progress, stack)
+            sources: dict[str, Source] = {
+                "youtube": self.youtube,
+                "cvdf": TarballSource(self.progress),
+            }
+            refetch, retry_errors = self.refetch, self.state.request.retry_errors
             while True:
-                make, refetch = partial(self._plan, first=first), self.refetch and first
-                self.plan = make(self.state)
-                if not self.plan.youtube:
-                    self._prepare()
-                    self.state, self.plan = settle(
-                        self.state, make, plan=self.plan, refetch=refetch
-                    )
-
-                if self.plan.youtube:
-                    fetched = self.youtube.fetch(self.state, self.plan, refetch=refetch)
-                    self._note("youtube", fetched)
-                elif self.plan.reads:
-                    fetched = tarballs.fetch(self.state, self.plan, refetch=refetch)
-                    self.read.update(read.tarball for read in self.plan.reads)
-                    self._note("cvdf", fetched)
-                else:
+                self._make_plan(refetch=refetch, retry_errors=retry_errors)
+                name = "youtube" if self.plan.youtube else "cvdf"
+                if not (self.plan.youtube or self.plan.reads):
                     return
-                first = False
 
-    def _prepare(self) -> None:
-        """Prove that the store can take clips before the host is asked for anything."""
-        if self.state.network and (self.plan.reads or self.plan.needs_lists):
-            self.state.prepare()
+                fetched = sources[name].fetch(self.state, self.plan, refetch=refetch)
+                self._note(name, fetched)
+                refetch = retry_errors = False  # each is asked for again once
 
-    def _plan(self, state: State, *, first: bool) -> Plan:
-        return make_plan(
-            state,
+    def _make_plan(self, *, refetch: bool, retry_errors: bool) -> None:
+        """Plan; if YouTube is not asked first, by what the host says now."""
+        state = self.state
+        make = partial(
+            make_plan,
             refused=self.refused,
             read=self.read,
             only=self.only,
-            refetch=self.refetch and first,
-            retry_errors=state.request.retry_errors and first,
+            refetch=refetch,
+            retry_errors=retry_errors,
         )
+        self.plan = plan = make(state)
+        if plan.youtube:
+            return
+
+        # That the store can take clips is proved before the host is asked for anything.
+        if state.network and not state.writable and (plan.reads or plan.needs_lists):
+            state.request.store.prepare()
+        self.state, self.plan = settle(state, make, plan=plan, refetch=refetch)
 
     def _note(self, source: str, fetched: Fetched) -> None:
         """Read how things stand now, and pass over what the source did not give."""
-        self.fetched.setdefault(source, []).append(fetched)
+        if source == "cvdf":
+            self.read.update(read.tarball for read in self.plan.reads)
+        self.fetched[source] += fetched.count
+        self.fetched_bytes[source] += fetched.received_bytes
+        self.details |= fetched.details
         self.stamps = self.state.stamps()
         state = self.state.with_failures(fetched.failures).now()
         # Where tarballs are gone through, they give all the rest.
@@ -147,82 +157,65 @@ class Load:
                 if reason or not fetched.given_up:
                     self.refused[clip] = reason or "not_stored"
 
-    def details(self) -> Mapping[Candidate, str]:
-        """Return more words on why clips were refused."""
-        found: dict[Candidate, str] = {}
-        for fetched in self.fetched.get("youtube", []):
-            found |= fetched.details
-        return found
-
-    def counts(self, source: str) -> tuple[int, int]:
-        """Return how many tarballs or clips came from a source, and their bytes."""
-        parts = self.fetched.get(source, [])
-        return sum(part.count for part in parts), sum(part.received_bytes for part in parts)
-
 
 def _outcome_of_whole_classes(load: Load) -> Outcome:
-    state = load.state
-    request, split, failures = state.request, state.split, state.host.failures
+    state, failures = load.state, load.state.host.failures
     shards = stored_shards(state)
     missing = missing_clips(state)
-    if not any(shard.names for shard in shards):
+    if not shards:
         raise_nothing(state, missing)
-    tarballs, received_bytes = load.counts("cvdf")
-    may_write = state.network and state.writable
-    return Outcome(
-        split,
-        tuple(shards),
-        tuple(missing),
-        received_bytes,
-        tarballs,
-        load.stamps,
-        failures={tarball.path: failure.reason for tarball, failure in failures.items()},
-        labelled=not split.is_mixed or bool(state.labels),
-        report=write_report(request.store, split, missing) if may_write else "",
-    )
+    reasons = {tarball.path: failure.reason for tarball, failure in failures.items()}
+    return _outcome(load, shards, missing, failures=reasons)
 
 
 def _outcome_of_chosen(load: Load, before: State) -> Outcome:
     state, plan = load.state, load.plan
-    request, split = state.request, state.split
     refused = dict(plan.refused)
     here = {folder: set(names) for folder, names in plan.here.items()}
-    for clip in _differing(state, plan):
+    for clip in differing_clips(state, plan.chosen):
         refused[clip] = "differs"
         here[state.place_of(clip) or ""].discard(clip[1])
 
     shards = stored_shards(state, here)
     clips = sum(map(len, here.values()))
-    asked = clips if plan.wanted is None else plan.wanted
-    missing = _missing_of_chosen(load, refused) if clips < asked else []
+    short = plan.wanted is None or clips < plan.wanted
+    missing = _missing_of_chosen(load, refused) if short else []
     if not shards:
         _raise_nothing(load, missing)
     passed_over = [] if missing else _passed_over(state, plan, refused, before)
-    tarballs, received_bytes = load.counts("cvdf")
-    cut, cut_bytes = load.counts("youtube")
+    return _outcome(
+        load,
+        shards,
+        missing,
+        asked=plan.wanted,
+        replaced=dict(Counter(refused[candidate] for candidate in passed_over)),
+        offline=not state.network and bool(state.request.sources),
+    )
+
+
+def _outcome(
+    load: Load, shards: Sequence[StoredShard], missing: Sequence[Missing], **more: Any
+) -> Outcome:
+    """Return the outcome of a load, and write its report."""
+    state, request = load.state, load.state.request
     may_write = state.network and state.writable
     return Outcome(
-        split,
+        state.split,
         tuple(shards),
         tuple(missing),
-        received_bytes,
-        tarballs,
+        load.fetched,
+        load.fetched_bytes,
         load.stamps,
-        asked=asked,
-        replaced=dict(Counter(refused[candidate] for candidate in passed_over)),
-        labelled=not split.is_mixed or bool(state.labels or request.manifest),
-        offline=not state.network and bool(request.sources),
-        report=write_report(request.store, split, missing) if may_write else "",
-        youtube_clips=cut,
-        youtube_bytes=cut_bytes,
+        labelled=not state.split.is_mixed or bool(state.labels or request.manifest),
+        report=write_report(request.store, state.split, missing) if may_write else "",
+        **more,
     )
 
 
 def _missing_of_chosen(load: Load, refused: Mapping[Candidate, str]) -> list[Missing]:
-    state, details = load.state, load.details()
-    split = state.split
+    state, split = load.state, load.state.split
     missing = [
-        Missing(split, label, name, label, reason, details.get((label, name), ""))
+        Missing(split, label, name, label, reason, load.details.get((label, name), ""))
         for (label, name), reason in sorted(refused.items())
     ]
     if split.is_mixed:
@@ -231,20 +224,6 @@ def _missing_of_chosen(load: Load, refused: Mapping[Candidate, str]) -> list[Mis
             for tarball, failure in state.host.failures.items()
         ]
     return missing
-
-
-def _differing(state: State, plan: Plan) -> list[Candidate]:
-    """Return the clips whose files are not those that the manifest means."""
-    if not state.origin:
-        return []
-    places = {clip: state.place_of(clip) for clip in plan.chosen}
-    files = {
-        clip_at(candidate, state.split): state.inventory.path(folder, candidate[1])
-        for candidate, folder in places.items()
-        if folder is not None
-    }
-    odd = set(differing(state.origin, files))
-    return [clip for clip in plan.chosen if clip_at(clip, state.split) in odd]
 
 
 def _passed_over(

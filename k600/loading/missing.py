@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
-from k600.clip import Tarball, label_of
+from k600.clip import Clip, Tarball, label_of
 from k600.errors import NoClipsError
+from k600.loading.candidates import clip_at
+from k600.loading.manifest import differing
 from k600.loading.outcome import Missing, missing_csv
 from k600.loading.rows import StoredShard
-from k600.loading.state import Failure, State, tarballs_of
+from k600.loading.selection import Candidate
+from k600.loading.state import Failure, State
 from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED
 from k600.store.rows import StoredGroup
 from k600.store.store import Store
 from k600.tarballs.reading import is_condemned, noted_failure
 
-__all__ = ["missing_clips", "raise_nothing", "stored_shards", "write_report"]
+__all__ = ["differing_clips", "missing_clips", "raise_nothing", "stored_shards", "write_report"]
 
 
 def stored_shards(
@@ -23,9 +27,7 @@ def stored_shards(
 ) -> list[StoredShard]:
     """Return what is in the store for the request, folder by folder in id order.
 
-    Args:
-        state: How things stand.
-        here: The file names to load, by folder (`<split>/<class name>`); by default all there are.
+    `here` are the file names to load, by folder (`<split>/<class name>`); by default all there are.
     """
     request, split, inventory = state.request, state.split, state.inventory
     groups: dict[str, list[StoredGroup]] = {}
@@ -102,7 +104,7 @@ def missing_clips(state: State) -> list[Missing]:
     """Name every clip of a request for whole classes that is not there, with the reason."""
     request, split, known = state.request, state.split, state.known
     wanted, here = state.wanted, state.inventory.names
-    tarballs = tarballs_of(request, split, state.host)
+    tarballs = state.tarballs
     asked = set(tarballs)
     broken = dict(state.host.failures)
     for row in known.tarballs.values():
@@ -157,6 +159,17 @@ def missing_clips(state: State) -> list[Missing]:
     return found
 
 
+def differing_clips(state: State, chosen: Iterable[Candidate]) -> list[Candidate]:
+    """Return the chosen clips whose files are not those that the manifest means."""
+    found: dict[Clip, Candidate] = {}
+    files: dict[Clip, Path] = {}
+    for candidate in chosen if state.origin else ():
+        if (folder := state.place_of(candidate)) is not None:
+            clip = clip_at(candidate, state.split)
+            found[clip], files[clip] = candidate, state.inventory.path(folder, candidate[1])
+    return [found[clip] for clip in differing(state.origin, files)]
+
+
 def write_report(store: Store, split: str, missing: Collection[Missing]) -> str:
     """Write the CSV that names every missing clip; return its path, empty if none is missing."""
     if not missing:
@@ -165,10 +178,8 @@ def write_report(store: Store, split: str, missing: Collection[Missing]) -> str:
 
 
 def raise_nothing(state: State, missing: Iterable[Missing] = ()) -> None:
-    """Raise the error for a request of which not one clip is there.
-
-    Raises:
-        NoClipsError: Always, unless a tarball could not be read: then that error.
+    """Raise `NoClipsError` for a request of which not one clip is there; or the error of a tarball
+    that could not be read.
     """
     request, split, failures = state.request, state.split, state.host.failures
     settled = ("offline", "tarball_damaged", "tarball_condemned")

@@ -40,21 +40,19 @@ class Outcome:
     shards: tuple[StoredShard, ...]
     """The clips that are there, in the dataset's order."""
     missing: tuple[Missing, ...]
-    fetched_bytes: int
-    """Bytes that came from the mirror in this run."""
-    fetched_tarballs: int
+    fetched: Counter[str] = field(default_factory=Counter)
+    """By source, what came in this run: tarballs that were read, clips cut from YouTube."""
+    fetched_bytes: Counter[str] = field(default_factory=Counter)
+    """Bytes that came for it."""
     stamps: dict[str, int] = field(default_factory=dict)
     """When each folder looked at last changed, taken just before the look (`Store.stamp`)."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Reason, by path, for each tarball that could not be read in this run."""
     asked: int | None = None
-    """How many clips a limited request could have brought; None for a request without limits."""
+    """How many clips a limited request could have brought; None for a request without limits, and
+    where a tarball that could not be read may hold more of them."""
     replaced: Mapping[str, int] = field(default_factory=dict)
     """How many candidates of a limited request were passed over, by reason."""
-    youtube_clips: int = 0
-    """Clips that came from YouTube in this run."""
-    youtube_bytes: int = 0
-    """Bytes of media that they took."""
     offline: bool = False
     """Whether clips may be missing only because the network was not to be used."""
     labelled: bool = True
@@ -107,10 +105,10 @@ class Outcome:
             "sources": dict(self._sources()),
             "missing": dict(Counter(clip.reason for clip in self.missing)),
             "replaced": dict(self.replaced),
-            "fetched_tarballs": self.fetched_tarballs,
-            "fetched_bytes": self.fetched_bytes,
-            "fetched_youtube_clips": self.youtube_clips,
-            "fetched_youtube_bytes": self.youtube_bytes,
+            "fetched_tarballs": self.fetched["cvdf"],
+            "fetched_bytes": self.fetched_bytes["cvdf"],
+            "fetched_youtube_clips": self.fetched["youtube"],
+            "fetched_youtube_bytes": self.fetched_bytes["youtube"],
             "report": self.report,
         }
 
@@ -124,15 +122,12 @@ class Outcome:
     def summary(self) -> str:
         """Return one line: what is there, from where, and what is missing."""
         origin = ", ".join(f"{n:,} from {source}" for source, n in sorted(self._sources().items()))
-        fetched = []
-        if self.fetched_tarballs:
-            fetched.append(
-                f"{self.fetched_tarballs:,} tarballs read, {decimal(self.fetched_bytes)}"
-            )
-        if self.youtube_clips:
-            fetched.append(
-                f"{self.youtube_clips:,} clips cut from YouTube, {decimal(self.youtube_bytes)}"
-            )
+        what = {"cvdf": "tarballs read", "youtube": "clips cut from YouTube"}
+        fetched = [
+            f"{self.fetched[source]:,} {words}, {decimal(self.fetched_bytes[source])}"
+            for source, words in what.items()
+            if self.fetched[source]
+        ]
         return (
             f"kinetics600 {self.split}: {self.clips:,} clips"
             + (f" of {self.asked:,} asked for" if self.asked is not None else "")

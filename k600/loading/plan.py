@@ -18,7 +18,7 @@ from k600.clip import Clip, Tarball
 from k600.loading.candidates import Candidates, clip_at, find_candidates, proved_bad
 from k600.loading.manifest import ManifestRow
 from k600.loading.selection import Candidate, Limits, choose_clips
-from k600.loading.state import State, tarballs_of
+from k600.loading.state import State
 from k600.loading.unlisted import next_to_search, next_unlisted
 from k600.store.rows import ClipRow, LedgerView, StoredGroup
 from k600.tarballs.extract import TarballRead
@@ -59,7 +59,7 @@ class Plan:
     """Clips that cannot be had, and those in whose places others were chosen, with the reason: keys
     of `k600.reasons.REASONS`. (`k600.loading.missing` names those of whole classes.)"""
     wanted: int | None = None
-    """How many clips are meant; None for whole classes, and where no list says."""
+    """How many clips are meant; None for whole classes, and as long as nothing says."""
     needs_lists: bool = False
     """Whether the host has to be asked for its lists before more can be said (`ask_host`)."""
 
@@ -86,13 +86,12 @@ def make_plan(
     Args:
         state: How things stand.
         refused: Clips that no source gave in this call, with the reason.
-        read: Tarballs that were read in this call for all they hold.
-        only: Just these clips, whatever the request chooses, each from where it came before if it
+        read: Tarballs that were read in this call.
+        only: Just these clips of a request without limits, each from where it came before if it
             can be had there.
         refetch: Fetch again what is there, but for what a user put there.
         retry_errors: Ask again for what was proved not to be had; by default what the request says.
-        listed_only: Choose among what lists name as if there were no YouTube, for rows that are
-            read or written down without a load.
+        listed_only: Choose as if there were no YouTube, for rows that are not loaded.
 
     Raises:
         ListError, NoClipsError, ManifestError, OptionError: As `find_candidates` says.
@@ -118,17 +117,13 @@ def make_plan(
 def choose_route(
     sources: Collection[str], *, lacking: int, given_up: bool, origin: str | None = None
 ) -> str:
-    """Decide where a chosen clip comes from that is not in the store.
+    """Return the source that a chosen clip comes from, empty for none.
 
     Args:
         sources: Those that the request allows: `cvdf` (the tarballs), `youtube`.
-        lacking: How many clips are to come, 1 or more.
-        given_up: Whether YouTube refuses, cannot be reached or lacks a tool here.
-        origin: Where a manifest has the clip from, None without one: another source has other
-            bytes.
-
-    Returns:
-        The source; empty for nowhere.
+        lacking: How many clips are to come.
+        given_up: Whether YouTube is not to be asked.
+        origin: Where the clip is known to be from: another source has other bytes.
 
     Example:
         >>> choose_route({"cvdf", "youtube"}, lacking=10, given_up=False)
@@ -148,9 +143,12 @@ def _of_whole_classes(
     """Plan a request for all clips of some classes: each tarball is read once at most."""
     request, host, network = state.request, state.host, state.network
     replace_copies = network and request.sources == {"cvdf"}
-    tarballs = tarballs_of(request, state.split, host)
     reads = plan_reads(
-        [tarball for tarball in tarballs if tarball not in read and tarball not in host.failures],
+        [
+            tarball
+            for tarball in state.tarballs
+            if tarball not in read and tarball not in host.failures
+        ],
         state.known,
         state.inventory.names,
         wanted=state.wanted,
@@ -177,11 +175,7 @@ class Choice:
     refetch: bool = False
     listed_only: bool = False
     only: bool = False
-    """Whether all candidates are meant, whatever the request chooses."""
-
-    @property
-    def limits(self) -> Limits:
-        return Limits() if self.only else self.state.request.limits
+    """Whether each comes from where it came before, whatever a manifest says."""
 
     @property
     def origin(self) -> Mapping[Clip, ManifestRow]:
@@ -191,7 +185,7 @@ class Choice:
         """Choose, and find out for each chosen clip where it is or comes from."""
         state = self.state
         gone = self._gone(retry=retry)
-        chosen, wanted = self._choose(gone), _count(self.candidates, self.limits)
+        chosen, wanted = self._choose(gone), _count(self.candidates, state.request.limits)
         lacking = self._lacking(chosen)
         given_up = not state.youtube or self.listed_only
         if not lacking and len(chosen) < wanted and (back := self._second_choice(gone)):
@@ -202,8 +196,7 @@ class Choice:
 
         youtube, packed = self._routes(lacking, gone, given_up=given_up)
         enough = self.candidates and not lacking and len(chosen) >= wanted
-        unlisted = state.is_unlisted and not (self.listed_only or self.only)
-        if unlisted and not (youtube or enough):
+        if state.is_unlisted and not (self.listed_only or youtube or enough):
             return self._unlisted([c for c in chosen if c not in lacking])
 
         reads, needs_lists = self._reads(packed, gone)
@@ -231,23 +224,23 @@ class Choice:
         def here(label: str) -> Collection[str]:
             return self.state.inventory.names(f"{self.state.split}/{label}")
 
-        return choose_clips(self.candidates, self.limits, dead=gone, here=here)
+        limits = self.state.request.limits
+        return choose_clips(self.candidates, limits, dead=gone, here=here)
 
-    def _lacking(self, chosen: Iterable[Candidate]) -> dict[Candidate, str]:
+    def _lacking(self, chosen: Iterable[Candidate]) -> dict[Candidate, str | None]:
         """Return the clips that are to come; with `cvdf`, if no other source may give them."""
         state = self.state
         sources = state.sources() if self.refetch or self.only else {}
-        found: dict[Candidate, str] = {}
+        found: dict[Candidate, str | None] = {}
         for clip in chosen:
             place = state.place_of(clip)
-            if place is None and self.only:
-                source = sources.get((f"{state.split}/{clip[0]}", clip[1]))
-                found[clip] = "" if source == "youtube" else "cvdf"
-            elif place is None:
-                found[clip] = ""
-            elif self.refetch and (source := sources.get((place, clip[1]), "local")) != "local":
-                # An original is not to become a cut from YouTube, whoever is asked for it again.
-                found[clip] = "cvdf" if source == "cvdf" else ""
+            source = sources.get((place or f"{state.split}/{clip[0]}", clip[1]), "local")
+            if place is not None and (not self.refetch or source == "local"):
+                continue
+
+            # An original is not to become a cut from YouTube, whoever is asked for it again.
+            again = self.only or place is not None
+            found[clip] = "cvdf" if again and source != "youtube" else None
         return found
 
     def _unreachable(self) -> dict[Candidate, str]:
@@ -271,7 +264,7 @@ class Choice:
         return {c for c, why in gone.items() if why.startswith("youtube_") and c not in bad}
 
     def _routes(
-        self, lacking: Mapping[Candidate, str], gone: dict[Candidate, str], *, given_up: bool
+        self, lacking: Mapping[Candidate, str | None], gone: dict[Candidate, str], *, given_up: bool
     ) -> tuple[list[Candidate], list[Candidate]]:
         """Return the clips for YouTube and for the tarballs; note in `gone` those for neither."""
         state = self.state
@@ -279,7 +272,7 @@ class Choice:
         packed: list[Candidate] = []
         for candidate, original in lacking.items():
             row = self.origin.get(clip_at(candidate, state.split))
-            origin = (original or None) if row is None else row.source
+            origin = original if row is None else row.source
             route = choose_route(
                 state.request.sources,
                 lacking=len(lacking),
@@ -329,14 +322,9 @@ class Choice:
         state = self.state
         if not state.host.tarballs and not state.host.fresh:
             return Plan(needs_lists=True)
-        chosen, reads = next_unlisted(state, there, read=self.read)
-        ends = not any(read.goes_on for read in reads)
-        return Plan(
-            chosen=chosen,
-            here=_by_folder(state, chosen),
-            reads=reads,
-            wanted=state.request.limits.max_samples or (len(chosen) if ends else None),
-        )
+        chosen, reads, wanted = next_unlisted(state, there, read=self.read)
+        here = _by_folder(state, chosen)
+        return Plan(chosen=chosen, here=here, reads=reads, wanted=wanted)
 
 
 def tarballs_of_clips(state: State, clips: Iterable[Candidate]) -> dict[Candidate, Tarball]:
@@ -385,23 +373,17 @@ def plan_reads(
     listing: Mapping[str, Collection[str]] | None = None,
     copies: Mapping[str, Collection[str]] | None = None,
 ) -> list[TarballRead]:
-    """Decide which tarballs to read for all they hold that is asked for.
+    """Return which of these tarballs to read for all they hold that is asked for.
 
     Args:
         tarballs: All that may hold a clip of the request.
         known: What the ledger says of this split.
         here: Returns the file names in a store folder (`<split>/<class name>`).
-        wanted: The file names asked for; None for all. (A class of the test split is spread
-            over all its tarballs.)
+        wanted: The file names asked for; None for all.
         retry_errors: Ask again for what a tarball was proved not to hold.
         refetch: Ask again for everything.
-        listing: File names that each class should hold, as far as known. Where they are all
-            there, and none came unproved from their tarball, it need not be read.
-        copies: File names, by store folder, of clips that are there and that the tarballs' own are
-            to replace.
-
-    Returns:
-        The tarballs, in the order of `tarballs`.
+        listing: File names that each class should hold, as far as known.
+        copies: File names, by store folder, of clips that the tarballs' own are to replace.
     """
 
     def lacking_of(folder: str, names: frozenset[str]) -> frozenset[str]:
@@ -414,21 +396,28 @@ def plan_reads(
     for clip in known.others:
         if wanted is None or clip.file_name in wanted:
             others[clip.tarball.name].append(clip)
+
     reads = []
     for tarball in tarballs:
-        row = known.tarballs.get(tarball.name)
-        if refetch or row is None or row.state != "done":
+        row, own = known.tarballs.get(tarball.name), others[tarball.name]
+        if refetch:
+            reads.append(TarballRead(tarball, wanted))
+            continue
+
+        if row is None or row.state != "done":
+            # Where all that is listed is there, and none of it came unproved from this tarball, it
+            # need not be read.
             listed = frozenset((listing or {}).get(tarball.name, ()))
             unproved = any(group.source == "cvdf" for group in held[tarball.name])
             folder = f"{tarball.split}/{tarball.label}"
-            whole = listed and not unproved and not lacking_of(folder, listed)
-            if refetch or not whole:
+            if not listed or unproved or lacking_of(folder, listed):
                 reads.append(TarballRead(tarball, wanted))
             continue
-        own = others[tarball.name]
+
         if retry_errors and any(clip.state in ("bad", "absent") for clip in own):
             reads.append(TarballRead(tarball, wanted))
             continue
+
         lacking = set[str]()
         for clip in own:
             if clip.state == "skipped":

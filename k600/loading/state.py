@@ -95,18 +95,14 @@ class State:
         return by_name or bool(self.host.tarballs)
 
     @property
+    def tarballs(self) -> list[Tarball]:
+        """The tarballs that may hold clips of the request, in id order."""
+        return tarballs_of(self.request, self.split, self.host)
+
+    @property
     def wanted(self) -> frozenset[str] | None:
         """The file names asked for where that is not simply all of each tarball."""
         return wanted_names(self.request, self.split, self.labels)
-
-    def prepare(self) -> None:
-        """Prove that clips can be stored; it is not proved twice where it was just now.
-
-        Raises:
-            DiskFullError, StoreError: They cannot.
-        """
-        if not self.writable:
-            self.request.store.prepare()
 
     def now(self) -> State:
         """Read ledger and store again; what the host said of its tarballs is asked anew."""
@@ -123,13 +119,10 @@ class State:
         return self.with_host(failures={**self.host.failures, **failures}) if failures else self
 
     def with_same_objects(self) -> State:
-        """Return how things stand once what is known of the same objects counts for this mirror.
+        """Return the same where what was read of the same objects at other mirrors counts, too.
 
-        Another mirror may have a tarball with the same strong ETag and size: what was read of it is
-        not read again. It is noted, if the store may be written to.
-
-        Returns:
-            This object itself if there is nothing of the kind.
+        An object is the same if it has the same strong ETag and size. It is noted, if the store may
+        be written to. This object itself is returned if there is nothing of the kind.
         """
         strong = {t.name: r for t, r in self.host.remotes.items() if r.has_strong_etag}
         objects = {name: (remote.etag, remote.size_bytes) for name, remote in strong.items()}
@@ -175,17 +168,20 @@ class State:
         return store.stamp(watched_folders(store, self.split, self.request.folders(self.split)))
 
     def place_of(self, candidate: Candidate) -> str | None:
-        """Return the store folder that a clip is in, None if it is not there.
-
-        A test clip that came before its label was known lies in `_unlabeled`.
-        """
+        """Return the store folder that a clip is in, None if it is not there."""
         label, name = candidate
         folders = self.split.places_of(label)
         return next((f for f in folders if name in self.inventory.names(f)), None)
 
 
 def read_state(
-    request: Request, split: str, *, offline: bool, keep: bool, refresh: bool = False
+    request: Request,
+    split: str,
+    *,
+    offline: bool,
+    keep: bool,
+    refresh: bool = False,
+    host: bool = True,
 ) -> State:
     """Read how things stand: lists that are kept, labels, ledger and store, each once.
 
@@ -195,6 +191,7 @@ def read_state(
         offline: Do not cross a network.
         keep: Keep lists that are fetched, and note in the ledger the clips that others brought.
         refresh: Fetch the list of labels although it is kept.
+        host: Read what is kept of the host's lists, too: of a whole split that takes a second.
 
     Raises:
         StoreError: The store is no folder.
@@ -205,20 +202,8 @@ def read_state(
     network, youtube = request.may_fetch(offline=offline), request.may_ask(offline=offline)
     writable = keep and store.is_writable(make=network)
 
-    labels: TestLabels = {}
-    origin: Mapping[Clip, ManifestRow] = {}
-    if request.manifest is not None:
-        labels, origin = request.manifest.test_labels, request.manifest.of(split)
-    elif split.is_mixed:
-        labels = read_test_labels(
-            request.test_labels,
-            request.mirror,
-            store,
-            offline=offline or not request.sources,
-            keep=writable and bool(request.sources),
-            refresh=refresh,
-        )
-
+    origin = {} if request.manifest is None else request.manifest.of(split)
+    labels = _read_labels(request, split, offline=offline, keep=writable, refresh=refresh)
     lists = KeptLists(request.mirror, store, split, network=network, keep=writable)
 
     def listing() -> Listing:  # clips in a flat folder of another tool have their class from there
@@ -241,26 +226,40 @@ def read_state(
 
     kept = KeptLists(request.mirror, store, split, network=False, keep=False)
     names = kept.test_names() if split.is_mixed and request.chooses and not labels else ()
-    host = HostView(kept.tarballs(), lists.listing(), names)
+    view = HostView(kept.tarballs(), lists.listing(), names) if host else HostView()
     state = State(
-        request, split, host, labels, origin, known, inventory, network, youtube, writable
+        request, split, view, labels, origin, known, inventory, network, youtube, writable
     )
     if not state.is_unlisted:
         return state
     return dataclasses.replace(state, members=_members(request.ledger, split))
 
 
-def tarballs_of(request: Request, split: str, host: HostView) -> list[Tarball]:
-    """Return the tarballs that may hold clips of the request, in id order.
+def _read_labels(
+    request: Request, split: Split, *, offline: bool, keep: bool, refresh: bool
+) -> TestLabels:
+    if request.manifest is not None:
+        return request.manifest.test_labels
+    if not split.is_mixed:
+        return {}
+    return read_test_labels(
+        request.test_labels,
+        request.mirror,
+        request.store,
+        offline=offline or not request.sources,
+        keep=keep and bool(request.sources),
+        refresh=refresh,
+    )
 
-    For whole classes no list is needed: their tarballs bear their names. A class that the
-    host's listing knows but its path list does not is among them, too: its tarball will not
-    be found, and so its clips are named as missing.
-    """
+
+def tarballs_of(request: Request, split: str, host: HostView) -> list[Tarball]:
+    """Return the tarballs that may hold clips of the request, in id order."""
     if Split(split).is_mixed:
         return [*host.tarballs]
-    if request.classes is not None:
+    if request.classes is not None:  # their tarballs bear their names: no list is needed
         return [Tarball(split, name) for name in request.classes]
+
+    # A class that is listed without a tarball is among them: so its clips are named as missing.
     known = {tarball.name for tarball in host.tarballs} | set(host.listing)
     return [Tarball(split, name) for name in NAMES if name in known]
 

@@ -10,8 +10,8 @@ from k600.clip import Tarball
 from k600.errors import IncompleteError, ManifestError, OptionError
 from k600.labels import NAMES
 from k600.loading.ask_host import ask_host, settle
-from k600.loading.manifest import differing
-from k600.loading.missing import raise_nothing, stored_shards
+from k600.loading.candidates import clip_at
+from k600.loading.missing import differing_clips, raise_nothing, stored_shards
 from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard, StreamedShard
@@ -67,9 +67,8 @@ def stream_split(
         return [*stored]
     if not state.knows_tarballs:
         state = ask_host(state, Plan(needs_lists=True))
-    # Whether all of a tarball is in the store is found out when its turn comes.
-    plan = make_plan(state, refetch=True)
-    return [_streamed(state, read.tarball) for read in plan.reads]
+    # All of them: whether all of one is in the store is found out when its turn comes.
+    return [_streamed(state, tarball) for tarball in state.tarballs]
 
 
 def _chosen(state: State) -> list[StreamedShard | StoredShard]:
@@ -85,7 +84,9 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
             )
 
     here = {folder: set(names) for folder, names in plan.here.items()}
-    _leave_out_differing(state, here)
+    for clip in differing_clips(state, plan.chosen):
+        _complain(state, f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}")
+        here[state.place_of(clip) or ""].discard(clip[1])
     shards: list[StreamedShard | StoredShard] = [*stored_shards(state, here)]
     if not shards and not plan.reads:
         raise_nothing(state)
@@ -102,13 +103,7 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
 def _streamed(
     state: State, tarball: Tarball, only: Mapping[str, str] | None = None
 ) -> StreamedShard:
-    """Return the shard of a tarball.
-
-    Args:
-        state: How things stand.
-        tarball: It.
-        only: SHA-256 by file name of the clips to take, empty where unknown; None for all.
-    """
+    """Return the shard of a tarball; `only` are the clips to take, with their SHA-256 if known."""
     request = state.request
     return StreamedShard(
         request.store,
@@ -124,21 +119,11 @@ def _streamed(
     )
 
 
-def _leave_out_differing(state: State, here: Mapping[str, set[str]]) -> None:
-    """Take out the clips whose files are not those that the manifest means."""
-    inventory, on_missing = state.inventory, state.request.on_missing
-    files = {
-        clip: inventory.path(clip.folder, clip.file_name)
-        for clip in state.origin
-        if clip.file_name in inventory.names(clip.folder)
-    }
-    for clip in differing(state.origin, files):
-        message = f"{clip.key} is left out: {REASONS['differs']}"
-        if on_missing == "raise":
-            raise IncompleteError(message)
-        if on_missing == "warn":
-            logger.warning(message)
-        here.get(clip.folder, set()).discard(clip.file_name)
+def _complain(state: State, message: str) -> None:
+    if state.request.on_missing == "raise":
+        raise IncompleteError(message)
+    if state.request.on_missing == "warn":
+        logger.warning(message)
 
 
 def _class_order(shard: StreamedShard | StoredShard) -> int:

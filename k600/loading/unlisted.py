@@ -21,7 +21,7 @@ __all__ = ["next_to_search", "next_unlisted"]
 
 def next_unlisted(
     state: State, first: Sequence[Candidate] = (), *, read: Collection[Tarball] = ()
-) -> tuple[list[Candidate], list[TarballRead]]:
+) -> tuple[list[Candidate], list[TarballRead], int | None]:
     """Choose among the clips known by now, and return what to read next.
 
     Args:
@@ -30,8 +30,9 @@ def next_unlisted(
         read: Tarballs that were read in this call: bad clips of theirs are not asked for again.
 
     Returns:
-        The chosen clips, and the tarballs to read: none if the clips are there, one that goes on
-        as long as there are too few, at last those of which clips have vanished.
+        The chosen clips; the tarballs to read: none if the clips are there, one that goes on
+        as long as there are too few, at last those of which clips have vanished; and how many clips
+        are meant, None as long as a tarball that was not read may hold more of them.
     """
     request, limits = state.request, state.request.limits
     classes = len(request.classes or NAMES)
@@ -74,14 +75,10 @@ def next_unlisted(
         most = None if counted else (limits.max_samples or 0) - before
         tarball = Tarball(state.split, unread)
         more = TarballRead(tarball, wanted, until_found=most is not None, most=most, goes_on=True)
-        return chosen, [more]
+        return chosen, [more], limits.max_samples
 
-    lacking = {name for label, name in chosen if state.place_of((label, name)) is None}
-    where: dict[Tarball, set[str]] = {}
-    for clip in state.known.clips():
-        if clip.file_name in lacking and clip.tarball.name not in failed:
-            where.setdefault(clip.tarball, set()).add(clip.file_name)
-    return chosen, [TarballRead(t, frozenset(n), until_found=True) for t, n in where.items()]
+    lost = counted and failed and wanted
+    return chosen, _vanished(state, chosen), limits.max_samples or (None if lost else len(chosen))
 
 
 def next_to_search(state: State, names: frozenset[str]) -> TarballRead | None:
@@ -94,6 +91,16 @@ def next_to_search(state: State, names: frozenset[str]) -> TarballRead | None:
         if not done and tarball not in state.host.failures:
             return TarballRead(tarball, names, until_found=True, most=len(names), goes_on=True)
     return None
+
+
+def _vanished(state: State, chosen: Sequence[Candidate]) -> list[TarballRead]:
+    """Return the tarballs to read for chosen clips that are not there any more."""
+    lacking = {name for label, name in chosen if state.place_of((label, name)) is None}
+    where: dict[Tarball, set[str]] = {}
+    for clip in state.known.clips():
+        if clip.file_name in lacking and clip.tarball not in state.host.failures:
+            where.setdefault(clip.tarball, set()).add(clip.file_name)
+    return [TarballRead(t, frozenset(n), until_found=True) for t, n in where.items()]
 
 
 def _of_short_classes(state: State, chosen: Sequence[Candidate]) -> frozenset[str]:

@@ -14,10 +14,11 @@ from k600.loading.ask_host import settle
 from k600.loading.candidates import clip_at
 from k600.loading.manifest import sha256_of
 from k600.loading.missing import raise_nothing, stored_shards
-from k600.loading.plan import Plan, make_plan
+from k600.loading.plan import Plan, make_plan, tarballs_of_clips
 from k600.loading.request import Request
 from k600.loading.rows import StoredClip
-from k600.loading.state import State, read_state
+from k600.loading.state import read_state
+from k600.splits import UNLABELED
 
 __all__ = ["metadata_rows"]
 
@@ -52,13 +53,12 @@ def metadata_rows(
     if not stored and not listed:
         raise_nothing(state)
 
-    tarballs = _tarballs(state)
+    keys = {clip: (clip.label or UNLABELED, clip.file_name) for clip in (*there, *listed)}
+    tarballs = tarballs_of_clips(state, keys.values())
 
     def tarball_of(clip: Clip) -> str | None:
-        row = state.origin.get(clip)
-        if row is not None and row.tarball:
-            return row.tarball
-        return tarballs.get(clip.file_name) if state.split.is_mixed else clip.label
+        tarball = tarballs.get(keys[clip])
+        return None if tarball is None else tarball.name
 
     def row_of(found: StoredClip) -> Row:
         size_bytes, sha256 = found.path.stat().st_size, sha256_of(found.path)
@@ -69,14 +69,6 @@ def metadata_rows(
         rows = list(pool.map(row_of, stored))
     rows += [_row(clip, tarball_of(clip)) for clip in listed]
     return sorted(rows, key=_order)
-
-
-def _tarballs(state: State) -> dict[str, str]:
-    """Return which tarball holds a test clip, by file name, as far as any was read."""
-    if not state.split.is_mixed:
-        return {}
-    states = ("have", "skipped", "bad")
-    return {c.file_name: c.tarball.name for c in state.known.clips() if c.state in states}
 
 
 def _row(

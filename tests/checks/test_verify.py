@@ -461,7 +461,7 @@ def test_repair_brings_the_same_bytes_and_the_next_run_is_clean(
     second = verify_clips(ask(), deep=True)
     assert (second.splits[0].bad, second.reused) == ((), 10)
     outcome = fetch_split(ask(), "validation", progress=no_progress)
-    assert (outcome.fetched_tarballs, outcome.missing) == (0, ())
+    assert (outcome.fetched["cvdf"], outcome.missing) == (0, ())
 
 
 def test_repair_of_test_clips(ask: Ask, tmp_path: Path) -> None:
@@ -527,7 +527,7 @@ def test_a_clip_that_is_damaged_at_its_source_is_not_fetched_for_ever(
     second = verify_clips(ask(), deep=True, repair=True)
     assert (second.bad, second.clips) == ((), 9)
     outcome = fetch_split(ask(), "validation", progress=no_progress)
-    assert (outcome.clips, outcome.fetched_tarballs) == (9, 0)
+    assert (outcome.clips, outcome.fetched["cvdf"]) == (9, 0)
     assert [missing.file_name for missing in outcome.missing] == [name]
     assert outcome.missing_text()
     assert "reading" not in caplog.text
@@ -574,7 +574,7 @@ def test_other_tools_files_are_left_alone_and_left_out(
     assert (second.bad, second.clips) == ((), 5)
     for tarballs in (1, 0):  # the one clip that came is proved by its tarball's end, once
         outcome = fetch_split(request, "validation", progress=no_progress)
-        assert (outcome.clips, outcome.fetched_tarballs, outcome.missing) == (5, tarballs, ())
+        assert (outcome.clips, outcome.fetched["cvdf"], outcome.missing) == (5, tarballs, ())
     assert state() == before
 
 

@@ -71,7 +71,7 @@ def fetch(
     except Kinetics600Error as error:
         return Result(error, frozenset(), time.monotonic() - began)
     reasons = frozenset(clip.reason for clip in outcome.missing)
-    return Result(None, reasons, time.monotonic() - began, outcome.fetched_bytes)
+    return Result(None, reasons, time.monotonic() - began, outcome.fetched_bytes["cvdf"])
 
 
 def visible(data_dir: Path | str) -> dict[str, bytes]:

@@ -84,7 +84,7 @@ def test_a_tarball_is_left_after_the_last_clip_that_is_wanted(
     builder.download_and_prepare()
     outcome = builder._outcomes["train"]
     assert outcome.clips == 3
-    assert outcome.fetched_bytes < 4 << 20
+    assert outcome.fetched_bytes["cvdf"] < 4 << 20
     row = Ledger(Store.at(folders["data_dir"]).ledger_path).tarball(Tarball("train", "zumba"))
     assert row is not None
     assert row.state == "partial"
@@ -120,6 +120,34 @@ def test_a_class_without_a_tarball_is_replaced_by_others(
     options = {"mirror": str(own_miniature.root), "on_missing": "raise"}
     ds = load("train", max_samples=4, **options)["train"]
     assert {kinetics600.id2label()[label] for label in ds["label"]} == {"zumba"}
+
+
+def test_a_test_tarball_that_is_lost_to_a_search_by_class_is_named(
+    load: Load, own_miniature: Miniature, lines: pytest.LogCaptureFixture
+) -> None:
+    tarball = min((own_miniature.root / "test").glob("*.tar.gz"))
+    content = tarball.read_bytes()
+    tarball.unlink()
+    options = {"mirror": str(own_miniature.root), "test_labels": str(own_miniature.test_labels)}
+    asked = {"source": "cvdf", "max_per_class": 5, **options}
+    clips = len(load("test", **asked)["test"])
+    assert "all clips of 1 tarballs that were asked for are not there" in lines.text
+    assert "1  tarball_not_found" in lines.text
+    with pytest.raises(kinetics600.Kinetics600Error, match="all clips of 1 tarballs"):
+        load("test", on_missing="raise", **asked)
+
+    tarball.write_bytes(content)  # what is not whole is not kept as if it were
+    assert len(load("test", on_missing="raise", **asked)["test"]) > clips
+
+
+def test_a_test_tarball_that_a_search_by_class_can_do_without_is_not_missed(
+    load: Load, own_miniature: Miniature, lines: pytest.LogCaptureFixture
+) -> None:
+    min((own_miniature.root / "test").glob("*.tar.gz")).unlink()
+    options = {"mirror": str(own_miniature.root), "test_labels": str(own_miniature.test_labels)}
+    asked = {"source": "cvdf", "classes": "zumba", "max_per_class": 1, **options}
+    assert len(load("test", on_missing="raise", **asked)["test"]) == 1
+    assert "none missing" in lines.text
 
 
 def test_after_a_whole_split_a_subset_touches_no_network(load: Load, miniature: Miniature) -> None:

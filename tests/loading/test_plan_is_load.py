@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import itertools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from hypothesis import strategies as st
 import kinetics600
 from k600.clip import Clip, parse_file_name
 from k600.errors import Kinetics600Error
+from k600.labels import NAMES
 from k600.loading.ask_host import settle
 from k600.loading.estimate import forecast_split
 from k600.loading.fetch import fetch_split
@@ -23,36 +28,109 @@ from k600.loading.manifest import ManifestRow, write_manifest
 from k600.loading.outcome import Outcome
 from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
+from k600.loading.selection import Candidate
 from k600.loading.state import State, read_state
+from k600.loading.stream import stream_split
 from k600.miniature import MACOS, PLAIN, Miniature, make_miniature
 from k600.progress import Bar
+from k600.publish.metadata import metadata_rows
+from k600.splits import UNLABELED
+from tests.servers import web_server
+from tests.youtube_replica import Replica, youtube_replica
+from tests.youtube_videos import FAILURES, good_video
 
 CLASSES = [MACOS, PLAIN, "zumba"]
-REQUESTS = st.fixed_dictionaries(
+
+OPTIONS: dict[str, st.SearchStrategy[Any]] = {
+    "classes": st.lists(st.sampled_from(CLASSES), min_size=1, max_size=2, unique=True),
+    "max_per_class": st.integers(1, 4),
+    "shuffle": st.booleans(),
+    "balanced": st.booleans(),
+    "seed": st.integers(0, 3),
+    "retry_errors": st.booleans(),
+    "on_missing": st.sampled_from(["skip", "warn", "raise"]),
+}
+FROM_TARBALLS = st.fixed_dictionaries(
     {},
     optional={
-        "classes": st.lists(st.sampled_from(CLASSES), min_size=1, max_size=2, unique=True),
+        **OPTIONS,
         "max_samples": st.integers(1, 9),
-        "max_per_class": st.integers(1, 4),
-        "shuffle": st.booleans(),
-        "balanced": st.booleans(),
-        "seed": st.integers(0, 3),
-        "retry_errors": st.booleans(),
         "source": st.sampled_from(["cvdf", "cvdf", "local"]),
     },
 )
 """Options of a request for clips of the tarballs."""
 
+FROM_YOUTUBE = st.fixed_dictionaries(
+    {"max_samples": st.integers(1, 2), "source": st.sampled_from(["auto", "youtube"])},
+    optional=OPTIONS,
+)
+"""Options of a request for a few clips, which YouTube is asked for first."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """What happens before the load, and what it is to bring."""
+
+    split: str
+    labels: bool
+    """Whether the labels of test clips can be had."""
+    missing: int | None
+    """Which tarball the host has no more."""
+    damaged: int | None
+    """Which one has a byte flipped."""
+    condemned: bool
+    """Whether two loads have found that out already."""
+    earlier: dict[str, Any] | None
+    """The request of an earlier load, if there was any."""
+    vanished: list[int]
+    """Which of the clips in the store are gone again."""
+    options: dict[str, Any]
+    frozen: list[int]
+    """Which clips a manifest asks for instead; none for a request without a manifest."""
+    says_where: bool
+    """Whether the manifest says which tarball holds a clip, and what is in its file."""
+    refetch: bool
+    line: str
+    """How the mirror is reached: `file`, `http`, or `offline`, where it would be by HTTP."""
+    youtube: str
+    """What YouTube does: it has all (`good`), half (`half`), or refuses (`blocked`)."""
+
+
+def examples(
+    options: st.SearchStrategy[dict[str, Any]], youtube: st.SearchStrategy[str]
+) -> st.SearchStrategy[Example]:
+    numbers = st.integers(0, 30)
+    return st.builds(
+        Example,
+        split=st.sampled_from(["train", "validation", "test"]),
+        labels=st.booleans(),
+        missing=st.none() | numbers,
+        damaged=st.none() | numbers,
+        condemned=st.booleans(),
+        earlier=st.none() | FROM_TARBALLS,
+        vanished=st.lists(numbers, max_size=3),
+        options=options,
+        frozen=st.just([]) | st.lists(numbers, max_size=6),
+        says_where=st.booleans(),
+        refetch=st.sampled_from([False, False, True]),
+        line=st.sampled_from(["file", "file", "http", "offline"]),
+        youtube=youtube,
+    )
+
 
 @dataclass
 class Recorder:
-    """A progress that writes down which tarballs were read."""
+    """A progress that writes down which tarballs were read, and what YouTube was asked for."""
 
     read: list[str] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
+    """Clips that YouTube was asked for, round by round."""
 
     @contextmanager
     def __call__(self, total: int, description: str, *, unit: str = "B") -> Iterator[Bar]:
         recorder = self
+        if unit != "B":
+            self.asked.append(total)
 
         class Recording(Bar):
             def begin(self, part: str, total: int) -> None:
@@ -65,21 +143,39 @@ class Recorder:
 class Place:
     """A host and a store of one example."""
 
+    example: Example
     host: Miniature
     root: Path
+    proxy: str
+    pace: int
+    """Requests to YouTube in an hour: another in each example, so that none knows of a block."""
+    damaged: set[str] = field(default_factory=set)
+    """Paths of tarballs that do not read well, which no plan can know."""
+    known: set[str] = field(default_factory=set)
+    """Those that the plan does know."""
+    lost: set[str] = field(default_factory=set)
+    """Those that are not there."""
 
-    def request(self, split: str, *, labels: bool = True, **options: Any) -> Request:
-        known = self.host.test_labels if labels else self.root / "nowhere"
+    @property
+    def offline(self) -> bool:
+        return self.example.line == "offline"
+
+    def request(self, mirror: str, **options: Any) -> Request:
+        known = self.host.test_labels if self.example.labels else self.root / "nowhere"
         if "max_samples" not in options and "max_per_class" not in options:
             options = {k: v for k, v in options.items() if k not in ("shuffle", "balanced", "seed")}
         return kinetics600.make_request(
-            split,
+            self.example.split,
             **{
-                "mirror": str(self.root / "600"),
+                "mirror": mirror,
                 "test_labels": str(known),
                 "data_dir": str(self.root / "clips"),
                 "source": "cvdf",
                 "num_workers": 2,
+                "proxy": self.proxy,
+                "yt_dlp_options": {"nocheckcertificate": True, "socket_timeout": 2},
+                "patience_seconds": 0,
+                "requests_per_hour": self.pace,
                 **options,
             },
         )
@@ -87,189 +183,332 @@ class Place:
     def tarballs(self) -> list[Path]:
         return sorted((self.root / "600").rglob("*.tar.gz"))
 
-    def stored(self) -> list[Path]:
-        return sorted((self.root / "clips").rglob("*.mp4"))
+    def path_of(self, tarball: str) -> str:
+        """Return the path of a tarball by its name."""
+        split = self.example.split
+        return f"{'val' if split == 'validation' else split}/{tarball}.tar.gz"
 
-    def path_of(self, path: str) -> Path:
-        return self.root / "600" / path
+    @contextlib.contextmanager
+    def mirror(self) -> Iterator[str]:
+        """Reach the host as the example says."""
+        if self.example.line == "file":
+            yield str(self.root / "600")
+            return
+        with web_server(self.root) as server:
+            yield f"{server.url}/600"
 
 
-class Host:
-    """Holds a miniature of which hypothesis is not to show every byte."""
+class Hosts:
+    """Holds a miniature and a YouTube of which hypothesis is not to show every byte."""
 
-    def __init__(self, miniature: Miniature) -> None:
-        self.miniature = miniature
+    def __init__(self, miniature: Miniature, replica: Replica) -> None:
+        self.miniature, self.replica = miniature, replica
+        self.paces = itertools.count(10_000_000)
+        clips = [c for tarballs in miniature.clips.values() for c in tarballs.values()]
+        self.ids = sorted({name[:11] for names in clips for name in names})
+
+    def set_youtube(self, mode: str) -> None:
+        """Have YouTube do as an example says."""
+        good = good_video(96, 64, 5, seconds=600)
+        bad = FAILURES["private"] if mode == "half" else good
+        self.replica.videos.update(zip(self.ids, itertools.cycle((bad, good))))
+        self.replica.blocked = mode == "blocked"
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
-    return Host(make_miniature(tmp_path_factory.mktemp("host"), classes=CLASSES))
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    with youtube_replica() as replica:
+        yield Hosts(make_miniature(tmp_path_factory.mktemp("host"), classes=CLASSES), replica)
 
 
-def plan_of(request: Request, split: str, *, refetch: bool = False) -> tuple[State, Plan]:
-    state = read_state(request, split, offline=False, keep=False)
-    return settle(state, lambda each: make_plan(each, refetch=refetch), refetch=refetch)
-
-
-def load(
-    request: Request, split: str, *, refetch: bool = False
-) -> tuple[Outcome | None, list[str]]:
-    """Load; return what came of it, None if there is no clip, and the tarballs that were read."""
-    recorder = Recorder()
-    try:
-        return fetch_split(request, split, progress=recorder, refetch=refetch), recorder.read
-    except Kinetics600Error as error:
-        event(f"load: {type(error).__name__}")
-        return None, recorder.read
-
-
-def files_of(outcome: Outcome | None) -> set[tuple[str, str]]:
-    shards = outcome.shards if outcome else ()
-    return {(shard.folder, name) for shard in shards for name in shard.names}
-
-
-def here_of(plan: Plan) -> set[tuple[str, str]]:
-    return {(folder, name) for folder, names in plan.here.items() for name in names}
-
-
-@dataclass(frozen=True)
-class Example:
-    """What happens before the load, and what it is to bring."""
-
-    split: str
-    labels: bool
-    """Whether the labels of test clips can be had."""
-    earlier: dict[str, Any] | None
-    """The request of an earlier load, if there was any."""
-    vanished: list[int]
-    """Which of the clips in the store are gone again."""
-    missing: int | None
-    """Which tarball the host has no more."""
-    damaged: int | None
-    """Which one has a byte flipped."""
-    options: dict[str, Any]
-    frozen: list[int]
-    """Which clips a manifest asks for instead; none for a request without a manifest."""
-    says_where: bool
-    """Whether the manifest says which tarball holds a clip."""
-    refetch: bool
-
-
-EXAMPLES = st.builds(
-    Example,
-    split=st.sampled_from(["train", "validation", "test"]),
-    labels=st.booleans(),
-    earlier=st.none() | REQUESTS,
-    vanished=st.lists(st.integers(0, 30), max_size=3),
-    missing=st.none() | st.integers(0, 9),
-    damaged=st.none() | st.integers(0, 9),
-    options=REQUESTS,
-    frozen=st.just([]) | st.lists(st.integers(0, 30), max_size=6),
-    says_where=st.booleans(),
-    refetch=st.sampled_from([False, False, True]),
-)
-
-
-def prepare(place: Place, example: Example) -> tuple[dict[str, Any], set[str]]:
-    """Make the host and the store of an example; return the options and the damaged tarballs."""
-    if example.earlier is not None:
-        try:
-            load(
-                place.request(example.split, labels=example.labels, **example.earlier),
-                example.split,
-            )
-        except Kinetics600Error:
-            event("no earlier request")
-    for number in example.vanished if (stored := place.stored()) else ():
-        stored[number % len(stored)].unlink(missing_ok=True)
-
-    tarballs, damaged = place.tarballs(), set[str]()
+def prepare(place: Place, mirror: str) -> dict[str, Any]:
+    """Make the host and the store of an example; return the options of its request."""
+    example = place.example
+    folder, tarballs = place.root / "600", place.tarballs()
     if example.missing is not None:
-        tarballs.pop(example.missing % len(tarballs)).unlink()
+        gone = tarballs[example.missing % len(tarballs)]
+
+    # Of the tarball that is lost the store may have something; the damaged one was never good.
     if example.damaged is not None:
-        path = tarballs[example.damaged % len(tarballs)]
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 0xFF
-        path.write_bytes(content)
-        damaged.add(path.relative_to(place.root / "600").as_posix())
+        spoil(path := tarballs[example.damaged % len(tarballs)])
+        place.damaged.add(path.relative_to(folder).as_posix())
+    if example.earlier is not None:
+        load(place.request(mirror, **example.earlier), place)
+    for _ in range(2 if example.condemned and example.damaged is not None else 0):
+        load(place.request(mirror), place)
+    stored = sorted((place.root / "clips").rglob("*.mp4"))
+    for number in example.vanished if stored else ():
+        stored[number % len(stored)].unlink(missing_ok=True)
+    if example.missing is not None:
+        gone.unlink()
+        place.lost.add(gone.relative_to(folder).as_posix())
+        place.damaged -= place.lost
 
     if not example.frozen:
-        return example.options, damaged
-    options = {k: v for k, v in example.options.items() if k in ("retry_errors", "source")}
-    return {**options, "manifest": write_example(place, example)}, damaged
+        return example.options
+    kept = ("retry_errors", "source", "on_missing")
+    options = {name: value for name, value in example.options.items() if name in kept}
+    return {**options, "manifest": write_example(place)}
 
 
-def write_example(place: Place, example: Example) -> str:
+def spoil(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def write_example(place: Place) -> str:
     """Write the manifest of an example."""
-    clips = place.host.clips[example.split]
+    example, split = place.example, place.example.split
+    clips = place.host.clips[split]
     known = [(tarball, name) for tarball, files in clips.items() for name in sorted(files)]
     rows = {}
     for number in example.frozen:
         tarball, name = known[number % len(known)]
         times = parse_file_name(name)
         assert times is not None
-        label = place.host.labels[name] if example.split == "test" else tarball
-        clip = Clip(example.split, label, *times)
-        rows[clip] = ManifestRow(clip, "cvdf", tarball if example.says_where else "")
+        label = place.host.labels[name] if split == "test" else tarball
+        clip = Clip(split, label, *times)
+        row = ManifestRow(clip, "cvdf")
+        if example.says_where:
+            row = replace(row, tarball=tarball, sha256=sha256(clips[tarball][name]))
+        rows[clip] = row
     return str(write_manifest(rows.values(), place.root / "chosen.csv"))
 
 
-@settings(max_examples=50, suppress_health_check=list(HealthCheck))
-@given(example=EXAMPLES)
-def test_what_the_plan_says_is_what_the_load_then_does(
-    host: Host, tmp_path_factory: pytest.TempPathFactory, example: Example
-) -> None:
-    place = Place(host.miniature, tmp_path_factory.mktemp("example"))
-    shutil.copytree(host.miniature.root, place.root / "600")
-    options, damaged = prepare(place, example)
-    split, labels, refetch = example.split, example.labels, example.refetch
-    request = place.request(split, labels=labels, **options)
-    try:
-        state, plan = plan_of(request, split, refetch=refetch)
-    except Kinetics600Error as error:  # a plan that cannot be made is no load, either
-        event(f"plan: {type(error).__name__}")
-        with pytest.raises(type(error)):
-            fetch_split(request, split, progress=Recorder(), refetch=refetch)
-        return
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
+
+def load(
+    request: Request, place: Place, *, refetch: bool = False
+) -> tuple[Outcome | None, Recorder]:
+    """Load; return what came of it, None if there is no clip, and what was asked for."""
+    recorder = Recorder()
+    split, offline = place.example.split, place.offline
+    try:
+        outcome = fetch_split(request, split, progress=recorder, refetch=refetch, offline=offline)
+    except Kinetics600Error as error:
+        event(f"load: {type(error).__name__}")
+        return None, recorder
+    return outcome, recorder
+
+
+def plan_of(
+    request: Request, place: Place, *, refetch: bool = False, listed_only: bool = False
+) -> tuple[State, Plan]:
+    state = read_state(request, place.example.split, offline=place.offline, keep=False)
+    make = partial(make_plan, refetch=refetch, listed_only=listed_only)
+    return settle(state, make, refetch=refetch, sizes=not listed_only)
+
+
+def files_of(outcome: Outcome | None) -> set[tuple[str, str]]:
+    """Return folder and file name of what a load gives."""
+    shards = outcome.shards if outcome else ()
+    return {(shard.folder, name) for shard in shards for name in shard.names}
+
+
+def clips_of(outcome: Outcome | None) -> set[Candidate]:
+    """Return class and file name of what a load gives."""
+    shards = outcome.shards if outcome else ()
+    return {
+        (found.clip.label or UNLABELED, found.clip.file_name)
+        for shard in shards
+        for found in shard.clips()
+    }
+
+
+def here_of(plan: Plan) -> set[tuple[str, str]]:
+    return {(folder, name) for folder, names in plan.here.items() for name in names}
+
+
+def clip_of(row: dict[str, Any]) -> Candidate:
+    """Return class and file name of a row."""
+    times = (row["youtube_id"], row["time_start"], row["time_end"])
+    label = UNLABELED if row["label"] is None else NAMES[row["label"]]
+    return label, Clip(row["split"], None, *times).file_name
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(example=examples(FROM_TARBALLS, st.just("blocked")))
+def test_what_the_plan_says_is_what_the_load_then_does(
+    hosts: Hosts, tmp_path_factory: pytest.TempPathFactory, example: Example
+) -> None:
+    check(hosts, tmp_path_factory.mktemp("example"), example)
+
+
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@given(example=examples(FROM_YOUTUBE, st.sampled_from(["good", "good", "half", "blocked"])))
+def test_so_it_is_where_youtube_is_asked_first(
+    hosts: Hosts, tmp_path_factory: pytest.TempPathFactory, example: Example
+) -> None:
+    check(hosts, tmp_path_factory.mktemp("example"), example)
+
+
+def check(hosts: Hosts, root: Path, example: Example) -> None:
+    place = Place(example, hosts.miniature, root, hosts.replica.url, next(hosts.paces))
+    shutil.copytree(hosts.miniature.root, root / "600")
+    hosts.set_youtube(example.youtube)
+    with place.mirror() as mirror:
+        options = prepare(place, mirror)
+        request, refetch = place.request(mirror, **options), example.refetch
+        try:
+            state, plan = plan_of(request, place, refetch=refetch)
+        except Kinetics600Error as error:  # a plan that cannot be made is no load, either
+            event(f"plan: {type(error).__name__}")
+            with pytest.raises(type(error)):
+                fetch_split(
+                    request,
+                    example.split,
+                    progress=Recorder(),
+                    refetch=refetch,
+                    offline=place.offline,
+                )
+            return
+
+        # A damaged tarball that is known is not read: nothing about it is left to chance.
+        place.known = place.damaged & {tarball.path for tarball in state.host.failures}
+        place.damaged -= place.known
+        if not refetch:
+            check_forecast(request, place, state, plan)
+        streamed = streamed_clips(request, place)
+        listed = listed_clips(request, place)
+        outcome, recorder = load(request, place, refetch=refetch)
+        check_load(request, place, state, plan, outcome, recorder)
+        check_rows(request, place, state, plan, outcome, streamed, listed)
+
+
+def check_forecast(request: Request, place: Place, state: State, plan: Plan) -> None:
+    """Check that what is told of a plan is the plan."""
+    forecast = forecast_split(request, place.example.split, offline=place.offline)
+    sizes = [state.host.remotes[read.tarball].size_bytes for read in plan.reads]
+    assert (forecast.tarballs, forecast.tarball_bytes) == (len(sizes), sum(sizes))
+    assert forecast.youtube_clips == len(plan.youtube)
+    assert forecast.open_ended == plan.open_ended
+
+
+def check_load(
+    request: Request,
+    place: Place,
+    state: State,
+    plan: Plan,
+    outcome: Outcome | None,
+    recorder: Recorder,
+) -> None:
+    """Check that a load did what was planned."""
     sizes = {read.tarball.path: state.host.remotes[read.tarball].size_bytes for read in plan.reads}
-    if not refetch:
-        forecast = forecast_split(request, split)
-        assert (forecast.tarballs, forecast.tarball_bytes) == (len(sizes), sum(sizes.values()))
-    outcome, read = load(request, split, refetch=refetch)
     event(f"reads {min(len(sizes), 3)}, {'open' if plan.open_ended else 'closed'}")
+    event(f"asks {len(plan.youtube)}")
+    lost = set(plan.chosen) - set(plan.refused) - clips_of(outcome)
 
     # The clips that are planned are there then, but for those that proved not to be had.
-    there = {name for _, name in files_of(outcome)}
-    lost = {name for _, name in plan.chosen} - there
     if outcome is not None and not plan.open_ended:
-        bad = {row.file_name for row in request.ledger.view(split).others if row.reason}
-        failed = set(outcome.failures) | {place_of(split, clip.tarball) for clip in outcome.missing}
-        assert lost <= bad or failed or damaged
-        if not plan.reads:
-            assert files_of(outcome) <= here_of(plan)
+        assert {name for _, name in lost} <= excused(request, place, outcome)
+        if not request.chooses and not place.damaged:
+            assert {name for _, name in clips_of(outcome)} == planned_names(place, plan)
+        elif request.chooses and not lost:
+            assert clips_of(outcome) == set(plan.chosen) - set(plan.refused) - differing(outcome)
+
+    # YouTube is asked for what is planned, and for more only in place of what was lost.
+    if plan.youtube:
+        assert recorder.asked[0] == len(plan.youtube)
+    if not lost:
+        assert recorder.asked == ([len(plan.youtube)] if plan.youtube else [])
 
     # The tarballs that are planned are read, and no others, unless clips had to be replaced.
+    read = recorder.read
     assert set(sizes) <= set(read)
-    replaced = outcome is None or (request.chooses and bool(lost))
-    if outcome is not None and not (plan.open_ended or replaced):
+    if outcome is not None and not (plan.open_ended or (request.chooses and lost)):
         assert set(read) == set(sizes)
         # One that does not read well is read twice before it is left out.
-        times = {path: 1 + (path in damaged) for path in sizes}
+        times = {path: 1 + (path in place.damaged) for path in sizes}
         assert all(read.count(path) <= times[path] for path in sizes)
-        assert outcome.fetched_bytes <= sum(size * times[path] for path, size in sizes.items())
+        assert outcome.fetched_bytes["cvdf"] <= sum(
+            size * times[path] for path, size in sizes.items()
+        )
 
     # Planned anew, nothing more is to come than what failed, and passes or is asked for again.
     if outcome is not None and not request.retry_errors:
-        _, rest = plan_of(request, split)
-        failed = set(outcome.failures) | {place_of(split, clip.tarball) for clip in outcome.missing}
-        assert {each.tarball.path for each in rest.reads} <= failed | damaged
-        assert here_of(rest) >= files_of(outcome) - _differing(outcome)
+        _, rest = plan_of(request, place)
+        paths = {each.tarball.path for each in rest.reads}
+        assert paths <= {*outcome.failures, *place.lost, *place.damaged}
+        assert here_of(rest) >= files_of(outcome) - differing_files(outcome)
+        if outcome.is_whole and outcome.settled:
+            assert not rest.youtube
+            assert not rest.reads
 
 
-def place_of(split: str, tarball: str) -> str:
-    return f"{'val' if split == 'validation' else split}/{tarball}.tar.gz"
+def excused(request: Request, place: Place, outcome: Outcome) -> set[str]:
+    """Return the file names of clips that no plan could know not to be had."""
+    view = request.ledger.view(place.example.split)
+    names = {row.file_name for row in view.others if row.reason}
+    names |= {answer.file_name for answer in view.answers if answer.kind != "have"}
+    names |= {clip.file_name for clip in outcome.missing if clip.reason == "youtube_blocked"}
+    for tarball, clips in place.host.clips[place.example.split].items():
+        if place.path_of(tarball) in place.damaged | place.lost:
+            names |= set(clips)
+    return names
 
 
-def _differing(outcome: Outcome) -> set[tuple[str, str]]:
-    return {(f"{c.split}/{c.label}", c.file_name) for c in outcome.missing if c.reason == "differs"}
+def planned_names(place: Place, plan: Plan) -> set[str]:
+    """Return the file names that a plan for whole classes is to bring."""
+    names = {name for _, name in here_of(plan)}
+    for read in plan.reads:
+        held = place.host.clips[place.example.split][read.tarball.name]
+        names |= set(held) if read.wanted is None else read.wanted.intersection(held)
+    return names
+
+
+def differing(outcome: Outcome) -> set[Candidate]:
+    odd = [clip for clip in outcome.missing if clip.reason == "differs"]
+    return {(clip.label, clip.file_name) for clip in odd}
+
+
+def differing_files(outcome: Outcome) -> set[tuple[str, str]]:
+    return {(f"{outcome.split}/{label}", name) for label, name in differing(outcome)}
+
+
+def streamed_clips(request: Request, place: Place) -> set[Candidate] | None:
+    """Return what a stream gives; None where it cannot, or is to raise over what is missing."""
+    try:
+        shards = stream_split(request, place.example.split, offline=place.offline)
+        rows = [clip_of(row) for shard in shards for row in shard.records()]
+    except Kinetics600Error as error:
+        event(f"stream: {type(error).__name__}")
+        return None
+    assert len(rows) == len(set(rows))
+    return set(rows)
+
+
+def listed_clips(request: Request, place: Place) -> set[Candidate] | None:
+    """Return the clips of a table of metadata; None where it cannot be had."""
+    try:
+        rows = metadata_rows(request, place.example.split, offline=place.offline)
+    except Kinetics600Error as error:
+        event(f"metadata: {type(error).__name__}")
+        return None
+    return {clip_of(row) for row in rows}
+
+
+def check_rows(
+    request: Request,
+    place: Place,
+    state: State,
+    plan: Plan,
+    outcome: Outcome | None,
+    streamed: set[Candidate] | None,
+    listed: set[Candidate] | None,
+) -> None:
+    """Check that a stream and a table of metadata have the clips that a load brings."""
+    sound = not (place.damaged or place.lost or place.known)
+    if outcome is None or place.example.refetch or "youtube" in request.sources or not sound:
+        return
+    loaded, mixed = clips_of(outcome), place.example.split == "test"
+    if not request.chooses:
+        assert streamed is None or streamed == loaded
+        # The host's list does not name all that is in its tarballs.
+        unlisted = [c for c in loaded if c[1] not in state.host.listing.get(c[0], ())]
+        assert listed is None or mixed or loaded.difference(unlisted) <= listed
+    elif not plan.open_ended:
+        assert streamed is None or streamed == loaded.intersection(plan.chosen)
+        assert listed is None or mixed or listed == set(plan.chosen)
