@@ -667,6 +667,8 @@ def test_a_tarball_that_is_not_there(
         ({"max_samples": 3}, "max_samples, max_per_class, manifest: not allowed"),
         ({"executor": "rya"}, "executor: 'rya' is not allowed; did you mean 'ray'"),
         ({"tasks": 0}, "tasks: 0 is not allowed"),
+        ({"workers": 0}, "workers: 0 is not allowed, expected a whole number of at least 1"),
+        ({"workers": "all"}, "workers: 'all' is not allowed"),
         ({"recipe": FleetRecipe(format="tar")}, "format: 'tar' is not allowed"),
         ({"recipe": FleetRecipe(shard_size_mb=0)}, "shard_size_mb: 0 is not allowed"),
         ({"recipe": FleetRecipe(shards_multiple_of=0)}, "shards_multiple_of: 0 is not allowed"),
