@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import datasets
@@ -38,6 +38,7 @@ from k600.loading.request import make_request as request_of
 from k600.loading.stream import stream_split
 from k600.network import is_offline
 from k600.splits import CONFIGS
+from k600.values import listed
 
 __all__ = [
     "Kinetics600",
@@ -379,7 +380,13 @@ def load_dataset(
     if split is not None:
         return load(split)
 
-    names = [splits] if isinstance(splits, str) else [str(name) for name in splits or ()]
+    one = isinstance(splits, (str, datasets.NamedSplit))
+    if not one and not isinstance(splits, Iterable):
+        raise OptionError(
+            f"splits: {splits!r} is not allowed, expected different split names. Allowed: "
+            f"{listed(CONFIGS)}"
+        )
+    names = [str(splits)] if one else [str(name) for name in splits or ()]
     configs = [name.partition("[")[0] for name in names]
     if not names or len(set(configs)) < len(configs):
         raise OptionError(f"splits: {splits!r} is not allowed, expected different split names")

@@ -76,7 +76,10 @@ class Tarball:
 
     @property
     def path(self) -> str:
-        """Path below the mirror's root, such as `val/acting in play.tar.gz`."""
+        """Path below the mirror's root, such as `val/acting in play.tar.gz`.
+
+        Published places and fleets are pinned to a digest of these: they may not change.
+        """
         return f"{Split(self.split).host_folder}/{self.name}.tar.gz"
 
     @property

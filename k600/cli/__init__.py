@@ -7,18 +7,12 @@ import sys
 
 import click
 
-from k600.cli import (  # noqa: F401 - each adds its command
-    classes,
-    demo,
-    doctor,
-    fleet,
-    gallery,
-    manifest,
-    plan,
-    publish,
-    status,
-    verify,
-)
+# Each adds its command; help lists them in this order, which is README's.
+# isort: off
+from k600.cli import classes, plan, status, verify, gallery, manifest  # noqa: F401
+from k600.cli import publish, fleet, doctor, demo  # noqa: F401
+
+# isort: on
 from k600.cli.app import app
 from k600.cli.exit_codes import STOPPED, code_of_error
 from k600.cli.flag_names import flag_records

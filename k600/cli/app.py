@@ -46,6 +46,15 @@ class _Group(_Command, click.Group):
     command_class = _Command
     group_class = type  # a group within is of this class, too
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.commands]  # in the order in which they were added, not by the alphabet
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # click would write an empty line first
+            raise click.Abort from None
+
 
 @click.group(
     cls=_Group,

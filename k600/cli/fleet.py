@@ -65,7 +65,7 @@ def fleet(
     executor_options: dict[str, Any] | None,
     **recipe_options: Any,
 ) -> None:
-    """Turn tarballs into class-mixed training shards, with many workers. Safe to run again.
+    """Turn tarballs into class-mixed training shards, by many workers. Safe to run again.
 
     Example: kinetics600 fleet train --to s3://bucket/k600 --executor ray --workers 100
     """

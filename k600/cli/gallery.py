@@ -36,7 +36,7 @@ def gallery(
     title: str,
     as_json: bool,
 ) -> None:
-    """Write one self-contained page of clips: to look at, to filter and to play.
+    """Write one self-contained page of clips, to filter and to play.
 
     Shows what is in the store. With --source auto (or cvdf, youtube) what is missing is fetched
     first, and the exit code is that of download.

@@ -38,11 +38,12 @@ def manifest() -> None:
 def export(
     split: str, options: dict[str, Any], out: Path, hashes: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Write a row for every clip: what is there, what is missing and why, and what proves it.
+    """Write a row for every clip: whether it is there, or why not.
 
-    Reads the store only; with --source auto (or cvdf, youtube) what is missing is fetched first,
-    and the exit code is that of download. `kinetics600 verify` first fills in durations and sizes.
-    `load_dataset(..., manifest=FILE)` loads exactly the clips that are there.
+    A row holds what proves its clip, too. Reads the store only; with --source auto (or cvdf,
+    youtube) what is missing is fetched first, and the exit code is that of download. `kinetics600
+    verify` first fills in durations and sizes. `load_dataset(..., manifest=FILE)` loads exactly
+    the clips that are there.
 
     Example: kinetics600 manifest export validation --out validation.parquet
     """
@@ -79,10 +80,9 @@ def export(
 @click.option("--most", default=20, help="Most clips to name.")
 @as_json
 def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
-    """Compare the store with FILE, a manifest as .csv or .parquet: is each clip there, and the same
-    to the last byte?
+    """Compare the store with FILE, to the last byte of each clip.
 
-    Exit code 0 if so, 1 if a clip is missing or differs.
+    FILE is a manifest as .csv or .parquet. Exit code 0 if all are there and the same, 1 if not.
 
     Example: kinetics600 manifest check validation.parquet --data-dir /data/k600
     """

@@ -15,12 +15,16 @@ from k600.loading.request import Request
 from k600.loading.state import wanted_names
 from k600.mirror.mirror import Mirror
 from k600.publish.destination import absolute_place
-from k600.publish.recipe import digest_of_labels
+from k600.publish.recipe import PUBLISHED_FORMAT, digest_of_labels
 from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.tarballs.catalog import read_test_labels
 
 __all__ = ["Job", "check_fleet", "make_job"]
+
+PARTS_FORMAT = 1
+"""What a fleet's own files (parts, markers, plan) mean, beside the rows: raise it if that changes,
+and places begun before are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,9 @@ def make_job(
 ) -> Job:
     """Return what all workers must know of a split; labels of test clips only if `with_labels`."""
     labels: TestLabels = {}
-    options: dict[str, Any] = {"format": 1, "short_side": request.short_side}
+    options: dict[str, Any] = {"format": PUBLISHED_FORMAT, "short_side": request.short_side}
+    if PARTS_FORMAT != 1:  # places of releases that did not note it go on
+        options["parts_format"] = PARTS_FORMAT
     if request.short_side is not None:
         import av
 

@@ -76,6 +76,8 @@ class Workforce:
     def check(self) -> None:
         """Raise an error if a value is not allowed, or the executor is not installed."""
         choice("executor", self.executor, EXECUTORS)
+        if self.workers is not None:
+            whole_number("workers", self.workers, least=1)
         if self.tasks is not None:
             whole_number("tasks", self.tasks, least=1, most=MOST_TASKS)
 

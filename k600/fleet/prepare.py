@@ -54,6 +54,8 @@ def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Prog
     """
     split, recipe = job.split, job.recipe
     tarballs = tarballs_to_read(request, split)
+    # It must stay the same, to the byte, from release to release: else no run that was begun goes
+    # on. (`Tarball.path` serves as a key here.)
     config = {
         **describe(request, split, recipe.kind),
         "source": "cvdf",

@@ -8,7 +8,7 @@ computes it: for rows, `k600.loading.rows.make_columns`. Nothing here knows `dat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +77,7 @@ _SOURCE = Column(
     "where the clip's file came from: `cvdf` (a tarball), `youtube`, or `local` (it was there "
     "before)",
 )
+_SOURCE_OF_SEEN = replace(_SOURCE, meaning=f"{_SOURCE.meaning}; null where no file was seen")
 _URL = Column("url", "string", "the video on YouTube, at the clip's start")
 _TARBALL = Column(
     "tarball", "string", "name of the CVDF's tarball for the clip; null where unknown"
@@ -102,7 +103,7 @@ METADATA = (
     _TIME_START,
     _TIME_END,
     _URL,
-    replace(_SOURCE, meaning=f"{_SOURCE.meaning}; null where no file was seen"),
+    _SOURCE_OF_SEEN,
     _TARBALL,
     _SIZE_BYTES,
     _SHA256,
@@ -132,13 +133,17 @@ PUBLISHED = {"embedded": ROWS, "metadata": METADATA, "webdataset": _TAR}
 """What `datasets` finds in a published dataset, by kind of publication."""
 
 
-def _with_names_and_wide(columns: Iterable[Column]) -> tuple[Column, ...]:
-    """Return columns as manifests have them: a class by its name, whole numbers of 64 bits."""
-    named = (_CLASS if column is _LABEL else column for column in columns)
-    return tuple(replace(each, kind="int64") if each.kind == "int32" else each for each in named)
-
-
-MANIFEST = _with_names_and_wide(column for column in METADATA if column is not _URL)
+MANIFEST = (
+    _SPLIT,
+    _CLASS,
+    _YOUTUBE_ID,
+    replace(_TIME_START, kind="int64"),
+    replace(_TIME_END, kind="int64"),
+    _SOURCE_OF_SEEN,
+    _TARBALL,
+    _SIZE_BYTES,
+    _SHA256,
+)
 """A row of a manifest; the first five are always there."""
 
 CLIP_TABLE = (

@@ -41,7 +41,8 @@ class HostView:
     tarballs: Sequence[Tarball] = ()
     """Its tarballs, in the order of its list; none as long as that is not known."""
     listing: Listing = field(default_factory=dict)
-    """File names by class; empty as long as they are not known, and for the test split."""
+    """File names by class; empty as long as they are not known, and for the test split.
+    The host's word on what a tarball should hold, also for the ledger; not what is asked for."""
     test_names: Sequence[str] = ()
     """File names of its list of test clips, where they are needed as there are no labels."""
     fresh: bool = False

@@ -205,6 +205,11 @@ def _embedded_rows(part: _Part, on_left_out: OnLeftOut) -> Iterator[dict[str, An
 
 
 def _name_of(part: _Part) -> str:
+    """Return a part's name, which begins with `Tarball.path`, or a folder of the store.
+
+    The order of groups, and so the bytes of shards, depend on it, and places are pinned to a digest
+    of them all: it may not change.
+    """
     if part.file_names is None:
         return part.address
     names = " ".join(sorted(part.file_names))

@@ -17,9 +17,20 @@ from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.values import choice, whole_number
 
-__all__ = ["KINDS", "Recipe", "SplitJob", "describe", "digest_of_labels", "digest_of_names"]
+__all__ = [
+    "KINDS",
+    "PUBLISHED_FORMAT",
+    "Recipe",
+    "SplitJob",
+    "describe",
+    "digest_of_labels",
+    "digest_of_names",
+]
 
 KINDS = ("metadata", "embedded")
+
+PUBLISHED_FORMAT = 1
+"""What a published row means: with another number, places begun before are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +94,7 @@ class SplitJob:
 def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
     """Return what decides which clips, and which bytes, a split's shards hold."""
     return {
-        "format": 1,
+        "format": PUBLISHED_FORMAT,
         "kind": kind,
         "split": split,
         "classes": None if request.classes is None else [*request.classes],

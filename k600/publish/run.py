@@ -33,6 +33,7 @@ from k600.publish.metadata import metadata_rows
 from k600.publish.parquet import write_metadata
 from k600.publish.recipe import Recipe, SplitJob
 from k600.publish.shards import scratch_folder
+from k600.values import flag
 
 __all__ = ["Published", "PublishedSplit", "publish"]
 
@@ -87,6 +88,9 @@ def publish(
     The arguments are those of `kinetics600.publish`; `endpoint` is the address of the Hub.
     """
     recipe.check()
+    i_have_the_rights = flag("i_have_the_rights", i_have_the_rights)
+    if private is not None:
+        private = flag("private", private)
     if recipe.kind == "embedded":
         if not i_have_the_rights:
             raise OptionError(

@@ -76,13 +76,16 @@ DROP TABLE old_clips;
 )
 """The changes that each version of the file makes to the one before."""
 
+_MIRRORS_SINCE = 4
+"""The version that tells mirrors apart."""
+
 _OLD_ROWS = """
 CREATE TEMP VIEW mirrors AS SELECT 0 AS id, '{identity}' AS identity;
 CREATE TEMP VIEW tarballs AS SELECT 0 AS mirror, *, 0 AS failures, 0.0 AS failed_at
     FROM main.tarballs;
 CREATE TEMP VIEW clips AS SELECT 0 AS mirror, *, NULL AS crc32 FROM main.clips;
 """
-"""Views that make a ledger from before the fourth version readable as it is."""
+"""Views that make a ledger from before that version readable as it is."""
 
 
 def migrate(db: sqlite3.Connection, folder: Path, version: int, *, write: bool) -> None:
@@ -95,15 +98,19 @@ def migrate(db: sqlite3.Connection, folder: Path, version: int, *, write: bool) 
     is_one = len(kept) == 1 and re.fullmatch("[0-9a-f]{16}", min(kept))
     identity = f"lists:{min(kept)}" if is_one else ""
 
+    is_older = 0 < version < _MIRRORS_SINCE
     if write:
         for statement in ";".join(SCHEMAS[version:]).split(";"):
             db.execute(statement)
-        if version:
+        if is_older:
             db.execute("INSERT INTO mirrors VALUES (0, ?)", (identity,))
         db.execute(f"PRAGMA user_version = {len(SCHEMAS)}")
         return
 
-    missing = (*SCHEMAS[version:3], _OLD_ROWS) if version else SCHEMAS
+    missing = SCHEMAS[version:]
+    if is_older:
+        # (A later version that alters a table of clips or tarballs needs views of its own here.)
+        missing = (*SCHEMAS[version : _MIRRORS_SINCE - 1], _OLD_ROWS, *SCHEMAS[_MIRRORS_SINCE:])
     for statement in ";".join(missing).split(";"):
         statement = statement.replace("CREATE TABLE", "CREATE TEMP TABLE")
         db.execute(statement.replace("{identity}", identity))

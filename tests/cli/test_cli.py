@@ -100,6 +100,25 @@ def test_help_and_version(run: Run, place: dict[str, str]) -> None:
     assert run(place, "--version").stdout.strip() == kinetics600.__version__
 
 
+def test_help_lists_the_commands_as_readme_does_each_with_a_whole_line(
+    run: Run, place: dict[str, str]
+) -> None:
+    place["COLUMNS"] = "80"
+    listed = {}
+    for words in ([], ["manifest"]):
+        shown = run(place, *words, "--help").stdout.replace("[ARGS]...", "")
+        assert "..." not in shown
+        assert "…" not in shown
+        lines = shown.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+        listed[" ".join(words)] = [line.split()[0] for line in lines]
+
+    readme = Path(kinetics600.__file__).with_name("README.md").read_text()
+    section = readme.partition("## On the command line\n")[2].partition("\n## ")[0]
+    named = re.findall(r"^kinetics600 (\w+) (\w*)", section.partition("```\n\n")[0], re.M)
+    assert listed[""] == [*dict.fromkeys(name for name, _ in named)]
+    assert listed["manifest"] == [word for name, word in named if name == "manifest"]
+
+
 def test_the_text_of_a_help_fills_its_lines(run: Run, place: dict[str, str]) -> None:
     place["COLUMNS"] = "300"
     shown = run(place, "gallery", "--help").stdout
@@ -219,6 +238,7 @@ def test_ctrl_c_ends_a_download_with_one_line(place: dict[str, str]) -> None:
             _, said = process.communicate(timeout=30)
     assert process.returncode in (1, 130)
     assert "Traceback" not in said
+    assert "\n\n" not in f"\n{said}"
 
 
 def test_the_table_of_clips_and_a_check_against_it(

@@ -124,6 +124,50 @@ def test_four_tasks_make_the_same_bytes_as_one_and_a_rerun_makes_none(
     assert fs.find("shards/four", detail=True) == before
 
 
+NOTE = b"""{
+ "format": 1,
+ "kind": "embedded",
+ "split": "validation",
+ "classes": null,
+ "max_samples": null,
+ "max_per_class": null,
+ "balanced": false,
+ "shuffle": false,
+ "seed": 0,
+ "manifest": null,
+ "source": "cvdf",
+ "short_side": null,
+ "shard_size_mb": 500,
+ "shards_multiple_of": 4,
+ "tarballs": "6 (761db8bae58809de)"
+}
+"""
+"""What the first release noted of a request."""
+
+
+def test_a_place_of_the_first_release_goes_on_unless_a_fleet_s_files_mean_something_else(
+    run: Run, miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "a"
+    notes = place / ".kinetics600/validation"
+    notes.mkdir(parents=True)
+    (notes / "run.json").write_bytes(NOTE)
+    assert run(place).splits[0].clips == 30
+    assert (notes / "run.json").read_bytes() == NOTE
+    run(tmp_path / "b")
+    assert (tmp_path / "b/.kinetics600/validation/run.json").read_bytes() == NOTE
+
+    units = [json.loads(path.read_bytes()) for path in notes.glob("units/*.json")]
+    assert len(units) == 6
+    for unit in units:
+        words = json.dumps([unit["url"], unit["etag"], {"format": 1, "short_side": None}])
+        assert unit["key"] == hashlib.sha256(words.encode()).hexdigest()[:16]
+
+    monkeypatch.setattr("k600.fleet.job.PARTS_FORMAT", 2)
+    with pytest.raises(DestinationTakenError, match="request: parts_format was None, now 2"):
+        run(place)
+
+
 def without_etags(files: dict[str, bytes]) -> dict[str, bytes]:
     """Return files as if their place had no words of its own for their bytes."""
     path = ".kinetics600/validation/done.json"
@@ -623,6 +667,8 @@ def test_a_tarball_that_is_not_there(
         ({"max_samples": 3}, "max_samples, max_per_class, manifest: not allowed"),
         ({"executor": "rya"}, "executor: 'rya' is not allowed; did you mean 'ray'"),
         ({"tasks": 0}, "tasks: 0 is not allowed"),
+        ({"workers": 0}, "workers: 0 is not allowed, expected a whole number of at least 1"),
+        ({"workers": "all"}, "workers: 'all' is not allowed"),
         ({"recipe": FleetRecipe(format="tar")}, "format: 'tar' is not allowed"),
         ({"recipe": FleetRecipe(shard_size_mb=0)}, "shard_size_mb: 0 is not allowed"),
         ({"recipe": FleetRecipe(shards_multiple_of=0)}, "shards_multiple_of: 0 is not allowed"),

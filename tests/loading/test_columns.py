@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pyarrow.parquet
 import pytest
 
 import kinetics600
+from k600 import hf
 from k600.clip import Clip
 from k600.loading.columns import (
     CLIP_TABLE,
@@ -27,6 +30,11 @@ from k600.loading.rows import record_of
 from k600.miniature import Miniature
 from k600.publish.metadata import metadata_rows
 
+ROWS_BY_SCHEMA = {"k600r1": "b375dcd5b4320437"}
+"""Digests of the feature types of rows by every `k600.hf.SCHEMA` there was; only added to."""
+
+TABLES = {**PUBLISHED, "facts": FACTS, "manifest": MANIFEST, "table of clips": CLIP_TABLE}
+
 CLIP = Clip("train", "zumba", "-abcdefghij", 3, 13)
 
 
@@ -37,6 +45,21 @@ def names(columns: tuple[Column, ...]) -> list[str]:
 def test_the_builder_s_features_are_the_declared_ones() -> None:
     assert [*kinetics600.features()] == names(ROWS)
     assert kinetics600.features(decode=True)["video"] == datasets.Video()
+
+
+def test_rows_of_other_columns_have_another_schema_name() -> None:
+    types = json.dumps(feature_types(ROWS))  # in their order
+    digest = hashlib.sha256(types.encode()).hexdigest()[:16]
+    assert ROWS_BY_SCHEMA.get(hf.SCHEMA) == digest, (
+        f"the columns of rows changed, and caches of {hf.SCHEMA!r} hold rows of the old ones: give "
+        f"SCHEMA in k600/hf.py a new name, and add it to ROWS_BY_SCHEMA here with {digest!r}"
+    )
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_no_table_has_a_column_twice(table: str) -> None:
+    columns = names(TABLES[table])
+    assert len({*columns}) == len(columns)
 
 
 @pytest.mark.parametrize("columns", [ROWS, METADATA])

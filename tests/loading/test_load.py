@@ -288,6 +288,20 @@ def test_the_public_function_does_the_same(
             kinetics600.load_dataset(**bad, **options)
 
 
+@pytest.mark.parametrize("splits", [3, True, [], ["train", "train"]])
+def test_splits_that_are_none_are_refused(splits: Any) -> None:
+    with pytest.raises(kinetics600.errors.OptionError, match="splits: .* is not allowed, expected"):
+        kinetics600.load_dataset(splits=splits)
+
+
+def test_a_split_of_datasets_is_a_name_of_one(
+    folders: dict[str, Any], miniature: Miniature
+) -> None:
+    options = {**folders, "mirror": str(miniature.root)}
+    loaded = kinetics600.load_dataset(splits=datasets.Split.VALIDATION, **options)
+    assert [*loaded] == ["validation"]
+
+
 def test_progress_is_one_bar_in_bytes_by_the_switches_of_datasets(
     load: Load, capsys: pytest.CaptureFixture[str], miniature: Miniature
 ) -> None:

@@ -657,6 +657,8 @@ def test_a_fault_of_the_hub_that_stays(
         ("o/m", {"recipe": Recipe(kind="video")}, "kind: 'video' is not allowed"),
         ("o/m", {"recipe": Recipe(shard_size_mb=2000)}, "shard_size_mb: 2000 is not allowed"),
         ("o/m", {"recipe": Recipe(mix=0)}, "mix: 0 is not allowed"),
+        ("o/m", {"private": "x"}, "private: 'x' is not allowed, expected True or False"),
+        ("o/m", {"i_have_the_rights": "no"}, "i_have_the_rights: 'no' is not allowed"),
         ("o/m", {"offline": True}, "HF_HUB_OFFLINE"),
         ("./x", {"recipe": EMBEDDED, "more": {"source": "youtube"}}, "source: 'youtube' cannot"),
     ],
