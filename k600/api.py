@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from k600.fleet.run import Fleet
     from k600.publish.run import Published
 
-__all__ = ["fleet", "gallery", "labels", "make_request", "publish", "save_manifest"]
-
 
 def labels() -> list[str]:
     """Return the 600 class names in canonical order: the place in the list is the id."""

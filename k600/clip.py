@@ -8,18 +8,6 @@ from dataclasses import dataclass
 
 from k600.splits import UNLABELED, Split
 
-__all__ = [
-    "Clip",
-    "Listing",
-    "Tarball",
-    "TestLabels",
-    "clip_names",
-    "file_name_of",
-    "label_of",
-    "names_of_classes",
-    "parse_file_name",
-]
-
 _SIX_DIGITS = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}_[0-9]{6}\.mp4")
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6,9})_(\d{6,9})\.mp4", re.ASCII)
 

@@ -11,17 +11,6 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-__all__ = [
-    "SHARING",
-    "Space",
-    "free_space",
-    "is_full",
-    "nearest_folder",
-    "owner_text",
-    "why_full",
-    "why_refused",
-]
-
 SHARING = (
     "To share a folder, its owner runs 'chmod -R g+rwX' and 'chmod g+s' on it, and all use umask "
     "002"

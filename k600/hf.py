@@ -29,29 +29,6 @@ from k600.progress import Bar
 from k600.store.files import digest_of_files, lock_at, make_folder
 from k600.translate import rows_error, translate_errors
 
-__all__ = [
-    "BUILDER_ARGUMENTS",
-    "SCHEMA",
-    "LoadedRows",
-    "Video",
-    "check_decoder",
-    "check_features",
-    "default_data_dir",
-    "hide_progress_bars",
-    "is_from_load_dataset",
-    "one_at_a_time",
-    "plain_errors",
-    "progress",
-    "refuse_unused",
-    "register",
-    "room_for_rows",
-    "show_log_lines",
-    "splits_of",
-    "used_arguments",
-    "whole_splits_of",
-    "without_blanks",
-]
-
 logger = logging.getLogger("kinetics600")
 
 SCHEMA = "k600r1"  # stands for the source's hash in cache paths: new rows' meaning, new name

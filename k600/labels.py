@@ -12,8 +12,6 @@ from pathlib import Path
 
 from k600.errors import UnknownClassError, nearest
 
-__all__ = ["NAMES", "canonical", "find_classes", "id2label", "label2id", "label_id"]
-
 NAMES: tuple[str, ...] = tuple(
     (Path(__file__).with_name("class_names.txt")).read_text("utf-8").splitlines()
 )

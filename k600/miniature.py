@@ -18,8 +18,6 @@ from pathlib import Path
 
 from k600.splits import HOST_FOLDERS, SPLITS, Split
 
-__all__ = ["Miniature", "make_clip", "make_miniature", "make_tarball"]
-
 URL = "https://s3.amazonaws.com/kinetics/600"
 
 MACOS = "mountain climber (exercise)"  # its validation tarball was packed on macOS, as on the host

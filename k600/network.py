@@ -26,19 +26,6 @@ from urllib.request import getproxies, proxy_bypass
 from k600.errors import OptionError
 from k600.text import public_url
 
-__all__ = [
-    "CONNECT_SECONDS",
-    "OFFLINE_VARIABLES",
-    "OPENSSL_CERTIFICATES",
-    "READ_SECONDS",
-    "WEB_PORTS",
-    "Network",
-    "Proxy",
-    "is_offline",
-    "offline_variable",
-    "read_network",
-]
-
 WEB_PORTS = {"http": 80, "https": 443}
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-__all__ = ["Bar", "Progress", "no_progress"]
-
 
 class Bar:
     """A progress bar, called from several threads. This one shows nothing."""

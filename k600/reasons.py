@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "BAD_FILE_REASONS",
-    "OPEN_REASONS",
-    "PASSING_REASONS",
-    "REASONS",
-    "WATCHED_REASONS",
-    "YOUTUBE_KINDS",
-    "reason_of_verdict",
-]
-
 REASONS: dict[str, str] = {
     "empty": "the file in the tarball has no bytes",
     "truncated": "the file in the tarball is cut off",

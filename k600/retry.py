@@ -11,8 +11,6 @@ from typing import TypeVar
 
 from k600.errors import Stopped
 
-__all__ = ["Retry"]
-
 T = TypeVar("T")
 
 

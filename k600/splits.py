@@ -7,8 +7,6 @@ from collections.abc import Collection
 
 from k600.labels import NAMES
 
-__all__ = ["CONFIGS", "HOST_FOLDERS", "SPLITS", "UNLABELED", "Split"]
-
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 """The three splits as users name them, in the order that `all` loads them."""
 

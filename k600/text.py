@@ -9,17 +9,6 @@ import hashlib
 import logging
 import re
 
-__all__ = [
-    "PrintableRecords",
-    "csv_cell",
-    "plain_text",
-    "printable",
-    "printable_lines",
-    "public_url",
-    "short_hash",
-    "text_of",
-]
-
 _FORMULA = "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\
 \N{FULLWIDTH COMMERCIAL AT}"
 """How a formula begins, in one spreadsheet or another."""

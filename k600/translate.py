@@ -32,19 +32,6 @@ from k600.errors import (
 )
 from k600.text import plain_text
 
-__all__ = [
-    "PASSING_STATUSES",
-    "answer_of",
-    "destination_error",
-    "hub_error",
-    "ledger_error",
-    "mirror_error",
-    "rows_error",
-    "shard_error",
-    "store_error",
-    "translate_errors",
-]
-
 PASSING_STATUSES = (408, 412, 425, 429, 500, 502, 503, 504)
 """HTTP statuses after which the same request may succeed later."""
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from k600.errors import OptionError, nearest
 
-__all__ = ["choice", "flag", "listed", "plain", "whole_number"]
-
 
 def plain(value: Any) -> Any:
     """Return a scalar of numpy or torch as Python's own, and anything else as it is.

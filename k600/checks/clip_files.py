@@ -17,8 +17,6 @@ from k600.store.rows import CheckRow, LedgerView
 from k600.store.store import Store
 from k600.video.probe import Probe, probe_clip
 
-__all__ = ["Target", "check_clips", "find_targets"]
-
 _COMMIT_SECONDS = 2.0
 _COMMIT_ROWS = 500
 """A run that is killed loses no more than this."""

@@ -16,8 +16,6 @@ from k600.loading.rows import StoredClip, StoredShard
 from k600.reasons import BAD_FILE_REASONS
 from k600.splits import UNLABELED
 
-__all__ = ["check_manifest", "clip_table", "count_rows"]
-
 
 def clip_table(
     request: Request,

@@ -24,16 +24,6 @@ from k600.splits import Split
 from k600.store.rows import LedgerView
 from k600.tarballs.reading import is_condemned
 
-__all__ = [
-    "ClassStatus",
-    "Counts",
-    "SplitStatus",
-    "StoreStatus",
-    "TarballCounts",
-    "advise",
-    "count_clips",
-]
-
 _MAY_COME = PASSING_REASONS | {"not_encoded"}
 """Reasons of clips that the next download may bring."""
 

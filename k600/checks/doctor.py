@@ -51,18 +51,6 @@ from k600.store.store import META_DIR, Store
 from k600.text import public_url
 from k600.youtube.options import YouTubeOptions, yt_dlp_params
 
-__all__ = [
-    "Finding",
-    "check_disk",
-    "check_environment",
-    "check_mirror",
-    "check_network",
-    "check_writable",
-    "check_youtube",
-    "examine",
-    "run_checks",
-]
-
 _MOST_SECONDS = 40.0
 _ANY_HOST = "host.invalid"
 """One that no NO_PROXY names."""

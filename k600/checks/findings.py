@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["FATES", "Finding", "Report", "SplitReport"]
-
 FATES: dict[str, str] = {
     "reported": "it is where it was",
     "quarantined": "it was moved aside; the next load fetches it again",

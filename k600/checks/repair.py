@@ -23,8 +23,6 @@ from k600.store.rows import AdoptedRow, CheckRow
 from k600.store.store import META_DIR, Store
 from k600.translate import store_error, translate_errors
 
-__all__ = ["Why", "fetch_again", "put_aside"]
-
 Why = dict[Target, tuple[str, str]]
 """A key of `k600.reasons.REASONS`, or nothing, and more words."""
 

@@ -16,18 +16,6 @@ from typing import Any
 from k600.video.encoder import has_codec
 from k600.youtube.tools import OLD_AFTER_DAYS, js_runtimes, yt_dlp_age_days, yt_dlp_version
 
-__all__ = [
-    "PACKAGES",
-    "Finding",
-    "check_codecs",
-    "check_js_runtime",
-    "check_package",
-    "check_python",
-    "check_solver",
-    "check_torchcodec",
-    "check_yt_dlp",
-]
-
 PACKAGES = ("datasets", "huggingface_hub", "s3fs", "fsspec", "pyarrow", "isal")
 """Packages of which only presence and version are checked."""
 

@@ -18,8 +18,6 @@ from k600.store.rows import LedgerView
 from k600.store.store import META_DIR, Store
 from k600.tarballs.catalog import KeptLists
 
-__all__ = ["count_listed", "read_status"]
-
 _FEW_CLASSES = 50
 """Up to so many classes, the ledger is asked for each instead of for the whole split."""
 

@@ -27,8 +27,6 @@ from k600.reasons import BAD_FILE_REASONS, REASONS, reason_of_verdict
 from k600.store.rows import CheckRow
 from k600.video.probe import BAD
 
-__all__ = ["Verification", "find_failed", "verify_clips"]
-
 logger = logging.getLogger("kinetics600")
 
 

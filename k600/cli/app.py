@@ -14,18 +14,6 @@ from k600.cli.exit_codes import EXIT_CODES
 from k600.cli.flag_names import speak_flags_of
 from k600.errors import OptionError
 
-__all__ = [
-    "app",
-    "as_json",
-    "data_dir",
-    "i_have_the_rights",
-    "json_option",
-    "lists_mirror",
-    "quiet",
-    "shard_size_mb",
-    "to_options",
-]
-
 _EXIT_CODES_TEXT = "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
 
 

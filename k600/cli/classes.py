@@ -13,8 +13,6 @@ from k600.cli.request_options import request_of
 from k600.cli.screen import console, make_table, print_json, say
 from k600.labels import find_classes, label_id
 
-__all__ = ["classes"]
-
 
 @app.command()
 @click.argument("query", default="")

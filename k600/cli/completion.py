@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import get_completion_class
 
-__all__ = ["with_completion"]
-
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _VARIABLE = "_KINETICS600_COMPLETE"

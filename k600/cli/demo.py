@@ -15,8 +15,6 @@ import click
 from k600.cli.app import app
 from k600.cli.screen import console, make_table
 
-__all__ = ["demo"]
-
 _CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("validation", "the whole split", {}),
     ("validation", "five, chosen", {"max_samples": 5, "shuffle": True}),

@@ -17,19 +17,6 @@ if TYPE_CHECKING:
     from k600.loading.estimate import Forecast
     from k600.loading.outcome import Outcome
 
-__all__ = [
-    "AGAIN",
-    "DONE",
-    "EXIT_CODES",
-    "PIPE_CLOSED",
-    "STOPPED",
-    "UNAVAILABLE",
-    "USAGE",
-    "code_of_error",
-    "code_of_splits",
-    "worst",
-]
-
 DONE, AGAIN, USAGE, UNAVAILABLE, STOPPED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 
 EXIT_CODES = {

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 
 import click
 
-__all__ = ["flag_records", "flags_of", "speak_flags_of", "with_flags"]
-
 _VALUE = r"""…|True|'[^']*'|"[^"]*"|\[…\]|\{…\}"""
 
 # A name is not replaced within a path or quoted text.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from k600.fleet.estimate import FleetEstimate
     from k600.fleet.run import Fleet
 
-__all__ = ["fleet"]
-
 
 @app.command()
 @with_request_options()

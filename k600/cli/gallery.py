@@ -17,8 +17,6 @@ from k600.cli.screen import Meter, print_json, say
 from k600.errors import OptionError
 from k600.network import is_offline
 
-__all__ = ["gallery"]
-
 
 @app.command()
 @with_request_options(source="local")

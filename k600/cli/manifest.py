@@ -19,8 +19,6 @@ from k600.clip import Clip
 from k600.errors import NoClipsError
 from k600.network import is_offline
 
-__all__ = ["check", "export"]
-
 
 @app.group()
 def manifest() -> None:

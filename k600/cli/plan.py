@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from rich.filesize import decimal
 
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_splits
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, console, decimal, hush, make_table, print_json, say, time_of
+from k600.cli.screen import Meter, console, hush, make_table, print_json, say, time_of
 from k600.errors import OptionError
 from k600.network import is_offline
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from k600.loading.estimate import Forecast
-
-__all__ = ["download", "plan"]
 
 _RATE = 50.0
 

@@ -15,8 +15,6 @@ from k600.errors import OptionError
 from k600.network import is_offline
 from k600.splits import CONFIGS
 
-__all__ = ["publish"]
-
 
 @app.command()
 @click.argument("repo", required=False)

@@ -17,15 +17,6 @@ from k600.splits import CONFIGS
 if TYPE_CHECKING:
     from k600.loading.request import Request
 
-__all__ = [
-    "SPLIT",
-    "as_given",
-    "complete_classes",
-    "complete_splits",
-    "request_of",
-    "with_request_options",
-]
-
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
 _FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag is not None}
 _endpoint_url = click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")

@@ -36,23 +36,6 @@ from k600.cli.flag_names import with_flags
 from k600.progress import Bar
 from k600.text import printable, printable_lines
 
-__all__ = [
-    "Meter",
-    "bar_of",
-    "console",
-    "counts_of",
-    "decimal",
-    "hush",
-    "leave_pipe",
-    "make_table",
-    "percent_of",
-    "prepare_streams",
-    "print_json",
-    "say",
-    "say_error",
-    "time_of",
-]
-
 _LOG_EVERY_SECONDS = 30
 _WIDE = 72  # columns of a terminal that has room for a bar
 _PIPED_WIDTH = 160  # columns in a file or a pipe: a row of a table is one line

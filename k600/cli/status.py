@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.filesize import decimal
 from rich.text import Text
 
 from k600.cli.app import app, as_json, data_dir, lists_mirror
@@ -18,7 +19,6 @@ from k600.cli.screen import (
     bar_of,
     console,
     counts_of,
-    decimal,
     make_table,
     percent_of,
     print_json,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from k600.checks.counts import ClassStatus, SplitStatus, StoreStatus
-
-__all__ = ["status"]
 
 
 @app.command()

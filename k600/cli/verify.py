@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from k600.checks.findings import Report, SplitReport
 
-__all__ = ["verify"]
-
 _MOST_LINES = 50
 
 

@@ -17,8 +17,6 @@ from k600.fleet.options import FleetRecipe, Places
 from k600.fleet.units import find_units, tarballs_to_read
 from k600.loading.request import Request
 
-__all__ = ["FleetEstimate", "Rates", "Simulation", "enough_workers", "estimate_fleet", "simulate"]
-
 NEAR_BEST = 1.1
 """Multiple of the shortest possible time that is good enough."""
 

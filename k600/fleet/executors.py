@@ -32,8 +32,6 @@ from k600.errors import IncompleteError, OptionError
 from k600.fleet.options import OpenPlaces, Places, Workforce
 from k600.text import public_url
 
-__all__ = ["Stage", "run_stages"]
-
 ATTEMPTS = 3  # of a task whose worker was killed
 
 _SLURM = {"time": "24:00:00", "qos": "", "mem_per_cpu_gb": 4}

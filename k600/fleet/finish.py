@@ -18,8 +18,6 @@ from k600.loading.manifest import ManifestRow, to_parquet
 from k600.publish.markers import SplitResult, finish, name_on_card, read_marker, update_card
 from k600.store.store import META_DIR
 
-__all__ = ["finish_split", "tidy"]
-
 
 def finish_split(job: Job, places: OpenPlaces) -> None:
     """Mark a split as done and remove the parts; raise `IncompleteError` if a shard is missing."""

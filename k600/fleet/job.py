@@ -20,8 +20,6 @@ from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.tarballs.catalog import read_test_labels
 
-__all__ = ["Job", "check_fleet", "make_job"]
-
 PARTS_FORMAT = 1
 """What a fleet's own files (parts, markers, plan) mean, beside the rows: raise it if that changes,
 and places begun before are refused."""

@@ -23,8 +23,6 @@ from k600.publish.parquet import write_clips
 from k600.publish.shards import scratch_folder
 from k600.publish.webdataset import write_tar
 
-__all__ = ["PartReader", "merge_shards", "shard_path", "shard_to_json"]
-
 AHEAD_BYTES = 64 << 20
 """Clips that are read ahead of those being written."""
 AHEAD_READS = 8

@@ -20,8 +20,6 @@ from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
 from k600.publish.shards import MOST_SHARD_MB
 from k600.values import choice, whole_number
 
-__all__ = ["FleetRecipe", "OpenPlaces", "Places", "Workforce", "choose_places"]
-
 FORMATS = {"parquet": "embedded", "webdataset": "webdataset"}
 """Kinds of publication (`k600.loading.columns.PUBLISHED`) by what users call them."""
 

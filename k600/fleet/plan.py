@@ -26,16 +26,6 @@ from k600.fleet.options import OpenPlaces
 from k600.fleet.units import PartClip, Unit, UnitMarker, read_markers
 from k600.publish.destination import FileDestination
 
-__all__ = [
-    "PlacedClip",
-    "Plan",
-    "count_shards",
-    "deal_clips",
-    "make_plan",
-    "read_plan",
-    "write_plan",
-]
-
 _NAME = "plan.parquet"
 _STRINGS = ("tarball", "part", "file_name", "label", "sha256")
 _SCHEMA = pyarrow.schema(

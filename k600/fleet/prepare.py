@@ -24,8 +24,6 @@ from k600.publish.markers import find_damaged, pin_request, read_marker
 from k600.publish.recipe import describe, digest_of_names
 from k600.publish.shards import check_number_of_files, scratch_folder
 
-__all__ = ["SplitWork", "prepare_split"]
-
 
 @dataclass(frozen=True, slots=True)
 class SplitWork:

@@ -21,8 +21,6 @@ from k600.store.files import open_part
 from k600.tarballs.reading import read_with_retry
 from k600.tarballs.stream import stream_tarball
 
-__all__ = ["read_unit", "read_units"]
-
 
 def read_units(job: Job, units: Sequence[Unit], places: OpenPlaces) -> None:
     """Read tarballs, except those that are marked as done."""

@@ -27,8 +27,6 @@ from k600.progress import Bar, Progress
 from k600.publish.markers import check_place, read_marker
 from k600.store.store import META_DIR
 
-__all__ = ["Fleet", "FleetSplit", "run_fleet"]
-
 logger = logging.getLogger("kinetics600")
 
 _RAY_LOGS = f"{META_DIR}/logs"

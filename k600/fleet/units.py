@@ -29,18 +29,6 @@ from k600.publish.destination import FileDestination
 from k600.publish.markers import read_json, to_json
 from k600.tarballs.catalog import KeptLists
 
-__all__ = [
-    "PartClip",
-    "Reject",
-    "Unit",
-    "UnitMarker",
-    "deal_units",
-    "find_units",
-    "find_unread",
-    "read_markers",
-    "tarballs_to_read",
-]
-
 logger = logging.getLogger("kinetics600")
 
 AT_ONCE = 16

@@ -22,8 +22,6 @@ from k600.gallery.rows import Row, check_target, previews, read_rows, write_file
 from k600.gallery.thumbnails import WIDTH, Image, Preview, to_png
 from k600.values import whole_number
 
-__all__ = ["draw_line", "sheet_size", "write_contact_sheet"]
-
 _HEIGHT = 120  # of the field for a thumbnail, in pixels; WIDTH is its width
 _GAP = 16  # between tiles, and around them
 _LETTER_WIDTH, _LETTER_HEIGHT = 6, 13

@@ -25,8 +25,6 @@ from k600.gallery.rows import Row, check_target, count_rows, previews, read_rows
 from k600.gallery.thumbnails import Preview, to_jpeg
 from k600.values import whole_number
 
-__all__ = ["write_gallery"]
-
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}", re.ASCII)
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
 

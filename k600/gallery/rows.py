@@ -17,8 +17,6 @@ from k600.gallery.thumbnails import Preview, preview_clip
 from k600.labels import NAMES
 from k600.store.files import write_whole
 
-__all__ = ["Row", "check_target", "count_rows", "previews", "read_rows", "write_file"]
-
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -17,8 +17,6 @@ import numpy.typing as npt
 from k600.video.display import turn_of
 from k600.video.probe import VERDICTS, best_stream, box_problem, open_mp4
 
-__all__ = ["HIGHEST", "WIDTH", "Image", "Preview", "preview_clip", "to_jpeg", "to_png"]
-
 WIDTH = 160
 """Width of a thumbnail, in pixels; that of a tall one is less."""
 HIGHEST = 240

@@ -22,8 +22,6 @@ from k600.store.rows import TarballRow
 from k600.tarballs.catalog import KeptLists
 from k600.tarballs.reading import is_condemned, noted_failure
 
-__all__ = ["ask_host", "failure_of", "settle"]
-
 
 def settle(
     state: State,

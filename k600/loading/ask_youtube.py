@@ -22,8 +22,6 @@ from k600.youtube.tools import check_tools
 if TYPE_CHECKING:
     from k600.youtube.workers import YouTubeWorkers
 
-__all__ = ["YouTubeSource"]
-
 logger = logging.getLogger("kinetics600")
 
 _UNPACED = 40

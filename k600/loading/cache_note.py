@@ -31,8 +31,6 @@ from k600.loading.request import Request
 from k600.store.files import sync, sync_folder, write_whole
 from k600.store.inventory import watched_folders
 
-__all__ = ["Note", "remove_unreadable", "unreadable"]
-
 logger = logging.getLogger("kinetics600")
 
 _FILE = "kinetics600.json"

@@ -13,8 +13,6 @@ from k600.splits import UNLABELED
 from k600.youtube.refusals import is_settled
 from k600.youtube.tools import yt_dlp_version
 
-__all__ = ["Candidates", "clip_at", "find_candidates", "listed_or_found", "proved_bad"]
-
 Candidates = Mapping[str, Sequence[str]]
 """File names by class; `_unlabeled` for test clips without one."""
 

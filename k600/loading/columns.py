@@ -14,19 +14,6 @@ from typing import Any
 
 from k600.labels import NAMES
 
-__all__ = [
-    "CLIP_TABLE",
-    "FACTS",
-    "MANIFEST",
-    "METADATA",
-    "PUBLISHED",
-    "ROWS",
-    "Column",
-    "arrow_schema",
-    "feature_types",
-    "markdown_table",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -16,8 +16,6 @@ from k600.loading.state import Failure, State, read_state
 from k600.reasons import PASSING_REASONS
 from k600.tarballs.extract import is_wanted
 
-__all__ = ["Forecast", "forecast_split"]
-
 _YOUTUBE_SECONDS = 12.0
 """For each clip, in the long run: 900 questions an hour, and three for each clip: the page, and the
 two clients that yt-dlp asks since October 2026. (The first 30 clips do not wait.)"""

@@ -32,8 +32,6 @@ from k600.loading.sources import Fetched, Source
 from k600.loading.state import State, read_state
 from k600.progress import Progress
 
-__all__ = ["Load", "fetch_split"]
-
 
 def fetch_split(
     request: Request,

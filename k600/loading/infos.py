@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_info"]
-
 logger = logging.getLogger("kinetics600")
 
 # A wheel carries the file inside the package, a checkout at the top beside `kinetics600.py`.

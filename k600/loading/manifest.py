@@ -30,18 +30,6 @@ from k600.store.rows import SOURCES
 from k600.store.store import META_DIR, Store
 from k600.text import csv_cell, text_of
 
-__all__ = [
-    "Manifest",
-    "ManifestRow",
-    "differing",
-    "manifest_rows",
-    "read_manifest",
-    "sha256_of",
-    "to_parquet",
-    "write_manifest",
-    "write_table",
-]
-
 _NAMES = [column.name for column in MANIFEST]
 _OF_CLIP, _OF_FILE = _NAMES[:5], _NAMES[5:]
 _SUFFIXES = (".csv", ".parquet")

@@ -20,8 +20,6 @@ from k600.store.store import Store
 from k600.tarballs.extract import is_wanted
 from k600.tarballs.reading import is_condemned, noted_failure
 
-__all__ = ["differing_clips", "missing_clips", "raise_nothing", "stored_shards", "write_report"]
-
 
 def stored_shards(
     state: State, here: Mapping[str, Collection[str]] | None = None

@@ -20,16 +20,6 @@ from k600.text import public_url
 from k600.values import choice, flag, whole_number
 from k600.youtube.options import check_browser, check_cookies, check_parameters, check_proxy_url
 
-__all__ = [
-    "OPTIONS",
-    "Option",
-    "OptionFields",
-    "attribute_docs",
-    "check_option_names",
-    "check_options",
-    "choice_error",
-]
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Option:

@@ -14,8 +14,6 @@ from k600.loading.rows import StoredShard, digest_of
 from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS, WATCHED_REASONS
 from k600.text import csv_cell
 
-__all__ = ["Missing", "Outcome", "missing_csv", "missing_table"]
-
 
 @dataclass(frozen=True, slots=True)
 class Missing:

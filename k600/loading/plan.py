@@ -23,17 +23,6 @@ from k600.loading.unlisted import next_to_search, next_unlisted
 from k600.store.rows import ClipRow, LedgerView, StoredGroup
 from k600.tarballs.extract import TarballRead, is_wanted
 
-__all__ = [
-    "MEAN_CLIP_BYTES",
-    "MOST_FROM_YOUTUBE",
-    "YOUTUBE_CLIP_BYTES",
-    "Plan",
-    "choose_route",
-    "make_plan",
-    "plan_reads",
-    "tarballs_of_clips",
-]
-
 MEAN_CLIP_BYTES = 1_480_000
 """Mean size of a clip: 88 GB over 59,608 files in the test split, the largest of the three."""
 YOUTUBE_CLIP_BYTES = 700_000

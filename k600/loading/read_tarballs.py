@@ -25,8 +25,6 @@ from k600.progress import Progress
 from k600.store.ledger import Ledger
 from k600.tarballs.extract import TarballExtractor, TarballRead
 
-__all__ = ["TarballSource", "space_needed"]
-
 logger = logging.getLogger("kinetics600")
 
 _OWN_FILES = 2

@@ -20,15 +20,6 @@ from k600.values import listed
 from k600.video.encoder import check_encoder
 from k600.youtube.options import YOUTUBE_SHORT_SIDE, YouTubeOptions
 
-__all__ = [
-    "DEFAULT_MIRROR",
-    "DEFAULT_TEST_LABELS",
-    "Request",
-    "check_config_name",
-    "check_split_names",
-    "make_request",
-]
-
 DEFAULT_MIRROR = "s3://kinetics/600"
 """CVDF's public bucket (region us-east-1, read anonymously)."""
 

@@ -33,16 +33,6 @@ from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
 from k600.text import printable
 
-__all__ = [
-    "OnLeftOut",
-    "StoredClip",
-    "StoredShard",
-    "StreamedShard",
-    "digest_of",
-    "make_columns",
-    "record_of",
-]
-
 logger = logging.getLogger("kinetics600")
 
 Record = dict[str, Any]

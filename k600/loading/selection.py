@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 from k600.labels import NAMES
 
-__all__ = ["Candidate", "Limits", "choose_clips", "share_of", "walk_clips", "walk_order"]
-
 Candidate = tuple[str, str]
 """A class name and a file name."""
 

@@ -11,8 +11,6 @@ from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.state import Failure, State
 
-__all__ = ["Fetched", "Source"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:

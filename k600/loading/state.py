@@ -22,8 +22,6 @@ from k600.store.rows import ClipRow, LedgerView
 from k600.tarballs.catalog import KeptLists, read_test_labels
 from k600.text import public_url
 
-__all__ = ["Failure", "HostView", "State", "read_state", "tarballs_of", "wanted_names"]
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -20,8 +20,6 @@ from k600.loading.state import State, read_state
 from k600.reasons import REASONS
 from k600.splits import Split
 
-__all__ = ["stream_split"]
-
 logger = logging.getLogger("kinetics600")
 
 

@@ -16,8 +16,6 @@ from k600.loading.state import State
 from k600.splits import UNLABELED
 from k600.tarballs.extract import TarballRead, is_wanted
 
-__all__ = ["next_to_search", "next_unlisted"]
-
 
 def next_unlisted(
     state: State, first: Sequence[Candidate] = (), *, read: Collection[Tarball] = ()

@@ -20,8 +20,6 @@ import fsspec
 from k600.mirror.identity import is_public_bucket, s3_endpoint
 from k600.network import CONNECT_SECONDS, READ_SECONDS, WEB_PORTS, Network, read_network
 
-__all__ = ["file_system_options", "mirror_options", "protocol_of", "web_info"]
-
 _AMAZON = "https://s3.amazonaws.com"
 
 

@@ -24,8 +24,6 @@ from urllib.parse import urlsplit
 from k600.errors import MirrorUnreachableError
 from k600.network import read_network
 
-__all__ = ["Line", "PlainGets"]
-
 _CHUNK_BYTES = 1 << 20
 _LEAST_PIECE_BYTES = 256 << 10
 """Less is not worth being handed on. (An encrypted line brings 16 KiB at a time.)"""

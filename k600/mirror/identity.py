@@ -13,8 +13,6 @@ import fsspec
 from k600.network import WEB_PORTS
 from k600.text import public_url
 
-__all__ = ["is_public_bucket", "mirror_identity", "s3_endpoint"]
-
 PUBLIC_BUCKET = "s3://kinetics"  # CVDF's, read anonymously
 
 _AWS = re.compile(r"(?:(?P<bucket>.+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com")  # of any region

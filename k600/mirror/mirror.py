@@ -29,8 +29,6 @@ from k600.retry import Retry
 from k600.text import public_url, text_of
 from k600.translate import mirror_error, translate_errors
 
-__all__ = ["ADDRESS_SECONDS", "Mirror", "RemoteFile"]
-
 T = TypeVar("T")
 
 _GZIP_MAGIC = b"\x1f\x8b"

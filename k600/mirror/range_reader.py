@@ -22,8 +22,6 @@ from k600.mirror.http_ranges import Line, PlainGets
 from k600.mirror.mirror import ADDRESS_SECONDS, Mirror, RemoteFile
 from k600.retry import Retry
 
-__all__ = ["AHEAD_BYTES", "RangeReader", "keep_memory_of_blocks"]
-
 FIRST_BLOCK_BYTES = 512 << 10
 MOST_BLOCK_BYTES = 8 << 20
 LEAST_BLOCK_BYTES = 64 << 10

@@ -22,8 +22,6 @@ from k600.reasons import REASONS
 from k600.splits import Split
 from k600.text import printable
 
-__all__ = ["SplitFacts", "write_card"]
-
 _TEMPLATE = Path(__file__).with_name("card.md")
 _ONLY = re.compile(r"<!-- only ([\w ]+) -->\n(.*?)<!-- end -->\n", re.DOTALL)
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))

@@ -27,8 +27,6 @@ from k600.publish.shards import check_number_of_files, scratch_folder, send_shar
 from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.reading import READINGS
 
-__all__ = ["check_embeddable", "publish_clips"]
-
 BUFFER_BYTES = 128 << 20
 BUFFER_ROWS = 1_000
 _AHEAD_BYTES = 128 << 20

@@ -34,8 +34,6 @@ from k600.store.store import META_DIR
 from k600.text import plain_text, public_url
 from k600.translate import destination_error, translate_errors
 
-__all__ = ["Destination", "FileDestination", "Proof", "absolute_place"]
-
 _CHECKED_AT_ONCE = 4
 _BLOCK_BYTES = 8 << 20
 _SCRATCH = f"{META_DIR}/incoming"

@@ -45,8 +45,6 @@ from k600.retry import Retry
 from k600.text import plain_text
 from k600.translate import PASSING_STATUSES, answer_of, hub_error
 
-__all__ = ["HubDestination", "check_repo_id", "repo_of_url"]
-
 logger = logging.getLogger("kinetics600")
 
 T = TypeVar("T")

@@ -33,19 +33,6 @@ from k600.splits import SPLITS
 from k600.store.store import META_DIR
 from k600.text import public_url
 
-__all__ = [
-    "SplitResult",
-    "check_place",
-    "find_damaged",
-    "finish",
-    "name_on_card",
-    "pin_request",
-    "read_json",
-    "read_marker",
-    "to_json",
-    "update_card",
-]
-
 logger = logging.getLogger("kinetics600")
 
 

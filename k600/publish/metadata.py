@@ -20,8 +20,6 @@ from k600.loading.rows import StoredClip
 from k600.loading.state import read_state
 from k600.splits import UNLABELED
 
-__all__ = ["metadata_rows"]
-
 Row = dict[str, Any]
 
 

@@ -17,8 +17,6 @@ import pyarrow.parquet
 from k600.loading.columns import METADATA, ROWS, Column, arrow_schema, feature_types
 from k600.publish.shards import HashingFile, Shard
 
-__all__ = ["write_clips", "write_metadata"]
-
 MOST_GROUP_ROWS = 100
 MOST_GROUP_BYTES = 32 << 20  # the Hub allows far more; writing holds a group three times
 _METADATA_GROUP_ROWS = 10_000

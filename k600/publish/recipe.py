@@ -17,16 +17,6 @@ from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.values import choice, whole_number
 
-__all__ = [
-    "KINDS",
-    "PUBLISHED_FORMAT",
-    "Recipe",
-    "SplitJob",
-    "describe",
-    "digest_of_labels",
-    "digest_of_names",
-]
-
 KINDS = ("metadata", "embedded")
 
 PUBLISHED_FORMAT = 1

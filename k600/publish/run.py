@@ -35,8 +35,6 @@ from k600.publish.recipe import Recipe, SplitJob
 from k600.publish.shards import scratch_folder
 from k600.values import flag
 
-__all__ = ["Published", "PublishedSplit", "publish"]
-
 logger = logging.getLogger("kinetics600")
 
 

@@ -22,17 +22,6 @@ from k600.store.files import open_part
 from k600.store.store import Store
 from k600.translate import shard_error, translate_errors
 
-__all__ = [
-    "MOST_FILES",
-    "MOST_SHARD_MB",
-    "HashingFile",
-    "Shard",
-    "check_number_of_files",
-    "is_entry",
-    "scratch_folder",
-    "send_shards",
-]
-
 MOST_SHARD_MB = 1_900  # below 2 GB with all that is around the clips
 MOST_FILES = 9_000  # of the Hub's 10,000 in a folder
 

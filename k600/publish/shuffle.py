@@ -10,8 +10,6 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-__all__ = ["group_names", "shuffle"]
-
 T = TypeVar("T")
 
 

@@ -17,8 +17,6 @@ from k600.labels import NAMES
 from k600.loading.columns import FACTS
 from k600.publish.shards import HashingFile, Shard
 
-__all__ = ["write_tar"]
-
 
 def write_tar(rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str) -> Shard:
     """Write rows of the dataset, `video.bytes` set, as one tar; one row is held at a time."""

@@ -21,8 +21,6 @@ from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
 from k600.video.probe import box_problem
 
-__all__ = ["adopt", "class_finder", "read_view"]
-
 logger = logging.getLogger("kinetics600")
 
 

@@ -34,22 +34,6 @@ try:
 except ImportError:  # Windows, whose locks come with the system
     fcntl = None  # type: ignore[assignment]
 
-__all__ = [
-    "Flushing",
-    "check_locks",
-    "digest_of_files",
-    "flush",
-    "leave_cache",
-    "lock_at",
-    "make_folder",
-    "move_into_place",
-    "open_part",
-    "remove",
-    "sync",
-    "sync_folder",
-    "write_whole",
-]
-
 _BATCH_BYTES = 8 << 20
 _TAKEN_OVER_BYTES = 64 << 20
 """About how many bytes of flushed files are taken over at a time: one transaction each."""

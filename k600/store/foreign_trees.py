@@ -21,8 +21,6 @@ from k600.labels import NAMES, canonical
 from k600.splits import UNLABELED
 from k600.store.store import Store
 
-__all__ = ["find_foreign"]
-
 _SPLIT_FOLDERS = {
     "train": ("train", "videos_train"),
     "validation": ("validation", "val", "videos_val", "videos_validation"),

@@ -14,8 +14,6 @@ from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
 
-__all__ = ["Folders", "Inventory", "is_unchanged", "warn_of_links", "watched_folders"]
-
 logger = logging.getLogger("kinetics600")
 
 _MOST_NAMED = 5  # links in one warning, of perhaps half a million

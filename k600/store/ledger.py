@@ -31,8 +31,6 @@ from k600.store.rows import (
 )
 from k600.text import short_hash
 
-__all__ = ["Ledger"]
-
 # The columns of a `TarballRow`; no release reads the table's `failed_at`.
 _TARBALL = ("name", "state", "etag", "size_bytes", "detail", "failures")
 _TABLES: Mapping[object, tuple[str, tuple[str, ...]]] = {

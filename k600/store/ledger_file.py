@@ -14,8 +14,6 @@ from k600.errors import StoreError
 from k600.store.ledger_schema import SCHEMAS, migrate
 from k600.translate import ledger_error, store_error, translate_errors
 
-__all__ = ["check_length", "open_ledger"]
-
 logger = logging.getLogger("kinetics600")
 
 _MOST_PATH_BYTES = 512 - len("-journal")  # SQLite's own limit (`MAX_PATHNAME`) holds for both

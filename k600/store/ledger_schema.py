@@ -13,8 +13,6 @@ from k600.splits import SPLITS
 from k600.store.rows import SOURCES
 from k600.video.probe import VERDICTS
 
-__all__ = ["IN_RANGE", "SCHEMAS", "equal", "migrate", "read_rows", "strange_row"]
-
 SCHEMAS = (
     """
 CREATE TABLE tarballs (

@@ -10,18 +10,6 @@ from typing import NamedTuple
 
 from k600.clip import Tarball
 
-__all__ = [
-    "SOURCES",
-    "AdoptedRow",
-    "AnswerRow",
-    "CheckRow",
-    "ClipRow",
-    "LedgerView",
-    "StoredGroup",
-    "TarballRow",
-    "without_clips",
-]
-
 SOURCES = ("cvdf", "youtube", "local")
 """Where a stored clip may come from."""
 

@@ -39,8 +39,6 @@ from k600.store.files import (
 from k600.store.ledger import Ledger
 from k600.translate import store_error, translate_errors
 
-__all__ = ["META_DIR", "Incoming", "Store"]
-
 META_DIR = ".kinetics600"
 """The folder in a store that is the loader's own."""
 

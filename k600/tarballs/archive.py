@@ -22,8 +22,6 @@ from isal import igzip, isal_zlib
 from k600.clip import parse_file_name
 from k600.errors import DamagedTarballError, Kinetics600Error, NoTarballError
 
-__all__ = ["CHUNK_BYTES", "Member", "file_in_archive", "members", "packing_of"]
-
 CHUNK_BYTES = 1 << 20
 MOST_CLIP_BYTES = 256 << 20  # a larger member is no clip: the largest one seen has 6.8 MB
 

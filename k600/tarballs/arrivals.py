@@ -14,8 +14,6 @@ from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming
 
-__all__ = ["Arrivals"]
-
 
 class Arrivals:
     """Flushes, records and renames finished files. A context manager.

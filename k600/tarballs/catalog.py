@@ -17,8 +17,6 @@ from k600.store.store import Store
 from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
 from k600.text import public_url, short_hash
 
-__all__ = ["KeptLists", "read_test_labels"]
-
 logger = logging.getLogger("kinetics600")
 
 T = TypeVar("T")

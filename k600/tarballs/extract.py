@@ -38,8 +38,6 @@ from k600.video.cut import CutError
 from k600.video.probe import box_problem
 from k600.video.resize import resize_clip
 
-__all__ = ["TarballExtractor", "TarballRead", "is_wanted"]
-
 logger = logging.getLogger("kinetics600")
 
 _AHEAD_OF_A_FEW = 4 << 20

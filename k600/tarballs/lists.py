@@ -23,8 +23,6 @@ from k600.splits import Split
 from k600.tarballs.archive import file_in_archive, packing_of
 from k600.text import text_of
 
-__all__ = ["parse_listing", "parse_path_list", "parse_test_labels", "parse_test_list"]
-
 _MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
 _MOST_LINE_CHARACTERS = 10_000
 

@@ -14,8 +14,6 @@ from k600.store.store import Store
 from k600.tarballs.stream import clip_of
 from k600.video.probe import box_problem
 
-__all__ = ["PresentClips"]
-
 
 class PresentClips:
     """The files in the store with the names of one tarball's clips."""

@@ -31,16 +31,6 @@ from k600.mirror.range_reader import RangeReader
 from k600.store.rows import TarballRow
 from k600.tarballs.archive import CHUNK_BYTES, Member, members
 
-__all__ = [
-    "READINGS",
-    "has_failed",
-    "is_condemned",
-    "noted_failure",
-    "open_tarball",
-    "read_with_retry",
-    "with_failure",
-]
-
 READINGS = 2
 """Failed readings after which a call leaves a tarball out, and failed calls that condemn it."""
 

@@ -17,8 +17,6 @@ from k600.video.cut import CutError
 from k600.video.probe import box_problem
 from k600.video.resize import resize_clip
 
-__all__ = ["StreamedClip", "clip_of", "stream_tarball"]
-
 _IN_ONE_PIECE_BYTES = 16 << 20  # so that clips need not be joined
 _AHEAD_AT_FIRST_BYTES = 8 << 20  # as iteration may stop after a few clips
 

@@ -13,8 +13,6 @@ from typing import Any
 from k600.errors import Kinetics600Error
 from k600.train.sampling import import_torch
 
-__all__ = ["CorruptClipError", "Shared", "error_text"]
-
 logger = logging.getLogger("kinetics600")
 
 _WRITERS = 256  # this process, and workers by their number

@@ -13,8 +13,6 @@ from k600.values import whole_number
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["averaged_logits", "views"]
-
 
 def views(num_clips: int = 5, num_crops: int = 3, **options: Any) -> ClipTransform:
     """Return a transform to (V, T, C, H, W): V is clips, spread evenly, by crops.

@@ -12,8 +12,6 @@ from k600.train.sampling import import_torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["align_labels", "class_weights"]
-
 
 def align_labels(
     model_id2label: Mapping[int, str] | Mapping[str, str], *, classes: Iterable[str] | None = None

@@ -11,8 +11,6 @@ from k600.train.sampling import import_torch, place_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["crop_places", "normalised", "scaled", "scaled_size"]
-
 
 def scaled_size(
     height: int, width: int, *, short_side: int | None, at_least: int

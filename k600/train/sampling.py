@@ -17,8 +17,6 @@ from k600.errors import MissingDependencyError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["clips_at", "import_torch", "open_video", "place_of", "places"]
-
 _HINT = (
     "training needs a working torch and torchcodec: pip install 'kinetics600[decode]', and "
     "FFmpeg's libraries (apt-get install ffmpeg)"

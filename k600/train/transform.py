@@ -17,8 +17,6 @@ from k600.values import choice, whole_number
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ClipTransform", "collate", "epoch_callback"]
-
 _CHOICES = {
     "sampling": ("random", "center", "uniform"),
     "crop_mode": ("center", "random", "three"),

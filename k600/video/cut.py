@@ -14,8 +14,6 @@ from typing import IO, Any
 from k600.video.encoder import Mp4Writer, read_back
 from k600.video.probe import best_stream, playable_stream
 
-__all__ = ["CutError", "cut_clip"]
-
 Source = str | os.PathLike[str] | IO[bytes] | io.RawIOBase
 
 

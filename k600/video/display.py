@@ -6,8 +6,6 @@ import struct
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-__all__ = ["FrameShaper", "Turn", "turn_of"]
-
 _BICUBIC_EXACTLY = 0x4 | 0x40000 | 0x80000
 """FFmpeg's SWS_BICUBIC, SWS_ACCURATE_RND and SWS_BITEXACT: the same on every processor. (PyAV
 names the last two from version 16 on only.)"""

@@ -17,8 +17,6 @@ from k600.errors import EncoderError, MissingDependencyError
 from k600.video.display import FrameShaper
 from k600.video.probe import is_disk_error
 
-__all__ = ["Mp4Writer", "check_encoder", "has_codec", "read_back"]
-
 
 def has_codec(mode: Literal["r", "w"], name: str) -> bool:
     """Whether PyAV has a decoder (`r`) or an encoder (`w`) of this name."""

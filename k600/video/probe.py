@@ -18,18 +18,6 @@ from typing import Any, BinaryIO
 
 from k600.errors import StoreError
 
-__all__ = [
-    "BAD",
-    "VERDICTS",
-    "Probe",
-    "best_stream",
-    "box_problem",
-    "is_disk_error",
-    "open_mp4",
-    "playable_stream",
-    "probe_clip",
-]
-
 VERDICTS: dict[str, str] = {
     "ok": "whole",
     "short": "whole, but shorter than its name says",

@@ -9,8 +9,6 @@ from k600.video.cut import CutError
 from k600.video.encoder import Mp4Writer, read_back
 from k600.video.probe import best_stream, is_disk_error, open_mp4, playable_stream
 
-__all__ = ["resize_clip"]
-
 
 def resize_clip(source: IO[bytes], target: Path, short_side: int) -> bool:
     """Write a clip with at most `short_side` pixels on the shorter side; False if it has no more.

@@ -27,8 +27,6 @@ from k600.youtube.options import YouTubeOptions, yt_dlp_params
 from k600.youtube.rate_limit import Throttle
 from k600.youtube.refusals import SIGNED_IN, Refusal, classify
 
-__all__ = ["RefusedError", "VideoFetcher"]
-
 _CHUNK_BYTES = 1 << 19
 _MOST_BYTES = 256 << 20
 """Ten seconds never take more."""

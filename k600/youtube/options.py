@@ -16,18 +16,6 @@ from urllib.parse import urlsplit
 from k600.errors import OptionError, nearest
 from k600.network import OPENSSL_CERTIFICATES, read_network
 
-__all__ = [
-    "YOUTUBE_SHORT_SIDE",
-    "YouTubeOptions",
-    "check_browser",
-    "check_cookies",
-    "check_parameters",
-    "check_proxy",
-    "check_proxy_url",
-    "cookie_text",
-    "yt_dlp_params",
-]
-
 logger = logging.getLogger("kinetics600")
 
 YOUTUBE_SHORT_SIDE = 360

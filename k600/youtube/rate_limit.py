@@ -9,8 +9,6 @@ from functools import cache
 
 from k600.errors import Stopped
 
-__all__ = ["BlockedError", "RateLimiter", "Throttle", "rate_limiter_of"]
-
 _REMEMBERED_SECONDS = 600
 """How long a block is assumed to last, where there is another source."""
 

@@ -20,8 +20,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["SIGNED_IN", "Refusal", "classify", "is_settled"]
-
 
 @dataclass(frozen=True, slots=True)
 class Refusal:

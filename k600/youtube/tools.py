@@ -11,8 +11,6 @@ from typing import Any
 from k600.errors import MissingDependencyError, OptionError
 from k600.youtube.options import YouTubeOptions, yt_dlp_params
 
-__all__ = ["OLD_AFTER_DAYS", "check_tools", "js_runtimes", "yt_dlp_age_days", "yt_dlp_version"]
-
 logger = logging.getLogger("kinetics600")
 
 OLD_AFTER_DAYS = 90

@@ -24,8 +24,6 @@ from k600.youtube.rate_limit import BlockedError, Throttle, rate_limiter_of
 from k600.youtube.refusals import Refusal
 from k600.youtube.tools import yt_dlp_version
 
-__all__ = ["Answers", "YouTubeWorkers"]
-
 logger = logging.getLogger("kinetics600")
 
 _LOCKS = 512
