@@ -16,7 +16,7 @@ _VARIABLE = "_KINETICS600_COMPLETE"
 _FISH_LINE = f"{_VARIABLE}=fish_source kinetics600 | source"
 # It must not fail at each start where the program is gone, as another environment is active.
 _LINE = (
-    f'command -v kinetics600 > /dev/null && eval "$({_VARIABLE}={{shell}}_source kinetics600)" '
+    f'command -v kinetics600 > /dev/null && eval "$({_VARIABLE}={{name}}_source kinetics600)" '
     "|| true"
 )
 _STARTUP = {
@@ -51,7 +51,7 @@ def _install(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         shell = _find_shell()
         file, line = _STARTUP[shell]
         path = Path(file).expanduser()
-        _add_line(path, line.format(shell=shell))
+        _add_line(path, line.format(name=shell))
         click.echo(f"{shell} completes kinetics600 from its next start on: see {path}")
         context.exit()
 

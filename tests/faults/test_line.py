@@ -84,7 +84,9 @@ def test_a_line_that_stalls_for_ever_is_given_up_in_bounded_time(
         assert result.seconds < 15
     assert_intact(data_dir, expected(stored, "train"))
     with BadLine(s3.url, 0, "cut", most=0) as line:
-        assert fetch(**options, **mirror_of(line)).recovered
+        # On a busy machine, an answer takes a second or more.
+        again = fetch(patience_seconds=60, request_seconds=10, **options, **mirror_of(line))
+        assert again.recovered, again
     assert_whole(data_dir, expected(stored, "train"))
     note("stall for ever", refused=1, said=result.said, seconds=result.seconds)
 

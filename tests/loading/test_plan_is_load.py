@@ -403,7 +403,7 @@ def check_load(
 
     # The clips that are planned are there then, but for those that proved not to be had.
     if outcome is not None and not plan.open_ended:
-        assert {name for _, name in lost} <= excused(request, place, outcome)
+        assert {name for _, name in lost} <= excused(request, place, state, outcome)
         if not request.chooses and not place.damaged:
             assert {name for _, name in clips_of(outcome)} == planned_names(place, plan)
         elif request.chooses and not lost:
@@ -439,7 +439,7 @@ def check_load(
             assert not rest.reads
 
 
-def excused(request: Request, place: Place, outcome: Outcome) -> set[str]:
+def excused(request: Request, place: Place, state: State, outcome: Outcome) -> set[str]:
     """Return the file names of clips that no plan could know not to be had."""
     view = request.ledger.view(place.example.split)
     names = {row.file_name for row in view.others if row.reason}
@@ -447,7 +447,7 @@ def excused(request: Request, place: Place, outcome: Outcome) -> set[str]:
     names |= {clip.file_name for clip in outcome.missing if clip.reason == "youtube_blocked"}
     for tarball, clips in place.host.clips[place.example.split].items():
         if place.path_of(tarball) in place.damaged | place.lost:
-            names |= set(clips)
+            names |= {*clips, *state.host.listing.get(tarball, ())}
     return names
 
 
