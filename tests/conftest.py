@@ -32,9 +32,10 @@ from tests.servers import S3Server, s3_server, web_server
 
 datasets.disable_progress_bars()
 
-# No time limit for an example (the machine may be busy), and in CI always the same examples: new
-# ones are for whoever works on the code.
-hypothesis.settings.register_profile("k600", deadline=None, derandomize="CI" in os.environ)
+# No time limit for an example (the machine may be busy), and always the same examples: whoever
+# works on the code looks for new ones with `--hypothesis-profile hunt`.
+hypothesis.settings.register_profile("k600", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("hunt", deadline=None)
 hypothesis.settings.load_profile("k600")
 
 Load = Callable[..., Any]

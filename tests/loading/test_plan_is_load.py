@@ -406,7 +406,9 @@ def check_load(
         assert {name for _, name in lost} <= excused(request, place, state, outcome)
         if not request.chooses and not place.damaged:
             assert {name for _, name in clips_of(outcome)} == planned_names(place, plan)
-        elif request.chooses and not lost:
+        # What is to be fetched again, but cannot be had any more, stays as it was.
+        kept = place.example.refetch and bool(place.lost | place.damaged | place.known)
+        if request.chooses and not lost and not kept:
             assert clips_of(outcome) == set(plan.chosen) - set(plan.refused) - differing(outcome)
 
     # YouTube is asked for what is planned, and for more only in place of what was lost.
