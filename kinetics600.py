@@ -5,9 +5,8 @@
 
     ds = load_dataset("kinetics600", "validation", classes=["springboard diving"])
 
-Importing this module teaches `datasets` the name `kinetics600`. Here is what `datasets` sees: the
-configuration, the builder, `load_dataset`, the columns. All else that users need can be reached
-from here, too; the parts that do the work are in `k600`.
+Importing this module teaches `datasets` the name `kinetics600`. Here is what `datasets` sees; all
+else that users need can be reached from here, too. The parts that do the work are in `k600`.
 """
 
 from __future__ import annotations
@@ -79,7 +78,6 @@ Kinetics600Config.__doc__ = f"{Kinetics600Config.__doc__}\n{attribute_docs()}"
 
 
 _WORDS = ("description", "citation", "homepage", "license")
-"""What is told of the dataset in words."""
 _COUNTS = ("splits", "download_size", "dataset_size", "size_in_bytes")
 """What `datasets` may say of a dataset before it is loaded."""
 
@@ -105,8 +103,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
 
         Args:
             cache_dir: Where `datasets` keeps Arrow files.
-            config_name: `train`, `validation`, `test` or `all`; None if the split that is asked for
-                later is to say it.
+            config_name: `train`, `validation`, `test` or `all`; None if a later `split` says it.
             only: These of the configuration's splits.
             **kwargs: The fields of `Kinetics600Config`, `storage_options`, and `writer_batch_size`.
         """
@@ -380,16 +377,13 @@ def load_dataset(
     if split is not None:
         return load(split)
 
-    one = isinstance(splits, (str, datasets.NamedSplit))
-    if not one and not isinstance(splits, Iterable):
-        raise OptionError(
-            f"splits: {splits!r} is not allowed, expected different split names. Allowed: "
-            f"{listed(CONFIGS)}"
-        )
-    names = [str(splits)] if one else [str(name) for name in splits or ()]
+    given = [splits] if isinstance(splits, (str, datasets.NamedSplit)) else splits
+    names = [str(name) for name in given] if isinstance(given, Iterable) else []
     configs = [name.partition("[")[0] for name in names]
     if not names or len(set(configs)) < len(configs):
-        raise OptionError(f"splits: {splits!r} is not allowed, expected different split names")
+        raise OptionError(
+            f"splits: {splits!r} is not allowed, expected different names of {listed(CONFIGS)}"
+        )
 
     several = datasets.IterableDatasetDict() if streaming else datasets.DatasetDict()
     for config, name in zip(configs, names, strict=True):
