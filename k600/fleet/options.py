@@ -17,8 +17,9 @@ from typing import Any
 from k600.errors import MissingDependencyError, OptionError
 from k600.publish.destination import Destination, FileDestination, absolute_place
 from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
+from k600.publish.recipe import rights_error
 from k600.publish.shards import MOST_SHARD_MB
-from k600.values import choice, whole_number
+from k600.values import choice, flag, whole_number
 
 FORMATS = {"parquet": "embedded", "webdataset": "webdataset"}
 """Kinds of publication (`k600.loading.columns.PUBLISHED`) by what users call them."""
@@ -139,6 +140,7 @@ def choose_places(
     to: str, options: Mapping[str, Any], *, work: str | None, i_have_the_rights: bool
 ) -> Places:
     """Return the places that the options of `kinetics600.fleet` name."""
+    rights = flag("i_have_the_rights", i_have_the_rights)
     repo = repo_of_url(to)
     if repo is None:
         if work is not None or to.startswith("hf://"):
@@ -153,11 +155,8 @@ def choose_places(
             "work: needed with hf://, as the Hub takes files by commits, a few an hour: pass "
             "work=… a folder that all workers see, or a bucket, for the parts"
         )
-    if not i_have_the_rights:
-        raise OptionError(
-            "i_have_the_rights: the videos belong to their authors, so clips go to the Hub only if "
-            "you state that you may redistribute them: i_have_the_rights=True"
-        )
+    if not rights:
+        raise rights_error("go to the Hub")
     return Places(work=absolute_place(work), options=options, repo=repo)
 
 

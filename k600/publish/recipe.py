@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from k600.clip import TestLabels
+from k600.errors import OptionError
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.destination import Destination
@@ -79,6 +80,15 @@ class SplitJob:
     def own(self, name: str) -> str:
         """Return the path of a marker of the split."""
         return f"{META_DIR}/{self.split}/{name}"
+
+
+def rights_error(what: str, *, but: str = "") -> OptionError:
+    """Return the error for clips that `what` ("are embedded") without the user's statement."""
+    message = (
+        f"i_have_the_rights: the videos belong to their authors, so clips {what} only if you "
+        "state that you may redistribute them: i_have_the_rights=True"
+    )
+    return OptionError(f"{message}. {but}" if but else message)
 
 
 def describe(request: Request, split: str, kind: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from k600.publish.markers import (
 )
 from k600.publish.metadata import metadata_rows
 from k600.publish.parquet import write_metadata
-from k600.publish.recipe import Recipe, SplitJob
+from k600.publish.recipe import Recipe, SplitJob, rights_error
 from k600.publish.shards import scratch_folder
 from k600.values import flag
 
@@ -86,16 +86,12 @@ def publish(
     The arguments are those of `kinetics600.publish`; `endpoint` is the address of the Hub.
     """
     recipe.check()
-    i_have_the_rights = flag("i_have_the_rights", i_have_the_rights)
+    rights = flag("i_have_the_rights", i_have_the_rights)
     if private is not None:
         private = flag("private", private)
     if recipe.kind == "embedded":
-        if not i_have_the_rights:
-            raise OptionError(
-                "i_have_the_rights: the videos belong to their authors, so clips are embedded only "
-                "if you state that you may redistribute them: i_have_the_rights=True. Metadata "
-                "alone do not need it"
-            )
+        if not rights:
+            raise rights_error("are embedded", but="Metadata alone do not need it")
         check_embeddable(request, offline=offline)
         private = private is not False
 

@@ -685,6 +685,13 @@ def test_wrong_options(run: Run, tmp_path: Path, options: dict[str, Any], word: 
         run(**{"to": tmp_path / "a", **options})
 
 
+def test_a_text_is_no_statement_about_rights(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="i_have_the_rights: 'no' is not allowed"):
+        kinetics600.fleet(
+            "hf://datasets/a/b", "train", work=str(tmp_path / "work"), i_have_the_rights="no"
+        )
+
+
 @pytest.mark.parametrize(
     ("module", "executor", "extra"), [("datatrove", "local", "fleet"), ("ray", "ray", "ray")]
 )
