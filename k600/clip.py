@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from k600.splits import UNLABELED, Split
 
@@ -74,6 +75,41 @@ class Tarball:
     def label(self) -> str | None:
         """The class of all its clips; None in the test split, where it mixes classes."""
         return None if Split(self.split).is_mixed else self.name
+
+
+class Entry(NamedTuple):
+    """Where to enter a tarball for one clip: what one request for a range of bytes takes.
+
+    In a gzip, raw inflate begins at `entry_offset` with an empty window: there is the header of a
+    stored block (its own byte, or the end of a byte that it shares with the block before: it is
+    read as zero), and stored blocks of at least 32 KiB follow before the clip, or it is the
+    gzip's own beginning (0). In a plain tar nothing is inflated.
+    """
+
+    entry_offset: int
+    """First byte of the tarball's file to ask for."""
+    skip_bytes: int
+    """Unpacked bytes from there to the clip, the tar header in front of it among them."""
+    span_bytes: int
+    """How many bytes of the file to ask for."""
+    size_bytes: int
+    """Of the clip, as it is in the tarball."""
+    crc32: int
+    """Of the clip's bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a clip lies in one object of the host: true as long as ETag and size are the same."""
+
+    tarball: Tarball
+    etag: str
+    """Of the tarball's file, as `k600.mirror` gives it."""
+    tarball_bytes: int
+    """Size of the tarball's file."""
+    packing: str
+    """`gzip` or `tar`, whatever the file's name says."""
+    entry: Entry
 
 
 def file_name_of(youtube_id: str, start: int, end: int) -> str:
