@@ -27,7 +27,7 @@ from k600.errors import (
     NoTarballError,
 )
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.mirror.range_reader import RangeReader
+from k600.mirror.reader import Reader
 from k600.store.rows import TarballRow
 from k600.tarballs.archive import CHUNK_BYTES, Member, members
 
@@ -44,7 +44,7 @@ def open_tarball(
     """Open an object, or what is at a path now, as the `members` of a tarball.
 
     Leaving without an error proves that all bytes were of one object. `options` are those of
-    `RangeReader`.
+    `Reader`.
 
     Raises:
         DamagedTarballError: It fails its own checks.
@@ -52,16 +52,12 @@ def open_tarball(
         MirrorUnreachableError: What comes is no tarball.
         MirrorError: It cannot be read.
     """
-    if isinstance(what, str):
-        reader = RangeReader.at(mirror, what, **options)
-    else:
-        reader = RangeReader(mirror, what, **options)
-    with contextlib.closing(reader) as raw:
+    with contextlib.closing(mirror.open(what, **options)) as raw:
         yield _members(raw, chunk_bytes)
         raw.check_unchanged()
 
 
-def _members(raw: RangeReader, chunk_bytes: int) -> Iterator[Member]:
+def _members(raw: Reader, chunk_bytes: int) -> Iterator[Member]:
     size, url = raw.remote.size_bytes, raw.remote.url
     try:
         yield from members(raw, size, name=url, chunk_bytes=chunk_bytes, again=raw.again)
