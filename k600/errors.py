@@ -4,13 +4,15 @@
     ├── OptionError (ValueError)              an option's value is not allowed
     │   ├── UnknownClassError                 no such class name
     │   ├── UnknownSplitError                 no such configuration
-    │   └── ManifestError                     a manifest that cannot be read or written
+    │   ├── ManifestError                     a manifest that cannot be read or written
+    │   └── IndexFileError                    an index that cannot be read
     ├── MissingDependencyError (ImportError)  an optional package is needed
     ├── MirrorError (OSError)                 the host cannot serve what was asked
     │   ├── MirrorNotFoundError               nothing at that address
     │   ├── MirrorDeniedError                 the host refuses access
     │   ├── MirrorUnreachableError            no answer, or the connection keeps failing
     │   ├── MirrorChangedError                the object was replaced while it was read
+    │   ├── MirrorRangesError                 the host sends no byte ranges, only whole objects
     │   └── OfflineError                      the network is needed but switched off
     ├── YouTubeError (OSError)                YouTube as a whole gives no clips
     ├── ListError (ValueError)                a list of the host is truncated or not a list
@@ -47,6 +49,7 @@ __all__ = [
     "DiskFullError",
     "EncoderError",
     "IncompleteError",
+    "IndexFileError",
     "Kinetics600Error",
     "ListError",
     "ManifestError",
@@ -54,6 +57,7 @@ __all__ = [
     "MirrorDeniedError",
     "MirrorError",
     "MirrorNotFoundError",
+    "MirrorRangesError",
     "MirrorUnreachableError",
     "MissingDependencyError",
     "NoClipsError",
@@ -92,6 +96,10 @@ class ManifestError(OptionError):
     """A manifest cannot be read or written, or names what is no clip."""
 
 
+class IndexFileError(OptionError):
+    """An index cannot be read, or one of its rows is none of a clip in a tarball."""
+
+
 class MissingDependencyError(Kinetics600Error, ImportError):
     """An optional package is needed; the message says how to install it."""
 
@@ -114,6 +122,10 @@ class MirrorUnreachableError(MirrorError):
 
 class MirrorChangedError(MirrorError):
     """The object was replaced by another while it was being read."""
+
+
+class MirrorRangesError(MirrorError):
+    """The host sends no byte ranges, only whole objects."""
 
 
 class OfflineError(MirrorError):

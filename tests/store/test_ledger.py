@@ -134,7 +134,7 @@ def test_a_ledger_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     assert [row.file_name for row in Ledger(path, MIRROR).view("train").clips()] == ["a", "b"]
 
 
-@pytest.mark.parametrize("version", [1, 4])
+@pytest.mark.parametrize("version", [1, 4, 5])
 def test_a_version_that_is_still_to_come_takes_over_what_each_one_before_it_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
@@ -142,15 +142,17 @@ def test_a_version_that_is_still_to_come_takes_over_what_each_one_before_it_hold
     make_old_ledger(path)
     (tmp_path / "lists").mkdir()
     (tmp_path / f"lists/{short_hash(MIRROR)}-train-listing").touch()
-    if version == 4:
-        Ledger(path, MIRROR).record_stored(Clip("train", "zumba", "abcdefghijk", 0, 10), 1, "1")
-    schemas = (*ledger_schema.SCHEMAS, "CREATE TABLE later (name TEXT NOT NULL);")
-    for module in (ledger_schema, ledger_file):
-        monkeypatch.setattr(module, "SCHEMAS", schemas)
+    schemas = ledger_schema.SCHEMAS
+    for release in (schemas[:version], (*schemas, "CREATE TABLE later (name TEXT NOT NULL);")):
+        for module in (ledger_schema, ledger_file):
+            monkeypatch.setattr(module, "SCHEMAS", release)
+        if version > 1 and release == schemas[:version]:
+            clip = Clip("train", "zumba", "abcdefghijk", 0, 10)
+            Ledger(path, MIRROR).record_stored(clip, 1, "1")
 
     assert Ledger(path, MIRROR).tarball(ZUMBA) == ROW  # as it is
     with ledger_file.open_ledger(path, write=True) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (5,)
+        assert db.execute("PRAGMA user_version").fetchone() == (6,)
         assert db.execute("SELECT name FROM later").fetchall() == []
     assert Ledger(path, MIRROR).tarball(ZUMBA) == ROW  # taken over
     assert [row.file_name for row in Ledger(path, MIRROR).view("train").clips()] == ["a", "b"]
