@@ -31,6 +31,7 @@ _COLUMNS = [column.name for column in INDEX if column.name != "label"]
 _TEXTS = [column.name for column in INDEX if column.kind == "string" and column.name in _COLUMNS]
 _OF_NAME = ("youtube_id", "time_start", "time_end")
 _OPTIONAL = "tarball_clips"
+_ID_BYTES = 11
 
 _MOST_BYTES = 512 << 20
 """Of its file, and of its columns as they claim to be."""
@@ -59,7 +60,7 @@ class Index:
 
         by_name = Split(split).is_mixed
         asked: dict[Any, Candidate] = {(clip[1] if by_name else clip): clip for clip in clips}
-        ids = pyarrow.array({name[:11] for _, name in clips}, pyarrow.string())
+        ids = pyarrow.array({name[:_ID_BYTES] for _, name in clips}, pyarrow.string())
         rows = self._rows(split, pc.is_in(self.table["youtube_id"], ids))
 
         places: dict[Candidate, Place] = {}
@@ -203,13 +204,17 @@ def _found_columns(names: Sequence[str]) -> list[str]:
 def _column(array: Any, name: str) -> Any:
     """Return a column as text, each word once, or as whole numbers."""
     import pyarrow
+    import pyarrow.compute as pc
 
     column = array.combine_chunks()
     if name not in _TEXTS:
         return column.cast(pyarrow.int64())
+    is_once = pyarrow.types.is_dictionary(column.type)
     if name == "youtube_id":  # each is in a few rows only
+        if is_once and pc.any(pc.greater(pc.binary_length(column.dictionary), _ID_BYTES)).as_py():
+            raise ValueError(f"a youtube_id has more than {_ID_BYTES} bytes")
         return column.cast(pyarrow.string())
-    if not pyarrow.types.is_dictionary(column.type):
+    if not is_once:
         column = column.cast(pyarrow.string()).dictionary_encode()
     return column.cast(pyarrow.dictionary(pyarrow.int32(), pyarrow.string()))
 
