@@ -18,7 +18,7 @@ from k600.mirror.identity import is_public_bucket, s3_endpoint
 from k600.network import CONNECT_SECONDS, READ_SECONDS, WEB_PORTS, Network, read_network
 
 _AMAZON = "https://s3.amazonaws.com"
-_SAFE = "/:%!$&'()*+,;=@~-._"  # not percent-encoded in a web address
+_SAFE = "/:%!$&'()*+,;=@~-._[]"  # not percent-encoded in a web address
 _SIGNED_OPTIONS = frozenset(
     {"anon", "key", "secret", "token", "profile", "endpoint_url", "username", "password", "use_ssl"}
 )
@@ -26,9 +26,7 @@ _SIGNED_OPTIONS = frozenset(
 
 def protocol_of(url: str) -> str:
     """Return the protocol of an fsspec URL; of a chain, the first."""
-    if "::" in url:
-        return url.partition("::")[0]
-    return str(fsspec.utils.get_protocol(url))
+    return str(fsspec.utils.get_protocol(url)).partition("::")[0]
 
 
 def file_system_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +68,7 @@ def web_root(url: str, options: Mapping[str, Any]) -> str | None:
         'http://localhost:9/kinetics/600'
     """
     scheme, _, rest = url.rstrip("/").partition("://")
-    if any(sign in url for sign in ("@", "?", "::")):
+    if "@" in url or "?" in url:
         return None
     if scheme in WEB_PORTS:
         return None if options else quote(f"{scheme}://{rest}", safe=_SAFE)

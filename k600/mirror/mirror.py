@@ -217,7 +217,8 @@ class Mirror:
     def _info(self, path: str) -> Version:
         """Return ETag and size by fsspec."""
         url = f"{self}/{path}"
-        fresh = {"refresh": True} if protocol_of(self.url) == "s3" and not self._is_web else {}
+        has_cache = protocol_of(self.url) in ("s3", "hf") and not self._is_web
+        fresh = {"refresh": True} if has_cache else {}
         with translate_errors(mirror_error, url):
             info = self._call(web_info if self._is_web else "info", path, Pending(), **fresh)
 
@@ -225,7 +226,7 @@ class Mirror:
             raise MirrorNotFoundError(f"mirror: {url} is a folder, expected a file")
         if info.get("size") is None:
             raise MirrorError(_without_length(url, info.get("encoding", "")))
-        etag = info.get("ETag") or info.get("Last-Modified")
+        etag = info.get("ETag") or info.get("blob_id") or info.get("Last-Modified")  # (hf: a blob)
         if not etag:
             etag = "-".join(str(info.get(k)) for k in ("size", "ino", "mtime"))
         return Version(str(etag).strip('"'), int(info["size"]))
