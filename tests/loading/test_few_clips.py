@@ -299,10 +299,10 @@ def test_a_plan_of_test_clips_is_what_their_load_reads(
         "test", mirror=str(miniature.root), data_dir=folders["data_dir"], **asked
     )
     plan = forecast_split(request, "test")
-    assert (plan.here_clips, plan.tarballs, plan.open_ended) == (0, 1, True)
+    assert (plan.here_clips, plan.prices["cvdf"].count, plan.open_ended) == (0, 1, True)
     clips = len(load("test", **asked)["test"])
     plan = forecast_split(request, "test")
-    assert (plan.here_clips, plan.tarballs, plan.fetches_nothing) == (clips, 0, True)
+    assert (plan.here_clips, plan.prices["cvdf"].count, plan.fetches_nothing) == (clips, 0, True)
 
 
 def test_a_test_split_without_labels_cannot_be_counted_by_class(load: Load) -> None:
