@@ -240,6 +240,17 @@ def test_the_ledger_comes_before_the_manifest_and_that_before_the_index(tmp_path
     assert {*places.tarballs_of(("zumba", name) for name in names).values()} == {tarball}
 
 
+def test_another_mirror_s_object_may_be_the_same_if_its_etag_is_no_date(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    for name, etag in (("zumba", "1a2b"), ("yoga", "Mon, 30 Nov 2026 13:00:00 GMT")):
+        row = TarballRow(Tarball("train", name), "done", etag, 99)
+        entries = {"a": ENTRIES[0]}
+        Ledger(path, "s3://other/600").record(row, [], packing="tar", entries=entries)
+    own = Ledger(path, "s3://kinetics/600")
+    found = Places("train", own, every_mirror=Ledger(path)).find([("zumba", "a"), ("yoga", "a")])
+    assert [*found] == [("zumba", "a")]
+
+
 def test_an_index_that_nothing_asks_for_is_not_opened(
     load: Load, folders: dict[str, Any], tmp_path: Path
 ) -> None:
