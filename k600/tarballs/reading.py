@@ -27,9 +27,8 @@ from k600.errors import (
     NoTarballError,
 )
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.mirror.reader import Reader
 from k600.store.rows import TarballRow
-from k600.tarballs.archive import CHUNK_BYTES, Member, members
+from k600.tarballs.archive import CHUNK_BYTES, Members
 
 READINGS = 2
 """Failed readings after which a call leaves a tarball out, and failed calls that condemn it."""
@@ -40,8 +39,8 @@ T = TypeVar("T")
 @contextlib.contextmanager
 def open_tarball(
     mirror: Mirror, what: RemoteFile | str, *, chunk_bytes: int = CHUNK_BYTES, **options: Any
-) -> Iterator[Iterator[Member]]:
-    """Open an object, or what is at a path now, as the `members` of a tarball.
+) -> Iterator[Members]:
+    """Open an object, or what is at a path now, as the `Members` of a tarball.
 
     Leaving without an error proves that all bytes were of one object. `options` are those of
     `Reader`.
@@ -53,19 +52,15 @@ def open_tarball(
         MirrorError: It cannot be read.
     """
     with contextlib.closing(mirror.open(what, **options)) as raw:
-        yield _members(raw, chunk_bytes)
+        size, url = raw.remote.size_bytes, raw.remote.url
+        try:
+            yield Members(raw, size, name=url, chunk_bytes=chunk_bytes, again=raw.again)
+        except NoTarballError as error:
+            raise MirrorUnreachableError(
+                f"mirror: {error}. A log-in page or a proxy may stand in between: open the address "
+                "in a browser, then call again"
+            ) from error
         raw.check_unchanged()
-
-
-def _members(raw: Reader, chunk_bytes: int) -> Iterator[Member]:
-    size, url = raw.remote.size_bytes, raw.remote.url
-    try:
-        yield from members(raw, size, name=url, chunk_bytes=chunk_bytes, again=raw.again)
-    except NoTarballError as error:
-        raise MirrorUnreachableError(
-            f"mirror: {error}. A log-in page or a proxy may stand in between: open the address in "
-            "a browser, then call again"
-        ) from error
 
 
 def read_with_retry(
