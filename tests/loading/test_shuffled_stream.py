@@ -403,6 +403,20 @@ def test_a_tarball_that_was_replaced_is_named_once(
     assert "kinetics600 index build" in lines.text
 
 
+def test_what_a_load_has_read_is_an_index(
+    load: Load, folders: dict[str, Any], miniature: Miniature
+) -> None:
+    loaded = keys(load("validation")["validation"])
+    for folder in Path(folders["data_dir"], "validation").iterdir():
+        shutil.rmtree(folder)
+    rows = list(load("validation", streaming=True, shuffle_clips=True)["validation"])
+    assert sorted(keys(rows)) == sorted(loaded)
+    clips = miniature.clips["validation"]
+    for row in rows:
+        own = clips[NAMES[row["label"]]]
+        assert row["video"]["bytes"] == own[Path(row["video"]["path"]).name]
+
+
 def test_without_places_the_error_says_how_many_and_how_to_get_them(
     host: Miniature, folders: dict[str, Any], load: Load
 ) -> None:
