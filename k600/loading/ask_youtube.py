@@ -15,9 +15,9 @@ from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched
 from k600.loading.state import State
 from k600.progress import Progress
-from k600.youtube.options import check_proxy
+from k600.youtube.reach import find_silence, note_silence, recall_silence
 from k600.youtube.refusals import Refusal
-from k600.youtube.tools import check_tools
+from k600.youtube.tools import advice, check_tools
 
 if TYPE_CHECKING:
     from k600.youtube.workers import YouTubeWorkers
@@ -37,6 +37,8 @@ class YouTubeSource:
     """Stops the workers at its end."""
     given_up: Refusal | None = None
     """Why nothing is asked any more."""
+    advice: str = ""
+    """What to do about that, in words."""
     workers: YouTubeWorkers | None = None
 
     def fetch(self, state: State, plan: Plan, *, refetch: bool = False) -> Fetched:
@@ -60,7 +62,7 @@ class YouTubeSource:
             count, received_bytes = len(found.stored), found.received_bytes
             refusals = {clips[clip]: refusal for clip, refusal in found.refused.items()}
             stored = {clips[clip] for clip in found.stored}
-            self.given_up = workers.given_up
+            self.given_up, self.advice = workers.given_up, workers.advice
         else:
             stored = set()
 
@@ -92,19 +94,34 @@ class YouTubeSource:
     def _say_given_up(self, state: State, refusal: Refusal) -> None:
         if len(state.request.sources) > 1:
             logger.warning(
-                "kinetics600 %s: YouTube gives no clips here (%s: %s). %s",
+                "kinetics600 %s: YouTube gives no clips here (%s: %s). %s%s",
                 state.split,
                 refusal.code,
                 refusal.message,
                 "They are missing" if state.origin else "They come from the tarballs instead",
+                f". {self.advice}" if self.advice else "",
             )
 
+    def _find_silence(self, state: State) -> str:
+        """Return why YouTube is out of reach, empty if it is not."""
+        store, options = state.request.store, state.request.youtube
+        if len(state.request.sources) > 1 and (silence := recall_silence(store, options)):
+            return silence
+        silence = find_silence(options)
+        note_silence(store, options, is_silent=bool(silence))
+        return silence
+
     def _open(self, state: State, clips: int, *, refetch: bool) -> YouTubeWorkers | None:
-        """Start the workers; None if a tool is missing and another source may serve."""
+        """Start the workers; None if YouTube is out of reach, or a tool is missing and another
+        source may serve.
+        """
         request, options = state.request, state.request.youtube
         alone = len(request.sources) == 1
         request.store.prepare()
-        check_proxy(options)
+        if silence := self._find_silence(state):
+            self.given_up = Refusal("transient", "network", silence)
+            self.advice = advice("transient", has_worked=False)
+            return None
         try:
             check_tools(options)
         except MissingDependencyError as error:

@@ -249,8 +249,7 @@ def _raise_nothing(load: Load, missing: list[Missing]) -> None:
     refusal = load.youtube.given_up
     if refusal is not None and load.state.request.only_youtube:
         raise YouTubeError(
-            f"source: 'youtube' gives no clips here ({refusal.code}: {refusal.message}). Try "
-            "again later, pass cookies=… of an account or proxy=… another address, or use "
-            "source='cvdf'"
+            f"source: 'youtube' gives no clips here ({refusal.code}: {refusal.message}). "
+            f"{load.youtube.advice}; or use source='cvdf'"
         )
     raise_nothing(load.state, missing)

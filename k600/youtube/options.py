@@ -6,7 +6,6 @@ import io
 import logging
 import optparse
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,23 +53,8 @@ class YouTubeOptions:
         return self.cookies is not None or self.cookies_from_browser is not None
 
 
-def check_proxy(options: YouTubeOptions) -> None:
-    """Raise `OptionError` if the proxy does not take a connection."""
-    if options.proxy is None:
-        return
-    parts = urlsplit(options.proxy)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 1080)
-    try:
-        socket.create_connection((str(parts.hostname), port), timeout=10).close()
-    except OSError as error:
-        raise OptionError(
-            f"proxy: '{parts.scheme}://{parts.hostname}:{port}' does not answer "
-            f"({error.strerror or error}). Check the address, or leave proxy out"
-        ) from None
-
-
-def cookie_text(options: YouTubeOptions) -> str:
-    """Return the account's cookies in Netscape's format; empty without an account.
+def cookie_text(cookies: Path | None, browser: tuple[str | None, ...] | None) -> str:
+    """Return the cookies in a file, or else in a browser, in Netscape's format; empty for neither.
 
     Raises:
         OptionError: The file holds no cookies, or the browser gives none.
@@ -80,17 +64,16 @@ def cookie_text(options: YouTubeOptions) -> str:
     from yt_dlp.utils import YoutubeDLError
 
     params: dict[str, Any]
-    if options.cookies is not None:
-        text = options.cookies.read_text("utf-8-sig")
-        source, params = f"cookies: '{options.cookies}'", {"cookiefile": io.StringIO(text)}
-    elif options.cookies_from_browser is not None:
-        browser = options.cookies_from_browser
+    if cookies is not None:
+        text = cookies.read_text("utf-8-sig")
+        source, params = f"cookies: '{cookies}'", {"cookiefile": io.StringIO(text)}
+    elif browser is not None:
         source, params = f"cookies_from_browser: {browser[0]!r}", {"cookiesfrombrowser": browser}
     else:
         return ""
 
     try:
-        with YoutubeDL({"quiet": True, "logger": _Silent(), **params}) as downloader:
+        with YoutubeDL({"quiet": True, "logger": Silent(), **params}) as downloader:
             jar = downloader.cookiejar
             if not len(jar):
                 raise OptionError(f"{source} holds no cookie that is still good")
@@ -112,7 +95,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
         "quiet": True,
         "no_warnings": True,
         "noprogress": True,
-        "logger": _Silent(),
+        "logger": Silent(),
         "noplaylist": True,
         "socket_timeout": 20,
         "extractor_retries": 1,
@@ -128,7 +111,7 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
     return {**params, **options.yt_dlp_options}
 
 
-class _Silent:
+class Silent:
     """A logger for yt-dlp; errors come as exceptions as well, so all is for debugging only."""
 
     def debug(self, message: str) -> None:
