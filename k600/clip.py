@@ -13,6 +13,9 @@ _SIX_DIGITS = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}_[0-9]{6}\.mp4")
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6,9})_(\d{6,9})\.mp4", re.ASCII)
 
 
+PACKINGS = ("gzip", "tar")
+"""How a tarball whose clips can be read one by one may be packed."""
+
 Listing = Mapping[str, Sequence[str]]
 """`{class name: [file name, ...]}` in the host's order."""
 
@@ -110,6 +113,22 @@ class Place:
     packing: str
     """`gzip` or `tar`, whatever the file's name says."""
     entry: Entry
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for values that no object can have: they may be a stranger's."""
+        entry = self.entry
+        room_bytes = self.tarball_bytes - entry.entry_offset
+        if self.packing not in PACKINGS:
+            raise ValueError(f"packing: {self.packing!r} is not one of {', '.join(PACKINGS)}")
+        if not (self.etag.isprintable() and 0 < len(self.etag) <= 1024):
+            raise ValueError("tarball_etag: it is empty, too long or not printable")
+        if entry.entry_offset < 0 or not 0 < entry.span_bytes <= room_bytes:
+            raise ValueError(
+                f"entry_offset, span_bytes: {entry.span_bytes} bytes from {entry.entry_offset} are "
+                f"not within a tarball of {self.tarball_bytes} bytes"
+            )
+        if min(entry.skip_bytes, entry.size_bytes) < 0 or not 0 <= entry.crc32 < 1 << 32:
+            raise ValueError(f"skip_bytes, original_bytes, crc32: {entry[1:]} are none of a clip")
 
 
 def file_name_of(youtube_id: str, start: int, end: int) -> str:

@@ -11,6 +11,7 @@
     │   ├── MirrorDeniedError                 the host refuses access
     │   ├── MirrorUnreachableError            no answer, or the connection keeps failing
     │   ├── MirrorChangedError                the object was replaced while it was read
+    │   ├── MirrorRangesError                 the host sends no byte ranges, only whole objects
     │   └── OfflineError                      the network is needed but switched off
     ├── YouTubeError (OSError)                YouTube as a whole gives no clips
     ├── ListError (ValueError)                a list of the host is truncated or not a list
@@ -54,6 +55,7 @@ __all__ = [
     "MirrorDeniedError",
     "MirrorError",
     "MirrorNotFoundError",
+    "MirrorRangesError",
     "MirrorUnreachableError",
     "MissingDependencyError",
     "NoClipsError",
@@ -114,6 +116,10 @@ class MirrorUnreachableError(MirrorError):
 
 class MirrorChangedError(MirrorError):
     """The object was replaced by another while it was being read."""
+
+
+class MirrorRangesError(MirrorError):
+    """The host sends no byte ranges, only whole objects."""
 
 
 class OfflineError(MirrorError):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from k600.loading.estimate import Forecast
+    from k600.loading.sources import Words
 
 _RATE = 50.0
 
@@ -97,23 +98,35 @@ def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) ->
 
 
 def _table(found: list[Forecast]) -> Table:
-    columns = ("split", "here", "asked for", "tarballs", "YouTube", "disk", "free", "time")
+    from k600.loading.sources import WORDS
+
+    sources = [words.column for words in WORDS.values()]
+    columns = ("split", "here", "asked for", *sources, "disk", "free", "time")
     table = make_table(*columns, text=["split"])
     for forecast in found:
-        size = f"{'≤ ' if forecast.at_most else ''}{decimal(forecast.tarball_bytes)}"
-        least = "≥ " if forecast.open_ended else ""
         blocked = (forecast.unreachable or forecast.offline) and not forecast.seconds
         table.add_row(
             forecast.split,
             f"{forecast.here_clips:,}",
             _number(forecast.wanted_clips, "?"),
-            f"{least}{forecast.tarballs:,} ({size})" if forecast.tarballs else "none",
-            f"{forecast.youtube_clips:,} clips" if forecast.youtube_clips else "none",
+            *(_cell(forecast, source, words) for source, words in WORDS.items()),
             f"{decimal(forecast.needed_bytes)}\n{forecast.needed_files:,} files",
             decimal(forecast.free_bytes),
             "-" if blocked else time_of(forecast.seconds),
         )
     return table
+
+
+def _cell(forecast: Forecast, source: str, words: Words) -> str:
+    """Return what would come from a source, in words."""
+    price = forecast.prices[source]
+    if not price.count:
+        return "none"
+    least = "≥ " if price.open_ended else ""
+    most = "≤ " if price.at_most else ""
+    return words.cell.format(
+        count=f"{least}{price.count:,}", size=f"{most}{decimal(price.size_bytes)}"
+    )
 
 
 def _remarks(forecast: Forecast) -> Iterator[str]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from k600.disk import Space
-from k600.errors import MissingDependencyError
+from k600.errors import MissingDependencyError, YouTubeError
 from k600.loading.candidates import clip_at
-from k600.loading.plan import YOUTUBE_CLIP_BYTES, Plan
+from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
-from k600.loading.sources import Fetched
+from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import State
-from k600.progress import Progress
 from k600.youtube.reach import find_silence, note_silence, recall_silence
 from k600.youtube.refusals import Refusal
 from k600.youtube.tools import advice, check_tools
@@ -24,22 +22,37 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kinetics600")
 
+_CLIP_BYTES = 700_000
+"""Mean size of a clip cut from YouTube, at 360 lines."""
+
+_SECONDS = 12.0
+"""For each clip, in the long run: 900 questions an hour, and three for each clip: the page, and the
+two clients that yt-dlp asks since October 2026. (The first 30 clips do not wait.)"""
+
 _UNPACED = 40
 """Clips of a run that come without waiting for the pace, about."""
 
 
 @dataclass(slots=True)
-class YouTubeSource:
+class YouTubeSource(Source):
     """Asks YouTube for clips, until it is given up."""
 
-    progress: Progress
-    stack: contextlib.ExitStack
-    """Stops the workers at its end."""
     given_up: Refusal | None = None
     """Why nothing is asked any more."""
     advice: str = ""
     """What to do about that, in words."""
     workers: YouTubeWorkers | None = None
+
+    @staticmethod
+    def price(state: State, plan: Plan, *, bytes_per_second: float) -> Price:
+        """Return what YouTube's part of a plan takes: its pace, not the line, sets the time."""
+        clips = len(plan.youtube)
+        return Price(
+            count=clips,
+            size_bytes=clips * _CLIP_BYTES,
+            space=Space(clips * _CLIP_BYTES, clips),
+            seconds=max(clips - 30, 0) * _SECONDS + clips / state.request.num_workers,
+        )
 
     def fetch(self, state: State, plan: Plan, *, refetch: bool = False) -> Fetched:
         """Ask for clips; each is in the store then, refused, or YouTube is given up.
@@ -50,7 +63,7 @@ class YouTubeSource:
             StoreError: The store cannot take a clip, or has too little room.
         """
         clips = {clip_at(candidate, state.split): candidate for candidate in plan.youtube}
-        state.request.store.check_room(Space(len(clips) * YOUTUBE_CLIP_BYTES, len(clips)))
+        state.request.store.check_room(Space(len(clips) * _CLIP_BYTES, len(clips)))
         workers = self.workers or self._open(state, len(clips), refetch=refetch)
         refusals: dict[Candidate, Refusal] = {}
         count = received_bytes = 0
@@ -75,7 +88,7 @@ class YouTubeSource:
             asked=plan.youtube,
             refused={clip: refusal.reason for clip, refusal in refusals.items()},
             details={clip: f"{why.code}: {why.message}" for clip, why in refusals.items()},
-            given_up=self.given_up is not None,
+            given_up=None if self.given_up is None else self._nothing_given(self.given_up),
             count=count,
             received_bytes=received_bytes,
         )
@@ -101,6 +114,12 @@ class YouTubeSource:
                 "They are missing" if state.origin else "They come from the tarballs instead",
                 f". {self.advice}" if self.advice else "",
             )
+
+    def _nothing_given(self, refusal: Refusal) -> YouTubeError:
+        return YouTubeError(
+            f"source: 'youtube' gives no clips here ({refusal.code}: {refusal.message}). "
+            f"{self.advice}; or use source='cvdf'"
+        )
 
     def _find_silence(self, state: State) -> str:
         """Return why YouTube is out of reach, empty if it is not."""

@@ -8,10 +8,11 @@ computes it: for rows, `k600.loading.rows.make_columns`. Nothing here knows `dat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from k600.clip import Entry, Place, Tarball
 from k600.labels import NAMES
 
 
@@ -22,7 +23,7 @@ class Column:
     name: str
     kind: str
     """`video`, `label` (an id), `facts` (JSON of `FACTS`), or what Arrow and `datasets` both call
-    it: `string`, `int32`, `int64`, `float64`."""
+    it: `string`, `int32`, `int64`, `uint32`, `float64`."""
     meaning: str
     """For people, in one line of Markdown."""
 
@@ -80,6 +81,20 @@ _WIDTH = Column("width", "int64", "pixels")
 _HEIGHT = Column("height", "int64", "pixels")
 _FPS = Column("fps", "float64", "frames per second")
 
+PLACE = (
+    Column("tarball_etag", "string", "of the tarball's file: the six numbers hold for this one"),
+    Column("tarball_bytes", "int64", "size of the tarball's file"),
+    Column("tarball_clips", "int32", "how many clips it holds; null where unknown"),
+    Column("packing", "string", "`gzip` or `tar`"),
+    Column("entry_offset", "int64", "first byte of the file to ask for"),
+    Column("skip_bytes", "int64", "unpacked bytes from there to the clip"),
+    Column("span_bytes", "int64", "how many bytes of the file to ask for"),
+    Column("original_bytes", "int64", "of the clip, as it is in the tarball"),
+    Column("crc32", "uint32", "of the clip, as it is in the tarball"),
+)
+"""Where a clip lies in its tarball (`k600.clip.Place`), besides `split` and `tarball`: what one
+request for a range of bytes takes; null where unknown."""
+
 ROWS = (_VIDEO, _LABEL, _YOUTUBE_ID, _TIME_START, _TIME_END, _SPLIT, _SOURCE)
 """A row of the dataset, loaded, streamed or published with its clip."""
 
@@ -130,8 +145,12 @@ MANIFEST = (
     _TARBALL,
     _SIZE_BYTES,
     _SHA256,
+    *PLACE,
 )
 """A row of a manifest; the first five are always there."""
+
+INDEX = (*MANIFEST[:5], _TARBALL, *PLACE)
+"""A row of an index; a manifest serves as one, too."""
 
 CLIP_TABLE = (
     *MANIFEST[:5],
@@ -145,6 +164,49 @@ CLIP_TABLE = (
 )
 """A row of the table of all clips of a request, those that are missing, too; empty where unknown.
 Of those that are there it is a manifest."""
+
+
+def place_values(place: Place | None, tarball_clips: int | None = None) -> dict[str, Any]:
+    """Return the values of the columns `PLACE` by name: of no place, None each."""
+    if place is None:
+        return dict.fromkeys(column.name for column in PLACE)
+    entry = place.entry
+    return {
+        "tarball_etag": place.etag,
+        "tarball_bytes": place.tarball_bytes,
+        "tarball_clips": tarball_clips,
+        "packing": place.packing,
+        "entry_offset": entry.entry_offset,
+        "skip_bytes": entry.skip_bytes,
+        "span_bytes": entry.span_bytes,
+        "original_bytes": entry.size_bytes,
+        "crc32": entry.crc32,
+    }
+
+
+def place_of(tarball: Tarball, values: Mapping[str, Any]) -> Place | None:
+    """Return the place that a row's values (numbers, or text of a CSV) say; None if they say none.
+
+    Raises:
+        ValueError: They are none of a clip in a tarball.
+    """
+    if values.get("entry_offset") in (None, ""):
+        return None
+    names = ("entry_offset", "skip_bytes", "span_bytes", "original_bytes", "crc32")
+    entry = Entry(*(whole(name, values.get(name)) for name in names))
+    etag, packing = str(values.get("tarball_etag")), str(values.get("packing"))
+    return Place(tarball, etag, whole("tarball_bytes", values.get("tarball_bytes")), packing, entry)
+
+
+def whole(name: str, value: Any) -> int:
+    """Return a whole number of a table; `ValueError` names the column of anything else."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name}: {value!r:.50} is no whole number") from None
+    if isinstance(value, float) and number != value:
+        raise ValueError(f"{name}: {value!r} is no whole number")
+    return number
 
 
 def arrow_schema(columns: Sequence[Column]) -> Any:

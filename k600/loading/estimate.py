@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from k600.disk import Space, free_space
 from k600.loading.ask_host import settle
 from k600.loading.candidates import listed_or_found
+from k600.loading.fetch import SOURCES
 from k600.loading.missing import missing_clips
-from k600.loading.plan import YOUTUBE_CLIP_BYTES, Plan, make_plan
-from k600.loading.read_tarballs import space_needed
+from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
+from k600.loading.sources import WORDS, Price
 from k600.loading.state import Failure, State, read_state
 from k600.reasons import PASSING_REASONS
 from k600.tarballs.extract import is_wanted
-
-_YOUTUBE_SECONDS = 12.0
-"""For each clip, in the long run: 900 questions an hour, and three for each clip: the page, and the
-two clients that yt-dlp asks since October 2026. (The first 30 clips do not wait.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +28,8 @@ class Forecast:
     """Clips of the request that are in the store."""
     wanted_clips: int | None
     """Clips that the request asks for; None where no list says."""
-    tarballs: int
-    """Tarballs that would be read."""
-    tarball_bytes: int
-    """Their size; if `at_most`, reading may stop earlier."""
-    at_most: bool
-    open_ended: bool
-    """Whether more tarballs may have to be read, one after the other until there are enough clips:
-    no list says which of them holds a test clip."""
-    youtube_clips: int
-    """Clips that YouTube would be asked for."""
+    prices: Mapping[str, Price]
+    """What would come from each source, by name."""
     needed_bytes: int
     """About what the clips that would come take on disk."""
     free_bytes: int
@@ -50,8 +40,6 @@ class Forecast:
     """How many more the volume takes (inodes); None where it has no limit."""
     shortage: str
     """What the volume lacks for them, in words; empty if there is room."""
-    seconds: float
-    """About how long it takes, at the rate given."""
     unreachable: dict[str, Failure]
     """Why tarballs cannot be read, by path."""
     offline: bool
@@ -60,9 +48,24 @@ class Forecast:
     mirror: str
 
     @property
+    def at_most(self) -> bool:
+        """Whether reading may stop before the end of the tarballs."""
+        return any(price.at_most for price in self.prices.values())
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether more tarballs may have to be read, one after the other (`Plan.open_ended`)."""
+        return any(price.open_ended for price in self.prices.values())
+
+    @property
+    def seconds(self) -> float:
+        """About how long it takes, at the rate given."""
+        return sum(price.seconds for price in self.prices.values())
+
+    @property
     def fetches_nothing(self) -> bool:
         """Whether there is nothing to fetch, and the network was not needed to know."""
-        return not (self.tarballs or self.youtube_clips or self.unreachable or self.offline)
+        return not (any(p.count for p in self.prices.values()) or self.unreachable or self.offline)
 
     @property
     def missing_clips(self) -> int:
@@ -87,12 +90,22 @@ class Forecast:
 
     def as_plain(self) -> dict[str, Any]:
         """Return it as plain data, for JSON."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "prices"}
+        for source, words in WORDS.items():
+            price = self.prices[source]
+            found |= zip(words.planned, (price.count, price.size_bytes), strict=True)
         unreachable = {
             path: {"reason": failure.reason, "detail": str(failure.error)}
             for path, failure in self.unreachable.items()
         }
-        return {**found, "unreachable": unreachable, "complete": self.complete}
+        return {
+            **found,
+            "at_most": self.at_most,
+            "open_ended": self.open_ended,
+            "seconds": self.seconds,
+            "unreachable": unreachable,
+            "complete": self.complete,
+        }
 
 
 def forecast_split(
@@ -112,33 +125,28 @@ def forecast_split(
     state = read_state(request, split, offline=offline, keep=False)
     state, plan = settle(state, make_plan)
     here, wanted = _counts(state, plan)
-    youtube = len(plan.youtube)
-    tarball_bytes = sum(state.host.remotes[read.tarball].size_bytes for read in plan.reads)
-
-    of_tarballs = space_needed(state, plan.reads)
+    prices = {
+        name: source.price(state, plan, bytes_per_second=bytes_per_second)
+        for name, source in SOURCES.items()
+    }
     needed = Space(
-        of_tarballs.size_bytes + youtube * YOUTUBE_CLIP_BYTES, (of_tarballs.files or 0) + youtube
+        sum(price.space.size_bytes for price in prices.values()),
+        sum(price.space.files or 0 for price in prices.values()),
     )
     free = free_space(request.store.root)
-    questions = max(youtube - 30, 0) * _YOUTUBE_SECONDS + youtube / request.num_workers
     short = wanted is None or here < wanted
     return Forecast(
         split,
         here,
         wanted,
-        len(plan.reads),
-        tarball_bytes,
-        any(read.until_found for read in plan.reads) and not plan.open_ended,
-        plan.open_ended,
-        youtube,
+        prices,
         needed.size_bytes,
         free.size_bytes,
         needed.files or 0,
         free.files,
-        request.store.shortage(needed) if plan.reads or youtube else "",
-        tarball_bytes / bytes_per_second + questions,
+        request.store.shortage(needed) if plan.first else "",
         {tarball.path: failure for tarball, failure in state.host.failures.items()},
-        not state.network and not youtube and short,
+        not state.network and not plan.first and short,
         str(request.store.root),
         str(request.mirror),
     )

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from k600.clip import Tarball
-from k600.errors import YouTubeError
+from k600.errors import Kinetics600Error
 from k600.loading.ask_host import settle
 from k600.loading.ask_youtube import YouTubeSource
 from k600.loading.candidates import find_candidates
@@ -31,6 +31,9 @@ from k600.loading.selection import Candidate, choose_clips
 from k600.loading.sources import Fetched, Source
 from k600.loading.state import State, read_state
 from k600.progress import Progress
+
+SOURCES: Mapping[str, type[Source]] = {"youtube": YouTubeSource, "cvdf": TarballSource}
+"""By name. Those before the last, which reads tarballs, need not know what the host says now."""
 
 
 def fetch_split(
@@ -88,25 +91,22 @@ class Load:
     """Tarballs that were read."""
     plan: Plan = field(default_factory=Plan)
     """What was planned last."""
-    youtube: YouTubeSource = field(init=False)
+    given_up: Kinetics600Error | None = None
+    """Why a source was given up, if one was."""
 
     def carry_out(self) -> None:
         """Plan and fetch until the plan asks for nothing more.
 
-        YouTube is asked first, and tarballs are read for what is still lacking then.
+        One source is asked at a time, and the next for what is still lacking then.
         """
         self.stamps = self.state.stamps()
         with contextlib.ExitStack() as stack:
-            self.youtube = YouTubeSource(self.progress, stack)
-            sources: dict[str, Source] = {
-                "youtube": self.youtube,
-                "cvdf": TarballSource(self.progress),
-            }
+            sources = {name: kind(self.progress, stack) for name, kind in SOURCES.items()}
             refetch, retry_errors = self.refetch, self.state.request.retry_errors
             while True:
                 self._make_plan(refetch=refetch, retry_errors=retry_errors)
-                name = "youtube" if self.plan.youtube else "cvdf"
-                if not (self.plan.youtube or self.plan.reads):
+                name = self.plan.first
+                if name is None:
                     return
 
                 fetched = sources[name].fetch(self.state, self.plan, refetch=refetch)
@@ -114,7 +114,7 @@ class Load:
                 refetch = retry_errors = False  # each is asked for again once
 
     def _make_plan(self, *, refetch: bool, retry_errors: bool) -> None:
-        """Plan; if YouTube is not asked first, by what the host says now."""
+        """Plan; if tarballs are to be read next, by what the host says now."""
         state = self.state
         make = partial(
             make_plan,
@@ -125,7 +125,7 @@ class Load:
             retry_errors=retry_errors,
         )
         self.plan = plan = make(state)
-        if plan.youtube:
+        if plan.first not in (None, "cvdf"):
             return
 
         # That the store can take clips is proved before the host is asked for anything.
@@ -135,22 +135,23 @@ class Load:
 
     def _note(self, source: str, fetched: Fetched) -> None:
         """Read how things stand now, and pass over what the source did not give."""
-        if source == "cvdf":
-            self.read.update(read.tarball for read in self.plan.reads)
+        self.read.update(fetched.read)
+        self.given_up = fetched.given_up or self.given_up
         self.fetched[source] += fetched.count
         self.fetched_bytes[source] += fetched.received_bytes
         self.details |= fetched.details
         self.stamps = self.state.stamps()
         state = self.state.with_failures(fetched.failures).now()
         # Where tarballs are gone through, they give all the rest.
-        if fetched.given_up or (source == "cvdf" and state.is_unlisted):
+        if fetched.given_up or (fetched.read and state.is_unlisted):
             state = dataclasses.replace(state, may_ask=False)
         self.state = state
 
-        bad = {(row.folder, row.file_name): row.reason for row in state.known.others if row.reason}
+        known = state.known.others if fetched.read else ()
+        bad = {(row.folder, row.file_name): row.reason for row in known if row.reason}
         for clip in fetched.asked:
             if state.place_of(clip) is None:
-                own = bad.get((f"{state.split}/{clip[0]}", clip[1])) if source == "cvdf" else None
+                own = bad.get((f"{state.split}/{clip[0]}", clip[1]))
                 reason = fetched.refused.get(clip) or own
                 if reason or not fetched.given_up:
                     self.refused[clip] = reason or "not_stored"
@@ -246,10 +247,6 @@ def _passed_over(
 
 
 def _raise_nothing(load: Load, missing: list[Missing]) -> None:
-    refusal = load.youtube.given_up
-    if refusal is not None and load.state.request.only_youtube:
-        raise YouTubeError(
-            f"source: 'youtube' gives no clips here ({refusal.code}: {refusal.message}). "
-            f"{load.youtube.advice}; or use source='cvdf'"
-        )
+    if load.given_up is not None and len(load.state.request.sources) == 1:
+        raise load.given_up
     raise_nothing(load.state, missing)

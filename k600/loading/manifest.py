@@ -18,11 +18,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from k600.clip import Clip, TestLabels, parse_file_name
+from k600.clip import Clip, Place, Tarball, TestLabels, parse_file_name
 from k600.disk import why_refused
 from k600.errors import ManifestError, UnknownClassError
 from k600.labels import NAMES, canonical
-from k600.loading.columns import MANIFEST, Column, arrow_schema
+from k600.loading.columns import MANIFEST, Column, arrow_schema, place_of, place_values, whole
 from k600.splits import SPLITS, Split
 from k600.store.files import write_whole
 from k600.store.ledger import Ledger
@@ -31,7 +31,7 @@ from k600.store.store import META_DIR, Store
 from k600.text import csv_cell, text_of
 
 _NAMES = [column.name for column in MANIFEST]
-_OF_CLIP, _OF_FILE = _NAMES[:5], _NAMES[5:]
+_OF_CLIP, _OF_FILE = _NAMES[:5], _NAMES[5:9]
 _SUFFIXES = (".csv", ".parquet")
 
 
@@ -48,6 +48,8 @@ class ManifestRow:
     """0 where unknown."""
     sha256: str = ""
     """Of the file, in hexadecimal; empty where unknown."""
+    place: Place | None = None
+    """Where the clip lies in its tarball, if that is known."""
 
     @property
     def was_seen(self) -> bool:
@@ -57,7 +59,8 @@ class ManifestRow:
     def as_plain(self) -> dict[str, Any]:
         """Return the row's columns by name, as `k600.loading.columns.MANIFEST` has them."""
         of_clip = {name: getattr(self.clip, name) for name in _OF_CLIP}
-        return of_clip | {name: getattr(self, name) for name in _OF_FILE}
+        of_file = {name: getattr(self, name) for name in _OF_FILE}
+        return of_clip | of_file | place_values(self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +281,7 @@ def _row(fields: Mapping[str, Any]) -> ManifestRow:
     if label is not None:
         label = canonical(label)
 
-    start, end = _whole(fields["time_start"]), _whole(fields["time_end"])
+    start, end = (whole(name, fields[name]) for name in ("time_start", "time_end"))
     clip = Clip(split, label, str(fields["youtube_id"]), start, end)
     if parse_file_name(clip.file_name) is None:
         raise ValueError(f"{clip.file_name!r} is no clip's name")
@@ -289,16 +292,9 @@ def _row(fields: Mapping[str, Any]) -> ManifestRow:
     if tarball and not Split(split).may_hold(tarball, label):
         raise ValueError(f"tarball: {tarball!r} is none that could hold {clip.key}")
 
-    size_bytes = _whole(fields.get("size_bytes") or 0)
+    size_bytes = whole("size_bytes", fields.get("size_bytes") or 0)
     sha256 = str(fields.get("sha256") or "").lower()
     if size_bytes < 0 or (sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256)):
         raise ValueError(f"size_bytes, sha256: {size_bytes}, {sha256!r} are none of a file")
-    return ManifestRow(clip, source, tarball, size_bytes, sha256)
-
-
-def _whole(value: Any) -> int:
-    """Return a whole number; `0.7` is none."""
-    number = int(value)
-    if isinstance(value, float) and number != value:
-        raise ValueError(f"{value!r} is no whole number")
-    return number
+    place = place_of(Tarball(split, tarball), fields) if tarball else None
+    return ManifestRow(clip, source, tarball, size_bytes, sha256, place)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from rich.filesize import decimal
 
 from k600.loading.rows import StoredShard, digest_of
+from k600.loading.sources import WORDS
 from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS, WATCHED_REASONS
 from k600.text import csv_cell
 
@@ -39,7 +40,7 @@ class Outcome:
     """The clips that are there, in the dataset's order."""
     missing: tuple[Missing, ...]
     fetched: Counter[str] = field(default_factory=Counter)
-    """By source, what came in this run: tarballs that were read, clips cut from YouTube."""
+    """By source, what came in this run: tarballs that were read, clips one by one."""
     fetched_bytes: Counter[str] = field(default_factory=Counter)
     """Bytes that came for it."""
     stamps: dict[str, int] = field(default_factory=dict)
@@ -96,6 +97,11 @@ class Outcome:
 
     def as_plain(self) -> dict[str, object]:
         """Return the counts as plain data, for JSON."""
+        fetched = Counter[str]()
+        for source, words in WORDS.items():
+            count, size_bytes = words.fetched
+            fetched[count] += self.fetched[source]
+            fetched[size_bytes] += self.fetched_bytes[source]
         return {
             "split": self.split,
             "here_clips": self.clips,
@@ -103,10 +109,7 @@ class Outcome:
             "sources": dict(self._sources()),
             "missing": dict(Counter(clip.reason for clip in self.missing)),
             "replaced": dict(self.replaced),
-            "fetched_tarballs": self.fetched["cvdf"],
-            "fetched_bytes": self.fetched_bytes["cvdf"],
-            "fetched_youtube_clips": self.fetched["youtube"],
-            "fetched_youtube_bytes": self.fetched_bytes["youtube"],
+            **fetched,
             "report": self.report,
         }
 
@@ -120,10 +123,9 @@ class Outcome:
     def summary(self) -> str:
         """Return one line: what is there, from where, and what is missing."""
         origin = ", ".join(f"{n:,} from {source}" for source, n in sorted(self._sources().items()))
-        what = {"cvdf": "tarballs read", "youtube": "clips cut from YouTube"}
         fetched = [
-            f"{self.fetched[source]:,} {words}, {decimal(self.fetched_bytes[source])}"
-            for source, words in what.items()
+            f"{self.fetched[source]:,} {words.came}, {decimal(self.fetched_bytes[source])}"
+            for source, words in WORDS.items()
             if self.fetched[source]
         ]
         return (

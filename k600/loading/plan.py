@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from k600.clip import Clip, Tarball
 from k600.loading.candidates import Candidates, clip_at, find_candidates, proved_bad
@@ -22,11 +23,6 @@ from k600.loading.state import State
 from k600.loading.unlisted import next_to_search, next_unlisted
 from k600.store.rows import ClipRow, LedgerView, StoredGroup
 from k600.tarballs.extract import TarballRead, is_wanted
-
-MEAN_CLIP_BYTES = 1_480_000
-"""Mean size of a clip: 88 GB over 59,608 files in the test split, the largest of the three."""
-YOUTUBE_CLIP_BYTES = 700_000
-"""Mean size of a clip cut from YouTube, at 360 lines."""
 
 MOST_FROM_YOUTUBE = 300
 """Clips that a guest may ask YouTube for in an hour, about; more come from the tarballs."""
@@ -40,10 +36,8 @@ class Plan:
     """The clips that are meant, in the order of choice; none for a request of whole classes."""
     here: Mapping[str, Collection[str]] = field(default_factory=dict)
     """File names, by store folder, of those that are there."""
-    youtube: Sequence[Candidate] = ()
-    """Clips to ask YouTube for."""
-    reads: Sequence[TarballRead] = ()
-    """Tarballs to read, what of each, and how far."""
+    orders: Mapping[str, Collection[Any]] = field(default_factory=dict)
+    """What is to come from each source, by its name, in the order in which they are asked."""
     refused: Mapping[Candidate, str] = field(default_factory=dict)
     """Clips that cannot be had, and those in whose places others were chosen, with the reason: keys
     of `k600.reasons.REASONS`. (`k600.loading.missing` names those of whole classes.)"""
@@ -51,6 +45,21 @@ class Plan:
     """How many clips are meant; None for whole classes, and as long as nothing says."""
     needs_lists: bool = False
     """Whether the host has to be asked for its lists before more can be said (`ask_host`)."""
+
+    @property
+    def first(self) -> str | None:
+        """The source that is asked next, None if nothing is to come."""
+        return next((source for source, order in self.orders.items() if order), None)
+
+    @property
+    def youtube(self) -> Sequence[Candidate]:
+        """Clips to ask YouTube for."""
+        return [*self.orders.get("youtube", ())]
+
+    @property
+    def reads(self) -> Sequence[TarballRead]:
+        """Tarballs to read, what of each, and how far."""
+        return [*self.orders.get("cvdf", ())]
 
     @property
     def open_ended(self) -> bool:
@@ -148,7 +157,7 @@ def _of_whole_classes(
     )
     return Plan(
         here={folder: state.inventory.names(folder) for folder in request.folders(state.split)},
-        reads=reads,
+        orders={"cvdf": reads},
         needs_lists=network and not host.fresh and (bool(reads) or not state.knows_tarballs),
     )
 
@@ -183,17 +192,16 @@ class Choice:
             chosen, given_up = self._choose(gone), True
             lacking = self._lacking(chosen)
 
-        youtube, packed = self._routes(lacking, gone, given_up=given_up)
+        routes = self._routes(lacking, gone, given_up=given_up)
         enough = self.candidates and not lacking and len(chosen) >= wanted
-        if state.is_unlisted and not (self.listed_only or youtube or enough):
+        if state.is_unlisted and not (self.listed_only or routes["youtube"] or enough):
             return self._unlisted([c for c in chosen if c not in lacking])
 
-        reads, needs_lists = self._reads(packed, gone)
+        reads, needs_lists = self._reads(routes["cvdf"], gone)
         return Plan(
             chosen=chosen,
             here=_by_folder(state, chosen),
-            youtube=youtube,
-            reads=reads,
+            orders={"youtube": routes["youtube"], "cvdf": reads},
             refused=gone,
             wanted=wanted,
             needs_lists=needs_lists,
@@ -254,11 +262,10 @@ class Choice:
 
     def _routes(
         self, lacking: Mapping[Candidate, str | None], gone: dict[Candidate, str], *, given_up: bool
-    ) -> tuple[list[Candidate], list[Candidate]]:
-        """Return the clips for YouTube and for the tarballs; note in `gone` those for neither."""
+    ) -> Mapping[str, Sequence[Candidate]]:
+        """Return the clips for each source; note in `gone` those that come from none."""
         state = self.state
-        youtube: list[Candidate] = []
-        packed: list[Candidate] = []
+        routes: dict[str, list[Candidate]] = {"youtube": [], "cvdf": []}
         for candidate, original in lacking.items():
             row = self.origin.get(clip_at(candidate, state.split))
             origin = original if row is None else row.source
@@ -268,13 +275,11 @@ class Choice:
                 given_up=given_up,
                 origin=None if self.listed_only else origin,
             )
-            if route == "youtube":
-                youtube.append(candidate)
-            elif route == "cvdf" and state.network:
-                packed.append(candidate)
+            if route == "youtube" or (route and state.network):
+                routes[route].append(candidate)
             elif state.place_of(candidate) is None:
                 gone.setdefault(candidate, "not_stored" if state.network else "offline")
-        return youtube, packed
+        return routes
 
     def _reads(
         self, packed: Iterable[Candidate], gone: dict[Candidate, str]
@@ -313,7 +318,7 @@ class Choice:
             return Plan(needs_lists=True)
         chosen, reads, wanted = next_unlisted(state, there, read=self.read)
         here = _by_folder(state, chosen)
-        return Plan(chosen=chosen, here=here, reads=reads, wanted=wanted)
+        return Plan(chosen=chosen, here=here, orders={"cvdf": reads}, wanted=wanted)
 
 
 def tarballs_of_clips(state: State, clips: Iterable[Candidate]) -> dict[Candidate, Tarball]:

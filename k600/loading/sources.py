@@ -1,15 +1,54 @@
-"""What every source of clips is asked, and what it answers."""
+"""What every source of clips is asked, what it answers, and what its share is called."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from k600.clip import Tarball
+from k600.disk import Space
+from k600.errors import Kinetics600Error
 from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.state import Failure, State
+from k600.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a source's share of a plan, and of what came, is called."""
+
+    column: str
+    """In a table of plans: the column's head."""
+    cell: str
+    """And what stands in it, with `{count}` and `{size}`."""
+    came: str
+    """In the line that closes a load: what is counted."""
+    planned: tuple[str, str]
+    """Names of count and bytes in a plan's JSON."""
+    fetched: tuple[str, str]
+    """And in that of a load."""
+
+
+WORDS: Mapping[str, Words] = {
+    "cvdf": Words(
+        "tarballs",
+        "{count} ({size})",
+        "tarballs read",
+        ("tarballs", "tarball_bytes"),
+        ("fetched_tarballs", "fetched_bytes"),
+    ),
+    "youtube": Words(
+        "YouTube",
+        "{count} clips",
+        "clips cut from YouTube",
+        ("youtube_clips", "youtube_bytes"),
+        ("fetched_youtube_clips", "fetched_youtube_bytes"),
+    ),
+}
+"""By the source's name in `Plan.orders`, in the order in which they are told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,18 +61,48 @@ class Fetched:
     """Those that it has not, with the reason: keys of `k600.reasons.REASONS`."""
     details: Mapping[Candidate, str] = field(default_factory=dict)
     """More words on that."""
+    read: Collection[Tarball] = ()
+    """Tarballs that were read: the ledger knows now what is in them."""
     failures: Mapping[Tarball, Failure] = field(default_factory=dict)
     """Tarballs that could not be read."""
-    given_up: bool = False
-    """Whether it is not to be asked for anything more in this call."""
+    given_up: Kinetics600Error | None = None
+    """Why it is not to be asked for anything more in this call: raised if nothing else serves."""
     count: int = 0
-    """Tarballs that were read, or clips that were cut."""
+    """Tarballs that were read, or clips that came one by one."""
     received_bytes: int = 0
 
 
-class Source(Protocol):
-    """Where clips come from that are not in the store."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a source's part of a plan takes."""
 
+    count: int
+    """Tarballs, or clips one by one."""
+    size_bytes: int
+    """To be fetched; from YouTube about."""
+    space: Space
+    """On disk, about."""
+    seconds: float
+    at_most: bool = False
+    """Whether it may be less."""
+    open_ended: bool = False
+    """Whether it may be more (`Plan.open_ended`)."""
+
+
+@dataclass(slots=True)
+class Source(ABC):
+    """Where clips come from that are not in the store, for one load."""
+
+    progress: Progress
+    stack: contextlib.ExitStack
+    """Closed when the load is through."""
+
+    @staticmethod
+    @abstractmethod
+    def price(state: State, plan: Plan, *, bytes_per_second: float) -> Price:
+        """Return what this source's part of a plan takes; `bytes_per_second` is the mirror's."""
+
+    @abstractmethod
     def fetch(self, state: State, plan: Plan, *, refetch: bool = False) -> Fetched:
         """Bring this source's part of a plan into the store.
 

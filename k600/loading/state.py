@@ -11,6 +11,7 @@ from k600.clip import Clip, Listing, Tarball, TestLabels, names_of_classes
 from k600.errors import Kinetics600Error, OfflineError
 from k600.labels import NAMES
 from k600.loading.manifest import ManifestRow
+from k600.loading.places import Places
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import RemoteFile
@@ -72,6 +73,8 @@ class State:
     """Whether YouTube may be asked."""
     writable: bool
     """Whether the store may be written to, as `Store.prepare` has proved."""
+    places: Places
+    """Where clips lie in their tarballs; read from ledger, manifest and index as it is asked."""
     members: Mapping[str, Sequence[ClipRow]] = field(default_factory=dict)
     """What is known of each tarball's clips in its own order, where `is_unlisted`."""
 
@@ -226,7 +229,17 @@ def read_state(
     names = kept.test_names() if split.is_mixed and request.chooses and not labels else ()
     view = HostView(kept.tarballs(), lists.listing(), names) if host else HostView()
     state = State(
-        request, split, view, labels, origin, known, inventory, network, may_ask, writable
+        request,
+        split,
+        view,
+        labels,
+        origin,
+        known,
+        inventory,
+        network,
+        may_ask,
+        writable,
+        Places(split, request.ledger),
     )
     if not state.is_unlisted:
         return state

@@ -21,7 +21,14 @@ from urllib.parse import quote
 import fsspec
 from fsspec.core import url_to_fs
 
-from k600.errors import ListError, MirrorError, MirrorNotFoundError, MirrorUnreachableError
+from k600.errors import (
+    ListError,
+    MirrorChangedError,
+    MirrorError,
+    MirrorNotFoundError,
+    MirrorRangesError,
+    MirrorUnreachableError,
+)
 from k600.mirror.file_systems import mirror_options, protocol_of, web_info
 from k600.mirror.identity import mirror_identity
 from k600.network import read_network
@@ -150,6 +157,48 @@ class Mirror:
             )
         return data
 
+    def get_range(
+        self,
+        path: str,
+        start: int,
+        end: int,
+        *,
+        etag: str | None = None,
+        size_bytes: int | None = None,
+    ) -> bytes:
+        """Return the bytes `[start, end)` of the object at `path`: one request, retried.
+
+        `etag` and `size_bytes` say which object it has to be. Many threads may ask at once.
+
+        Raises:
+            MirrorChangedError: Another object is there now.
+            MirrorRangesError: The server sends no ranges: `stream` reads the object.
+            MirrorError: It cannot be read, or is shorter.
+        """
+        if not 0 <= start < end:
+            raise ValueError(f"a range from {start} to {end} holds no byte")
+        url = f"{self}/{path}"
+        data = self._retried(url, lambda: self._range(path, start, end, etag, size_bytes))
+        if not self._is_web and not (etag is None and size_bytes is None):
+            now = self.stat(path)
+            _check_same(url, etag, now.etag, size_bytes, now.size_bytes)
+        return data
+
+    def _range(
+        self, path: str, start: int, end: int, etag: str | None, size_bytes: int | None
+    ) -> bytes:
+        _, root = self._connect()
+        url = f"{self}/{path}"
+        options: dict[str, Any] = {"start": start, "end": end}
+        if self._is_web:
+            options["raise_for_status"] = _answer_check(url, start, end, etag, size_bytes)
+        data = bytes(self._send("cat_file", f"{root}/{path}", **options).result())
+        if len(data) != end - start:
+            raise MirrorUnreachableError(
+                f"mirror: {url} sent {len(data):,} bytes for a range of {end - start:,}"
+            )
+        return data
+
     def request(self, remote: RemoteFile, start: int, end: int) -> Future[bytes]:
         """Request the bytes `[start, end)`."""
         options: dict[str, Any] = {"start": start, "end": end}
@@ -253,6 +302,45 @@ class Mirror:
         with translate_errors(mirror_error, str(self)):
             fs, root = url_to_fs(self.url, **mirror_options(self.url, self.options))
         return fs, str(root).rstrip("/")
+
+
+def _answer_check(
+    url: str, start: int, end: int, etag: str | None, size_bytes: int | None
+) -> Callable[[Any], Any]:
+    """Return a check that an answer is the range of the object, before its body is read."""
+
+    async def check(response: Any) -> None:
+        if response.status >= 400:
+            response.raise_for_status()
+        if response.status != 206:
+            raise MirrorRangesError(
+                f"mirror: {url} serves no byte ranges (HTTP {response.status}): it has to be read "
+                "from its beginning"
+            )
+        headers = response.headers
+        sent, _, total = headers.get("Content-Range", "").partition("/")
+        known = int(total) if total.isdecimal() else None
+        found = (headers.get("ETag") or headers.get("Last-Modified") or "").strip('"')
+        _check_same(url, etag, found, size_bytes, size_bytes if known is None else known)
+        if known is not None and known < end:
+            raise MirrorError(f"mirror: {url} has {known:,} bytes, so none up to {end:,}")
+        if sent != f"bytes {start}-{end - 1}":
+            raise MirrorUnreachableError(
+                f"mirror: {url} sent {sent[:100]!r}, asked for bytes {start}-{end - 1}"
+            )
+
+    return check
+
+
+def _check_same(
+    url: str, etag: str | None, found: str, size_bytes: int | None, found_bytes: int | None
+) -> None:
+    """Raise `MirrorChangedError` unless an object is the one that was meant, as far as is said."""
+    if etag not in (None, found) or size_bytes not in (None, found_bytes):
+        raise MirrorChangedError(
+            f"mirror: {url} was replaced (ETag {etag!r} of {size_bytes} bytes, now {found!r} of "
+            f"{found_bytes})"
+        )
 
 
 def _range_check(remote: RemoteFile, start: int, end: int) -> Callable[[Any], Any]:

@@ -12,9 +12,10 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from k600.clip import Clip, Tarball
+from k600.clip import Clip, Entry, Place, Tarball
 from k600.splits import Split
 from k600.store.ledger_file import open_ledger
 from k600.store.ledger_schema import IN_RANGE, equal, read_rows, strange_row
@@ -22,6 +23,7 @@ from k600.store.rows import (
     SOURCES,
     AdoptedRow,
     AnswerRow,
+    CheckpointRow,
     CheckRow,
     ClipRow,
     LedgerView,
@@ -38,6 +40,8 @@ _TABLES: Mapping[object, tuple[str, tuple[str, ...]]] = {
     AdoptedRow: ("adopted", AdoptedRow._fields),
     CheckRow: ("checks", CheckRow._fields),
 }
+
+_OF_OBJECTS = ("objects", "entries", "checkpoints")
 
 T = TypeVar("T")
 
@@ -102,8 +106,45 @@ class Ledger:
             answers = _rows(db, AnswerRow, split, None if one is None else f"{split}/{one}")
         return without_clips(theirs, mine, answers)
 
-    def record(self, row: TarballRow, clips: Iterable[ClipRow], *, replace: bool = True) -> None:
-        """Record a tarball and clips of it; replace all other clips that are recorded of it."""
+    def places(self, split: str, clips: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Place]:
+        """Return where clips, each a class and a file name, lie in their tarballs, where known."""
+        clips, found = [*clips], dict[tuple[str, str], Place]()
+        with self._open() as db:
+            for mirror in self._mirrors(db):
+                found = _places(db, mirror, split, clips) | found
+        return found
+
+    def checkpoint(self, tarball: Tarball) -> CheckpointRow | None:
+        """Return where reading of a tarball may go on, if that is known."""
+        keys: dict[str, Any] = {"split": tarball.split, "tarball": tarball.name}
+        with self._open() as db:
+            for mirror in self._mirrors(db):
+                columns = CheckpointRow._fields[1:]
+                for row in read_rows(db, "checkpoints", columns, mirror=mirror, **keys):
+                    return CheckpointRow(tarball, *row)
+        return None
+
+    def record(
+        self,
+        row: TarballRow,
+        clips: Iterable[ClipRow],
+        *,
+        replace: bool = True,
+        packing: str = "",
+        entries: Mapping[str, Entry] = MappingProxyType({}),
+        checkpoint: CheckpointRow | None = None,
+    ) -> None:
+        """Record a tarball and clips of it, all in one transaction.
+
+        Args:
+            row: The tarball's row. Entries and checkpoint of another object are forgotten, and
+                those of one that fails its checks; a checkpoint also of one that is done.
+            clips: Rows of its clips.
+            replace: Whether these replace all other clips that are recorded of it.
+            packing: `gzip` or `tar`, with `entries`.
+            entries: Where to enter it, by file name: added to what is known of the same object.
+            checkpoint: Where reading of it may go on, in place of what is known.
+        """
         clips, split, name = [*clips], row.tarball.split, row.tarball.name
         with self._open(write=True) as db:
             mirror = self._number(db)
@@ -123,6 +164,7 @@ class Ledger:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0.0)",
                 (mirror, split, name, *state),
             )
+            _record_entries(db, mirror, row, packing, entries, checkpoint)
 
     def mark_bad_in_tarball(self, split: str, folder: str, file_name: str, reason: str) -> None:
         """Record that a clip is bad in its tarball, too, so that it is not read again."""
@@ -158,7 +200,8 @@ class Ledger:
             own = self._number(db)
             for name, identity in mirrors.items():
                 these = {"own": own, "identity": identity, "split": split, "name": name}
-                for table, key in (("tarballs", "name"), ("clips", "tarball")):
+                for table in ("tarballs", "clips", *_OF_OBJECTS):
+                    key = "name" if table == "tarballs" else "tarball"
                     columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")][1:]
                     rows = (
                         f"FROM {table} WHERE split = :split AND {key} = :name AND mirror = "
@@ -204,9 +247,8 @@ class Ledger:
             times, days, first_on, last_on, versions, last = before or (0, 0, today, "", 0, None)
             days += last_on != today
             versions += last != version
-            counted = (times + 1, days, first_on, today, circumstances, versions)
-            row = AnswerRow(*key[1:], *answer, version, size_bytes, *counted)
-            _replace_rows(db, AnswerRow, clip.split, [row])
+            row = (*key[1:], *answer, version, size_bytes, times + 1, days, first_on, today)
+            _replace_rows(db, AnswerRow, clip.split, [(*row, circumstances, versions)])
 
     def adopted(self, split: str, folder: str | None = None) -> list[AdoptedRow]:
         """Return the adopted clips of a split or one folder, by folder and file name."""
@@ -292,9 +334,74 @@ def _replace_rows(
     db: sqlite3.Connection, kind: object, split: str, rows: Iterable[Sequence[object]]
 ) -> None:
     table, columns = _TABLES[kind]
-    marks = ", ".join("?" * (1 + len(columns)))
+    marks = _marks((split, *columns))
     values = ((split, *row) for row in rows)
     db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _record_entries(
+    db: sqlite3.Connection,
+    mirror: int,
+    row: TarballRow,
+    packing: str,
+    entries: Mapping[str, Entry],
+    checkpoint: CheckpointRow | None,
+) -> None:
+    """Add to what is known of an object; forget what is known of another, or of a damaged one."""
+    key = (mirror, row.tarball.split, row.tarball.name)
+    at = "WHERE mirror = ? AND split = ? AND tarball = ?"
+    for table in ("objects", "checkpoints"):
+        query = f"SELECT etag, size_bytes FROM {table} {at}"
+        known = db.execute(query, key).fetchone()
+        if known and (row.failures or known != (row.etag, row.size_bytes)):
+            for gone in _OF_OBJECTS:
+                db.execute(f"DELETE FROM {gone} {at}", key)
+    if row.state == "done":
+        db.execute(f"DELETE FROM checkpoints {at}", key)
+
+    if entries:
+        values = (*key, row.etag, row.size_bytes, packing)
+        db.execute(f"INSERT OR REPLACE INTO objects VALUES ({_marks(values)})", values)
+        rows = [(*key, name, *entry) for name, entry in entries.items()]
+        db.executemany(f"INSERT OR REPLACE INTO entries VALUES ({_marks(rows[0])})", rows)
+    if checkpoint is not None:
+        row_of_it = (*key, *checkpoint[1:])
+        db.execute(f"INSERT OR REPLACE INTO checkpoints VALUES ({_marks(row_of_it)})", row_of_it)
+
+
+def _places(
+    db: sqlite3.Connection, mirror: int, split: str, clips: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Place]:
+    """Return the places of clips, each a class and a file name, at one mirror."""
+    keys: dict[str, Any] = {"mirror": mirror, "split": split}
+    of_object = ("tarball", "etag", "size_bytes", "packing")
+    objects = {row[0]: row[1:] for row in read_rows(db, "objects", of_object, **keys)}
+    asked = {clip: clip for clip in clips} if objects else {}
+    if asked and Split(split).is_mixed:  # the tarball is not its class
+        query = "SELECT file_name, tarball FROM entries WHERE mirror = :mirror AND split = :split"
+        where = dict(db.execute(query, keys))
+        asked = {(where[clip[1]], clip[1]): clip for clip in clips if clip[1] in where}
+
+    db.execute("CREATE TEMP TABLE asked (tarball, file_name)")
+    db.executemany("INSERT INTO asked VALUES (?, ?)", asked)
+    these = "AND (tarball, file_name) IN (SELECT * FROM asked)"
+    of_entry = ("tarball", "file_name", *Entry._fields)
+    rows = read_rows(db, "entries", of_entry, which=these, **keys)
+    db.execute("DROP TABLE asked")
+
+    found, unit = {}, cache(partial(Tarball, split))
+    for tarball, file_name, *entry in rows:
+        try:
+            etag, size_bytes, packing = objects[tarball]
+            place = Place(unit(tarball), etag, size_bytes, packing, Entry(*entry))
+        except (KeyError, ValueError) as error:
+            raise strange_row("entries", "entry_offset") from error
+        found[asked[tarball, file_name]] = place
+    return found
 
 
 def _clip_rows(
@@ -302,7 +409,7 @@ def _clip_rows(
 ) -> list[ClipRow]:
     """Return the rows of one mirror's clips, in the tarballs' order."""
     order = f"{more} ORDER BY tarball, position, file_name"
-    keys = {"mirror": mirror, "split": split, "tarball": tarball}
+    keys: dict[str, Any] = {"mirror": mirror, "split": split, "tarball": tarball}
     unit = cache(partial(Tarball, split))
     rows = read_rows(db, "clips", ClipRow._fields, order, **keys)
     return [ClipRow(unit(row[0]), *row[1:]) for row in rows]

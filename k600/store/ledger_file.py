@@ -104,6 +104,7 @@ def _lock(db: sqlite3.Connection, *, write: bool, wait_seconds: float) -> None:
     db.execute(f"PRAGMA busy_timeout = {int(1000 * wait_seconds)}")
     # Else a power loss may take back what was committed last. (It reads the file, and waits.)
     db.execute("PRAGMA synchronous = EXTRA")
+    db.execute("PRAGMA temp_store = MEMORY")
     db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
 

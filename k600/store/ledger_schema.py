@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from k600.clip import PACKINGS
 from k600.reasons import REASONS, YOUTUBE_KINDS
 from k600.splits import SPLITS
 from k600.store.rows import SOURCES
@@ -72,6 +73,23 @@ INSERT INTO clips
 DROP TABLE old_clips;
 """,
     """
+CREATE TABLE objects (
+    mirror INTEGER NOT NULL, split TEXT NOT NULL, tarball TEXT NOT NULL, etag TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL, packing TEXT NOT NULL,
+    PRIMARY KEY (mirror, split, tarball)) WITHOUT ROWID;
+CREATE TABLE entries (
+    mirror INTEGER NOT NULL, split TEXT NOT NULL, tarball TEXT NOT NULL, file_name TEXT NOT NULL,
+    entry_offset INTEGER NOT NULL, skip_bytes INTEGER NOT NULL, span_bytes INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL, crc32 INTEGER NOT NULL,
+    PRIMARY KEY (mirror, split, tarball, file_name)) WITHOUT ROWID;
+CREATE TABLE checkpoints (
+    mirror INTEGER NOT NULL, split TEXT NOT NULL, tarball TEXT NOT NULL, etag TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL, packing TEXT NOT NULL, entry_offset INTEGER NOT NULL,
+    unpacked_bytes INTEGER NOT NULL, crc32 INTEGER NOT NULL, member_bytes INTEGER NOT NULL,
+    next_header INTEGER NOT NULL, position INTEGER NOT NULL,
+    PRIMARY KEY (mirror, split, tarball)) WITHOUT ROWID;
+""",
+    """
 ALTER TABLE answers RENAME COLUMN yt_dlp TO version;
 ALTER TABLE answers ADD COLUMN circumstances TEXT NOT NULL DEFAULT '';
 ALTER TABLE answers ADD COLUMN versions INTEGER NOT NULL DEFAULT 1;
@@ -79,7 +97,7 @@ ALTER TABLE answers ADD COLUMN versions INTEGER NOT NULL DEFAULT 1;
 )
 """The changes that each version of the file makes to the one before."""
 
-_ANSWERS_SINCE, _MIRRORS_SINCE, _CIRCUMSTANCES_SINCE = 2, 4, 5
+_ANSWERS_SINCE, _MIRRORS_SINCE, _CIRCUMSTANCES_SINCE = 2, 4, 6
 """The versions that first hold YouTube's answers, tell mirrors apart, and say under which
 circumstances an answer was given."""
 
@@ -151,6 +169,8 @@ _RULES = {
     **dict.fromkeys(("etag", "detail", "code", "message", "version", "circumstances"), _TEXT),
     **dict.fromkeys(("size_bytes", "failures", "times", "days", "versions"), _COUNT),
     **dict.fromkeys(("width", "height"), _COUNT),
+    **dict.fromkeys(("entry_offset", "skip_bytes", "span_bytes"), _COUNT),
+    **dict.fromkeys(("unpacked_bytes", "member_bytes", "next_header"), _COUNT),
     **dict.fromkeys(("duration_seconds", "fps"), _SECONDS),
     **dict.fromkeys(("name", "tarball", "file_name"), _PART),
     **dict.fromkeys(("path", "moved_to"), _PATH),
@@ -159,6 +179,10 @@ _RULES = {
     "folder": _FOLDER,
     "position": "typeof({0}) = 'integer' AND {0} BETWEEN -1 AND 1 << 40",
     "crc32": "typeof({0}) IN ('integer', 'null') AND ifnull({0}, 0) BETWEEN 0 AND 0xFFFFFFFF",
+    **dict.fromkeys(
+        ("entries.crc32", "checkpoints.crc32"), f"{_COUNT} AND {{0}} BETWEEN 0 AND 0xFFFFFFFF"
+    ),
+    "packing": _one_of(*PACKINGS),
     "mtime_ns": "typeof({0}) = 'integer'",
     "checked_at": _TEXT,
     "tarballs.state": _one_of("started", "partial", "done", "damaged"),
@@ -175,15 +199,22 @@ no run wrote, such as with a path out of the store or an unknown state, are refu
 
 
 def read_rows(
-    db: sqlite3.Connection, table: str, columns: Iterable[str], more: str = "", **keys: object
+    db: sqlite3.Connection,
+    table: str,
+    columns: Iterable[str],
+    more: str = "",
+    *,
+    which: str = "",
+    **keys: object,
 ) -> list[tuple[Any, ...]]:
     """Return the rows whose columns have the given values (None: any); strange ones are an error.
 
-    All of them are checked, also those that the further conditions in `more` leave out.
+    Of the further conditions, `which` says which rows are checked; all of these are, also those
+    that `more` leaves out.
     """
     columns = [*columns]
     keys = {name: value for name, value in keys.items() if value is not None}
-    where = equal(keys)
+    where = f"{equal(keys)} {which}"
     rules = {n: f"({(_RULES.get(f'{table}.{n}') or _RULES[n]).format(n)})" for n in columns}
     query = (
         f"SELECT {', '.join(rules.values())} FROM {table} "

@@ -50,6 +50,29 @@ class ClipRow(NamedTuple):
     """CRC-32 of its bytes in the tarball, unless an older release wrote the row."""
 
 
+class CheckpointRow(NamedTuple):
+    """Where reading of a tarball may go on that broke off; all before it is in the store."""
+
+    tarball: Tarball
+    etag: str
+    size_bytes: int
+    """Of the tarball's file."""
+    packing: str
+    """`gzip` or `tar`."""
+    entry_offset: int
+    """First byte of the file to ask for, as in `k600.clip.Entry`."""
+    unpacked_bytes: int
+    """Length of all that is unpacked from what lies before it."""
+    crc32: int
+    """CRC-32 of the unpacked bytes of its gzip member before it; 0 for a plain tar."""
+    member_bytes: int
+    """Length of those."""
+    next_header: int
+    """Position, in what is unpacked, of the tar header to go on with."""
+    position: int
+    """How many of the tarball's clips lie before that."""
+
+
 class AnswerRow(NamedTuple):
     """YouTube's last answer about a clip, and how often it was the same."""
 

@@ -1,7 +1,7 @@
 """Under which circumstances YouTube is asked, as facts that its answers depend on.
 
-They are kept with each answer, and it counts for as long as those that bear on it are the same. None
-of them is a secret: an account is named by a digest, and a proxy without its password.
+They are kept with each answer, and it counts for as long as those that bear on it are the same.
+None of them is a secret: an account is named by a digest, and a proxy without its password.
 """
 
 from __future__ import annotations
@@ -89,19 +89,13 @@ def account_of(cookies: str) -> str:
 
 
 def _address(options: YouTubeOptions) -> str:
-    given = options.yt_dlp_options
     proxy = read_network().proxy_for(YOUTUBE) if options.proxy is None else None
-    proxies = [options.proxy or (proxy.secret_url if proxy else None)]
-    proxies.append(given.get("geo_verification_proxy"))
-    facts = [[_without_password(url) if url else None for url in proxies]]
+    parts = urlsplit(options.proxy or (proxy.secret_url if proxy else ""))
+    # A proxy's user may name the country; its password is kept out.
+    facts: list[object] = [parts.scheme, parts.hostname, parts.port, parts.username]
+    given = options.yt_dlp_options
     facts += [[name, given[name]] for name in _OF_ADDRESS if name in given]
-    return "direct" if facts == [[None, None]] else short_hash(json.dumps(facts, default=str))
-
-
-def _without_password(url: str) -> list[object]:
-    """Return the parts of a proxy's URL; its user may say the country, and is no secret."""
-    parts = urlsplit(url)
-    return [parts.scheme, parts.hostname, parts.port, parts.username]
+    return short_hash(json.dumps(facts, default=str)) if any(facts) else "direct"
 
 
 def _clients(options: YouTubeOptions) -> str:

@@ -42,8 +42,8 @@ class YouTubeOptions:
     """A proxy's URL; may hold a password."""
     yt_dlp_options: Mapping[str, Any] = field(repr=False)
     """Further parameters of `yt_dlp.YoutubeDL`; they overrule the loader's."""
-    patience_seconds: int
-    """How long `source="youtube"` waits in all for a block to be lifted."""
+    patience_seconds: int | None
+    """How long `source="youtube"` waits in all for a block to be lifted; None for the usual."""
     requests_per_hour: int
     """Requests about videos; each video takes two to four."""
 

@@ -47,7 +47,7 @@ def find_silence(options: YouTubeOptions, address: tuple[str, int] | None = None
             elif proxy.scheme == "http":
                 request = f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}\r\n\r\n"
                 connection.sendall(request.encode())
-                connection.recv(1)  # whatever it says, it answers
+                connection.recv(1 << 16)  # whatever it says, it answers
     except OSError as error:
         what = error.strerror or error
         if own is not None and not is_connected:
@@ -85,12 +85,15 @@ def _key(options: YouTubeOptions) -> str:
 
 def _read(store: Store) -> dict[str, float]:
     """Return the notes of the last hour; a file that is none of ours holds none."""
-    found: dict[str, float] = {}
-    with contextlib.suppress(ValueError, AttributeError):
-        for key, at in json.loads(store.read_own(_FILE) or b"{}").items():
-            if isinstance(at, (int, float)) and 0 <= time.time() - at < _REMEMBERED_SECONDS:
-                found[key] = at
-    return found
+    try:
+        notes = dict(json.loads(store.read_own(_FILE) or b"{}"))
+        return {
+            key: float(at)
+            for key, at in notes.items()
+            if 0 <= time.time() - float(at) < _REMEMBERED_SECONDS
+        }
+    except (ValueError, TypeError):
+        return {}
 
 
 def _parts_of(url: str) -> Proxy:

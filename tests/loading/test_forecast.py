@@ -50,9 +50,9 @@ def test_bad_clips_are_asked_for_again_also_among_a_few(options: dict[str, Any])
     plan, done = both("validation", **few)
     assert (plan.wanted_clips, done.asked) == (7, 7)
     plan, done = both("validation", **few)
-    assert (plan.tarballs, done.fetched["cvdf"], plan.missing_clips) == (0, 0, 2)
+    assert (plan.prices["cvdf"].count, done.fetched["cvdf"], plan.missing_clips) == (0, 0, 2)
     plan, done = both("validation", **few, retry_errors=True)
-    assert (plan.tarballs, done.fetched["cvdf"]) == (1, 1)
+    assert (plan.prices["cvdf"].count, done.fetched["cvdf"]) == (1, 1)
 
 
 def test_more_clips_than_there_are_is_more_than_can_be_had(options: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ def test_test_clips_that_no_list_places_take_one_tarball_or_more(
     options: dict[str, Any], miniature: Miniature, tmp_path: Path
 ) -> None:
     plan, done = both("test", **options, max_samples=12)
-    assert (plan.tarballs, plan.open_ended, plan.at_most) == (1, True, False)
+    assert (plan.prices["cvdf"].count, plan.open_ended, plan.at_most) == (1, True, False)
     assert done.fetched["cvdf"] == 2
     name = next(name for name, label in miniature.labels.items() if label is not None)
     with open(tmp_path / "chosen.csv", "w", newline="") as file:
@@ -77,7 +77,7 @@ def test_test_clips_that_no_list_places_take_one_tarball_or_more(
         writer.writerow(("test", miniature.labels[name], name[:11], *times))
     options["data_dir"] = str(tmp_path / "other")
     plan, done = both("test", **options, manifest=str(tmp_path / "chosen.csv"))
-    assert (plan.tarballs, plan.unreachable, plan.open_ended) == (1, {}, True)
+    assert (plan.prices["cvdf"].count, plan.unreachable, plan.open_ended) == (1, {}, True)
     assert done.clips == 1
 
 
@@ -87,7 +87,7 @@ def test_more_test_clips_than_the_last_time_read_each_tarball_once(
 ) -> None:
     both("test", **options, max_samples=4)
     plan, done = both("test", **options, max_samples=more)
-    assert (plan.tarballs, plan.open_ended) == (1, True)
+    assert (plan.prices["cvdf"].count, plan.open_ended) == (1, True)
     assert done.clips == more
     assert done.fetched["cvdf"] == (1 if more <= 6 else 2)
 
@@ -121,13 +121,13 @@ def test_bad_test_clips_are_asked_for_again_also_among_a_few(
     _, done = both("test", **few)
     assert done.clips == 8
     plan, done = both("test", **few, retry_errors=True)
-    assert (plan.tarballs, done.fetched["cvdf"], done.clips) == (1, 2, 8)
+    assert (plan.prices["cvdf"].count, done.fetched["cvdf"], done.clips) == (1, 2, 8)
 
     shutil.copytree(miniature.root, few["mirror"], dirs_exist_ok=True)  # the host mends them
     plan, done = both("test", **few)
-    assert (plan.tarballs, done.clips) == (0, 8)
+    assert (plan.prices["cvdf"].count, done.clips) == (0, 8)
     plan, done = both("test", **few, retry_errors=True)
-    assert (plan.tarballs, plan.open_ended) == (1, True)
+    assert (plan.prices["cvdf"].count, plan.open_ended) == (1, True)
     assert (done.fetched["cvdf"], done.clips) == (2, 12)
 
 

@@ -382,8 +382,9 @@ def check_forecast(request: Request, place: Place, state: State, plan: Plan) -> 
     """Check that what is told of a plan is the plan."""
     forecast = forecast_split(request, place.example.split, offline=place.offline)
     sizes = [state.host.remotes[read.tarball].size_bytes for read in plan.reads]
-    assert (forecast.tarballs, forecast.tarball_bytes) == (len(sizes), sum(sizes))
-    assert forecast.youtube_clips == len(plan.youtube)
+    tarballs = forecast.prices["cvdf"]
+    assert (tarballs.count, tarballs.size_bytes) == (len(sizes), sum(sizes))
+    assert forecast.prices["youtube"].count == len(plan.youtube)
     assert forecast.open_ended == plan.open_ended
 
 

@@ -125,7 +125,7 @@ def test_what_youtube_says_is_counted_by_times_and_days(tmp_path: Path) -> None:
     assert (row.kind, row.size_bytes, row.folder) == ("have", 1000, "train/zumba")
 
 
-@pytest.mark.parametrize("version", [2, 3, 4])
+@pytest.mark.parametrize("version", [2, 3, 4, 5])
 def test_answers_of_an_earlier_version_are_read_and_taken_over(
     tmp_path: Path, version: int
 ) -> None:
@@ -161,7 +161,7 @@ def test_a_ledger_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     assert [row.file_name for row in Ledger(path, MIRROR).view("train").clips()] == ["a", "b"]
 
 
-@pytest.mark.parametrize("version", [1, 4])
+@pytest.mark.parametrize("version", [1, 4, 5])
 def test_a_version_that_is_still_to_come_takes_over_what_each_one_before_it_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
@@ -169,15 +169,17 @@ def test_a_version_that_is_still_to_come_takes_over_what_each_one_before_it_hold
     make_old_ledger(path)
     (tmp_path / "lists").mkdir()
     (tmp_path / f"lists/{short_hash(MIRROR)}-train-listing").touch()
-    if version == 4:
-        Ledger(path, MIRROR).record_stored(Clip("train", "zumba", "abcdefghijk", 0, 10), 1, "1")
-    schemas = (*ledger_schema.SCHEMAS, "CREATE TABLE later (name TEXT NOT NULL);")
-    for module in (ledger_schema, ledger_file):
-        monkeypatch.setattr(module, "SCHEMAS", schemas)
+    schemas = ledger_schema.SCHEMAS
+    for release in (schemas[:version], (*schemas, "CREATE TABLE later (name TEXT NOT NULL);")):
+        for module in (ledger_schema, ledger_file):
+            monkeypatch.setattr(module, "SCHEMAS", release)
+        if version > 1 and release == schemas[:version]:
+            with ledger_file.open_ledger(path, write=True):
+                pass
 
     assert Ledger(path, MIRROR).tarball(ZUMBA) == ROW  # as it is
     with ledger_file.open_ledger(path, write=True) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (len(schemas),)
+        assert db.execute("PRAGMA user_version").fetchone() == (len(schemas) + 1,)
         assert db.execute("SELECT name FROM later").fetchall() == []
     assert Ledger(path, MIRROR).tarball(ZUMBA) == ROW  # taken over
     assert [row.file_name for row in Ledger(path, MIRROR).view("train").clips()] == ["a", "b"]
