@@ -161,11 +161,16 @@ def _folder(value: object) -> str:
     return folder
 
 
-def _labels(value: object) -> str | None:
-    if not value:
-        return None
-    labels = _text("test_labels")(value)
-    return labels if "://" in labels else os.path.abspath(os.path.expanduser(labels))
+def _file(name: str) -> Callable[[Any], str | None]:
+    """Return the check of a path or URL of a file; nothing is None."""
+
+    def check(value: object) -> str | None:
+        if not value:
+            return None
+        file = _text(name)(value)
+        return file if "://" in file else os.path.abspath(os.path.expanduser(file))
+
+    return check
 
 
 def _mirror_options(value: object) -> Mapping[str, Any]:
@@ -298,12 +303,22 @@ class OptionFields:
         None,
         help="URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`.",
         default_text="DeepMind's URL",
-        check=_labels,
+        check=_file("test_labels"),
         in_cache_key=True,
+    )
+    index: str | None = _option(
+        None,
+        help="Where clips lie on the host, as a table: each then comes by one request.",
+        more="A file, URL or `hf://` path, as `kinetics600 index` makes it, or a manifest with "
+        "places. One that crossed a network is kept in `data_dir`, until it changes.",
+        flag_help="A table of where clips lie on the host: a file, URL or hf:// path.",
+        check=_file("index"),
+        variable="KINETICS600_INDEX",
     )
     num_workers: int | None = _option(
         None,
         help="Tarballs, or clips from YouTube, worked on at a time, 1 or more.",
+        more="YouTube is asked for 4 at most, and for fewer where memory is small.",
         default_text="number of CPUs",
         flag="--workers",
         least=1,
@@ -327,7 +342,11 @@ class OptionFields:
         False,
         help="Ask again for clips that were proved not to be had.",
     )
-    audio: bool = _option(False, help="YouTube: keep the audio.")
+    audio: bool = _option(
+        True,
+        help="YouTube: keep the audio, in the original language, as the tarballs' clips have it.",
+        more="A clip that is in `data_dir` stays as it is.",
+    )
     cookies: str | None = _option(
         None,
         help="YouTube: an account's cookie file in Netscape's format; read, never written.",
@@ -350,7 +369,7 @@ class OptionFields:
     yt_dlp_options: Mapping[str, Any] | None = _option(
         None,
         help='YouTube: further parameters of `yt_dlp.YoutubeDL`, such as `{"socket_timeout": 60}`.',
-        more="They overrule the loader's.",
+        more="They join the loader's and overrule them; those that no clip depends on are refused.",
         check=check_parameters,
         is_secret=True,
         flag=None,
@@ -363,7 +382,7 @@ class OptionFields:
     )
     requests_per_hour: int = _option(
         900,
-        help="YouTube: questions an hour, two to four for each video, after a first 90.",
+        help="YouTube: questions an hour, two for most videos, after a first 90.",
         more="More may get an address refused.",
         least=1,
         flag=None,
