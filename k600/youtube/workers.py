@@ -205,26 +205,33 @@ class YouTubeWorkers:
                 todo.append(clip)
                 blocked = answer
                 self._throttle.pause()
-            else:
-                if _may_pass(answer) and clip not in retried:
-                    retried.add(clip)
-                    todo.append(clip)
-                else:
-                    found.refused[clip] = answer
-                    self._record(clip, answer)
-                    on_clip()
+            elif _may_pass(answer) and clip not in retried:
+                retried.add(clip)
+                todo.append(clip)
                 self._note_failure(answer)
+            else:
+                found.refused[clip] = answer
+                self._record(clip, answer)
+                self._note_failure(answer)
+                on_clip()
 
             # What was asked before a block says nothing about it.
             if blocked is None and _is_answer(answer):
                 self._suspects.clear()
             if blocked is not None and not running and self.given_up is None:
-                if not self._suspects.can_be_told(todo):
-                    self._wait(pause, blocked)
-                    pause *= 2
-                self._throttle.resume()
+                pause = self._before_next_try(todo, blocked, pause)
                 limit, blocked = 1, None
         return found
+
+    def _before_next_try(
+        self, todo: Iterable[Clip], blocked: Refusal, pause_seconds: float
+    ) -> float:
+        """Wait, unless another clip tells first whether it is the address; return the next pause."""
+        if not self._suspects.can_be_told(todo):
+            self._wait(pause_seconds, blocked)
+            pause_seconds *= 2
+        self._throttle.resume()
+        return pause_seconds
 
     def _work(self, cookies: str, incoming: Incoming) -> None:
         """Fetch clips until there are no more; the target of each thread."""
