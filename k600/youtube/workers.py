@@ -226,7 +226,7 @@ class YouTubeWorkers:
     def _before_next_try(
         self, todo: Iterable[Clip], blocked: Refusal, pause_seconds: float
     ) -> float:
-        """Wait, unless another clip tells first whether it is the address; return the next pause."""
+        """Wait, unless another clip tells first if it is the address; return the next pause."""
         if not self._suspects.can_be_told(todo):
             self._wait(pause_seconds, blocked)
             pause_seconds *= 2
