@@ -18,7 +18,7 @@ Source = str | os.PathLike[str] | IO[bytes] | io.RawIOBase
 
 
 class CutError(ValueError):
-    """A video cannot be cut; `code` is `out_of_range`, `short`, `damaged` or `no_video`."""
+    """A video cannot be cut; `code` is `out_of_range`, `damaged` or `no_video`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
