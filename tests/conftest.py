@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import warnings
@@ -28,7 +29,7 @@ import pytest
 import kinetics600
 from k600.cli import main
 from k600.miniature import Miniature, make_miniature
-from tests.servers import S3Server, s3_server, web_server
+from tests.servers import LOOPBACK, S3Server, s3_server, web_server
 
 datasets.disable_progress_bars()
 
@@ -177,3 +178,10 @@ def expected(miniature: Miniature, split: str) -> dict[str, bytes]:
 
 
 assert kinetics600.register()
+
+
+@pytest.fixture
+def silent_server() -> Any:
+    """A server that takes connections and never says a word."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
