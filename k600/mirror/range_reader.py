@@ -68,19 +68,20 @@ class RangeReader(io.RawIOBase):
         mirror: Mirror,
         remote: RemoteFile,
         *,
+        start: int = 0,
         ahead_bytes: int = AHEAD_BYTES,
         most_ahead_bytes: int | None = None,
         stop: threading.Event | None = None,
         on_bytes: Callable[[int], object] | None = None,
     ) -> None:
-        """Open an object for one pass from its first byte to its last; request nothing yet.
+        """Open an object for one pass from its byte `start` to its last; request nothing yet.
 
         At most `ahead_bytes` are requested ahead: in two ranges at first, and in more and smaller
         ones while the reader waits for them. They may grow to `most_ahead_bytes`, as an eighth of
         what was read.
         """
         super().__init__()
-        self._mirror, self._remote = mirror, remote
+        self._mirror, self._remote, self._start = mirror, remote, start
         self._stop = stop or threading.Event()
         self._on_bytes = on_bytes or (lambda _: None)
         self._block = memoryview(b"")
@@ -206,8 +207,8 @@ class RangeReader(io.RawIOBase):
         if self._plain is None and not self._mirror.has_ranges(self._remote):
             yield from self._whole()
             return
-        position = max((asked.end for asked in self._pending), default=0)
-        length, size = max(position, FIRST_BLOCK_BYTES), self._remote.size_bytes
+        position = max((asked.end for asked in self._pending), default=self._start)
+        length, size = max(position - self._start, FIRST_BLOCK_BYTES), self._remote.size_bytes
         while self._pending or position < size:
             near = self._near()
             if near is not None and not self._pending:
@@ -234,7 +235,7 @@ class RangeReader(io.RawIOBase):
             if asked.plain is not None and isinstance(block, memoryview):
                 asked.plain.give_back(block)
             refused = asked.plain is not None and not asked.plain.fits
-            if refused and not asked.start and not self._mirror.has_ranges(self._remote):
+            if refused and asked.start == self._start and not self._mirror.has_ranges(self._remote):
                 self._forget_pending()
                 yield from self._whole()
                 return
@@ -369,8 +370,8 @@ class RangeReader(io.RawIOBase):
         self._by_ranges_alone = False
         received = 0
         for block in self._mirror.stream(self._remote):
+            yield block[max(self._start - received, 0) :]
             received += len(block)
-            yield block
         if received != self._remote.size_bytes:
             raise MirrorUnreachableError(
                 f"mirror: {self._remote.url} ended after {received:,} of "
