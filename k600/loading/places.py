@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from k600.clip import Place, Tarball
 from k600.loading.index import IndexFile
 from k600.loading.selection import Candidate
+from k600.mirror.mirror import is_strong_etag
 from k600.store.ledger import Ledger
 
 
@@ -26,10 +28,12 @@ class Places:
     manifest: Mapping[Candidate, Place] = field(default_factory=dict)
     """What the request's manifest says."""
     index: IndexFile | None = None
+    every_mirror: Ledger | None = None
+    """The same ledger, of all mirrors: an object of another one may be the same."""
 
     def find(self, clips: Iterable[Candidate]) -> Mapping[Candidate, Place]:
         """Return the places of clips as far as they are known: to the ledger, else to the manifest,
-        else to the index.
+        else to the index, else at another mirror, under an ETag that says the same everywhere.
         """
         found, _ = self._find(clips)
         return found
@@ -48,6 +52,13 @@ class Places:
         index = self.index.of(self.split) if self.index is not None and tarballs else None
         return index.members(self.split, tarballs) if index is not None else {}
 
+    def indexed(self, tarballs: Collection[str]) -> Any:
+        """Return all clips of those tarballs of which the index has every one: a table
+        (`k600.loading.index.Index.clips`), None without an index.
+        """
+        index = self.index.of(self.split) if self.index is not None and tarballs else None
+        return None if index is None else index.clips(self.split, tarballs)
+
     def _find(
         self, clips: Iterable[Candidate]
     ) -> tuple[dict[Candidate, Place], dict[Candidate, Tarball]]:
@@ -58,4 +69,8 @@ class Places:
         if left and self.index is not None and (index := self.index.of(self.split)) is not None:
             places, tarballs = index.places(self.split, left)
             found |= places
+        left = [clip for clip in left if clip not in found]
+        if left and self.every_mirror is not None:
+            elsewhere = self.every_mirror.places(self.split, left)
+            found |= {clip: p for clip, p in elsewhere.items() if is_strong_etag(p.etag)}
         return found, tarballs

@@ -14,7 +14,7 @@ from pathlib import Path
 from isal import isal_zlib
 
 from k600.clip import Entry, Listing, Tarball, TestLabels
-from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, MirrorError
+from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, MirrorError, Stopped
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES
 from k600.progress import Bar
@@ -207,11 +207,13 @@ class TarballExtractor:
             left = self._roll_back(before, present) if condemned else before.clips.values()
             self.ledger.record(row, left)
             raise
+        except (MirrorError, Stopped):
+            self.ledger.record_entries(begun, extraction.packing, extraction.entries)
+            raise
 
         state = "done" if extraction.ended or before.proved else "partial"
         now = TarballRow(need.tarball, state, remote.etag, remote.size_bytes)
-        packing, entries = extraction.packing, extraction.entries
-        self.ledger.record(now, rows, packing=packing, entries=entries)
+        self.ledger.record(now, rows, packing=extraction.packing, entries=extraction.entries)
         return now
 
     def _checkpoint(
@@ -268,8 +270,9 @@ class Extraction:
     seen: int = 0
     """Checksum of all that was read of clips."""
     packing: str = ""
+    """`gzip` or `tar`; empty if nothing was read."""
     entries: Mapping[str, Entry] = field(default_factory=dict)
-    """Where the tarball can be entered for its clips, by file name."""
+    """Where to enter it for each of its clips, by file name, as far as it was read."""
     _begin: CheckpointRow | None = None
     _passed_rows: int = 0
     _passed_entries: int = 0
@@ -297,9 +300,10 @@ class Extraction:
                     stop=extractor.stop,
                     on_bytes=lambda count: extractor.on_bytes(count, need.tarball),
                 ) as members:
-                    left = self._read(members)
-                    self.packing = members.packing or ""
-                    self.entries = self._true(members.entries)
+                    try:
+                        left = self._read(members)
+                    finally:
+                        self._note_entries(members)
             except MirrorChangedError:
                 raise
             except MirrorError:
@@ -337,23 +341,23 @@ class Extraction:
             return
         if checkpoint.next_header < self._passed_bytes + _BETWEEN_MILESTONES_BYTES:
             return
-        entries = self._true(members.entries)
+        self._note_entries(members)
         milestone = Milestone(
             CheckpointRow(self.need.tarball, self.remote.etag, self.remote.size_bytes, *checkpoint),
             [*self.rows.values()][self._passed_rows :],
-            dict([*entries.items()][self._passed_entries :]),
+            dict([*self.entries.items()][self._passed_entries :]),
         )
-        self._passed_rows, self._passed_entries = len(self.rows), len(entries)
+        self._passed_rows, self._passed_entries = len(self.rows), len(self.entries)
         self._passed_bytes = checkpoint.next_header
         self.arrivals.pass_milestone(milestone)
 
-    def _true(self, entries: Mapping[str, Entry]) -> dict[str, Entry]:
-        """Return the entries of the clips that the rows are about: a name may come twice."""
-        rows = self.rows
-        return {
+    def _note_entries(self, members: Members) -> None:
+        """Note where to enter for the clips; of a name that came twice, for the one that counts."""
+        self.packing = members.packing or ""
+        self.entries = {
             name: entry
-            for name, entry in entries.items()
-            if name in rows and rows[name].crc32 in (None, entry.crc32)
+            for name, entry in members.entries.items()
+            if name in self.rows and self.rows[name].crc32 in (None, entry.crc32)
         }
 
     def _take(self, position: int, member: Member, *, wanted: bool) -> ClipRow:
