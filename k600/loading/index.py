@@ -16,7 +16,7 @@ from typing import Any
 
 from k600.clip import Entry, Place, Tarball, file_name_of, parse_file_name
 from k600.errors import IndexFileError, ListError, MirrorError, MirrorNotFoundError, OfflineError
-from k600.loading.columns import INDEX
+from k600.loading.columns import INDEX, INDEX_FILE
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import Mirror
 from k600.splits import Split
@@ -257,7 +257,7 @@ class IndexFile:
         """
         file = self.address
         if not public_url(file).endswith(_SUFFIXES):
-            file = f"{file.rstrip('/')}/data/{split}-00000-of-00001.parquet"
+            file = f"{file.rstrip('/')}/data/{split}/{INDEX_FILE}"
         if file not in self._opened:
             self._opened[file] = self._open(file)
         return self._opened[file]

@@ -40,6 +40,9 @@ COMMANDS = {  # in an order in which one has what the one before left
     "gallery": ["validation", "--out", f"{NAME}.html", "--contact-sheet", f"{NAME}.png"],
     "manifest export": ["validation", "--out", f"{NAME}.csv"],
     "manifest check": [f"{NAME}.csv"],
+    "index build": ["validation", "--to", f"{NAME}.csv"],
+    "index show": [f"{NAME}.csv"],
+    "index publish": [f"./{NAME}-index"],
     "publish": ["validation", "--to", NAME],
     "fleet": ["train", "--estimate"],
 }
