@@ -41,7 +41,7 @@ COMMANDS = {  # in an order in which one has what the one before left
     "manifest export": ["validation", "--out", f"{NAME}.csv"],
     "manifest check": [f"{NAME}.csv"],
     "index build": ["validation", "--to", f"{NAME}.csv"],
-    "index show": [f"{NAME}.csv"],
+    "index show": [],
     "index publish": [f"./{NAME}-index"],
     "publish": ["validation", "--to", NAME],
     "fleet": ["train", "--estimate"],
