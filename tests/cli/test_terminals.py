@@ -214,6 +214,8 @@ def test_quiet_is_quiet(place: dict[str, str], own_miniature: Miniature, tmp_pat
         "download": ["train"],
         "verify": ["train", "--deep", "--repair"],
         "manifest export": ["train", "--source", "auto"],
+        "index build": ["train", "--to", "index.parquet"],
+        "index publish": ["./index", "train"],
         "publish": ["train", "--to", "published", "--embed", "--i-have-the-rights"],
         "fleet": ["train", "--to", "shards", "--workers", "2"],
     }
