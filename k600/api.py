@@ -40,7 +40,9 @@ def make_request(split: str, **options: Any) -> Request:
         OptionError: One of its kinds; an option is unknown or has a value that is not allowed.
     """
     check_option_names(options)
-    return request_of(split, default_data_dir=default_data_dir(None), **options)
+    request = request_of(split, default_data_dir=default_data_dir(None), **options)
+    request.check_no_stream()
+    return request
 
 
 def save_manifest(ds: Any, path: str | os.PathLike[str]) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any
 
-from k600.clip import Entry, Place, Tarball, file_name_of, parse_file_name
+from k600.clip import FILE_NAME, Entry, Place, Tarball, file_name_of
 from k600.errors import IndexFileError, ListError, MirrorError, MirrorNotFoundError, OfflineError
 from k600.loading.columns import INDEX, INDEX_FILE
 from k600.loading.selection import Candidate
@@ -90,19 +90,53 @@ class Index:
 
         Tarballs of which it does not have every clip are left out.
         """
+        rows = self.clips(split, tarballs)
+        found: dict[str, list[str]] = {}
+        for tarball, name in zip(
+            *(_values(rows[n]) for n in ("tarball", "file_name")), strict=True
+        ):
+            found.setdefault(tarball, []).append(name)
+        return found
+
+    def clips(self, split: str, tarballs: Collection[str]) -> Any:
+        """Return all clips of those tarballs of which it has every one: a table, a row for each.
+
+        Its columns are `file_name`, and those of the index. The numbers are not checked.
+
+        Raises:
+            IndexFileError: A row names no clip, or no tarball.
+        """
+        import pyarrow
+        import pyarrow.compute as pc
+
         rows = self._rows(split, _is_one_of(self.table["tarball"], {*tarballs}))
-        found: dict[str, dict[str, None]] = {}
-        counts: dict[str, int | None] = {}
+        times = (pc.utf8_lpad(rows[name].cast("string"), 6, "0") for name in _OF_NAME[1:])
+        stems = pc.binary_join_element_wise(rows["youtube_id"], *times, "_")
+        files = pc.binary_join_element_wise(stems, ".mp4", "")
+        named = pc.match_substring_regex(files, f"^{FILE_NAME}$")
+        good = pc.and_(named, pc.less(rows["time_start"], rows["time_end"])).fill_null(False)
+
+        rows = rows.append_column("file_name", files)
+        counted = [("file_name", "count"), ("file_name", "count_distinct"), (_OPTIONAL, "max")]
+        counts = rows.group_by("tarball").aggregate(counted)
+        of_tarball = ["tarball", "file_name_count_distinct", f"{_OPTIONAL}_max"]
+        if counts["file_name_count"] != counts["file_name_count_distinct"]:
+            number = pyarrow.array(range(len(rows)))
+            keys = rows.select(["tarball", "file_name"]).append_column("row", number)
+            first = keys.group_by(["tarball", "file_name"]).aggregate([("row", "min")])
+            rows = rows.take(first["row_min"].sort())  # somebody has a clip twice
         with self._checking():
-            for row in _records(rows, (*_OF_NAME, "tarball", _OPTIONAL)):
-                name, tarball = _file_name(row), _tarball(split, row["tarball"]).name
-                if parse_file_name(name) is None:
-                    raise ValueError(f"{name!r} is no clip's name")
-                found.setdefault(tarball, {})[name] = None
-                counts[tarball] = row[_OPTIONAL] or counts.get(tarball)
-        return {
-            tarball: [*clips] for tarball, clips in found.items() if len(clips) == counts[tarball]
-        }
+            if pc.any(pc.invert(good)).as_py():
+                bad = files[pc.index(good, False).as_py()].as_py()
+                raise ValueError(f"{bad!r:.100} is no clip's name")
+            whole = {
+                _tarball(split, name).name
+                for name, clips, claimed in zip(
+                    *(counts[n].to_pylist() for n in of_tarball), strict=True
+                )
+                if clips == claimed
+            }
+        return rows.filter(_is_one_of(rows["tarball"], whole))
 
     def _rows(self, split: str, mask: Any) -> Any:
         import pyarrow.compute as pc
@@ -128,12 +162,6 @@ def _is_one_of(column: Any, words: Collection[str]) -> Any:
     return pc.is_in(array.indices, pyarrow.array(codes, pyarrow.int32()))
 
 
-def _records(rows: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table as dicts. (`to_pylist` takes several times as long.)"""
-    for values in zip(*(_values(rows[name]) for name in names), strict=True):
-        yield dict(zip(names, values, strict=True))
-
-
 def _values(chunks: Any) -> Any:
     """Return the values of a column as a list."""
     import pyarrow
@@ -145,11 +173,6 @@ def _values(chunks: Any) -> Any:
     if pyarrow.types.is_integer(column.type) and not column.null_count:
         return column.to_numpy().tolist()
     return column.to_pylist()
-
-
-def _file_name(row: Mapping[str, Any]) -> str:
-    youtube_id, start, end = (row[name] for name in _OF_NAME)
-    return file_name_of(youtube_id or "", start or 0, end or 0)
 
 
 def _tarball(split: str, name: str) -> Tarball:

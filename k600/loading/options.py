@@ -235,9 +235,16 @@ class OptionFields:
         "`data_dir`. Without it, clips in `data_dir` come first, then the order of class and name.",
         in_cache_key=True,
     )
+    shuffle_clips: bool = _option(
+        False,
+        help="With `streaming=True`: yield all clips in one random order, as `seed` says.",
+        more="Each comes by a request of its own, so an index, a manifest or earlier loads have to "
+        "say where it lies in its tarball.",
+        flag=None,
+    )
     seed: int | None = _option(
         None,
-        help="Seed of that choice, 0 or more.",
+        help="Seed of that choice, and of that order, 0 or more.",
         default_text="0",
         in_cache_key=True,
     )

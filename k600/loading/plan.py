@@ -200,7 +200,7 @@ class Choice:
         reads, needs_lists = self._reads(routes["cvdf"], gone)
         return Plan(
             chosen=chosen,
-            here=_by_folder(state, chosen),
+            here=by_folder(state, chosen),
             orders={"youtube": routes["youtube"], "cvdf": reads},
             refused=gone,
             wanted=wanted,
@@ -317,7 +317,7 @@ class Choice:
         if not state.host.tarballs and not state.host.fresh:
             return Plan(needs_lists=True)
         chosen, reads, wanted = next_unlisted(state, there, read=self.read)
-        here = _by_folder(state, chosen)
+        here = by_folder(state, chosen)
         return Plan(chosen=chosen, here=here, orders={"cvdf": reads}, wanted=wanted)
 
 
@@ -340,7 +340,8 @@ def tarballs_of_clips(state: State, clips: Iterable[Candidate]) -> dict[Candidat
     return found
 
 
-def _by_folder(state: State, chosen: Iterable[Candidate]) -> dict[str, set[str]]:
+def by_folder(state: State, chosen: Iterable[Candidate]) -> dict[str, set[str]]:
+    """Return the file names, by store folder, of those clips that are there."""
     found: dict[str, set[str]] = {}
     for candidate in chosen:
         if (folder := state.place_of(candidate)) is not None:

@@ -62,18 +62,25 @@ def stream_tarball(
             name = member.file_name
             if name in seen:
                 continue
-            data = b"" if member.problem else b"".join(member.chunks)
-            problem = member.problem or box_problem(io.BytesIO(data))
-            if problem is None and short_side is not None:
-                data, problem = _smaller(data, short_side)
+            data, problem = b"", member.problem
+            if problem is None:
+                data, problem = checked_clip(b"".join(member.chunks), short_side=short_side)
             if problem is None:
                 seen.add(name)
             yield StreamedClip(name, clip_of(tarball, name, labels), data, problem)
     on_end(members.packing or "", members.entries)
 
 
-def _smaller(data: bytes, short_side: int) -> tuple[bytes, str | None]:
-    """Return a resized clip, and its problem."""
+def checked_clip(data: bytes, *, short_side: int | None) -> tuple[bytes, str | None]:
+    """Return a clip as it is streamed, and its problem: a key of `k600.reasons.REASONS`, or None.
+
+    Args:
+        data: Its bytes in the tarball.
+        short_side: Most pixels of its shorter side; a larger one is made smaller.
+    """
+    problem = box_problem(io.BytesIO(data))
+    if problem is not None or short_side is None:
+        return data, problem
     with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
         target = Path(folder, "clip.mp4")
         try:
