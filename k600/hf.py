@@ -188,7 +188,7 @@ class OrderedExamples(ExamplesIterable):
         return list(self.kwargs["shards"])
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        state = self._state_dict or self._init_state_dict()
+        state = self._state_dict or {"shard_idx": 0, "shard_example_idx": 0}
         first, done = state["shard_idx"], state["shard_example_idx"]
         for number, position, record in self.generate_examples_fn(self._shards[first:], done):
             state["shard_idx"], state["shard_example_idx"] = first + number, position

@@ -29,6 +29,8 @@ from k600.youtube.refusals import SIGNED_IN, Refusal, classify
 from k600.youtube.tools import attempts
 
 _CHUNK_BYTES = 1 << 19
+_AUDIO_CHUNK_BYTES = 1 << 17
+"""Ten seconds of audio are 160 kB."""
 _MOST_BYTES = 256 << 20
 """Ten seconds never take more."""
 _TOLERANCE_SECONDS = 1.0
@@ -229,6 +231,7 @@ class _Media(io.RawIOBase):
         self._url = entry["url"]
         self._headers = {**(entry.get("http_headers") or {}), "Accept-Encoding": "identity"}
         self._size: int | None = entry.get("filesize")
+        self._most_bytes = _AUDIO_CHUNK_BYTES if entry.get("vcodec") == "none" else _CHUNK_BYTES
         self._position = self._start = 0
         self._chunk = b""
         self.error: BaseException | None = None
@@ -266,7 +269,7 @@ class _Media(io.RawIOBase):
         return self._chunk[position - self._start :]
 
     def _fetch(self, position: int) -> None:
-        last = position + _CHUNK_BYTES - 1
+        last = position + self._most_bytes - 1
         if self._size is not None:
             last = min(last, self._size - 1)
         request = Request(self._url, headers={**self._headers, "Range": f"bytes={position}-{last}"})
@@ -275,7 +278,7 @@ class _Media(io.RawIOBase):
         while True:
             try:
                 with self._downloader.urlopen(request) as response:
-                    self._chunk, self._size = _checked(response, position)
+                    self._chunk, self._size = _checked(response, position, self._most_bytes)
                 break
             except (RequestError, OSError) as error:
                 is_final = isinstance(error, HTTPError) and error.status < 500
@@ -289,7 +292,7 @@ class _Media(io.RawIOBase):
             raise CutError("damaged", f"more than {_MOST_BYTES:,} bytes for one clip")
 
 
-def _checked(response: Any, position: int) -> tuple[bytes, int]:
+def _checked(response: Any, position: int, most_bytes: int) -> tuple[bytes, int]:
     """Return a range's bytes, if they are those requested, and its file's size."""
     header = response.headers.get("Content-Range") or ""
     found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", header)
@@ -297,8 +300,8 @@ def _checked(response: Any, position: int) -> tuple[bytes, int]:
         raise OSError(f"the server does not serve ranges (HTTP {response.status})")
 
     expected = int(found[2]) - position + 1
-    if not 0 < expected <= _CHUNK_BYTES:
-        raise OSError(f"the server sends {expected} bytes, {_CHUNK_BYTES} were asked for")
+    if not 0 < expected <= most_bytes:
+        raise OSError(f"the server sends {expected} bytes, {most_bytes} were asked for")
     data: bytes = response.read(expected)
     if len(data) != expected:
         raise OSError(f"{len(data)} of {expected} bytes came")

@@ -19,6 +19,7 @@ from datasets.distributed import split_dataset_by_node
 
 import kinetics600
 from k600.clip import Clip, Entry, Place, Tarball, parse_file_name
+from k600.hf import OrderedExamples
 from k600.labels import NAMES
 from k600.loading.columns import INDEX, place_values
 from k600.loading.manifest import write_table
@@ -323,6 +324,9 @@ def test_take_and_skip_part_the_stream(shuffled: Any) -> None:
     order = keys(ds)
     assert keys(ds.take(10)) == order[:10]
     assert keys(ds.skip(100)) == order[100:]
+    assert keys(ds.repeat(2)) == order * 2
+    examples = OrderedExamples(ds._ex_iterable.kwargs["shards"])
+    assert [keys(row for _, row in examples) for _ in range(2)] == [order] * 2
 
 
 def test_a_shard_is_two_numbers_beside_what_all_share(shuffled: Any) -> None:
