@@ -16,7 +16,7 @@ from isal import isal_zlib
 from k600.clip import Entry, Listing, Tarball, TestLabels
 from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, MirrorError, Stopped
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.mirror.range_reader import AHEAD_BYTES
+from k600.mirror.reader import AHEAD_BYTES
 from k600.progress import Bar
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger
