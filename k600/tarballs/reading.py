@@ -27,7 +27,7 @@ from k600.errors import (
     NoTarballError,
 )
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.mirror.range_reader import RangeReader, keep_memory_of_blocks
+from k600.mirror.reader import keep_memory_of_blocks
 from k600.store.rows import TarballRow
 from k600.tarballs.archive import CHUNK_BYTES, Checkpoint, Members
 
@@ -49,7 +49,7 @@ def open_tarball(
     """Open an object, or what is at a path now, as the `Members` of a tarball.
 
     Leaving without an error proves that all bytes were of one object. It is read from its first
-    byte, or from where a checkpoint of the same object says. `options` are those of `RangeReader`.
+    byte, or from where a checkpoint of the same object says. `options` are those of `Reader`.
 
     Raises:
         DamagedTarballError: It fails its own checks.
@@ -60,11 +60,7 @@ def open_tarball(
     keep_memory_of_blocks()
     if begin is not None:
         options["start"] = begin.entry_offset
-    if isinstance(what, str):
-        reader = RangeReader.at(mirror, what, **options)
-    else:
-        reader = RangeReader(mirror, what, **options)
-    with contextlib.closing(reader) as raw:
+    with contextlib.closing(mirror.open(what, **options)) as raw:
         size, url = raw.remote.size_bytes, raw.remote.url
         try:
             given: dict[str, Any] = {"chunk_bytes": chunk_bytes, "again": raw.again}
