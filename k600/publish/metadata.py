@@ -88,7 +88,11 @@ def index_rows(request: Request, split: str, *, offline: bool = False) -> list[R
         offline: Do not cross a network for the labels of test clips.
     """
     ledger, labels = request.ledger, read_labels(request, Split(split), offline=offline)
-    members = [row for row in ledger.clips(split) if row.position >= 0]
+    members = [
+        row
+        for row in ledger.clips(split)
+        if row.position >= 0 and parse_file_name(row.file_name) is not None
+    ]
     done = {name for name, row in ledger.tarballs(split).items() if row.state == "done"}
     sizes = Counter(row.tarball.name for row in members if row.tarball.name in done)
     keys = [(row.tarball.label or UNLABELED, row.file_name) for row in members]
