@@ -78,14 +78,14 @@ def mirror_options(
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have loopback count as far, so that all is asked for by ranges."""
-    monkeypatch.setattr("k600.mirror.http_ranges._NEAR_SECONDS", 0.0)
+    monkeypatch.setattr("k600.mirror.source._NEAR_SECONDS", 0.0)
 
 
 @pytest.fixture
 def near(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have loopback count as near, however busy the machine is."""
-    monkeypatch.setattr("k600.mirror.http_ranges._NEAR_SECONDS", 60.0)
-    monkeypatch.setattr("k600.mirror.http_ranges._PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr("k600.mirror.source._NEAR_SECONDS", 60.0)
+    monkeypatch.setattr("k600.mirror.source._PATIENCE_SECONDS", 60.0)
 
 
 @pytest.fixture

@@ -398,6 +398,6 @@ def test_a_video_with_another_name_than_clips_have_makes_no_tarball_incomplete(
     entries = {name_of(0): ENTRIES[0]}
     request.ledger.record(whole, clips, packing="gzip", entries=entries)
 
-    rows = index_rows(request, "test", offline=True)
+    rows = index_rows(request, "test", {})
     index = opened(write_table(rows, tmp_path / "index.parquet", INDEX))
     assert index.members("test", ["part_7"]) == {"part_7": [name_of(1), name_of(0)]}
