@@ -357,6 +357,7 @@ class OptionFields:
     cookies: str | None = _option(
         None,
         help="YouTube: an account's cookie file in Netscape's format; read, never written.",
+        more="YouTube may suspend an account that is used like this.",
         check=check_cookies,
         is_secret=True,
     )
@@ -380,9 +381,10 @@ class OptionFields:
         is_secret=True,
         flag=None,
     )
-    patience_seconds: int = _option(
-        600,
+    patience_seconds: int | None = _option(
+        None,
         help='With `source="youtube"`: seconds to wait in all while YouTube refuses this address.',
+        default_text="600, or 3600 for a rate limit",
         flag="--patience",
     )
     requests_per_hour: int = _option(

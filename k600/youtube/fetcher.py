@@ -8,7 +8,7 @@ import io
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from k600.retry import Retry
 from k600.video.cut import CutError, cut_clip
 from k600.youtube.options import YouTubeOptions
 from k600.youtube.rate_limit import Throttle
-from k600.youtube.refusals import SIGNED_IN, Refusal, classify
+from k600.youtube.refusals import Evidence, Refusal, classify
 from k600.youtube.tools import attempts
 
 _CHUNK_BYTES = 1 << 19
@@ -105,13 +105,18 @@ class VideoFetcher:
         return refusal.kind == "client"
 
     def _fetch_by(self, downloader: _Downloader, clip: Clip, part: Path) -> int:
-        downloader.forget_errors()
+        downloader.forget_evidence()
         try:
             info = self._extract_info(downloader, clip)
             return self._cut(downloader, info, clip, part)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+    @property
+    def is_signed_out(self) -> bool:
+        """Whether YouTube no longer took the account's cookies: its browser has rotated them."""
+        return any(each is not None and each.is_signed_out for each in (self._first, self._usual))
 
     def close(self) -> None:
         for downloader in (self._first, self._usual):
@@ -131,10 +136,7 @@ class VideoFetcher:
             info: Mapping[str, Any] = downloader.process_ie_result(found, download=False)
         except YoutubeDLError as error:
             self.throttle.check()  # yt-dlp may have wrapped the exception that stopped us
-            refusal = classify(error, downloader.statuses)
-            if refusal.kind == "auth" and self.cookies:
-                refusal = replace(refusal, code=refusal.code + SIGNED_IN)
-            raise RefusedError(refusal) from error
+            raise RefusedError(classify(error, downloader.evidence)) from error
 
         if info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
             raise RefusedError(Refusal("transient", "live", "the video is a live event"))
@@ -183,28 +185,33 @@ class VideoFetcher:
 
 
 class _Downloader(YoutubeDL):
-    """A `YoutubeDL` whose requests are rate-limited by the throttle; it remembers HTTP errors."""
+    """A `YoutubeDL` whose requests are rate-limited by the throttle; it remembers what failed."""
 
     def __init__(self, params: Mapping[str, Any], cookies: str, throttle: Throttle) -> None:
         self.throttle = throttle
-        self._errors: list[HTTPError] = []
+        self.evidence = Evidence()
+        """Since `forget_evidence`."""
+        self.is_signed_out = False
+        """Whether YouTube no longer took the account's cookies."""
         # A copy: yt-dlp writes cookies back, and the user's file must not change.
         own = {"cookiefile": io.StringIO(cookies)} if cookies else {}
         super().__init__({**params, **own})
 
-    def forget_errors(self) -> None:
-        for error in self._errors:
-            error.close()  # those that yt-dlp suppressed hold a connection
-        self._errors = []
-
-    @property
-    def statuses(self) -> list[int]:
-        """The HTTP errors since `forget_errors`."""
-        return [error.status for error in self._errors]
+    def forget_evidence(self) -> None:
+        for error in self.evidence.errors:
+            if isinstance(error, HTTPError):
+                error.close()  # those that yt-dlp suppressed hold a connection
+        self.evidence = Evidence()
 
     def close(self) -> None:
-        self.forget_errors()
+        self.forget_evidence()
         super().close()
+
+    def report_warning(self, message: object, only_once: bool = False) -> None:
+        self.evidence.warnings.append(str(message))
+        if "cookies are no longer valid" in str(message):
+            self.is_signed_out = True
+        super().report_warning(message, only_once=only_once)
 
     def urlopen(self, req: Any) -> Any:
         url = req if isinstance(req, str) else req.url
@@ -214,8 +221,8 @@ class _Downloader(YoutubeDL):
             self.throttle.check()
         try:
             return super().urlopen(req)
-        except HTTPError as error:
-            self._errors.append(error)
+        except RequestError as error:
+            self.evidence.errors.append(error)
             raise
 
 
