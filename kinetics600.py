@@ -22,7 +22,7 @@ import pyarrow
 
 from k600 import errors, hf, train
 from k600.api import Gallery as Gallery
-from k600.api import fleet, gallery, labels, make_request, publish, save_manifest
+from k600.api import build_index, fleet, gallery, labels, make_request, publish, save_manifest
 from k600.errors import IncompleteError, Kinetics600Error, OptionError
 from k600.hf import register
 from k600.labels import id2label, label2id
@@ -44,6 +44,7 @@ __all__ = [
     "Kinetics600Config",
     "Kinetics600Error",
     "__version__",
+    "build_index",
     "errors",
     "features",
     "fleet",

@@ -17,7 +17,7 @@ from typing import Any
 
 from k600.clip import FILE_NAME, Entry, Place, Tarball, file_name_of
 from k600.errors import IndexFileError, ListError, MirrorError, MirrorNotFoundError, OfflineError
-from k600.loading.columns import INDEX
+from k600.loading.columns import INDEX, INDEX_FILE
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import Mirror
 from k600.splits import Split
@@ -297,7 +297,7 @@ class IndexFile:
         """
         file = self.address
         if not public_url(file).endswith(_SUFFIXES):
-            file = f"{file.rstrip('/')}/data/{split}-00000-of-00001.parquet"
+            file = f"{file.rstrip('/')}/data/{split}/{INDEX_FILE}"
         if file not in self._opened:
             self._opened[file] = self._open(file)
         return self._opened[file]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from k600.clip import Clip, Tarball, TestLabels, parse_file_name
+from k600.clip import Clip, Entry, Tarball, TestLabels, parse_file_name
 from k600.errors import EncoderError
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import AHEAD_BYTES, keep_memory_of_blocks
@@ -41,11 +41,13 @@ def stream_tarball(
     remote: RemoteFile | None = None,
     short_side: int | None = None,
     ahead_bytes: int = AHEAD_BYTES,
+    on_end: Callable[[str, Mapping[str, Entry]], object] = lambda packing, entries: None,
 ) -> Iterator[StreamedClip]:
     """Yield a tarball's clips in its own order; none more of a name once it was good.
 
     It is the object `remote`, or what is there now. `DamagedTarballError` or `MirrorChangedError`
-    at its end means that one of the clips may be damaged.
+    at its end means that one of the clips may be damaged. Else `on_end` is called then, with the
+    tarball's packing, and where to enter it for its clips, by file name.
     """
     keep_memory_of_blocks()
     seen: set[str] = set()
@@ -66,6 +68,7 @@ def stream_tarball(
             if problem is None:
                 seen.add(name)
             yield StreamedClip(name, clip_of(tarball, name, labels), data, problem)
+    on_end(members.packing or "", members.entries)
 
 
 def checked_clip(data: bytes, *, short_side: int | None) -> tuple[bytes, str | None]:
