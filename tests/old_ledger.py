@@ -46,5 +46,6 @@ def make_older(path: Path) -> None:
             db.execute(f"CREATE TABLE {table} ({columns}{more}, PRIMARY KEY ({key})) WITHOUT ROWID")
             db.execute(f"INSERT INTO {table} SELECT {columns}{values} FROM new")
             db.execute("DROP TABLE new")
-        db.execute("DROP TABLE mirrors")
+        for table in ("mirrors", "objects", "entries", "checkpoints"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 3")
