@@ -80,4 +80,4 @@ def _manifest(plan: Plan, names: Sequence[str]) -> bytes:
             row = ManifestRow(placed.clip, "cvdf", placed.tarball, found.size_bytes, found.sha256)
             rows.append({**row.as_plain(), "shard": name})
     columns = (*MANIFEST, Column("shard", "string", "name of the shard that holds the clip"))
-    return to_parquet(rows, columns, compression="zstd")
+    return to_parquet(rows, columns)

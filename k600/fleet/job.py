@@ -15,7 +15,7 @@ from k600.loading.request import Request
 from k600.loading.state import wanted_names
 from k600.mirror.mirror import Mirror
 from k600.publish.destination import absolute_place
-from k600.publish.recipe import PUBLISHED_FORMAT, digest_of_labels
+from k600.publish.recipe import PUBLISHED_FORMATS, digest_of_labels
 from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.tarballs.catalog import read_test_labels
@@ -92,7 +92,8 @@ def make_job(
 ) -> Job:
     """Return what all workers must know of a split; labels of test clips only if `with_labels`."""
     labels: TestLabels = {}
-    options: dict[str, Any] = {"format": PUBLISHED_FORMAT, "short_side": request.short_side}
+    own_format = PUBLISHED_FORMATS[recipe.kind]
+    options: dict[str, Any] = {"format": own_format, "short_side": request.short_side}
     if PARTS_FORMAT != 1:  # places of releases that did not note it go on
         options["parts_format"] = PARTS_FORMAT
     if request.short_side is not None:

@@ -109,6 +109,7 @@ METADATA = (
     _TARBALL,
     _SIZE_BYTES,
     _SHA256,
+    *PLACE,
 )
 """A row of published metadata."""
 
@@ -131,10 +132,6 @@ _TAR = (
     Column("__url__", "string", "the tar"),
 )
 
-PUBLISHED = {"embedded": ROWS, "metadata": METADATA, "webdataset": _TAR}
-"""What `datasets` finds in a published dataset, by kind of publication."""
-
-
 MANIFEST = (
     _SPLIT,
     _CLASS,
@@ -152,6 +149,9 @@ MANIFEST = (
 INDEX = (*MANIFEST[:5], _TARBALL, *PLACE)
 """A row of an index; a manifest serves as one, too."""
 
+PUBLISHED = {"embedded": ROWS, "metadata": METADATA, "webdataset": _TAR, "index": INDEX}
+"""What `datasets` finds in a published dataset, by kind of publication."""
+
 CLIP_TABLE = (
     *MANIFEST[:5],
     _STATE,
@@ -164,6 +164,15 @@ CLIP_TABLE = (
 )
 """A row of the table of all clips of a request, those that are missing, too; empty where unknown.
 Of those that are there it is a manifest."""
+
+
+REPEATING = frozenset(
+    {
+        *("label", "split", "source", "packing"),
+        *("tarball", "tarball_etag", "tarball_bytes", "tarball_clips"),
+    }
+)
+"""Names of columns that are worth a dictionary in Parquet."""
 
 
 def place_values(place: Place | None, tarball_clips: int | None = None) -> dict[str, Any]:

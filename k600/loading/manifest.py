@@ -22,7 +22,15 @@ from k600.clip import Clip, Place, Tarball, TestLabels, parse_file_name
 from k600.disk import why_refused
 from k600.errors import ManifestError, UnknownClassError
 from k600.labels import NAMES, canonical
-from k600.loading.columns import MANIFEST, Column, arrow_schema, place_of, place_values, whole
+from k600.loading.columns import (
+    MANIFEST,
+    REPEATING,
+    Column,
+    arrow_schema,
+    place_of,
+    place_values,
+    whole,
+)
 from k600.splits import SPLITS, Split
 from k600.store.files import write_whole
 from k600.store.ledger import Ledger
@@ -166,16 +174,15 @@ def _to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> byt
     return text.getvalue().encode()
 
 
-def to_parquet(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], compression: str = "snappy"
-) -> bytes:
+def to_parquet(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> bytes:
     """Return rows about clips as the bytes of a Parquet file."""
     import pyarrow
     import pyarrow.parquet
 
     table = pyarrow.Table.from_pylist([*rows], schema=arrow_schema(columns))
+    repeating = [column.name for column in columns if column.name in REPEATING]
     sink = io.BytesIO()
-    pyarrow.parquet.write_table(table, sink, compression=compression)
+    pyarrow.parquet.write_table(table, sink, compression="zstd", use_dictionary=repeating)
     return sink.getvalue()
 
 

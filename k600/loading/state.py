@@ -204,7 +204,7 @@ def read_state(
     writable = keep and store.is_writable(make=network)
 
     origin = {} if request.manifest is None else request.manifest.of(split)
-    labels = _read_labels(request, split, offline=offline, keep=writable, refresh=refresh)
+    labels = read_labels(request, split, offline=offline, keep=writable, refresh=refresh)
     lists = KeptLists(request.mirror, store, split, network=network, keep=writable)
 
     def listing() -> Listing:  # clips in a flat folder of another tool have their class from there
@@ -246,9 +246,10 @@ def read_state(
     return dataclasses.replace(state, members=_members(request.ledger, split))
 
 
-def _read_labels(
-    request: Request, split: Split, *, offline: bool, keep: bool, refresh: bool
+def read_labels(
+    request: Request, split: Split, *, offline: bool, keep: bool = False, refresh: bool = False
 ) -> TestLabels:
+    """Return the labels of a split's clips that no tarball labels; none if they cannot be had."""
     if request.manifest is not None:
         return request.manifest.test_labels
     if not split.is_mixed:

@@ -1,24 +1,27 @@
-"""A row about every clip of a request: what the host's lists say, and what the store proves."""
+"""Tables of clips without the clips: what lists say and the store proves, and where each lies."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from k600.clip import Clip
+from k600.clip import Clip, parse_file_name
 from k600.errors import ListError
 from k600.labels import NAMES, label_id
 from k600.loading.ask_host import settle
 from k600.loading.candidates import clip_at
-from k600.loading.manifest import sha256_of
+from k600.loading.columns import place_values
+from k600.loading.manifest import ManifestRow, sha256_of
 from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.plan import Plan, make_plan, tarballs_of_clips
 from k600.loading.request import Request
 from k600.loading.rows import StoredClip
-from k600.loading.state import read_state
-from k600.splits import UNLABELED
+from k600.loading.state import read_labels, read_state
+from k600.splits import UNLABELED, Split
+from k600.store.rows import ClipRow
 
 Row = dict[str, Any]
 
@@ -53,20 +56,59 @@ def metadata_rows(
 
     keys = {clip: (clip.label or UNLABELED, clip.file_name) for clip in (*there, *listed)}
     tarballs = tarballs_of_clips(state, keys.values())
+    places = state.places.find(keys.values())
 
     def tarball_of(clip: Clip) -> str | None:
         tarball = tarballs.get(keys[clip])
         return None if tarball is None else tarball.name
 
-    def row_of(found: StoredClip) -> Row:
+    def row_of(clip: Clip, *of_file: Any) -> Row:
+        return _row(clip, tarball_of(clip), *of_file) | place_values(places.get(keys[clip]))
+
+    def row_of_stored(found: StoredClip) -> Row:
         size_bytes, sha256 = found.path.stat().st_size, sha256_of(found.path)
         on_clip()
-        return _row(found.clip, tarball_of(found.clip), found.source, size_bytes, sha256)
+        return row_of(found.clip, found.source, size_bytes, sha256)
 
     with ThreadPoolExecutor() as pool:
-        rows = list(pool.map(row_of, stored))
-    rows += [_row(clip, tarball_of(clip)) for clip in listed]
+        rows = list(pool.map(row_of_stored, stored))
+    rows += map(row_of, listed)
     return sorted(rows, key=_order)
+
+
+def index_rows(request: Request, split: str, *, offline: bool = False) -> list[Row]:
+    """Return a row (`k600.loading.columns.INDEX`) for each clip that was seen in a tarball.
+
+    The order is that of tarballs and of the clips in them. Rows of clips that cannot be read alone
+    say only which tarball holds them.
+
+    Args:
+        request: Its store's ledger is read, as far as it is about the request's mirror.
+        split: One of its splits.
+        offline: Do not cross a network for the labels of test clips.
+    """
+    ledger, labels = request.ledger, read_labels(request, Split(split), offline=offline)
+    members = [row for row in ledger.clips(split) if row.position >= 0]
+    done = {name for name, row in ledger.tarballs(split).items() if row.state == "done"}
+    sizes = Counter(row.tarball.name for row in members if row.tarball.name in done)
+    keys = [(row.tarball.label or UNLABELED, row.file_name) for row in members]
+    places = ledger.places(split, keys)
+    rows = []
+    for member, key in zip(members, keys, strict=True):
+        if times := parse_file_name(member.file_name):
+            tarball = member.tarball
+            clip = Clip(split, tarball.label or labels.get(times) or _label_of(member), *times)
+            row = ManifestRow(clip, tarball=tarball.name, place=places.get(key)).as_plain()
+            if row["entry_offset"] is not None:
+                row["tarball_clips"] = sizes.get(tarball.name)
+            rows.append(row)
+    return rows
+
+
+def _label_of(member: ClipRow) -> str | None:
+    """Return the class of a test clip by the folder that was meant for it."""
+    name = member.folder.partition("/")[2]
+    return None if name == UNLABELED else name
 
 
 def _row(

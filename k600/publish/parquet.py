@@ -14,15 +14,12 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from k600.loading.columns import METADATA, ROWS, Column, arrow_schema, feature_types
+from k600.loading.columns import REPEATING, ROWS, Column, arrow_schema, feature_types
 from k600.publish.shards import HashingFile, Shard
 
 MOST_GROUP_ROWS = 100
 MOST_GROUP_BYTES = 32 << 20  # the Hub allows far more; writing holds a group three times
-_METADATA_GROUP_ROWS = 10_000
-
-_REPEATING = ("label", "split", "source", "tarball")
-"""Columns that are worth a dictionary."""
+_TABLE_GROUP_ROWS = 10_000
 
 
 def write_clips(
@@ -49,12 +46,14 @@ def write_clips(
             writer.abandon()
 
 
-def write_metadata(rows: Sequence[Mapping[str, Any]], folder: Path) -> Shard:
-    """Write rows of metadata as one shard."""
-    writer = _Writer(folder / "metadata.part", METADATA)
+def write_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], folder: Path
+) -> Shard:
+    """Write rows without clips as one shard."""
+    writer = _Writer(folder / "table.part", columns)
     try:
-        for start in range(0, len(rows), _METADATA_GROUP_ROWS):
-            writer.write(rows[start : start + _METADATA_GROUP_ROWS])
+        for start in range(0, len(rows), _TABLE_GROUP_ROWS):
+            writer.write(rows[start : start + _TABLE_GROUP_ROWS])
         return writer.finish("00000")
     except BaseException:
         writer.abandon()
@@ -107,7 +106,7 @@ class _Writer:
             self._file,
             self._schema,
             compression=compression,
-            use_dictionary=[name for name in plain if name in _REPEATING],
+            use_dictionary=[name for name in plain if name in REPEATING],
             write_statistics=plain,
             write_page_index=True,
         )

@@ -18,10 +18,10 @@ from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.values import choice, whole_number
 
-KINDS = ("metadata", "embedded")
+KINDS = ("metadata", "embedded", "index")
 
-PUBLISHED_FORMAT = 1
-"""What a published row means: with another number, places begun before are refused."""
+PUBLISHED_FORMATS = {"metadata": 2, "embedded": 1, "webdataset": 1, "index": 1}
+"""What a published row of each kind means: with another number, places begun before are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Recipe:
     """How rows become shards."""
 
     kind: str = "metadata"
-    """`metadata`, or `embedded`: with the clips themselves."""
+    """`metadata`, `embedded`: with the clips themselves, or `index`: where each lies."""
     shard_size_mb: int = 500
     """Embedded: bytes of clips in a shard, in units of 1,000,000, 1 to 1,900."""
     mix: int = 16
@@ -49,6 +49,8 @@ class Recipe:
         labels: TestLabels | None = None,
     ) -> dict[str, Any]:
         """Return what fixes a split's shards to the byte; `groups` and `labels` if embedded."""
+        if self.kind == "index":  # of all that is known
+            return {"format": PUBLISHED_FORMATS[self.kind], "kind": self.kind, "split": split}
         description = describe(request, split, self.kind)
         if self.kind == "embedded":
             description |= {
@@ -94,7 +96,7 @@ def rights_error(what: str, *, but: str = "") -> OptionError:
 def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
     """Return what decides which clips, and which bytes, a split's shards hold."""
     return {
-        "format": PUBLISHED_FORMAT,
+        "format": PUBLISHED_FORMATS[kind],
         "kind": kind,
         "split": split,
         "classes": None if request.classes is None else [*request.classes],

@@ -9,11 +9,12 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from k600.errors import NoClipsError, OfflineError, OptionError
+from k600.loading.columns import PUBLISHED
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.clips import check_embeddable, publish_clips
@@ -29,8 +30,8 @@ from k600.publish.markers import (
     read_marker,
     update_card,
 )
-from k600.publish.metadata import metadata_rows
-from k600.publish.parquet import write_metadata
+from k600.publish.metadata import index_rows, metadata_rows
+from k600.publish.parquet import write_table
 from k600.publish.recipe import Recipe, SplitJob, rights_error
 from k600.publish.shards import scratch_folder
 from k600.values import flag
@@ -112,7 +113,7 @@ def publish(
         check_place(destination, recipe.kind)
         splits = [
             _publish_split(SplitJob(request, split, destination, recipe, progress, offline))
-            for split in request.splits
+            for split in _splits(request, recipe.kind)
         ]
         is_private = isinstance(destination, HubDestination) and bool(destination.private)
         update_card(destination, recipe.kind, name=name, private=is_private)
@@ -139,8 +140,21 @@ def _url_and_name(repo: str | None, to: str | None) -> tuple[str | None, str]:
     return None, repo
 
 
+def _splits(request: Request, kind: str) -> Sequence[str]:
+    """Return the splits to publish: of an index, those of which something is known."""
+    if kind != "index":
+        return request.splits
+    known = [split for split in request.splits if request.ledger.objects(split)]
+    if not known:
+        raise NoClipsError(
+            f"index: it is not known of one tarball of {request.mirror} where its clips lie. Run "
+            "'kinetics600 index build' first"
+        )
+    return known
+
+
 def _publish_split(job: SplitJob) -> PublishedSplit:
-    result = _publish_metadata(job) if job.recipe.kind == "metadata" else publish_clips(job)
+    result = publish_clips(job) if job.recipe.kind == "embedded" else _publish_table(job)
     if not result.shards:
         message = f"kinetics600 {job.split}: there was not one clip to publish"
         raise NoClipsError(message, settled=True)
@@ -157,17 +171,20 @@ def _publish_split(job: SplitJob) -> PublishedSplit:
     )
 
 
-def _publish_metadata(job: SplitJob) -> SplitResult:
-    """Publish the metadata of a split as one shard, unless it is already there."""
+def _publish_table(job: SplitJob) -> SplitResult:
+    """Publish the metadata or the index of a split as one shard, unless it is already there."""
     request, split, destination = job.request, job.split, job.destination
     pin_request(destination, split, job.recipe.describe(request, split))
-    with job.progress(0, f"{split}, reading", unit=" clips") as bar:
-        on_clip = functools.partial(bar.update, 1)
-        rows = metadata_rows(request, split, offline=job.offline, on_clip=on_clip)
+    if job.recipe.kind == "index":
+        rows = index_rows(request, split, offline=job.offline)
+    else:
+        with job.progress(0, f"{split}, reading", unit=" clips") as bar:
+            on_clip = functools.partial(bar.update, 1)
+            rows = metadata_rows(request, split, offline=job.offline, on_clip=on_clip)
     unlabelled = sum(row["label"] is None for row in rows)
 
     with scratch_folder(destination, request.store) as folder:
-        shard = write_metadata(rows, folder)
+        shard = write_table(rows, PUBLISHED[job.recipe.kind], folder)
         done = read_marker(destination, job.own("done.json")) or {"shards": []}
         before = [entry for entry in done["shards"] if entry["name"] == shard.name]
         damaged = find_damaged(destination, split, before, job.progress)

@@ -114,6 +114,16 @@ class Ledger:
                 found = _places(db, mirror, split, clips) | found
         return found
 
+    def objects(self, split: str) -> dict[str, tuple[str, int]]:
+        """Return ETag and size of the tarballs that entries were looked for in, by their names."""
+        found: dict[str, tuple[str, int]] = {}
+        with self._open() as db:
+            for mirror in self._mirrors(db):
+                columns = ("tarball", "etag", "size_bytes")
+                for name, *what in read_rows(db, "objects", columns, mirror=mirror, split=split):
+                    found[name] = (what[0], what[1])
+        return found
+
     def checkpoint(self, tarball: Tarball) -> CheckpointRow | None:
         """Return where reading of a tarball may go on, if that is known."""
         keys: dict[str, Any] = {"split": tarball.split, "tarball": tarball.name}
@@ -141,7 +151,7 @@ class Ledger:
                 those of one that fails its checks; a checkpoint also of one that is done.
             clips: Rows of its clips.
             replace: Whether these replace all other clips that are recorded of it.
-            packing: `gzip` or `tar`, with `entries`.
+            packing: `gzip` or `tar`, if entries were looked for.
             entries: Where to enter it, by file name: added to what is known of the same object.
             checkpoint: Where reading of it may go on, in place of what is known.
         """
@@ -354,11 +364,12 @@ def _record_entries(
     if row.state == "done":
         db.execute(f"DELETE FROM checkpoints {at}", key)
 
-    if entries:
+    if packing:
         values = (*key, row.etag, row.size_bytes, packing)
         db.execute(f"INSERT OR REPLACE INTO objects VALUES ({_marks(values)})", values)
         rows = [(*key, name, *entry) for name, entry in entries.items()]
-        db.executemany(f"INSERT OR REPLACE INTO entries VALUES ({_marks(rows[0])})", rows)
+        marks = _marks((*key, "", *Entry._fields))
+        db.executemany(f"INSERT OR REPLACE INTO entries VALUES ({marks})", rows)
     if checkpoint is not None:
         row_of_it = (*key, *checkpoint[1:])
         db.execute(f"INSERT OR REPLACE INTO checkpoints VALUES ({_marks(row_of_it)})", row_of_it)
