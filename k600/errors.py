@@ -4,7 +4,8 @@
     ├── OptionError (ValueError)              an option's value is not allowed
     │   ├── UnknownClassError                 no such class name
     │   ├── UnknownSplitError                 no such configuration
-    │   └── ManifestError                     a manifest that cannot be read or written
+    │   ├── ManifestError                     a manifest that cannot be read or written
+    │   └── IndexFileError                    an index that cannot be read
     ├── MissingDependencyError (ImportError)  an optional package is needed
     ├── MirrorError (OSError)                 the host cannot serve what was asked
     │   ├── MirrorNotFoundError               nothing at that address
@@ -48,6 +49,7 @@ __all__ = [
     "DiskFullError",
     "EncoderError",
     "IncompleteError",
+    "IndexFileError",
     "Kinetics600Error",
     "ListError",
     "ManifestError",
@@ -92,6 +94,10 @@ class UnknownSplitError(OptionError):
 
 class ManifestError(OptionError):
     """A manifest cannot be read or written, or names what is no clip."""
+
+
+class IndexFileError(OptionError):
+    """An index cannot be read, or one of its rows is none of a clip in a tarball."""
 
 
 class MissingDependencyError(Kinetics600Error, ImportError):

@@ -161,11 +161,16 @@ def _folder(value: object) -> str:
     return folder
 
 
-def _labels(value: object) -> str | None:
-    if not value:
-        return None
-    labels = _text("test_labels")(value)
-    return labels if "://" in labels else os.path.abspath(os.path.expanduser(labels))
+def _file(name: str) -> Callable[[Any], str | None]:
+    """Return the check of a path or URL of a file; nothing is None."""
+
+    def check(value: object) -> str | None:
+        if not value:
+            return None
+        file = _text(name)(value)
+        return file if "://" in file else os.path.abspath(os.path.expanduser(file))
+
+    return check
 
 
 def _mirror_options(value: object) -> Mapping[str, Any]:
@@ -298,8 +303,17 @@ class OptionFields:
         None,
         help="URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`.",
         default_text="DeepMind's URL",
-        check=_labels,
+        check=_file("test_labels"),
         in_cache_key=True,
+    )
+    index: str | None = _option(
+        None,
+        help="Where clips lie on the host, as a table: each then comes by one request.",
+        more="A file, URL or `hf://` path, as `kinetics600 index` makes it, or a manifest with "
+        "places. One that crossed a network is kept in `data_dir`, until it changes.",
+        flag_help="A table of where clips lie on the host: a file, URL or hf:// path.",
+        check=_file("index"),
+        variable="KINETICS600_INDEX",
     )
     num_workers: int | None = _option(
         None,

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from k600.clip import Place, Tarball
+from k600.loading.index import IndexFile
 from k600.loading.selection import Candidate
 from k600.store.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What is known of one split's places; read for the clips that are asked for."""
+    """What is known of one split's places; read for the clips that are asked for.
+
+    What it says is true of an object with the ETag that a place names: whoever reads it checks
+    that. An index that cannot be had or read is an error once something is asked of it
+    (`k600.loading.index`).
+    """
 
     split: str
     ledger: Ledger
+    """The request's: what is known of its mirror."""
+    manifest: Mapping[Candidate, Place] = field(default_factory=dict)
+    """What the request's manifest says."""
+    index: IndexFile | None = None
 
     def find(self, clips: Iterable[Candidate]) -> Mapping[Candidate, Place]:
-        """Return the places of clips, as far as they are known."""
-        return self.ledger.places(self.split, clips)
+        """Return the places of clips as far as they are known: to the ledger, else to the manifest,
+        else to the index.
+        """
+        found, _ = self._find(clips)
+        return found
 
     def tarballs_of(self, clips: Iterable[Candidate]) -> Mapping[Candidate, Tarball]:
-        """Return the tarballs that hold clips, also those that can only be read from the start."""
-        return {clip: place.tarball for clip, place in self.find(clips).items()}
+        """Return the tarballs that hold clips, also those that no place in it is known of."""
+        places, tarballs = self._find(clips)
+        return tarballs | {clip: place.tarball for clip, place in places.items()}
 
     def members(self, tarballs: Collection[str]) -> Mapping[str, Sequence[str]]:
         """Return the file names of all clips of tarballs, in each one's order, by its name.
@@ -31,4 +45,17 @@ class Places:
         A tarball of which the index does not know every clip is left out: who chooses clips by
         this chooses the same as who has read the tarball.
         """
-        return {}
+        index = self.index.of(self.split) if self.index is not None and tarballs else None
+        return index.members(self.split, tarballs) if index is not None else {}
+
+    def _find(
+        self, clips: Iterable[Candidate]
+    ) -> tuple[dict[Candidate, Place], dict[Candidate, Tarball]]:
+        clips, tarballs = [*clips], dict[Candidate, Tarball]()
+        found = {clip: self.manifest[clip] for clip in clips if clip in self.manifest}
+        found |= self.ledger.places(self.split, clips)
+        left = [clip for clip in clips if clip not in found]
+        if left and self.index is not None and (index := self.index.of(self.split)) is not None:
+            places, tarballs = index.places(self.split, left)
+            found |= places
+        return found, tarballs

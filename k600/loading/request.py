@@ -45,6 +45,8 @@ class Request:
     mirror: Mirror
     test_labels: str
     """URL or path of the labels of the test split."""
+    index: str | None
+    """File, URL or folder of a table of places; None for none."""
     store: Store
     short_side: int | None
     """Most pixels of a clip's shorter side; None for clips as their source has them."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from k600.clip import Clip, Listing, Tarball, TestLabels, names_of_classes
 from k600.errors import Kinetics600Error, OfflineError
 from k600.labels import NAMES
+from k600.loading.index import IndexFile
 from k600.loading.manifest import ManifestRow
 from k600.loading.places import Places
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import RemoteFile
-from k600.splits import Split
+from k600.splits import UNLABELED, Split
 from k600.store.adopt import adopt
 from k600.store.inventory import Folders, Inventory, is_unchanged, watched_folders
 from k600.store.ledger import Ledger
@@ -239,7 +240,7 @@ def read_state(
         network,
         may_ask,
         writable,
-        Places(split, request.ledger),
+        _places(request, split, offline=offline, keep=writable),
     )
     if not state.is_unlisted:
         return state
@@ -287,6 +288,19 @@ def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[
             "URL of 'kinetics600.tar.gz' or its 'test.csv', or leave classes out"
         )
     return names_of_classes(set(request.classes), labels)
+
+
+def _places(request: Request, split: Split, *, offline: bool, keep: bool) -> Places:
+    placed = {} if request.manifest is None else request.manifest.of(split)
+    manifest = {
+        (clip.label or UNLABELED, clip.file_name): row.place
+        for clip, row in placed.items()
+        if row.place is not None
+    }
+    index = None
+    if request.index is not None:
+        index = IndexFile(request.index, request.mirror, request.store, offline, keep)
+    return Places(split, request.ledger, manifest, index)
 
 
 def _members(ledger: Ledger, split: str) -> dict[str, Sequence[ClipRow]]:

@@ -107,7 +107,7 @@ class Mirror:
         if self._is_web:
             info = self._retried(url, lambda: self._start(web_info(fs, full), fs).result())
         else:
-            fresh = {"refresh": True} if protocol_of(self.url) == "s3" else {}
+            fresh = {"refresh": True} if protocol_of(self.url) in ("s3", "hf") else {}
             info = self._retried(url, lambda: self._send("info", full, **fresh).result())
 
         if info.get("type") != "file":
@@ -115,7 +115,7 @@ class Mirror:
         if info.get("size") is None:
             raise MirrorError(_without_length(url, info.get("encoding", "")))
 
-        etag = info.get("ETag") or info.get("Last-Modified")
+        etag = info.get("ETag") or info.get("blob_id") or info.get("Last-Modified")  # (hf: a blob)
         if not etag:
             etag = "-".join(str(info.get(k)) for k in ("size", "ino", "mtime"))
         return RemoteFile(path, full, url, int(info["size"]), str(etag).strip('"'))

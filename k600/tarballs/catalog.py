@@ -129,6 +129,16 @@ def _kept(store: Store, name: str, parse: Callable[[bytes], T]) -> T | None:
         return None
 
 
+def object_at(url: str, mirror: Mirror) -> tuple[Mirror, str]:
+    """Return the root and the name of an object at a URL or path, to be read as a mirror's are.
+
+    The mirror's options serve for it, too, if it is on the same host.
+    """
+    base, _, last = url.rpartition("/")
+    same_host = urlsplit(url)[:2] == urlsplit(mirror.url)[:2]
+    return Mirror(base or "/", mirror.options if same_host else {}), last
+
+
 def read_test_labels(
     url: str,
     mirror: Mirror,
@@ -141,12 +151,10 @@ def read_test_labels(
     """Return the labels of the test clips; none, with a warning, where the list cannot be reached.
 
     A list that crossed the network is kept in the store, if `keep`; with `refresh`, it is fetched
-    again. The mirror's options are used for it, too, if it is on the same host.
+    again.
     """
     shown = public_url(url)
-    base, _, last = url.rpartition("/")
-    same_host = urlsplit(url)[:2] == urlsplit(mirror.url)[:2]
-    root = Mirror(base or "/", mirror.options if same_host else {})
+    root, last = object_at(url, mirror)
     network = not (root.is_network and offline)
 
     kept = f"lists/{short_hash(url)}-test-labels"

@@ -29,6 +29,7 @@ WRONG = {
     "short_side": "15",
     "mirror": "/mirror\udcff",
     "test_labels": "/labels\udcff",
+    "index": "/index\udcff",
     "num_workers": "0",
     "cookies": "no.txt",
     "cookies_from_browser": "lynx",

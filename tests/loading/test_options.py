@@ -29,6 +29,7 @@ OTHER: dict[str, Any] = {
     "mirror": "/mirror",
     "mirror_options": {"auto_mkdir": True},
     "test_labels": "/labels.csv",
+    "index": "/index.parquet",
     "num_workers": 3,
     "decode": True,
     "on_missing": "skip",
