@@ -47,7 +47,11 @@ def _default_of(option: Option) -> str:
 
 
 def _flags() -> str:
-    flags = [f"`{option.flag}`" for option in OPTIONS.values() if option.flag is not None]
+    flags = [
+        f"`--no-{option.flag[2:]}`" if option.default is True else f"`{option.flag}`"
+        for option in OPTIONS.values()
+        if option.flag is not None
+    ]
     return textwrap.fill(", ".join(flags), 108, break_on_hyphens=False) + "\n"
 
 

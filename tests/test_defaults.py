@@ -39,7 +39,7 @@ OPTIONS = {
     "audio": st.booleans(),
     "decode": st.booleans(),
     "proxy": st.sampled_from([None, "http://127.0.0.1:1"]),
-    "yt_dlp_options": st.sampled_from([None, {"ratelimit": 1000}]),
+    "yt_dlp_options": st.sampled_from([None, {"socket_timeout": 60}]),
     "patience_seconds": st.integers(0, 2),
     "requests_per_hour": st.integers(1, 2),
 }

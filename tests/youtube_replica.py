@@ -19,6 +19,7 @@ import struct
 import sys
 import tempfile
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,7 +37,24 @@ ITAGS_60 = {720: 298, 1080: 299}
 WEB = {"clientName": "WEB", "clientVersion": "2.20260708.00.00", "visitorData": "CgtyZXBsaWNh"}
 PLAYER_JS = "/s/player/0123abcd/player_es6.vflset/en_US/base.js"
 
+PO_TOKEN = "dG9rZW4x"
+ROTATED = 3
+"""By how many characters the player's script rotates what an address is challenged with."""
+
 Bytes = bytes | Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A further stream of a video, beside its `formats`."""
+
+    itag: int
+    data: Bytes
+    mime: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Further entries of `streamingData`, such as `audioTrack`."""
+    query: str = ""
+    """Ends its address, as `&xtags=sr%3D1`."""
 
 
 @dataclass
@@ -65,6 +83,15 @@ class Video:
     """Where alone it is available."""
     smaller: tuple[Video, ...] = ()
     """The same in other sizes, offered beside it; only their `media`, size and rate count."""
+    further: tuple[Stream, ...] = ()
+    ways: dict[str, str] = field(default_factory=dict)
+    """How single clients get addresses; one of `WAYS`."""
+    ad_seconds: int = 0
+    """Length of the advertisement before it: media are due after it only."""
+    trailer: str = ""
+    """Id of the video that is shown instead, to those who have not paid."""
+    shown_id: str = ""
+    """Id of another video, which clients are told of in its place."""
 
     def formats(self) -> dict[int, tuple[Bytes, Video]]:
         """Return what is offered, by itag."""
@@ -80,6 +107,14 @@ class Video:
         return found
 
 
+WAYS = {
+    "plain": "addresses that serve as they are",
+    "none": "no addresses (the web player has had SABR only since 2025)",
+    "n": "addresses that serve once their parameter `n` is solved, by the player's script",
+    "signature": "no addresses but what they are made of, by the player's script",
+    "token": "addresses that serve with a PO token only",
+    "manifests": "HLS and DASH manifests only",
+}
 FAULTS = {
     "player_403": "403 from the player API",
     "player_429": "429 from the player API",
@@ -118,6 +153,7 @@ class Request:
     sent_bytes: int = 0
     """Bytes of the body."""
     cookie: str = ""
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -136,6 +172,8 @@ class Replica:
     """Ids whose "once" is over."""
     connections: int = 0
     lock: Any = field(default_factory=threading.Lock)
+    script_functions: int = 0
+    """Functions in the player's script beside those that matter; a real one has some 25,000."""
 
     def count(self, kind: str, video_id: str = "") -> int:
         """Return how many requests there were with a part of address, as "player"."""
@@ -239,11 +277,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._reply(200, json.dumps(answer).encode(), "application/json")
         elif path.startswith("/youtubei/"):
             self._reply(200, b'{"contents": {"twoColumnWatchNextResults": {}}}', "application/json")
-        elif path.startswith("/s/player/") or path == "/iframe_api":
-            script = f"var url = '{PLAYER_JS}', player = {{signatureTimestamp:20400}};"
+        elif path == "/iframe_api":
+            self._reply(200, f"var url = '{PLAYER_JS}';".encode(), "text/javascript")
+        elif path.startswith("/s/player/"):
+            script = player_script(replica.script_functions)
             self._reply(200, script.encode(), "text/javascript")
         else:
-            page = watch_page(replica, asked.video_id, embedded=path.startswith("/embed/"))
+            client = "MWEB" if asked.host.startswith("m.") else "WEB"
+            client = "WEB_EMBEDDED_PLAYER" if path.startswith("/embed/") else client
+            page = watch_page(replica, asked.video_id, client)
             self._reply(200, page.encode(), "text/html; charset=utf-8")
 
     def _fault(self, *kinds: str) -> str:
@@ -262,16 +304,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _media(self, query: dict[str, str]) -> None:
         video = self.server.replica.videos.get(self.asked.video_id, UNAVAILABLE)
         fault = self._fault("media_", "cut", "short", "no_range", "stall")
-        found = video.formats().get(int(query.get("itag", 0)))
-        if fault.startswith("media_") or found is None:
-            self._reply(int(fault[-3:]) if found else 404, b"", "text/plain")
+        source, kind = media_of(video, query)
+        if fault.startswith("media_") or source is None or not is_solved(query):
+            self._reply(404 if source is None else int(fault[-3:] or 403), b"", "text/plain")
             return
         if fault == "stall":
             with contextlib.suppress(OSError):
                 self.connection.recv(1)  # until the client, or the replica, gives up
             self.close_connection = True
             return
-        data = media_bytes(video, found[0])
+        data = media_bytes(video, source)
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.asked.range)
         if not wanted or fault == "no_range":
             start, end = 0, len(data)
@@ -283,7 +325,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         ranged = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}
         ranged = ranged if wanted and fault != "no_range" else {}
         sent_bytes = {"cut": min(video.cut_bytes, (end - start) // 2), "short": (end - start) // 2}
-        kind = "audio/mp4" if query["itag"] == "140" else "video/mp4"
         status = 206 if ranged else 200
         self._reply(status, data[start:end], kind, headers=ranged, most=sent_bytes.get(fault))
         if fault == "cut":  # close() resets the connection
@@ -326,6 +367,60 @@ PLAYER_ERRORS = {
 UNAVAILABLE = Video(status="ERROR", reason="Video unavailable")
 
 
+def media_of(video: Video, query: dict[str, str]) -> tuple[Bytes | None, str]:
+    """Return what an address leads to, and of which kind it is."""
+    if "further" in query:
+        stream = video.further[int(query["further"])]
+        return stream.data, stream.mime.partition(";")[0]
+    found = video.formats().get(int(query.get("itag", 0)))
+    kind = "audio/mp4" if query.get("itag") == "140" else "video/mp4"
+    return (None, kind) if found is None else (found[0], kind)
+
+
+def rotated(text: str) -> str:
+    """Return what solves a challenge of `player_script`."""
+    return text[ROTATED:] + text[:ROTATED]
+
+
+def is_solved(query: dict[str, str]) -> bool:
+    """Whether an address has the parameter that it is to have."""
+    return query.get(query.get("proof", ""), "") == query.get("proven", "")
+
+
+def player_script(functions: int) -> str:
+    """Return the script of the web player: what yt-dlp's solver looks for, and other functions."""
+    others = "".join(
+        f"function f{n}(a,b,c){{for(var d=0;d<a.length;d++){{if(b[d]!=={n})c.p{n}=a[d]*{n}.5}}"
+        f"return c.p{n}||b}}\n"
+        for n in range(functions)
+    )
+    return (
+        """var _yt_player={};
+(function(g){
+var window=this;
+var facts={signatureTimestamp:20400};
+class Address{
+constructor(parts){this.parts=parts}
+set(name,value){this.parts[name]=value}
+get(name){return this.parts[name]}
+clone(){return new Address({...this.parts})}
+finish(){var n=this.parts.n;if(n!==undefined)this.parts.n=n.slice(ROTATED)+n.slice(0,ROTATED)}
+}
+function addressOf(text,name,signature){
+var made=new Address({text:text});
+made.set("alr","yes");
+if(signature){
+var s=decodeURIComponent(signature);
+made.set(name,encodeURIComponent(s.slice(ROTATED)+s.slice(0,ROTATED)));
+}
+return made;
+}
+""".replace("ROTATED", str(ROTATED))
+        + others
+        + "})(_yt_player);\n"
+    )
+
+
 def media_bytes(video: Video, source: Bytes) -> bytes:
     """Return the file as the replica serves it, faults included."""
     data = source if isinstance(source, bytes) else source()
@@ -359,50 +454,105 @@ def player_response(replica: Replica, video_id: str, client: str) -> dict[str, A
         }
         country = {"availableCountries": list(video.countries)} if video.countries else {}
         answer["microformat"] = {"playerMicroformatRenderer": country}
-    if status == "OK" and video.formats():
-        # The web player has had SABR only since 2025: streams without an address.
-        direct = client != "WEB"
-        streams = [stream_data(video_id, itag, video, direct) for itag in video.formats()]
-        answer["streamingData"] = {
-            "expiresInSeconds": "21540",
-            "formats": [stream for stream in streams if stream["itag"] == 18],
-            "adaptiveFormats": [stream for stream in streams if stream["itag"] != 18],
-        }
+    if video.trailer:
+        shown = {"playerLegacyDesktopYpcTrailerRenderer": {"trailerVideoId": video.trailer}}
+        said["errorScreen"] = shown
+    if video.shown_id:
+        answer["videoDetails"]["videoId"] = video.shown_id
+    if video.ad_seconds:
+        start = {"adPlacementConfig": {"kind": "AD_PLACEMENT_KIND_START"}}
+        length = {"playerVars": f"length_seconds={video.ad_seconds}"}
+        advertisement = {"config": start, "renderer": {"instreamVideoAdRenderer": length}}
+        answer["adPlacements"] = [{"adPlacementRenderer": advertisement}]
+    if status == "OK" and (video.formats() or video.further):
+        answer["streamingData"] = streaming_data(video_id, video, client)
     return answer
 
 
-def stream_data(video_id: str, itag: int, video: Video, direct: bool) -> dict[str, Any]:
-    """Return one entry of `streamingData`."""
-    source, size = video.formats()[itag]
-    length = len(media_bytes(video, source))
-    stream: dict[str, Any] = {
-        "itag": itag,
-        "contentLength": str(length),
-        "approxDurationMs": str(round(video.duration_seconds * 1000)),
-        "bitrate": max(1, round(length * 8 / video.duration_seconds)),
+def streaming_data(video_id: str, video: Video, client: str) -> dict[str, Any]:
+    """Return what a client is told of a video's streams."""
+    way = video.ways.get(client, "none" if client == "WEB" else "plain")
+    if way == "manifests":
+        base = f"https://manifest.googlevideo.com/api/manifest/{{}}/id/{video_id}/"
+        manifests = {"hlsManifestUrl": f"{base}file/index.m3u8", "dashManifestUrl": base}
+        return {name: url.format(name[:-11]) for name, url in manifests.items()}
+
+    streams = [stream_data(itag, video) for itag in video.formats()]
+    streams += [further_data(stream, video) for stream in video.further]
+    host = f"rr{sum(video_id.encode()) % 5 + 1}---sn-x.googlevideo.com"
+    numbers = [""] * len(video.formats()) + [f"&further={n}" for n in range(len(video.further))]
+    for stream, number in zip(streams, numbers, strict=True):
+        url = f"https://{host}/videoplayback?expire=4102444800&id={video_id}&itag={stream['itag']}"
+        stream.update(addressed(url + number + stream.pop("query", ""), way))
+    return {
+        "expiresInSeconds": "21540",
+        "formats": [stream for stream in streams if stream["itag"] == 18],
+        "adaptiveFormats": [stream for stream in streams if stream["itag"] != 18],
     }
-    if direct:
-        host = f"rr{sum(video_id.encode()) % 5 + 1}---sn-x.googlevideo.com"
-        stream["url"] = f"https://{host}/videoplayback?expire=4102444800&id={video_id}&itag={itag}"
+
+
+def addressed(url: str, way: str) -> dict[str, str]:
+    """Return the entries of a stream that say where it is, in one of `WAYS`."""
+    challenge = "".join(random.Random(url).choices("abcdefghijkmpqrstuvwxyz0123456789", k=20))
+    solved = {"proven": rotated(challenge)}
+    if way == "none":
+        return {}
+    if way == "n":
+        query = {"n": challenge, "proof": "n", **solved}
+        return {"url": f"{url}&{urllib.parse.urlencode(query)}"}
+    if way == "signature":
+        query = {"proof": "sig", **solved}
+        cipher = {"s": challenge, "sp": "sig", "url": f"{url}&{urllib.parse.urlencode(query)}"}
+        return {"signatureCipher": urllib.parse.urlencode(cipher)}
+    return {"url": f"{url}&proof=pot&proven={PO_TOKEN}" if way == "token" else url}
+
+
+def stream_data(itag: int, video: Video) -> dict[str, Any]:
+    """Return one entry of `streamingData`, but for its address."""
+    source, size = video.formats()[itag]
+    stream = measured(itag, media_bytes(video, source), video.duration_seconds)
     if itag == 140:
         kind = 'audio/mp4; codecs="mp4a.40.2"'
         sound = {"audioQuality": "AUDIO_QUALITY_MEDIUM", "audioSampleRate": "44100"}
         return {**stream, "mimeType": kind, "quality": "tiny", "audioChannels": 1, **sound}
-    side = min(size.width, size.height)
-    quality = "small" if side < 360 else "medium" if side < 480 else "large"
     codecs = "avc1.42001E, mp4a.40.2" if itag == 18 else "avc1.4d401e"
-    shape = {"width": size.width, "height": size.height, "fps": size.fps}
-    label = f"{side}p{size.fps if size.fps > 30 else ''}"
     kind = f'video/mp4; codecs="{codecs}"'
-    return {**stream, **shape, "mimeType": kind, "quality": quality, "qualityLabel": label}
+    return {**stream, **shape_of(size.width, size.height, size.fps), "mimeType": kind}
 
 
-def watch_page(replica: Replica, video_id: str, *, embedded: bool) -> str:
-    """Return the web page, with what yt-dlp reads out of it."""
-    client = {**WEB, "clientName": "WEB_EMBEDDED_PLAYER"} if embedded else WEB
-    settings = {"INNERTUBE_CONTEXT": {"client": client}, "STS": 20400, "PLAYER_JS_URL": PLAYER_JS}
+def further_data(stream: Stream, video: Video) -> dict[str, Any]:
+    """Return the entry of a further stream."""
+    data = stream.data if isinstance(stream.data, bytes) else stream.data()
+    found = measured(stream.itag, data, video.duration_seconds)
+    if stream.mime.startswith("video"):
+        found |= shape_of(video.width, video.height, video.fps)
+    return {**found, "mimeType": stream.mime, "query": stream.query, **stream.facts}
+
+
+def measured(itag: int, data: bytes, seconds: float) -> dict[str, Any]:
+    """Return the entries of a stream that say how large it is."""
+    return {
+        "itag": itag,
+        "contentLength": str(len(data)),
+        "approxDurationMs": str(round(seconds * 1000)),
+        "bitrate": max(1, round(len(data) * 8 / seconds)),
+    }
+
+
+def shape_of(width: int, height: int, fps: int) -> dict[str, Any]:
+    """Return the entries of a stream that say what its frames are like."""
+    side = min(width, height)
+    quality = "small" if side < 360 else "medium" if side < 480 else "large"
+    label = f"{side}p{fps if fps > 30 else ''}"
+    return {"width": width, "height": height, "fps": fps, "quality": quality, "qualityLabel": label}
+
+
+def watch_page(replica: Replica, video_id: str, client: str) -> str:
+    """Return the web page for a client, with what yt-dlp reads out of it."""
+    context = {"client": {**WEB, "clientName": client}}
+    settings = {"INNERTUBE_CONTEXT": context, "STS": 20400, "PLAYER_JS_URL": PLAYER_JS}
     page = f"<title>Video {video_id}</title><script>ytcfg.set({json.dumps(settings)});"
-    if not embedded:
+    if client == "WEB":
         response = json.dumps(player_response(replica, video_id, "WEB"))
         page += f"var ytInitialPlayerResponse = {response};"
         page += 'var ytInitialData = {"contents": {"twoColumnWatchNextResults": {}}};'

@@ -29,6 +29,9 @@ GOOD = {
 }
 
 
+CLIENTS = ("VISIONOS", "TVHTML5", "ANDROID_VR", "WEB", "WEB_EMBEDDED_PLAYER", "MWEB")
+"""Those that yt-dlp asks as, in one of its versions or another."""
+
 _GONE = "ERROR: Video unavailable"
 _NOT_HERE = "UNPLAYABLE: Video unavailable"
 _SAID = {
@@ -70,6 +73,17 @@ FAILURES = {
     **{name: _saying(text) for name, text in _SAID.items()},
     "no_formats": Video(),
     "too_short": good_video(seconds=2),
+    "ends_early": good_video(seconds=5),
+    "paid": Video(
+        status="UNPLAYABLE", reason="This video requires payment to watch.", trailer="trailer0000"
+    ),
+    "other_id": good_video(shown_id="another0000"),
+    "no_addresses": good_video(ways=dict.fromkeys(CLIENTS, "none")),
+    "manifests": good_video(ways=dict.fromkeys(CLIENTS, "manifests")),
+    "token": good_video(ways=dict.fromkeys(CLIENTS, "token")),
+    "no_addresses_first": good_video(ways={"VISIONOS": "none"}),
+    "manifests_first": good_video(ways={"VISIONOS": "manifests"}),
+    "token_first": good_video(ways={"VISIONOS": "token"}),
     **{fault: good_video(fault=fault) for fault in FAULTS if fault != "kids"},
     "kids_elsewhere": good_video(fault="kids"),
 }

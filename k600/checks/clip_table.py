@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from k600.clip import Clip, parse_file_name
-from k600.loading.columns import CLIP_TABLE
+from k600.clip import Clip, file_name_of, parse_file_name
+from k600.loading.columns import CLIP_TABLE, place_values
 from k600.loading.manifest import Manifest, differing, sha256_of
 from k600.loading.outcome import Missing, Outcome
 from k600.loading.request import Request
@@ -59,6 +59,14 @@ def clip_table(
             row = _row(clip, state, missing.reason)
             row["tarball"] = missing.tarball
             rows.append(row)
+
+    times = ("youtube_id", "time_start", "time_end")
+    names = [file_name_of(*(row[name] for name in times)) for row in rows]
+    keys = [(row["label"] or UNLABELED, name) for row, name in zip(rows, names, strict=True)]
+    places = ledger.places(outcome.split, keys)
+    for row, key in zip(rows, keys, strict=True):
+        if (place := places.get(key)) is not None:
+            row |= {"tarball": place.tarball.name, **place_values(place)}
     return sorted(rows, key=lambda row: (row["label"], row["youtube_id"], row["time_start"]))
 
 

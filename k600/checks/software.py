@@ -103,7 +103,7 @@ def check_js_runtime(wanted: Mapping[str, Any] | None = None) -> Finding:
     if any(info.supported for name, info in found.items() if name in wanted):
         return Finding("javascript", "ok", here)
     others = [name for name, info in found.items() if info.supported]
-    detail = f"{' or '.join(wanted)} is not here or too old: no clips from YouTube without it"
+    detail = f"{' or '.join(wanted)} is not here or too old: some videos do not come from YouTube"
     advice = "pip install deno"
     if others:
         advice += f", or pass yt_dlp_options={{'js_runtimes': {{'{others[0]}': {{}}}}}}"

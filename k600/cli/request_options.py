@@ -50,7 +50,10 @@ def with_request_options(
             if name == "mirror":
                 _endpoint_url(run)
             more = {"default": source} if name == "source" else {}
-            click.option(_FLAGS[name], name, **{**_facts(OPTIONS[name]), **more})(run)
+            flag = _FLAGS[name]
+            if OPTIONS[name].default is True:
+                flag += f"/--no-{flag.removeprefix('--')}"
+            click.option(flag, name, **{**_facts(OPTIONS[name]), **more})(run)
 
         metavar = SPLIT if needs_split else f"[{SPLIT}]"
         argument = click.argument(

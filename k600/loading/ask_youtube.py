@@ -15,7 +15,7 @@ from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import State
 from k600.youtube.options import check_proxy
 from k600.youtube.refusals import Refusal
-from k600.youtube.tools import check_tools
+from k600.youtube.tools import check_tools, worker_count
 
 if TYPE_CHECKING:
     from k600.youtube.workers import YouTubeWorkers
@@ -133,7 +133,7 @@ class YouTubeSource(Source):
                 options,
                 request.store,
                 request.ledger,
-                num_workers=min(request.num_workers, clips),
+                num_workers=min(worker_count(request.num_workers), clips),
                 patience_seconds=options.patience_seconds if alone else 0,
                 remember_block=not alone,
                 refetch=refetch,

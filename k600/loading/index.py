@@ -11,12 +11,12 @@ import contextlib
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
-from k600.clip import Place, Tarball, file_name_of, parse_file_name
+from k600.clip import Entry, Place, Tarball, file_name_of, parse_file_name
 from k600.errors import IndexFileError, ListError, MirrorError, MirrorNotFoundError, OfflineError
-from k600.loading.columns import INDEX, place_of
+from k600.loading.columns import INDEX
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import Mirror
 from k600.splits import Split
@@ -30,7 +30,10 @@ _SUFFIXES = (".parquet", ".csv")
 _COLUMNS = [column.name for column in INDEX if column.name != "label"]
 _TEXTS = [column.name for column in INDEX if column.kind == "string" and column.name in _COLUMNS]
 _OF_NAME = ("youtube_id", "time_start", "time_end")
+_OF_TARBALL = ("tarball", "tarball_etag", "tarball_bytes", "packing")
+_OF_ENTRY = ("entry_offset", "skip_bytes", "span_bytes", "original_bytes", "crc32")
 _OPTIONAL = "tarball_clips"
+_ID_BYTES = 11
 
 _MOST_BYTES = 512 << 20
 """Of its file, and of its columns as they claim to be."""
@@ -59,20 +62,27 @@ class Index:
 
         by_name = Split(split).is_mixed
         asked: dict[Any, Candidate] = {(clip[1] if by_name else clip): clip for clip in clips}
-        ids = pyarrow.array({name[:11] for _, name in clips}, pyarrow.string())
+        ids = pyarrow.array({name[:_ID_BYTES] for _, name in clips}, pyarrow.string())
         rows = self._rows(split, pc.is_in(self.table["youtube_id"], ids))
 
         places: dict[Candidate, Place] = {}
         tarballs: dict[Candidate, Tarball] = {}
+        unit = cache(partial(_tarball, split))
+        entries = zip(*(_values(rows[name]) for name in _OF_ENTRY), strict=True)
+        others = (_values(rows[name]) for name in (*_OF_NAME, *_OF_TARBALL))
         with self._checking():
-            for row in _records(rows, _COLUMNS):
-                name, tarball = _file_name(row), row["tarball"]
+            for youtube_id, start, end, *of_tarball, entry in zip(*others, entries, strict=True):
+                tarball, etag, size_bytes, packing = of_tarball
+                name = file_name_of(youtube_id, start or 0, end or 0)
                 clip = asked.get(name if by_name else (tarball, name))
                 if clip is None or tarball is None:
                     continue
-                tarballs[clip] = _tarball(split, tarball)
-                if (place := place_of(tarballs[clip], row)) is not None:
-                    places[clip] = place
+                tarballs[clip] = unit(tarball)
+                if entry[0] is not None:
+                    if size_bytes is None or None in entry:
+                        raise ValueError(f"{', '.join(_OF_ENTRY)}: {entry} lack a number")
+                    where = unit(tarball), etag or "", size_bytes, packing or ""
+                    places[clip] = Place(*where, Entry._make(entry))
         return places, tarballs
 
     def members(self, split: str, tarballs: Collection[str]) -> dict[str, list[str]]:
@@ -80,11 +90,7 @@ class Index:
 
         Tarballs of which it does not have every clip are left out.
         """
-        import pyarrow
-        import pyarrow.compute as pc
-
-        names = pyarrow.array([*tarballs], pyarrow.string())
-        rows = self._rows(split, pc.is_in(self.table["tarball"].cast(pyarrow.string()), names))
+        rows = self._rows(split, _is_one_of(self.table["tarball"], {*tarballs}))
         found: dict[str, dict[str, None]] = {}
         counts: dict[str, int | None] = {}
         with self._checking():
@@ -99,11 +105,9 @@ class Index:
         }
 
     def _rows(self, split: str, mask: Any) -> Any:
-        import pyarrow
         import pyarrow.compute as pc
 
-        of_split = pc.equal(self.table["split"].cast(pyarrow.string()), str(split))
-        return self.table.filter(pc.and_(of_split, mask))
+        return self.table.filter(pc.and_(_is_one_of(self.table["split"], {str(split)}), mask))
 
     @contextlib.contextmanager
     def _checking(self) -> Iterator[None]:
@@ -113,16 +117,28 @@ class Index:
             raise IndexFileError(f"index: '{self.name}' holds a row of no clip: {error}") from None
 
 
+def _is_one_of(column: Any, words: Collection[str]) -> Any:
+    """Return a mask of the rows whose text is one of some words."""
+    import pyarrow
+    import pyarrow.compute as pc
+
+    array = column.combine_chunks()
+    known = array.dictionary.to_pylist()
+    codes = [code for code, word in enumerate(known) if word in words]
+    return pc.is_in(array.indices, pyarrow.array(codes, pyarrow.int32()))
+
+
 def _records(rows: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table as dicts. (`to_pylist` takes several times as long.)"""
-    for values in zip(*(_values(rows[name].combine_chunks()) for name in names), strict=True):
+    for values in zip(*(_values(rows[name]) for name in names), strict=True):
         yield dict(zip(names, values, strict=True))
 
 
-def _values(column: Any) -> Any:
+def _values(chunks: Any) -> Any:
     """Return the values of a column as a list."""
     import pyarrow
 
+    column = chunks.combine_chunks() if isinstance(chunks, pyarrow.ChunkedArray) else chunks
     if pyarrow.types.is_dictionary(column.type):
         words = column.dictionary.to_pylist()
         return [None if code is None else words[code] for code in _values(column.indices)]
@@ -203,13 +219,17 @@ def _found_columns(names: Sequence[str]) -> list[str]:
 def _column(array: Any, name: str) -> Any:
     """Return a column as text, each word once, or as whole numbers."""
     import pyarrow
+    import pyarrow.compute as pc
 
     column = array.combine_chunks()
     if name not in _TEXTS:
         return column.cast(pyarrow.int64())
+    is_once = pyarrow.types.is_dictionary(column.type)
     if name == "youtube_id":  # each is in a few rows only
+        if is_once and pc.any(pc.greater(pc.binary_length(column.dictionary), _ID_BYTES)).as_py():
+            raise ValueError(f"a youtube_id has more than {_ID_BYTES} bytes")
         return column.cast(pyarrow.string())
-    if not pyarrow.types.is_dictionary(column.type):
+    if not is_once:
         column = column.cast(pyarrow.string()).dictionary_encode()
     return column.cast(pyarrow.dictionary(pyarrow.int32(), pyarrow.string()))
 

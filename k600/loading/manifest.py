@@ -31,7 +31,7 @@ from k600.loading.columns import (
     place_values,
     whole,
 )
-from k600.splits import SPLITS, Split
+from k600.splits import SPLITS, UNLABELED, Split
 from k600.store.files import write_whole
 from k600.store.ledger import Ledger
 from k600.store.rows import SOURCES
@@ -195,8 +195,8 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
     Raises:
         ManifestError: A clip has no file, or it cannot be read.
     """
-    tarballs: dict[tuple[Path, str], dict[str, str]] = {}
     found: list[tuple[ManifestRow, Path]] = []
+    clips: dict[tuple[Path, str], list[Clip]] = {}
     for row in rows:
         label = None if row["label"] is None else NAMES[row["label"]]
         clip = Clip(row["split"], label, row["youtube_id"], row["time_start"], row["time_end"])
@@ -206,16 +206,40 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
         root = next(
             (p for p in path.parents if (p / META_DIR / "ledger.sqlite").exists()), path.parent
         )
-        if (root, clip.split) not in tarballs:
-            members = Ledger(Store.at(root).ledger_path).clips(clip.split)
-            members.sort(key=lambda member: member.state == "have")  # of two mirrors, the one's
-            tarballs[root, clip.split] = {m.file_name: m.tarball.name for m in members}
-        usual = label if not Split(clip.split).is_mixed else ""
-        known = tarballs[root, clip.split] if Split(clip.split).is_mixed else {}
-        tarball = known.get(clip.file_name, usual) or ""
-        found.append((ManifestRow(clip, row["source"], tarball), path))
+        clips.setdefault((root, clip.split), []).append(clip)
+        found.append((ManifestRow(clip, row["source"]), path))
+
+    where: dict[Clip, tuple[str, Place | None]] = {}
+    for (root, split), of_store in clips.items():
+        where |= _in_tarballs(Ledger(Store.at(root).ledger_path), split, of_store)
+    placed = []
+    for row_of_it, _ in found:
+        tarball, place = where[row_of_it.clip]
+        placed.append(replace(row_of_it, tarball=tarball, place=place))
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda pair: _proved(*pair), found))
+        return list(pool.map(_proved, placed, [path for _, path in found]))
+
+
+def _in_tarballs(
+    ledger: Ledger, split: str, clips: Iterable[Clip]
+) -> dict[Clip, tuple[str, Place | None]]:
+    """Return the names of clips' tarballs, empty where unknown, and where they lie in them."""
+    keys = {clip: (clip.label or UNLABELED, clip.file_name) for clip in clips}
+    places, names = ledger.places(split, keys.values()), dict[str, str]()
+    if Split(split).is_mixed:
+        members = ledger.clips(split)
+        members.sort(key=lambda member: member.state == "have")  # of two mirrors, the one's
+        names = {m.file_name: m.tarball.name for m in members}
+
+    found: dict[Clip, tuple[str, Place | None]] = {}
+    for clip, key in keys.items():
+        place = places.get(key)
+        if place is not None:
+            found[clip] = place.tarball.name, place
+        else:
+            usual = "" if Split(split).is_mixed else clip.label
+            found[clip] = names.get(clip.file_name, usual) or "", None
+    return found
 
 
 def _proved(row: ManifestRow, path: Path) -> ManifestRow:

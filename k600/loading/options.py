@@ -318,6 +318,7 @@ class OptionFields:
     num_workers: int | None = _option(
         None,
         help="Tarballs, or clips from YouTube, worked on at a time, 1 or more.",
+        more="YouTube is asked for 4 at most, and for fewer where memory is small.",
         default_text="number of CPUs",
         flag="--workers",
         least=1,
@@ -341,7 +342,11 @@ class OptionFields:
         False,
         help="Ask again for clips that were proved not to be had.",
     )
-    audio: bool = _option(False, help="YouTube: keep the audio.")
+    audio: bool = _option(
+        True,
+        help="YouTube: keep the audio, in the original language, as the tarballs' clips have it.",
+        more="A clip that is in `data_dir` stays as it is.",
+    )
     cookies: str | None = _option(
         None,
         help="YouTube: an account's cookie file in Netscape's format; read, never written.",
@@ -363,7 +368,7 @@ class OptionFields:
     yt_dlp_options: Mapping[str, Any] | None = _option(
         None,
         help='YouTube: further parameters of `yt_dlp.YoutubeDL`, such as `{"socket_timeout": 60}`.',
-        more="They overrule the loader's.",
+        more="They join the loader's and overrule them; those that no clip depends on are refused.",
         check=check_parameters,
         is_secret=True,
         flag=None,
@@ -375,7 +380,7 @@ class OptionFields:
     )
     requests_per_hour: int = _option(
         900,
-        help="YouTube: questions an hour, two to four for each video, after a first 90.",
+        help="YouTube: questions an hour, two for most videos, after a first 90.",
         more="More may get an address refused.",
         least=1,
         flag=None,

@@ -364,7 +364,7 @@ def _record_entries(
     if row.state == "done":
         db.execute(f"DELETE FROM checkpoints {at}", key)
 
-    if packing:
+    if packing and not row.failures:
         values = (*key, row.etag, row.size_bytes, packing)
         db.execute(f"INSERT OR REPLACE INTO objects VALUES ({_marks(values)})", values)
         rows = [(*key, name, *entry) for name, entry in entries.items()]

@@ -23,15 +23,21 @@ from k600.disk import is_full
 from k600.errors import EncoderError, Stopped
 from k600.retry import Retry
 from k600.video.cut import CutError, cut_clip
-from k600.youtube.options import YouTubeOptions, yt_dlp_params
+from k600.youtube.options import YouTubeOptions
 from k600.youtube.rate_limit import Throttle
 from k600.youtube.refusals import SIGNED_IN, Refusal, classify
+from k600.youtube.tools import attempts
 
 _CHUNK_BYTES = 1 << 19
 _MOST_BYTES = 256 << 20
 """Ten seconds never take more."""
 _TOLERANCE_SECONDS = 1.0
 """YouTube gives a video's duration in whole seconds."""
+_MOST_MISSING_SECONDS = 2
+"""How much earlier than the clip a video may end; it may have been edited since."""
+_LEAST_SECONDS = 2
+_MOST_IN_VAIN = 3
+"""After how many clips in a row that came by the second try alone the first one is left out."""
 
 
 class RefusedError(Exception):
@@ -50,7 +56,14 @@ class VideoFetcher:
     cookies: str
     """Text of a cookie file; empty without one."""
     throttle: Throttle
-    _downloader: _Downloader | None = field(default=None, init=False)
+    _first: _Downloader | None = field(default=None, init=False)
+    """For the clients that cost least; None where these are left out."""
+    _usual: _Downloader | None = field(default=None, init=False)
+    """For those that yt-dlp chooses."""
+    _in_vain: int = field(default=0, init=False)
+    """Clips in a row that came by the second try alone."""
+    _is_blocked: bool = field(default=False, init=False)
+    """Whether a block was met that a second try has not proved to be of the first's clients."""
 
     def fetch(self, clip: Clip, part: Path) -> int:
         """Write a clip into the file `part`, cut and checked; return the bytes of media received.
@@ -61,9 +74,35 @@ class VideoFetcher:
             RefusedError: YouTube gives no clip, or not now.
             Stopped: `throttle.stop` was set.
         """
-        if self._downloader is None:
-            self._downloader = _Downloader(yt_dlp_params(self.options), self.cookies, self.throttle)
-        downloader = self._downloader
+        if self._usual is None:
+            *cheap, usual = (
+                _Downloader(params, self.cookies, self.throttle)
+                for params in attempts(self.options)
+            )
+            self._first, self._usual = next(iter(cheap), None), usual
+
+        if self._first is not None and self._in_vain < _MOST_IN_VAIN:
+            try:
+                received_bytes = self._fetch_by(self._first, clip, part)
+            except RefusedError as error:
+                if not self._is_worth_a_second_try(error.refusal):
+                    raise
+                self._is_blocked = error.refusal.kind == "blocked"
+            else:
+                self._in_vain, self._is_blocked = 0, False
+                return received_bytes
+
+        received_bytes = self._fetch_by(self._usual, clip, part)
+        self._in_vain, self._is_blocked = self._in_vain + 1, False
+        return received_bytes
+
+    def _is_worth_a_second_try(self, refusal: Refusal) -> bool:
+        """Whether other clients may get a video: sometimes one of them alone is refused."""
+        if refusal.kind == "blocked":
+            return refusal.code in ("bot", "http_403") and not self._is_blocked
+        return refusal.kind == "client"
+
+    def _fetch_by(self, downloader: _Downloader, clip: Clip, part: Path) -> int:
         downloader.forget_errors()
         try:
             info = self._extract_info(downloader, clip)
@@ -73,16 +112,21 @@ class VideoFetcher:
             raise
 
     def close(self) -> None:
-        if self._downloader is not None:
-            self._downloader.close()
-            self._downloader = None
+        for downloader in (self._first, self._usual):
+            if downloader is not None:
+                downloader.close()
+        self._first = self._usual = None
 
     def _extract_info(self, downloader: _Downloader, clip: Clip) -> Mapping[str, Any]:
         """Return yt-dlp's description of a video and its formats."""
+        url = f"https://www.youtube.com/watch?v={clip.youtube_id}"
         try:
-            info: Mapping[str, Any] = downloader.extract_info(
-                f"https://www.youtube.com/watch?v={clip.youtube_id}", download=False
-            )
+            found = downloader.extract_info(url, download=False, process=False)
+            if (found["id"], found.get("_type", "video")) != (clip.youtube_id, "video"):
+                # Of one that is paid for, yt-dlp would go on to the trailer.
+                message = f"YouTube shows another video in its place, {found['id']}"
+                raise RefusedError(Refusal("auth", "paid", message))
+            info: Mapping[str, Any] = downloader.process_ie_result(found, download=False)
         except YoutubeDLError as error:
             self.throttle.check()  # yt-dlp may have wrapped the exception that stopped us
             refusal = classify(error, downloader.statuses)
@@ -94,8 +138,8 @@ class VideoFetcher:
             raise RefusedError(Refusal("transient", "live", "the video is a live event"))
 
         seconds = info.get("duration")
-        if seconds and clip.time_start >= seconds + _TOLERANCE_SECONDS:
-            message = f"the video ends at second {seconds}"
+        if seconds and clip.time_end > seconds + _MOST_MISSING_SECONDS:
+            message = f"the video ends at second {seconds}, and the clip at {clip.time_end}"
             raise RefusedError(Refusal("clip", "out_of_range", message))
         return info
 
@@ -131,10 +175,8 @@ class VideoFetcher:
                 raise error
             raise RefusedError(refusal) from error
 
-        end = min(clip.time_end, seconds or clip.time_end)
-        if cut_seconds < end - clip.time_start - _TOLERANCE_SECONDS:
-            message = f"only {cut_seconds:.1f} seconds came"
-            raise RefusedError(Refusal("transient", "short", message))
+        if (shortage := _shortage(clip, cut_seconds, seconds)) is not None:
+            raise RefusedError(shortage)
         return sum(each.received_bytes for each in media)
 
 
@@ -261,6 +303,19 @@ def _checked(response: Any, position: int) -> tuple[bytes, int]:
     if len(data) != expected:
         raise OSError(f"{len(data)} of {expected} bytes came")
     return data, int(found[3])
+
+
+def _shortage(clip: Clip, cut_seconds: float, video_seconds: int | None) -> Refusal | None:
+    """Return what it means that so much of a clip came; None if that is enough."""
+    length = clip.time_end - clip.time_start
+    there = min(clip.time_end, video_seconds or clip.time_end) - clip.time_start
+    message = f"only {cut_seconds:.1f} of {length} seconds came"
+    if video_seconds and cut_seconds < there - _TOLERANCE_SECONDS:
+        return Refusal("transient", "short", message)  # the video has more
+    least = max(
+        length - _MOST_MISSING_SECONDS - _TOLERANCE_SECONDS, min(_LEAST_SECONDS, length / 2)
+    )
+    return Refusal("clip", "short", message) if cut_seconds < least else None
 
 
 def _refusal_of(

@@ -7,7 +7,7 @@ import logging
 import optparse
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,50 @@ _SIZES = (144, 240, 360, 480, 720, 1080, 1440, 2160)
 """Pixels of the shorter side in which YouTube keeps videos."""
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
-_NAMED = {"cookiefile": "cookies", "cookiesfrombrowser": "cookies_from_browser", "proxy": "proxy"}
+
+_NUMBER, _PATH, _TEXT, _SWITCH = (int, float), (str, os.PathLike), (str,), (bool,)
+_LIST = (list, tuple, set, frozenset)
+
+_PARAMETERS: Mapping[str, tuple[type, ...]] = {
+    "cachedir": (*_PATH, *_SWITCH),
+    "client_certificate": _PATH,
+    "client_certificate_key": _PATH,
+    "client_certificate_password": _TEXT,
+    "compat_opts": _LIST,
+    "extractor_args": (Mapping,),
+    "extractor_retries": _NUMBER,
+    "geo_bypass": _SWITCH,
+    "geo_bypass_country": _TEXT,
+    "geo_bypass_ip_block": _TEXT,
+    "http_headers": (Mapping,),
+    "impersonate": (object,),
+    "js_runtimes": (Mapping,),
+    "legacyserverconnect": _SWITCH,
+    "nocheckcertificate": _SWITCH,
+    "remote_components": _LIST,
+    "retry_sleep_functions": (Mapping,),
+    "sleep_interval_requests": _NUMBER,
+    "socket_timeout": _NUMBER,
+    "source_address": _TEXT,
+    "verbose": _SWITCH,
+}
+"""The parameters of yt-dlp that concern how a video is found and its media are reached, and their
+types. All others are for its own command line and downloads, of which a clip sees nothing."""
+
+_INSTEAD: Mapping[str, str] = {
+    "cookiefile": "has an option of its own: cookies=…",
+    "cookiesfrombrowser": "has an option of its own: cookies_from_browser=…",
+    "proxy": "has an option of its own: proxy=…",
+    **dict.fromkeys(
+        ("format", "format_sort", "format_sort_force", "prefer_free_formats"),
+        "is chosen by the loader, as short_side=… and audio=… say",
+    ),
+    **dict.fromkeys(
+        ("ratelimit", "throttledratelimit", "sleep_interval", "max_sleep_interval"),
+        "would have no effect, as yt-dlp downloads nothing here: requests_per_hour=… sets the pace",
+    ),
+}
+"""What serves in place of other parameters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +144,23 @@ def cookie_text(options: YouTubeOptions) -> str:
         raise OptionError(f"{source} cannot be read ({error.__cause__ or error})") from None
 
 
-def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
-    """Return parameters for `yt_dlp.YoutubeDL`; the user's own overrule the loader's."""
-    video = "bv[vcodec^=avc1][protocol^=http]/bv[protocol^=http]"
-    both = "b[vcodec^=avc1][protocol^=http]/b[protocol^=http]"
-    audio = "ba[ext=m4a][protocol^=http]/ba[protocol^=http]"
+def yt_dlp_params(options: YouTubeOptions, clients: Sequence[str] = ()) -> dict[str, Any]:
+    """Return parameters for `yt_dlp.YoutubeDL`; the user's own overrule the loader's.
+
+    `clients` are the players of YouTube to ask as; without them, yt-dlp chooses.
+    """
+    # Only plain files can be read by ranges. "-sr" are frames that YouTube has enlarged, and "-drc"
+    # is audio whose quiet parts are louder.
+    plain = "[protocol^=http][format_id!*=-sr]"
+    video = f"bv[vcodec^=avc1]{plain}/bv{plain}"
+    both = f"b[vcodec^=avc1]{plain}/b{plain}"
+    audio = f"ba{plain}[format_id!*=-drc]"
 
     size = next((size for size in _SIZES if size >= options.short_side), _SIZES[-1])
+    of_video = [f"res:{size}", "+hdr", "vcodec:h264", "proto:https"]
+    youtube: dict[str, list[str]] = {"skip": ["hls", "dash", "translated_subs"]}
+    if clients:
+        youtube["player_client"] = list(clients)
     params: dict[str, Any] = {
         "quiet": True,
         "no_warnings": True,
@@ -116,16 +169,30 @@ def yt_dlp_params(options: YouTubeOptions) -> dict[str, Any]:
         "noplaylist": True,
         "socket_timeout": 20,
         "extractor_retries": 1,
-        "format": f"({video})+({audio})/{both}" if options.audio else f"{video}/{both}",
-        "format_sort": [f"res:{size}", "vcodec:h264", "proto:https", "+size"],
-        "extractor_args": {"youtube": {"skip": ["hls", "dash", "translated_subs"]}},
+        "format": f"({video})+({audio})/{both}/{video}" if options.audio else f"{video}/{both}",
+        "format_sort": ["lang", *of_video, "acodec:aac", "abr~128", "+size"],
+        "extractor_args": {"youtube": youtube},
     }
 
     if options.proxy:
         params["proxy"] = options.proxy
     if OPENSSL_CERTIFICATES & dict(read_network().certificates).keys():
         params["compat_opts"] = {"no-certifi"}  # or it would trust certifi's alone
-    return {**params, **options.yt_dlp_options}
+    return _merged(params, options.yt_dlp_options)
+
+
+def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what both say; dicts are merged, lists and sets joined, else `theirs` counts."""
+    merged = dict(ours)
+    for name, value in theirs.items():
+        own = merged.get(name)
+        if isinstance(own, Mapping):
+            merged[name] = _merged(own, value)
+        elif isinstance(own, (list, set)):
+            merged[name] = type(own)([*own, *value])
+        else:
+            merged[name] = value
+    return merged
 
 
 class _Silent:
@@ -187,23 +254,81 @@ def check_proxy_url(value: object) -> str:
 
 
 def check_parameters(value: object) -> dict[str, Any]:
-    """Return parameters of `yt_dlp.YoutubeDL`, all of which it knows."""
+    """Return parameters of `yt_dlp.YoutubeDL`, all of which have an effect on clips."""
     if not isinstance(value, Mapping):
         raise OptionError(
             f"yt_dlp_options: a {type(value).__name__} is not allowed, expected a dict of "
             "parameters of yt_dlp.YoutubeDL, such as {'socket_timeout': 60}"
         )
-    import yt_dlp
+    for name, given in value.items():
+        if name in _INSTEAD:
+            raise OptionError(f"yt_dlp_options: {name!r} {_INSTEAD[name]}")
+        if name not in _PARAMETERS:
+            raise OptionError(
+                f"yt_dlp_options: {name!r} does not serve here{nearest(str(name), _PARAMETERS)}. "
+                f"Allowed is what concerns how videos are found and reached: "
+                f"{', '.join(_PARAMETERS)}"
+            )
+        if not isinstance(given, _PARAMETERS[name]):
+            types = " or ".join(each.__name__ for each in _PARAMETERS[name])
+            raise OptionError(
+                f"yt_dlp_options: {name!r} is a {type(given).__name__}, expected {types}"
+            )
 
-    allowed = set(yt_dlp.parse_options([]).ydl_opts)
-    for name in value:
-        if name in _NAMED:
+    checked = dict(value)
+    if "extractor_args" in value:
+        checked["extractor_args"] = _extractor_args(value["extractor_args"])
+    if "impersonate" in value:
+        checked["impersonate"] = _impersonate(value["impersonate"])
+    return checked
+
+
+def _extractor_args(value: Mapping[Any, Any]) -> dict[str, dict[str, list[str]]]:
+    """Return yt-dlp's parameter `extractor_args` with lists for what may be text with commas."""
+    checked: dict[str, dict[str, list[str]]] = {}
+    for extractor, args in value.items():
+        values = args.values() if isinstance(args, Mapping) else [None]
+        if not all(isinstance(each, (str, *_LIST)) for each in values):
             raise OptionError(
-                f"yt_dlp_options: {name!r} has an option of its own: {_NAMED[name]}=…"
+                f"yt_dlp_options: 'extractor_args' is not allowed as it is for {extractor!r}, "
+                "expected a dict of lists such as {'youtube': {'player_client': ['tv']}}"
             )
-        if name not in allowed:
+        checked[str(extractor).lower()] = {
+            name: each.split(",") if isinstance(each, str) else list(each)
+            for name, each in args.items()
+        }
+
+    known = player_clients()
+    for client in checked.get("youtube", {}).get("player_client", []):
+        name = client.removeprefix("-")
+        if known and name not in (*known, "default", "all"):
             raise OptionError(
-                f"yt_dlp_options: {name!r} is no parameter of yt_dlp.YoutubeDL"
-                f"{nearest(name, allowed)}"
+                f"yt_dlp_options: this yt-dlp knows no player_client {name!r}"
+                f"{nearest(name, known) or '.'} Allowed: default, all, {', '.join(known)}"
             )
-    return dict(value)
+    return checked
+
+
+def _impersonate(value: object) -> Any:
+    """Return a browser to be taken for as yt-dlp takes it; its command line takes the text."""
+    from yt_dlp.networking.impersonate import ImpersonateTarget
+
+    if isinstance(value, ImpersonateTarget):
+        return value
+    try:
+        return ImpersonateTarget.from_str(value)
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"yt_dlp_options: 'impersonate' is {value!r}, expected a browser such as 'chrome' or "
+            "'chrome-116:windows-10'"
+        ) from None
+
+
+def player_clients() -> Mapping[str, Mapping[str, Any]]:
+    """Return what the installed yt-dlp knows of each player of YouTube that it can ask as."""
+    try:
+        from yt_dlp.extractor.youtube._base import INNERTUBE_CLIENTS
+    except ImportError:  # it is no public name: where it is gone, all is left to yt-dlp
+        return {}
+    clients: Mapping[str, Mapping[str, Any]] = INNERTUBE_CLIENTS
+    return clients

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import logging
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from k600.errors import MissingDependencyError, OptionError
-from k600.youtube.options import YouTubeOptions, yt_dlp_params
+from k600.errors import OptionError
+from k600.youtube.options import YouTubeOptions, player_clients, yt_dlp_params
 
 logger = logging.getLogger("kinetics600")
 
 OLD_AFTER_DAYS = 90
 """yt-dlp calls itself old after this; YouTube has always changed something by then."""
 
+_CHEAP_CLIENTS = ("visionos",)
+"""Those that one question and no JavaScript suffice for, as of October 2026. (yt-dlp's own choice
+takes one or two questions more, and a second of deno.)"""
+
+_MOST_WORKERS = 4
+_RUNTIME_BYTES = 267_000_000
+"""What deno takes while it solves the challenges of a player."""
+_OWN_BYTES = 300_000_000
+"""What the loader itself takes, about."""
+_UNKNOWN_BYTES = 1 << 40
+
 
 def check_tools(options: YouTubeOptions) -> None:
     """Check, before the first request, that all tools are there and work.
 
     Raises:
-        MissingDependencyError: No JavaScript runtime (YouTube's player needs one), or no
-            H.264 encoder.
+        MissingDependencyError: No H.264 encoder.
         OptionError: yt-dlp does not accept `yt_dlp_options`.
     """
     from yt_dlp import YoutubeDL
+    from yt_dlp.utils import YoutubeDLError
 
     from k600.video.encoder import check_encoder
 
@@ -33,16 +47,15 @@ def check_tools(options: YouTubeOptions) -> None:
     try:
         with YoutubeDL(yt_dlp_params(options)):
             pass
-    except (SyntaxError, ValueError, TypeError, AttributeError) as error:
+    except (YoutubeDLError, ValueError, TypeError, AttributeError) as error:
         raise OptionError(
             f"yt_dlp_options: yt-dlp does not accept them: {str(error).splitlines()[0]}"
         ) from None
 
-    wanted = options.yt_dlp_options.get("js_runtimes", {"deno": {}})
-    if wanted and not any(runtime.supported for runtime in js_runtimes(wanted).values()):
-        raise MissingDependencyError(
-            f"source: clips from YouTube need a JavaScript runtime, and {' or '.join(wanted)} is "
-            "not here or too old. Run: pip install deno (or pass yt_dlp_options={'js_runtimes': "
+    if not has_js_runtime(options):
+        logger.warning(
+            "kinetics600: no JavaScript runtime is here, or only one too old: some videos will not "
+            "come from YouTube. Run: pip install deno (or pass yt_dlp_options={'js_runtimes': "
             "{'node': {}}} for Node 22 or later)"
         )
 
@@ -53,6 +66,57 @@ def check_tools(options: YouTubeOptions) -> None:
             yt_dlp_version(),
             age_days,
         )
+
+
+def attempts(options: YouTubeOptions) -> list[dict[str, Any]]:
+    """Return parameters of `YoutubeDL` for each try at a video: the clients that cost least, and,
+    for videos that these do not get, those that yt-dlp itself chooses.
+    """
+    usual = yt_dlp_params(options)
+    if options.signed_in or not has_js_runtime(options):  # what yt-dlp then chooses costs least
+        return [usual]
+    if "player_client" in usual["extractor_args"]["youtube"]:
+        return [usual]
+    known = player_clients()
+    cheap = [name for name in _CHEAP_CLIENTS if name in known]
+    return [yt_dlp_params(options, cheap), usual] if cheap else [usual]
+
+
+def has_js_runtime(options: YouTubeOptions) -> bool:
+    """Whether a JavaScript runtime is here that yt-dlp can use."""
+    wanted = options.yt_dlp_options.get("js_runtimes", {"deno": {}})
+    return any(runtime.supported for runtime in js_runtimes(wanted).values())
+
+
+def worker_count(wanted: int, root: Path = Path("/")) -> int:
+    """Return how many clips to ask YouTube for at a time, 1 or more, where `wanted` are allowed.
+
+    No more than 4, as more would be no faster at the pace that is allowed, and no more than memory
+    has room for with a JavaScript runtime each.
+    """
+    room = (free_memory_bytes(root) - _OWN_BYTES) // _RUNTIME_BYTES
+    return max(1, min(wanted, _MOST_WORKERS, room))
+
+
+def free_memory_bytes(root: Path = Path("/")) -> int:
+    """Return the memory that is left for this process and others that it starts.
+
+    That of a container or of a cluster's job, if it has less; a lot where the system does not say.
+    """
+    found = [_UNKNOWN_BYTES]
+    with contextlib.suppress(OSError):
+        text = (root / "proc/meminfo").read_text()
+        found += [int(kib) << 10 for kib in re.findall(r"^MemAvailable: +(\d+) kB", text, re.M)]
+
+    groups: list[str] = []
+    with contextlib.suppress(OSError):
+        text = (root / "proc/self/cgroup").read_text()
+        groups = re.findall(r"^\d+:(?:memory)?:/(.*)$", text, re.M)
+    for group in {"", *groups}:
+        for name in (f"{group}/memory.max", f"memory/{group}/memory.limit_in_bytes"):
+            with contextlib.suppress(OSError, ValueError):  # ("max": as much as there is)
+                found.append(int((root / "sys/fs/cgroup" / name.lstrip("/")).read_text()))
+    return min(found)
 
 
 def yt_dlp_version() -> str:

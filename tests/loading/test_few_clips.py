@@ -18,7 +18,6 @@ import kinetics600
 from k600.errors import (
     DiskFullError,
     IncompleteError,
-    MissingDependencyError,
     NoClipsError,
     OptionError,
     YouTubeError,
@@ -142,7 +141,7 @@ def test_where_youtube_blocks_the_clips_come_from_the_tarball(
     assert set(ds["source"]) == {"cvdf"}
     assert "YouTube gives no clips here" in lines.text
     assert "not a bot" in lines.text
-    assert youtube.count("/watch") <= 2
+    assert youtube.count("/watch") <= 2 * 2  # two workers, each by both ways to look at a video
     assert Ledger(Store.at(folders["data_dir"]).ledger_path).answers("train") == []
 
 
@@ -191,13 +190,11 @@ def test_youtube_alone_and_blocked_is_an_error(load: Load, youtube: Replica) -> 
 
 
 def test_without_a_javascript_runtime(load: Load, lines: pytest.LogCaptureFixture) -> None:
-    further = {"js_runtimes": {"deno": {"path": "/no/such/deno"}}}
-    options = {"classes": CLASS, "max_samples": 2, "yt_dlp_options": further}
-    with pytest.raises(MissingDependencyError, match="JavaScript runtime.*pip install deno"):
-        load("train", source="youtube", **options)
-    ds = load("train", **options)["train"]
-    assert set(ds["source"]) == {"cvdf"}
+    further = {"nocheckcertificate": True, "js_runtimes": {"deno": {"path": "/no/such/deno"}}}
+    ds = load("train", classes=CLASS, max_samples=2, yt_dlp_options=further)["train"]
+    assert set(ds["source"]) == {"youtube"}
     assert "JavaScript runtime" in lines.text
+    assert "pip install deno" in lines.text
 
 
 def test_after_a_whole_split_no_subset_of_it_asks_anybody(

@@ -34,11 +34,11 @@ OTHER: dict[str, Any] = {
     "decode": True,
     "on_missing": "skip",
     "retry_errors": True,
-    "audio": True,
+    "audio": False,
     "cookies": __file__,
     "cookies_from_browser": "firefox",
     "proxy": "http://user:hunter2@127.0.0.1:1",
-    "yt_dlp_options": {"ratelimit": 1000},
+    "yt_dlp_options": {"socket_timeout": 60},
     "patience_seconds": 5,
     "requests_per_hour": 5,
 }

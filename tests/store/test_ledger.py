@@ -5,16 +5,19 @@ import logging
 import os
 import resource
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from k600.clip import Clip, Tarball
+from k600.clip import Clip, Entry, Place, Tarball
 from k600.errors import StoreError
 from k600.store import ledger_file, ledger_schema
 from k600.store.ledger import Ledger
-from k600.store.rows import AdoptedRow, CheckRow, ClipRow, TarballRow
+from k600.store.rows import AdoptedRow, CheckpointRow, CheckRow, ClipRow, TarballRow
 from k600.text import short_hash
 from tests.old_ledger import make_old_ledger
 
@@ -37,6 +40,8 @@ def rights(path: Path) -> int:
 
 ZUMBA = Tarball("train", "zumba")
 ROW = TarballRow(ZUMBA, "done", "etag", 5)
+ENTRY = Entry(0, 512, 5, 3, 7)
+CHECKPOINT = CheckpointRow(ZUMBA, "etag", 5, "gzip", 3, 9, 7, 9, 10, 1)
 
 
 def clip(name: str, position: int, state: str = "have") -> ClipRow:
@@ -235,6 +240,19 @@ BAD_VALUES = [
     ("clips", "size_bytes", 1 << 62),
     ("clips", "crc32", 1 << 32),
     ("clips", "crc32", "sum"),
+    ("objects", "etag", None),
+    ("objects", "etag", "one\r\nX-More: 1"),
+    ("objects", "size_bytes", 0),
+    ("objects", "packing", "zip"),
+    ("entries", "entry_offset", -1),
+    ("entries", "entry_offset", "first"),
+    ("entries", "skip_bytes", None),
+    ("entries", "span_bytes", 0),
+    ("entries", "span_bytes", 6),
+    ("entries", "crc32", None),
+    ("entries", "crc32", 1 << 32),
+    ("checkpoints", "crc32", None),
+    ("checkpoints", "next_header", -1),
     ("answers", "kind", "perhaps"),
     ("answers", "times", "often"),
     ("answers", "days", -1),
@@ -256,7 +274,8 @@ def test_a_value_that_no_run_wrote_is_one_clear_error(
     """The ledger may have come with somebody else's store."""
     path = tmp_path / "ledger.sqlite"
     ledger = Ledger(path, MIRROR)
-    ledger.record(ROW, [clip("a", 0), clip("b", 1, "skipped")])
+    more: dict[str, Any] = {"packing": "gzip", "entries": {"a": ENTRY}, "checkpoint": CHECKPOINT}
+    ledger.record(ROW, [clip("a", 0), clip("b", 1, "skipped")], **more)
     ledger.record_refused(Clip("train", "zumba", "abcdefghijk", 0, 10), "gone", "gone", "", "1")
     ledger.adopt("train", [AdoptedRow("train/zumba", "c", "train/zumba/c", 1, 2, "")])
     check = CheckRow(
@@ -267,6 +286,8 @@ def test_a_value_that_no_run_wrote_is_one_clear_error(
     def read() -> None:
         ledger.view("train")
         ledger.checks("train")
+        ledger.places("train", [("zumba", "a")])
+        ledger.checkpoint(ZUMBA)
 
     read()
     with contextlib.closing(sqlite3.connect(path)) as db, db:
@@ -280,8 +301,89 @@ def test_a_value_that_no_run_wrote_is_one_clear_error(
             held[column] = value if held.get("file_name") != "b" else held[column]
             marks = ", ".join("?" * len(columns))
             db.execute(f"INSERT INTO {table} VALUES ({marks})", [*held.values()])
-    with pytest.raises(StoreError, match=f"'{table}' holds a row that no run wrote"):
+    # (Whether an entry lies within its tarball is seen from both tables.)
+    named = "(objects|entries)" if table == "objects" else table
+    with pytest.raises(StoreError, match=f"'{named}' holds a row that no run wrote"):
         read()
+
+
+def test_places_come_back_for_the_clips_that_are_asked_for(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", MIRROR)
+    assert ledger.places("train", [("zumba", "a")]) == {}
+    entries = {"a": ENTRY, "b": ENTRY._replace(entry_offset=2, span_bytes=3)}
+    ledger.record(ROW, [clip("a", 0)], packing="gzip", entries=entries)
+    asked = [("zumba", "b"), ("yoga", "a"), ("zumba", "c")]
+    assert ledger.places("train", asked) == {
+        ("zumba", "b"): Place(ZUMBA, "etag", 5, "gzip", entries["b"])
+    }
+    assert ledger.places("validation", asked) == {}
+    assert Ledger(tmp_path / "ledger.sqlite", OTHER).places("train", asked) == {}
+
+
+def test_test_clips_are_found_in_whichever_tarball_they_are(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", MIRROR)
+    tarballs = [Tarball("test", f"part_{number}") for number in range(3)]
+    for number, tarball in enumerate(tarballs):
+        row = TarballRow(tarball, "done", f"etag{number}", 5)
+        ledger.record(row, [], packing="tar", entries={f"clip{number}": ENTRY})
+    found = ledger.places("test", [("yoga", "clip2"), ("_unlabeled", "clip0"), ("yoga", "clip3")])
+    assert {clip: (place.tarball, place.etag) for clip, place in found.items()} == {
+        ("yoga", "clip2"): (tarballs[2], "etag2"),
+        ("_unlabeled", "clip0"): (tarballs[0], "etag0"),
+    }
+
+
+def test_entries_are_added_as_reading_goes_on_and_forgotten_with_their_object(
+    tmp_path: Path,
+) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", MIRROR)
+    asked = [("zumba", "a"), ("zumba", "b")]
+
+    def known() -> tuple[list[str], bool]:
+        names = [name for _, name in ledger.places("train", asked)]
+        return sorted(names), ledger.checkpoint(ZUMBA) is not None
+
+    begun = replace(ROW, state="started")
+    ledger.record(begun, [], packing="gzip", entries={"a": ENTRY}, checkpoint=CHECKPOINT)
+    assert ledger.checkpoint(ZUMBA) == CHECKPOINT
+    ledger.record(begun, [clip("c", 0)], replace=False)
+    assert known() == (["a"], True)
+    ledger.record(ROW, [], packing="gzip", entries={"b": ENTRY})
+    assert known() == (["a", "b"], False)  # no use in going on with what is done
+    ledger.record(begun, [], checkpoint=CHECKPOINT)
+    ledger.record(replace(begun, etag="other"), [])
+    assert known() == ([], False)
+    ledger.record(begun, [], packing="gzip", entries={"a": ENTRY}, checkpoint=CHECKPOINT)
+    ledger.record(
+        replace(begun, failures=1, detail="CRC"), [], packing="gzip", entries={"a": ENTRY}
+    )
+    assert known() == ([], False)
+
+
+def test_what_is_known_of_the_same_object_at_another_mirror_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path, OTHER).record(ROW, [clip("a", 0)], packing="gzip", entries={"a": ENTRY})
+    same = Ledger(path, MIRROR).same_objects("train", {"zumba": ("etag", 5)})
+    Ledger(path, MIRROR).take_over("train", same)
+    assert [*Ledger(path, MIRROR).places("train", [("zumba", "a")])] == [("zumba", "a")]
+
+
+def test_entries_of_a_whole_split_are_asked_for_within_little_memory(tmp_path: Path) -> None:
+    """They are kept apart from what every load reads of a split."""
+    path = tmp_path / "ledger.sqlite"
+    names = [f"{number:011}_000000_000010.mp4" for number in range(20_000)]
+    entries = {name: Entry(n, 9, 9, 9, n) for n, name in enumerate(names)}
+    ledger = Ledger(path, MIRROR)
+    ledger.record(replace(ROW, size_bytes=1 << 20), [], packing="gzip", entries=entries)
+    tracemalloc.start()
+    try:
+        assert ledger.view("train").tarballs.keys() == {"zumba"}
+        found = ledger.places("train", [("zumba", name) for name in names[::1000]])
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [place.entry.entry_offset for place in found.values()] == [*range(0, 20_000, 1000)]
+    assert most_bytes < 200_000
 
 
 @pytest.mark.parametrize(("mask", "wanted"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])

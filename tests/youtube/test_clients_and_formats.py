@@ -1,0 +1,309 @@
+"""As which client YouTube is asked, which of its formats are taken, and what options change."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yt_dlp
+from yt_dlp.extractor.youtube._base import INNERTUBE_CLIENTS
+from yt_dlp.networking.impersonate import ImpersonateTarget
+
+from k600.clip import Clip
+from k600.errors import OptionError
+from k600.loading.request import make_request
+from k600.store.ledger import Ledger
+from k600.store.store import Store
+from k600.youtube.options import YouTubeOptions
+from k600.youtube.rate_limit import rate_limiter_of
+from k600.youtube.tools import (
+    attempts,
+    check_tools,
+    free_memory_bytes,
+    has_js_runtime,
+    worker_count,
+)
+from k600.youtube.workers import Answers, YouTubeWorkers
+from tests.counter import counter_video, tone_audio
+from tests.youtube_replica import PO_TOKEN, Replica, Stream, Video, youtube_replica
+from tests.youtube_videos import CLIENTS, good_video
+
+AVC = 'video/mp4; codecs="avc1.4d401e"'
+AAC = 'audio/mp4; codecs="mp4a.40.2"'
+ID = "abcdefghijk"
+
+
+@pytest.fixture(scope="module")
+def youtube() -> Iterator[Replica]:
+    with youtube_replica() as replica:
+        yield replica
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store.at(tmp_path / "clips")
+    store.prepare()
+    return store
+
+
+def options(youtube: Replica, further: dict[str, Any] | None = None, **more: Any) -> YouTubeOptions:
+    further = {"nocheckcertificate": True, "cachedir": False, **(further or {})}
+    pace = {"requests_per_hour": 10_000_000}
+    request = make_request(
+        "train",
+        default_data_dir="/nowhere",
+        proxy=youtube.url,
+        yt_dlp_options=further,
+        **pace,
+        **more,
+    )
+    return request.youtube
+
+
+def ask(youtube: Replica, store: Store, videos: dict[str, Video], **more: Any) -> Answers:
+    """Ask for seconds 2 to 8 of videos, one after the other."""
+    youtube.videos = videos
+    youtube.requests.clear()
+    rate_limiter_of.cache_clear()
+    clips = [Clip("train", "zumba", name, 2, 8) for name in videos if name != "trailer0000"]
+    with YouTubeWorkers(
+        options(youtube, **more),
+        store,
+        Ledger(store.ledger_path),
+        num_workers=1,
+        patience_seconds=0,
+    ) as workers:
+        return workers.ask(clips)
+
+
+def looks(youtube: Replica) -> list[str]:
+    """Return what was asked for, but for media: pages, clients and scripts."""
+    return [
+        asked.client or asked.path
+        for asked in youtube.requests
+        if not asked.host.endswith(".googlevideo.com")
+    ]
+
+
+def test_a_video_costs_two_questions_and_no_javascript(youtube: Replica, store: Store) -> None:
+    way = {"TVHTML5": "n"}
+    found = ask(youtube, store, {f"abcdefghij{n}": good_video(ways=way) for n in range(3)})
+    assert len(found.stored) == 3
+    assert looks(youtube) == ["/watch", "VISIONOS"] * 3
+
+
+def test_a_client_that_gives_nothing_is_left_out_after_three_clips(
+    youtube: Replica, store: Store
+) -> None:
+    video = good_video(ways={"VISIONOS": "none"})
+    found = ask(youtube, store, {f"abcdefghij{n}": video for n in range(5)})
+    assert len(found.stored) == 5
+    assert looks(youtube).count("/watch") == 3 * 2 + 2
+
+
+def test_what_the_user_chooses_and_what_an_account_allows_is_asked_once(
+    youtube: Replica, tmp_path: Path
+) -> None:
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_text("# Netscape HTTP Cookie File\n.youtube.com\tTRUE\t/\tTRUE\t0\ta\tb\n")
+    chosen = {"extractor_args": {"youtube": {"player_client": "mweb"}}}
+    assert len(attempts(options(youtube))) == 2
+    assert len(attempts(options(youtube, chosen))) == 1
+    assert len(attempts(options(youtube, cookies=str(cookies)))) == 1
+
+
+def test_a_client_that_yt_dlp_does_not_know_is_passed_over(
+    youtube: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(INNERTUBE_CLIENTS, "visionos")
+    assert len(attempts(options(youtube))) == 1
+
+
+def test_without_a_javascript_runtime_youtube_is_asked_with_a_warning(
+    youtube: Replica, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    none_here = {"js_runtimes": {"deno": {"path": "/nowhere/deno"}}}
+    with caplog.at_level(logging.WARNING, "kinetics600"):
+        check_tools(options(youtube, none_here))
+    assert "no JavaScript runtime is here" in caplog.text
+    found = ask(youtube, store, {ID: good_video()}, further=none_here)
+    assert found.stored
+    assert looks(youtube) == ["/watch", "VISIONOS"]
+
+
+@pytest.mark.parametrize("way", ["n", "signature"])
+def test_challenges_are_solved_by_a_real_runtime(youtube: Replica, store: Store, way: str) -> None:
+    if not has_js_runtime(options(youtube)):
+        pytest.skip("deno is not installed here")
+    video = good_video(ways={**dict.fromkeys(CLIENTS, way), "VISIONOS": "none"})
+    found = ask(youtube, store, {ID: video}, audio=False)
+    assert found.stored, found.refused
+    assert youtube.count("/s/player/") == 1
+    assert all(asked.status == 206 for asked in youtube.requests if asked.range)
+
+
+def test_a_po_token_of_the_user_serves(youtube: Replica, store: Store) -> None:
+    video = good_video(ways={**dict.fromkeys(CLIENTS, "none"), "MWEB": "token"})
+    mweb = {"player_client": ["mweb"], "po_token": [f"mweb.gvs+{PO_TOKEN}"]}
+    further = {"extractor_args": {"youtube": mweb}}
+    assert ask(youtube, store, {ID: video}, further=further).stored
+
+
+def test_media_are_asked_for_when_the_advertisement_is_over(youtube: Replica, store: Store) -> None:
+    assert ask(youtube, store, {ID: good_video(ad_seconds=1)}).stored
+    told = next(asked.at for asked in youtube.requests if asked.client)
+    media = next(asked.at for asked in youtube.requests if "googlevideo" in asked.host)
+    assert media - told >= 1
+
+
+def test_a_trailer_is_neither_asked_for_nor_stored(youtube: Replica, store: Store) -> None:
+    paid = Video(status="UNPLAYABLE", reason="This video requires payment", trailer="trailer0000")
+    found = ask(youtube, store, {ID: paid, "trailer0000": good_video()})
+    [refusal] = found.refused.values()
+    assert (refusal.kind, refusal.code) == ("auth", "paid")
+    assert "trailer0000" in refusal.message
+    assert youtube.count("", "trailer0000") == 0
+    assert not list(store.root.rglob("*.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "media_seconds", "kind", "code"),
+    [
+        (6, 6, None, ""),  # two seconds less, as an edit may cost
+        (5, 5, "clip", "out_of_range"),
+        (2.4, 2.4, "clip", "out_of_range"),  # twelve frames of the clip
+        (60, 2.4, "transient", "short"),  # YouTube says that there is more
+    ],
+)
+def test_a_few_frames_are_no_clip(
+    youtube: Replica,
+    store: Store,
+    seconds: float,
+    media_seconds: float,
+    kind: str | None,
+    code: str,
+) -> None:
+    media = functools.partial(counter_video, 320, 180, 30, media_seconds)
+    found = ask(youtube, store, {ID: good_video(media=media, seconds=seconds)})
+    refused = [(refusal.kind, refusal.code) for refusal in found.refused.values()]
+    assert refused == ([] if kind is None else [(kind, code)])
+    assert len(list(store.root.rglob("*.mp4"))) == (kind is None)
+
+
+def track(name: str, *, is_default: bool, quality: str = "MEDIUM") -> dict[str, Any]:
+    language, _, title = name.partition(" ")
+    return {
+        "audioTrack": {"id": language, "displayName": title, "audioIsDefault": is_default},
+        "audioQuality": f"AUDIO_QUALITY_{quality}",
+        "audioSampleRate": "44100",
+        "audioChannels": 2,
+    }
+
+
+def test_audio_is_the_original_language_at_an_ordinary_rate(youtube: Replica, store: Store) -> None:
+    tone = tone_audio(10)
+    original = track("en.4 English original", is_default=False)
+    small = track("en.4 English original", is_default=False, quality="ULTRALOW")
+    sounds = (
+        Stream(599, tone, AAC, {**small, "bitrate": 32_000}, "&sound=small"),
+        Stream(140, tone, AAC, {**original, "bitrate": 129_000}, "&sound=original"),
+        Stream(140, tone, AAC, {**original, "bitrate": 129_000, "isDrc": True}, "&sound=drc"),
+        Stream(141, tone, AAC, {**original, "bitrate": 256_000}, "&sound=large"),
+        Stream(
+            140,
+            tone[:-1],
+            AAC,
+            {**track("es.3 Spanish", is_default=True), "bitrate": 127_000},
+            "&sound=dubbed",
+        ),
+    )
+    assert ask(youtube, store, {ID: good_video(further=sounds)}).stored
+    assert {asked.query.get("sound") for asked in youtube.requests if asked.range} - {None} == {
+        "original"
+    }
+
+
+def test_frames_that_youtube_enlarged_are_not_taken(youtube: Replica, store: Store) -> None:
+    small = counter_video(160, 90, 30, 10)
+    enlarged = Stream(134, small, AVC, {"height": 360, "width": 640}, "&xtags=sr%3D1&sound=sr")
+    assert ask(youtube, store, {ID: good_video(160, 90, further=(enlarged,))}, short_side=360)
+    assert "sr" not in {asked.query.get("sound") for asked in youtube.requests}
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        ({"ignoreerrors": True}, "'ignoreerrors' does not serve here"),
+        ({"match_filter": lambda info, incomplete=False: "no"}, "'match_filter' does not serve"),
+        ({"listformats": True}, "'listformats' does not serve here"),
+        ({"ignore_no_formats_error": True}, "'ignore_no_formats_error' does not serve"),
+        ({"format": "bst"}, "'format' is chosen by the loader, as short_side=… and audio=… say"),
+        ({"ratelimit": 1000}, "'ratelimit' would have no effect.*requests_per_hour=…"),
+        ({"sleep_interval": 3}, "'sleep_interval' would have no effect.*requests_per_hour=…"),
+        ({"socket_timeout": "soon"}, "'socket_timeout' is a str, expected int or float"),
+        ({"js_runtimes": ["node"]}, "'js_runtimes' is a list, expected Mapping"),
+        ({"impersonate": 5}, "'impersonate' is 5, expected a browser"),
+        ({"extractor_args": {"youtube": ["tv"]}}, "'extractor_args' is not allowed as it is"),
+        ({"extractor_args": {"youtube": {"skip": 3}}}, "'extractor_args' is not allowed as it"),
+        (
+            {"extractor_args": {"youtube": {"player_client": ["vision_os"]}}},
+            "knows no player_client 'vision_os'.*'visionos'",
+        ),
+    ],
+)
+def test_an_option_that_does_not_serve_is_refused_by_name(
+    youtube: Replica, further: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=f"^yt_dlp_options: .*{message}"):
+        options(youtube, further)
+
+
+def test_a_browser_that_cannot_be_taken_for_is_refused_before_the_first_question(
+    youtube: Replica,
+) -> None:
+    asked_for = options(youtube, {"impersonate": "chrome"})
+    assert asked_for.yt_dlp_options["impersonate"] == ImpersonateTarget("chrome")
+    with yt_dlp.YoutubeDL({"quiet": True}) as ydl:
+        if ydl._impersonate_target_available(ImpersonateTarget("chrome")):
+            pytest.skip("curl_cffi is installed here")
+    with pytest.raises(OptionError, match=r"'?[Ii]mpersonate.* \"chrome\" is not available"):
+        check_tools(asked_for)
+
+
+def test_options_join_the_loaders(youtube: Replica, store: Store) -> None:
+    video = good_video(ways=dict.fromkeys(CLIENTS, "manifests"))
+    args = {"youtube": {"player_client": ["visionos"], "skip": ["translated_subs"]}}
+    further = {"extractor_args": args}
+    found = ask(youtube, store, {ID: video}, further=further)
+    assert [refusal.code for refusal in found.refused.values()] == ["no_format"]
+    assert looks(youtube) == ["/watch", "VISIONOS"]
+    assert youtube.count("manifest.googlevideo.com") == 0
+    assert further == {"extractor_args": args}
+
+
+def test_no_more_ask_youtube_than_memory_has_room_for(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    assert free_memory_bytes(tmp_path) > 1 << 39  # where nothing is known
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable:  2000000 kB\n")
+    assert free_memory_bytes(tmp_path) == 2_000_000 << 10
+
+    for group, name in (("a/b", "memory.max"), ("memory/c", "memory.limit_in_bytes")):
+        folder = tmp_path / "sys/fs/cgroup" / group
+        folder.mkdir(parents=True)
+        (folder / name).write_text("900000000\n")
+    (tmp_path / "proc/self/cgroup").write_text("0::/none\n")
+    assert free_memory_bytes(tmp_path) == 2_000_000 << 10
+    for line in ("0::/a/b\n", "4:memory:/c\n"):
+        (tmp_path / "proc/self/cgroup").write_text(line)
+        assert free_memory_bytes(tmp_path) == 900_000_000
+    assert worker_count(64, tmp_path) == 2
+    assert worker_count(1, tmp_path) == 1
+    (tmp_path / "proc/self/cgroup").write_text("")
+    (tmp_path / "proc/meminfo").write_text("MemAvailable: 64000000 kB\n")
+    assert worker_count(64, tmp_path) == 4
+    (tmp_path / "proc/meminfo").write_text("MemAvailable: 64 kB\n")
+    assert worker_count(64, tmp_path) == 1
