@@ -77,7 +77,7 @@ def untar(folder: str, root: str, paths: list[str]) -> Work:
     """Unpack local tarballs with the loader's reader alone: no store, no ledger, no rows."""
     from k600.mirror.mirror import Mirror
     from k600.mirror.range_reader import RangeReader
-    from k600.tarballs.archive import members
+    from k600.tarballs.archive import Members
 
     def work() -> None:
         mirror = Mirror(Path(root).as_uri())
@@ -85,7 +85,7 @@ def untar(folder: str, root: str, paths: list[str]) -> Work:
             os.mkdir(f"{folder}/{number}")
             remote = mirror.stat(path)
             with RangeReader(mirror, remote) as raw:
-                for member in members(raw, remote.size_bytes, name=remote.url):
+                for member in Members(raw, remote.size_bytes, name=remote.url):
                     with open(f"{folder}/{number}/{member.file_name}", "wb", buffering=0) as file:
                         for chunk in member.chunks:
                             file.write(chunk)

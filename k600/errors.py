@@ -18,6 +18,7 @@
     ├── ListError (ValueError)                a list of the host is truncated or not a list
     ├── DamagedTarballError (ValueError)      a tarball that fails gzip's or tar's own checks
     │   └── NoTarballError                    what came is no tarball at all: the line's fault
+    ├── EntryError (ValueError)               a clip does not lie where its entry says
     ├── EncoderError (RuntimeError)           a clip that can be decoded cannot be encoded
     ├── StoreError (OSError)                  the folder of clips cannot be used
     │   └── DiskFullError                     not enough room on its volume
@@ -48,6 +49,7 @@ __all__ = [
     "DestinationTakenError",
     "DiskFullError",
     "EncoderError",
+    "EntryError",
     "IncompleteError",
     "IndexFileError",
     "Kinetics600Error",
@@ -146,6 +148,10 @@ class DamagedTarballError(Kinetics600Error, ValueError):
 
 class NoTarballError(DamagedTarballError):
     """What came in a tarball's place is none: a web page, zeros, nothing."""
+
+
+class EntryError(Kinetics600Error, ValueError):
+    """A clip does not lie in its tarball where its entry says: the tarball has to be read."""
 
 
 class EncoderError(Kinetics600Error, RuntimeError):

@@ -133,6 +133,12 @@ class RangeReader(io.RawIOBase):
         self._block = self._block[count:]
         return count
 
+    def next_block(self) -> memoryview:
+        """Return the next bytes, valid until the next call; none at the end only."""
+        self._fill()
+        block, self._block = self._block, memoryview(b"")
+        return block
+
     def peek(self) -> bytes:
         """Return unread bytes, at least one unless at the end."""
         self._fill()

@@ -344,7 +344,7 @@ class Incoming:
         return self._folder / f"{next(self._numbers)}.part"
 
     def write(
-        self, chunks: Iterable[bytes], check: Callable[[BinaryIO], str | None]
+        self, chunks: Iterable[bytes | memoryview], check: Callable[[BinaryIO], str | None]
     ) -> tuple[Path, int, str | None]:
         """Write a clip to an unfinished file; return that, its size in bytes, and its problem.
 
@@ -390,7 +390,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _write(file: BinaryIO, chunk: bytes) -> int:
+def _write(file: BinaryIO, chunk: bytes | memoryview) -> int:
     view = memoryview(chunk)
     while view:
         view = view[file.write(view) :]

@@ -2,32 +2,33 @@
 
 The bytes are gzip or plain tar, as their first bytes show, never the name (one Kinetics tarball was
 a plain tar called `.tar.gz`). gunzip is ISA-L's, the tar format the standard library's. `tarfile`
-stops at the tar's end mark and so never sees gzip's checksum: `members` reads on to the very end.
+stops at the tar's end mark and so never sees gzip's checksum: `Members` reads on to the very end.
 """
 
 from __future__ import annotations
 
-import io
 import posixpath
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from gzip import BadGzipFile
 from typing import IO, Any, Protocol, cast
 
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 
-from k600.clip import parse_file_name
+from k600.clip import Entry, parse_file_name
 from k600.errors import DamagedTarballError, Kinetics600Error, NoTarballError
+from k600.tarballs.entries import EntryFinder, is_header_of
+from k600.tarballs.gunzip import Sums, gunzip
+from k600.tarballs.stored_blocks import StoredBlocks
 
 CHUNK_BYTES = 1 << 20
 MOST_CLIP_BYTES = 256 << 20  # a larger member is no clip: the largest one seen has 6.8 MB
 
 _VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".3gp")
 
-_open_gzip: Any = igzip.IGzipFile
 _ZLIB_ERROR: Any = isal_zlib.error
 
 _MOST_HEADER_BYTES = 1 << 20  # a longer name or pax header is hostile
@@ -53,10 +54,54 @@ _MAGIC_BYTES = 16
 
 
 class Raw(Protocol):
-    """A raw reader that can show its next bytes."""
+    """Bytes in blocks as they come."""
 
-    def read(self, size: int = -1, /) -> bytes | None: ...
-    def peek(self) -> bytes: ...
+    def next_block(self) -> bytes | memoryview:
+        """Return the next bytes, valid until the next call; none at the end only."""
+
+    def peek(self) -> bytes:
+        """Return the beginning of what `next_block` will return."""
+
+
+class InMemory:
+    """Bytes in memory as a `Raw`."""
+
+    def __init__(self, data: bytes) -> None:
+        """Begin with the first one."""
+        self._left = data
+
+    def next_block(self) -> bytes:
+        block, self._left = self._left, b""
+        return block
+
+    def peek(self) -> bytes:
+        return self._left[:512]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """The bytes of one clip as they are read. An iterator."""
+
+    pieces: Iterator[bytes | memoryview]
+    sums: Sums
+
+    def __iter__(self) -> Chunks:
+        return self
+
+    def __next__(self) -> bytes | memoryview:
+        return next(self.pieces)
+
+    @property
+    def crc32(self) -> int:
+        """CRC-32 of what was read of it, until the next member is asked for."""
+        return self.sums.clip().crc32
+
+    @classmethod
+    def of(cls, data: bytes) -> Chunks:
+        """Return all that a clip holds."""
+        sums = Sums()
+        sums.add(data)
+        return cls(iter([data]), sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +111,7 @@ class Member:
     file_name: str
     """`<id>_<start>_<end>.mp4`, without the folders it lay in."""
     size_bytes: int
-    chunks: Iterator[bytes]
+    chunks: Chunks
     """Its bytes, once; whatever is left unread is skipped."""
     problem: str | None
     """`not_a_file` (a device, a sparse file, a link to no file of the tarball), `too_large` or
@@ -83,15 +128,8 @@ def packing_of(head: bytes) -> str | None:
     return next((kind for magic, kind in _PACKINGS.items() if re.match(magic, head)), None)
 
 
-def members(
-    raw: Raw,
-    compressed_bytes: int,
-    *,
-    name: str,
-    chunk_bytes: int = CHUNK_BYTES,
-    again: Callable[[], AbstractContextManager[Raw]] | None = None,
-) -> Iterator[Member]:
-    """Yield the clips of a tarball in its own order, then check it to its last byte.
+class Members:
+    """The clips of a tarball in its own order; then it is checked to its last byte. An iterator.
 
     Folders, AppleDouble files (`._…`, from tarballs packed on macOS) and files that are neither
     named as a clip nor as another video are skipped. Only the base name is ever used, so nothing
@@ -101,40 +139,101 @@ def members(
     for their bytes the tarball is read again, or they are `not_a_file` without `again`, which opens
     the same bytes.
 
-    Raises:
+    Raises, from any step:
         DamagedTarballError: It fails a checksum, ends early, goes on after its end, or grows
             beyond all proportion. Until the iterator has ended without this error, nothing
             that came from it is proved.
         NoTarballError: It is neither gzip nor tar, or there is nothing in it.
     """
-    most_bytes = max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes)
-    links: dict[str, str] = {}
 
-    for info, stream in _entries(raw, name, most_bytes):
-        file_name = _base_name(info)
-        if info.islnk():
-            links.setdefault(_inside(info.name), _inside(info.linkname))
-            if len(links) > _MOST_LINKS:
-                raise stream.damaged(f"it holds more than {_MOST_LINKS:,} links")
-        elif parse_file_name(file_name):
-            yield Member(file_name, info.size, stream.chunks(info, chunk_bytes), _problem(info))
-        elif file_name.lower().endswith(_VIDEO_ENDINGS):
-            shown = file_name[:200].encode("utf-8", "backslashreplace").decode()
-            yield Member(shown, info.size, iter(()), "odd_name")
+    def __init__(
+        self,
+        raw: Raw,
+        compressed_bytes: int,
+        *,
+        name: str,
+        chunk_bytes: int = CHUNK_BYTES,
+        again: Callable[[], AbstractContextManager[Raw]] | None = None,
+    ) -> None:
+        """Begin to read, for an error's message by a name; read nothing yet."""
+        self._raw, self._name, self._again = raw, name, again
+        self._chunk_bytes = chunk_bytes
+        self._most_bytes = max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes)
+        self._stream: _Unpacked | None = None
+        self._members = self._read()
 
-    clips = _linked_clips(links)
-    if clips and again is not None:
-        with again() as once_more:
-            for info, stream in _entries(once_more, name, most_bytes):
-                file_names = () if info.islnk() else clips.pop(_inside(info.name), ())
-                problem = _problem(info)
-                data = b"" if problem or not file_names else b"".join(stream.chunks(info))
-                for file_name in file_names:
-                    stream.count(len(data))  # many links to one large file are a bomb, too
-                    yield Member(file_name, info.size, iter([data]), problem)
-    for file_names in clips.values():
-        for file_name in file_names:
-            yield Member(file_name, 0, iter(()), "not_a_file")
+    def __iter__(self) -> Members:
+        return self
+
+    def __next__(self) -> Member:
+        return next(self._members)
+
+    def close(self) -> None:
+        """Stop."""
+        self._members.close()
+
+    @property
+    def packing(self) -> str | None:
+        """`gzip` or `tar`; None before the first member."""
+        return self._stream.packing or "tar" if self._stream else None
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """Where to enter the tarball for a clip, by file name, as far as that is settled by now.
+
+        Only clips whose bytes were passed have an entry, and only where it is right for sure (see
+        `k600.tarballs.entries`): none in a gzip of what could be compressed. Of a name that comes
+        twice it is the first good member's: whoever takes a later one must compare the CRC-32.
+        """
+        return self._stream.finder.entries if self._stream else {}
+
+    def _read(self) -> Generator[Member, None, None]:
+        links: dict[str, str] = {}
+        for info, stream in _headers(self._raw, self._name, self._most_bytes):
+            self._stream = stream
+            file_name = _base_name(info)
+            if info.islnk():
+                links.setdefault(_inside(info.name), _inside(info.linkname))
+                if len(links) > _MOST_LINKS:
+                    raise stream.damaged(f"it holds more than {_MOST_LINKS:,} links")
+            elif parse_file_name(file_name):
+                member = Member(
+                    file_name, info.size, Chunks(self._clip(info), stream.sums), _problem(info)
+                )
+                yield member
+                for _ in member.chunks if member.problem is None else ():
+                    pass
+            elif file_name.lower().endswith(_VIDEO_ENDINGS):
+                shown = file_name[:200].encode("utf-8", "backslashreplace").decode()
+                yield Member(shown, info.size, Chunks.of(b""), "odd_name")
+        yield from self._linked(links)
+
+    def _clip(self, info: tarfile.TarInfo) -> Iterator[memoryview]:
+        """Yield a clip's bytes, and note where they lie."""
+        stream = self._stream
+        assert stream is not None
+        start, file_name = stream.tell(), _base_name(info)
+        is_plain = is_header_of(stream.last_header, file_name, info.size)
+        stream.sums.begin_clip()
+        yield from stream.chunks(info, self._chunk_bytes)
+        if is_plain and info.offset_data - info.offset == tarfile.BLOCKSIZE:
+            stream.finder.add(file_name, start, info.size, stream.sums.clip().crc32)
+
+    def _linked(self, links: dict[str, str]) -> Iterator[Member]:
+        """Yield the clips that are hard links."""
+        clips = _linked_clips(links)
+        if clips and self._again is not None:
+            with self._again() as once_more:
+                for info, stream in _headers(once_more, self._name, self._most_bytes):
+                    file_names = () if info.islnk() else clips.pop(_inside(info.name), ())
+                    problem = _problem(info)
+                    data = b"" if problem or not file_names else b"".join(stream.chunks(info))
+                    for file_name in file_names:
+                        stream.count(len(data))  # many links to one large file are a bomb, too
+                        yield Member(file_name, info.size, Chunks.of(data), problem)
+        for file_names in clips.values():
+            for file_name in file_names:
+                yield Member(file_name, 0, Chunks.of(b""), "not_a_file")
 
 
 def file_in_archive(data: bytes, file_name: str, *, most_bytes: int, name: str) -> bytes | None:
@@ -143,8 +242,7 @@ def file_in_archive(data: bytes, file_name: str, *, most_bytes: int, name: str) 
     It may have `most_bytes`, and all files together four times as many; `DamagedTarballError`, in
     which the archive is called `name`, is raised else.
     """
-    raw = cast(Raw, io.BufferedReader(cast(io.RawIOBase, io.BytesIO(data))))
-    for info, stream in _entries(raw, name, 4 * most_bytes):
+    for info, stream in _headers(InMemory(data), name, 4 * most_bytes):
         if info.isreg() and _base_name(info) == file_name:
             if info.size > most_bytes:
                 raise stream.damaged(f"{info.name!r:.200} claims {info.size:,} bytes")
@@ -152,7 +250,7 @@ def file_in_archive(data: bytes, file_name: str, *, most_bytes: int, name: str) 
     return None
 
 
-def _entries(raw: Raw, name: str, most_bytes: int) -> Iterator[tuple[tarfile.TarInfo, _Unpacked]]:
+def _headers(raw: Raw, name: str, most_bytes: int) -> Iterator[tuple[tarfile.TarInfo, _Unpacked]]:
     """Yield a tarball's entries except folders and AppleDouble files, then check its end."""
     head = raw.peek()
     if not head:
@@ -189,10 +287,16 @@ class _Unpacked:
 
     def __init__(self, raw: Raw, packing: str | None, most_bytes: int, name: str) -> None:
         self.packing = packing
-        self._source = _open_gzip(fileobj=raw, mode="rb") if packing == "gzip" else raw
+        self.sums = Sums()
+        blocks = StoredBlocks()
+        self.finder = EntryFinder(packing or "tar", blocks)
+        self._pieces = (
+            gunzip(raw.next_block, self.sums, blocks) if packing == "gzip" else _copies(raw)
+        )
+        self._piece = memoryview(b"")
         self._most_bytes, self._name = most_bytes, name
         self._position = self._counted = 0
-        self._first = self._last = self._last_header = b""
+        self._first = self._last = self.last_header = b""
         self._one_back = False
 
     def damaged(self, why: str) -> DamagedTarballError:
@@ -211,10 +315,10 @@ class _Unpacked:
             self._one_back, data = False, self._last
         while len(data) < size and (more := self._read_some(size - len(data))):
             data += more
-        self._last_header = data
+        self.last_header = data
         return data
 
-    def chunks(self, info: tarfile.TarInfo, most_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+    def chunks(self, info: tarfile.TarInfo, most_bytes: int = CHUNK_BYTES) -> Iterator[memoryview]:
         """Yield a member's bytes, at most `most_bytes` at a time."""
         left = info.size
         while left:
@@ -229,11 +333,12 @@ class _Unpacked:
 
         `tarfile` takes any bad header, or none, for the end.
         """
-        if self._last_header.count(0) != tarfile.BLOCKSIZE:
+        if self.last_header.count(0) != tarfile.BLOCKSIZE:
             raise tarfile.ReadError("the tar's end mark is missing")
         while chunk := self._read_some(CHUNK_BYTES):
-            if chunk.count(0) != len(chunk):
+            if bytes(chunk).count(0) != len(chunk):
                 raise tarfile.ReadError("more data after the tar's end mark")
+        self.finder.finish()
 
     def count(self, size: int) -> None:
         """Count unpacked bytes; too many are an error."""
@@ -257,19 +362,27 @@ class _Unpacked:
                 break
         return self._position
 
-    def _read_some(self, size: int) -> bytes:
+    def _read_some(self, size: int) -> memoryview:
         """Read at most `size` bytes; none at the end only."""
         try:
-            data: bytes = self._source.read(size) or b""
+            piece = self._piece or memoryview(next(self._pieces, b""))
         except (EOFError, BadGzipFile, _ZLIB_ERROR) as error:
             raise self.damaged(str(error)) from error
+        data, self._piece = piece[:size], piece[size:]
         if data:
+            self.sums.add(data)
             if len(self._first) < _MAGIC_BYTES:
                 self._first += data[:_MAGIC_BYTES]
             self._position += len(data)
-            self._last = data[-1:]
+            self._last = bytes(data[-1:])
             self.count(len(data))
         return data
+
+
+def _copies(raw: Raw) -> Iterator[bytes]:
+    """Yield bytes as they come, to be kept."""
+    while block := raw.next_block():
+        yield bytes(block)
 
 
 def _problem(info: tarfile.TarInfo) -> str | None:

@@ -295,16 +295,14 @@ class Extraction:
         kept = have if source == "cvdf" else None
         if member.problem is not None:
             return kept or row._replace(state="bad", reason=member.problem)
-        chunks = _Checksummed(member.chunks)
         try:
-            return self._store(member, chunks, row, kept, is_there=is_there)
+            return self._store(member, row, kept, is_there=is_there)
         finally:
-            self.seen = isal_zlib.crc32(f"{name} {chunks.crc32}".encode(), self.seen)
+            self.seen = isal_zlib.crc32(f"{name} {member.chunks.crc32}".encode(), self.seen)
 
     def _store(
         self,
         member: Member,
-        summed: _Checksummed,
         row: ClipRow,
         kept: ClipRow | None,
         *,
@@ -312,10 +310,10 @@ class Extraction:
     ) -> ClipRow:
         """Write a clip, unless it is there already with the same bytes; return its row."""
         extractor, path = self.extractor, self.extractor.store.path(row.folder, row.file_name)
-        chunks: Iterable[bytes] = summed
+        chunks: Iterable[bytes | memoryview] = member.chunks
         if kept is not None and self._may_be(kept, member, path):
-            chunks = [b"".join(summed)]
-            if summed.crc32 == kept.crc32:
+            chunks = [b"".join(member.chunks)]
+            if member.chunks.crc32 == kept.crc32:
                 return row._replace(size_bytes=kept.size_bytes, crc32=kept.crc32)
 
         part, size, problem = write_clip(extractor.incoming, chunks, row, extractor.short_side)
@@ -324,7 +322,7 @@ class Extraction:
         if problem is not None:
             return kept or row._replace(state="bad", reason=problem, size_bytes=size)
 
-        row = row._replace(size_bytes=size, crc32=summed.crc32)
+        row = row._replace(size_bytes=size, crc32=member.chunks.crc32)
         if is_there and not extractor.rewrite and filecmp.cmp(part, path, shallow=False):
             part.unlink()
             return row
@@ -373,16 +371,3 @@ class Extraction:
             folder = self.present.usual_folder(name)
             rows[name] = ClipRow(tarball, -1, folder, name, "absent", "not_in_tarball", "", 0)
         return [*rows.values()]
-
-
-class _Checksummed:
-    """An iterator over bytes that computes their CRC-32."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = chunks
-        self.crc32 = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self.crc32 = isal_zlib.crc32(chunk, self.crc32)
-            yield chunk

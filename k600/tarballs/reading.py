@@ -29,7 +29,7 @@ from k600.errors import (
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import RangeReader
 from k600.store.rows import TarballRow
-from k600.tarballs.archive import CHUNK_BYTES, Member, members
+from k600.tarballs.archive import CHUNK_BYTES, Members
 
 READINGS = 2
 """Failed readings after which a call leaves a tarball out, and failed calls that condemn it."""
@@ -40,8 +40,8 @@ T = TypeVar("T")
 @contextlib.contextmanager
 def open_tarball(
     mirror: Mirror, what: RemoteFile | str, *, chunk_bytes: int = CHUNK_BYTES, **options: Any
-) -> Iterator[Iterator[Member]]:
-    """Open an object, or what is at a path now, as the `members` of a tarball.
+) -> Iterator[Members]:
+    """Open an object, or what is at a path now, as the `Members` of a tarball.
 
     Leaving without an error proves that all bytes were of one object. `options` are those of
     `RangeReader`.
@@ -57,19 +57,15 @@ def open_tarball(
     else:
         reader = RangeReader(mirror, what, **options)
     with contextlib.closing(reader) as raw:
-        yield _members(raw, chunk_bytes)
+        size, url = raw.remote.size_bytes, raw.remote.url
+        try:
+            yield Members(raw, size, name=url, chunk_bytes=chunk_bytes, again=raw.again)
+        except NoTarballError as error:
+            raise MirrorUnreachableError(
+                f"mirror: {error}. A log-in page or a proxy may stand in between: open the address "
+                "in a browser, then call again"
+            ) from error
         raw.check_unchanged()
-
-
-def _members(raw: RangeReader, chunk_bytes: int) -> Iterator[Member]:
-    size, url = raw.remote.size_bytes, raw.remote.url
-    try:
-        yield from members(raw, size, name=url, chunk_bytes=chunk_bytes, again=raw.again)
-    except NoTarballError as error:
-        raise MirrorUnreachableError(
-            f"mirror: {error}. A log-in page or a proxy may stand in between: open the address in "
-            "a browser, then call again"
-        ) from error
 
 
 def read_with_retry(

@@ -17,7 +17,7 @@ from k600.errors import DamagedTarballError, MirrorChangedError
 from k600.miniature import make_clip, make_tarball
 from k600.mirror.mirror import Mirror
 from k600.mirror.range_reader import RangeReader
-from k600.tarballs.archive import Member, members
+from k600.tarballs.archive import Member, Members
 
 CLIPS = {
     "-aFirstHyph_000000_000010.mp4": make_clip(1),
@@ -32,8 +32,8 @@ class Raw(io.BytesIO):
     def peek(self) -> bytes:
         return self.getvalue()[self.tell() : self.tell() + 512]
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(min(size, 7_001) if size and size > 0 else size)
+    def next_block(self) -> bytes:
+        return self.read(7_001)
 
 
 def read(data: bytes, *, again: bool = False) -> dict[str, bytes | str]:
@@ -45,7 +45,7 @@ def read(data: bytes, *, again: bool = False) -> dict[str, bytes | str]:
     """
     found: dict[str, bytes | str] = {}
     once_more = (lambda: contextlib.nullcontext(Raw(data))) if again else None
-    for member in members(Raw(data), len(data), name="here", again=once_more):
+    for member in Members(Raw(data), len(data), name="here", again=once_more):
         found.setdefault(member.file_name, member.problem or b"".join(member.chunks))
     return found
 
@@ -63,7 +63,7 @@ def test_a_mac_s_extra_files_are_passed_over() -> None:
 
 def test_members_left_unread_are_skipped() -> None:
     data = make_tarball(CLIPS)
-    assert [member.file_name for member in members(Raw(data), len(data), name="x")] == [*CLIPS]
+    assert [member.file_name for member in Members(Raw(data), len(data), name="x")] == [*CLIPS]
 
 
 def test_a_tar_without_members_gives_none() -> None:
@@ -150,18 +150,18 @@ def test_links_are_read_no_further_than_to_the_last_that_is_wanted() -> None:
         yield openings[0]
         raise AssertionError("it was read to its end")
 
-    found = members(Raw(data), len(data), name="here", again=again)
+    found = Members(Raw(data), len(data), name="here", again=again)
     assert [next(found).file_name for _ in range(2)] == [A, C]
     assert not openings
     assert b"".join(next(found).chunks) == b"one"
-    found.close()  # type: ignore[attr-defined]
+    found.close()
 
 
 def test_a_tarball_without_links_is_read_once() -> None:
     def again() -> contextlib.AbstractContextManager[Raw]:
         raise AssertionError("it was opened again")
 
-    found = members(Raw(SOUND), len(SOUND), name="here", again=again)
+    found = Members(Raw(SOUND), len(SOUND), name="here", again=again)
     assert [member.file_name for member in found] == [*CLIPS]
 
 
@@ -179,7 +179,7 @@ def test_a_tarball_that_was_replaced_before_its_links_were_read_is_an_error(
     (tmp_path / "x.tar.gz").write_bytes(linked((A, b"one"), (B, A)))
     mirror = Mirror(str(tmp_path))
     with contextlib.closing(RangeReader.at(mirror, "x.tar.gz")) as raw:
-        found = members(raw, raw.remote.size_bytes, name="here", again=raw.again)
+        found = Members(raw, raw.remote.size_bytes, name="here", again=raw.again)
         assert next(found).file_name == A
         (tmp_path / "new").write_bytes(linked((A, b"two"), (B, A)))
         (tmp_path / "new").replace(tmp_path / "x.tar.gz")
@@ -306,7 +306,7 @@ def test_a_size_of_2_to_the_60_is_refused() -> None:
     tar = header.tobuf(tarfile.GNU_FORMAT) + bytes(5000)
     found: list[Member] = []
     with pytest.raises(DamagedTarballError):
-        found.extend(members(Raw(tar), len(tar), name="here"))
+        found.extend(Members(Raw(tar), len(tar), name="here"))
     assert [member.problem for member in found] == ["too_large"]
 
 
