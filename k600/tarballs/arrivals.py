@@ -24,7 +24,7 @@ logger = logging.getLogger("kinetics600")
 
 
 def write_clip(
-    incoming: Incoming, chunks: Iterable[bytes], row: ClipRow, short_side: int | None
+    incoming: Incoming, chunks: Iterable[bytes | memoryview], row: ClipRow, short_side: int | None
 ) -> tuple[Path, int, str | None]:
     """Write a clip to an unfinished file, checked and resized, and return what `Incoming.write`
     does; `not_encoded` is a problem that is not the clip's fault.

@@ -59,6 +59,13 @@ class TarballRead:
     goes_on: bool = False
     """Whether another tarball follows, if this one does not give enough clips."""
 
+    @property
+    def only(self) -> frozenset[str]:
+        """The clips that it is read for up to the last one, none if it is read for more."""
+        if self.wanted is None or self.goes_on or not self.until_found:
+            return frozenset()
+        return self.wanted
+
     def wants(self, name: str) -> bool:
         """Return whether a file of the tarball is to be stored."""
         return is_wanted(name, self.wanted)
