@@ -84,14 +84,13 @@ class _Packed:
     def piece(self) -> memoryview:
         """Return the next bytes, valid until the next call; none at the end only."""
         while not self._views or self.offset >= self._blocks.limit:
-            held = deque(memoryview(bytes(view)) for view in self._views)  # a few bytes
+            held = b"".join(self._views)  # those that are looked at once more with the next block
             block = memoryview(self._next_block())
             if block:
                 self._blocks.scan(block)
-                held.append(block)
             else:
                 self._blocks.finish()
-            self._views = held
+            self._views = deque(view for view in (memoryview(held), block) if view)
             if not block:
                 break
         if not self._views:

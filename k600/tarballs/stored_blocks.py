@@ -24,7 +24,7 @@ _FIRST_BITS = 0x40  # a byte that ends with the header of a stored block is belo
 _ALL_BITS = 0xFFFF
 _COMPLEMENTS = re.compile(rb"\xff\xff+")
 
-_STEP_BYTES = 64 << 10
+_STEP_BYTES = 16 << 10
 _SEARCH_BYTES = 256 << 10  # searched for the next chain, behind one
 _SAMPLE_BYTES = 80 << 10  # searched again and again where there was none: more than one block
 _LEAST_GAP_BYTES = 256 << 10
@@ -101,9 +101,8 @@ class StoredBlocks:
     _until: int = 0
     """Where searching ends for a while."""
     _gap_bytes: int = _LEAST_GAP_BYTES
-    _candidates: deque[tuple[int, int]] = field(default_factory=deque)
-    """Offsets and lengths of blocks that may begin a chain."""
-    _reached: dict[int, int] = field(default_factory=dict)
+    _needed_end: int = 0
+    """How much must have come before searching goes on."""
     _unproved: list[Chain] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -115,9 +114,8 @@ class StoredBlocks:
         self._block, self.end = block, self.end + len(block)
         while self._follow() if self._chain else self._search():
             pass
-        is_waiting = self._chain is None and self._next >= self._until
-        self.limit = self.end if is_waiting else min(self.end, self._next - 1)
-        self._tail = bytes(self._bytes(max(self.end - 4, self.offset), self.end))
+        self.limit = min(self.end, self._next - 1)
+        self._tail = bytes(self._bytes(max(min(self.limit, self.end - 4), self.offset), self.end))
         self._block = memoryview(b"")
 
     def finish(self) -> None:
@@ -128,8 +126,6 @@ class StoredBlocks:
 
     def reached(self, offset: int, position: int) -> None:
         """Take note of how much is unpacked from all bytes before an offset."""
-        if offset in self.stops:
-            self._reached[offset] = position
         while self.stops and self.stops[0] <= offset:
             self.stops.pop(0)
         for chain in [*self._unproved]:
@@ -188,51 +184,46 @@ class StoredBlocks:
 
     def _search(self) -> bool:
         """Search a step on for a chain's beginning; return whether there is more to do now."""
-        while self._candidates:
-            at, length = self._candidates[0]
-            follows = self._follows(at, length)
+        if self.end < self._needed_end:
+            return False
+        stop = min(self._next + _STEP_BYTES, self._until, self.end - 3)
+        for at, length in self._found(self._next, stop):
+            after = at + 4 + length
+            follows = self._is_block(after)
             if follows is None:
-                break
+                self._next, self._needed_end = at, after + _HEADER_BYTES
+                return False
             if follows:
                 self._begin(at, length)
                 return True
-            self._candidates.popleft()
-
-        if self._next >= self._until and not self._candidates:
-            self._next = self._until + self._gap_bytes
-            self._until = self._next + _SAMPLE_BYTES
-            self._gap_bytes = min(2 * self._gap_bytes, _MOST_GAP_BYTES)
-        stop = min(self._next + _STEP_BYTES, self._until, self.end - 3)
         if stop <= self._next:
             return False
-        for at, length in self._found(self._next, stop):
-            if self._follows(at, length) is not False:
-                self._candidates.append((at, length))
-                self.stops.append(at)
         self._next = stop
+        if stop == self._until:
+            self._next += self._gap_bytes
+            self._until = self._next + _SAMPLE_BYTES
+            self._gap_bytes = min(2 * self._gap_bytes, _MOST_GAP_BYTES)
         return True
 
     def _begin(self, at: int, length: int) -> None:
         """Begin a chain with a block that another one follows."""
         end = at + 4 + length
-        chain = Chain([at], [0], [length], length, end, start=self._reached.get(at))
-        self._chain, self._next = chain, end + 1
-        self._candidates.clear()
-        self._reached.clear()
-        self.stops = [stop for stop in self.stops if stop <= at]
-        self.chains.append(chain)
-        self._unproved.append(chain)
+        self._chain, self._next = Chain([at], [0], [length], length, end), end + 1
+        self.stops.append(at)
+        self.chains.append(self._chain)
+        self._unproved.append(self._chain)
 
-    def _follows(self, at: int, length: int) -> bool | None:
-        """Return whether another stored block follows one; None if that cannot be seen yet."""
-        after = at + 4 + length
-        if after + _HEADER_BYTES > self.end:
+    def _is_block(self, at: int) -> bool | None:
+        """Return whether a stored block begins on a byte of its own; None if it is to come yet."""
+        if at + _HEADER_BYTES > self.end:
             return None
-        header, length, complement = _unpack_header(self._bytes(after, after + _HEADER_BYTES))
+        header, length, complement = _unpack_header(self._bytes(at, at + _HEADER_BYTES))
         return bool(header <= 1 and length ^ complement == _ALL_BITS)
 
     def _found(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
         """Yield offset and value of all that may be length fields from `first` to before `stop`."""
+        if stop <= first:
+            return
         seen = np.frombuffer(self._bytes(first - 1, stop + 3), np.uint8)
         for match in _COMPLEMENTS.finditer((seen[1:-2] ^ seen[3:]).data):
             for index in range(match.start(), match.end() - 1):
