@@ -204,15 +204,19 @@ class _Run:
         if not good:
             return
 
+        left: list[ClipRow] = []
         with Arrivals(ledger, self.incoming, begun) as arrivals:
             for each, row in good.values():
+                path = store.path(row.folder, row.file_name)
                 if row.state != "have":
                     self.refused[each.candidate] = row.reason
+                    left.append(row)
                     continue
-                # Should a kill come in between, the row must not have another file's checksum.
-                path = store.path(row.folder, row.file_name)
-                arriving = row._replace(crc32=None) if path.exists() else row
-                arrivals.add(each.part, path, arriving, wait=False)
+                if path.exists():  # a kill may come in between: the row must not prove this file
+                    left.append(row)
+                    row = row._replace(crc32=None)
+                arrivals.add(each.part, path, row, wait=False)
                 self.count += 1
             arrivals.finish(proved=True)
-        ledger.record(begun, [row for _, row in good.values()], replace=False)
+        if left:
+            ledger.record(begun, left, replace=False)
