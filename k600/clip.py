@@ -124,8 +124,8 @@ class Place:
             raise ValueError("tarball_etag: it is empty, too long or not printable")
         if entry.entry_offset < 0 or not 0 < entry.span_bytes <= room_bytes:
             raise ValueError(
-                f"entry_offset, span_bytes: {entry.span_bytes} bytes from {entry.entry_offset} are "
-                f"not within a tarball of {self.tarball_bytes} bytes"
+                f"entry_offset, span_bytes, tarball_bytes: {entry.span_bytes} bytes from "
+                f"{entry.entry_offset} are not within a tarball of {self.tarball_bytes} bytes"
             )
         if min(entry.skip_bytes, entry.size_bytes) < 0 or not 0 <= entry.crc32 < 1 << 32:
             raise ValueError(f"skip_bytes, original_bytes, crc32: {entry[1:]} are none of a clip")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from k600.clip import Place, Tarball
 from k600.loading.index import IndexFile
 from k600.loading.selection import Candidate
+from k600.mirror.mirror import is_strong_etag
 from k600.store.ledger import Ledger
 
 
@@ -26,10 +27,12 @@ class Places:
     manifest: Mapping[Candidate, Place] = field(default_factory=dict)
     """What the request's manifest says."""
     index: IndexFile | None = None
+    every_mirror: Ledger | None = None
+    """The same ledger, of all mirrors: an object of another one may be the same."""
 
     def find(self, clips: Iterable[Candidate]) -> Mapping[Candidate, Place]:
         """Return the places of clips as far as they are known: to the ledger, else to the manifest,
-        else to the index.
+        else to the index, else at another mirror, under an ETag that says the same everywhere.
         """
         found, _ = self._find(clips)
         return found
@@ -58,4 +61,8 @@ class Places:
         if left and self.index is not None and (index := self.index.of(self.split)) is not None:
             places, tarballs = index.places(self.split, left)
             found |= places
+        left = [clip for clip in left if clip not in found]
+        if left and self.every_mirror is not None:
+            elsewhere = self.every_mirror.places(self.split, left)
+            found |= {clip: p for clip, p in elsewhere.items() if is_strong_etag(p.etag)}
         return found, tarballs

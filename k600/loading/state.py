@@ -302,7 +302,8 @@ def _places(request: Request, split: Split, *, offline: bool, keep: bool) -> Pla
     index = None
     if request.index is not None:
         index = IndexFile(request.index, request.mirror, request.store, offline, keep)
-    return Places(split, request.ledger, manifest, index)
+    every_mirror = Ledger(request.store.ledger_path)
+    return Places(split, request.ledger, manifest, index, every_mirror)
 
 
 def _members(ledger: Ledger, split: str) -> dict[str, Sequence[ClipRow]]:

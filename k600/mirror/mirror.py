@@ -66,8 +66,13 @@ class RemoteFile:
 
     @property
     def has_strong_etag(self) -> bool:
-        """Whether an object elsewhere with this ETag and size is the same: no date, not weak."""
-        return not (self.etag.startswith("W/") or "GMT" in self.etag or "None" in self.etag)
+        """Whether an object elsewhere with this ETag and size is the same."""
+        return is_strong_etag(self.etag)
+
+
+def is_strong_etag(etag: str) -> bool:
+    """Return whether the same ETag and size elsewhere are the same bytes: no date, not weak."""
+    return not (etag.startswith("W/") or "GMT" in etag or "None" in etag)
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,12 @@ class Ledger:
             )
             _record_entries(db, mirror, row, packing, entries, checkpoint)
 
+    def record_entries(self, row: TarballRow, packing: str, entries: Mapping[str, Entry]) -> None:
+        """Record where to enter a tarball whose reading broke off; of a damaged one, nothing."""
+        if packing:
+            with self._open(write=True) as db:
+                _record_entries(db, self._number(db), row, packing, entries, None)
+
     def mark_bad_in_tarball(self, split: str, folder: str, file_name: str, reason: str) -> None:
         """Record that a clip is bad in its tarball, too, so that it is not read again."""
         with self._open(write=True) as db:

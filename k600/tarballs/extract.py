@@ -12,8 +12,8 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from k600.clip import Listing, Tarball, TestLabels
-from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError
+from k600.clip import Entry, Listing, Tarball, TestLabels
+from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError, Stopped
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.range_reader import AHEAD_BYTES
 from k600.progress import Bar
@@ -21,7 +21,7 @@ from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming, Store
-from k600.tarballs.archive import Member
+from k600.tarballs.archive import Member, Members
 from k600.tarballs.arrivals import Arrivals, write_clip
 from k600.tarballs.present import PresentClips
 from k600.tarballs.reading import (
@@ -195,10 +195,13 @@ class TarballExtractor:
             left = self._roll_back(before, present) if condemned else before.clips.values()
             self.ledger.record(row, left)
             raise
+        except (MirrorError, Stopped):
+            self.ledger.record_entries(begun, extraction.packing, extraction.entries)
+            raise
 
         state = "done" if extraction.ended or before.proved else "partial"
         now = TarballRow(need.tarball, state, remote.etag, remote.size_bytes)
-        self.ledger.record(now, rows)
+        self.ledger.record(now, rows, packing=extraction.packing, entries=extraction.entries)
         return now
 
     def _roll_back(self, before: _Before, present: PresentClips) -> list[ClipRow]:
@@ -233,6 +236,10 @@ class Extraction:
     """Whether the tarball was read and checked to its last byte."""
     seen: int = 0
     """Checksum of all that was read of clips."""
+    packing: str = ""
+    """`gzip` or `tar`; empty if nothing was read."""
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    """Where to enter it for each of its clips, by file name, as far as it was read."""
 
     def run(self) -> list[ClipRow]:
         """Read the tarball to its end, or to the last wanted clip; return the rows of its clips."""
@@ -247,7 +254,10 @@ class Extraction:
                     stop=extractor.stop,
                     on_bytes=lambda count: extractor.on_bytes(count, need.tarball),
                 ) as members:
-                    left = self._read(members)
+                    try:
+                        left = self._read(members)
+                    finally:
+                        self._note_entries(members)
             except MirrorChangedError:
                 raise
             except MirrorError:
@@ -275,6 +285,15 @@ class Extraction:
 
         self.ended = True
         return left
+
+    def _note_entries(self, members: Members) -> None:
+        """Note where to enter for the clips; of a name that came twice, for the one that counts."""
+        self.packing = members.packing or ""
+        self.entries = {
+            name: entry
+            for name, entry in members.entries.items()
+            if name in self.rows and self.rows[name].crc32 in (None, entry.crc32)
+        }
 
     def _take(self, position: int, member: Member, *, wanted: bool) -> ClipRow:
         """Store one member if it is wanted and not there, or differs; return its row."""

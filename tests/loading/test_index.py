@@ -122,7 +122,7 @@ def test_it_may_be_a_table_with_more_columns_in_another_order_and_of_other_types
         ({"packing": None}, "packing"),
         ({"tarball_etag": "one\r\nX-More: 1"}, "tarball_etag"),
         ({"tarball_etag": ""}, "tarball_etag"),
-        ({"tarball_bytes": -1}, "tarball of -1 bytes"),
+        ({"tarball_bytes": -1}, "tarball_bytes"),
         ({"tarball": "../../etc/passwd"}, "tarball: '../../etc/passwd' is not 'part_<number>'"),
     ],
 )
