@@ -22,7 +22,7 @@ import pyarrow
 
 from k600 import errors, hf, train
 from k600.api import Gallery as Gallery
-from k600.api import fleet, gallery, labels, make_request, publish, save_manifest
+from k600.api import build_index, fleet, gallery, labels, make_request, publish, save_manifest
 from k600.errors import IncompleteError, Kinetics600Error, OptionError
 from k600.hf import register
 from k600.labels import id2label, label2id
@@ -34,7 +34,7 @@ from k600.loading.options import OPTIONS, OptionFields, attribute_docs, check_op
 from k600.loading.outcome import Outcome
 from k600.loading.request import Request, check_config_name, check_split_names
 from k600.loading.request import make_request as request_of
-from k600.loading.stream import stream_split
+from k600.loading.shuffled import stream_shards
 from k600.network import is_offline
 from k600.splits import CONFIGS
 from k600.values import listed
@@ -44,6 +44,7 @@ __all__ = [
     "Kinetics600Config",
     "Kinetics600Error",
     "__version__",
+    "build_index",
     "errors",
     "features",
     "fleet",
@@ -213,6 +214,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
     # Rows of the store are known column by column. Written so, half a million of them take a tenth
     # of the time that `datasets` spends on looking at each; streams still come row by row.
     _prepare_split_single = datasets.ArrowBasedBuilder._prepare_split_single
+    _get_examples_iterable_for_split = hf.examples_of
 
     def _prepare_split(
         self, split_generator: Any, *args: Any, check_duplicate_keys: bool = False, **kwargs: Any
@@ -228,6 +230,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         `datasets.load_dataset`, it waits: which split is asked for is told to `as_dataset`.)
         """
         hf.refuse_unused({**self._given, **kwargs})
+        self._request.check_no_stream()
         if output_dir is None and not args and hf.is_from_load_dataset(kwargs):
             self._postponed = kwargs
             return
@@ -241,8 +244,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         download_mode: datasets.DownloadMode | str | None = None,
         **kwargs: Any,
     ) -> None:
-        if self._is_decoded:
-            hf.check_decoder()
+        hf.check_decoder(wanted=self._is_decoded)
         mode = datasets.DownloadMode(download_mode or "reuse_dataset_if_exists")
         refetch = mode == datasets.DownloadMode.FORCE_REDOWNLOAD
 
@@ -301,11 +303,10 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
 
         request = part._request
         names = [] if split is None else hf.whole_splits_of(split, request.splits)
-        if part._is_decoded:
-            hf.check_decoder()
+        hf.check_decoder(wanted=part._is_decoded)
         with hf.plain_errors():
             part._streamed = {
-                name: stream_split(request, name, offline=is_offline()) for name in request.splits
+                name: stream_shards(request, name, offline=is_offline()) for name in request.splits
             }
 
         read = super(Kinetics600, part).as_streaming_dataset

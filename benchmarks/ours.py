@@ -76,7 +76,6 @@ def stream(mirror: str, options: Mapping[str, Any], most: int | None = None, **m
 def untar(folder: str, root: str, paths: list[str]) -> Work:
     """Unpack local tarballs with the loader's reader alone: no store, no ledger, no rows."""
     from k600.mirror.mirror import Mirror
-    from k600.mirror.range_reader import RangeReader
     from k600.tarballs.archive import Members
 
     def work() -> None:
@@ -84,7 +83,7 @@ def untar(folder: str, root: str, paths: list[str]) -> Work:
         for number, path in enumerate(paths):
             os.mkdir(f"{folder}/{number}")
             remote = mirror.stat(path)
-            with RangeReader(mirror, remote) as raw:
+            with mirror.open(remote) as raw:
                 for member in Members(raw, remote.size_bytes, name=remote.url):
                     with open(f"{folder}/{number}/{member.file_name}", "wb", buffering=0) as file:
                         for chunk in member.chunks:

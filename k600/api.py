@@ -22,6 +22,7 @@ from k600.values import plain
 
 if TYPE_CHECKING:
     from k600.fleet.run import Fleet
+    from k600.publish.index import IndexedSplit
     from k600.publish.run import Published
 
 
@@ -39,7 +40,9 @@ def make_request(split: str, **options: Any) -> Request:
         OptionError: One of its kinds; an option is unknown or has a value that is not allowed.
     """
     check_option_names(options)
-    return request_of(split, default_data_dir=default_data_dir(None), **options)
+    request = request_of(split, default_data_dir=default_data_dir(None), **options)
+    request.check_no_stream()
+    return request
 
 
 def save_manifest(ds: Any, path: str | os.PathLike[str]) -> str:
@@ -127,7 +130,8 @@ def publish(
         repo: `USER/NAME` on the Hub, or a folder or URL; with `to`, only what the card calls it.
         split: `train`, `validation`, `test` or `all`.
         to: A folder or any URL that fsspec writes to.
-        kind: `metadata`, or `embedded`: with the clips themselves.
+        kind: `metadata`; `embedded`: with the clips themselves; or `index`: where each lies on the
+            host, as far as `data_dir` knows (`build_index`).
         i_have_the_rights: Embedded clips need it said.
         private: Whether only some may see a repository; by default, embedded clips.
         shard_size_mb: Embedded: MB of clips in a file, 1 to 1,900.
@@ -157,6 +161,38 @@ def publish(
         )
 
 
+def build_index(
+    split: str = "all",
+    *,
+    to: str | os.PathLike[str] | None = None,
+    to_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> list[IndexedSplit]:
+    """Read tarballs once to know where each clip lies, and store none; the same call goes on.
+
+    What is known is kept in `data_dir`, and loads from there get single clips by one request each.
+
+    Args:
+        split: `train`, `validation`, `test` or `all`.
+        to: Write all that is known there, too: a file (`.parquet`, `.csv`), a folder, or a URL.
+        to_options: fsspec storage options for `to`.
+        **options: The fields of `Kinetics600Config`.
+
+    Raises:
+        Kinetics600Error: One of its kinds; see `k600.errors`.
+    """
+    from k600.publish.index import build_index as carry_out
+    from k600.publish.index import write_index
+
+    request, offline = make_request(split, **options), is_offline()
+    with plain_errors():
+        built = carry_out(request, progress=progress, offline=offline)
+        if to is not None:
+            place = {"to_options": to_options, "offline": offline}
+            write_index(request, os.fspath(to), progress=progress, **place)
+        return built
+
+
 def fleet(
     to: str,
     split: str,
@@ -183,7 +219,7 @@ def fleet(
         executor: `local`, `slurm` or `ray`.
         workers: Tasks at a time; None for one a CPU, or on Slurm and Ray for all.
         tasks: Tasks that the tarballs are dealt to, 1 to 1,000; None for one each.
-        format: `parquet`, or `webdataset`: tar files.
+        format: `parquet`; `webdataset`: tar files; or `index`: no clips, only where each lies.
         shard_size_mb: MB of clips in a shard, at most on average, 1 to 1,900.
         shards_multiple_of: The number of shards is a multiple of this: of the machines that train.
         work: With `hf://`: a folder or URL for what is unfinished.
@@ -200,14 +236,21 @@ def fleet(
     from k600.fleet.run import run_fleet
 
     with plain_errors():
+        recipe = FleetRecipe(
+            format=format,
+            shard_size_mb=plain(shard_size_mb),
+            shards_multiple_of=plain(shards_multiple_of),
+        )
         return run_fleet(
             make_request(split, **options),
-            choose_places(to, to_options or {}, work=work, i_have_the_rights=i_have_the_rights),
-            recipe=FleetRecipe(
-                format=format,
-                shard_size_mb=plain(shard_size_mb),
-                shards_multiple_of=plain(shards_multiple_of),
+            choose_places(
+                to,
+                to_options or {},
+                work=work,
+                i_have_the_rights=i_have_the_rights,
+                has_clips=not recipe.is_index,
             ),
+            recipe=recipe,
             workforce=Workforce(
                 executor=executor,
                 workers=plain(workers),

@@ -10,7 +10,9 @@ from typing import NamedTuple
 from k600.splits import UNLABELED, Split
 
 _SIX_DIGITS = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}_[0-9]{6}\.mp4")
-_FILE_NAME = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6,9})_(\d{6,9})\.mp4", re.ASCII)
+FILE_NAME = r"([A-Za-z0-9_-]{11})_(\d{6,9})_(\d{6,9})\.mp4"
+"""Of a clip, as an expression: 35 characters at most. See `parse_file_name`."""
+_FILE_NAME = re.compile(FILE_NAME, re.ASCII)
 
 
 PACKINGS = ("gzip", "tar")

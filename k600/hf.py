@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import importlib
@@ -17,6 +18,7 @@ from typing import Any
 import datasets
 import pyarrow
 import pyarrow.compute
+from datasets.iterable_dataset import ExamplesIterable
 from datasets.utils import tqdm as _datasets_tqdm
 from huggingface_hub.utils.tqdm import disable_progress_bars as _disable_hub_bars
 
@@ -170,6 +172,50 @@ def register() -> bool:
     return True
 
 
+class OrderedExamples(ExamplesIterable):
+    """The examples of shards that are stretches of one order (`k600.loading.shuffled`).
+
+    `datasets` itself reorders shards from epoch to epoch, and not what is in them; and it goes on
+    from a state by reading again what it had of a shard. Here, each epoch and each `.shuffle(…)`
+    has an order of its own, and what is done is not read again.
+    """
+
+    def __init__(self, shards: Sequence[Any]) -> None:
+        super().__init__(type(shards[0]).read, {"shards": [*shards]})
+
+    @property
+    def _shards(self) -> list[Any]:
+        return list(self.kwargs["shards"])
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        state = self._state_dict or {"shard_idx": 0, "shard_example_idx": 0}
+        first, done = state["shard_idx"], state["shard_example_idx"]
+        for number, position, record in self.generate_examples_fn(self._shards[first:], done):
+            state["shard_idx"], state["shard_example_idx"] = first + number, position
+            yield record["video"]["path"], record
+
+    def shuffle_data_sources(self, generator: Any) -> OrderedExamples:
+        number = int(copy.deepcopy(generator).integers(1 << 63))
+        return OrderedExamples(type(self._shards[0]).reordered(self._shards, number))
+
+    def shard_data_sources(
+        self, num_shards: int, index: int, contiguous: bool = True
+    ) -> OrderedExamples:
+        own = self.split_shard_indices_by_worker(num_shards, index, contiguous=contiguous)
+        return OrderedExamples([self._shards[number] for number in own])
+
+    def reshard_data_sources(self) -> OrderedExamples:
+        return self
+
+
+def examples_of(builder: Any, split_generator: datasets.SplitGenerator) -> ExamplesIterable:
+    """Return the examples of a stream's shards, as a builder gives them to `datasets`."""
+    shards = split_generator.gen_kwargs["shards"]
+    if shards and hasattr(shards[0], "reordered"):
+        return OrderedExamples(shards)
+    return ExamplesIterable(builder._generate_examples, split_generator.gen_kwargs)
+
+
 def splits_of(split: Any, every: Sequence[str]) -> list[tuple[str, str]]:
     """Return each split that a `split=…` of `datasets` names, and what it says of it.
 
@@ -294,8 +340,10 @@ def default_data_dir(cache_dir: str | None) -> str:
     return os.path.join(str(cache_dir or datasets.config.HF_DATASETS_CACHE), "kinetics600-clips")
 
 
-def check_decoder() -> None:
-    """Raise `MissingDependencyError` unless torchcodec can decode."""
+def check_decoder(*, wanted: bool) -> None:
+    """Raise `MissingDependencyError` unless torchcodec can decode, if that is wanted."""
+    if not wanted:
+        return
     try:
         importlib.import_module("torchcodec.decoders")
     except (ImportError, RuntimeError, OSError) as error:

@@ -193,8 +193,8 @@ def _covers(entry: str, host: str, port: int) -> bool:
 def _tls(certificates: tuple[tuple[str, str], ...]) -> ssl.SSLContext:
     context = ssl.create_default_context()
     for variable, value in certificates:
-        if variable == "SSL_CERT_DIR":  # OpenSSL searches it by itself
-            continue
+        if variable == "SSL_CERT_DIR":  # in it, OpenSSL only finds files named by their hash
+            value = _bundle(((variable, value),))
         kind = "capath" if Path(value).is_dir() else "cafile"
         try:
             context.load_verify_locations(**{kind: value})

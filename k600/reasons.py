@@ -26,11 +26,11 @@ REASONS: dict[str, str] = {
     "offline": "not in the store, and the network is not to be used",
     "youtube_gone": "YouTube: private, removed, terminated or otherwise gone",
     "youtube_region": "YouTube: not shown in this country",
-    "youtube_auth": "YouTube: shown to signed-in accounts only (cookies=…)",
+    "youtube_auth": "YouTube: shown to signed-in accounts only (cookies=…, at the account's risk)",
     "youtube_client": "YouTube: this version of yt-dlp cannot download it; a newer one may",
     "youtube_clip": "YouTube: the video does not have these seconds",
     "youtube_transient": "YouTube: the network or YouTube itself failed, twice",
-    "youtube_blocked": "YouTube: refuses this address for now",
+    "youtube_blocked": "YouTube: refuses this address for now, or this video alone",
 }
 
 OPEN_REASONS = frozenset(

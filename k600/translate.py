@@ -262,7 +262,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _http_status(error: BaseException) -> int | None:
     status = getattr(error, "status", None)  # aiohttp
     if not isinstance(status, int):
-        response = getattr(error, "response", None)  # botocore
-        metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
-        status = metadata.get("HTTPStatusCode")
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):  # botocore
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        else:  # the Hub's client
+            status = getattr(response, "status_code", None)
     return status if isinstance(status, int) else None

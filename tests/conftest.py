@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import warnings
@@ -28,7 +29,7 @@ import pytest
 import kinetics600
 from k600.cli import main
 from k600.miniature import Miniature, make_miniature
-from tests.servers import S3Server, s3_server, web_server
+from tests.servers import LOOPBACK, S3Server, s3_server, web_server
 
 datasets.disable_progress_bars()
 
@@ -77,14 +78,14 @@ def mirror_options(
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have loopback count as far, so that all is asked for by ranges."""
-    monkeypatch.setattr("k600.mirror.http_ranges._NEAR_SECONDS", 0.0)
+    monkeypatch.setattr("k600.mirror.source._NEAR_SECONDS", 0.0)
 
 
 @pytest.fixture
 def near(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have loopback count as near, however busy the machine is."""
-    monkeypatch.setattr("k600.mirror.http_ranges._NEAR_SECONDS", 60.0)
-    monkeypatch.setattr("k600.mirror.http_ranges._PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr("k600.mirror.source._NEAR_SECONDS", 60.0)
+    monkeypatch.setattr("k600.mirror.source._PATIENCE_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -177,3 +178,10 @@ def expected(miniature: Miniature, split: str) -> dict[str, bytes]:
 
 
 assert kinetics600.register()
+
+
+@pytest.fixture
+def silent_server() -> Any:
+    """A server that takes connections and never says a word."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"

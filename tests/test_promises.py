@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,14 +23,7 @@ from k600.store.ledger import Ledger
 from k600.store.store import Store
 from tests.conftest import Load, contents, expected
 from tests.loading.test_cache import settle
-from tests.servers import LOOPBACK, web_server
-
-
-@pytest.fixture
-def silent_server() -> Any:
-    """A server that takes connections and never says a word."""
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+from tests.servers import web_server
 
 
 def ledger(folders: dict[str, Any]) -> Ledger:

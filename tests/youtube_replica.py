@@ -120,6 +120,7 @@ FAULTS = {
     "player_429": "429 from the player API",
     "player_503": "503 from the player API",
     "player_503_once": "the same, the first time only",
+    "player_drop": "connection closed in place of an answer of the player API",
     "page_429": "429 from everything at www.youtube.com",
     "kids": "apps say that it is not available; the embedded player has it",
     "cut": "media connection reset after `cut_bytes`",
@@ -168,6 +169,8 @@ class Replica:
     """Everything but CONNECT, in the order of arrival."""
     blocked: bool = False
     """While True every video asks for the bot check, as for a blocked address."""
+    rotated: bool = False
+    """While True accounts' cookies are taken back, as when their browser has got others since."""
     happened: set[str] = field(default_factory=set)
     """Ids whose "once" is over."""
     connections: int = 0
@@ -269,7 +272,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _page(self, path: str) -> None:
         asked, replica = self.asked, self.server.replica
         kinds = ("page_", "player_") if path.endswith("/player") else ("page_",)
-        if code := self._fault(*kinds).partition("_")[2]:
+        code = self._fault(*kinds).partition("_")[2]
+        if code == "drop":
+            self.close_connection = True
+        elif code:
             error = {"error": {"code": int(code), "message": PLAYER_ERRORS[code]}}
             self._reply(int(code), json.dumps(error).encode(), "application/json")
         elif path.endswith("/player"):
@@ -351,6 +357,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for name, value in {
             "Content-Type": kind,
             "Accept-Ranges": "bytes",
+            **({"Set-Cookie": TAKEN_BACK} if self.server.replica.rotated else {}),
             **(headers or {}),
         }.items():
             self.send_header(name, value)
@@ -359,6 +366,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(sent)
 
 
+TAKEN_BACK = "LOGIN_INFO=; Domain=.youtube.com; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
 PLAYER_ERRORS = {
     "403": "The caller does not have permission",
     "429": "Resource has been exhausted (e.g. check quota).",

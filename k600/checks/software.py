@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from k600.video.encoder import has_codec
-from k600.youtube.tools import OLD_AFTER_DAYS, js_runtimes, yt_dlp_age_days, yt_dlp_version
+from k600.youtube.tools import (
+    OLD_AFTER_DAYS,
+    js_runtimes,
+    upgrade_advice,
+    yt_dlp_age_days,
+    yt_dlp_version,
+)
 
 PACKAGES = ("datasets", "huggingface_hub", "s3fs", "fsspec", "pyarrow", "isal")
 """Packages of which only presence and version are checked."""
@@ -72,7 +78,7 @@ def check_package(name: str) -> Finding:
 
 def check_yt_dlp(today: datetime.date | None = None) -> Finding:
     """Check how old yt-dlp is: YouTube changes, and only a newer one knows."""
-    advice = "pip install -U 'yt-dlp[default]'"
+    advice = upgrade_advice()
     try:
         version = yt_dlp_version()
     except importlib.metadata.PackageNotFoundError:
@@ -89,7 +95,7 @@ def check_solver() -> Finding:
         return Finding("yt-dlp-ejs", "ok", importlib.metadata.version("yt-dlp-ejs"))
     except importlib.metadata.PackageNotFoundError:
         detail = "not installed: YouTube gives few formats without it, or none"
-        return Finding("yt-dlp-ejs", "warning", detail, "pip install -U 'yt-dlp[default]'")
+        return Finding("yt-dlp-ejs", "warning", detail, upgrade_advice())
 
 
 def check_js_runtime(wanted: Mapping[str, Any] | None = None) -> Finding:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 @to_options
 @click.option("--work", help="With --to hf://USER/NAME: folder or URL for what is unfinished.")
 @i_have_the_rights
-@click.option("--format", default="parquet", help="parquet, or webdataset: tar files.")
+@click.option(
+    "--format", default="parquet", help="parquet; webdataset (tar files); index (no clips)."
+)
 @shard_size_mb
 @click.option("--shards-multiple-of", default=1, help="Make a multiple of so many shards.")
 @click.option("--executor", default="local", help="local, slurm or ray.")
@@ -91,7 +93,13 @@ def fleet(
         raise OptionError("to: say where to: --to a folder that all workers see, or a URL")
     done = run_fleet(
         request,
-        choose_places(to, to_options or {}, work=work or None, i_have_the_rights=i_have_the_rights),
+        choose_places(
+            to,
+            to_options or {},
+            work=work or None,
+            i_have_the_rights=i_have_the_rights,
+            has_clips=not recipe.is_index,
+        ),
         recipe=recipe,
         workforce=Workforce(
             executor=executor,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
 _FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag is not None}
-_endpoint_url = click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
+endpoint_url = click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
 
 
 def with_request_options(
@@ -48,7 +48,7 @@ def with_request_options(
         # Click lists the option that is added last first.
         for name in reversed(_FLAGS):
             if name == "mirror":
-                _endpoint_url(run)
+                endpoint_url(run)
             more = {"default": source} if name == "source" else {}
             flag = _FLAGS[name]
             if OPTIONS[name].default is True:

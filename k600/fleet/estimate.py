@@ -43,6 +43,10 @@ class Rates:
     """Planning and finishing, by one worker alone."""
     dollars_per_hour: float = 0.05
 
+    def indexing(self) -> Rates:
+        """Return the rates of a run that writes no clips, only where each lies."""
+        return replace(self, read_cpu_seconds_per_gb=1.6, resized_share=0.0)
+
     def resizing(self) -> Rates:
         """Return typical rates with resizing, which depends on the size of the clips."""
         return replace(self, resize_cpu_seconds_per_gb=1_000.0, resized_share=0.4)
@@ -110,6 +114,8 @@ def estimate_fleet(
     rates = Rates(network_bytes_per_second=network_mb_s * 1e6, dollars_per_hour=dollars_per_hour)
     if request.short_side is not None:
         rates = rates.resizing()
+    if recipe.is_index:
+        rates = rates.indexing()
     enough = enough_workers(sizes, shard_bytes=recipe.shard_bytes, rates=rates)
     numbers = {*WORKERS, enough, workers or enough}
     simulations = [

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from k600.errors import IncompleteError
+from k600.errors import IncompleteError, NoClipsError
 from k600.fleet.job import Job
 from k600.fleet.merge import shard_path
 from k600.fleet.options import OpenPlaces
 from k600.fleet.plan import Plan, read_plan
-from k600.fleet.units import AT_ONCE
+from k600.fleet.units import AT_ONCE, Unit, UnitMarker, read_all_markers, read_markers
 from k600.loading.columns import MANIFEST, Column
 from k600.loading.manifest import ManifestRow, to_parquet
+from k600.publish.destination import FileDestination
 from k600.publish.markers import SplitResult, finish, name_on_card, read_marker, update_card
+from k600.publish.metadata import index_row
+from k600.publish.parquet import write_index
+from k600.publish.shards import scratch_folder
 from k600.store.store import META_DIR
+from k600.tarballs.stream import clip_of
 
 
 def finish_split(job: Job, places: OpenPlaces) -> None:
@@ -33,7 +39,7 @@ def finish_split(job: Job, places: OpenPlaces) -> None:
         )
 
     shards = [marker["shard"] for marker in markers]
-    manifest = _manifest(plan, [shard["name"] for shard in shards])
+    manifest = _manifest(plan, [shard["name"] for shard in shards], job, places.work)
     places.shards.commit(f"{job.split}: manifest", {job.meta_path("manifest.parquet"): manifest})
     unlabelled = sum(marker["unlabelled"] for marker in markers)
     finish(
@@ -48,6 +54,38 @@ def finish_split(job: Job, places: OpenPlaces) -> None:
         },
     )
     tidy(job, places)
+
+
+def finish_index(
+    job: Job, units: Sequence[Unit], unavailable: Mapping[str, int], places: OpenPlaces
+) -> None:
+    """Write where the clips of all units lie as one table, and mark a split as done.
+
+    Raises `NoClipsError` if there is no clip, or a tarball has not been read.
+    """
+    markers = read_all_markers(units, job, places.work)
+    rows = [row for marker in markers for row in _index_rows(marker, job)]
+    if not rows:
+        raise NoClipsError(f"kinetics600 {job.split}: there is no clip to be read alone")
+    with scratch_folder(places.shards) as folder:
+        table = write_index(rows, folder)
+        etag = places.shards.send(f"data/{job.split}/{table.name}", table.path, table.sha256)
+
+    left_out = Counter(unavailable)
+    left_out.update(reject.reason for marker in markers for reject in marker.rejects)
+    unlabelled = sum(row["label"] is None for row in rows)
+    result = SplitResult(
+        [table.entry(etag)], unlabelled, 1, left_out=dict(sorted(left_out.items()))
+    )
+    finish(places.shards, job.split, result, whole=job.whole, more={"tarballs": len(units)})
+    tidy(job, places)
+
+
+def _index_rows(marker: UnitMarker, job: Job) -> Iterator[dict[str, Any]]:
+    tarball, places = marker.unit.tarball, marker.places
+    for name in marker.entries:
+        if clip := clip_of(tarball, name, job.labels):
+            yield index_row(clip, tarball, places.get(name), len(marker.entries))
 
 
 def tidy(job: Job, places: OpenPlaces) -> None:
@@ -71,13 +109,22 @@ def tidy(job: Job, places: OpenPlaces) -> None:
         work.commit(f"{job.split}: tidied", {}, delete=left)
 
 
-def _manifest(plan: Plan, names: Sequence[str]) -> bytes:
+def _manifest(plan: Plan, names: Sequence[str], job: Job, work: FileDestination) -> bytes:
     """Return a manifest that `load_dataset` reads, with a column for the shard of each clip."""
+    keys = plan.table["part"].unique().to_pylist()
+    places = {key: marker.places for key, marker in read_markers(keys, job, work).items()}
     rows: list[dict[str, Any]] = []
     for number, name in enumerate(names):
         for placed in plan.clips(number):
-            found = placed.found
-            row = ManifestRow(placed.clip, "cvdf", placed.tarball, found.size_bytes, found.sha256)
+            found, of_tarball = placed.found, places.get(placed.part, {})
+            row = ManifestRow(
+                placed.clip,
+                "cvdf",
+                placed.tarball,
+                found.size_bytes,
+                found.sha256,
+                of_tarball.get(found.file_name),
+            )
             rows.append({**row.as_plain(), "shard": name})
     columns = (*MANIFEST, Column("shard", "string", "name of the shard that holds the clip"))
     return to_parquet(rows, columns)

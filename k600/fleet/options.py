@@ -21,7 +21,7 @@ from k600.publish.recipe import rights_error
 from k600.publish.shards import MOST_SHARD_MB
 from k600.values import choice, flag, whole_number
 
-FORMATS = {"parquet": "embedded", "webdataset": "webdataset"}
+FORMATS = {"parquet": "embedded", "webdataset": "webdataset", "index": "index"}
 """Kinds of publication (`k600.loading.columns.PUBLISHED`) by what users call them."""
 
 EXECUTORS = ("local", "slurm", "ray")
@@ -34,7 +34,7 @@ class FleetRecipe:
     """How clips become shards."""
 
     format: str = "parquet"
-    """`parquet`, or `webdataset`: tar files."""
+    """`parquet`; `webdataset`: tar files; or `index`: no clips, only where each lies."""
     shard_size_mb: int = 500
     """Bytes of clips in a shard, at most on average, in units of 1,000,000, 1 to 1,900."""
     shards_multiple_of: int = 1
@@ -50,6 +50,11 @@ class FleetRecipe:
     def kind(self) -> str:
         """What the card and the columns are called by."""
         return FORMATS[self.format]
+
+    @property
+    def is_index(self) -> bool:
+        """Whether no clips are written, only where each lies on the host."""
+        return self.format == "index"
 
     @property
     def shard_bytes(self) -> int:
@@ -109,6 +114,8 @@ class Places:
     """fsspec storage options for it."""
     repo: str = ""
     """Dataset repository on the Hub for the shards; empty if they go to `work`, too."""
+    private: bool | None = True
+    """Whether only some may see it; None as it is, or as the Hub makes new ones."""
 
     @contextlib.contextmanager
     def open(self, *, shared: bool = True) -> Iterator[OpenPlaces]:
@@ -118,7 +125,7 @@ class Places:
             if not self.repo:
                 yield OpenPlaces(work, work)
                 return
-            with contextlib.closing(HubDestination(self.repo, private=True)) as hub:
+            with contextlib.closing(HubDestination(self.repo, private=self.private)) as hub:
                 hub.prepare()
                 yield OpenPlaces(work, hub)
 
@@ -137,9 +144,17 @@ class OpenPlaces:
 
 
 def choose_places(
-    to: str, options: Mapping[str, Any], *, work: str | None, i_have_the_rights: bool
+    to: str,
+    options: Mapping[str, Any],
+    *,
+    work: str | None,
+    i_have_the_rights: bool,
+    has_clips: bool = True,
 ) -> Places:
-    """Return the places that the options of `kinetics600.fleet` name."""
+    """Return the places that the options of `kinetics600.fleet` name.
+
+    What goes to the Hub is private, and needs the user's statement, if it `has_clips`.
+    """
     rights = flag("i_have_the_rights", i_have_the_rights)
     repo = repo_of_url(to)
     if repo is None:
@@ -155,9 +170,10 @@ def choose_places(
             "work: needed with hf://, as the Hub takes files by commits, a few an hour: pass "
             "work=… a folder that all workers see, or a bucket, for the parts"
         )
-    if not rights:
+    if has_clips and not rights:
         raise rights_error("go to the Hub")
-    return Places(work=absolute_place(work), options=options, repo=repo)
+    private = True if has_clips else None
+    return Places(work=absolute_place(work), options=options, repo=repo, private=private)
 
 
 def _need(module: str, message: str) -> None:

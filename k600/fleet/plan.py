@@ -23,7 +23,7 @@ from k600.clip import Clip, parse_file_name
 from k600.errors import DestinationError, NoClipsError, OptionError
 from k600.fleet.job import Job
 from k600.fleet.options import OpenPlaces
-from k600.fleet.units import PartClip, Unit, UnitMarker, read_markers
+from k600.fleet.units import PartClip, Unit, UnitMarker, read_all_markers
 from k600.publish.destination import FileDestination
 
 _NAME = "plan.parquet"
@@ -132,15 +132,7 @@ def make_plan(
 
     Raises `NoClipsError` if there is no clip, or a tarball has not been read.
     """
-    found = read_markers([unit.key for unit in units], job, work)
-    for unit in units:
-        if unit.key not in found:
-            raise NoClipsError(
-                f"kinetics600 {job.split}: {unit.url} has not been read. Call again: what is done "
-                "stays"
-            )
-
-    markers = [found[unit.key] for unit in units]
+    markers = read_all_markers(units, job, work)
     shards = deal_clips(
         markers,
         seed=job.seed,

@@ -44,6 +44,11 @@ class SplitWork:
         """Size of all its tarballs."""
         return sum(unit.size_bytes for unit in self.units)
 
+    @property
+    def merged_bytes(self) -> int:
+        """Bytes of tarballs that are merged into shards, about."""
+        return 0 if self.job.recipe.is_index else self.total_bytes
+
 
 def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Progress) -> SplitWork:
     """Note the request at its place, and return what is left to do.
@@ -69,10 +74,11 @@ def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Prog
     done = read_marker(places.shards, job.meta_path("done.json"))
     if done is not None:
         damaged = find_damaged(places.shards, split, done["shards"], progress)
-        if damaged or not _has_manifest(done, job, places):
+        if not damaged and (recipe.is_index or _has_manifest(done, job, places)):
+            tidy(job, places)
+            return SplitWork(job, (), (), {})
+        if not recipe.is_index:  # an index is made again of the markers
             return _prepare_repair(job, done, damaged, tarballs, places)
-        tidy(job, places)
-        return SplitWork(job, (), (), {})
 
     units, unavailable = find_units(tarballs, job, on_missing=request.on_missing)
     work = SplitWork(job, units, find_unread(units, job, places.work), unavailable)

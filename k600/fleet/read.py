@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from k600.clip import parse_file_name
 from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError
 from k600.fleet.job import Job
 from k600.fleet.options import OpenPlaces
@@ -18,7 +20,7 @@ from k600.mirror.mirror import RemoteFile
 from k600.publish.destination import FileDestination
 from k600.publish.shards import scratch_folder
 from k600.store.files import open_part
-from k600.tarballs.reading import read_with_retry
+from k600.tarballs.reading import open_tarball, read_with_retry
 from k600.tarballs.stream import stream_tarball
 
 
@@ -49,6 +51,8 @@ def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> Unit
             raise MirrorChangedError(
                 f"mirror: {unit.url} was replaced since this run began. Call again: it is read anew"
             )
+        if job.recipe.is_index:
+            return _find_entries(unit, job, remote)
         return _write_part(unit, job, remote, path)
 
     try:
@@ -63,12 +67,28 @@ def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> Unit
     return marker
 
 
+def _find_entries(unit: Unit, job: Job, remote: RemoteFile) -> UnitMarker:
+    problems = {}
+    with open_tarball(job.mirror, remote) as members:  # entries are found in passing
+        for member in members:
+            problems[member.file_name] = member.problem
+    bad = tuple(Reject(name, problem) for name, problem in problems.items() if problem)
+    entries = {name: members.entries.get(name) for name in problems if parse_file_name(name)}
+    return UnitMarker(unit, (), bad, members.packing or "", entries)
+
+
 def _write_part(unit: Unit, job: Job, remote: RemoteFile, path: Path) -> UnitMarker:
     clips: list[PartClip] = []
     rejects: list[Reject] = []
     position = 0
+    places: list[Any] = []
     found_clips = stream_tarball(
-        job.mirror, unit.tarball, job.labels, remote=remote, short_side=job.short_side
+        job.mirror,
+        unit.tarball,
+        job.labels,
+        remote=remote,
+        short_side=job.short_side,
+        on_end=lambda *found: places.extend(found),
     )
     with open_part(path) as part:
         for found in found_clips:
@@ -83,4 +103,4 @@ def _write_part(unit: Unit, job: Job, remote: RemoteFile, path: Path) -> UnitMar
             clips.append(PartClip(found.file_name, label, position, len(data), digest))
             part.write(data)
             position += len(data)
-    return UnitMarker(unit, tuple(clips), tuple(rejects))
+    return UnitMarker(unit, tuple(clips), tuple(rejects), *places)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from k600.errors import IncompleteError
-from k600.fleet.finish import finish_split
+from k600.fleet.finish import finish_index, finish_split
 from k600.fleet.job import check_fleet, make_job
 from k600.fleet.merge import merge_shards
 from k600.fleet.options import FleetRecipe, OpenPlaces, Places, Workforce
@@ -124,7 +124,7 @@ def _carry_out(
     from k600.fleet.executors import run_stages  # datatrove is an extra
 
     pending = [unit for work in works for unit in work.pending]
-    total = sum(work.total_bytes for work in works) + sum(unit.size_bytes for unit in pending)
+    total = sum(work.merged_bytes for work in works) + sum(unit.size_bytes for unit in pending)
     splits = ", ".join(work.job.split for work in works)
     with _open_logs(works, workforce) as logs, progress(total, f"{splits}, fleet") as bar:
         stages = [stage for work in works for stage in _stages(work, workforce, bar)]
@@ -160,9 +160,11 @@ def _stages(work: SplitWork, workforce: Workforce, bar: Bar) -> Iterator[Any]:
     merging = [partial(merge_shards, job, start, step) for start in range(step)]
     if reading:
         yield Stage(f"{job.split}-read", places, reading, on_read)
-    yield Stage(
-        f"{job.split}-plan", places, [partial(write_plan, job, work.units, work.unavailable)]
-    )
+    tarballs = (job, work.units, work.unavailable)
+    if recipe.is_index:
+        yield Stage(f"{job.split}-end", places, [partial(finish_index, *tarballs)])
+        return
+    yield Stage(f"{job.split}-plan", places, [partial(write_plan, *tarballs)])
     yield Stage(f"{job.split}-merge", places, merging, on_merged)
     yield Stage(f"{job.split}-end", places, [partial(finish_split, job)])
 

@@ -10,10 +10,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from k600.clip import Tarball
+from k600.clip import Entry, Place, Tarball
 from k600.errors import (
     IncompleteError,
     MirrorDeniedError,
@@ -85,6 +85,19 @@ class UnitMarker:
     clips: tuple[PartClip, ...]
     """In the tarball's order."""
     rejects: tuple[Reject, ...]
+    packing: str = ""
+    """Of the tarball, as in `Place`; empty if an older release read it."""
+    entries: Mapping[str, Entry | None] = field(default_factory=dict)
+    """Where clips lie in the tarball, by file name. Of a run that makes an index, every clip: None
+    for one that cannot be read alone."""
+
+    @property
+    def places(self) -> dict[str, Place]:
+        """Where clips lie on the host, by file name."""
+        unit = self.unit
+        object_facts = (unit.tarball, unit.etag, unit.size_bytes, self.packing)
+        entries = self.entries.items()
+        return {name: Place(*object_facts, entry) for name, entry in entries if entry}
 
     @property
     def part_bytes(self) -> int:
@@ -106,6 +119,8 @@ class UnitMarker:
                 Unit(tarball, entry["key"], entry["url"], entry["etag"], entry["size_bytes"]),
                 tuple(PartClip(**clip) for clip in entry["clips"]),
                 tuple(Reject(**reject) for reject in entry["rejects"]),
+                entry.get("packing", ""),
+                {name: it and Entry(*it) for name, it in entry.get("entries", {}).items()},
             )
         except (KeyError, TypeError):
             return None
@@ -161,6 +176,18 @@ def read_markers(keys: Sequence[str], job: Job, work: FileDestination) -> dict[s
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = dict(zip(keys, pool.map(read, keys), strict=True))
     return {key: marker for key, marker in found.items() if marker and marker.unit.key == key}
+
+
+def read_all_markers(units: Sequence[Unit], job: Job, work: FileDestination) -> list[UnitMarker]:
+    """Return the markers of units; raise `NoClipsError` if one of them has not been read."""
+    found = read_markers([unit.key for unit in units], job, work)
+    for unit in units:
+        if unit.key not in found:
+            raise NoClipsError(
+                f"kinetics600 {job.split}: {unit.url} has not been read. Call again: what is done "
+                "stays"
+            )
+    return [found[unit.key] for unit in units]
 
 
 def find_unread(units: Sequence[Unit], job: Job, work: FileDestination) -> list[Unit]:

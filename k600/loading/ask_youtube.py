@@ -13,9 +13,9 @@ from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import State
-from k600.youtube.options import check_proxy
+from k600.youtube.reach import find_silence, note_silence, recall_silence
 from k600.youtube.refusals import Refusal
-from k600.youtube.tools import check_tools, worker_count
+from k600.youtube.tools import advice, check_tools, worker_count
 
 if TYPE_CHECKING:
     from k600.youtube.workers import YouTubeWorkers
@@ -39,6 +39,8 @@ class YouTubeSource(Source):
 
     given_up: Refusal | None = None
     """Why nothing is asked any more."""
+    advice: str = ""
+    """What to do about that, in words."""
     workers: YouTubeWorkers | None = None
 
     @staticmethod
@@ -73,7 +75,7 @@ class YouTubeSource(Source):
             count, received_bytes = len(found.stored), found.received_bytes
             refusals = {clips[clip]: refusal for clip, refusal in found.refused.items()}
             stored = {clips[clip] for clip in found.stored}
-            self.given_up = workers.given_up
+            self.given_up, self.advice = workers.given_up, workers.advice
         else:
             stored = set()
 
@@ -86,7 +88,7 @@ class YouTubeSource(Source):
             asked=plan.youtube,
             refused={clip: refusal.reason for clip, refusal in refusals.items()},
             details={clip: f"{why.code}: {why.message}" for clip, why in refusals.items()},
-            given_up=None if self.given_up is None else _nothing_given(self.given_up),
+            given_up=None if self.given_up is None else self._nothing_given(self.given_up),
             count=count,
             received_bytes=received_bytes,
         )
@@ -105,19 +107,40 @@ class YouTubeSource(Source):
     def _say_given_up(self, state: State, refusal: Refusal) -> None:
         if len(state.request.sources) > 1:
             logger.warning(
-                "kinetics600 %s: YouTube gives no clips here (%s: %s). %s",
+                "kinetics600 %s: YouTube gives no clips here (%s: %s). %s%s",
                 state.split,
                 refusal.code,
                 refusal.message,
                 "They are missing" if state.origin else "They come from the tarballs instead",
+                f". {self.advice}" if self.advice else "",
             )
 
+    def _nothing_given(self, refusal: Refusal) -> YouTubeError:
+        return YouTubeError(
+            f"source: 'youtube' gives no clips here ({refusal.code}: {refusal.message}). "
+            f"{self.advice}; or use source='cvdf'"
+        )
+
+    def _find_silence(self, state: State) -> str:
+        """Return why YouTube is out of reach, empty if it is not."""
+        store, options = state.request.store, state.request.youtube
+        if len(state.request.sources) > 1 and (silence := recall_silence(store, options)):
+            return silence
+        silence = find_silence(options)
+        note_silence(store, options, is_silent=bool(silence))
+        return silence
+
     def _open(self, state: State, clips: int, *, refetch: bool) -> YouTubeWorkers | None:
-        """Start the workers; None if a tool is missing and another source may serve."""
+        """Start the workers; None if YouTube is out of reach, or a tool is missing and another
+        source may serve.
+        """
         request, options = state.request, state.request.youtube
         alone = len(request.sources) == 1
         request.store.prepare()
-        check_proxy(options)
+        if silence := self._find_silence(state):
+            self.given_up = Refusal("transient", "network", silence)
+            self.advice = advice("transient", has_worked=False)
+            return None
         try:
             check_tools(options)
         except MissingDependencyError as error:
@@ -140,10 +163,3 @@ class YouTubeSource(Source):
             )
         )
         return self.workers
-
-
-def _nothing_given(refusal: Refusal) -> YouTubeError:
-    return YouTubeError(
-        f"source: 'youtube' gives no clips here ({refusal.code}: {refusal.message}). Try again "
-        "later, pass cookies=… of an account or proxy=… another address, or use source='cvdf'"
-    )

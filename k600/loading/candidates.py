@@ -10,8 +10,8 @@ from k600.labels import NAMES
 from k600.loading.selection import Candidate
 from k600.loading.state import State
 from k600.splits import UNLABELED
+from k600.youtube.circumstances import Circumstances
 from k600.youtube.refusals import is_settled
-from k600.youtube.tools import yt_dlp_version
 
 Candidates = Mapping[str, Sequence[str]]
 """File names by class; `_unlabeled` for test clips without one."""
@@ -88,17 +88,10 @@ def proved_bad(
             if clip.state in ("bad", "absent") and clip.file_name in asked.get(label, ()):
                 bad[label, clip.file_name] = clip.reason
 
-    version = yt_dlp_version() if known.answers else ""
+    now = Circumstances(request.youtube)
     for answer in known.answers if youtube and request.has_youtube else ():
         label = answer.folder.partition("/")[2]
-        if answer.file_name in asked.get(label, ()) and is_settled(
-            answer.kind,
-            answer.code,
-            days=answer.days,
-            yt_dlp=answer.yt_dlp,
-            yt_dlp_now=version,
-            cookies=request.youtube.signed_in,
-        ):
+        if answer.file_name in asked.get(label, ()) and is_settled(answer, now):
             bad[label, answer.file_name] = f"youtube_{answer.kind}"
 
     return {c: reason for c, reason in bad.items() if state.place_of(c) is None}

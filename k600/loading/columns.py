@@ -148,6 +148,8 @@ MANIFEST = (
 
 INDEX = (*MANIFEST[:5], _TARBALL, *PLACE)
 """A row of an index; a manifest serves as one, too."""
+INDEX_FILE = "index.parquet"
+"""Name of an index in the folder `data/<split>` of the place where it was published."""
 
 PUBLISHED = {"embedded": ROWS, "metadata": METADATA, "webdataset": _TAR, "index": INDEX}
 """What `datasets` finds in a published dataset, by kind of publication."""

@@ -8,15 +8,16 @@ it: its rows are checked as they are used.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any
 
-from k600.clip import Entry, Place, Tarball, file_name_of, parse_file_name
+from k600.clip import FILE_NAME, Entry, Place, Tarball, file_name_of
 from k600.errors import IndexFileError, ListError, MirrorError, MirrorNotFoundError, OfflineError
-from k600.loading.columns import INDEX
+from k600.loading.columns import INDEX, INDEX_FILE
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import Mirror
 from k600.splits import Split
@@ -90,19 +91,53 @@ class Index:
 
         Tarballs of which it does not have every clip are left out.
         """
+        rows = self.clips(split, tarballs)
+        found: dict[str, list[str]] = {}
+        for tarball, name in zip(
+            *(_values(rows[n]) for n in ("tarball", "file_name")), strict=True
+        ):
+            found.setdefault(tarball, []).append(name)
+        return found
+
+    def clips(self, split: str, tarballs: Collection[str]) -> Any:
+        """Return all clips of those tarballs of which it has every one: a table, a row for each.
+
+        Its columns are `file_name`, and those of the index. The numbers are not checked.
+
+        Raises:
+            IndexFileError: A row names no clip, or no tarball.
+        """
+        import pyarrow
+        import pyarrow.compute as pc
+
         rows = self._rows(split, _is_one_of(self.table["tarball"], {*tarballs}))
-        found: dict[str, dict[str, None]] = {}
-        counts: dict[str, int | None] = {}
+        times = (pc.utf8_lpad(rows[name].cast("string"), 6, "0") for name in _OF_NAME[1:])
+        stems = pc.binary_join_element_wise(rows["youtube_id"], *times, "_")
+        files = pc.binary_join_element_wise(stems, ".mp4", "")
+        named = pc.match_substring_regex(files, f"^{FILE_NAME}$")
+        good = pc.and_(named, pc.less(rows["time_start"], rows["time_end"])).fill_null(False)
+
+        rows = rows.append_column("file_name", files)
+        counted = [("file_name", "count"), ("file_name", "count_distinct"), (_OPTIONAL, "max")]
+        counts = rows.group_by("tarball").aggregate(counted)
+        of_tarball = ["tarball", "file_name_count_distinct", f"{_OPTIONAL}_max"]
+        if counts["file_name_count"] != counts["file_name_count_distinct"]:
+            number = pyarrow.array(range(len(rows)))
+            keys = rows.select(["tarball", "file_name"]).append_column("row", number)
+            first = keys.group_by(["tarball", "file_name"]).aggregate([("row", "min")])
+            rows = rows.take(first["row_min"].sort())  # somebody has a clip twice
         with self._checking():
-            for row in _records(rows, (*_OF_NAME, "tarball", _OPTIONAL)):
-                name, tarball = _file_name(row), _tarball(split, row["tarball"]).name
-                if parse_file_name(name) is None:
-                    raise ValueError(f"{name!r} is no clip's name")
-                found.setdefault(tarball, {})[name] = None
-                counts[tarball] = row[_OPTIONAL] or counts.get(tarball)
-        return {
-            tarball: [*clips] for tarball, clips in found.items() if len(clips) == counts[tarball]
-        }
+            if pc.any(pc.invert(good)).as_py():
+                bad = files[pc.index(good, False).as_py()].as_py()
+                raise ValueError(f"{bad!r:.100} is no clip's name")
+            whole = {
+                _tarball(split, name).name
+                for name, clips, claimed in zip(
+                    *(counts[n].to_pylist() for n in of_tarball), strict=True
+                )
+                if clips == claimed
+            }
+        return rows.filter(_is_one_of(rows["tarball"], whole))
 
     def _rows(self, split: str, mask: Any) -> Any:
         import pyarrow.compute as pc
@@ -128,12 +163,6 @@ def _is_one_of(column: Any, words: Collection[str]) -> Any:
     return pc.is_in(array.indices, pyarrow.array(codes, pyarrow.int32()))
 
 
-def _records(rows: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table as dicts. (`to_pylist` takes several times as long.)"""
-    for values in zip(*(_values(rows[name]) for name in names), strict=True):
-        yield dict(zip(names, values, strict=True))
-
-
 def _values(chunks: Any) -> Any:
     """Return the values of a column as a list."""
     import pyarrow
@@ -145,11 +174,6 @@ def _values(chunks: Any) -> Any:
     if pyarrow.types.is_integer(column.type) and not column.null_count:
         return column.to_numpy().tolist()
     return column.to_pylist()
-
-
-def _file_name(row: Mapping[str, Any]) -> str:
-    youtube_id, start, end = (row[name] for name in _OF_NAME)
-    return file_name_of(youtube_id or "", start or 0, end or 0)
 
 
 def _tarball(split: str, name: str) -> Tarball:
@@ -169,33 +193,52 @@ def read_index(data: bytes, name: str) -> Index:
     read = _read_csv if name.endswith(".csv") else _read_parquet
     try:
         columns = {name: _column(array, name) for name, array in read(pyarrow.BufferReader(data))}
+        columns.setdefault(_OPTIONAL, pyarrow.nulls(len(columns["split"]), pyarrow.int64()))
+        return Index(name, pyarrow.table(columns))
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise IndexFileError(
             f"index: '{name}' cannot be read ({why}). Make one by kinetics600 index build, or "
             "leave index out"
         ) from None
-    size = len(columns["split"])
-    return Index(name, pyarrow.table({_OPTIONAL: pyarrow.nulls(size, pyarrow.int64()), **columns}))
 
 
 def _read_parquet(source: Any) -> Iterator[tuple[str, Any]]:
     """Yield the columns one by one, which takes half the memory."""
     import pyarrow.parquet
 
-    facts = pyarrow.parquet.read_metadata(source)
-    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
-    claimed_bytes = sum(group.total_byte_size for group in groups)
-    if facts.num_rows > _MOST_ROWS or claimed_bytes > _MOST_BYTES:
-        raise ValueError(f"it claims {facts.num_rows:,} rows, {claimed_bytes:,} bytes")
+    # Words that a file holds once are not to be copied into each row: a stranger's may be long.
+    # Only ids, each of which is in a few rows, are, where their words are seen to be short first.
+    # (How a column is packed is not asked: pyarrow ends the process if that is damaged.)
+    options = {"read_dictionary": _TEXTS, "pre_buffer": False}
+    with pyarrow.parquet.ParquetFile(source, **options) as file:
+        facts = file.metadata
+        groups = (facts.row_group(number) for number in range(facts.num_row_groups))
+        claimed_bytes = sum(group.total_byte_size for group in groups)
+        if facts.num_rows > _MOST_ROWS or claimed_bytes > _MOST_BYTES:
+            raise ValueError(f"it claims {facts.num_rows:,} rows, {claimed_bytes:,} bytes")
+        names = _found_columns(file.schema_arrow.names)
+        for number in range(facts.num_row_groups):
+            which = {"row_groups": [number], "columns": ["youtube_id"], "use_threads": False}
+            some = file.iter_batches(1, **which)
+            for batch in itertools.islice(some, 1):
+                _check_ids(batch["youtube_id"])
 
-    # Words that the file holds once are not to be copied into each row: a stranger's may be long.
-    chunks = (group.column(number) for group in groups for number in range(group.num_columns))
-    once = {c.path_in_schema for c in chunks if any("DICTIONARY" in e for e in c.encodings)}
-    once.intersection_update(_TEXTS)
-    with pyarrow.parquet.ParquetFile(source, read_dictionary=[*once], pre_buffer=False) as file:
-        for name in _found_columns(file.schema_arrow.names):
-            yield name, file.read([name], use_threads=False)[name]
+        for name in names:
+            if name != "youtube_id":
+                yield name, file.read([name], use_threads=False)[name]
+    with pyarrow.parquet.ParquetFile(source, pre_buffer=False) as file:
+        yield "youtube_id", file.read(["youtube_id"], use_threads=False)["youtube_id"]
+
+
+def _check_ids(column: Any) -> None:
+    import pyarrow
+    import pyarrow.compute as pc
+
+    is_once = pyarrow.types.is_dictionary(column.type)
+    words = column.dictionary if is_once else column
+    if pc.any(pc.greater(pc.binary_length(words), _ID_BYTES)).as_py():
+        raise ValueError(f"a youtube_id has more than {_ID_BYTES} bytes")
 
 
 def _read_csv(source: Any) -> Iterator[tuple[str, Any]]:
@@ -219,17 +262,14 @@ def _found_columns(names: Sequence[str]) -> list[str]:
 def _column(array: Any, name: str) -> Any:
     """Return a column as text, each word once, or as whole numbers."""
     import pyarrow
-    import pyarrow.compute as pc
 
     column = array.combine_chunks()
+    column.validate(full=True)
     if name not in _TEXTS:
         return column.cast(pyarrow.int64())
-    is_once = pyarrow.types.is_dictionary(column.type)
-    if name == "youtube_id":  # each is in a few rows only
-        if is_once and pc.any(pc.greater(pc.binary_length(column.dictionary), _ID_BYTES)).as_py():
-            raise ValueError(f"a youtube_id has more than {_ID_BYTES} bytes")
+    if name == "youtube_id":
         return column.cast(pyarrow.string())
-    if not is_once:
+    if not pyarrow.types.is_dictionary(column.type):
         column = column.cast(pyarrow.string()).dictionary_encode()
     return column.cast(pyarrow.dictionary(pyarrow.int32(), pyarrow.string()))
 
@@ -257,7 +297,7 @@ class IndexFile:
         """
         file = self.address
         if not public_url(file).endswith(_SUFFIXES):
-            file = f"{file.rstrip('/')}/data/{split}-00000-of-00001.parquet"
+            file = f"{file.rstrip('/')}/data/{split}/{INDEX_FILE}"
         if file not in self._opened:
             self._opened[file] = self._open(file)
         return self._opened[file]

@@ -235,9 +235,16 @@ class OptionFields:
         "`data_dir`. Without it, clips in `data_dir` come first, then the order of class and name.",
         in_cache_key=True,
     )
+    shuffle_clips: bool = _option(
+        False,
+        help="With `streaming=True`: yield all clips in one random order, as `seed` says.",
+        more="Each comes by a request of its own, so an index, a manifest or earlier loads have to "
+        "say where it lies in its tarball.",
+        flag=None,
+    )
     seed: int | None = _option(
         None,
-        help="Seed of that choice, 0 or more.",
+        help="Seed of that choice, and of that order, 0 or more.",
         default_text="0",
         in_cache_key=True,
     )
@@ -350,6 +357,7 @@ class OptionFields:
     cookies: str | None = _option(
         None,
         help="YouTube: an account's cookie file in Netscape's format; read, never written.",
+        more="YouTube may suspend an account that is used like this.",
         check=check_cookies,
         is_secret=True,
     )
@@ -373,9 +381,10 @@ class OptionFields:
         is_secret=True,
         flag=None,
     )
-    patience_seconds: int = _option(
-        600,
+    patience_seconds: int | None = _option(
+        None,
         help='With `source="youtube"`: seconds to wait in all while YouTube refuses this address.',
+        default_text="600, or 3600 for a rate limit",
         flag="--patience",
     )
     requests_per_hour: int = _option(

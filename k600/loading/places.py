@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from k600.clip import Place, Tarball
 from k600.loading.index import IndexFile
@@ -50,6 +51,13 @@ class Places:
         """
         index = self.index.of(self.split) if self.index is not None and tarballs else None
         return index.members(self.split, tarballs) if index is not None else {}
+
+    def indexed(self, tarballs: Collection[str]) -> Any:
+        """Return all clips of those tarballs of which the index has every one: a table
+        (`k600.loading.index.Index.clips`), None without an index.
+        """
+        index = self.index.of(self.split) if self.index is not None and tarballs else None
+        return None if index is None else index.clips(self.split, tarballs)
 
     def _find(
         self, clips: Iterable[Candidate]

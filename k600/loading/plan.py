@@ -287,7 +287,7 @@ class Choice:
         orders = _divide(reads, places, ())
         return Plan(
             chosen=chosen,
-            here=_by_folder(state, chosen),
+            here=by_folder(state, chosen),
             orders={"entries": orders["entries"], "youtube": routes["youtube"], **orders},
             refused=gone,
             wanted=wanted,
@@ -412,7 +412,7 @@ class Choice:
         chosen, reads, wanted = next_unlisted(state, there, read=self.read)
         lacking = [] if self.refetch else [c for c in chosen if state.place_of(c) is None]
         orders = _divide(reads, usable_places(state, lacking), self.refused)
-        here = _by_folder(state, chosen)
+        here = by_folder(state, chosen)
         return Plan(chosen=chosen, here=here, orders=orders, wanted=wanted)
 
 
@@ -436,7 +436,8 @@ def tarballs_of_clips(state: State, clips: Iterable[Candidate]) -> dict[Candidat
     return {**state.places.tarballs_of(c for c in clips if c not in found), **found}
 
 
-def _by_folder(state: State, chosen: Iterable[Candidate]) -> dict[str, set[str]]:
+def by_folder(state: State, chosen: Iterable[Candidate]) -> dict[str, set[str]]:
+    """Return the file names, by store folder, of those clips that are there."""
     found: dict[str, set[str]] = {}
     for candidate in chosen:
         if (folder := state.place_of(candidate)) is not None:

@@ -20,7 +20,7 @@ from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import Failure, State
 from k600.mirror.mirror import RemoteFile
-from k600.mirror.range_reader import AHEAD_BYTES
+from k600.mirror.reader import AHEAD_BYTES
 from k600.store.ledger import Ledger
 from k600.tarballs.extract import TarballExtractor, TarballRead
 

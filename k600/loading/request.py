@@ -56,6 +56,8 @@ class Request:
     """`warn`, `raise` or `skip`."""
     retry_errors: bool
     """Ask again for clips that were proved not to be had."""
+    shuffle_clips: bool
+    """Stream all clips in one random order."""
 
     @property
     def ledger(self) -> Ledger:
@@ -97,6 +99,14 @@ class Request:
     def of(self, splits: Iterable[str]) -> Request:
         """Return the same request for some of its splits only."""
         return replace(self, splits=tuple(split for split in self.splits if split in splits))
+
+    def check_no_stream(self) -> None:
+        """Raise `OptionError` for what means something to streams only."""
+        if self.shuffle_clips:
+            raise OptionError(
+                "shuffle_clips: True is for streams alone. Pass streaming=True, or leave it out: a "
+                "loaded dataset has .shuffle(seed=…)"
+            )
 
     @property
     def is_whole(self) -> bool:

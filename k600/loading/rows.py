@@ -24,7 +24,7 @@ from k600.errors import (
 )
 from k600.labels import label_id
 from k600.mirror.mirror import Mirror
-from k600.mirror.range_reader import AHEAD_BYTES
+from k600.mirror.reader import AHEAD_BYTES
 from k600.reasons import REASONS
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger

@@ -28,35 +28,20 @@ def stream_split(
 ) -> list[StreamedShard | StoredShard]:
     """Return a shard for each tarball of a request; reading starts when they are iterated.
 
-    Nothing is written. Tarballs whose clips are all in the store are served from there. YouTube is
-    not asked: a clip from there is cut and checked on disk.
+    Nothing is written. Tarballs whose clips are all in the store are served from there.
 
     Raises:
-        OptionError: The request cannot be streamed.
-        MirrorError, ListError: The mirror's lists cannot be had.
+        OptionError, IncompleteError, MirrorError, ListError: As `state_to_stream` says.
         NoClipsError: The network is not to be used and the store holds none of the clips.
     """
     network = request.may_fetch(offline=offline)
-    if network and request.only_youtube:
-        raise OptionError(
-            "source: 'youtube' cannot be streamed, as a clip is cut and checked on disk. Load it "
-            "without streaming=True"
-        )
     if network and Split(split).is_mixed and request.limits.limited:
         raise choice_error(
             "a stream of the test split cannot be chosen from, as no list says which tarball holds "
             "a clip. Use .take(n) of the stream, or load without streaming=True",
             but=("manifest",),
         )
-    state = read_state(request, split, offline=offline, keep=False)
-    _ = state.wanted  # classes of test clips need labels: it raises, if there are none
-    unlabelled = state.split.is_mixed and not state.labels and request.manifest is None
-    if unlabelled and request.on_missing == "raise":
-        raise IncompleteError(
-            "test_labels: the list of labels cannot be had, so clips of this stream would have the "
-            "label None. Pass test_labels=… a path or URL of it, or leave on_missing='raise' out"
-        )
-
+    state = state_to_stream(request, split, offline=offline)
     if request.chooses:
         return _chosen(state)
     if not network:
@@ -68,6 +53,32 @@ def stream_split(
         state = ask_host(state, Plan(needs_lists=True))
     # All of them: whether all of one is in the store is found out when its turn comes.
     return [_streamed(state, tarball) for tarball in state.tarballs]
+
+
+def state_to_stream(request: Request, split: str, *, offline: bool) -> State:
+    """Return how things stand for a stream; nothing of the mirror's tarballs is asked.
+
+    YouTube gives no clips to it: a clip from there is cut and checked on disk.
+
+    Raises:
+        OptionError: The request cannot be streamed.
+        IncompleteError: Clips would lack their labels, and `on_missing` is `raise`.
+        MirrorError, ListError: A list cannot be had that says what the clips in the store are.
+    """
+    if request.only_youtube and request.may_fetch(offline=offline):
+        raise OptionError(
+            "source: 'youtube' cannot be streamed, as a clip is cut and checked on disk. Load it "
+            "without streaming=True"
+        )
+    state = read_state(request, split, offline=offline, keep=False)
+    _ = state.wanted  # classes of test clips need labels: it raises, if there are none
+    unlabelled = state.split.is_mixed and not state.labels and request.manifest is None
+    if unlabelled and request.on_missing == "raise":
+        raise IncompleteError(
+            "test_labels: the list of labels cannot be had, so clips of this stream would have the "
+            "label None. Pass test_labels=… a path or URL of it, or leave on_missing='raise' out"
+        )
+    return state
 
 
 def _chosen(state: State) -> list[StreamedShard | StoredShard]:
@@ -84,7 +95,7 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
 
     here = {folder: set(names) for folder, names in plan.here.items()}
     for clip in differing_clips(state, plan.chosen):
-        _complain(state, f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}")
+        complain(state, f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}")
         here[state.place_of(clip) or ""].discard(clip[1])
     shards: list[StreamedShard | StoredShard] = [*stored_shards(state, here)]
     if not shards and not plan.reads:
@@ -118,7 +129,8 @@ def _streamed(
     )
 
 
-def _complain(state: State, message: str) -> None:
+def complain(state: State, message: str) -> None:
+    """Say that a clip is left out, as `on_missing` wants it."""
     if state.request.on_missing == "raise":
         raise IncompleteError(message)
     if state.request.on_missing == "warn":

@@ -6,14 +6,11 @@ from `http://` to `https://` of the same host; the remedy is to name the `https:
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import fsspec
 
@@ -21,13 +18,15 @@ from k600.mirror.identity import is_public_bucket, s3_endpoint
 from k600.network import CONNECT_SECONDS, READ_SECONDS, WEB_PORTS, Network, read_network
 
 _AMAZON = "https://s3.amazonaws.com"
+_SAFE = "/:%!$&'()*+,;=@~-._[]"  # not percent-encoded in a web address
+_SIGNED_OPTIONS = frozenset(
+    {"anon", "key", "secret", "token", "profile", "endpoint_url", "username", "password", "use_ssl"}
+)
 
 
 def protocol_of(url: str) -> str:
     """Return the protocol of an fsspec URL; of a chain, the first."""
-    if "::" in url:
-        return url.partition("::")[0]
-    return str(fsspec.utils.get_protocol(url))
+    return str(fsspec.utils.get_protocol(url)).partition("::")[0]
 
 
 def file_system_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,12 +50,43 @@ def mirror_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
         limits |= {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64}
         if is_public_bucket(url, options):
             merged["anon"] = True
-            merged.setdefault("endpoint_url", None)
-            if merged.keys() <= _s3fs_options():  # with any other, s3fs finds out what is wrong
-                merged["session"] = _anonymous_session()
             limits["ignore_configured_endpoint_urls"] = True
         merged["config_kwargs"] = {**limits, **dict(merged.get("config_kwargs") or {})}
     return file_system_options(url, merged)
+
+
+def web_root(url: str, options: Mapping[str, Any]) -> str | None:
+    """Return the web address of a mirror's root that needs no options; None if there is none.
+
+    A bucket that is read anonymously has one, so that nobody's AWS profile counts, and none of
+    s3fs is imported.
+
+    Example:
+        >>> web_root("s3://kinetics/600", {})
+        'https://kinetics.s3.amazonaws.com/600'
+        >>> web_root("s3://kinetics/600", {"anon": True, "endpoint_url": "http://localhost:9"})
+        'http://localhost:9/kinetics/600'
+    """
+    scheme, _, rest = url.rstrip("/").partition("://")
+    if "@" in url or "?" in url:
+        return None
+    if scheme in WEB_PORTS:
+        return None if options else quote(f"{scheme}://{rest}", safe=_SAFE)
+
+    anonymous = is_public_bucket(url, options) or options.get("anon")
+    if scheme not in ("s3", "s3a") or not anonymous or options.keys() - {"anon", "endpoint_url"}:
+        return None
+    endpoint = s3_endpoint(url, options)
+    if endpoint.startswith(("http://", "https://")) and "amazonaws.com" not in endpoint:
+        return f"{endpoint}/{quote(rest)}"
+    bucket, _, key = rest.partition("/")
+    is_amazon = is_public_bucket(url, options) and not endpoint
+    return f"https://{bucket}.s3.amazonaws.com/{quote(key)}" if is_amazon else None
+
+
+def can_be_signed(url: str, options: Mapping[str, Any]) -> bool:
+    """Return whether an address that s3fs signs surely works with these options."""
+    return protocol_of(url) in ("s3", "s3a") and _SIGNED_OPTIONS.issuperset(options)
 
 
 def _web_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,28 +106,23 @@ async def web_info(fs: Any, url: str) -> dict[str, Any]:
     A server that calls stored `.tar.gz` files `Content-Encoding: gzip` gives their true length; one
     that compresses its answers gives none. aiohttp's own errors are raised.
     """
-    import aiohttp
-
-    with contextlib.suppress(aiohttp.ClientResponseError):  # some servers do not answer a HEAD
-        info = await _headers(fs, "HEAD", url)
-        if info["size"] is not None:
-            return info
-    return await _headers(fs, "GET", url)
-
-
-async def _headers(fs: Any, method: str, url: str) -> dict[str, Any]:
     session = await fs.set_session()
-    options = {"allow_redirects": True, **fs.kwargs}
-    async with session.request(method, fs.encode_url(url), **options) as answer:
-        answer.raise_for_status()
-        length = answer.headers.get("Content-Length")
-        return {
-            "type": "file",
-            "size": None if length is None else int(length),
-            "ETag": answer.headers.get("ETag"),
-            "Last-Modified": answer.headers.get("Last-Modified"),
-            "encoding": answer.headers.get("Content-Encoding", "").replace("identity", ""),
-        }
+    for method in ("HEAD", "GET"):  # some servers do not answer a HEAD
+        options = {"allow_redirects": True, **fs.kwargs}
+        async with session.request(method, fs.encode_url(url), **options) as answer:
+            headers = answer.headers
+            length = headers.get("Content-Length")
+            if method == "HEAD" and (not answer.ok or length is None):
+                continue
+            answer.raise_for_status()
+            return {
+                "type": "file",
+                "size": None if length is None else int(length),
+                "ETag": headers.get("ETag"),
+                "Last-Modified": headers.get("Last-Modified"),
+                "encoding": headers.get("Content-Encoding", "").replace("identity", ""),
+            }
+    raise AssertionError
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,31 +191,6 @@ def _s3_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if bundle is not None:
         client.setdefault("verify", bundle)
     return {**options, "config_kwargs": config, "client_kwargs": client}
-
-
-@cache
-def _s3fs_options() -> frozenset[str]:
-    from s3fs import S3FileSystem
-
-    return frozenset(inspect.signature(S3FileSystem.__init__).parameters)
-
-
-@cache
-def _anonymous_session() -> Any:
-    """Return an AWS session for the public bucket, without profiles, files and variables."""
-    from aiobotocore.session import AioSession
-    from botocore.configprovider import (
-        BOTOCORE_DEFAUT_SESSION_VARIABLES,
-        ConfigValueStore,
-        ConstantProvider,
-    )
-
-    session = AioSession()
-    defaults = {name: places[2] for name, places in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
-    defaults |= {"config_file": os.devnull, "credentials_file": os.devnull}
-    store = ConfigValueStore({name: ConstantProvider(value) for name, value in defaults.items()})
-    session.register_component("config_store", store)
-    return session
 
 
 @cache

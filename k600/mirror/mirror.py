@@ -1,21 +1,19 @@
 """The mirror: any fsspec URL with the host's layout below it; its objects, sizes, ETags and bytes.
 
-All requests go through fsspec's public `info` and `cat_file`, so `s3://`, `https://` and `file://`
-share one path. (Only the headers of a web server are read here: fsspec hides the size of an object
-that has a Content-Encoding.)
+`stat` says what is there, `get_range` brings some bytes of it, `open` all in order. Behind them are
+plain web requests (`k600.mirror.source`) and fsspec's public `info`, `cat_file` and `open`, so that
+`s3://`, `https://` and `file://` share one path. (Only the headers of a web server are read here:
+fsspec hides the size of an object that has a Content-Encoding.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 import zlib
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import quote
 
 import fsspec
@@ -23,31 +21,32 @@ from fsspec.core import url_to_fs
 
 from k600.errors import (
     ListError,
-    MirrorChangedError,
     MirrorError,
     MirrorNotFoundError,
     MirrorRangesError,
     MirrorUnreachableError,
 )
-from k600.mirror.file_systems import mirror_options, protocol_of, web_info
+from k600.mirror import direct
+from k600.mirror.direct import Pending, Version
+from k600.mirror.file_systems import (
+    can_be_signed,
+    mirror_options,
+    protocol_of,
+    web_info,
+    web_root,
+)
 from k600.mirror.identity import mirror_identity
+from k600.mirror.reader import Reader
+from k600.mirror.source import Source
 from k600.network import read_network
 from k600.retry import Retry
 from k600.text import public_url, text_of
 from k600.translate import mirror_error, translate_errors
 
-T = TypeVar("T")
-
 _GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 512 << 10
-
-_SAFE = "/:%!$&'()*+,;=@~-._"  # not percent-encoded in a web address
-ADDRESS_SECONDS = 300.0
-"""How long a signed address is used; the credentials may expire not much later."""
-_PLAIN_S3_OPTIONS = frozenset(
-    {"anon", "key", "secret", "token", "profile", "endpoint_url", "username", "password", "use_ssl"}
-)
-"""Options of s3fs with which a signed address surely works."""
+_HASTE_SECONDS = 5.0
+"""How long a small object may keep failing: nothing that came before would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +100,48 @@ class Mirror:
         """Whether bytes from here cross a network."""
         return protocol_of(self.url) not in ("file", "local", "memory")
 
-    @property
-    def _is_web(self) -> bool:
-        return protocol_of(self.url) in ("http", "https")
-
     def stat(self, path: str) -> RemoteFile:
         """Return size and ETag of the object at `path` below the root, or raise `MirrorError`."""
-        fs, root = self._connect()
-        full, url = f"{root}/{path}", f"{self}/{path}"
-        if self._is_web:
-            info = self._retried(url, lambda: self._start(web_info(fs, full), fs).result())
-        else:
-            fresh = {"refresh": True} if protocol_of(self.url) in ("s3", "hf") else {}
-            info = self._retried(url, lambda: self._send("info", full, **fresh).result())
+        url, found = f"{self}/{path}", None
+        if self._web_root and (address := self.plain_address(path)):
+            with contextlib.suppress(*direct.ERRORS):
+                found = direct.head(address, seconds=self.request_seconds)
+        if found is None:
+            found = Retry(attempts=3).call(lambda: self._info(path), MirrorUnreachableError)
+        return RemoteFile(path, path, url, found.size_bytes or 0, found.etag or "")
 
-        if info.get("type") != "file":
-            raise MirrorNotFoundError(f"mirror: {url} is a folder, expected a file")
-        if info.get("size") is None:
-            raise MirrorError(_without_length(url, info.get("encoding", "")))
+    def get_range(
+        self,
+        path: str,
+        start: int,
+        end: int,
+        *,
+        etag: str | None = None,
+        size_bytes: int | None = None,
+    ) -> bytes:
+        """Return the bytes `[start, end)` of the object at `path`: one request, retried.
 
-        etag = info.get("ETag") or info.get("blob_id") or info.get("Last-Modified")  # (hf: a blob)
-        if not etag:
-            etag = "-".join(str(info.get(k)) for k in ("size", "ino", "mtime"))
-        return RemoteFile(path, full, url, int(info["size"]), str(etag).strip('"'))
+        `etag` and `size_bytes` say which object it has to be. Many threads may ask at once.
+
+        Raises:
+            MirrorChangedError: Another object is there now.
+            MirrorRangesError: The server sends no ranges: `open` reads the object.
+            MirrorError: It cannot be read, or is shorter.
+        """
+        if not 0 <= start < end:
+            raise ValueError(f"a range from {start} to {end} holds no byte")
+        source, expected = Source(self, path), Version(etag, size_bytes)
+        data, version = source.read(start, end, expected)
+        if any(asked and not told for asked, told in zip(expected, version, strict=True)):
+            source.look(expected)
+        return bytes(data)
+
+    def open(self, what: RemoteFile | str, **options: Any) -> Reader:
+        """Open an object, or what is at a path now, for one pass; `options` are `Reader`'s.
+
+        Where that can be, first bytes are requested along with the size of what is at a path.
+        """
+        return Reader(self, what, **options)
 
     def read_list(self, path: str, *, most_bytes: int = 256 << 20) -> str:
         """Return the text of a small object, which may be gzipped.
@@ -146,223 +164,130 @@ class Mirror:
         remote = self.stat(path)
         if remote.size_bytes > most_bytes:
             raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
-        if self._is_web:  # may send more than it has announced
-            data = self._retried(remote.url, lambda: self._bounded(remote))
-        elif remote.size_bytes:  # as a range: s3fs would request the size of the whole once more
-            limits = {"start": 0, "end": remote.size_bytes + 1}  # one more shows that it grew
-            request = partial(self._send, "cat_file", remote.path, **limits)
-            data = bytes(self._retried(remote.url, lambda: request().result()))
-        else:
-            data = b""
+        hasty = replace(self, patience_seconds=min(self.patience_seconds, _HASTE_SECONDS))
+        with hasty.open(remote) as reader:
+            return reader.read()
 
-        if len(data) != remote.size_bytes:
-            raise ListError(
-                f"mirror: {remote.url} is truncated or another: {len(data):,} bytes came, "
-                f"{remote.size_bytes:,} were announced. Call again"
-            )
-        return data
+    def plain_address(self, path: str, seconds: float = 60) -> str | None:
+        """Return an address for plain requests for the object at `path`; None if there is none.
 
-    def get_range(
-        self,
-        path: str,
-        start: int,
-        end: int,
-        *,
-        etag: str | None = None,
-        size_bytes: int | None = None,
-    ) -> bytes:
-        """Return the bytes `[start, end)` of the object at `path`: one request, retried.
-
-        `etag` and `size_bytes` say which object it has to be. Many threads may ask at once.
-
-        Raises:
-            MirrorChangedError: Another object is there now.
-            MirrorRangesError: The server sends no ranges: `stream` reads the object.
-            MirrorError: It cannot be read, or is shorter.
+        It works for so many seconds. As it may be signed, messages must not hold it.
         """
-        if not 0 <= start < end:
-            raise ValueError(f"a range from {start} to {end} holds no byte")
-        url = f"{self}/{path}"
-        data = self._retried(url, lambda: self._range(path, start, end, etag, size_bytes))
-        if not self._is_web and not (etag is None and size_bytes is None):
-            now = self.stat(path)
-            _check_same(url, etag, now.etag, size_bytes, now.size_bytes)
-        return data
+        address = None
+        if self._web_root:
+            address = f"{self._web_root}/{quote(path)}"
+        elif can_be_signed(self.url, self.options):
+            fs, full = self._connect(path)
+            with translate_errors(mirror_error, f"{self}/{path}"):
+                address = str(fs.sign(full, expiration=int(seconds)))
+        proxy = address and read_network().proxy_for(address)
+        return address if not proxy or proxy.scheme == "http" else None
 
-    def _range(
-        self, path: str, start: int, end: int, etag: str | None, size_bytes: int | None
-    ) -> bytes:
-        _, root = self._connect()
-        url = f"{self}/{path}"
+    def read_by_file_system(
+        self, path: str, start: int, end: int, size_bytes: int | None, pending: Pending
+    ) -> tuple[memoryview, Version]:
+        """Return the bytes `[start, end)` of an object by fsspec, and which one it is, if known.
+
+        `MirrorRangesError` is raised for a server that sends all of its `size_bytes` instead.
+        """
+        url, found = f"{self}/{path}", [Version()]
         options: dict[str, Any] = {"start": start, "end": end}
-        if self._is_web:
-            options["raise_for_status"] = _answer_check(url, start, end, etag, size_bytes)
-        data = bytes(self._send("cat_file", f"{root}/{path}", **options).result())
+        if self._is_web:  # goes on to aiohttp, which calls it before it reads the body
+            options["raise_for_status"] = _range_check(url, start, end, size_bytes, found)
+        with translate_errors(mirror_error, url):
+            data = memoryview(self._call("cat_file", path, pending, **options))
         if len(data) != end - start:
             raise MirrorUnreachableError(
                 f"mirror: {url} sent {len(data):,} bytes for a range of {end - start:,}"
             )
-        return data
+        return data, found[0]
 
-    def request(self, remote: RemoteFile, start: int, end: int) -> Future[bytes]:
-        """Request the bytes `[start, end)`."""
-        options: dict[str, Any] = {"start": start, "end": end}
-        if self._is_web:  # goes on to aiohttp, which calls it before it reads the body
-            options["raise_for_status"] = _range_check(remote, start, end)
-        return self._send("cat_file", remote.path, **options)
-
-    def received(self, remote: RemoteFile, answer: Future[bytes], length_bytes: int) -> bytes:
-        """Return the bytes of a finished request, or raise its error as one of ours."""
-        with translate_errors(mirror_error, remote.url):
-            data = bytes(answer.result(0))
-        if len(data) != length_bytes:
-            raise MirrorUnreachableError(
-                f"mirror: {remote.url} sent {len(data):,} bytes for a range of {length_bytes:,}"
-            )
-        return data
-
-    def plain_address(self, path: str) -> str | None:
-        """Return an address for plain GETs of the object at `path`; None if there is none.
-
-        It works for the next minutes. As it may be signed, messages must not hold it.
-        """
-        protocol = protocol_of(self.url)
-        address = None
-        if protocol in ("http", "https"):
-            plain = not self.options and "@" not in self.url and "?" not in self.url
-            address = quote(f"{self.url.rstrip('/')}/{path}", safe=_SAFE) if plain else None
-        elif protocol in ("s3", "s3a") and _PLAIN_S3_OPTIONS.issuperset(self.options):
-            fs, root = self._connect()
-            with translate_errors(mirror_error, f"{self}/{path}"):
-                address = fs.sign(f"{root}/{path}", expiration=int(2 * ADDRESS_SECONDS))
-        if address is None:
-            return None
-
-        proxy = read_network().proxy_for(address)
-        return address if proxy is None or proxy.scheme == "http" else None
-
-    def has_ranges(self, remote: RemoteFile) -> bool:
-        """Return whether byte ranges are served, as only a few web servers do not."""
-        if not self._is_web or remote.size_bytes < 2:
-            return True
-        return bool(self._retried(remote.url, lambda: self._serves_last_byte(remote)))
-
-    def _serves_last_byte(self, remote: RemoteFile) -> bool:
-        fs, _ = self._connect()
-        try:
-            with fs.open(remote.path, "rb", cache_type="none", size=remote.size_bytes) as file:
-                file.seek(remote.size_bytes - 1)
-                return len(file.read(1)) == 1
-        except ValueError:  # fsspec's word for a server that answers a range with everything
-            return False
-
-    def stream(self, remote: RemoteFile) -> Generator[memoryview, None, None]:
-        """Yield the object by one request, in pieces that are valid until the next one."""
-        fs, _ = self._connect()
+    def stream(self, path: str, size_bytes: int) -> Generator[memoryview, None, None]:
+        """Yield an object by one request, in pieces that are valid until the next one."""
+        fs, full = self._connect(path)
         memory = memoryview(bytearray(_PIECE_BYTES))
-        with translate_errors(mirror_error, remote.url):
-            with fs.open(remote.path, "rb", block_size=0, size=remote.size_bytes) as file:
+        with translate_errors(mirror_error, f"{self}/{path}"):
+            with fs.open(full, "rb", block_size=0, size=size_bytes) as file:
                 while count := file.readinto(memory):
                     yield memory[:count]
 
-    def _bounded(self, remote: RemoteFile) -> bytes:
-        """Return an object of a web server; of a longer answer, not much more than its size."""
-        data = bytearray()
-        deadline = time.monotonic() + 20 * self.request_seconds
-        with contextlib.closing(self.stream(remote)) as blocks:
-            for block in blocks:
-                data += block
-                if len(data) > remote.size_bytes or time.monotonic() > deadline:
-                    break
-        return bytes(data)
+    @property
+    def _web_root(self) -> str | None:
+        return web_root(self.url, self.options)
 
-    def _retried(self, url: str, call: Callable[[], T]) -> T:
-        """Return the result of a small request, retried if the mirror cannot be reached."""
+    @property
+    def _is_web(self) -> bool:
+        return bool(self._web_root) or protocol_of(self.url) in ("http", "https")
 
-        def translated() -> T:
-            with translate_errors(mirror_error, url):
-                return call()
+    def _info(self, path: str) -> Version:
+        """Return ETag and size by fsspec."""
+        url = f"{self}/{path}"
+        has_cache = protocol_of(self.url) in ("s3", "hf") and not self._is_web
+        fresh = {"refresh": True} if has_cache else {}
+        with translate_errors(mirror_error, url):
+            info = self._call(web_info if self._is_web else "info", path, Pending(), **fresh)
 
-        return Retry(attempts=3).call(translated, MirrorUnreachableError)
+        if info.get("type") != "file":
+            raise MirrorNotFoundError(f"mirror: {url} is a folder, expected a file")
+        if info.get("size") is None:
+            raise MirrorError(_without_length(url, info.get("encoding", "")))
+        etag = info.get("ETag") or info.get("blob_id") or info.get("Last-Modified")  # (hf: a blob)
+        if not etag:
+            etag = "-".join(str(info.get(k)) for k in ("size", "ino", "mtime"))
+        return Version(str(etag).strip('"'), int(info["size"]))
 
-    def _send(self, method: str, *args: Any, **options: Any) -> Future[Any]:
-        """Call a method of the file system, in the background if it is asynchronous."""
-        fs, _ = self._connect()
-        if fs.async_impl:  # fsspec's asynchronous face
-            return self._start(getattr(fs, f"_{method}")(*args, **options), fs)
-        done: Future[Any] = Future()
-        try:
-            done.set_result(getattr(fs, method)(*args, **options))
-        except Exception as error:
-            done.set_exception(error)
-        return done
-
-    def _start(self, call: Coroutine[Any, Any, Any], fs: fsspec.AbstractFileSystem) -> Future[Any]:
-        """Start a call in a file system's own loop, with a timeout."""
+    def _call(
+        self, method: str | Callable[..., Any], path: str, pending: Pending, **options: Any
+    ) -> Any:
+        """Return what a method of the file system returns for a path, in bounded time."""
+        fs, full = self._connect(path)
+        if not fs.async_impl:
+            return getattr(fs, str(method))(full, **options)
+        if isinstance(method, str):
+            call = getattr(fs, f"_{method}")(full, **options)  # fsspec's asynchronous face
+        else:
+            call = method(fs, full)
         bounded = asyncio.wait_for(call, self.request_seconds)
-        return asyncio.run_coroutine_threadsafe(bounded, fs.loop)
+        answer = asyncio.run_coroutine_threadsafe(bounded, fs.loop)
+        with pending.hold(answer.cancel):
+            return answer.result()
 
-    def _connect(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        """Return this process's file system (fsspec caches it) and the root path in it."""
+    def _connect(self, path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+        """Return this process's file system (fsspec caches it) and an object's path in it."""
+        url, options = self._web_root or self.url, {} if self._web_root else self.options
         with translate_errors(mirror_error, str(self)):
-            fs, root = url_to_fs(self.url, **mirror_options(self.url, self.options))
-        return fs, str(root).rstrip("/")
+            fs, root = url_to_fs(url, **mirror_options(url, options))
+        return fs, f"{str(root).rstrip('/')}/{quote(path) if self._web_root else path}"
 
 
-def _answer_check(
-    url: str, start: int, end: int, etag: str | None, size_bytes: int | None
-) -> Callable[[Any], Any]:
-    """Return a check that an answer is the range of the object, before its body is read."""
+def _range_check(
+    url: str, start: int, end: int, size_bytes: int | None, found: list[Version]
+) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    """Return a check that an answer is a range, before its body is read; it notes whose."""
 
     async def check(response: Any) -> None:
         if response.status >= 400:
             response.raise_for_status()
-        if response.status != 206:
-            raise MirrorRangesError(
-                f"mirror: {url} serves no byte ranges (HTTP {response.status}): it has to be read "
-                "from its beginning"
-            )
-        headers = response.headers
+        headers, length = response.headers, response.content_length
         sent, _, total = headers.get("Content-Range", "").partition("/")
-        known = int(total) if total.isdecimal() else None
-        found = (headers.get("ETag") or headers.get("Last-Modified") or "").strip('"')
-        _check_same(url, etag, found, size_bytes, size_bytes if known is None else known)
-        if known is not None and known < end:
-            raise MirrorError(f"mirror: {url} has {known:,} bytes, so none up to {end:,}")
-        if sent != f"bytes {start}-{end - 1}":
+        etag = headers.get("ETag") or headers.get("Last-Modified") or ""
+        found[0] = Version(etag.strip('"') or None, int(total) if total.isdecimal() else size_bytes)
+        if response.status == 206 and sent == f"bytes {start}-{end - 1}":
+            return
+        if response.status == 206:
             raise MirrorUnreachableError(
                 f"mirror: {url} sent {sent[:100]!r}, asked for bytes {start}-{end - 1}"
             )
-
-    return check
-
-
-def _check_same(
-    url: str, etag: str | None, found: str, size_bytes: int | None, found_bytes: int | None
-) -> None:
-    """Raise `MirrorChangedError` unless an object is the one that was meant, as far as is said."""
-    if etag not in (None, found) or size_bytes not in (None, found_bytes):
-        raise MirrorChangedError(
-            f"mirror: {url} was replaced (ETag {etag!r} of {size_bytes} bytes, now {found!r} of "
-            f"{found_bytes})"
+        if size_bytes is not None and length == end - start:  # some send a range, but say 200
+            return
+        if size_bytes in (None, length):
+            raise MirrorRangesError(
+                f"mirror: {url} serves no byte ranges (HTTP {response.status}): it can only be "
+                "read from its beginning"
+            )
+        raise MirrorUnreachableError(
+            f"mirror: {url} answered the range {start}-{end - 1} with something else"
         )
-
-
-def _range_check(remote: RemoteFile, start: int, end: int) -> Callable[[Any], Any]:
-    """Return a check that a response is the requested range, before its body is read."""
-
-    async def check(response: Any) -> None:
-        sent = response.headers.get("Content-Range", "")
-        if response.status == 206 and sent and not sent.startswith(f"bytes {start}-{end - 1}/"):
-            raise MirrorUnreachableError(
-                f"mirror: {remote.url} sent {sent[:100]!r}, asked for bytes {start}-{end - 1}"
-            )
-        length = end - start  # (some servers send the range, but say 200)
-        everything = length < remote.size_bytes and response.content_length != length
-        if response.status == 200 and everything:
-            raise MirrorUnreachableError(
-                f"mirror: {remote.url} answered the range {start}-{end - 1} with everything"
-            )
 
     return check
 

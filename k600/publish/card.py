@@ -51,7 +51,7 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
     left_out = _left_out_table(splits)
     unlabelled = sum(split.unlabelled for split in splits if Split(split.split).is_mixed)
     parts = {kind}
-    if private and kind != "metadata":
+    if private and kind in ("embedded", "webdataset"):
         parts.add("private")
     if left_out:
         parts.add("left_out")

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from k600.clip import Clip, parse_file_name
+from k600.clip import Clip, Place, Tarball, TestLabels, parse_file_name
 from k600.errors import ListError
 from k600.labels import NAMES, label_id
 from k600.loading.ask_host import settle
 from k600.loading.candidates import clip_at
 from k600.loading.columns import place_values
-from k600.loading.manifest import ManifestRow, sha256_of
+from k600.loading.manifest import sha256_of
 from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.plan import Plan, make_plan, tarballs_of_clips
 from k600.loading.request import Request
 from k600.loading.rows import StoredClip
-from k600.loading.state import read_labels, read_state
-from k600.splits import UNLABELED, Split
+from k600.loading.state import read_state
+from k600.splits import UNLABELED
 from k600.store.rows import ClipRow
+from k600.tarballs.stream import clip_of
 
 Row = dict[str, Any]
 
@@ -76,7 +78,7 @@ def metadata_rows(
     return sorted(rows, key=_order)
 
 
-def index_rows(request: Request, split: str, *, offline: bool = False) -> list[Row]:
+def index_rows(request: Request, split: str, labels: TestLabels) -> list[Row]:
     """Return a row (`k600.loading.columns.INDEX`) for each clip that was seen in a tarball.
 
     The order is that of tarballs and of the clips in them. Rows of clips that cannot be read alone
@@ -85,24 +87,31 @@ def index_rows(request: Request, split: str, *, offline: bool = False) -> list[R
     Args:
         request: Its store's ledger is read, as far as it is about the request's mirror.
         split: One of its splits.
-        offline: Do not cross a network for the labels of test clips.
+        labels: Labels of test clips; of others, the ledger says what it knows.
     """
-    ledger, labels = request.ledger, read_labels(request, Split(split), offline=offline)
-    members = [row for row in ledger.clips(split) if row.position >= 0]
+    ledger = request.ledger
+    members = [
+        row for row in ledger.clips(split) if row.position >= 0 and parse_file_name(row.file_name)
+    ]
     done = {name for name, row in ledger.tarballs(split).items() if row.state == "done"}
     sizes = Counter(row.tarball.name for row in members if row.tarball.name in done)
     keys = [(row.tarball.label or UNLABELED, row.file_name) for row in members]
     places = ledger.places(split, keys)
     rows = []
     for member, key in zip(members, keys, strict=True):
-        if times := parse_file_name(member.file_name):
-            tarball = member.tarball
-            clip = Clip(split, tarball.label or labels.get(times) or _label_of(member), *times)
-            row = ManifestRow(clip, tarball=tarball.name, place=places.get(key)).as_plain()
-            if row["entry_offset"] is not None:
-                row["tarball_clips"] = sizes.get(tarball.name)
-            rows.append(row)
+        clip = clip_of(member.tarball, member.file_name, labels)
+        assert clip is not None  # its name is a clip's
+        if clip.label is None:
+            clip = replace(clip, label=_label_of(member))
+        rows.append(
+            index_row(clip, member.tarball, places.get(key), sizes.get(member.tarball.name))
+        )
     return rows
+
+
+def index_row(clip: Clip, tarball: Tarball, place: Place | None, tarball_clips: int | None) -> Row:
+    """Return the row of a clip in an index; `tarball_clips` are all in it, None where unknown."""
+    return {**asdict(clip), "tarball": tarball.name, **place_values(place, tarball_clips)}
 
 
 def _label_of(member: ClipRow) -> str | None:

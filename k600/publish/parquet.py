@@ -8,13 +8,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 
-from k600.loading.columns import REPEATING, ROWS, Column, arrow_schema, feature_types
+from k600.loading.columns import (
+    INDEX,
+    INDEX_FILE,
+    METADATA,
+    REPEATING,
+    ROWS,
+    Column,
+    arrow_schema,
+    feature_types,
+)
 from k600.publish.shards import HashingFile, Shard
 
 MOST_GROUP_ROWS = 100
@@ -46,10 +56,19 @@ def write_clips(
             writer.abandon()
 
 
-def write_table(
+def write_metadata(rows: Sequence[Mapping[str, Any]], folder: Path) -> Shard:
+    """Write rows of metadata as one shard."""
+    return _write_table(rows, METADATA, folder)
+
+
+def write_index(rows: Sequence[Mapping[str, Any]], folder: Path) -> Shard:
+    """Write rows of an index as one shard; its name is the same, whatever is in it."""
+    return replace(_write_table(rows, INDEX, folder), name=INDEX_FILE)
+
+
+def _write_table(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], folder: Path
 ) -> Shard:
-    """Write rows without clips as one shard."""
     writer = _Writer(folder / "table.part", columns)
     try:
         for start in range(0, len(rows), _TABLE_GROUP_ROWS):

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from k600.errors import NoClipsError, OfflineError, OptionError
-from k600.loading.columns import PUBLISHED
 from k600.loading.request import Request
+from k600.loading.state import read_labels
 from k600.progress import Progress
 from k600.publish.clips import check_embeddable, publish_clips
 from k600.publish.destination import FileDestination
@@ -31,9 +31,10 @@ from k600.publish.markers import (
     update_card,
 )
 from k600.publish.metadata import index_rows, metadata_rows
-from k600.publish.parquet import write_table
+from k600.publish.parquet import write_index, write_metadata
 from k600.publish.recipe import Recipe, SplitJob, rights_error
 from k600.publish.shards import scratch_folder
+from k600.splits import Split
 from k600.values import flag
 
 logger = logging.getLogger("kinetics600")
@@ -97,6 +98,7 @@ def publish(
         private = private is not False
 
     url, name = _url_and_name(repo, to)
+    splits = _splits(request, recipe.kind)
     destination: HubDestination | FileDestination
     if url is not None:
         destination = FileDestination(url, to_options)
@@ -111,13 +113,13 @@ def publish(
     with contextlib.closing(destination):
         destination.prepare()
         check_place(destination, recipe.kind)
-        splits = [
+        published = [
             _publish_split(SplitJob(request, split, destination, recipe, progress, offline))
-            for split in _splits(request, recipe.kind)
+            for split in splits
         ]
         is_private = isinstance(destination, HubDestination) and bool(destination.private)
         update_card(destination, recipe.kind, name=name, private=is_private)
-    return Published(destination.address, recipe.kind, tuple(splits))
+    return Published(destination.address, recipe.kind, tuple(published))
 
 
 def _url_and_name(repo: str | None, to: str | None) -> tuple[str | None, str]:
@@ -176,17 +178,19 @@ def _publish_table(job: SplitJob) -> SplitResult:
     request, split, destination = job.request, job.split, job.destination
     pin_request(destination, split, job.recipe.describe(request, split))
     if job.recipe.kind == "index":
-        rows = index_rows(request, split, offline=job.offline)
+        labels = read_labels(request, Split(split), offline=job.offline)
+        rows, write = index_rows(request, split, labels), write_index
     else:
+        write = write_metadata
         with job.progress(0, f"{split}, reading", unit=" clips") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows = metadata_rows(request, split, offline=job.offline, on_clip=on_clip)
     unlabelled = sum(row["label"] is None for row in rows)
 
     with scratch_folder(destination, request.store) as folder:
-        shard = write_table(rows, PUBLISHED[job.recipe.kind], folder)
+        shard = write(rows, folder)
         done = read_marker(destination, job.own("done.json")) or {"shards": []}
-        before = [entry for entry in done["shards"] if entry["name"] == shard.name]
+        before = [entry for entry in done["shards"] if entry["sha256"] == shard.sha256]
         damaged = find_damaged(destination, split, before, job.progress)
         if before and not damaged:
             return SplitResult(before, unlabelled, 0)

@@ -233,29 +233,38 @@ class Ledger:
         with self._open() as db:
             return _rows(db, AnswerRow, split, folder)
 
-    def record_stored(self, clip: Clip, size_bytes: int, yt_dlp: str) -> None:
+    def record_stored(self, clip: Clip, size_bytes: int, version: str) -> None:
         """Record that a clip comes from YouTube; written before the clip gets its name."""
-        self._record_answer(clip, "have", "", "", yt_dlp, size_bytes)
+        self._record_answer(clip, ("have", "", ""), version, size_bytes=size_bytes)
 
-    def record_refused(self, clip: Clip, kind: str, code: str, message: str, yt_dlp: str) -> None:
+    def record_refused(
+        self, clip: Clip, kind: str, code: str, message: str, version: str, circumstances: str = ""
+    ) -> None:
         """Record why YouTube gave no clip, and count how often that was so."""
-        self._record_answer(clip, kind, code, message, yt_dlp, 0)
+        self._record_answer(clip, (kind, code, message), version, circumstances)
 
     def _record_answer(
-        self, clip: Clip, kind: str, code: str, message: str, yt_dlp: str, size_bytes: int
+        self,
+        clip: Clip,
+        answer: tuple[str, str, str],
+        version: str,
+        circumstances: str = "",
+        *,
+        size_bytes: int = 0,
     ) -> None:
         today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
         key = (clip.split, clip.folder, clip.file_name)
         with self._open(write=True) as db:
             before = db.execute(
-                "SELECT times, days, first_on, last_on FROM answers "
+                "SELECT times, days, first_on, last_on, versions, version FROM answers "
                 "WHERE split = ? AND folder = ? AND file_name = ? AND kind = ? AND code = ?",
-                (*key, kind, code),
+                (*key, *answer[:2]),
             ).fetchone()
-            times, days, first_on, last_on = before or (0, 0, today, "")
+            times, days, first_on, last_on, versions, last = before or (0, 0, today, "", 0, None)
             days += last_on != today
-            answer = (kind, code, message, yt_dlp, size_bytes, times + 1, days, first_on, today)
-            _replace_rows(db, AnswerRow, clip.split, [key[1:] + answer])
+            versions += last != version
+            row = (*key[1:], *answer, version, size_bytes, times + 1, days, first_on, today)
+            _replace_rows(db, AnswerRow, clip.split, [(*row, circumstances, versions)])
 
     def adopted(self, split: str, folder: str | None = None) -> list[AdoptedRow]:
         """Return the adopted clips of a split or one folder, by folder and file name."""

@@ -89,19 +89,29 @@ CREATE TABLE checkpoints (
     next_header INTEGER NOT NULL, position INTEGER NOT NULL,
     PRIMARY KEY (mirror, split, tarball)) WITHOUT ROWID;
 """,
+    """
+ALTER TABLE answers RENAME COLUMN yt_dlp TO version;
+ALTER TABLE answers ADD COLUMN circumstances TEXT NOT NULL DEFAULT '';
+ALTER TABLE answers ADD COLUMN versions INTEGER NOT NULL DEFAULT 1;
+""",
 )
 """The changes that each version of the file makes to the one before."""
 
-_MIRRORS_SINCE = 4
-"""The version that tells mirrors apart."""
+_ANSWERS_SINCE, _MIRRORS_SINCE, _CIRCUMSTANCES_SINCE = 2, 4, 6
+"""The versions that first hold YouTube's answers, tell mirrors apart, and say under which
+circumstances an answer was given."""
 
+_OLD_ANSWERS = """
+CREATE TEMP VIEW answers AS SELECT *, yt_dlp AS version, '' AS circumstances, 1 AS versions
+    FROM main.answers;
+"""
 _OLD_ROWS = """
 CREATE TEMP VIEW mirrors AS SELECT 0 AS id, '{identity}' AS identity;
 CREATE TEMP VIEW tarballs AS SELECT 0 AS mirror, *, 0 AS failures, 0.0 AS failed_at
     FROM main.tarballs;
 CREATE TEMP VIEW clips AS SELECT 0 AS mirror, *, NULL AS crc32 FROM main.clips;
 """
-"""Views that make a ledger from before that version readable as it is."""
+"""Views that make a ledger from before the last two of them readable as it is."""
 
 
 def migrate(db: sqlite3.Connection, folder: Path, version: int, *, write: bool) -> None:
@@ -114,20 +124,21 @@ def migrate(db: sqlite3.Connection, folder: Path, version: int, *, write: bool) 
     is_one = len(kept) == 1 and re.fullmatch("[0-9a-f]{16}", min(kept))
     identity = f"lists:{min(kept)}" if is_one else ""
 
-    is_older = 0 < version < _MIRRORS_SINCE
     if write:
         for statement in ";".join(SCHEMAS[version:]).split(";"):
             db.execute(statement)
-        if is_older:
+        if 0 < version < _MIRRORS_SINCE:
             db.execute("INSERT INTO mirrors VALUES (0, ?)", (identity,))
         db.execute(f"PRAGMA user_version = {len(SCHEMAS)}")
         return
 
-    missing = SCHEMAS[version:]
-    if is_older:
-        # (A later version that alters a table of clips or tarballs needs views of its own here.)
-        missing = (*SCHEMAS[version : _MIRRORS_SINCE - 1], _OLD_ROWS, *SCHEMAS[_MIRRORS_SINCE:])
-    for statement in ";".join(missing).split(";"):
+    # (A later version that alters a table that the file may have needs a view of its own here.)
+    missing = [*SCHEMAS]
+    if version > 0:
+        missing[_MIRRORS_SINCE - 1] = _OLD_ROWS
+    if version >= _ANSWERS_SINCE:
+        missing[_CIRCUMSTANCES_SINCE - 1] = _OLD_ANSWERS
+    for statement in ";".join(missing[version:]).split(";"):
         statement = statement.replace("CREATE TABLE", "CREATE TEMP TABLE")
         db.execute(statement.replace("{identity}", identity))
 
@@ -155,8 +166,9 @@ def _one_of(*values: str) -> str:
 
 
 _RULES = {
-    **dict.fromkeys(("etag", "detail", "code", "message", "yt_dlp", "checked_at"), _TEXT),
-    **dict.fromkeys(("size_bytes", "failures", "times", "days", "width", "height"), _COUNT),
+    **dict.fromkeys(("etag", "detail", "code", "message", "version", "circumstances"), _TEXT),
+    **dict.fromkeys(("size_bytes", "failures", "times", "days", "versions"), _COUNT),
+    **dict.fromkeys(("width", "height"), _COUNT),
     **dict.fromkeys(("entry_offset", "skip_bytes", "span_bytes"), _COUNT),
     **dict.fromkeys(("unpacked_bytes", "member_bytes", "next_header"), _COUNT),
     **dict.fromkeys(("duration_seconds", "fps"), _SECONDS),
@@ -172,6 +184,7 @@ _RULES = {
     ),
     "packing": _one_of(*PACKINGS),
     "mtime_ns": "typeof({0}) = 'integer'",
+    "checked_at": _TEXT,
     "tarballs.state": _one_of("started", "partial", "done", "damaged"),
     "clips.state": _one_of("have", "bad", "skipped", "absent"),
     "reason": f"{_one_of('', *REASONS)} AND ({{0}} <> '' OR state IN ('have', 'skipped'))",

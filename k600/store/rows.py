@@ -82,8 +82,8 @@ class AnswerRow(NamedTuple):
     """`have` (stored), or one of `k600.reasons.YOUTUBE_KINDS`."""
     code: str
     message: str
-    yt_dlp: str
-    """Version of yt-dlp."""
+    version: str
+    """Of the program that asked: yt-dlp's."""
     size_bytes: int
     """For `have`: the file's size."""
     times: int
@@ -92,6 +92,10 @@ class AnswerRow(NamedTuple):
     first_on: str
     """As in `2026-11-23`."""
     last_on: str
+    circumstances: str = ""
+    """Under which the last answer was given: see `k600.youtube.circumstances`."""
+    versions: int = 1
+    """How often another version than the one before got the answer, and the first."""
 
 
 class AdoptedRow(NamedTuple):

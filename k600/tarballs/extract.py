@@ -15,7 +15,7 @@ from isal import isal_zlib
 from k600.clip import Entry, Listing, Tarball, TestLabels
 from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError, Stopped
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.mirror.range_reader import AHEAD_BYTES
+from k600.mirror.reader import AHEAD_BYTES
 from k600.progress import Bar
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger
@@ -294,6 +294,9 @@ class Extraction:
             for name, entry in members.entries.items()
             if name in self.rows and self.rows[name].crc32 in (None, entry.crc32)
         }
+        for name, entry in self.entries.items():
+            if self.rows[name].state == "skipped":  # should it be wanted later, it has to be this
+                self.rows[name] = self.rows[name]._replace(crc32=entry.crc32)
 
     def _take(self, position: int, member: Member, *, wanted: bool) -> ClipRow:
         """Store one member if it is wanted and not there, or differs; return its row."""

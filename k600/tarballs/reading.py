@@ -27,7 +27,6 @@ from k600.errors import (
     NoTarballError,
 )
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.mirror.range_reader import RangeReader
 from k600.store.rows import TarballRow
 from k600.tarballs.archive import CHUNK_BYTES, Members
 
@@ -44,7 +43,7 @@ def open_tarball(
     """Open an object, or what is at a path now, as the `Members` of a tarball.
 
     Leaving without an error proves that all bytes were of one object. `options` are those of
-    `RangeReader`.
+    `Reader`.
 
     Raises:
         DamagedTarballError: It fails its own checks.
@@ -52,11 +51,7 @@ def open_tarball(
         MirrorUnreachableError: What comes is no tarball.
         MirrorError: It cannot be read.
     """
-    if isinstance(what, str):
-        reader = RangeReader.at(mirror, what, **options)
-    else:
-        reader = RangeReader(mirror, what, **options)
-    with contextlib.closing(reader) as raw:
+    with contextlib.closing(mirror.open(what, **options)) as raw:
         size, url = raw.remote.size_bytes, raw.remote.url
         try:
             yield Members(raw, size, name=url, chunk_bytes=chunk_bytes, again=raw.again)

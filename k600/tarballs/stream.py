@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from k600.clip import Clip, Tarball, TestLabels, parse_file_name
+from k600.clip import Clip, Entry, Tarball, TestLabels, parse_file_name
 from k600.errors import EncoderError
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.mirror.range_reader import AHEAD_BYTES, keep_memory_of_blocks
+from k600.mirror.reader import AHEAD_BYTES, keep_memory_of_blocks
 from k600.tarballs.reading import open_tarball
 from k600.video.cut import CutError
 from k600.video.probe import box_problem
@@ -41,11 +41,13 @@ def stream_tarball(
     remote: RemoteFile | None = None,
     short_side: int | None = None,
     ahead_bytes: int = AHEAD_BYTES,
+    on_end: Callable[[str, Mapping[str, Entry]], object] = lambda packing, entries: None,
 ) -> Iterator[StreamedClip]:
     """Yield a tarball's clips in its own order; none more of a name once it was good.
 
     It is the object `remote`, or what is there now. `DamagedTarballError` or `MirrorChangedError`
-    at its end means that one of the clips may be damaged.
+    at its end means that one of the clips may be damaged. Else `on_end` is called then, with the
+    tarball's packing, and where to enter it for its clips, by file name.
     """
     keep_memory_of_blocks()
     seen: set[str] = set()
@@ -60,17 +62,25 @@ def stream_tarball(
             name = member.file_name
             if name in seen:
                 continue
-            data = b"" if member.problem else b"".join(member.chunks)
-            problem = member.problem or box_problem(io.BytesIO(data))
-            if problem is None and short_side is not None:
-                data, problem = _smaller(data, short_side)
+            data, problem = b"", member.problem
+            if problem is None:
+                data, problem = checked_clip(b"".join(member.chunks), short_side=short_side)
             if problem is None:
                 seen.add(name)
             yield StreamedClip(name, clip_of(tarball, name, labels), data, problem)
+    on_end(members.packing or "", members.entries)
 
 
-def _smaller(data: bytes, short_side: int) -> tuple[bytes, str | None]:
-    """Return a resized clip, and its problem."""
+def checked_clip(data: bytes, *, short_side: int | None) -> tuple[bytes, str | None]:
+    """Return a clip as it is streamed, and its problem: a key of `k600.reasons.REASONS`, or None.
+
+    Args:
+        data: Its bytes in the tarball.
+        short_side: Most pixels of its shorter side; a larger one is made smaller.
+    """
+    problem = box_problem(io.BytesIO(data))
+    if problem is not None or short_side is None:
+        return data, problem
     with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
         target = Path(folder, "clip.mp4")
         try:

@@ -18,7 +18,7 @@ Source = str | os.PathLike[str] | IO[bytes] | io.RawIOBase
 
 
 class CutError(ValueError):
-    """A video cannot be cut; `code` is `out_of_range`, `short`, `damaged` or `no_video`."""
+    """A video cannot be cut; `code` is `out_of_range`, `damaged` or `no_video`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ def cut_clip(
 
     Of `source`, only what the cut needs is read. `end` may be after the end of the video. Frames
     with more than `short_side` pixels on the shorter side are scaled down. `audio` is True to keep
-    the audio of `source`, or a source of its own.
+    the audio of `source`, or a source of its own; AAC is copied, other audio becomes AAC.
 
     Raises:
         CutError: The video has no frame there (`out_of_range`), or none at all (`no_video`).
@@ -62,32 +62,54 @@ def cut_clip(
 
         output = stack.enter_context(Mp4Writer(target, video, crf=18, short_side=short_side))
         if audio_stream is not None:
-            output.encode_audio(audio_stream)
+            if audio_stream.codec_context.name == "aac":  # what players of MP4 know best
+                output.copy_audio(audio_stream)
+            else:
+                output.encode_audio(audio_stream)
         video.thread_type = "AUTO"
         for frame in _between(video, start, end):
             output.add(frame)
         if not output.frames:
             raise CutError("out_of_range", f"the video has no frame from second {start} to {end}")
         if audio_stream is not None:
-            for frame in _between(audio_stream, start, end):
-                output.add_audio(frame)
+            between = _packets_between if output.wants_packets else _between
+            for piece in between(audio_stream, start, end):
+                output.add_audio(piece)
         output.finish()
     return read_back(target, output.frames)
 
 
 def _between(stream: Any, start: int, end: int) -> Iterator[Any]:
     """Yield the frames with `start <= time < end`, their times counted from `start`."""
-    container = stream.container
-    origin = _origin(container)
-    first, last = (math.ceil((second + origin) / stream.time_base) for second in (start, end))
-    container.seek(first, stream=stream, backward=True)
-    for frame in container.decode(stream):
+    first, last = _seek(stream, start, end)
+    for frame in stream.container.decode(stream):
         if frame.pts is None or frame.pts < first:
             continue
         if frame.pts >= last:
             break
         frame.pts -= first
         yield frame
+
+
+def _packets_between(stream: Any, start: int, end: int) -> Iterator[Any]:
+    """Yield the packets of audio with `start <= time < end`, their times counted from `start`."""
+    first, last = _seek(stream, start, end)
+    for packet in stream.container.demux(stream):
+        packet.decode()  # as a check
+        if packet.pts is None or packet.pts < first:
+            continue
+        if packet.pts >= last:
+            break
+        packet.pts = packet.dts = packet.pts - first
+        yield packet
+
+
+def _seek(stream: Any, start: int, end: int) -> tuple[int, int]:
+    """Go to the key frame before a time; return the times in ticks of the stream."""
+    origin = _origin(stream.container)
+    first, last = (math.ceil((second + origin) / stream.time_base) for second in (start, end))
+    stream.container.seek(first, stream=stream, backward=True)
+    return first, last
 
 
 def _origin(container: Any) -> Fraction:

@@ -8,7 +8,7 @@ import io
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from k600.retry import Retry
 from k600.video.cut import CutError, cut_clip
 from k600.youtube.options import YouTubeOptions
 from k600.youtube.rate_limit import Throttle
-from k600.youtube.refusals import SIGNED_IN, Refusal, classify
+from k600.youtube.refusals import Evidence, Refusal, classify
 from k600.youtube.tools import attempts
 
 _CHUNK_BYTES = 1 << 19
+_AUDIO_CHUNK_BYTES = 1 << 17
+"""Ten seconds of audio are 160 kB."""
 _MOST_BYTES = 256 << 20
 """Ten seconds never take more."""
 _TOLERANCE_SECONDS = 1.0
@@ -103,13 +105,18 @@ class VideoFetcher:
         return refusal.kind == "client"
 
     def _fetch_by(self, downloader: _Downloader, clip: Clip, part: Path) -> int:
-        downloader.forget_errors()
+        downloader.forget_evidence()
         try:
             info = self._extract_info(downloader, clip)
             return self._cut(downloader, info, clip, part)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+    @property
+    def is_signed_out(self) -> bool:
+        """Whether YouTube no longer took the account's cookies: its browser has rotated them."""
+        return any(each is not None and each.is_signed_out for each in (self._first, self._usual))
 
     def close(self) -> None:
         for downloader in (self._first, self._usual):
@@ -129,10 +136,7 @@ class VideoFetcher:
             info: Mapping[str, Any] = downloader.process_ie_result(found, download=False)
         except YoutubeDLError as error:
             self.throttle.check()  # yt-dlp may have wrapped the exception that stopped us
-            refusal = classify(error, downloader.statuses)
-            if refusal.kind == "auth" and self.cookies:
-                refusal = replace(refusal, code=refusal.code + SIGNED_IN)
-            raise RefusedError(refusal) from error
+            raise RefusedError(classify(error, downloader.evidence)) from error
 
         if info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
             raise RefusedError(Refusal("transient", "live", "the video is a live event"))
@@ -181,28 +185,33 @@ class VideoFetcher:
 
 
 class _Downloader(YoutubeDL):
-    """A `YoutubeDL` whose requests are rate-limited by the throttle; it remembers HTTP errors."""
+    """A `YoutubeDL` whose requests are rate-limited by the throttle; it remembers what failed."""
 
     def __init__(self, params: Mapping[str, Any], cookies: str, throttle: Throttle) -> None:
         self.throttle = throttle
-        self._errors: list[HTTPError] = []
+        self.evidence = Evidence()
+        """Since `forget_evidence`."""
+        self.is_signed_out = False
+        """Whether YouTube no longer took the account's cookies."""
         # A copy: yt-dlp writes cookies back, and the user's file must not change.
         own = {"cookiefile": io.StringIO(cookies)} if cookies else {}
         super().__init__({**params, **own})
 
-    def forget_errors(self) -> None:
-        for error in self._errors:
-            error.close()  # those that yt-dlp suppressed hold a connection
-        self._errors = []
-
-    @property
-    def statuses(self) -> list[int]:
-        """The HTTP errors since `forget_errors`."""
-        return [error.status for error in self._errors]
+    def forget_evidence(self) -> None:
+        for error in self.evidence.errors:
+            if isinstance(error, HTTPError):
+                error.close()  # those that yt-dlp suppressed hold a connection
+        self.evidence = Evidence()
 
     def close(self) -> None:
-        self.forget_errors()
+        self.forget_evidence()
         super().close()
+
+    def report_warning(self, message: object, only_once: bool = False) -> None:
+        self.evidence.warnings.append(str(message))
+        if "cookies are no longer valid" in str(message):
+            self.is_signed_out = True
+        super().report_warning(message, only_once=only_once)
 
     def urlopen(self, req: Any) -> Any:
         url = req if isinstance(req, str) else req.url
@@ -212,8 +221,8 @@ class _Downloader(YoutubeDL):
             self.throttle.check()
         try:
             return super().urlopen(req)
-        except HTTPError as error:
-            self._errors.append(error)
+        except RequestError as error:
+            self.evidence.errors.append(error)
             raise
 
 
@@ -229,6 +238,7 @@ class _Media(io.RawIOBase):
         self._url = entry["url"]
         self._headers = {**(entry.get("http_headers") or {}), "Accept-Encoding": "identity"}
         self._size: int | None = entry.get("filesize")
+        self._most_bytes = _AUDIO_CHUNK_BYTES if entry.get("vcodec") == "none" else _CHUNK_BYTES
         self._position = self._start = 0
         self._chunk = b""
         self.error: BaseException | None = None
@@ -266,7 +276,7 @@ class _Media(io.RawIOBase):
         return self._chunk[position - self._start :]
 
     def _fetch(self, position: int) -> None:
-        last = position + _CHUNK_BYTES - 1
+        last = position + self._most_bytes - 1
         if self._size is not None:
             last = min(last, self._size - 1)
         request = Request(self._url, headers={**self._headers, "Range": f"bytes={position}-{last}"})
@@ -275,7 +285,7 @@ class _Media(io.RawIOBase):
         while True:
             try:
                 with self._downloader.urlopen(request) as response:
-                    self._chunk, self._size = _checked(response, position)
+                    self._chunk, self._size = _checked(response, position, self._most_bytes)
                 break
             except (RequestError, OSError) as error:
                 is_final = isinstance(error, HTTPError) and error.status < 500
@@ -289,7 +299,7 @@ class _Media(io.RawIOBase):
             raise CutError("damaged", f"more than {_MOST_BYTES:,} bytes for one clip")
 
 
-def _checked(response: Any, position: int) -> tuple[bytes, int]:
+def _checked(response: Any, position: int, most_bytes: int) -> tuple[bytes, int]:
     """Return a range's bytes, if they are those requested, and its file's size."""
     header = response.headers.get("Content-Range") or ""
     found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", header)
@@ -297,8 +307,8 @@ def _checked(response: Any, position: int) -> tuple[bytes, int]:
         raise OSError(f"the server does not serve ranges (HTTP {response.status})")
 
     expected = int(found[2]) - position + 1
-    if not 0 < expected <= _CHUNK_BYTES:
-        raise OSError(f"the server sends {expected} bytes, {_CHUNK_BYTES} were asked for")
+    if not 0 < expected <= most_bytes:
+        raise OSError(f"the server sends {expected} bytes, {most_bytes} were asked for")
     data: bytes = response.read(expected)
     if len(data) != expected:
         raise OSError(f"{len(data)} of {expected} bytes came")

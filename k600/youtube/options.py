@@ -6,7 +6,6 @@ import io
 import logging
 import optparse
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,8 +85,8 @@ class YouTubeOptions:
     """A proxy's URL; may hold a password."""
     yt_dlp_options: Mapping[str, Any] = field(repr=False)
     """Further parameters of `yt_dlp.YoutubeDL`; they overrule the loader's."""
-    patience_seconds: int
-    """How long `source="youtube"` waits in all for a block to be lifted."""
+    patience_seconds: int | None
+    """How long `source="youtube"` waits in all for a block to be lifted; None for the usual."""
     requests_per_hour: int
     """Requests about videos; each video takes two to four."""
 
@@ -97,23 +96,8 @@ class YouTubeOptions:
         return self.cookies is not None or self.cookies_from_browser is not None
 
 
-def check_proxy(options: YouTubeOptions) -> None:
-    """Raise `OptionError` if the proxy does not take a connection."""
-    if options.proxy is None:
-        return
-    parts = urlsplit(options.proxy)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 1080)
-    try:
-        socket.create_connection((str(parts.hostname), port), timeout=10).close()
-    except OSError as error:
-        raise OptionError(
-            f"proxy: '{parts.scheme}://{parts.hostname}:{port}' does not answer "
-            f"({error.strerror or error}). Check the address, or leave proxy out"
-        ) from None
-
-
-def cookie_text(options: YouTubeOptions) -> str:
-    """Return the account's cookies in Netscape's format; empty without an account.
+def cookie_text(cookies: Path | None, browser: tuple[str | None, ...] | None) -> str:
+    """Return the cookies in a file, or else in a browser, in Netscape's format; empty for neither.
 
     Raises:
         OptionError: The file holds no cookies, or the browser gives none.
@@ -123,17 +107,16 @@ def cookie_text(options: YouTubeOptions) -> str:
     from yt_dlp.utils import YoutubeDLError
 
     params: dict[str, Any]
-    if options.cookies is not None:
-        text = options.cookies.read_text("utf-8-sig")
-        source, params = f"cookies: '{options.cookies}'", {"cookiefile": io.StringIO(text)}
-    elif options.cookies_from_browser is not None:
-        browser = options.cookies_from_browser
+    if cookies is not None:
+        text = cookies.read_text("utf-8-sig")
+        source, params = f"cookies: '{cookies}'", {"cookiefile": io.StringIO(text)}
+    elif browser is not None:
         source, params = f"cookies_from_browser: {browser[0]!r}", {"cookiesfrombrowser": browser}
     else:
         return ""
 
     try:
-        with YoutubeDL({"quiet": True, "logger": _Silent(), **params}) as downloader:
+        with YoutubeDL({"quiet": True, "logger": Silent(), **params}) as downloader:
             jar = downloader.cookiejar
             if not len(jar):
                 raise OptionError(f"{source} holds no cookie that is still good")
@@ -165,7 +148,7 @@ def yt_dlp_params(options: YouTubeOptions, clients: Sequence[str] = ()) -> dict[
         "quiet": True,
         "no_warnings": True,
         "noprogress": True,
-        "logger": _Silent(),
+        "logger": Silent(),
         "noplaylist": True,
         "socket_timeout": 20,
         "extractor_retries": 1,
@@ -195,7 +178,7 @@ def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-class _Silent:
+class Silent:
     """A logger for yt-dlp; errors come as exceptions as well, so all is for debugging only."""
 
     def debug(self, message: str) -> None:

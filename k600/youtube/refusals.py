@@ -4,11 +4,16 @@ The kinds say whose fault it is, and so what becomes of the clip:
 
     blocked    this address is refused for now      never held against the clip
     transient  the network, or YouTube, hiccups     never held against the clip
-    client     this yt-dlp cannot                   asked again with a newer yt-dlp
-    auth       an account is needed                 asked again with cookies
-    region     not shown in this country            settled
-    gone       private, removed, terminated, …      settled; the vague ones on a second day
+    client     this yt-dlp cannot                   asked again under other circumstances
+    auth       an account is needed                 asked again with another account
+    region     not shown in this country            asked again from another address
+    gone       private, removed, terminated, …      settled; the vague ones on a second day, by two
+                                                    versions of yt-dlp
     clip       the video has no such seconds        settled
+
+yt-dlp tries several players of YouTube, and swallows what goes wrong on the way: the answer that is
+left may be that of the only player that was reached. So failed requests and yt-dlp's warnings are
+evidence (`Evidence`): with it, an answer that another player may give otherwise is none.
 
 The texts are those that yt-dlp passes on from YouTube (seen in its extractor and its issues).
 "Sign in" alone says nothing: it is in the bot check, in the age check and in private videos.
@@ -17,8 +22,11 @@ The texts are those that yt-dlp passes on from YouTube (seen in its extractor an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from k600.store.rows import AnswerRow
+from k600.youtube.circumstances import read_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +46,35 @@ class Refusal:
         return f"youtube_{self.kind}"
 
 
+@dataclass(slots=True)
+class Evidence:
+    """What went wrong while yt-dlp looked at a video, also what it passed over."""
+
+    errors: list[BaseException] = field(default_factory=list)
+    """Requests that failed."""
+    warnings: list[str] = field(default_factory=list)
+    """What yt-dlp warned of."""
+
+
 _RULES: tuple[tuple[str, str, str], ...] = (
     ("blocked", "bot", r"not a bot|captcha|likely being blocked|unusual traffic"),
+    ("transient", "player", r"^an error occurred|needs to be reloaded|check back later"),
     ("blocked", "rate_limit", r"try again later|rate.?limited|too many requests"),
     ("auth", "age", r"confirm your age|age.restricted|inappropriate for some users"),
     ("gone", "private", r"private video|video is private"),
-    ("gone", "terminated", r"account.{0,80}(terminated|closed)"),
-    ("region", "country", r"in your country|blocked it on this|not available from your location"),
+    ("gone", "terminated", r"account.{0,80}(terminated|closed)|closed their"),
+    ("client", "embedding", r"playback on other websites|error code: 15\d|blocked it from display"),
+    ("gone", "removed", r"removed (by|for) |privacy claim"),
+    ("region", "restricted", r"workspace admin|network administrator|restricted mode"),
+    ("region", "country", r"in your (country|region|area|location)|from your location"),
+    ("region", "country", r"blocked it on this|country domain"),
     ("gone", "copyright", r"copyright"),
-    ("gone", "removed", r"removed by the|removed for|has been removed|violat"),
+    ("gone", "removed", r"has been removed|violat"),
     ("auth", "members", r"members.only|available to this channel's members|join this channel"),
     ("auth", "paid", r"requires payment|premium members|music premium|this video is paid"),
-    ("client", "embedding", r"playback on other websites|error code: 15\d"),
     ("client", "app", r"on this app|drm protected|latest version of youtube"),
-    ("client", "client", r"^(this video|this content) is(n't| not) available\.?$"),
+    ("client", "client", r"^this video is(n't| not) available\.?$|no player clients"),
+    ("transient", "content", r"this content is(n't| not) available\.?$"),
     ("client", "no_format", r"format is not available|no video formats|only images are available"),
     ("transient", "live", r"live event|premiere|will begin|is live|offline"),
     ("gone", "unavailable", r"video unavailable|video is unavailable|does not exist"),
@@ -60,15 +83,26 @@ _RULES: tuple[tuple[str, str, str], ...] = (
 )
 """Kind, code and pattern; the first match counts. Texts are in lower case, `’` as `'`."""
 
-SIGNED_IN = "_signed_in"
-"""Ends the code of an answer that YouTube gave although an account's cookies were sent."""
+_HIDING = frozenset({"no_answer", "age"})
+"""Codes, beside those of `client`, of answers that another player may give otherwise."""
 
-_HIDING = frozenset({"no_format", "no_answer"})
-"""Codes behind which yt-dlp hides an HTTP error of the player API."""
+_HOW_THINGS_STAND = (
+    r"javascript runtime|remote component|po token|missing a url|drm protected|unsupported client|"
+    r"cookies|translated"
+)
+"""Warnings of yt-dlp about what it is given and offered, and not of something that failed. (That
+a challenge was not solved names a runtime, too; why it was not, another warning says.)"""
+
+_BEARING = {
+    "region": ("address",),
+    "auth": ("clients", "account"),
+    "client": ("version", "address", "clients", "account", "runtime"),
+}
+"""The circumstances that answers depend on, by kind: see `k600.youtube.circumstances`."""
 
 
-def classify(error: BaseException, statuses: Sequence[int] = ()) -> Refusal:
-    """Return what an error of yt-dlp means; `statuses` has the HTTP errors that it suppressed, too.
+def classify(error: BaseException, evidence: Evidence | None = None) -> Refusal:
+    """Return what an error of yt-dlp means; `evidence` has what it passed over before.
 
     Example:
         >>> from yt_dlp.utils import ExtractorError
@@ -83,14 +117,11 @@ def classify(error: BaseException, statuses: Sequence[int] = ()) -> Refusal:
     message = re.sub(r"^ERROR:\s*", "", message).strip()
     message = re.sub(r"^\[\w+\] (\S{11}: )?", "", message)
     message = re.sub(r"(; please report| Use --cookies| It is recommended to use `).*", "", message)
-    return Refusal(*_meaning(message, chain, statuses), message[:300])
+    return Refusal(*_meaning(message, chain, evidence or Evidence()), message[:300])
 
 
-def _meaning(
-    message: str, chain: Sequence[BaseException], statuses: Sequence[int]
-) -> tuple[str, str]:
+def _meaning(message: str, chain: Sequence[BaseException], evidence: Evidence) -> tuple[str, str]:
     """Return the kind and the code of an error, given with its causes."""
-    from yt_dlp.networking.exceptions import HTTPError, ProxyError, RequestError
     from yt_dlp.utils import GeoRestrictedError
 
     if any(isinstance(each, GeoRestrictedError) for each in chain):
@@ -99,47 +130,60 @@ def _meaning(
     text = message.lower().replace("’", "'")
     for kind, code, pattern in _RULES:
         if re.search(pattern, text):
-            hidden = _of_status(statuses) if code in _HIDING else None
-            return hidden or (kind, code)
-
-    for each in chain:
-        if isinstance(each, HTTPError):
-            return _of_status([each.status]) or ("transient", f"http_{each.status}")
-    if any(isinstance(each, ProxyError) for each in chain):
-        return "transient", "proxy"
-    if any(isinstance(each, (RequestError, OSError)) for each in chain):
-        return "transient", "network"
-    return "transient", "unknown"
+            hides = kind == "client" or code in _HIDING
+            return (_of_evidence(evidence) if hides else None) or (kind, code)
+    return _of_requests(chain) or ("transient", "unknown")
 
 
-def is_settled(
-    kind: str, code: str, *, days: int, yt_dlp: str, yt_dlp_now: str, cookies: bool
-) -> bool:
+def is_settled(answer: AnswerRow, now: Mapping[str, str]) -> bool:
     """Whether there is no point in asking YouTube for a clip again after a refusal.
 
-    `days` is on how many different days it was the answer, `yt_dlp` the version that got it;
-    `cookies` is whether an account's would be sent now.
+    `now` are the circumstances under which it would be asked; only those that the answer depends
+    on are looked up, those that cost least first.
 
     Example:
-        >>> is_settled("gone", "private", days=1, yt_dlp="1", yt_dlp_now="1", cookies=False)
+        >>> private = AnswerRow("train/zumba", "a", "gone", "private", "", "1", 0, 1, 1, "", "")
+        >>> is_settled(private, {})
         True
     """
-    if kind == "gone":
-        return code != "unavailable" or days >= 2  # it may be a passing failure
-    if kind == "client":
-        return yt_dlp == yt_dlp_now
-    if kind == "auth":
-        return not cookies or code.endswith(SIGNED_IN)
-    return kind in ("region", "clip")
+    kind, code = answer.kind, answer.code
+    if code == "unavailable":  # it may be a passing failure, or an old yt-dlp
+        return answer.days >= 2 and answer.versions >= 2
+    if code == "no_format" and answer.days < 2:
+        return False
+    if code == "restricted":  # it is not to be seen which network this is
+        return False
+    if kind in ("gone", "clip"):
+        return True
+    then = {**read_facts(answer.circumstances), "version": answer.version}
+    return kind in _BEARING and all(then.get(name) == now[name] for name in _BEARING[kind])
 
 
-def _of_status(statuses: Sequence[int]) -> tuple[str, str] | None:
+def _of_evidence(evidence: Evidence) -> tuple[str, str] | None:
+    """Return what went wrong on the way to an answer; None if nothing did."""
+    if found := _of_requests(evidence.errors):
+        return found
+    failed = (each for each in evidence.warnings if not re.search(_HOW_THINGS_STAND, each, re.I))
+    return ("transient", "warned") if any(failed) else None
+
+
+def _of_requests(errors: Sequence[BaseException]) -> tuple[str, str] | None:
+    """Return what failed requests mean; None if there are none."""
+    from yt_dlp.networking.exceptions import HTTPError, ProxyError, RequestError
+
+    statuses = [each.status for each in errors if isinstance(each, HTTPError)]
     if 429 in statuses:
         return "blocked", "http_429"
     if any(status >= 500 for status in statuses):
         return "transient", "http_5xx"
     if 403 in statuses:
         return "blocked", "http_403"
+    if statuses:
+        return "transient", f"http_{statuses[0]}"
+    if any(isinstance(each, ProxyError) for each in errors):
+        return "transient", "proxy"
+    if any(isinstance(each, (RequestError, OSError)) for each in errors):
+        return "transient", "network"
     return None
 
 

@@ -7,6 +7,7 @@ import datetime
 import importlib.metadata
 import logging
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ logger = logging.getLogger("kinetics600")
 
 OLD_AFTER_DAYS = 90
 """yt-dlp calls itself old after this; YouTube has always changed something by then."""
+
+_LEAST_PYTHON = (3, 11)
+"""What yt-dlp 2026.10.26 needs, and so what comes after it."""
 
 _CHEAP_CLIENTS = ("visionos",)
 """Those that one question and no JavaScript suffice for, as of October 2026. (yt-dlp's own choice
@@ -61,11 +65,50 @@ def check_tools(options: YouTubeOptions) -> None:
 
     if (age_days := yt_dlp_age_days()) > OLD_AFTER_DAYS:
         logger.info(
-            "kinetics600: yt-dlp %s is %d days old; if YouTube refuses, upgrade it first: "
-            "pip install -U 'yt-dlp[default]'",
+            "kinetics600: yt-dlp %s is %d days old; if YouTube refuses, upgrade it first: %s",
             yt_dlp_version(),
             age_days,
+            upgrade_advice(),
         )
+
+
+def upgrade_advice(python: tuple[int, ...] = sys.version_info[:2]) -> str:
+    """Return how to get a newer yt-dlp, in words.
+
+    Example:
+        >>> upgrade_advice((3, 12))
+        "pip install -U 'yt-dlp[default]'"
+    """
+    if python < _LEAST_PYTHON:
+        return (
+            f"its newer releases need Python {'.'.join(map(str, _LEAST_PYTHON))} or later, and "
+            f"this is {'.'.join(map(str, python))}, so make an environment with a newer Python"
+        )
+    return "pip install -U 'yt-dlp[default]'"
+
+
+def advice(kind: str, *, has_worked: bool, age_days: int | None = None) -> str:
+    """Return what to do where YouTube gives no clips, in words.
+
+    `kind` is one of `k600.reasons.YOUTUBE_KINDS`, `has_worked` whether any clip came before, and
+    `age_days` how old yt-dlp is.
+    """
+    age_days = yt_dlp_age_days() if age_days is None else age_days
+    if kind in ("blocked", "client") and not has_worked and age_days > OLD_AFTER_DAYS:
+        return f"Your yt-dlp is {age_days} days old, which is likely why: {upgrade_advice()}"
+    if kind == "client":
+        return f"A newer yt-dlp may help: {upgrade_advice()}"
+    if kind == "blocked" and has_worked:
+        return (
+            "You are being throttled, as clips came before: go on later, with a smaller "
+            "requests_per_hour=…"
+        )
+    if kind == "blocked":
+        return (
+            "Try again later, or pass proxy=… another address, or cookies=… of an account that "
+            "you can spare: YouTube may suspend one that is used like this"
+        )
+    return "Try again later, or pass proxy=… another way there"
 
 
 def attempts(options: YouTubeOptions) -> list[dict[str, Any]]:

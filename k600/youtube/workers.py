@@ -8,7 +8,7 @@ import queue
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
@@ -18,11 +18,12 @@ from k600.store.files import flush, sync_folder
 from k600.store.ledger import Ledger
 from k600.store.store import Incoming, Store
 from k600.translate import store_error, translate_errors
+from k600.youtube.circumstances import GUEST, Circumstances, account_of
 from k600.youtube.fetcher import RefusedError, VideoFetcher
 from k600.youtube.options import YouTubeOptions, cookie_text
 from k600.youtube.rate_limit import BlockedError, Throttle, rate_limiter_of
 from k600.youtube.refusals import Refusal
-from k600.youtube.tools import yt_dlp_version
+from k600.youtube.tools import advice, yt_dlp_version
 
 logger = logging.getLogger("kinetics600")
 
@@ -32,6 +33,12 @@ _LOCKS = 512
 _MOST_FAILURES_IN_A_ROW = {"network": 3, "transient": 6, "client": 6, "any": 40}
 """After how many refusals without one success YouTube as a whole is given up. A third of all
 videos may be gone, so forty in a row are not chance."""
+
+_PATIENCE_SECONDS = {"rate_limit": 3600}
+"""How long to wait in all unless the user says it: YouTube limits a session "for up to an hour"."""
+_USUAL_PATIENCE_SECONDS = 600
+_RATE_LIMIT_PAUSES = 60
+"""How many first pauses to wait for a rate limit: each try in vain may prolong it."""
 
 Answer = int | Refusal | None
 """Bytes received for a clip that is stored now; None for one to ask for after the pause."""
@@ -46,6 +53,41 @@ class Answers:
     received_bytes: int = 0
 
 
+class Suspects:
+    """Tells a video that YouTube gives to nobody here from an address that it refuses.
+
+    Some videos say alone what a refused address hears for all. So after the first clip that is
+    blocked another one is tried, and only if that is blocked as well, it is the address.
+    """
+
+    def __init__(self) -> None:
+        self._blocked: set[Clip] = set()  # since another clip passed
+        self._alone: set[Clip] = set()  # blocked, when the next one was not
+
+    def is_to_blame(self, clip: Clip) -> bool:
+        """Note that a clip is blocked; return whether it is for its own sake."""
+        if clip in self._alone:
+            return True
+        self._blocked.add(clip)
+        return False
+
+    def clear(self) -> None:
+        """Note that YouTube answers this address."""
+        if len(self._blocked) == 1:
+            self._alone |= self._blocked
+        self._blocked.clear()
+
+    def can_be_told(self, todo: Iterable[Clip]) -> bool:
+        """Return whether another clip is left that tells the one that is blocked from the rest."""
+        return len(self._blocked) == 1 and not self._blocked.issuperset(todo)
+
+    def take_next(self, todo: deque[Clip]) -> Clip:
+        """Take the clip to try next, one that is not blocked if there is any."""
+        clip = next((clip for clip in todo if clip not in self._blocked), todo[0])
+        todo.remove(clip)
+        return clip
+
+
 @dataclass(eq=False)
 class YouTubeWorkers:
     """Fetches clips with several threads, which run while its context is open."""
@@ -56,8 +98,8 @@ class YouTubeWorkers:
     """Where each answer is recorded as it comes."""
     _: KW_ONLY
     num_workers: int
-    patience_seconds: float
-    """How long to wait, in all, for a block to be lifted; what is left of it."""
+    patience_seconds: float | None
+    """How long to wait, in all, for a block to be lifted; None for as long as makes sense."""
     first_pause_seconds: float = 15
     """How long to wait before the first retry; then twice as long each time."""
     remember_block: bool = False
@@ -75,9 +117,23 @@ class YouTubeWorkers:
         self._answers: queue.Queue[tuple[Clip, Answer | BaseException]] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self._failures: deque[Refusal] = deque(maxlen=_MOST_FAILURES_IN_A_ROW["any"])
+        self._suspects = Suspects()
+        self._waited_seconds = 0.0
+        self._has_stored = False
+        self._signed_out = threading.Event()
+
+    @property
+    def advice(self) -> str:
+        """What to do about `given_up`, in words."""
+        if self.given_up is None:
+            return ""
+        return advice(self.given_up.kind, has_worked=self._has_stored)
 
     def __enter__(self) -> YouTubeWorkers:
-        cookies = cookie_text(self.options)
+        cookies = cookie_text(self.options.cookies, self.options.cookies_from_browser)
+        self._circumstances = Circumstances(self.options, account=account_of(cookies))
+        if cookies and self._circumstances["account"] == GUEST:
+            self._say_signed_out("sign in no account")
         if self.remember_block and self._limiter.lately_blocked:
             self.given_up = Refusal("blocked", "lately", "it refused this address a moment ago")
 
@@ -114,9 +170,10 @@ class YouTubeWorkers:
     ) -> Answers:
         """Fetch clips into the store; those in neither list of the result were not asked for.
 
-        At the first clip that is *blocked* every thread stops; one clip is tried after a pause,
-        and after ever longer ones, while patience lasts. A clip that fails for a passing reason
-        is tried once more after the others. `on_clip` is called for each that is done.
+        At the first clip that is *blocked* every thread stops, and another clip is tried; if that
+        is blocked, too, one clip is tried after a pause, and after ever longer ones, while patience
+        lasts. A clip that fails for a passing reason is tried once more after the others.
+        `on_clip` is called for each that is done.
 
         Raises:
             StoreError: The store cannot take a clip.
@@ -128,7 +185,7 @@ class YouTubeWorkers:
         while running or (todo and self.given_up is None):
             # Once YouTube blocks or is given up, wait for the clips that are being fetched.
             while todo and running < limit and blocked is None and self.given_up is None:
-                self._questions.put(todo.popleft())
+                self._questions.put(self._suspects.take_next(todo))
                 running += 1
             clip, answer = self._answers.get()
             running -= 1
@@ -139,29 +196,42 @@ class YouTubeWorkers:
                 limit, pause = self.num_workers, self.first_pause_seconds
                 found.stored.append(clip)
                 found.received_bytes += answer
+                self._has_stored = True
                 self._failures.clear()
                 on_clip()
             elif answer is None:
                 todo.appendleft(clip)
-            elif answer.kind == "blocked":
-                todo.appendleft(clip)
+            elif answer.kind == "blocked" and not self._suspects.is_to_blame(clip):
+                todo.append(clip)
                 blocked = answer
                 self._throttle.pause()
-                self._limiter.note_block()
-            else:
-                if _may_pass(answer) and clip not in retried:
-                    retried.add(clip)
-                    todo.append(clip)
-                else:
-                    found.refused[clip] = answer
-                    self._record(clip, answer)
-                    on_clip()
+            elif _may_pass(answer) and clip not in retried:
+                retried.add(clip)
+                todo.append(clip)
                 self._note_failure(answer)
+            else:
+                found.refused[clip] = answer
+                self._record(clip, answer)
+                self._note_failure(answer)
+                on_clip()
 
+            # What was asked before a block says nothing about it.
+            if blocked is None and _is_answer(answer):
+                self._suspects.clear()
             if blocked is not None and not running and self.given_up is None:
-                self._wait(pause, blocked)
-                pause, limit, blocked = pause * 2, 1, None
+                pause = self._before_next_try(todo, blocked, pause)
+                limit, blocked = 1, None
         return found
+
+    def _before_next_try(
+        self, todo: Iterable[Clip], blocked: Refusal, pause_seconds: float
+    ) -> float:
+        """Wait, unless another clip tells first if it is the address; return the next pause."""
+        if not self._suspects.can_be_told(todo):
+            self._wait(pause_seconds, blocked)
+            pause_seconds *= 2
+        self._throttle.resume()
+        return pause_seconds
 
     def _work(self, cookies: str, incoming: Incoming) -> None:
         """Fetch clips until there are no more; the target of each thread."""
@@ -188,6 +258,8 @@ class YouTubeWorkers:
                 with translate_errors(store_error, part):
                     received_bytes = fetcher.fetch(clip, part)
             except RefusedError as error:
+                if fetcher.is_signed_out:
+                    self._say_signed_out("are no longer valid")
                 return error.refusal
             except BlockedError:
                 return None
@@ -203,20 +275,38 @@ class YouTubeWorkers:
 
     def _wait(self, pause_seconds: float, blocked: Refusal) -> None:
         """Wait before YouTube is tried again, or give it up if no patience is left."""
-        pause_seconds = min(pause_seconds, self.patience_seconds)
+        self._limiter.note_block()
+        patience = self.patience_seconds
+        if patience is None:
+            patience = _PATIENCE_SECONDS.get(blocked.code, _USUAL_PATIENCE_SECONDS)
+        if blocked.code == "rate_limit":
+            pause_seconds *= _RATE_LIMIT_PAUSES
+        pause_seconds = min(pause_seconds, patience - self._waited_seconds)
         if pause_seconds <= 0:
             self.given_up = blocked
             return
         logger.warning(
-            "kinetics600: YouTube refuses this address for now (%s). Trying again in %.0f seconds. "
-            "An account's cookies (cookies=…) or another address (proxy=…) may help; source='cvdf' "
-            "does not need YouTube",
+            "kinetics600: YouTube refuses this address for now (%s). Trying again in %.0f seconds, "
+            "%.0f in all at most (patience_seconds=…). %s; source='cvdf' does not need YouTube",
             blocked.message or blocked.code,
             pause_seconds,
+            patience,
+            advice(blocked.kind, has_worked=self._has_stored),
         )
         self._throttle.sleep(pause_seconds)
-        self.patience_seconds -= pause_seconds
-        self._throttle.resume()
+        self._waited_seconds += pause_seconds
+
+    def _say_signed_out(self, why: str) -> None:
+        """Say once that the account's cookies do not serve, and note that a guest is answered."""
+        if self._signed_out.is_set():
+            return
+        self._signed_out.set()
+        self._circumstances = Circumstances(self.options, account=GUEST)
+        logger.warning(
+            "kinetics600: the cookies %s: YouTube is asked as a guest. A browser that goes on "
+            "using them rotates them: export them anew, from a private window that is then closed",
+            why,
+        )
 
     def _is_here(self, clip: Clip) -> bool:
         """Whether a clip is in the store, and not only as another mirror has it."""
@@ -228,10 +318,15 @@ class YouTubeWorkers:
         )
 
     def _record(self, clip: Clip, refusal: Refusal) -> None:
-        if self._is_here(clip):
-            return  # fetched again in vain: the clip that is there stays
+        if refusal.kind == "blocked" or self._is_here(clip):
+            return  # held against no clip; and one that was fetched again in vain stays
         self.ledger.record_refused(
-            clip, refusal.kind, refusal.code, refusal.message, yt_dlp_version()
+            clip,
+            refusal.kind,
+            refusal.code,
+            refusal.message,
+            self._circumstances["version"],
+            str(self._circumstances),
         )
 
     def _note_failure(self, refusal: Refusal) -> None:
@@ -242,6 +337,13 @@ class YouTubeWorkers:
             if len(last) == most and all(group in _groups(each) for each in last):
                 self.given_up = refusal
                 self._throttle.pause()
+
+
+def _is_answer(answer: Answer) -> bool:
+    """Whether YouTube has answered about a video, as it would not where it refuses an address."""
+    if isinstance(answer, Refusal):
+        return answer.kind in ("client", "auth", "region", "gone", "clip")
+    return bool(answer)  # (nothing was received of a clip that another process has fetched)
 
 
 def _may_pass(refusal: Refusal) -> bool:

@@ -105,7 +105,7 @@ def test_help_lists_the_commands_as_readme_does_each_with_a_whole_line(
 ) -> None:
     place["COLUMNS"] = "80"
     listed = {}
-    for words in ([], ["manifest"]):
+    for words in ([], ["index"], ["manifest"]):
         shown = run(place, *words, "--help").stdout.replace("[ARGS]...", "")
         assert "..." not in shown
         assert "…" not in shown
@@ -116,7 +116,8 @@ def test_help_lists_the_commands_as_readme_does_each_with_a_whole_line(
     section = readme.partition("## On the command line\n")[2].partition("\n## ")[0]
     named = re.findall(r"^kinetics600 (\w+) (\w*)", section.partition("```\n\n")[0], re.M)
     assert listed[""] == [*dict.fromkeys(name for name, _ in named)]
-    assert listed["manifest"] == [word for name, word in named if name == "manifest"]
+    for group in ("index", "manifest"):
+        assert listed[group] == [word for name, word in named if name == group]
 
 
 def test_the_text_of_a_help_fills_its_lines(run: Run, place: dict[str, str]) -> None:

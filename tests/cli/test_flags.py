@@ -39,7 +39,7 @@ WRONG = {
 
 
 def test_every_command_on_a_request_has_every_flag() -> None:
-    assert len(ON_A_REQUEST) == 7
+    assert len(ON_A_REQUEST) == 9
     for name in ON_A_REQUEST:
         flags = flags_of(LEAVES[name])
         assert {option: flags[option] for option in FLAGS} == FLAGS

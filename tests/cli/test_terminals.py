@@ -40,6 +40,9 @@ COMMANDS = {  # in an order in which one has what the one before left
     "gallery": ["validation", "--out", f"{NAME}.html", "--contact-sheet", f"{NAME}.png"],
     "manifest export": ["validation", "--out", f"{NAME}.csv"],
     "manifest check": [f"{NAME}.csv"],
+    "index build": ["validation", "--to", f"{NAME}.csv"],
+    "index show": [],
+    "index publish": [f"./{NAME}-index"],
     "publish": ["validation", "--to", NAME],
     "fleet": ["train", "--estimate"],
 }
@@ -211,6 +214,8 @@ def test_quiet_is_quiet(place: dict[str, str], own_miniature: Miniature, tmp_pat
         "download": ["train"],
         "verify": ["train", "--deep", "--repair"],
         "manifest export": ["train", "--source", "auto"],
+        "index build": ["train", "--to", "index.parquet"],
+        "index publish": ["./index", "train"],
         "publish": ["train", "--to", "published", "--embed", "--i-have-the-rights"],
         "fleet": ["train", "--to", "shards", "--workers", "2"],
     }

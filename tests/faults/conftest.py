@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import k600.mirror.range_reader
+import k600.mirror.reader
 from k600.miniature import Miniature, make_miniature
 from tests.faults.host import Host, faulty_host
 from tests.faults.jobs import Jobs, jobs
@@ -29,9 +29,10 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a tiny tarball take as many byte ranges as a real one."""
-    monkeypatch.setattr(k600.mirror.range_reader, "FIRST_BLOCK_BYTES", 8 << 10)
-    monkeypatch.setattr(k600.mirror.range_reader, "MOST_BLOCK_BYTES", 32 << 10)
-    monkeypatch.setattr(k600.mirror.range_reader, "LEAST_BLOCK_BYTES", 4 << 10)
+    monkeypatch.setattr(k600.mirror.reader, "FIRST_BLOCK_BYTES", 8 << 10)
+    monkeypatch.setattr(k600.mirror.reader, "MOST_BLOCK_BYTES", 32 << 10)
+    for module in (k600.mirror.reader, k600.mirror.source):
+        monkeypatch.setattr(module, "LEAST_BLOCK_BYTES", 4 << 10)
 
 
 @pytest.fixture

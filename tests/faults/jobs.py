@@ -282,15 +282,15 @@ def _become(order: dict[str, Any]) -> None:
 def main() -> None:
     import datasets
 
-    import k600.mirror.range_reader
+    import k600.mirror.reader
 
     modules = ("kinetics600", "k600.publish.run", "k600.checks.verify", "k600.youtube.fetcher")
     for name in (*modules, "k600.fleet.executors", "k600.gallery.page"):
         importlib.import_module(name)  # once, for all the processes to come
     datasets.disable_progress_bars()
     # So that tiny tarballs take several ranges.
-    k600.mirror.range_reader.FIRST_BLOCK_BYTES = 8 << 10
-    k600.mirror.range_reader.MOST_BLOCK_BYTES = 64 << 10
+    k600.mirror.reader.FIRST_BLOCK_BYTES = 8 << 10
+    k600.mirror.reader.MOST_BLOCK_BYTES = 64 << 10
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:

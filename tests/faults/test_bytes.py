@@ -274,7 +274,7 @@ def test_a_mirror_that_sends_more_than_it_announced_does_not_fill_the_memory(
     host.fault = flood
     options = {"data_dir": str(tmp_path / "clips"), **host.mirror_of("http")}
     said = forge.run("measure", split="train", **options)
-    assert said["error"] == "ListError"
+    assert said["error"] == "MirrorUnreachableError"
     assert said["memory_bytes"] < MOST_MEMORY
     note("a list of more bytes than announced", refused=1, said=said["error"])
     assert_intact(tmp_path / "clips", {})

@@ -349,13 +349,13 @@ CLAIMS = {
     "a tarball's state that is none": "UPDATE tarballs SET state = 'finished'",
     "a size below nothing": "UPDATE clips SET size_bytes = -1",
     "an answer of no kind": "INSERT INTO answers VALUES ('train', 'train/zumba', "
-    f"'{NAME}', 'perhaps', '', '', '', 1, 1, 1, '2026-11-23', '2026-11-23')",
+    f"'{NAME}', 'perhaps', '', '', '', 1, 1, 1, '2026-11-23', '2026-11-23', '', 1)",
     "an adopted clip elsewhere": "INSERT INTO adopted VALUES"
     f" ('train', 'train/zumba', '{NAME}', '../outside/zumba/{NAME}', 19, 0, '')",
     "an adopted clip at an absolute place": "INSERT INTO adopted VALUES"
     f" ('train', 'train/zumba', '{NAME}', '/etc/{NAME}', 19, 0, '')",
     "an answer elsewhere": "INSERT INTO answers VALUES"
-    f" ('train', '../outside/zumba', '{NAME}', 'have', '', '', '', 1, 1, 1, '', '')",
+    f" ('train', '../outside/zumba', '{NAME}', 'have', '', '', '', 1, 1, 1, '', '', '', 1)",
     "a trigger": "CREATE TRIGGER t AFTER INSERT ON tarballs BEGIN DELETE FROM clips; END",
     "a table that never ends": "DROP TABLE clips; CREATE VIEW clips AS WITH RECURSIVE n(i) AS "
     "(SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT 'train' AS split, 'zumba' AS tarball, "

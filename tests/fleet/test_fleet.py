@@ -20,7 +20,7 @@ import pytest
 from datasets.distributed import split_dataset_by_node
 
 import kinetics600
-from k600.clip import Tarball
+from k600.clip import Tarball, file_name_of
 from k600.errors import (
     DestinationTakenError,
     IncompleteError,
@@ -35,11 +35,14 @@ from k600.fleet.options import FleetRecipe, Places, Workforce, choose_places
 from k600.fleet.read import read_unit
 from k600.fleet.run import Fleet, run_fleet
 from k600.fleet.units import Unit
+from k600.loading.columns import place_of
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
 from k600.publish.markers import to_json
+from k600.splits import SPLITS
+from k600.tarballs.one_clip import read_clip
 from tests.conftest import Command
 from tests.faults.host import Answer, faulty_host
 from tests.faults.test_http import on_clips, served
@@ -174,6 +177,51 @@ def without_etags(files: dict[str, bytes]) -> dict[str, bytes]:
     done = json.loads(files[path])
     assert all(shard.pop("etag") for shard in done["shards"])
     return {**files, path: to_json(done)}
+
+
+def test_the_manifest_says_where_each_clip_lies_on_the_host(
+    run: Run, miniature: Miniature, finished: Path
+) -> None:
+    table = pyarrow.parquet.read_table(finished / ".kinetics600/validation/manifest.parquet")
+    for row in table.to_pylist():
+        place = place_of(Tarball(row["split"], row["tarball"]), row)
+        name = file_name_of(row["youtube_id"], row["time_start"], row["time_end"])
+        assert place is not None
+        clip = read_clip(Mirror(str(miniature.root)), place, name)
+        assert hashlib.sha256(clip).hexdigest() == row["sha256"]
+
+
+def test_an_index_of_any_workers_is_what_one_pass_of_this_machine_finds(
+    run: Run, miniature: Miniature, tmp_path: Path
+) -> None:
+    place, recipe = tmp_path / "index", FleetRecipe(format="index")
+    splits = run(place, "all", recipe, workers=2, tasks=3).splits
+    assert [(one.fetched_tarballs, one.clips, one.shards) for one in splits] == [
+        (6, 30, 1),
+        (6, 32, 1),
+        (2, 12, 1),
+    ]
+    assert not [*place.rglob("parts/*")]
+    host = {"mirror": str(miniature.root), "test_labels": str(miniature.test_labels)}
+    kinetics600.build_index(to=tmp_path / "one", data_dir=str(tmp_path / "clips"), **host)
+    for split in SPLITS:
+        tables = [
+            pyarrow.parquet.read_table(folder / f"data/{split}/index.parquet").to_pylist()
+            for folder in (place, tmp_path / "one")
+        ]
+        mine, theirs = (sorted(rows, key=lambda row: str([*row.values()])) for rows in tables)
+        assert mine == theirs
+
+
+def test_an_index_that_is_lost_is_made_again_without_reading(run: Run, tmp_path: Path) -> None:
+    recipe, table = FleetRecipe(format="index"), tmp_path / "a/data/validation/index.parquet"
+    run(tmp_path / "a", "validation", recipe)
+    before = table.read_bytes()
+    (split,) = run(tmp_path / "a", "validation", recipe).splits
+    assert split.fetched_tarballs == 0
+    table.write_bytes(before[:-1])
+    (split,) = run(tmp_path / "a", "validation", recipe).splits
+    assert (split.fetched_tarballs, table.read_bytes()) == (0, before)
 
 
 def test_what_a_finished_tarball_leaves(run: Run, miniature: Miniature, tmp_path: Path) -> None:

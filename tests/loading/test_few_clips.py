@@ -141,17 +141,95 @@ def test_where_youtube_blocks_the_clips_come_from_the_tarball(
     assert set(ds["source"]) == {"cvdf"}
     assert "YouTube gives no clips here" in lines.text
     assert "not a bot" in lines.text
-    assert youtube.count("/watch") <= 2 * 2  # two workers, each by both ways to look at a video
+    # Two workers, each by both ways to look at a video, and one to tell a video from the address.
+    assert youtube.count("/watch") <= 2 * 2 + 1
     assert Ledger(Store.at(folders["data_dir"]).ledger_path).answers("train") == []
 
 
 def test_what_youtube_gave_before_a_block_is_kept(
     load: Load, youtube: Replica, miniature: Miniature
 ) -> None:
-    third = sorted(miniature.clips["train"][CLASS])[2]
-    youtube.videos[third[:11]] = FAILURES["bot_check"]
+    for name in sorted(miniature.clips["train"][CLASS])[2:4]:
+        youtube.videos[name[:11]] = FAILURES["bot_check"]
     ds = load("train", classes=CLASS, max_samples=5, num_workers=1)["train"]
     assert Counter(ds["source"]) == {"youtube": 2, "cvdf": 3}
+
+
+def test_one_video_that_alone_asks_for_the_bot_check_stalls_no_other(
+    load: Load, youtube: Replica, miniature: Miniature
+) -> None:
+    first = sorted(miniature.clips["train"][CLASS])[0]
+    youtube.videos[first[:11]] = FAILURES["bot_check"]
+    options = {"classes": CLASS, "num_workers": 1, "patience_seconds": 3600}
+    ds = load("train", source="youtube", **options)["train"]
+    assert names(ds) == sorted(miniature.clips["train"][CLASS])[1:]
+    assert youtube.count("/watch", video_id=first[:11]) == 2 * 2  # both ways to look at it
+    ds = load("train", max_samples=5, **options)["train"]
+    assert Counter(ds["source"]) == {"youtube": 4, "cvdf": 1}
+
+
+OTHERWISE = {
+    # failure: what is different when it is asked again
+    "region": {"proxy": "another"},
+    "age": {"cookies": "fresh"},
+    "kids": {"yt_dlp_options": {"extractor_args": {"youtube": {"player_client": ["visionos"]}}}},
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_an_answer_counts_under_the_circumstances_under_which_it_was_given(
+    load: Load, youtube: Replica, miniature: Miniature, tmp_path: Path, name: str
+) -> None:
+    first = sorted(miniature.clips["train"][CLASS])[0]
+    youtube.videos[first[:11]] = FAILURES[name]
+    stale = cookie_file(tmp_path / "stale.txt", "SAPISID")  # what a rotation leaves
+    load("train", classes=CLASS, max_samples=1, cookies=stale)
+
+    youtube.requests.clear()
+    load("train", classes=CLASS, max_samples=2, cookies=stale)
+    assert youtube.count("", video_id=first[:11]) == 0
+    youtube.videos[first[:11]] = good_video(96, 64, 5, seconds=600)
+    with youtube_replica() as another:
+        another.videos = youtube.videos
+        changes = {"cookies": stale, **OTHERWISE[name]}
+        if "proxy" in changes:
+            changes["proxy"] = another.url
+        if changes["cookies"] == "fresh":
+            changes["cookies"] = cookie_file(tmp_path / "fresh.txt", "LOGIN_INFO", "SAPISID")
+        further = {"nocheckcertificate": True, **changes.pop("yt_dlp_options", {})}
+        ds = load("train", classes=CLASS, source="youtube", yt_dlp_options=further, **changes)
+    assert first in names(ds["train"])
+
+
+def cookie_file(path: Path, *names: str) -> str:
+    """Write a cookie file that holds cookies of these names, and return its path."""
+    lines = [f".youtube.com\tTRUE\t/\tTRUE\t4102444800\t{name}\ta/b\n" for name in names]
+    path.write_text("# Netscape HTTP Cookie File\n" + "".join(lines))
+    return str(path)
+
+
+def test_a_dropped_connection_is_not_held_against_the_clip(
+    load: Load, youtube: Replica, miniature: Miniature
+) -> None:
+    first = sorted(miniature.clips["train"][CLASS])[0]
+    youtube.videos[first[:11]] = good_video(96, 64, 5, seconds=600, fault="player_drop")
+    load("train", classes=CLASS, max_samples=1)
+    youtube.videos[first[:11]] = good_video(96, 64, 5, seconds=600)
+    assert first in names(load("train", classes=CLASS, source="youtube")["train"])
+
+
+def test_where_nothing_answers_the_tarballs_give_the_clips_and_it_is_remembered(
+    load: Load, silent_server: str, lines: pytest.LogCaptureFixture
+) -> None:
+    options = {"classes": CLASS, "proxy": silent_server, "on_missing": "raise"}
+    ds = load("train", max_samples=1, **options)["train"]
+    assert set(ds["source"]) == {"cvdf"}
+    assert "does not answer" in lines.text
+    lines.clear()
+    load("train", max_samples=3, **options)
+    assert "it did not answer 0 minutes ago" in lines.text
+    with pytest.raises(YouTubeError, match="does not answer"):  # tried all the same
+        load("train", source="youtube", **{**options, "classes": "springboard diving"})
 
 
 def test_where_candidates_run_out_the_tarball_gives_what_youtube_has_not(

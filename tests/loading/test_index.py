@@ -22,6 +22,7 @@ from k600.loading.index import Index, IndexFile, read_index
 from k600.loading.manifest import to_parquet, write_table
 from k600.mirror.mirror import Mirror
 from k600.store.store import Store
+from tests.hub import Repo, environment, loopback_hub
 from tests.servers import web_server
 
 ZUMBA, PART = Tarball("train", "zumba"), Tarball("test", "part_7")
@@ -337,3 +338,42 @@ def test_the_option_and_the_environment_name_it(
     assert kinetics600.make_request("train", index="i.csv").index == str(tmp_path / "i.csv")
     monkeypatch.setenv("KINETICS600_INDEX", "hf://datasets/owner/index")
     assert kinetics600.make_request("train").index == "hf://datasets/owner/index"
+
+
+FROM_THE_HUB = """
+import sys
+from k600.loading.index import IndexFile
+from k600.mirror.mirror import Mirror
+from k600.store.store import Store
+
+file, folder, offline = sys.argv[1:]
+store = Store.at(folder)
+index = IndexFile(file, Mirror("s3://kinetics/600"), store, bool(offline), True).of("train")
+print(index.table.num_rows)
+"""
+
+
+def test_one_on_the_hub_is_kept_until_it_changes(tmp_path: Path) -> None:
+    with loopback_hub() as hub:
+        hub.repos["owner/index"] = Repo(private=True)
+
+        def put(rows: Sequence[Mapping[str, Any]]) -> None:
+            data = hub.store(to_parquet(rows, INDEX))
+            hub.repos["owner/index"].commit({"index.parquet": data})
+
+        def rows_read(offline: str = "") -> tuple[str, bool]:
+            hub.requests.clear()
+            address = "hf://datasets/owner/index/index.parquet"
+            words = [sys.executable, "-c", FROM_THE_HUB, address, tmp_path / "clips", offline]
+            env, where = environment(hub, tmp_path), Path(kinetics600.__file__).parent
+            done = subprocess.run(words, env=env, cwd=where, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            return done.stdout.strip(), any("/resolve/" in path for _, path in hub.requests)
+
+        put(ROWS)
+        assert rows_read() == (str(len(ROWS)), True)
+        assert rows_read() == (str(len(ROWS)), False)
+        put(ROWS[:2])
+        assert rows_read() == ("2", True)
+        assert rows_read(offline="yes") == ("2", False)
+        assert hub.requests == []

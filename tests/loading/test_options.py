@@ -22,6 +22,7 @@ OTHER: dict[str, Any] = {
     "max_per_class": 2,
     "balanced": True,
     "shuffle": True,
+    "shuffle_clips": True,
     "seed": 51,
     "source": "cvdf",
     "data_dir": "/elsewhere",

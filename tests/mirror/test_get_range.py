@@ -113,7 +113,7 @@ class _Answers(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def answering(*answers: tuple[int, str]) -> Iterator[Mirror]:
     with serving(type("Handler", (_Answers,), {"answers": [*answers]})) as url:
-        yield Mirror(url)
+        yield Mirror(url, patience_seconds=0.5)
 
 
 RIGHT = (206, "bytes 0-9/100")
@@ -125,7 +125,6 @@ RIGHT = (206, "bytes 0-9/100")
         ((206, "bytes 10-19/100"), MirrorUnreachableError),
         ((206, ""), MirrorUnreachableError),
         ((206, "bytes 0-10/100"), MirrorUnreachableError),
-        ((206, "bytes 0-9/9"), MirrorError),
         ((200, ""), MirrorRangesError),
         ((416, ""), MirrorError),
         ((503, ""), MirrorUnreachableError),
@@ -150,4 +149,5 @@ def test_a_server_without_ranges_says_so_and_its_object_is_read_whole(tmp_path: 
         mirror = Mirror(server.url)
         with pytest.raises(MirrorRangesError, match="read from its beginning"):
             mirror.get_range("object", 5, 10)
-        assert b"".join(map(bytes, mirror.stream(mirror.stat("object")))) == DATA
+        with mirror.open("object") as reader:
+            assert reader.read() == DATA

@@ -30,7 +30,6 @@ from k600.errors import (
 from k600.loading.request import make_request
 from k600.miniature import Miniature, make_miniature
 from k600.mirror.mirror import Mirror
-from k600.mirror.range_reader import RangeReader
 from k600.network import _CERTIFICATES, Network, read_network
 from k600.publish.destination import FileDestination
 from k600.publish.hub import HubDestination
@@ -88,7 +87,7 @@ def plain(host: Miniature) -> Iterator[str]:
 
 
 def read(mirror: Mirror, path: str) -> bytes:
-    with RangeReader.at(mirror, path) as raw:
+    with mirror.open(path) as raw:
         return b"".join(iter(lambda: raw.read(1 << 16), b""))
 
 

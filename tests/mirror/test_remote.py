@@ -22,7 +22,6 @@ from k600.errors import (
     Stopped,
 )
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.mirror.range_reader import RangeReader
 from k600.text import public_url
 from k600.translate import mirror_error
 from tests.servers import CuttingProxy, S3Server, serving, web_server
@@ -49,7 +48,7 @@ def mirror(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mirror]:
 
 
 def read(mirror: Mirror, remote: RemoteFile, **options: Any) -> bytes:
-    with RangeReader(mirror, remote, **options) as raw:
+    with mirror.open(remote, **options) as raw:
         return b"".join(iter(lambda: raw.read(100_000), b""))
 
 
@@ -74,11 +73,11 @@ def test_an_object_of_any_size_is_opened_without_knowing_it(tmp_path: Path, size
     (tmp_path / "object").write_bytes(DATA[:size])
     with web_server(tmp_path) as server:
         for mirror in (Mirror(server.url), Mirror(str(tmp_path))):
-            with RangeReader.at(mirror, "object") as raw:
+            with mirror.open("object") as raw:
                 assert raw.remote.size_bytes == size
                 assert b"".join(iter(lambda raw=raw: raw.read(100_000), b"")) == DATA[:size]
         with pytest.raises(MirrorNotFoundError, match="nothing.*does not exist"):
-            RangeReader.at(Mirror(server.url), "nothing")
+            Mirror(server.url).open("nothing")
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -87,11 +86,11 @@ def test_whoever_opens_it_so_asks_once_for_each_part(
 ) -> None:
     (tmp_path / "object").write_bytes(DATA)
     with web_server(tmp_path, ranges=ranges) as server:
-        with RangeReader.at(Mirror(server.url), "object") as raw:
+        with Mirror(server.url).open("object") as raw:
             assert b"".join(iter(lambda: raw.read(100_000), b"")) == DATA
         gets = [path for method, path in server.requests if method == "GET"]
-        # Two ranges while nothing is known, and all the rest; or those, a look, and everything.
-        assert len(gets) == (3 if ranges else 4)
+        # Two ranges while nothing is known, and all the rest; or those, two looks, and everything.
+        assert len(gets) == (3 if ranges else 5)
 
 
 def test_ranges_that_say_which_object_they_are_of_need_no_last_question(
@@ -101,7 +100,7 @@ def test_ranges_that_say_which_object_they_are_of_need_no_last_question(
     path.write_bytes(DATA)
     with web_server(tmp_path) as server:
         mirror = Mirror(server.url)
-        with RangeReader(mirror, mirror.stat("object")) as raw:
+        with mirror.open(mirror.stat("object")) as raw:
             while raw.read(1 << 20):
                 pass
             heads = server.requests.count(("HEAD", "/object"))
@@ -109,10 +108,9 @@ def test_ranges_that_say_which_object_they_are_of_need_no_last_question(
             assert server.requests.count(("HEAD", "/object")) == heads
         remote = mirror.stat("object")
         path.write_bytes(DATA[::-1])
-        with RangeReader(mirror, remote) as raw:
-            raw.read(1000)
+        with mirror.open(remote) as raw:
             with pytest.raises(MirrorChangedError, match="replaced"):
-                raw.check_unchanged()
+                raw.read(1000)
 
 
 def test_ranges_of_another_object_are_noticed(tmp_path: Path, far: None) -> None:
@@ -121,13 +119,12 @@ def test_ranges_of_another_object_are_noticed(tmp_path: Path, far: None) -> None
     other.write_bytes(DATA[::-1])
     with web_server(tmp_path) as server:
         mirror = Mirror(server.url)
-        with RangeReader(mirror, mirror.stat("object"), ahead_bytes=1 << 20) as raw:
+        with mirror.open(mirror.stat("object"), ahead_bytes=1 << 20) as raw:
             assert raw.read(1000) == DATA[:1000]
             os.replace(other, path)
-            while raw.read(1 << 20):
-                pass
             with pytest.raises(MirrorChangedError, match="replaced"):
-                raw.check_unchanged()
+                while raw.read(1 << 20):
+                    pass
 
 
 def test_what_was_asked_for_before_the_object_was_replaced_is_not_taken(tmp_path: Path) -> None:
@@ -146,7 +143,7 @@ def test_what_was_asked_for_before_the_object_was_replaced_is_not_taken(tmp_path
             os.replace(other, path)
 
     with web_server(tmp_path, hold=hold) as server:
-        with RangeReader.at(Mirror(server.url), "object") as raw:
+        with Mirror(server.url).open("object") as raw:
             assert b"".join(iter(lambda: raw.read(100_000), b"")) == DATA[::-1]
 
 
@@ -204,7 +201,7 @@ def test_a_stop_ends_the_wait_for_a_near_server_that_falls_silent() -> None:
     stop = threading.Event()
     with silent_server(headers_only=False) as url:
         mirror = Mirror(url)
-        with RangeReader(mirror, mirror.stat("object"), stop=stop) as raw:
+        with mirror.open(mirror.stat("object"), stop=stop) as raw:
             threading.Timer(0.5, stop.set).start()
             start = time.monotonic()
             with pytest.raises(Stopped):
@@ -214,7 +211,7 @@ def test_a_stop_ends_the_wait_for_a_near_server_that_falls_silent() -> None:
 
 
 def test_reading_may_end_early(mirror: Mirror) -> None:
-    with RangeReader(mirror, mirror.stat(NAME)) as raw:
+    with mirror.open(mirror.stat(NAME)) as raw:
         assert raw.peek()[:100] == DATA[:100]
         assert raw.read(100) == DATA[:100]
 
@@ -257,7 +254,7 @@ def test_an_object_that_is_replaced_meanwhile_is_noticed(tmp_path: Path) -> None
     path = tmp_path / "object"
     path.write_bytes(DATA)
     mirror = Mirror(str(tmp_path))
-    with RangeReader(mirror, mirror.stat("object")) as raw:
+    with mirror.open(mirror.stat("object")) as raw:
         raw.read(1000)
         other = tmp_path / "other"
         other.write_bytes(DATA)
@@ -281,7 +278,7 @@ def test_a_range_that_fails_after_a_change_is_not_taken_from_the_new_object(
 
 def test_a_stop_ends_reading(mirror: Mirror) -> None:
     stop = threading.Event()
-    with RangeReader(mirror, mirror.stat(NAME), stop=stop) as raw:
+    with mirror.open(mirror.stat(NAME), stop=stop) as raw:
         raw.read(1000)
         stop.set()
         with pytest.raises(Stopped):

@@ -24,6 +24,7 @@ import pytest
 import k600.cli.publish
 import k600.publish.hub
 import kinetics600
+from k600.clip import Tarball, file_name_of
 from k600.errors import (
     DestinationTakenError,
     IncompleteError,
@@ -32,11 +33,14 @@ from k600.errors import (
     OfflineError,
     OptionError,
 )
+from k600.loading.columns import place_of
 from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
+from k600.mirror.mirror import Mirror
 from k600.progress import Bar
 from k600.publish.recipe import Recipe
 from k600.publish.run import Published, publish
 from k600.publish.shuffle import group_names, shuffle
+from k600.tarballs.one_clip import read_clip
 from tests.conftest import Command
 from tests.faults.host import faulty_host
 from tests.faults.test_http import first, on_clips, spoil
@@ -157,6 +161,11 @@ def test_metadata_are_a_row_for_each_clip_with_what_is_known_of_it(
         assert row["tarball"] == kinetics600.id2label()[row["label"]] == CLASSES[1]
         start = f"&t={row['time_start']}s"
         assert row["url"] == f"https://www.youtube.com/watch?v={row['youtube_id']}{start}"
+        place = place_of(Tarball("validation", row["tarball"]), row)
+        assert place is not None  # the load has found it in passing
+        name = file_name_of(row["youtube_id"], row["time_start"], row["time_end"])
+        assert read_clip(Mirror(str(miniature.root)), place, name) == data
+    assert {row["entry_offset"] for row in rows if row["sha256"] is None} == {None}
     assert [row["label"] for row in rows] == sorted(row["label"] for row in rows)
     assert not list(to.glob("*.py"))
     again = put(None, to=str(to))

@@ -17,7 +17,14 @@ from k600.clip import Clip, Entry, Place, Tarball
 from k600.errors import StoreError
 from k600.store import ledger_file, ledger_schema
 from k600.store.ledger import Ledger
-from k600.store.rows import AdoptedRow, CheckpointRow, CheckRow, ClipRow, TarballRow
+from k600.store.rows import (
+    AdoptedRow,
+    AnswerRow,
+    CheckpointRow,
+    CheckRow,
+    ClipRow,
+    TarballRow,
+)
 from k600.text import short_hash
 from tests.old_ledger import make_old_ledger
 
@@ -115,12 +122,39 @@ def test_what_youtube_says_is_counted_by_times_and_days(tmp_path: Path) -> None:
     ledger.record_refused(asked, "gone", "unavailable", "Video unavailable", "2026.8.19")
     (row,) = ledger.answers("train")
     assert (row.times, row.days, row.first_on) == (4, 2, "2026-01-01")
+    assert (row.versions, row.circumstances) == (1, "")
+    ledger.record_refused(
+        asked, "gone", "unavailable", "Video unavailable", "2026.9.1", "address=1"
+    )
+    (row,) = ledger.answers("train")
+    assert (row.times, row.days, row.versions) == (5, 2, 2)
+    assert (row.version, row.circumstances) == ("2026.9.1", "address=1")
     ledger.record_refused(asked, "gone", "private", "Private video", "2026.8.19")
     (row,) = ledger.answers("train")
-    assert (row.code, row.times, row.days) == ("private", 1, 1)
+    assert (row.code, row.times, row.days, row.versions) == ("private", 1, 1, 1)
     ledger.record_stored(asked, 1000, "2026.8.19")
     (row,) = ledger.answers("train")
     assert (row.kind, row.size_bytes, row.folder) == ("have", 1000, "train/zumba")
+
+
+@pytest.mark.parametrize("version", [2, 3, 4, 5])
+def test_answers_of_an_earlier_version_are_read_and_taken_over(
+    tmp_path: Path, version: int
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.executescript(";".join(ledger_schema.SCHEMAS[:version]))
+        answer = ("train", "train/zumba", "a", "region", "country", "no", "2026.8.19", 0, 2, 1)
+        marks = ", ".join("?" * 12)
+        days = ("2026-08-20", "2026-08-20")
+        db.execute(f"INSERT INTO answers VALUES ({marks})", (*answer, *days))
+        db.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    expected = [AnswerRow(*answer[1:], *days, circumstances="", versions=1)]
+    assert Ledger(path, MIRROR).answers("train") == expected
+    assert path.read_bytes() == before
+    Ledger(path, MIRROR).record_stored(Clip("train", "yoga", "abcdefghijk", 0, 10), 1, "1")
+    assert Ledger(path, MIRROR).answers("train", "train/zumba") == expected
 
 
 def test_a_ledger_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
@@ -152,12 +186,12 @@ def test_a_version_that_is_still_to_come_takes_over_what_each_one_before_it_hold
         for module in (ledger_schema, ledger_file):
             monkeypatch.setattr(module, "SCHEMAS", release)
         if version > 1 and release == schemas[:version]:
-            clip = Clip("train", "zumba", "abcdefghijk", 0, 10)
-            Ledger(path, MIRROR).record_stored(clip, 1, "1")
+            with ledger_file.open_ledger(path, write=True):
+                pass
 
     assert Ledger(path, MIRROR).tarball(ZUMBA) == ROW  # as it is
     with ledger_file.open_ledger(path, write=True) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (6,)
+        assert db.execute("PRAGMA user_version").fetchone() == (len(schemas) + 1,)
         assert db.execute("SELECT name FROM later").fetchall() == []
     assert Ledger(path, MIRROR).tarball(ZUMBA) == ROW  # taken over
     assert [row.file_name for row in Ledger(path, MIRROR).view("train").clips()] == ["a", "b"]

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from k600.errors import DamagedTarballError, MirrorChangedError
 from k600.miniature import make_clip, make_tarball
 from k600.mirror.mirror import Mirror
-from k600.mirror.range_reader import RangeReader
 from k600.tarballs.archive import Member, Members
 
 CLIPS = {
@@ -178,7 +177,7 @@ def test_a_tarball_that_was_replaced_before_its_links_were_read_is_an_error(
 ) -> None:
     (tmp_path / "x.tar.gz").write_bytes(linked((A, b"one"), (B, A)))
     mirror = Mirror(str(tmp_path))
-    with contextlib.closing(RangeReader.at(mirror, "x.tar.gz")) as raw:
+    with contextlib.closing(mirror.open("x.tar.gz")) as raw:
         found = Members(raw, raw.remote.size_bytes, name="here", again=raw.again)
         assert next(found).file_name == A
         (tmp_path / "new").write_bytes(linked((A, b"two"), (B, A)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from k600.video.cut import CutError, cut_clip
 from k600.video.probe import probe_clip
-from tests.counter import counter_video, read_counter
+from tests.counter import counter_video, read_counter, tone_audio
 
 
 def numbers(path: Path) -> list[int]:
@@ -78,3 +78,35 @@ def test_a_time_that_the_video_has_not(tmp_path: Path) -> None:
 def test_what_is_no_video(tmp_path: Path) -> None:
     with pytest.raises(av.error.FFmpegError):
         cut_clip(io.BytesIO(b"no video" * 1000), tmp_path / "clip.mp4", 0, 1)
+
+
+def test_aac_is_copied_and_other_audio_becomes_aac(tmp_path: Path) -> None:
+    def packets(source: object) -> list[tuple[float, bytes]]:
+        with av.open(source) as container:
+            found = [packet for packet in container.demux(audio=0) if packet.size]
+            return [(float(packet.pts * packet.time_base), bytes(packet)) for packet in found]
+
+    video = counter_video(160, 96, 10, 9)
+    tone = io.BytesIO(tone_audio(9))
+    cut_clip(io.BytesIO(video), tmp_path / "aac.mp4", 2, 5, audio=tone)
+    wanted = [(t - 2, data) for t, data in packets(io.BytesIO(tone_audio(9))) if 2 <= t < 5]
+    found = packets(str(tmp_path / "aac.mp4"))
+    assert [data for _, data in found] == [data for _, data in wanted]
+    assert [time for time, _ in found] == pytest.approx([time for time, _ in wanted], abs=1e-3)
+
+    opus = io.BytesIO()
+    with av.open(opus, "w", format="webm") as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="mono")
+        for number in range(9 * 50):
+            frame = av.AudioFrame(format="flt", layout="mono", samples=960)
+            frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+            frame.sample_rate, frame.pts = 48_000, number * 960
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    opus.seek(0)
+    cut_clip(io.BytesIO(video), tmp_path / "opus.mp4", 2, 5, audio=opus)
+    with av.open(str(tmp_path / "opus.mp4")) as container:
+        heard = container.streams.audio[0]
+        assert heard.codec_context.name == "aac"
+        seconds = sum(frame.samples for frame in container.decode(heard)) / heard.rate
+    assert seconds == pytest.approx(3, abs=0.1)

@@ -209,29 +209,40 @@ def test_audio_is_the_original_language_at_an_ordinary_rate(youtube: Replica, st
     original = track("en.4 English original", is_default=False)
     small = track("en.4 English original", is_default=False, quality="ULTRALOW")
     sounds = (
-        Stream(599, tone, AAC, {**small, "bitrate": 32_000}, "&sound=small"),
-        Stream(140, tone, AAC, {**original, "bitrate": 129_000}, "&sound=original"),
-        Stream(140, tone, AAC, {**original, "bitrate": 129_000, "isDrc": True}, "&sound=drc"),
-        Stream(141, tone, AAC, {**original, "bitrate": 256_000}, "&sound=large"),
+        Stream(599, tone, AAC, {**small, "bitrate": 32_000}, "&is=small"),
+        Stream(140, tone, AAC, {**original, "bitrate": 129_000}, "&is=original"),
+        Stream(140, tone[:-2], AAC, {**original, "bitrate": 129_000, "isDrc": True}, "&is=drc"),
+        Stream(141, tone, AAC, {**original, "bitrate": 256_000}, "&is=large"),
         Stream(
             140,
             tone[:-1],
             AAC,
             {**track("es.3 Spanish", is_default=True), "bitrate": 127_000},
-            "&sound=dubbed",
+            "&is=dubbed",
         ),
     )
     assert ask(youtube, store, {ID: good_video(further=sounds)}).stored
-    assert {asked.query.get("sound") for asked in youtube.requests if asked.range} - {None} == {
+    assert {asked.query.get("is") for asked in youtube.requests if asked.range} - {None} == {
         "original"
     }
 
 
 def test_frames_that_youtube_enlarged_are_not_taken(youtube: Replica, store: Store) -> None:
     small = counter_video(160, 90, 30, 10)
-    enlarged = Stream(134, small, AVC, {"height": 360, "width": 640}, "&xtags=sr%3D1&sound=sr")
+    enlarged = Stream(134, small, AVC, {"height": 360, "width": 640}, "&xtags=sr%3D1&is=enlarged")
     assert ask(youtube, store, {ID: good_video(160, 90, further=(enlarged,))}, short_side=360)
-    assert "sr" not in {asked.query.get("sound") for asked in youtube.requests}
+    assert {asked.query.get("is") for asked in youtube.requests if asked.range} == {None}
+
+
+def test_colours_that_eight_bits_hold_are_taken_where_they_are_offered(
+    youtube: Replica, store: Store
+) -> None:
+    media = counter_video()
+    kind = 'video/mp4; codecs="av01.0.01M.{}"'
+    high = Stream(696, media, kind.format("10.0.110.09.16.09.0"), {}, "&is=hdr")
+    standard = Stream(396, media + bytes(8), kind.format("08"), {}, "&is=sdr")
+    assert ask(youtube, store, {ID: good_video(media=b"", further=(high, standard))}).stored
+    assert {asked.query["is"] for asked in youtube.requests if asked.range} == {"sdr"}
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,10 @@ from k600.clip import Clip
 from k600.loading.request import make_request
 from k600.store.ledger import Ledger
 from k600.store.store import Store
+from k600.youtube.circumstances import read_facts
 from k600.youtube.options import YouTubeOptions
-from k600.youtube.rate_limit import rate_limiter_of
-from k600.youtube.tools import attempts
+from k600.youtube.rate_limit import Throttle, rate_limiter_of
+from k600.youtube.tools import advice, attempts, upgrade_advice
 from k600.youtube.workers import Answers, YouTubeWorkers
 from tests.counter import counter_video, read_counter, tone_audio
 from tests.youtube_replica import Replica, youtube_replica
@@ -61,6 +62,7 @@ EXPECTED = {
     "player_429": ("blocked", "http_429", 1, 0),
     "page_429": ("blocked", "http_429", 1, 4),
     "player_503": ("transient", "http_5xx", 4, -2),  # yt-dlp asks each client twice, the page once
+    "player_drop": ("transient", "proxy", 4, 0),  # the same
     "cut": ("transient", "media_network", 2, 6),
     "short": ("transient", "media_network", 2, 6),
     "no_range": ("transient", "media_network", 2, 6),
@@ -104,6 +106,7 @@ def store(tmp_path: Path) -> Store:
 def options(youtube: Replica, **changes: Any) -> YouTubeOptions:
     stalling = any(video.fault == "stall" for video in youtube.videos.values())
     further = {"nocheckcertificate": True, "socket_timeout": 0.5 if stalling else 10}
+    further |= changes.pop("yt_dlp_options", {})
     return make_request(
         "train",
         default_data_dir="/nowhere",
@@ -123,7 +126,7 @@ def ask(
     store: Store,
     *clips: Clip,
     num_workers: int = 1,
-    patience_seconds: float = 0,
+    patience_seconds: float | None = 0,
     **changes: Any,
 ) -> tuple[Answers, YouTubeWorkers]:
     youtube.videos = {c.youtube_id: youtube.videos[c.youtube_id] for c in clips}
@@ -272,6 +275,7 @@ def test_a_block_that_stays_is_given_up_and_costs_one_probe_a_pause(
     youtube: Replica, store: Store
 ) -> None:
     clips = [clip(f"blocked000{n}") for n in range(6)]
+    youtube.videos.update({c.youtube_id: good_video() for c in clips})
     youtube.requests.clear()
     youtube.blocked = True
     try:
@@ -282,9 +286,126 @@ def test_a_block_that_stays_is_given_up_and_costs_one_probe_a_pause(
     assert workers.given_up.kind == "blocked"
     assert (found.stored, found.refused) == ([], {})
     pages = [request for request in youtube.requests if request.path == "/watch"]
-    # Two tries by each of three at once; then one after each pause of 0.05, 0.1 and 0.05 seconds.
-    assert len(pages) <= 3 * 2 + 3
+    # Two tries by each of three at once, one to tell a video from the address; then one after each
+    # pause of 0.05, 0.1 and 0.05 seconds.
+    assert len(pages) <= 3 * 2 + 1 + 3
     assert Ledger(store.ledger_path).answers("train") == []
+
+
+def test_a_single_video_that_is_blocked_is_told_from_an_address_that_is(
+    youtube: Replica, store: Store
+) -> None:
+    clips = [clip(f"blocked000{n}") for n in range(4)]
+    youtube.videos.update({c.youtube_id: good_video() for c in clips})
+    youtube.videos["blocked0000"] = FAILURES["bot_check"]
+    youtube.requests.clear()
+    found, workers = ask(youtube, store, *clips, patience_seconds=3600)
+    assert found.stored == clips[1:]
+    assert found.refused[clips[0]].kind == "blocked"
+    assert workers.given_up is None
+    pages = [request.video_id for request in youtube.requests if request.path == "/watch"]
+    # By both ways to look at a video, and without a pause.
+    assert pages == [f"blocked000{n}" for n in (0, 0, 1, 2, 3, 0, 0)]
+    assert [row.kind for row in Ledger(store.ledger_path).answers("train")] == ["have"] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "pauses"), [("bot_check", [0.05, 0.1, 0.2, 0.4]), ("rate_limit", [3.0])]
+)
+def test_a_rate_limit_is_waited_for_with_few_probes(
+    name: str,
+    pauses: list[float],
+    youtube: Replica,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(Throttle, "sleep", lambda self, seconds: slept.append(round(seconds, 2)))
+    clips = [clip(f"limited000{n}") for n in range(2)]
+    youtube.videos.update(dict.fromkeys((c.youtube_id for c in clips), FAILURES[name]))
+    _, workers = ask(youtube, store, *clips, patience_seconds=sum(pauses))
+    assert slept == pauses
+    assert workers.given_up is not None
+
+
+def test_a_user_s_patience_counts_and_a_rate_limit_lasts_up_to_an_hour(
+    youtube: Replica, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Throttle, "sleep", lambda self, seconds: slept.append(seconds))
+    for name, patience, seconds in (
+        ("bot_check", None, 600),
+        ("rate_limit", None, 3600),
+        ("rate_limit", 100, 100),
+        ("rate_limit", 0, 0),
+    ):
+        slept: list[float] = []
+        youtube.videos["limited0000"] = FAILURES[name]
+        ask(youtube, store, clip("limited0000"), patience_seconds=patience)
+        assert sum(slept) == seconds
+
+
+def test_cookies_that_youtube_takes_back_are_said_aloud_and_what_follows_is_a_guest_s(
+    youtube: Replica, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [
+        f".youtube.com\tTRUE\t/\tTRUE\t4102444800\t{n}\ta/b" for n in ("LOGIN_INFO", "SAPISID")
+    ]
+    file = tmp_path / "cookies.txt"
+    file.write_text("\n".join(["# Netscape HTTP Cookie File", *lines, ""]))
+    before = file.read_bytes()
+    youtube.videos["cookies0000"] = FAILURES["age"]
+    accounts = []
+    for youtube.rotated in (False, True):
+        caplog.clear()
+        ask(youtube, store, clip("cookies0000"), cookies=str(file))
+        assert ("the cookies are no longer valid" in caplog.text) == youtube.rotated
+        (row,) = Ledger(store.ledger_path).answers("train")
+        accounts.append(read_facts(row.circumstances)["account"])
+    youtube.rotated = False
+    assert accounts[0] != "guest"
+    assert accounts[1] == "guest"
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_worked", "age_days", "text"),
+    [
+        ("blocked", False, 91, "Your yt-dlp is 91 days old"),
+        ("client", False, 91, "Your yt-dlp is 91 days old"),
+        ("blocked", True, 91, "You are being throttled"),
+        ("blocked", True, 9, "You are being throttled"),
+        ("blocked", False, 9, "YouTube may suspend"),
+        ("client", False, 9, "A newer yt-dlp"),
+        ("transient", False, 91, "another way"),
+    ],
+)
+def test_what_to_do_depends_on_what_worked(
+    kind: str, has_worked: bool, age_days: int, text: str
+) -> None:
+    assert text in advice(kind, has_worked=has_worked, age_days=age_days)
+
+
+def test_a_python_that_gets_no_newer_yt_dlp_is_not_told_to_upgrade_it() -> None:
+    assert "pip install -U" in upgrade_advice((3, 11))
+    old = upgrade_advice((3, 10))
+    assert "Python 3.11 or later, and this is 3.10" in old
+    assert "-U" not in old
+
+
+def test_a_javascript_runtime_that_dies_is_not_held_against_the_clip(
+    youtube: Replica, store: Store, tmp_path: Path
+) -> None:
+    deno = tmp_path / "deno"
+    deno.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && { echo "deno 2.9.8 (stable)"; exit 0; }\n'
+        'echo "fatal: out of memory" >&2\nexit 133\n'
+    )
+    deno.chmod(0o755)
+    youtube.videos["challenges0"] = good_video(ways={"VISIONOS": "none", "TVHTML5": "n"})
+    dying = {"js_runtimes": {"deno": {"path": str(deno)}}}
+    found, _ = ask(youtube, store, clip("challenges0"), yt_dlp_options=dying)
+    refusal = found.refused[clip("challenges0")]
+    assert (refusal.kind, refusal.code) == ("transient", "warned")
 
 
 def test_a_dead_network_is_given_up_after_three_clips(youtube: Replica, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Byte ranges by plain GET: which mirrors can be asked so, and what comes of odd answers."""
+"""Plain requests for byte ranges: which mirrors can be asked so, and what comes of odd answers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import http.server
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.paced_server import paced_server
-from k600.errors import MirrorUnreachableError
-from k600.mirror.http_ranges import PlainGets
+from k600.errors import MirrorUnreachableError, Stopped
+from k600.mirror import direct
+from k600.mirror.direct import Pending, Version
 from k600.mirror.mirror import Mirror
+from k600.mirror.source import Source
 from tests.servers import CuttingProxy, S3Server, serving, web_server
 from tests.youtube_replica import CERTIFICATE, TLS_CONTEXT
 
@@ -33,20 +35,23 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
-    """The address of an object on a web server."""
+    """The address of a web server with `object`."""
     (tmp_path / "object").write_bytes(DATA)
     with web_server(tmp_path) as server:
-        yield f"{server.url}/object"
+        yield server.url
 
 
-def straight(plain: PlainGets, start: int = 0) -> list[bytes]:
-    """Return what one GET brings in pieces."""
-    with contextlib.closing(plain.straight(start, len(DATA)).result(10)) as line:
-        return [bytes(piece) for piece in line.pieces()]
+def source(url: str, **options: Any) -> Source:
+    return Source(Mirror(url, **options), "object")
 
 
-def gets(address: str, lines: int = 2, timeout_seconds: float = 10) -> PlainGets:
-    return PlainGets(address, "shown", lines=lines, timeout_seconds=timeout_seconds)
+def get(one: Source, start: int, end: int) -> bytes:
+    return bytes(one.read_directly(start, end, pending=Pending()).data)
+
+
+def straight(one: Source, start: int = 0) -> list[bytes]:
+    """Return what one request brings in pieces."""
+    return [bytes(piece) for piece in one.straight(start, Version(None, len(DATA)), Pending())]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +68,8 @@ def gets(address: str, lines: int = 2, timeout_seconds: float = 10) -> PlainGets
         ("https://user:word@h/600", {}, None),
         ("https://h/600?token=x", {}, None),
         ("https://h/600", {"headers": {"Authorization": "x"}}, None),
+        ("https://h/my%20folder/", {}, f"https://h/my%20folder/val/{ENCODED}"),
+        ("https://[::1]:9/600", {}, f"https://[::1]:9/600/val/{ENCODED}"),
         ("file:///600", {}, None),
     ],
 )
@@ -72,21 +79,12 @@ def test_a_mirror_has_a_plain_address_where_nothing_but_it_is_needed(
     assert Mirror(url, options).plain_address(NAME) == address
 
 
-def test_a_web_address_is_encoded_and_otherwise_as_it_is() -> None:
-    address = Mirror("https://h/600/").plain_address("val/tie dying (é)'.tar.gz")
-    assert address == "https://h/600/val/tie%20dying%20(%C3%A9)'.tar.gz"
-
-
 def test_an_address_of_a_private_bucket_is_signed_and_never_shown() -> None:
     options = {"key": "AKIAsecret", "secret": "very secret", "endpoint_url": "http://127.0.0.1:9"}
-    mirror = Mirror("s3://private/600", options)
-    address = mirror.plain_address(NAME)
-    assert address is not None
-    assert "Signature=" in address
-    plain = gets(address)
+    mirror = Mirror("s3://private/600", options, patience_seconds=0.2)
+    assert "Signature=" in str(mirror.plain_address(NAME))
     with pytest.raises(MirrorUnreachableError) as caught:
-        plain.request(0, 10).result(10)
-    plain.close()
+        mirror.get_range(NAME, 0, 10)
     for said in (str(caught.value), repr(mirror)):
         assert "Signature" not in said
         assert "secret" not in said
@@ -104,48 +102,71 @@ def test_who_goes_through_a_proxy_that_is_asked_by_tls_asks_the_file_system(
     assert Mirror("s3://kinetics/600").plain_address(NAME) is not None
 
 
-def test_signed_ranges_are_what_the_bucket_holds(s3: S3Server) -> None:
+@pytest.mark.parametrize("options", [{"anon": True}, {"key": "any", "secret": "any"}])
+def test_ranges_are_what_the_bucket_holds(s3: S3Server, options: dict[str, Any]) -> None:
     s3.put("kinetics/plain/object", DATA)
-    options = {"key": "any", "secret": "any", "endpoint_url": s3.url}
-    mirror = Mirror("s3://kinetics/plain", options)
-    address = mirror.plain_address("object")
-    assert address is not None
-    plain = gets(address)
-    answers = [plain.request(n, n + 300_000) for n in range(0, len(DATA), 300_000)]
-    assert b"".join(answer.result(10) for answer in answers) == DATA
-    plain.close()
+    one = source("s3://kinetics/plain", options={**options, "endpoint_url": s3.url})
+    parts = [get(one, n, n + 300_000) for n in range(0, len(DATA), 300_000)]
+    assert b"".join(parts) == DATA
+    assert one.is_direct
 
 
-def test_memory_is_used_again(served: str) -> None:
-    plain = gets(served)
-    first = plain.request(0, 1000).result(10)
-    assert first == DATA[:1000]
-    plain.give_back(first)
-    second = plain.request(1000, 2000).result(10)
-    assert second.obj is first.obj
-    assert second == DATA[1000:2000]
-    plain.close()
+def test_a_connection_is_kept_for_the_next_request_of_the_same_way(
+    served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    make = direct._connection
+
+    def counted(*args: Any) -> Any:
+        made.append(args)
+        return make(*args)
+
+    monkeypatch.setattr(direct, "_connection", counted)
+    one = source(served)
+    assert get(one, 0, 1000) + get(one, 1000, 2000) == DATA[:2000]
+    assert len(made) == 1
+    monkeypatch.setattr(direct, "_KEPT_SECONDS", 0.0)
+    assert get(one, 5, 10) == DATA[5:10]
+    assert len(made) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_makes_connections_of_its_own(served: str) -> None:
+    """A worker of `datasets` or a DataLoader is one, and its parent has asked before."""
+    mirror = Mirror(served)
+    assert mirror.get_range("object", 0, 1000) == DATA[:1000]
+    read, write = os.pipe()
+    if not os.fork():
+        with contextlib.suppress(BaseException):
+            with mirror.open("object") as reader:
+                if reader.read() == DATA and mirror.get_range("object", 7, 9) == DATA[7:9]:
+                    os.write(write, b"same")
+        os._exit(0)
+    os.close(write)
+    for number in range(50):
+        assert mirror.get_range("object", number, number + 9) == DATA[number : number + 9]
+    with os.fdopen(read, "rb") as said:
+        assert said.read() == b"same"
+    os.wait()
 
 
 def test_what_came_before_a_connection_broke_is_kept(served: str) -> None:
-    with CuttingProxy(served.rpartition("/")[0], 500_000) as proxy:
-        plain = gets(f"{proxy.url}/object", lines=1)
-        part = plain.request(0, 2_000_000).result(10)
+    with CuttingProxy(served, 500_000) as proxy:
+        one = source(proxy.url)
+        part = get(one, 0, 2_000_000)
         assert 400_000 < len(part) < 500_000
         assert part == DATA[: len(part)]
-        assert plain.request(0, 1000).result(10) == DATA[:1000]  # on another connection
-        assert plain.fits
-        plain.close()
+        assert get(one, 0, 1000) == DATA[:1000]  # on another connection
+        assert one.is_direct
 
 
 def test_a_near_server_is_read_straight_to_the_end(served: str, near: None) -> None:
-    plain = gets(served)
-    assert plain.request(0, 1000).result(10) == DATA[:1000]
-    assert plain.near
-    pieces = straight(plain, 1000)
+    one = source(served)
+    assert get(one, 0, 1000) == DATA[:1000]
+    assert one.near
+    pieces = straight(one, 1000)
     assert b"".join(pieces) == DATA[1000:]
     assert max(map(len, pieces)) <= 1 << 20
-    plain.close()
 
 
 def test_an_encrypted_line_brings_the_same_bytes(
@@ -155,31 +176,26 @@ def test_an_encrypted_line_brings_the_same_bytes(
     (tmp_path / "authority.pem").write_bytes(CERTIFICATE)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     with web_server(tmp_path, tls=TLS_CONTEXT) as server:
-        plain = gets(f"{server.url}/object")
-        assert plain.request(0, 1_000_000).result(10) == DATA[:1_000_000]
-        pieces = straight(plain, 1_000_000)
+        one = source(server.url)
+        assert get(one, 0, 1_000_000) == DATA[:1_000_000]
+        pieces = straight(one, 1_000_000)
         assert b"".join(pieces) == DATA[1_000_000:]
         assert len(pieces) < 12  # and not one for each of the line's records
-        plain.close()
 
 
 def test_what_came_straight_before_the_connection_broke_is_kept(served: str, near: None) -> None:
-    with CuttingProxy(served.rpartition("/")[0], 500_000) as proxy:
-        plain = gets(f"{proxy.url}/object")
-        part = b"".join(straight(plain))
+    with CuttingProxy(served, 500_000) as proxy:
+        part = b"".join(straight(source(proxy.url)))
         assert 400_000 < len(part) < 500_000
         assert part == DATA[: len(part)]
-        plain.close()
 
 
 def test_a_line_that_proves_slow_is_left(tmp_path: Path) -> None:
     (tmp_path / "object").write_bytes(DATA)
     with paced_server({"here": tmp_path}, 0, 2) as server:
-        plain = gets(f"{server.url}/here/object")
-        part = b"".join(straight(plain))
+        part = b"".join(straight(source(f"{server.url}/here")))
         assert 0 < len(part) < len(DATA)
         assert part == DATA[: len(part)]
-        plain.close()
 
 
 class _Answers(http.server.BaseHTTPRequestHandler):
@@ -209,17 +225,22 @@ class _Answers(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def answering(request: pytest.FixtureRequest) -> Iterator[tuple[str, type[_Answers]]]:
-    status, said = request.param
-    events = {"asked": threading.Event(), "over": threading.Event()}
-    handler = type("Handler", (_Answers,), {"status": status, "said": said, **events})
-    with serving(handler) as url:
-        yield f"{url}/object", handler
-        handler.over.set()
+def answering() -> Iterator[Callable[..., tuple[str, type[_Answers]]]]:
+    with contextlib.ExitStack() as stack:
+
+        def serve(status: int, said: str = "") -> tuple[str, type[_Answers]]:
+            members = {"status": status, "said": said}
+            members |= {"asked": threading.Event(), "over": threading.Event()}
+            handler = type("Handler", (_Answers,), members)
+            url = stack.enter_context(serving(handler))
+            stack.callback(handler.over.set)
+            return url, handler
+
+        yield serve
 
 
 @pytest.mark.parametrize(
-    ("answering", "fits"),
+    ("answer", "fits"),
     [
         ((200, ""), False),
         ((206, "bytes 10-19/100"), False),
@@ -230,41 +251,25 @@ def answering(request: pytest.FixtureRequest) -> Iterator[tuple[str, type[_Answe
         ((429, ""), True),
         ((416, ""), True),
     ],
-    indirect=["answering"],
 )
 def test_another_answer_than_the_range_is_an_error(
-    answering: tuple[str, type[_Answers]], fits: bool
+    answer: tuple[int, str], fits: bool, answering: Callable[..., Any]
 ) -> None:
-    plain = gets(answering[0])
-    with pytest.raises(MirrorUnreachableError, match="mirror: shown cannot be read"):
-        plain.request(0, 10).result(10)
-    with pytest.raises(MirrorUnreachableError, match="mirror: shown cannot be read"):
-        plain.straight(0, 10).result(10)
-    assert plain.fits is fits
-    plain.close()
+    url, _ = answering(*answer)
+    one = source(url)
+    with pytest.raises(direct.ERRORS):
+        get(one, 0, 10)
+    assert straight(one) == []
+    assert one.is_direct is fits
 
 
-def test_a_line_that_is_given_up_is_hung_up(served: str) -> None:
-    plain = gets(served)
-    line = plain.straight(0, len(DATA)).result(10)
-    pieces = line.pieces()
-    assert next(pieces)
-    assert len(plain._connections) == 2  # the line's, and the thread's own
-    line.close()
-    assert len(plain._connections) == 1
-    assert [*pieces] == []
-    plain.close()
-
-
-@pytest.mark.parametrize("answering", [(0, "")], indirect=True)
-def test_closing_ends_a_request_that_is_never_answered(
-    answering: tuple[str, type[_Answers]],
-) -> None:
-    plain = gets(answering[0], timeout_seconds=30)
-    answer = plain.request(0, 10)
-    assert answering[1].asked.wait(10)
+def test_ending_ends_a_request_that_is_never_answered(answering: Callable[..., Any]) -> None:
+    url, handler = answering(0)
+    pending = Pending()
+    threading.Thread(target=lambda: (handler.asked.wait(10), pending.end())).start()
     start = time.monotonic()
-    plain.close()
-    with pytest.raises(MirrorUnreachableError):
-        answer.result(10)
-    assert time.monotonic() - start < 5
+    with pytest.raises((*direct.ERRORS, Stopped)):
+        source(url).read_directly(0, 10, pending=pending)
+    assert time.monotonic() - start < 10
+    with pytest.raises(Stopped):
+        source(url).read_directly(0, 10, pending=pending)

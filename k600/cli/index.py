@@ -1,0 +1,176 @@
+"""`kinetics600 index build`, `index show` and `index publish`: where each clip lies on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.filesize import decimal
+
+from k600.cli.app import app, as_json, data_dir, quiet, to_options
+from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
+from k600.cli.request_options import endpoint_url, request_of, with_request_options
+from k600.cli.screen import (
+    Meter,
+    console,
+    counts_of,
+    hush,
+    make_table,
+    percent_of,
+    print_json,
+    say,
+)
+from k600.network import is_offline
+
+if TYPE_CHECKING:
+    from k600.publish.index import IndexedSplit
+
+
+_MOST_NAMED = 5
+
+
+@app.group()
+def index() -> None:
+    """Make, show or publish an index: where clips lie."""
+
+
+@index.command()
+@with_request_options(needs_split=False)
+@click.option("--to", help="Write it there: a file (.parquet, .csv), a folder, a URL or hf://.")
+@to_options
+@quiet
+@as_json
+def build(
+    split: str | None,
+    options: dict[str, Any],
+    to: str | None,
+    to_options: dict[str, Any] | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Read tarballs to know where their clips lie. Stores none.
+
+    Safe to stop and to run again: what is known is kept in --data-dir, and a tarball that was read
+    to its end is not read again. From then on, loads from there get single clips by one request
+    each; elsewhere, they do so with --index of what --to wrote. Without a split, all are read: 779
+    GB.
+
+    Example: kinetics600 index build validation --to index.parquet
+    """
+    from k600.publish.index import build_index, write_index
+
+    if quiet:
+        hush()
+    request, meter = request_of(split or "all", options), Meter(quiet=quiet)
+    built = build_index(request, progress=meter, offline=is_offline())
+    out = None
+    if to is not None and any(one.clips for one in built):
+        out = write_index(request, to, to_options=to_options, progress=meter, offline=is_offline())
+
+    if as_json:
+        print_json({"splits": [dataclasses.asdict(one) for one in built], "out": out})
+    elif not quiet:
+        _show(built)
+        for one in built:
+            size = decimal(one.fetched_bytes)
+            say(f"{one.split}: {one.fetched_tarballs:,} tarballs read now, {size}")
+        say(f"written: {out}" if out else f"kept in: {request.store.root}")
+    if any(one.may_bring_more for one in built):
+        sys.exit(AGAIN)
+    sys.exit(UNAVAILABLE if any(one.missing for one in built) else DONE)
+
+
+@index.command()
+@click.argument("file", required=False)
+@data_dir
+@click.option("--mirror", help="The mirror that it is about.")
+@endpoint_url
+@click.option("--check", is_flag=True, help="Ask the mirror if its tarballs are still the same.")
+@as_json
+def show(file: str | None, check: bool, as_json: bool, **options: Any) -> None:
+    """Show what an index holds, or --data-dir knows.
+
+    FILE is a file, folder, URL or hf:// path, by default KINETICS600_INDEX. Exit code 1 if --check
+    finds tarballs changed: read these again.
+
+    Example: kinetics600 index show index.parquet
+    """
+    from k600.publish.index import show_index
+
+    request = request_of("all", {**options, "index": file})
+    found = show_index(request, check=check, offline=is_offline())
+    if as_json:
+        print_json({"splits": [dataclasses.asdict(one) for one in found]})
+    else:
+        _show(found)
+        for path in (path for one in found for path in one.changed or ()):
+            say(f"{path}: it is not on the mirror any more as it was when it was read")
+    sys.exit(AGAIN if any(one.changed for one in found) else DONE)
+
+
+@index.command()
+@click.argument("repo")
+@with_request_options(needs_split=False)
+@click.option("--private", is_flag=True, help="Not everyone may see the repository.")
+@quiet
+@as_json
+def publish(
+    repo: str,
+    split: str | None,
+    options: dict[str, Any],
+    private: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Publish all that is known of it. Safe to run again.
+
+    REPO is USER/NAME, or a folder or URL; `load_dataset(..., index="hf://datasets/USER/NAME")` uses
+    it anywhere. The Hub's token is that of 'hf auth login', or HF_TOKEN.
+
+    Example: kinetics600 index publish USER/NAME
+    """
+    from k600.publish.recipe import Recipe
+    from k600.publish.run import publish
+
+    if quiet:
+        hush()
+    done = publish(
+        request_of(split or "all", options),
+        repo,
+        recipe=Recipe(kind="index"),
+        private=private or None,
+        progress=Meter(quiet=quiet),
+        offline=is_offline(),
+    )
+    if as_json:
+        print_json(done.as_plain())
+    elif not quiet:
+        for one in done.splits:
+            say(f"{one.split}: {one.clips:,} clips, {decimal(one.shard_bytes)}")
+        say(f"published: {done.address}")
+
+
+def _show(found: Iterable[IndexedSplit]) -> None:
+    """Print a row for each split, and what is not in it."""
+    columns = ("split", "tarballs", "of size", "clips", "by one request")
+    table = make_table(*columns, text=["split"])
+    for one in found:
+        share = f" ({percent_of(one.placed_clips / one.clips)})" if one.clips else ""
+        table.add_row(
+            one.split,
+            f"{one.tarballs:,}",
+            decimal(one.tarball_bytes),
+            f"{one.clips:,}",
+            f"{one.placed_clips:,}{share}",
+        )
+    console().print(table)
+    for one in found:
+        for path in one.unplaced[:_MOST_NAMED]:
+            say(f"{path}: all of it is compressed, so no clip can be read alone")
+        if (more := len(one.unplaced) - _MOST_NAMED) > 0:
+            say(f"{one.split}: … and {more:,} more tarballs of that kind")
+        if one.missing:
+            say(f"{one.split}: tarballs left out: {counts_of(one.missing)}")

@@ -1,0 +1,213 @@
+"""A stream of all clips in one seeded order: which clips these are, and where each lies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from k600.clip import Tarball, label_of
+from k600.errors import OptionError
+from k600.labels import NAMES
+from k600.loading.ask_host import ask_host, settle
+from k600.loading.candidates import clip_at, proved_bad
+from k600.loading.clip_columns import (
+    PLACED,
+    IndexedClips,
+    StoredAt,
+    label_numbers,
+    make_clip_columns,
+)
+from k600.loading.missing import raise_nothing, stored_shards
+from k600.loading.order import ClipReading, Stretch, cut_order
+from k600.loading.plan import Plan, by_folder, make_plan, tarballs_of_clips
+from k600.loading.request import Request
+from k600.loading.selection import Candidate
+from k600.loading.state import State
+from k600.loading.stream import complain, state_to_stream, stream_split
+from k600.loading.unlisted import next_unlisted
+from k600.reasons import REASONS
+from k600.splits import UNLABELED
+
+
+def stream_shards(request: Request, split: str, *, offline: bool = False) -> list[Any]:
+    """Return the shards of a stream: one for each tarball, or the stretches of one order."""
+    if request.shuffle_clips:
+        return [*shuffle_split(request, split, offline=offline)]
+    return [*stream_split(request, split, offline=offline)]
+
+
+def shuffle_split(request: Request, split: str, *, offline: bool = False) -> list[Stretch]:
+    """Return stretches of one seeded order of all clips of a request.
+
+    A clip that is in the store is read there, each other by a request of its own when its turn
+    comes. Nothing is written.
+
+    Raises:
+        OptionError: The request cannot be streamed, or it is not known where its clips lie.
+        IncompleteError: Clips cannot be had, and `on_missing` is `raise`.
+        MirrorError, ListError: The mirror's lists cannot be had.
+        NoClipsError: Not one of the clips can be had.
+    """
+    state = state_to_stream(request, split, offline=offline)
+    indexed: IndexedClips | None = None
+    if request.chooses:
+        state, clips = _chosen_clips(state)
+        stored = _stored(state, by_folder(state, clips))
+    else:
+        stored = _stored(state)
+        state, clips, indexed = _all_clips(state, stored)
+
+    mixed = state.split.is_mixed  # there, a clip may lie in a folder that is not its class's
+    there = {name for _, name in stored} if mixed else {*stored}
+    lacking = [clip for clip in clips if (clip[1] if mixed else clip) not in there]
+    places = state.places.find(lacking) if state.network else {}
+    if state.network:
+        _check_places(state, [clip for clip in lacking if clip not in places], of=len(clips))
+
+    proofs = {(c.label or UNLABELED, c.file_name): row.sha256 for c, row in state.origin.items()}
+    columns = make_clip_columns(
+        state.split, stored=stored, places=places, indexed=indexed, proofs=proofs
+    )
+    if not len(columns):
+        raise_nothing(state)
+    reading = ClipReading(request.store, request.mirror, request.on_missing, request.short_side)
+    return cut_order(columns, reading, seed=request.limits.seed)
+
+
+def _chosen_clips(state: State) -> tuple[State, Sequence[Candidate]]:
+    """Return how things stand, and the chosen clips."""
+    if not state.is_unlisted:
+        state, plan = settle(state, partial(make_plan, listed_only=True), sizes=False)
+        return state, plan.chosen
+    state = ask_host(state, Plan(needs_lists=True))
+    chosen, reads, _ = next_unlisted(state)
+    if any(read.goes_on for read in reads):
+        raise _no_places(state, f"what {reads[0].tarball.path} holds")
+    return state, chosen
+
+
+def _all_clips(
+    state: State, stored: Collection[Candidate]
+) -> tuple[State, list[Candidate], IndexedClips | None]:
+    """Return how things stand, and all clips that the tarballs of a request hold, but for those
+    that were proved bad: first those that have to be looked up, then those of tarballs of which
+    the index has every clip. These are not stored, and have a place.
+    """
+    if not state.network:
+        return state, [], None
+    if state.split.is_mixed:
+        state = ask_host(state, Plan(needs_lists=True))
+    tarballs = state.tarballs or [Tarball(state.split, name) for name in NAMES]
+    rows = state.places.indexed([tarball.name for tarball in tarballs])
+    covered = set() if rows is None else {*rows["tarball"].unique().to_pylist()}
+    if covered.issuperset(tarball.name for tarball in tarballs):
+        return state, [], _indexed(state, rows, stored)  # the host need not be asked
+
+    if not state.host.fresh:
+        state = ask_host(state, Plan(needs_lists=True))
+    found = _listed([tarball for tarball in state.tarballs if tarball.name not in covered], state)
+    bad = {} if state.request.retry_errors else proved_bad(state, found, youtube=False)
+    for (label, name), reason in bad.items():
+        complain(state, f"{state.split}/{label}/{name} is left out: {REASONS[reason]}")
+    clips = [(label, name) for label, names in found.items() for name in names]
+    indexed = None if rows is None else _indexed(state, rows, stored)
+    return state, [clip for clip in clips if clip not in bad], indexed
+
+
+def _listed(tarballs: Sequence[Tarball], state: State) -> dict[str, list[str]]:
+    """Return the file names of the clips of tarballs, by class: as the ledger says of those that
+    were read, else as the host's list does.
+    """
+    seen: dict[Tarball, dict[str, None]] = {tarball: {} for tarball in tarballs}
+    for clip in state.known.clips():
+        if clip.tarball in seen and clip.state != "absent":
+            seen[clip.tarball][clip.file_name] = None
+
+    found: dict[str, list[str]] = {}
+    for tarball, names in seen.items():
+        row = state.known.tarballs.get(tarball.name)
+        if row is None or row.state != "done":
+            listed = state.host.listing.get(tarball.name, ())
+            if not listed:
+                raise _no_places(state, f"what {tarball.path} holds")
+            names |= dict.fromkeys(listed)
+        for name in names:
+            label = label_of(name, state.labels) if state.split.is_mixed else tarball.name
+            found.setdefault(label, []).append(name)
+    classes = state.request.classes
+    return {label: own for label, own in found.items() if classes is None or label in classes}
+
+
+def _indexed(state: State, rows: Any, stored: Collection[Candidate]) -> IndexedClips:
+    """Return an index's clips of the request that are not in the store; complain about those that
+    can only be read with all that lies before them.
+    """
+    asked = np.ones(len(rows), bool)
+    if state.split.is_mixed:
+        names, there = rows["file_name"].to_pylist(), {name for _, name in stored}
+        labels = label_numbers(label_of(name, state.labels) for name in names)
+        asked = np.array([name not in there for name in names], bool)
+        if state.request.classes is not None:
+            asked &= np.isin(labels, label_numbers(state.request.classes))
+    else:
+        tarballs = rows["tarball"].combine_chunks()
+        labels = label_numbers(tarballs.dictionary.to_pylist())[tarballs.indices.to_numpy()]
+        if stored:
+            clips = zip((NAMES[n] for n in labels), rows["file_name"].to_pylist(), strict=True)
+            asked = np.array([clip not in stored for clip in clips], bool)
+
+    placed = np.all([rows[name].is_valid().to_numpy() for name in PLACED], axis=0)
+    if alone := np.flatnonzero(asked & ~placed).tolist():
+        place = f"{rows['tarball'][alone[0]]}/{rows['file_name'][alone[0]]}"
+        _complain_alone(state, place, len(alone), of=len(rows))
+    return IndexedClips(rows.filter(asked & placed), labels[asked & placed])
+
+
+def _stored(
+    state: State, here: Mapping[str, Collection[str]] | None = None
+) -> dict[Candidate, StoredAt]:
+    """Return where clips lie in the store, by default all that are there."""
+    found = {}
+    for shard in stored_shards(state, here):
+        for clip, name in zip(shard.clips(), shard.names, strict=True):
+            if clip.source == "youtube" and state.network and not state.request.has_youtube:
+                continue
+            at = StoredAt(shard.folder, clip.source, shard.elsewhere.get(name))
+            found[clip.clip.label or UNLABELED, name] = at
+    return found
+
+
+def _check_places(state: State, lacking: Sequence[Candidate], *, of: int) -> None:
+    """Raise an error for clips of which it is not known where they lie; complain about those that
+    can only be read with all that lies before them.
+    """
+    held = {*state.places.tarballs_of(lacking)}
+    read = {name for name, row in state.known.tarballs.items() if row.state == "done"}
+    read &= state.request.ledger.objects(state.split).keys()
+    held |= {clip for clip, t in tarballs_of_clips(state, lacking).items() if t.name in read}
+    unknown = [clip for clip in lacking if clip not in held]
+    if unknown:
+        first = clip_at(unknown[0], state.split).key
+        what = f"where {len(unknown):,} of {of:,} clips lie in their tarballs, such as {first!r}"
+        raise _no_places(state, what)
+    if lacking:
+        first = clip_at(lacking[0], state.split).key
+        _complain_alone(state, first, len(lacking), of=of)
+
+
+def _complain_alone(state: State, first: str, count: int, *, of: int) -> None:
+    complain(
+        state,
+        f"{count:,} of {of:,} clips are left out, as they cannot be read alone: their tarballs "
+        f"cannot be entered near them; the first is {first!r}",
+    )
+
+
+def _no_places(state: State, what: str) -> OptionError:
+    return OptionError(
+        f"shuffle_clips: nothing says {what}. Pass index=… the path or URL of an index "
+        f"(`kinetics600 index build {state.split}` makes one), or stream without shuffle_clips"
+    )

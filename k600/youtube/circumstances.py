@@ -1,0 +1,144 @@
+"""Under which circumstances YouTube is asked, as facts that its answers depend on.
+
+They are kept with each answer, and it counts for as long as those that bear on it are the same.
+None of them is a secret: an account is named by a digest, and a proxy without its password.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from k600.network import read_network
+from k600.text import short_hash
+from k600.youtube.options import Silent, YouTubeOptions, cookie_text, yt_dlp_params
+from k600.youtube.tools import js_runtimes, yt_dlp_version
+
+YOUTUBE = "https://www.youtube.com"
+GUEST = "guest"
+"""The account where there is none."""
+
+_OF_ADDRESS = ("geo_bypass", "geo_bypass_country", "geo_bypass_ip_block", "source_address")
+_OF_CLIENTS = ("extractor_args", "format", "format_sort", "impersonate", "remote_components")
+_OF_ACCOUNT = ("SAPISID", "__Secure-1PAPISID", "__Secure-3PAPISID")
+"""Cookies that stay the same for as long as an account is signed in."""
+
+
+class Circumstances(Mapping[str, str]):
+    """The facts of a request at one moment, by name; each is found out when it is asked for.
+
+    version: of yt-dlp
+    address: `direct`, or a digest of the proxy and the like, by which YouTube sees a country
+    clients: a digest of how YouTube is asked: players, PO tokens, formats, plugins
+    account: `guest`, or a digest of the account that is signed in
+    runtime: the JavaScript runtimes that yt-dlp can use, `none` without one
+    """
+
+    def __init__(self, options: YouTubeOptions, **known: str) -> None:
+        """Find out nothing yet; `known` are facts that need not be found out."""
+        self._options = options
+        self._known = known
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._known:
+            self._known[name] = _FACTS[name](self._options)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_FACTS)
+
+    def __len__(self) -> int:
+        return len(_FACTS)
+
+    def __str__(self) -> str:
+        """Return all but the version, as the ledger keeps them; `read_facts` reads it."""
+        return " ".join(f"{name}={value}" for name, value in self.items() if name != "version")
+
+
+def read_facts(text: str) -> dict[str, str]:
+    """Return the facts in a text as the ledger keeps it.
+
+    Example:
+        >>> read_facts("address=direct account=guest")
+        {'address': 'direct', 'account': 'guest'}
+    """
+    return dict(part.split("=", 1) for part in text.split() if "=" in part)
+
+
+def account_of(cookies: str) -> str:
+    """Return what stands for the account that is signed in by the text of a cookie file.
+
+    Cookies may be there and sign in nobody: what a browser leaves behind that has rotated them.
+    """
+    if not cookies:
+        return GUEST
+    from yt_dlp import YoutubeDL
+
+    params = {"quiet": True, "logger": Silent(), "cookiefile": io.StringIO(cookies)}
+    with YoutubeDL(params) as downloader:
+        if not downloader.get_info_extractor("Youtube").is_authenticated:
+            return GUEST
+        jar = downloader.cookiejar.get_cookies_for_url(YOUTUBE)
+        values = {cookie.name: cookie.value for cookie in jar}
+    return short_hash(str(next(values[name] for name in _OF_ACCOUNT if name in values)))
+
+
+def _address(options: YouTubeOptions) -> str:
+    proxy = read_network().proxy_for(YOUTUBE) if options.proxy is None else None
+    parts = urlsplit(options.proxy or (proxy.secret_url if proxy else ""))
+    # A proxy's user may name the country; its password is kept out.
+    facts: list[object] = [parts.scheme, parts.hostname, parts.port, parts.username]
+    given = options.yt_dlp_options
+    facts += [[name, given[name]] for name in _OF_ADDRESS if name in given]
+    return short_hash(json.dumps(facts, default=str)) if any(facts) else "direct"
+
+
+def _clients(options: YouTubeOptions) -> str:
+    params = yt_dlp_params(options)
+    facts = {name: params.get(name) for name in _OF_CLIENTS}
+    return short_hash(json.dumps([facts, _plugins()], default=_plain, sort_keys=True))
+
+
+def _plain(value: object) -> object:
+    return sorted(map(str, value)) if isinstance(value, (set, frozenset)) else str(value)
+
+
+def _plugins() -> list[str]:
+    """Return the names of yt-dlp's plugins, such as those that get PO tokens."""
+    found = importlib.machinery.PathFinder.find_spec("yt_dlp_plugins")
+    folders = found.submodule_search_locations or () if found is not None else ()
+    files = (path for folder in folders for path in Path(folder).glob("extractor/*"))
+    return sorted({path.stem for path in files} - {"__pycache__"})
+
+
+def _account(options: YouTubeOptions) -> str:
+    if options.cookies is None and options.cookies_from_browser is not None:
+        return _account_in_browser(options.cookies_from_browser)
+    return account_of(cookie_text(options.cookies, None))
+
+
+@cache
+def _account_in_browser(browser: tuple[str | None, ...]) -> str:
+    """Return the account in a browser, which may ask its user for leave: so once in a process."""
+    return account_of(cookie_text(None, browser))
+
+
+def _runtime(options: YouTubeOptions) -> str:
+    found = js_runtimes(options.yt_dlp_options.get("js_runtimes", {"deno": {}}))
+    names = [f"{each.name}-{each.version}" for each in found.values() if each.supported]
+    return ",".join(sorted(names)).replace(" ", "") or "none"
+
+
+_FACTS: Mapping[str, Callable[[YouTubeOptions], str]] = {
+    "version": lambda options: yt_dlp_version(),
+    "address": _address,
+    "clients": _clients,
+    "account": _account,
+    "runtime": _runtime,
+}
+"""How each fact is found out; the first three cost least."""

@@ -1,0 +1,123 @@
+"""Whether anything answers on the way to YouTube: one quick try, whose failure is remembered.
+
+A firewall that drops what is sent to YouTube would hold each process for minutes: yt-dlp waits for
+every address, player and clip anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import socket
+import ssl
+import time
+from urllib.parse import urlsplit
+
+from k600.errors import OptionError
+from k600.network import Proxy, read_network
+from k600.store.store import Store
+from k600.youtube.circumstances import YOUTUBE, Circumstances
+from k600.youtube.options import YouTubeOptions
+
+_SECONDS = 3.0
+_REMEMBERED_SECONDS = 3600
+_FILE = "youtube-silence.json"
+"""Machines and addresses to which nothing answered, and when."""
+
+
+def find_silence(options: YouTubeOptions, address: tuple[str, int] | None = None) -> str:
+    """Try a connection for three seconds; return why YouTube is out of reach, empty if it is not.
+
+    `address` is YouTube's host and port, unless it is the usual one.
+
+    Raises:
+        OptionError: The option `proxy` names one that does not take a connection.
+    """
+    host, port = address or (urlsplit(YOUTUBE).hostname or "", 443)
+    own = _parts_of(options.proxy) if options.proxy is not None else None
+    proxy = own or read_network().proxy_for(YOUTUBE)
+    is_connected = False
+    try:
+        with _connection(*((proxy.host, proxy.port) if proxy else (host, port))) as connection:
+            is_connected = True
+            connection.settimeout(_SECONDS)
+            if proxy is None:
+                _begin_tls(connection, host)
+            elif proxy.scheme == "http":
+                request = f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}\r\n\r\n"
+                connection.sendall(request.encode())
+                connection.recv(1 << 16)  # whatever it says, it answers
+    except OSError as error:
+        what = error.strerror or error
+        if own is not None and not is_connected:
+            raise OptionError(
+                f"proxy: '{own}' does not answer ({what}). Check the address, or leave proxy out"
+            ) from None
+        return f"{proxy or host} does not answer ({what})"
+    return ""
+
+
+def recall_silence(store: Store, options: YouTubeOptions) -> str:
+    """Return what `note_silence` noted within the last hour, in words; empty if nothing."""
+    at = _read(store).get(_key(options))
+    if at is None:
+        return ""
+    return (
+        f"it did not answer {(time.time() - at) / 60:.0f} minutes ago; this is remembered for an "
+        "hour, and source='youtube' tries all the same"
+    )
+
+
+def note_silence(store: Store, options: YouTubeOptions, *, is_silent: bool) -> None:
+    """Note beside the clips, for other processes of this machine, what `find_silence` found."""
+    before = _read(store)
+    now = {key: at for key, at in before.items() if key != _key(options)}
+    if is_silent:
+        now[_key(options)] = time.time()
+    if now.keys() != before.keys() or is_silent:
+        store.write_own(_FILE, json.dumps(now).encode())
+
+
+def _key(options: YouTubeOptions) -> str:
+    return f"{platform.node()} {Circumstances(options)['address']}"
+
+
+def _read(store: Store) -> dict[str, float]:
+    """Return the notes of the last hour; a file that is none of ours holds none."""
+    try:
+        notes = dict(json.loads(store.read_own(_FILE) or b"{}"))
+        return {
+            key: float(at)
+            for key, at in notes.items()
+            if 0 <= time.time() - float(at) < _REMEMBERED_SECONDS
+        }
+    except (ValueError, TypeError):
+        return {}
+
+
+def _parts_of(url: str) -> Proxy:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 1080)
+    return Proxy(parts.scheme, str(parts.hostname), port)
+
+
+def _begin_tls(connection: socket.socket, host: str) -> None:
+    """Begin TLS: some firewalls let nothing through but the connection itself."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with contextlib.suppress(ssl.SSLError):  # an answer, whatever it says
+        context.wrap_socket(connection, server_hostname=host).close()
+
+
+def _connection(host: str, port: int) -> socket.socket:
+    """Return a connection to the first address of either family that takes it."""
+    first: dict[int, tuple[str, int]] = {}
+    for family, _, _, _, found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        first.setdefault(family, (str(found[0]), int(found[1])))
+
+    addresses = [first[family] for family in sorted(first)]  # IPv4 before IPv6
+    for address in addresses[:-1]:
+        with contextlib.suppress(OSError):
+            return socket.create_connection(address, timeout=_SECONDS / len(addresses))
+    return socket.create_connection(addresses[-1], timeout=_SECONDS / len(addresses))

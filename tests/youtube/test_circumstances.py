@@ -1,0 +1,91 @@
+"""Under which circumstances YouTube is asked: what makes another, and that none is a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k600.loading.request import make_request
+from k600.youtube.circumstances import Circumstances, account_of, read_facts
+
+PROXY = "http://user-country-de:the-password@127.0.0.1:3128"
+
+
+def cookies(**values: str) -> str:
+    lines = [f".youtube.com\tTRUE\t/\tTRUE\t4102444800\t{n}\t{v}\n" for n, v in values.items()]
+    return "# Netscape HTTP Cookie File\n" + "".join(lines)
+
+
+SIGNED_IN = cookies(LOGIN_INFO="the-login", SAPISID="the/secret")
+
+
+def facts(**options: Any) -> dict[str, str]:
+    made = make_request("train", default_data_dir="/nowhere", **options)
+    return dict(Circumstances(made.youtube))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("address", {"proxy": PROXY}),
+        ("address", {"yt_dlp_options": {"source_address": "127.0.0.1"}}),
+        ("clients", {"yt_dlp_options": {"extractor_args": {"youtube": {"player_client": ["tv"]}}}}),
+        (
+            "clients",
+            {
+                "yt_dlp_options": {
+                    "extractor_args": {"youtube": {"po_token": ["mweb.gvs+the-token"]}}
+                }
+            },
+        ),
+        ("runtime", {"yt_dlp_options": {"js_runtimes": {"deno": {"path": "/no/such/deno"}}}}),
+        ("account", {"cookies": SIGNED_IN}),
+    ],
+)
+def test_what_an_option_makes_different(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    if "cookies" in options:
+        (tmp_path / "cookies.txt").write_text(options["cookies"])
+        options = {"cookies": str(tmp_path / "cookies.txt")}
+    usual, changed = facts(), facts(**options)
+    assert {each for each in usual if usual[each] != changed[each]} == {name}
+    assert changed == facts(**options)
+
+
+def test_the_ledger_s_text_is_read_back_and_holds_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "cookies.txt").write_text(SIGNED_IN)
+    further = {"extractor_args": {"youtube": {"po_token": ["mweb.gvs+the-token"]}}}
+    options = {"proxy": PROXY, "cookies": str(tmp_path / "cookies.txt"), "yt_dlp_options": further}
+    made = make_request("train", default_data_dir="/nowhere", **options)
+    here = Circumstances(made.youtube)
+    assert {**read_facts(str(here)), "version": here["version"]} == dict(here)
+    assert "the" not in str(here)
+    assert facts(proxy=PROXY)["address"] == facts(proxy=PROXY.replace("the-", "a-"))["address"]
+    assert facts(proxy=PROXY)["address"] != facts(proxy=PROXY.replace("-de", "-fr"))["address"]
+
+
+def test_a_proxy_of_the_environment_is_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert facts()["address"] == "direct"
+    monkeypatch.setenv("HTTPS_PROXY", PROXY)
+    assert facts()["address"] == facts(proxy=PROXY)["address"]
+
+
+@pytest.mark.parametrize(
+    ("names", "signed_in"),
+    [
+        (("LOGIN_INFO", "SAPISID"), True),
+        (("LOGIN_INFO", "__Secure-3PAPISID"), True),
+        (("LOGIN_INFO",), False),
+        (("PREF", "__Secure-3PAPISID"), False),  # what a rotation leaves
+    ],
+)
+def test_cookies_that_sign_in_nobody_are_a_guest_s(names: tuple[str, ...], signed_in: bool) -> None:
+    assert (account_of(cookies(**dict.fromkeys(names, "a/b"))) != "guest") == signed_in
+
+
+def test_another_account_is_another_and_a_new_login_is_not() -> None:
+    again = cookies(LOGIN_INFO="another-login", SAPISID="the/secret")
+    assert account_of(again) == account_of(SIGNED_IN)
+    assert account_of(again.replace("the/", "a/")) != account_of(SIGNED_IN)
+    assert account_of("") == "guest"
