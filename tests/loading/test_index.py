@@ -21,6 +21,8 @@ from k600.loading.columns import INDEX, REPEATING, arrow_schema, place_values
 from k600.loading.index import Index, IndexFile, read_index
 from k600.loading.manifest import to_parquet, write_table
 from k600.mirror.mirror import Mirror
+from k600.publish.metadata import index_rows
+from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Store
 from tests.hub import Repo, environment, loopback_hub
 from tests.servers import web_server
@@ -344,6 +346,8 @@ FROM_THE_HUB = """
 import sys
 from k600.loading.index import IndexFile
 from k600.mirror.mirror import Mirror
+from k600.publish.metadata import index_rows
+from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Store
 
 file, folder, offline = sys.argv[1:]
@@ -377,3 +381,23 @@ def test_one_on_the_hub_is_kept_until_it_changes(tmp_path: Path) -> None:
         assert rows_read() == ("2", True)
         assert rows_read(offline="yes") == ("2", False)
         assert hub.requests == []
+
+
+def test_a_video_with_another_name_than_clips_have_makes_no_tarball_incomplete(
+    tmp_path: Path,
+) -> None:
+    folders = {"data_dir": str(tmp_path / "clips"), "mirror": "s3://kinetics/600"}
+    request = kinetics600.make_request("test", **folders, test_labels=str(tmp_path / "none.csv"))
+    request.store.prepare()
+    names = [name_of(1), "holiday.mp4", name_of(0)]
+    clips = [
+        ClipRow(PART, position, "test/_unlabeled", name, "skipped", "", "", 9)
+        for position, name in enumerate(names)
+    ]
+    whole = TarballRow(PART, "done", "etag", 10**6)
+    entries = {name_of(0): ENTRIES[0]}
+    request.ledger.record(whole, clips, packing="gzip", entries=entries)
+
+    rows = index_rows(request, "test", {})
+    index = opened(write_table(rows, tmp_path / "index.parquet", INDEX))
+    assert index.members("test", ["part_7"]) == {"part_7": [name_of(1), name_of(0)]}
