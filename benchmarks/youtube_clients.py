@@ -47,7 +47,7 @@ def main() -> None:
     from tests.youtube_videos import good_video
 
     media = functools.partial(counter_video, 640, 360, 30, 60, gop_size=150, noise=1)
-    video = good_video(640, 360, 30, 60, media=media, audio=functools.partial(tone_audio, 60))
+    video = good_video(640, 360, 30, 60, media=media(), audio=tone_audio(60))
     video.ways["TVHTML5"] = "n"
     with youtube_replica() as replica:
         replica.script_functions = 25_000

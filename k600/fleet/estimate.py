@@ -45,7 +45,7 @@ class Rates:
 
     def indexing(self) -> Rates:
         """Return the rates of a run that writes no clips, only where each lies."""
-        return replace(self, read_cpu_seconds_per_gb=1.6, resized_share=0.0)
+        return replace(self, read_cpu_seconds_per_gb=1.8, resized_share=0.0)
 
     def resizing(self) -> Rates:
         """Return typical rates with resizing, which depends on the size of the clips."""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kinetics600")
 
-_CLIP_BYTES = 700_000
-"""Mean size of a clip cut from YouTube, at 360 lines."""
+_CLIP_BYTES = 860_000
+"""Mean size of a clip cut from YouTube, at 360 lines and with audio."""
 
 _SECONDS = 12.0
 """For each clip, in the long run: 900 questions an hour, and three for each clip: the page, and the
@@ -51,7 +51,7 @@ class YouTubeSource(Source):
             count=clips,
             size_bytes=clips * _CLIP_BYTES,
             space=Space(clips * _CLIP_BYTES, clips),
-            seconds=max(clips - 30, 0) * _SECONDS + clips / state.request.num_workers,
+            seconds=max(clips - 30, 0) * _SECONDS + clips / worker_count(state.request.num_workers),
         )
 
     def fetch(self, state: State, plan: Plan, *, refetch: bool = False) -> Fetched:

@@ -88,7 +88,7 @@ class YouTubeOptions:
     patience_seconds: int | None
     """How long `source="youtube"` waits in all for a block to be lifted; None for the usual."""
     requests_per_hour: int
-    """Requests about videos; each video takes two to four."""
+    """Requests about videos; most videos take two."""
 
     @property
     def signed_in(self) -> bool:

@@ -30,9 +30,12 @@ from tests.hub import TOKEN, Hub, card_errors, environment, loopback_hub
 from tests.servers import WebServer, web_server
 
 ROWS_OF_IT = """
-import json
-from datasets import load_dataset
-print(json.dumps(load_dataset("owner/index", "train", split="train")["crc32"][:]))
+import json, zlib, datasets, kinetics600
+rows = datasets.load_dataset("owner/index", "train", split="train")["crc32"][:]
+options = {"shuffle_clips": True, "index": "hf://datasets/owner/index"}
+stream = datasets.load_dataset("kinetics600", split="train", streaming=True, **options)
+stream = stream.cast_column("video", datasets.Video(decode=False))
+print(json.dumps([rows, [zlib.crc32(row["video"]["bytes"]) for row in stream]]))
 """
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
@@ -250,14 +253,13 @@ def test_published_it_serves_anywhere_and_again_nothing_is_sent(
         "train": 30,
         "validation": 32,
     }
-    rows = subprocess.run(
-        [sys.executable, "-c", ROWS_OF_IT],
-        env=elsewhere,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(rows.stdout) == table["crc32"].to_pylist()
+    words, before = [sys.executable, "-c", ROWS_OF_IT], len(tarballs_read(host))
+    loaded = subprocess.run(words, env=elsewhere, capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
+    rows, streamed = json.loads(loaded.stdout)
+    assert rows == table["crc32"].to_pylist()
+    assert sorted(streamed) == sorted(rows)
+    assert len(tarballs_read(host)) - before == 30  # one request each
 
 
 def test_what_makes_no_index_is_refused(
