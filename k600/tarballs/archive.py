@@ -211,11 +211,9 @@ class Members:
         None where it cannot: behind a link, or where the gzip cannot be entered.
         """
         info, stream = self._current, self._stream
-        if info is None or stream is None or info.pax_headers:
+        if info is None or stream is None or info.offset not in stream.sums_before:
             return None
-        header, member = stream.before_header
-        if header != info.offset:
-            return None
+        header, member = info.offset, stream.sums_before[info.offset]
         if stream.packing is None:
             return Checkpoint("tar", header, header, 0, 0, header, self._position)
         place = stream.finder.place_before(header)
@@ -254,10 +252,11 @@ class Members:
         stream = self._stream
         assert stream is not None
         start, file_name = stream.tell(), _base_name(info)
-        is_plain = is_header_of(stream.last_header, file_name, info.size)
+        is_alone = info.offset_data - info.offset == tarfile.BLOCKSIZE and not info.pax_headers
+        says_all = is_alone or is_header_of(stream.last_header, file_name, info.size)
         stream.sums.begin_clip()
         yield from stream.chunks(info, self._chunk_bytes)
-        if is_plain and info.offset_data - info.offset == tarfile.BLOCKSIZE:
+        if says_all and _problem(info) is None:
             stream.finder.add(file_name, start, info.size, stream.sums.clip().crc32)
 
     def _linked(self, links: dict[str, str]) -> Iterator[Member]:
@@ -305,6 +304,8 @@ def _headers(
             for info in tar:
                 seen = True
                 cast(Any, tar).members.clear()  # tarfile would keep every header
+                if tar.pax_headers:  # for all that follows: who begins later does not see them
+                    stream.sums_before.clear()
                 if not info.isdir() and not _base_name(info).startswith("._"):
                     yield info, stream
         if not seen:
@@ -359,8 +360,8 @@ class _Unpacked:
         self._position = self._counted = position
         self._first = self._last = self.last_header = b""
         self._one_back = False
-        self.before_header = position, Sum()
-        """Where the last header begins, and the sum of its gzip member before it."""
+        self.sums_before: dict[int, Sum] = {}
+        """The sums of the gzip member before the last headers, by where they begin."""
 
     @classmethod
     def within(cls, raw: Raw, begin: Checkpoint, most_bytes: int, name: str) -> _Unpacked:
@@ -386,7 +387,7 @@ class _Unpacked:
         if size > _MOST_HEADER_BYTES:
             raise self.damaged(f"a header claims {size:,} bytes")
         data = b""
-        self.before_header = self.tell(), self.sums.member()
+        self.sums_before[self.tell()] = self.sums.member()
         if self._one_back and size:
             self._one_back, data = False, self._last
         while len(data) < size and (more := self._read_some(size - len(data))):
@@ -427,6 +428,7 @@ class _Unpacked:
 
     def seek(self, position: int) -> int:
         """Go forward, or back by one byte, as `tarfile` does to see that all data are there."""
+        self.sums_before.clear()
         if position == self._position - 1 and self._last:
             self._one_back = True
             return position

@@ -9,15 +9,12 @@ reading stopped: a clip whose entry is not settled by then has none.
 from __future__ import annotations
 
 import tarfile
-from bisect import bisect_right
 from collections import deque
 from typing import NamedTuple
 
 from k600.clip import Entry
-from k600.tarballs.stored_blocks import Chain, StoredBlocks
+from k600.tarballs.stored_blocks import WINDOW_BYTES, Chain, StoredBlocks
 
-WINDOW_BYTES = 32 << 10
-"""How far deflate looks back."""
 MOST_SKIP_BYTES = 64 << 20
 """How much may be unpacked in front of a clip."""
 MOST_WASTE_BYTES = 4 << 20
@@ -54,6 +51,7 @@ class EntryFinder:
         """Add a clip; a tar header that says all of it lies directly in front of its bytes."""
         if self._is_gzip:
             self._unsettled.append(_Found(file_name, start, size_bytes, crc32))
+            self._settle()
         else:
             skip = tarfile.BLOCKSIZE
             entry = Entry(start - skip, skip, skip + size_bytes, size_bytes, crc32)
@@ -84,12 +82,12 @@ class EntryFinder:
     def _packed_end(self, position: int) -> int | None:
         """Return where the packed bytes end that hold all up to a position; None if not known."""
         for chain in self._blocks.chains:
-            if not chain.is_proved or chain.start is None:
+            if not chain.is_proved or chain.start is None or chain.size_bytes < WINDOW_BYTES:
                 return None
             if position <= chain.start:  # all before a block's length
                 return chain.offsets[0]
             if position <= chain.start + chain.size_bytes:
-                return chain.offset_after(position)
+                return chain.offset_after(position - chain.start)
         return None
 
     def _write(self, clip: _Found, packed_end: int) -> None:
@@ -125,6 +123,7 @@ def is_header_of(block: bytes, file_name: str, size_bytes: int) -> bool:
 def _place_in(chain: Chain, position: int) -> tuple[int, int] | None:
     """Return the last place in a chain that serves for what lies at a position."""
     start = chain.start or 0
-    most_before = min(position - start, chain.size_bytes) - WINDOW_BYTES
-    index = bisect_right(chain.before, most_before) - 1
-    return (chain.offsets[index] - 1, start + chain.before[index]) if index >= 0 else None
+    if position < start + WINDOW_BYTES:
+        return None
+    index = chain.last_before(min(position - start, chain.size_bytes) - WINDOW_BYTES)
+    return (chain.offsets[index] - 1, start + chain.before(index)) if index >= 0 else None

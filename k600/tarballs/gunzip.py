@@ -12,7 +12,6 @@ from isal import igzip_lib, isal_zlib
 
 from k600.tarballs.stored_blocks import StoredBlocks
 
-_PIECE_BYTES = 256 << 10  # of packed bytes at a time
 _MOST_PIECE_BYTES = 1 << 20  # of unpacked ones, however well they were packed
 _MOST_TEXT_BYTES = 64 << 10  # of a file's name or comment
 
@@ -79,40 +78,31 @@ class Sums:
 
 
 class _Packed:
-    """Packed bytes as they come, cut where the position of the inflater is asked for."""
+    """Packed bytes as they come, in pieces behind which the inflater says where it is."""
 
     def __init__(self, next_block: Callable[[], bytes | memoryview], blocks: StoredBlocks) -> None:
         self._next_block, self._blocks = next_block, blocks
-        self._views: deque[memoryview] = deque()
+        self._pieces: deque[memoryview] = deque()
+        self._ended = False
         self.offset = blocks.offset
 
     def piece(self) -> memoryview:
         """Return the next bytes, valid until the next call; none at the end only."""
-        while not self._views or self.offset >= self._blocks.limit:
-            held = b"".join(self._views)  # those that are looked at once more with the next block
+        while not self._pieces and not self._ended:
             block = memoryview(self._next_block())
-            if block:
-                self._blocks.scan(block)
-            else:
-                self._blocks.finish()
-            self._views = deque(view for view in (memoryview(held), block) if view)
-            if not block:
-                break
-        if not self._views:
+            self._ended = not block
+            self._pieces.extend(self._blocks.scan(block))
+        if not self._pieces:
             return memoryview(b"")
 
-        view = self._views.popleft()
-        stop = next((stop for stop in self._blocks.stops if stop > self.offset), self._blocks.limit)
-        count = min(len(view), stop - self.offset, _PIECE_BYTES)
-        if count < len(view):
-            self._views.appendleft(view[count:])
-        self.offset += count
-        return view[:count]
+        piece = self._pieces.popleft()
+        self.offset += len(piece)
+        return piece
 
     def give_back(self, data: bytes) -> None:
         """Take back the last bytes, which were not needed."""
         if data:
-            self._views.appendleft(memoryview(data))
+            self._pieces.appendleft(memoryview(data))
             self.offset -= len(data)
 
     def exactly(self, count: int) -> bytes:
@@ -168,6 +158,7 @@ def gunzip(
             if data:
                 yield data
         packed.give_back(inflater.unused_data)
+        blocks.reached(packed.offset, position)
 
         crc32, size_bytes = struct.unpack("<II", packed.exactly(8))
         member = sums.end_member()

@@ -9,231 +9,239 @@ block costs one look. Nothing here depends on how the packed bytes are cut into 
 
 from __future__ import annotations
 
-import re
 import struct
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
+
+WINDOW_BYTES = 32 << 10
+"""How far deflate looks back."""
+
+_PIECE_BYTES = 256 << 10  # of packed bytes that are inflated at a time, at most
 
 _unpack_header = struct.Struct("<BHH").unpack_from
 _HEADER_BYTES = 5
 _FIRST_BITS = 0x40  # a byte that ends with the header of a stored block is below
-_ALL_BITS = 0xFFFF
-_COMPLEMENTS = re.compile(rb"\xff\xff+")
+_ALL_BITS = 0xFFFF  # the sum of a length and its complement
+_FITS = b"\xff"
 
-_STEP_BYTES = 16 << 10
-_SEARCH_BYTES = 256 << 10  # searched for the next chain, behind one
-_SAMPLE_BYTES = 80 << 10  # searched again and again where there was none: more than one block
-_LEAST_GAP_BYTES = 256 << 10
+# Packers close a block after so many symbols that one which hardly compresses has 32 KiB or more:
+# behind a chain, the next one begins no earlier, and most often within the first step.
+_LEAST_GAP_BYTES = 31 << 10
 _MOST_GAP_BYTES = 4 << 20
-_LEAST_APART_BYTES = 4096  # of places in a chain, lest empty blocks fill the memory
+_SEARCH_BYTES = 80 << 10  # between two gaps: more than one block
+_FIRST_STEP_BYTES = 8 << 10
+_LEAST_MEAN_BYTES = 4 << 10  # of a chain's blocks, lest empty ones fill the memory
+_ROOM_BYTES = 64 << 10  # that a chain's first blocks may lack of it
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Chain:
     """Stored blocks that follow each other in one member of a gzip."""
 
     offsets: list[int]
-    """Of their places: the length fields of its blocks, except of those that are close together."""
-    before: list[int]
-    """How many bytes of the chain lie before each place."""
-    lengths: list[int]
-    """Of the block at each place."""
-    size_bytes: int
-    """Of all blocks that are known so far."""
+    """Of the blocks' length fields."""
     end: int
     """Where the last known block ends."""
+    size_bytes: int = 0
+    """Of all blocks that are known."""
     is_open: bool = True
     """Whether another block may follow."""
     start: int | None = None
-    """Position of its first byte in what is unpacked, once that is known."""
+    """Position of its first byte in what is unpacked, once the inflater was there."""
     is_proved: bool = False
-    """Whether the inflater has confirmed it."""
+    """Whether the inflater was at a second place, and where the lengths say."""
 
-    def offset_after(self, position: int) -> int | None:
-        """Return where the packed bytes end that hold all up to an unpacked position in the chain.
+    def reach(self, end: int) -> None:
+        """Take note of where its last block ends."""
+        self.end = end
+        self.size_bytes = self.before(len(self.offsets) - 1) + end - self.offsets[-1] - 4
 
-        In a block that is no place, it is the next place; None if that is not known yet.
-        """
-        inside = position - (self.start or 0)
-        index = bisect_right(self.before, inside - 1) - 1
-        into = inside - self.before[index]
-        if into <= self.lengths[index]:
-            return self.offsets[index] + 4 + into
-        if index + 1 < len(self.offsets):
-            return self.offsets[index + 1]
-        return None if self.is_open else self.end
+    def before(self, index: int) -> int:
+        """Return how many bytes of the chain lie before a block."""
+        return self.offsets[index] - self.offsets[0] - _HEADER_BYTES * index
 
-    def position_of(self, offset: int) -> int | None:
-        """Return the unpacked position of a packed one; None in a block that is no place."""
-        if offset == self.end:
-            return (self.start or 0) + self.size_bytes
+    def last_before(self, inside: int) -> int:
+        """Return the last block that begins at a byte of the chain or before it, -1 for none."""
+        if inside < 0:
+            return -1
+        return bisect_right(range(len(self.offsets)), inside, key=self.before) - 1
+
+    def offset_after(self, inside: int) -> int:
+        """Return where the packed bytes end that hold so many bytes of the chain."""
+        return self.offsets[0] + 4 + inside + _HEADER_BYTES * max(self.last_before(inside - 1), 0)
+
+    def position(self, offset: int) -> int:
+        """Return how much is unpacked from all bytes before a packed offset in the chain."""
         index = bisect_right(self.offsets, offset) - 1
-        into = offset - self.offsets[index] - 4
-        fits = 0 <= into <= self.lengths[index]
-        return (self.start or 0) + self.before[index] + into if fits else None
+        return (self.start or 0) + self.before(index) + max(offset - self.offsets[index] - 4, 0)
 
 
 @dataclass(slots=True)
 class StoredBlocks:
-    """Finds the chains of stored blocks in a gzip's bytes as they come.
-
-    The inflater is fed up to `limit`, and stops at each of `stops` to say where it is (`reached`).
-    """
+    """Finds the chains of stored blocks in a gzip's bytes as they come."""
 
     offset: int = 0
     """Of the first byte that will come."""
     chains: deque[Chain] = field(default_factory=deque)
-    """In their order, those that the inflater has disproved left out."""
-    stops: list[int] = field(default_factory=list)
-    limit: int = 0
+    """In their order; without those that turned out wrong, or shorter than a window."""
     end: int = 0
     """Of all that was seen."""
     _block: memoryview = field(default_factory=lambda: memoryview(b""))
     _tail: bytes = b""
-    """The bytes before the block that may matter still."""
+    """What was not given out of the bytes before the block."""
     _chain: Chain | None = None
     _next: int = 0
     """Where the next length field is, or may be."""
     _until: int = 0
-    """Where searching ends for a while."""
+    """Where the next gap begins."""
     _gap_bytes: int = _LEAST_GAP_BYTES
     _needed_end: int = 0
     """How much must have come before searching goes on."""
+    _stops: list[int] = field(default_factory=list)
     _unproved: list[Chain] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.end = self.limit = self.offset
-        self._search_from(self.offset + 1)
+        self.end, self._next = self.offset, self.offset + 1
+        self._until = self._next + _SEARCH_BYTES
 
-    def scan(self, block: memoryview) -> None:
-        """Look at the next packed bytes, before they are inflated."""
+    def scan(self, block: memoryview) -> list[memoryview]:
+        """Look at the next packed bytes, none at the end; return what is to be inflated now.
+
+        Each piece has to be inflated to its end, and `reached` to be called, before the next one.
+        """
+        begin = self.end - len(self._tail)
         self._block, self.end = block, self.end + len(block)
         while self._follow() if self._chain else self._search():
             pass
-        self.limit = min(self.end, self._next - 1)
-        self._tail = bytes(self._bytes(max(min(self.limit, self.end - 4), self.offset), self.end))
-        self._block = memoryview(b"")
+        if not block and self._chain is not None:
+            self._close(self._chain, self._chain.end)
 
-    def finish(self) -> None:
-        """There are no more packed bytes."""
-        self.limit = self.end
-        if self._chain is not None:
-            self._close(self._chain)
+        limit = min(self.end, self._next - 1) if block else self.end
+        cuts = {begin, min(self.end - len(block), limit), limit}
+        cuts |= {stop for stop in self._stops if stop < limit}
+        pieces = [
+            self._bytes(at, min(at + _PIECE_BYTES, stop))
+            for start, stop in pairwise(sorted(cuts))
+            for at in range(start, stop, _PIECE_BYTES)
+        ]
+        self._stops = []
+        self._tail, self._block = bytes(self._bytes(limit, self.end)), memoryview(b"")
+        return pieces
 
     def reached(self, offset: int, position: int) -> None:
         """Take note of how much is unpacked from all bytes before an offset."""
-        while self.stops and self.stops[0] <= offset:
-            self.stops.pop(0)
         for chain in [*self._unproved]:
-            if chain.start is None and offset == chain.offsets[0]:
+            if offset == chain.offsets[0]:
                 chain.start = position
-            elif offset > chain.offsets[0] + 4 and (offset <= chain.end or not chain.is_open):
-                self._prove(chain, offset, position)
-
-    def _prove(self, chain: Chain, offset: int, position: int) -> None:
-        expected = None
-        if chain.start is not None and offset <= chain.end:
-            expected = chain.position_of(offset)
-            if expected is None:
-                return
-        self._unproved.remove(chain)
-        chain.is_proved = expected == position
-        if not chain.is_proved:
-            self.chains.remove(chain)
+            elif offset > chain.offsets[0] + 4:
+                is_within = chain.start is not None and offset <= chain.end
+                if is_within and position == chain.position(offset):
+                    chain.is_proved = True
+                    self._unproved.remove(chain)
+                else:
+                    self._drop(chain)
 
     def _follow(self) -> bool:
         """Go from block to block; return whether the chain has ended."""
-        chain, at = self._chain, self._next
+        chain, at = self._chain, self._next - 1
         assert chain is not None
-        first = self.end - len(self._block) + 1
-        while at + 4 <= self.end:
-            inside = at - first
-            where = (self._block, inside) if inside >= 0 else (self._bytes(at - 1, at + 4), 0)
-            header, length, complement = _unpack_header(*where)
-            if length ^ complement != _ALL_BITS or header > 1:
-                self._close(chain)
-                self._search_from(at)
-                return True
-            if chain.size_bytes - chain.before[-1] >= _LEAST_APART_BYTES and not header:
-                chain.offsets.append(at)
-                chain.before.append(chain.size_bytes)
-                chain.lengths.append(length)
-            chain.size_bytes += length
-            chain.end = at + 4 + length
-            at = chain.end + 1
-            if header:  # the last block of its member
-                self._close(chain)
-                self._search_from(at)
-                return True
-        self._next = at
+        unpack, add, block = _unpack_header, chain.offsets.append, self._block
+        begin, last = self.end - len(block), self.end - _HEADER_BYTES
+        while at <= last:
+            if at >= begin:
+                header, length, complement = unpack(block, at - begin)
+            else:
+                header, length, complement = unpack(self._bytes(at, at + _HEADER_BYTES))
+            is_block = header <= 1 and length + complement == _ALL_BITS
+            if is_block and (length >= _LEAST_MEAN_BYTES or _has_room(chain, at)):
+                add(at + 1)
+                at += _HEADER_BYTES + length
+                if not header:
+                    continue
+            self._close(chain, at)  # behind the last block of its member, or before another kind
+            return True
+        chain.reach(at)
+        self._next = at + 1
         return False
 
-    def _close(self, chain: Chain) -> None:
-        chain.is_open = False
-        self._chain = None
-        if not chain.is_proved:
-            self.stops.append(chain.end)
+    def _close(self, chain: Chain, end: int) -> None:
+        """End a chain; the next one is searched for behind a gap."""
+        chain.reach(end)
+        chain.is_open, self._chain = False, None
+        if end - chain.offsets[0] <= _PIECE_BYTES + 4:  # else a piece ends within it anyway
+            self._stops.append(end)
+        if chain.size_bytes < WINDOW_BYTES:  # nothing can be entered there
+            self._drop(chain)
+        self._gap_bytes, self._until = _LEAST_GAP_BYTES, end + 1
+        self._leap()
 
-    def _search_from(self, at: int) -> None:
-        self._next, self._until = at, at + _SEARCH_BYTES
-        self._gap_bytes = _LEAST_GAP_BYTES
+    def _drop(self, chain: Chain) -> None:
+        for chains in (self.chains, self._unproved):
+            if chain in chains:
+                chains.remove(chain)
+
+    def _leap(self) -> None:
+        """Go on behind a gap, each of which is twice as long as the one before."""
+        self._next = self._until + self._gap_bytes
+        self._until = self._next + _SEARCH_BYTES
+        self._gap_bytes = min(2 * self._gap_bytes, _MOST_GAP_BYTES)
 
     def _search(self) -> bool:
         """Search a step on for a chain's beginning; return whether there is more to do now."""
-        if self.end < self._needed_end:
+        first = self._until - _SEARCH_BYTES + _FIRST_STEP_BYTES
+        stop = first if self._next < first else self._until
+        if self.end < max(stop + 3, self._needed_end):
             return False
-        stop = min(self._next + _STEP_BYTES, self._until, self.end - 3)
         for at, length in self._found(self._next, stop):
             after = at + 4 + length
-            follows = self._is_block(after)
-            if follows is None:
+            if self.end < after + _HEADER_BYTES:
                 self._next, self._needed_end = at, after + _HEADER_BYTES
                 return False
-            if follows:
-                self._begin(at, length)
+            header, *lengths = _unpack_header(self._bytes(after, after + _HEADER_BYTES))
+            if header <= 1 and sum(lengths) == _ALL_BITS:
+                self._begin(Chain([at], after))
                 return True
-        if stop <= self._next:
-            return False
         self._next = stop
         if stop == self._until:
-            self._next += self._gap_bytes
-            self._until = self._next + _SAMPLE_BYTES
-            self._gap_bytes = min(2 * self._gap_bytes, _MOST_GAP_BYTES)
+            self._leap()
         return True
 
-    def _begin(self, at: int, length: int) -> None:
+    def _begin(self, chain: Chain) -> None:
         """Begin a chain with a block that another one follows."""
-        end = at + 4 + length
-        self._chain, self._next = Chain([at], [0], [length], length, end), end + 1
-        self.stops.append(at)
-        self.chains.append(self._chain)
-        self._unproved.append(self._chain)
-
-    def _is_block(self, at: int) -> bool | None:
-        """Return whether a stored block begins on a byte of its own; None if it is to come yet."""
-        if at + _HEADER_BYTES > self.end:
-            return None
-        header, length, complement = _unpack_header(self._bytes(at, at + _HEADER_BYTES))
-        return bool(header <= 1 and length ^ complement == _ALL_BITS)
+        self._chain, self._next = chain, chain.end + 1
+        self._stops.append(chain.offsets[0])
+        self.chains.append(chain)
+        self._unproved.append(chain)
 
     def _found(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
         """Yield offset and value of all that may be length fields from `first` to before `stop`."""
-        if stop <= first:
-            return
-        seen = np.frombuffer(self._bytes(first - 1, stop + 3), np.uint8)
-        for match in _COMPLEMENTS.finditer((seen[1:-2] ^ seen[3:]).data):
-            for index in range(match.start(), match.end() - 1):
-                if seen[index] < _FIRST_BITS:
-                    yield first + index, int(seen[index + 1]) | int(seen[index + 2]) << 8
+        packed = self._bytes(first - 1, stop + 3)
+        seen = np.frombuffer(packed, np.uint8, offset=1)
+        both = seen[:-2] ^ seen[2:]
+        fits = (both[:-1] & both[1:]).tobytes()
+        index = fits.find(_FITS)
+        while index >= 0:
+            header, length, _ = _unpack_header(packed, index)
+            if header < _FIRST_BITS:
+                yield first + index, length
+            index = fits.find(_FITS, index + 1)
 
-    def _bytes(self, start: int, end: int) -> memoryview | bytes:
-        """Return packed bytes that came with this block, or just before it."""
+    def _bytes(self, start: int, end: int) -> memoryview:
+        """Return packed bytes of this block, or of what was kept of those before it."""
         begin = self.end - len(self._block)
         if start >= begin:
             return self._block[start - begin : end - begin]
-        tail = self._tail[len(self._tail) - (begin - start) :]
-        return (tail + bytes(self._block[: max(end - begin, 0)]))[: end - start]
+        tail = memoryview(self._tail)[len(self._tail) - (begin - start) :]
+        if end <= begin:
+            return tail[: end - start]
+        return memoryview(bytes(tail) + bytes(self._block[: end - begin]))
+
+
+def _has_room(chain: Chain, at: int) -> bool:
+    """Return whether a chain may take a short block."""
+    return len(chain.offsets) * _LEAST_MEAN_BYTES < at - chain.offsets[0] + _ROOM_BYTES

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from k600.clip import Entry, Place, Tarball
 from k600.errors import EntryError, MirrorChangedError
 from k600.mirror.mirror import Mirror
-from k600.tarballs.archive import Members
+from k600.tarballs.archive import InMemory, Members
 from k600.tarballs.one_clip import read_clip
 from k600.tarballs.reading import open_tarball
+from k600.tarballs.stored_blocks import StoredBlocks
 from tests.servers import S3Server, web_server
 from tests.tarballs.packed import PACKERS, gzip, make_clips, make_tar
 
@@ -171,11 +172,33 @@ def test_nearly_all_clips_are_settled_wherever_reading_stops() -> None:
         assert len(entries_of(packed(packer), [2 << 20], most=most)) >= most - 1
 
 
-def test_a_header_that_does_not_say_all_gives_no_entry() -> None:
-    """A name or a time in a header of its own before it is not seen by who enters behind that."""
+def test_a_time_in_a_header_of_its_own_does_not_matter(mirror: Mirror) -> None:
+    """As GNU tar's `--format=pax` and BSD tar have it: the plain header says name and size, too."""
     data = make_tar(CLIPS, form=tarfile.PAX_FORMAT)
+    for packer in (bytes, gzip):
+        put(mirror, packer(data))
+        with open_tarball(mirror, TARBALL.path) as members:
+            assert {member.file_name: b"".join(member.chunks) for member in members} == CLIPS
+        assert members.entries.keys() == CLIPS.keys()
+        for name, entry in members.entries.items():
+            assert read_clip(mirror, place(mirror, members.packing, entry), name) == CLIPS[name]
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_a_header_that_does_not_say_all_gives_no_entry(form: int) -> None:
+    """A name in a header of its own before it is not seen by who enters behind that."""
+    data = make_tar({f"{'long' * 30}/{name}": data for name, data in CLIPS.items()}, form=form)
+    assert [member.file_name for member in Members(InMemory(data), len(data), name="here")]
     assert entries_of(data, [1 << 20]) == {}
     assert entries_of(gzip(data), [1 << 20]) == {}
+
+
+def test_empty_blocks_do_not_fill_the_memory() -> None:
+    empty = b"\0\0\0\xff\xff"
+    blocks = StoredBlocks()
+    for _ in range(20):
+        blocks.scan(memoryview(empty * 100_000))
+    assert sum(len(chain.offsets) for chain in blocks.chains) < 2_000
 
 
 def test_of_a_name_that_comes_twice_the_first_has_the_entry() -> None:
