@@ -102,6 +102,16 @@ def load(split: str, **options: Any) -> Any:
     return [{**row, "video": os.path.relpath(row["video"]["path"], root)} for row in rows]
 
 
+def load_in_small_steps(split: str, **options: Any) -> Any:
+    """Load a dataset, and write down how far it is every megabyte, not every 64."""
+    import k600.store.files
+    import k600.tarballs.extract
+
+    k600.store.files._BATCH_BYTES = k600.store.files._TAKEN_OVER_BYTES = 1 << 20
+    k600.tarballs.extract._BETWEEN_MILESTONES_BYTES = 1 << 20
+    return load(split, **options)
+
+
 def manifest(split: str, path: str, **options: Any) -> None:
     import kinetics600
 
@@ -246,6 +256,7 @@ def watch(split: str, **options: Any) -> Any:
 
 JOBS: dict[str, Callable[..., Any]] = {
     "load": load,
+    "load_in_small_steps": load_in_small_steps,
     "manifest": manifest,
     "gallery": gallery,
     "careless": careless,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 from k600.miniature import Miniature, make_clip, make_miniature, make_tarball
 from tests.conftest import contents
 from tests.faults.host import Answer, Host, faulty_host
-from tests.faults.trial import fetch
+from tests.faults.jobs import Jobs
+from tests.faults.trial import assert_intact, assert_whole, fetch
 
 LABEL = "zumba"
 MIDDLE = 0.85
@@ -87,6 +89,25 @@ def test_it_goes_on_where_it_was(host: Host, large: Miniature, tmp_path: Path) -
     host.sent_bytes = 0
     fetch("train", patience_seconds=60, request_seconds=20, **options)
     assert host.sent_bytes == 0
+
+
+def test_killed_again_and_again_it_goes_on_where_it_was(
+    forge: Jobs, host: Host, large: Miniature, tmp_path: Path
+) -> None:
+    folders = {"data_dir": str(tmp_path / "clips"), "cache_dir": str(tmp_path / "cache")}
+    options = {"num_workers": 1, **folders, **host.mirror_of("http")}
+    for share in (0.2, 0.25, 0.3):
+        host.sent_bytes = 0
+        job = forge.start("load_in_small_steps", split="train", **options)
+        while host.sent_bytes < share * size_of(large) and not job.said.exists():
+            time.sleep(0.01)
+        job.kill()
+        job.ends()
+        assert_intact(folders["data_dir"], wanted(large))
+    host.sent_bytes = 0
+    forge.run("load_in_small_steps", split="train", **options)
+    assert_whole(folders["data_dir"], wanted(large))
+    assert host.sent_bytes < 0.7 * size_of(large)
 
 
 def test_a_clip_that_vanished_meanwhile_comes_again(
