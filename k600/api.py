@@ -18,6 +18,7 @@ from k600.loading.options import check_option_names
 from k600.loading.request import Request
 from k600.loading.request import make_request as request_of
 from k600.network import is_offline
+from k600.progress import Progress
 from k600.values import plain
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def publish(
     mix: int = 16,
     token: str | None = None,
     to_options: Mapping[str, Any] | None = None,
+    progress: Progress = progress,
     **options: Any,
 ) -> Published:
     """Publish a dataset that loads without this loader; the same call again goes on.
@@ -138,6 +140,7 @@ def publish(
         mix: Embedded: tarballs read side by side, so classes in a file, 1 to 600.
         token: Of the Hub; default the one of this machine.
         to_options: fsspec storage options for `to`.
+        progress: Opens progress bars; by default those of `datasets`.
         **options: The fields of `Kinetics600Config`; `seed` fixes the mixing, too.
 
     Raises:
@@ -208,6 +211,7 @@ def fleet(
     to_options: Mapping[str, Any] | None = None,
     logs: str | None = None,
     executor_options: Mapping[str, Any] | None = None,
+    progress: Progress = progress,
     **options: Any,
 ) -> Fleet:
     """Turn tarballs into class-mixed training shards, with many workers; a rerun goes on.
@@ -227,6 +231,7 @@ def fleet(
         to_options: fsspec storage options for `to`, or `work`.
         logs: Slurm: a folder that all machines see, for scripts and logs.
         executor_options: Further parameters of datatrove's executor, such as Slurm's `partition`.
+        progress: Opens progress bars; by default those of `datasets`.
         **options: The fields of `Kinetics600Config`; `seed` fixes the order of the clips.
 
     Raises:

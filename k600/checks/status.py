@@ -11,8 +11,7 @@ from k600.clip import Listing
 from k600.loading.request import Request
 from k600.splits import Split
 from k600.store.adopt import class_finder
-from k600.store.foreign_trees import find_foreign
-from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
+from k600.store.inventory import Folders, Inventory, find_foreign, is_unchanged, warn_of_links
 from k600.store.ledger import Ledger
 from k600.store.rows import LedgerView
 from k600.store.store import META_DIR, Store

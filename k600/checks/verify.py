@@ -16,8 +16,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from k600.checks.clip_files import Target, check_clips, find_targets
-from k600.checks.findings import Finding, Report, SplitReport
-from k600.checks.repair import fetch_again, put_aside
+from k600.checks.repair import Finding, Report, SplitReport, fetch_again, put_aside
 from k600.errors import NoClipsError, StoreError
 from k600.loading.options import choice_error
 from k600.loading.request import Request

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from k600.errors import OptionError
-from k600.fleet.job import check_fleet, make_job
-from k600.fleet.options import FleetRecipe, Places
+from k600.fleet.options import FleetRecipe, Places, check_fleet, make_job
 from k600.fleet.units import find_units, tarballs_to_read
 from k600.loading.request import Request
 

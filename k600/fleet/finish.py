@@ -9,17 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from k600.errors import IncompleteError, NoClipsError
-from k600.fleet.job import Job
 from k600.fleet.merge import shard_path
-from k600.fleet.options import OpenPlaces
+from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.plan import Plan, read_plan
 from k600.fleet.units import AT_ONCE, Unit, UnitMarker, read_all_markers, read_markers
 from k600.loading.columns import MANIFEST, Column
 from k600.loading.manifest import ManifestRow, to_parquet
 from k600.publish.destination import FileDestination
+from k600.publish.formats import write_index
 from k600.publish.markers import SplitResult, finish, name_on_card, read_marker, update_card
 from k600.publish.metadata import index_row
-from k600.publish.parquet import write_index
 from k600.publish.shards import scratch_folder
 from k600.store.store import META_DIR
 from k600.tarballs.stream import clip_of

@@ -10,18 +10,15 @@ from typing import Any
 
 from k600.ahead import map_ahead
 from k600.errors import DestinationDamagedError
-from k600.fleet.job import Job
-from k600.fleet.options import OpenPlaces
+from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.plan import PlacedClip, Plan, read_plan
-from k600.fleet.read import read_unit
-from k600.fleet.units import read_markers
+from k600.fleet.units import read_markers, read_unit
 from k600.loading.rows import record_of
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
+from k600.publish.formats import write_clips, write_tar
 from k600.publish.markers import find_damaged, read_marker, to_json
-from k600.publish.parquet import write_clips
 from k600.publish.shards import scratch_folder
-from k600.publish.webdataset import write_tar
 
 AHEAD_BYTES = 64 << 20
 """Clips that are read ahead of those being written."""

@@ -11,12 +11,17 @@ from typing import Any
 from k600.clip import Tarball
 from k600.errors import IncompleteError, NoClipsError
 from k600.fleet.finish import tidy
-from k600.fleet.job import Job
 from k600.fleet.merge import shard_path, shard_to_json
-from k600.fleet.options import OpenPlaces
+from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.plan import Plan, make_plan
-from k600.fleet.read import read_unit
-from k600.fleet.units import Unit, find_units, find_unread, read_markers, tarballs_to_read
+from k600.fleet.units import (
+    Unit,
+    find_units,
+    find_unread,
+    read_markers,
+    read_unit,
+    tarballs_to_read,
+)
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.destination import FileDestination

@@ -15,13 +15,11 @@ from typing import Any
 
 from k600.errors import IncompleteError
 from k600.fleet.finish import finish_index, finish_split
-from k600.fleet.job import check_fleet, make_job
 from k600.fleet.merge import merge_shards
-from k600.fleet.options import FleetRecipe, OpenPlaces, Places, Workforce
+from k600.fleet.options import FleetRecipe, OpenPlaces, Places, Workforce, check_fleet, make_job
 from k600.fleet.plan import write_plan
 from k600.fleet.prepare import SplitWork, prepare_split
-from k600.fleet.read import read_units
-from k600.fleet.units import deal_units
+from k600.fleet.units import deal_units, read_units
 from k600.loading.request import Request
 from k600.progress import Bar, Progress
 from k600.publish.markers import check_place, read_marker
@@ -69,10 +67,6 @@ class Fleet:
     def submitted(self) -> bool:
         """Whether a split was submitted to Slurm, and is not done."""
         return any(split.state == "submitted" for split in self.splits)
-
-    def as_plain(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return dataclasses.asdict(self)
 
 
 def run_fleet(

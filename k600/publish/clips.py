@@ -20,8 +20,8 @@ from k600.loading.request import Request
 from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
 from k600.loading.stream import stream_split
 from k600.progress import Bar
+from k600.publish.formats import write_clips
 from k600.publish.markers import SplitResult, find_damaged, pin_request, read_marker, to_json
-from k600.publish.parquet import write_clips
 from k600.publish.recipe import SplitJob
 from k600.publish.shards import check_number_of_files, scratch_folder, send_shards
 from k600.publish.shuffle import group_names, shuffle

@@ -6,7 +6,6 @@ What is written where, and how an interrupted run continues: `k600.publish.marke
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from k600.loading.state import read_labels
 from k600.progress import Progress
 from k600.publish.clips import check_embeddable, publish_clips
 from k600.publish.destination import FileDestination
+from k600.publish.formats import write_index, write_metadata
 from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
 from k600.publish.markers import (
     SplitResult,
@@ -31,7 +31,6 @@ from k600.publish.markers import (
     update_card,
 )
 from k600.publish.metadata import index_rows, metadata_rows
-from k600.publish.parquet import write_index, write_metadata
 from k600.publish.recipe import Recipe, SplitJob, rights_error
 from k600.publish.shards import scratch_folder
 from k600.splits import Split
@@ -63,10 +62,6 @@ class Published:
     address: str
     kind: str
     splits: tuple[PublishedSplit, ...]
-
-    def as_plain(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return dataclasses.asdict(self)
 
 
 def publish(

@@ -14,8 +14,7 @@ from functools import cache
 
 from k600.clip import Listing, TestLabels, label_of
 from k600.splits import Split
-from k600.store.foreign_trees import find_foreign
-from k600.store.inventory import Folders, is_unchanged, warn_of_links
+from k600.store.inventory import Folders, find_foreign, is_unchanged, warn_of_links
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store

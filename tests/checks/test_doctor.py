@@ -19,21 +19,19 @@ import k600.cli.doctor
 from k600.checks import software
 from k600.checks.doctor import (
     Finding,
+    check_codecs,
     check_disk,
     check_environment,
+    check_js_runtime,
     check_mirror,
     check_network,
-    check_writable,
-    check_youtube,
-    run_checks,
-)
-from k600.checks.software import (
-    check_codecs,
-    check_js_runtime,
     check_package,
     check_solver,
     check_torchcodec,
+    check_writable,
+    check_youtube,
     check_yt_dlp,
+    run_checks,
 )
 from k600.cli import app
 from k600.loading.request import make_request

@@ -30,11 +30,9 @@ from k600.errors import (
     NoClipsError,
     OptionError,
 )
-from k600.fleet.job import Job
-from k600.fleet.options import FleetRecipe, Places, Workforce, choose_places
-from k600.fleet.read import read_unit
+from k600.fleet.options import FleetRecipe, Job, Places, Workforce, choose_places
 from k600.fleet.run import Fleet, run_fleet
-from k600.fleet.units import Unit
+from k600.fleet.units import Unit, read_unit
 from k600.loading.columns import place_of
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
@@ -166,7 +164,7 @@ def test_a_place_of_the_first_release_goes_on_unless_a_fleet_s_files_mean_someth
         words = json.dumps([unit["url"], unit["etag"], {"format": 1, "short_side": None}])
         assert unit["key"] == hashlib.sha256(words.encode()).hexdigest()[:16]
 
-    monkeypatch.setattr("k600.fleet.job.PARTS_FORMAT", 2)
+    monkeypatch.setattr("k600.fleet.options.PARTS_FORMAT", 2)
     with pytest.raises(DestinationTakenError, match="request: parts_format was None, now 2"):
         run(place)
 
