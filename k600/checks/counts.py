@@ -21,7 +21,7 @@ from functools import partial
 from k600.clip import Listing
 from k600.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
 from k600.splits import Split
-from k600.store.rows import LedgerView
+from k600.store.rows import LedgerView, TarballRow
 from k600.tarballs.reading import is_condemned
 
 _MAY_COME = PASSING_REASONS | {"not_encoded"}
@@ -243,14 +243,10 @@ def count_clips(
         bad = (failed or {}).get(label, {})
         usual = "tarball_condemned" if label in condemned else "not_fetched"
         counts = own.count(names[label], lost, bad, partial(size_of, label), usual)
-        tarball = known.tarballs.get(label)
-        if counts.known_clips or tarball or only is not None:
+        row = known.tarballs.get(label)
+        if counts.known_clips or row or only is not None:
             wanted = counts.known_clips if listing else None
-            state = tarball.state if tarball else ""
-            # Of a class that the list does not name, only its tarball tells what there is.
-            proved = bool(wanted) or state == "done" or (mixed and done)
-            complete = proved and not counts.missing
-            classes.append(ClassStatus(label, counts, wanted, state, complete))
+            classes.append(_class_status(label, counts, wanted, row, proved=mixed and done))
 
     hidden = known.hidden()
     whole = Counts.sum([one.counts for one in classes])
@@ -268,6 +264,15 @@ def count_clips(
     )
 
 
+def _class_status(
+    label: str, counts: Counts, wanted: int | None, row: TarballRow | None, *, proved: bool
+) -> ClassStatus:
+    state = row.state if row else ""
+    # Of a class that the list does not name, only its tarball tells what there is.
+    proved = proved or bool(wanted) or state == "done"
+    return ClassStatus(label, counts, wanted, state, complete=proved and not counts.missing)
+
+
 def _facts(
     known: LedgerView, labels: Iterable[str], condemned: Collection[str]
 ) -> dict[str, _Facts]:
@@ -278,21 +283,26 @@ def _facts(
     def of(folder: str) -> _Facts:
         return facts.get(folder.partition("/")[2], others)
 
-    for row in known.clips():
+    for group in known.groups:
+        reason = "tarball_condemned" * (group.tarball.name in condemned)
+        own = of(group.folder)
+        for name in group.names if own is not others else ():
+            own.add(name, "have", reason, group.source, group.sizes.get(name, 0))
+    for row in known.others:
         reason = row.reason
         if row.tarball.name in condemned and row.state not in ("bad", "absent"):
             reason = "tarball_condemned"
-        of(row.folder).add(row.file_name, row.state, reason, row.source, row.size_bytes)
+        of(row.folder).add(row.file_name, row.state, reason)
     for adopted in known.adopted:
         state = "bad" if adopted.problem else "adopted"
         own = of(adopted.folder)
         own.add(adopted.file_name, state, adopted.problem, "local", adopted.size_bytes)
     for answer in known.answers:
-        state, reason = "refused", f"youtube_{answer.kind}"
-        if answer.kind == "have":
-            state, reason = "have", ""
         own = of(answer.folder)
-        own.add(answer.file_name, state, reason, "youtube", answer.size_bytes)
+        if answer.kind == "have":
+            own.add(answer.file_name, "have", "", "youtube", answer.size_bytes)
+        else:
+            own.add(answer.file_name, "refused", f"youtube_{answer.kind}")
     return facts
 
 
@@ -310,7 +320,9 @@ class _Facts:
     reasons: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Rank and reason of those that are not here."""
 
-    def add(self, name: str, state: str, reason: str, source: str, size_bytes: int) -> None:
+    def add(
+        self, name: str, state: str, reason: str, source: str = "", size_bytes: int = 0
+    ) -> None:
         if state in ("have", "adopted"):
             self.origin[name] = source, size_bytes
         if reason:

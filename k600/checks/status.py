@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 
 from k600.checks.counts import SplitStatus, StoreStatus, count_clips
 from k600.checks.verify import find_failed
@@ -12,13 +11,9 @@ from k600.loading.request import Request
 from k600.splits import Split
 from k600.store.adopt import class_finder
 from k600.store.inventory import Folders, Inventory, find_foreign, is_unchanged, warn_of_links
-from k600.store.ledger import Ledger
 from k600.store.rows import LedgerView
 from k600.store.store import META_DIR, Store
 from k600.tarballs.catalog import KeptLists
-
-_FEW_CLASSES = 50
-"""Up to so many classes, the ledger is asked for each instead of for the whole split."""
 
 
 def read_status(request: Request) -> StoreStatus:
@@ -43,10 +38,12 @@ def _read_split(request: Request, split: str) -> SplitStatus:
     lists = KeptLists(request.mirror, store, split, network=False, keep=False)
     listing = {} if mixed else lists.listing()
     tarballs = {tarball.name for tarball in lists.tarballs()} | set(listing)
+    known, folders = request.ledger.view(split, sizes=True), Folders(store)
+    rows = known.tarballs
     if classes is not None and not mixed:
         tarballs &= set(classes)
+        rows = {name: row for name, row in rows.items() if name in classes}
 
-    known, folders = _known(request.ledger, split, classes), Folders(store)
     inventory = Inventory.of(store, known, folders)
     labels = [folder.partition("/")[2] for folder in request.folders(split)]
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
@@ -61,10 +58,10 @@ def _read_split(request: Request, split: str) -> SplitStatus:
         except FileNotFoundError:  # removed just now
             return 0
 
-    bad_now = [r for r in known.adopted if not r.problem or is_unchanged(store.root / r.path, r)]
+    as_checked = [r for r in known.adopted if not r.problem or is_unchanged(store.root / r.path, r)]
     return count_clips(
         split,
-        dataclasses.replace(known, adopted=bad_now),
+        dataclasses.replace(known, tarballs=rows, adopted=as_checked),
         here,
         listing=listing,
         tarballs=len(tarballs) or None,
@@ -73,20 +70,6 @@ def _read_split(request: Request, split: str) -> SplitStatus:
         classless=classless,
         other_list=not mixed and not listing and _has_list(store, split),
         size_of=size_of,
-    )
-
-
-def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> LedgerView:
-    """Return the ledger's rows; only of some classes where that is quicker."""
-    known = ledger.tarballs(split)
-    if Split(split).is_mixed or classes is None or len(classes) > _FEW_CLASSES:
-        clips = ledger.clips(split)
-    else:
-        clips = [row for label in classes for row in ledger.clips(split, label)]
-    if classes is not None and not Split(split).is_mixed:
-        known = {name: row for name, row in known.items() if name in classes}
-    return LedgerView.of(
-        known, clips, ledger.answers(split), ledger.adopted(split), ledger.other_mirrors(split)
     )
 
 
