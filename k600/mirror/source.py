@@ -217,6 +217,6 @@ class Source:
             with direct.get(self._address, start, end, seconds=seconds, pending=pending) as answer:
                 self.near = self.near or answer.wait_seconds < _NEAR_SECONDS
                 yield answer
-        except (direct.UnfitError, ssl.SSLError):  # the file system may have other certificates
+        except (direct.UnfitError, ssl.SSLCertVerificationError):
             self.is_direct = False
             raise
