@@ -222,7 +222,8 @@ class Reader(io.RawIOBase):
                 raise Stopped("stopped")
         seconds = time.monotonic() - asked.at
         if waited and seconds < _SOON_SECONDS:
-            self._most_ranges = min(2 * self._most_ranges, _MOST_RANGES)
+            most = max(self._most_bytes(asked.end) // FIRST_BLOCK_BYTES, _RANGES_AT_FIRST)
+            self._most_ranges = min(2 * self._most_ranges, most, _MOST_RANGES)
         elif seconds > _LATE_SECONDS:
             self._most_ranges = max(self._most_ranges - 1, _RANGES_AT_FIRST)
         return asked.answer.result()
