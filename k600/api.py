@@ -237,11 +237,11 @@ def fleet(
     Raises:
         Kinetics600Error: One of its kinds; see `k600.errors`.
     """
-    from k600.fleet.options import FleetRecipe, Workforce, choose_places
+    from k600.fleet.options import Workforce, choose_places, fleet_recipe
     from k600.fleet.run import run_fleet
 
     with plain_errors():
-        recipe = FleetRecipe(
+        recipe = fleet_recipe(
             format=format,
             shard_size_mb=plain(shard_size_mb),
             shards_multiple_of=plain(shards_multiple_of),
@@ -253,7 +253,7 @@ def fleet(
                 to_options or {},
                 work=work,
                 i_have_the_rights=i_have_the_rights,
-                has_clips=not recipe.is_index,
+                has_clips=recipe.kind != "index",
             ),
             recipe=recipe,
             workforce=Workforce(

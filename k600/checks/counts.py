@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 
 from k600.clip import Listing
 from k600.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
@@ -207,7 +208,7 @@ def count_clips(
     listing: Listing,
     tarballs: int | None,
     only: Collection[str] | None = None,
-    failed: Mapping[str, Mapping[str, str]] | None = None,
+    failed: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     classless: int = 0,
     other_list: bool = False,
     size_of: Callable[[str, str], int] = lambda label, name: 0,
@@ -219,8 +220,7 @@ def count_clips(
     the host's number of them, if known. `failed` are the clips that `kinetics600 verify` found bad:
     reasons by class and file name. `size_of` is called for clips that no row describes.
     """
-    condemned = {name for name, row in known.tarballs.items() if is_condemned(row)}
-    facts = _facts(known, here, condemned)
+    facts = _facts(known, here)
     states = Counter(row.state for row in known.tarballs.values())
     done = tarballs is not None and states["done"] >= tarballs
     mixed = Split(split).is_mixed
@@ -240,9 +240,8 @@ def count_clips(
         if only is not None and label not in only:
             continue
 
-        bad = (failed or {}).get(label, {})
-        usual = "tarball_condemned" if label in condemned else "not_fetched"
-        counts = own.count(names[label], lost, bad, partial(size_of, label), usual)
+        sizes = partial(size_of, label)
+        counts = own.count(names[label], lost, failed.get(label, {}), sizes)
         row = known.tarballs.get(label)
         if counts.known_clips or row or only is not None:
             wanted = counts.known_clips if listing else None
@@ -273,11 +272,12 @@ def _class_status(
     return ClassStatus(label, counts, wanted, state, complete=proved and not counts.missing)
 
 
-def _facts(
-    known: LedgerView, labels: Iterable[str], condemned: Collection[str]
-) -> dict[str, _Facts]:
+def _facts(known: LedgerView, labels: Iterable[str]) -> dict[str, _Facts]:
     """Return what a ledger says of the clips of some classes."""
+    condemned = {name for name, row in known.tarballs.items() if is_condemned(row)}
     facts = {label: _Facts() for label in labels}
+    for label in condemned & facts.keys():
+        facts[label].usual = "tarball_condemned"
     others = _Facts()  # of classes that are not counted
 
     def of(folder: str) -> _Facts:
@@ -314,6 +314,8 @@ _RANKS = ("bad", "absent", "refused", "skipped", "have")
 class _Facts:
     """What is known of the clips of one class, by file name."""
 
+    usual: str = "not_fetched"
+    """Reason of those that are not here for no other."""
     known: set[str] = field(default_factory=set)
     origin: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Source and size in bytes of those that were stored or adopted."""
@@ -338,7 +340,6 @@ class _Facts:
         lost: Collection[str],
         failed: Mapping[str, str],
         size_of: Callable[[str], int],
-        usual: str,
     ) -> Counts:
         sources: Counter[str] = Counter()
         missing: Counter[str] = Counter()
@@ -354,7 +355,7 @@ class _Facts:
         failed_clips = missing.total()
 
         for name in lost:
-            _, reason = self.reasons.get(name, (0, usual))
+            _, reason = self.reasons.get(name, (0, self.usual))
             missing[reason] += 1
         return Counts(
             sources.total(),

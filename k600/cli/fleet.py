@@ -109,9 +109,10 @@ def _estimate(
 ) -> None:
     """Show how long the run takes, and what it costs."""
     from k600.fleet.estimate import estimate_fleet
-    from k600.fleet.options import FleetRecipe
+    from k600.fleet.options import fleet_recipe
 
-    recipe = FleetRecipe(**{name: how[name] for name in FleetRecipe.__slots__})
+    names = ("format", "shard_size_mb", "shards_multiple_of")
+    recipe = fleet_recipe(**{name: how[name] for name in names})
     found = estimate_fleet(request, recipe, offline=is_offline(), **rates)
     if as_json:
         print_json(dataclasses.asdict(found))

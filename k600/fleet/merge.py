@@ -74,7 +74,7 @@ def _write_shards(
     for number in numbers:
         clips = plan.clips(number)
         rows, prefix = parts.rows(clips), f"{number:05d}"
-        if job.recipe.format == "webdataset":
+        if job.recipe.kind == "webdataset":
             shard = write_tar(rows, parts.folder, prefix=prefix)
         else:
             (shard,) = write_clips(rows, parts.folder, prefix=prefix, shard_bytes=None)

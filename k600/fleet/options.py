@@ -23,8 +23,7 @@ from k600.loading.state import wanted_names
 from k600.mirror.mirror import Mirror
 from k600.publish.destination import Destination, FileDestination, absolute_place
 from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
-from k600.publish.recipe import PUBLISHED_FORMATS, digest_of_labels, rights_error
-from k600.publish.shards import MOST_SHARD_MB
+from k600.publish.recipe import PUBLISHED_FORMATS, Recipe, digest_of_labels, rights_error
 from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.tarballs.catalog import read_test_labels
@@ -38,37 +37,9 @@ MOST_TASKS = 1_000
 """Slurm takes 1,001 tasks in an array, unless it is configured otherwise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetRecipe:
-    """How clips become shards."""
-
-    format: str = "parquet"
-    """`parquet`; `webdataset`: tar files; or `index`: no clips, only where each lies."""
-    shard_size_mb: int = 500
-    """Bytes of clips in a shard, at most on average, in units of 1,000,000, 1 to 1,900."""
-    shards_multiple_of: int = 1
-    """The number of shards is a multiple of this, 1 to 4,096: of the machines that will train."""
-
-    def check(self) -> None:
-        """Raise `OptionError` for a value that is not allowed."""
-        choice("format", self.format, FORMATS)
-        whole_number("shard_size_mb", self.shard_size_mb, least=1, most=MOST_SHARD_MB)
-        whole_number("shards_multiple_of", self.shards_multiple_of, least=1, most=4_096)
-
-    @property
-    def kind(self) -> str:
-        """What the card and the columns are called by."""
-        return FORMATS[self.format]
-
-    @property
-    def is_index(self) -> bool:
-        """Whether no clips are written, only where each lies on the host."""
-        return self.format == "index"
-
-    @property
-    def shard_bytes(self) -> int:
-        """Bytes of clips in a shard, at most on average."""
-        return self.shard_size_mb * 1_000_000
+def fleet_recipe(*, format: str = "parquet", **sizes: int) -> Recipe:  # noqa: A002 - as in `fleet`
+    """Return the recipe for what users call a `format`: a key of `FORMATS`, or `OptionError`."""
+    return Recipe(kind=FORMATS[choice("format", format, FORMATS)], **sizes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +179,7 @@ class Job:
     """Classes to keep of test tarballs, which mix them; None for all."""
     short_side: int | None
     """Maximum of a clip's shorter side in pixels; None for clips as they are."""
-    recipe: FleetRecipe
+    recipe: Recipe
     seed: int
     whole: bool
     """Whether all classes are requested."""
@@ -256,7 +227,7 @@ def check_fleet(request: Request, *, offline: bool) -> None:
 def make_job(
     request: Request,
     split: str,
-    recipe: FleetRecipe,
+    recipe: Recipe,
     places: Places,
     *,
     with_labels: bool = True,

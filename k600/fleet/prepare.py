@@ -52,7 +52,7 @@ class SplitWork:
     @property
     def merged_bytes(self) -> int:
         """Bytes of tarballs that are merged into shards, about."""
-        return 0 if self.job.recipe.is_index else self.total_bytes
+        return 0 if self.job.recipe.kind == "index" else self.total_bytes
 
 
 def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Progress) -> SplitWork:
@@ -79,10 +79,10 @@ def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Prog
     done = read_marker(places.shards, job.meta_path("done.json"))
     if done is not None:
         damaged = find_damaged(places.shards, split, done["shards"], progress)
-        if not damaged and (recipe.is_index or _has_manifest(done, job, places)):
+        if not damaged and (recipe.kind == "index" or _has_manifest(done, job, places)):
             tidy(job, places)
             return SplitWork(job, (), (), {})
-        if not recipe.is_index:  # an index is made again of the markers
+        if recipe.kind != "index":  # an index is made again of the markers
             return _prepare_repair(job, done, damaged, tarballs, places)
 
     units, unavailable = find_units(tarballs, job, on_missing=request.on_missing)

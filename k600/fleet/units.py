@@ -268,7 +268,7 @@ def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> Unit
             raise MirrorChangedError(
                 f"mirror: {unit.url} was replaced since this run began. Call again: it is read anew"
             )
-        if job.recipe.is_index:
+        if job.recipe.kind == "index":
             return _find_entries(unit, job, remote)
         return _write_part(unit, job, remote, path)
 

@@ -150,8 +150,7 @@ def _send_rows(
             bar.update(1)
             yield row
 
-    size = job.recipe.shard_size_mb * 1_000_000
-    shards = write_clips(counted(), folder, prefix=prefix, shard_bytes=size)
+    shards = write_clips(counted(), folder, prefix=prefix, shard_bytes=job.recipe.shard_bytes)
     entries = send_shards(shards, job.destination, job.data)
     return {"shards": entries, "unlabelled": unlabelled}
 

@@ -31,10 +31,10 @@ from k600.publish.markers import (
     update_card,
 )
 from k600.publish.metadata import index_rows, metadata_rows
-from k600.publish.recipe import Recipe, SplitJob, rights_error
+from k600.publish.recipe import KINDS, Recipe, SplitJob, rights_error
 from k600.publish.shards import scratch_folder
 from k600.splits import Split
-from k600.values import flag
+from k600.values import choice, flag
 
 logger = logging.getLogger("kinetics600")
 
@@ -82,6 +82,7 @@ def publish(
 
     The arguments are those of `kinetics600.publish`; `endpoint` is the address of the Hub.
     """
+    choice("kind", recipe.kind, KINDS)
     recipe.check()
     rights = flag("i_have_the_rights", i_have_the_rights)
     if private is not None:

@@ -16,7 +16,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 import k600.cli.doctor
-from k600.checks import software
 from k600.checks.doctor import (
     Finding,
     check_codecs,
@@ -224,7 +223,7 @@ def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
             raise importlib.metadata.PackageNotFoundError(name)
         return "2.1" if name in ("datasets", "s3fs") else real(name)
 
-    monkeypatch.setattr(software.importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.metadata, "version", version)
     found = check_package("datasets")
     assert found.state == "error"
     assert found.detail == "2.1, and <6,>=4.6 is needed"
