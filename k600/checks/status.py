@@ -6,12 +6,10 @@ import dataclasses
 
 from k600.checks.counts import SplitStatus, StoreStatus, count_clips
 from k600.checks.verify import find_failed
-from k600.clip import Listing
 from k600.loading.request import Request
 from k600.splits import Split
-from k600.store.adopt import class_finder
-from k600.store.inventory import Folders, Inventory, find_foreign, is_unchanged, warn_of_links
-from k600.store.rows import LedgerView
+from k600.store.adopt import class_finder, foreign_clips
+from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
 from k600.store.store import META_DIR, Store
 from k600.tarballs.catalog import KeptLists
 
@@ -47,10 +45,20 @@ def _read_split(request: Request, split: str) -> SplitStatus:
     inventory = Inventory.of(store, known, folders)
     labels = [folder.partition("/")[2] for folder in request.folders(split)]
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
-    paths, classless = _unadopted(store, split, known, here, listing, folders)
+
+    # Clips of other tools that no load has checked yet.
+    paths: dict[tuple[str, str], str] = {}
+    classless = 0
+    class_of = class_finder(split, lambda: listing, {})
+    adopted = {row.path: row for row in known.adopted}
+    for label, name, path in foreign_clips(store, split, folders, here, class_of, adopted):
+        if path in adopted:
+            continue
+        classless += not label
+        if label in here and name not in here[label]:
+            paths[label, name] = path
+            here[label].add(name)
     warn_of_links(store, split, folders.outside_links)
-    for label, name in paths:
-        here[label].add(name)
 
     def size_of(label: str, name: str) -> int:
         try:
@@ -71,36 +79,6 @@ def _read_split(request: Request, split: str) -> SplitStatus:
         other_list=not mixed and not listing and _has_list(store, split),
         size_of=size_of,
     )
-
-
-def _unadopted(
-    store: Store,
-    split: str,
-    known: LedgerView,
-    here: dict[str, set[str]],
-    listing: Listing,
-    folders: Folders,
-) -> tuple[dict[tuple[str, str], str], int]:
-    """Return clips of other tools that no load has checked yet: paths by class and file name.
-
-    Also how many are in flat folders, and in the list of no class or of two classes.
-    """
-    paths: dict[tuple[str, str], str] = {}
-    class_of = class_finder(split, lambda: listing, {})
-    adopted = {row.path for row in known.adopted}
-    classless = 0
-    for place, label in find_foreign(store, split).items():
-        if label is not None and label not in here:
-            continue
-        for name in folders.names(place):
-            if (path := f"{place}/{name}") in adopted:
-                continue
-            own = label or class_of(name)
-            if not own:
-                classless += 1
-            elif own in here and name not in here[own]:
-                paths.setdefault((own, name), path)
-    return paths, classless
 
 
 def _has_list(store: Store, split: str) -> bool:

@@ -18,7 +18,7 @@ from k600.progress import no_progress
 from k600.publish.destination import FileDestination
 from k600.publish.formats import write_clips, write_tar
 from k600.publish.markers import find_damaged, read_marker, to_json
-from k600.publish.shards import scratch_folder
+from k600.publish.shards import scratch_folder, send_shard
 
 AHEAD_BYTES = 64 << 20
 """Clips that are read ahead of those being written."""
@@ -49,7 +49,7 @@ def shard_path(plan: Plan, number: int, job: Job) -> str:
 
 
 def shard_to_json(entry: Mapping[str, Any], clips: Sequence[PlacedClip]) -> bytes:
-    """Return the marker of a shard with this entry (`Shard.entry`) and these clips."""
+    """Return the marker of a shard with this entry (`send_shard`) and these clips."""
     return to_json({"shard": entry, "unlabelled": sum(clip.found.label is None for clip in clips)})
 
 
@@ -78,8 +78,8 @@ def _write_shards(
             shard = write_tar(rows, parts.folder, prefix=prefix)
         else:
             (shard,) = write_clips(rows, parts.folder, prefix=prefix, shard_bytes=None)
-        etag = places.shards.send(f"data/{job.split}/{shard.name}", shard.path, shard.sha256)
-        markers[shard_path(plan, number, job)] = shard_to_json(shard.entry(etag), clips)
+        entry = send_shard(shard, places.shards, f"data/{job.split}")
+        markers[shard_path(plan, number, job)] = shard_to_json(entry, clips)
 
     # A marker may only name shards that are visible: on the Hub, those in a commit.
     message = f"{job.split}: {', '.join(map(str, numbers))}"

@@ -32,7 +32,7 @@ from k600.publish.markers import (
 )
 from k600.publish.metadata import index_rows, metadata_rows
 from k600.publish.recipe import KINDS, Recipe, SplitJob, rights_error
-from k600.publish.shards import scratch_folder
+from k600.publish.shards import scratch_folder, send_shard
 from k600.splits import Split
 from k600.values import choice, flag
 
@@ -190,5 +190,5 @@ def _publish_table(job: SplitJob) -> SplitResult:
         damaged = find_damaged(destination, split, before, job.progress)
         if before and not damaged:
             return SplitResult(before, unlabelled, 0)
-        etag = destination.send(f"{job.data}/{shard.name}", shard.path, shard.sha256)
-        return SplitResult([shard.entry(etag)], unlabelled, 1, len(damaged))
+        entry = send_shard(shard, destination, job.data)
+        return SplitResult([entry], unlabelled, 1, len(damaged))
