@@ -240,28 +240,26 @@ def fleet(
     from k600.fleet.options import Workforce, choose_places, fleet_recipe
     from k600.fleet.run import run_fleet
 
+    workers, tasks, more = plain(workers), plain(tasks), executor_options or {}
     with plain_errors():
         recipe = fleet_recipe(
             format=format,
             shard_size_mb=plain(shard_size_mb),
             shards_multiple_of=plain(shards_multiple_of),
         )
+        places = choose_places(
+            to,
+            to_options or {},
+            work=work,
+            i_have_the_rights=i_have_the_rights,
+            has_clips=recipe.kind != "index",
+        )
         return run_fleet(
             make_request(split, **options),
-            choose_places(
-                to,
-                to_options or {},
-                work=work,
-                i_have_the_rights=i_have_the_rights,
-                has_clips=recipe.kind != "index",
-            ),
+            places,
             recipe=recipe,
             workforce=Workforce(
-                executor=executor,
-                workers=plain(workers),
-                tasks=plain(tasks),
-                logs=logs,
-                more=executor_options or {},
+                executor=executor, workers=workers, tasks=tasks, logs=logs, more=more
             ),
             progress=progress,
             offline=is_offline(),
