@@ -61,6 +61,8 @@ class VideoFetcher:
     cookies: str
     """Text of a cookie file; empty without one."""
     throttle: Throttle
+    is_guest: bool = True
+    """Whether the cookies, if any, sign in nobody."""
     _first: _Downloader | None = field(default=None, init=False)
     """For the clients that cost least; None where these are left out."""
     _usual: _Downloader | None = field(default=None, init=False)
@@ -82,7 +84,7 @@ class VideoFetcher:
         if self._usual is None:
             *cheap, usual = (
                 _Downloader(params, self.cookies, self.throttle)
-                for params in attempts(self.options)
+                for params in attempts(self.options, is_guest=self.is_guest)
             )
             self._first, self._usual = next(iter(cheap), None), usual
 
