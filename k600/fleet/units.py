@@ -23,12 +23,11 @@ from k600.errors import (
     DamagedTarballError,
     IncompleteError,
     MirrorChangedError,
-    MirrorDeniedError,
     MirrorError,
-    MirrorNotFoundError,
     NoClipsError,
 )
 from k600.fleet.options import Job, OpenPlaces
+from k600.loading.ask_host import failure_of, find_tarballs
 from k600.loading.request import Request
 from k600.loading.state import HostView, tarballs_of
 from k600.mirror.mirror import RemoteFile
@@ -43,7 +42,7 @@ from k600.tarballs.stream import stream_tarball
 logger = logging.getLogger("kinetics600")
 
 AT_ONCE = 16
-"""Parallel requests to a mirror or a place."""
+"""Parallel requests to a place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,31 +149,20 @@ def find_units(
 
     Raises `NoClipsError` if there are none, and `IncompleteError` with `on_missing="raise"`.
     """
-
-    def find(tarball: Tarball) -> Unit | MirrorError:
-        try:
-            return Unit.of(tarball, job.mirror.stat(tarball.path), job.options)
-        except (MirrorNotFoundError, MirrorDeniedError) as error:
-            return error
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = [*pool.map(find, tarballs)]
-    units = [each for each in found if isinstance(each, Unit)]
-    if not units:
-        why = found[0] if found else "there is no tarball"
+    there, absent = find_tarballs(job.mirror, tarballs)
+    if not there:
+        why = next(iter(absent.values()), "there is no tarball")
         raise NoClipsError(f"kinetics600 {job.split}: {why}", settled=True)
 
     unavailable: Counter[str] = Counter()
-    for tarball, error in zip(tarballs, found, strict=True):
-        if isinstance(error, Unit):
-            continue
+    for tarball, error in absent.items():
         message = f"{tarball.path} is left out: {error}"
         if on_missing == "raise":
             raise IncompleteError(message)
         if on_missing == "warn":
             logger.warning(message)
-        denied = isinstance(error, MirrorDeniedError)
-        unavailable["tarball_denied" if denied else "tarball_not_found"] += 1
+        unavailable[failure_of(error, None).reason] += 1
+    units = [Unit.of(tarball, remote, job.options) for tarball, remote in there.items()]
     return units, dict(unavailable)
 
 

@@ -54,11 +54,13 @@ def find_foreign(store: Store, split: str) -> MappingProxyType[str, str | None]:
             changed.append(os.stat(store.root / folder).st_mtime_ns)
         except OSError:
             changed.append(0)
-    return _find(store, split, tuple(changed))
+    return _list_foreign(store, split, tuple(changed))
 
 
 @lru_cache(maxsize=16)
-def _find(store: Store, split: str, changed: tuple[int, ...]) -> MappingProxyType[str, str | None]:
+def _list_foreign(
+    store: Store, split: str, changed: tuple[int, ...]
+) -> MappingProxyType[str, str | None]:
     found: dict[str, str | None] = {}
     for split_folder, mtime in zip(_SPLIT_FOLDERS[split], changed, strict=True):
         if not mtime or not (store.root / split_folder).is_dir():
