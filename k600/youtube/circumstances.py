@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from k600.network import read_network
 from k600.text import short_hash
 from k600.youtube.options import Silent, YouTubeOptions, cookie_text, yt_dlp_params
-from k600.youtube.tools import js_runtimes, yt_dlp_version
+from k600.youtube.tools import usable_runtimes, yt_dlp_version
 
 YOUTUBE = "https://www.youtube.com"
 GUEST = "guest"
@@ -126,9 +126,7 @@ def _account_in_browser(browser: tuple[str | None, ...]) -> str:
 
 
 def _runtime(options: YouTubeOptions) -> str:
-    found = js_runtimes(options.yt_dlp_options.get("js_runtimes", {"deno": {}}))
-    names = [f"{each.name}-{each.version}" for each in found.values() if each.supported]
-    return ",".join(sorted(names)).replace(" ", "") or "none"
+    return ",".join(usable_runtimes(options)).replace(" ", "") or "none"
 
 
 _FACTS: Mapping[str, Callable[[YouTubeOptions], str]] = {

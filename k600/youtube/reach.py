@@ -72,12 +72,12 @@ def recall_silence(store: Store, options: YouTubeOptions) -> str:
 
 def note_silence(store: Store, options: YouTubeOptions, *, is_silent: bool) -> None:
     """Note beside the clips, for other processes of this machine, what `find_silence` found."""
-    before = _read(store)
-    now = {key: at for key, at in before.items() if key != _key(options)}
+    notes, key = _read(store), _key(options)
     if is_silent:
-        now[_key(options)] = time.time()
-    if now.keys() != before.keys() or is_silent:
-        store.write_own(_FILE, json.dumps(now).encode())
+        notes[key] = time.time()
+    elif notes.pop(key, None) is None:
+        return
+    store.write_own(_FILE, json.dumps(notes).encode())
 
 
 def _key(options: YouTubeOptions) -> str:
@@ -93,7 +93,7 @@ def _read(store: Store) -> dict[str, float]:
             for key, at in notes.items()
             if 0 <= time.time() - float(at) < _REMEMBERED_SECONDS
         }
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return {}
 
 

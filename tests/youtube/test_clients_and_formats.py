@@ -24,7 +24,7 @@ from k600.youtube.tools import (
     attempts,
     check_tools,
     free_memory_bytes,
-    has_js_runtime,
+    usable_runtimes,
     worker_count,
 )
 from k600.youtube.workers import Answers, YouTubeWorkers
@@ -165,7 +165,7 @@ def test_without_a_javascript_runtime_youtube_is_asked_with_a_warning(
 
 @pytest.mark.parametrize("way", ["n", "signature"])
 def test_challenges_are_solved_by_a_real_runtime(youtube: Replica, store: Store, way: str) -> None:
-    if not has_js_runtime(options(youtube)):
+    if not usable_runtimes(options(youtube)):
         pytest.skip("deno is not installed here")
     video = good_video(ways={**dict.fromkeys(CLIENTS, way), "VISIONOS": "none"})
     found = ask(youtube, store, {ID: video}, audio=False)

@@ -121,7 +121,10 @@ def test_silence_is_remembered_for_an_hour_for_this_address_of_this_machine(
     assert recall_silence(store, options()) == ""
 
 
-@pytest.mark.parametrize("content", ["", "no JSON", "[1]", json.dumps({"here": "soon"})])
+@pytest.mark.parametrize(
+    "content",
+    ["", "no JSON", "[1]", json.dumps({"here": "soon"}), f'{{"here": 1{"0" * 400}}}', "[" * 9000],
+)
 def test_notes_that_nobody_wrote_are_none(tmp_path: Path, content: str) -> None:
     store = Store.at(tmp_path / "clips")
     store.prepare()
