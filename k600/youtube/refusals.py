@@ -149,7 +149,7 @@ def is_settled(answer: AnswerRow, now: Mapping[str, str]) -> bool:
     kind, code = answer.kind, answer.code
     if code == "unavailable":  # it may be a passing failure, or an old yt-dlp
         return answer.days >= 2 and answer.versions >= 2
-    if code == "no_format" and answer.days < 2:
+    if code in ("no_format", "media_http_403") and answer.days < 2:  # an experiment of YouTube's
         return False
     if code == "restricted":  # it is not to be seen which network this is
         return False
