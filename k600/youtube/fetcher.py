@@ -24,7 +24,7 @@ from k600.retry import Retry
 from k600.video.cut import CutError, cut_clip
 from k600.youtube.options import YouTubeOptions
 from k600.youtube.rate_limit import Throttle
-from k600.youtube.refusals import Evidence, Refusal, classify
+from k600.youtube.refusals import OF_ONE_CLIENT, Evidence, Refusal, classify
 from k600.youtube.tools import attempts
 
 _CHUNK_BYTES = 1 << 19
@@ -39,10 +39,6 @@ _MOST_MISSING_SECONDS = 2
 _LEAST_SECONDS = 2
 _MOST_IN_VAIN = 3
 """After how many clips in a row that came by the second try alone the first one is left out."""
-
-
-_OF_ONE_CLIENT = frozenset({"player", "content", "no_answer", "unknown"})
-"""Codes of passing answers that a client may give alone, such as "Please sign in"."""
 
 
 class RefusedError(Exception):
@@ -105,7 +101,7 @@ class VideoFetcher:
         """Whether other clients may get a video: sometimes one of them alone is refused."""
         if refusal.kind == "blocked":
             return refusal.code in ("bot", "http_403") and not self._is_blocked
-        return refusal.kind == "client" or refusal.code in _OF_ONE_CLIENT
+        return refusal.kind == "client" or refusal.code in OF_ONE_CLIENT
 
     def _fetch_by(self, downloader: _Downloader, clip: Clip, part: Path) -> int:
         downloader.forget_evidence()

@@ -49,8 +49,9 @@ def find_silence(options: YouTubeOptions, address: tuple[str, int] | None = None
             else:
                 connection.sendall(_greeting(proxy.scheme, host, port))
                 connection.recv(1 << 16)  # whatever it says, it answers
-    except (OSError, ValueError) as error:  # (also of what is no name of a host, and no port)
-        what = (error.strerror if isinstance(error, OSError) else None) or error
+    except (OSError, ValueError) as error:
+        # (An error's own text about a port may hold a part of a password.)
+        what = (error.strerror or error) if isinstance(error, OSError) else "it is no address"
         if options.proxy is not None and not is_connected:
             raise OptionError(
                 f"proxy: '{proxy}' does not answer ({what}). Check the address, or leave proxy out"

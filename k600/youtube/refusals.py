@@ -86,6 +86,9 @@ _RULES: tuple[tuple[str, str, str], ...] = (
 _HIDING = frozenset({"no_answer", "age"})
 """Codes, beside those of `client`, of answers that another player may give otherwise."""
 
+OF_ONE_CLIENT = _HIDING | {"player", "content", "unknown"}
+"""The same with passing answers, such as "Please sign in"."""
+
 _HOW_THINGS_STAND = (
     r"javascript runtime|remote component|po token|missing a url|drm protected|unsupported client|"
     r"cookies|translated"

@@ -49,7 +49,7 @@ def test_what_takes_connections_and_says_nothing_is_silent(
         monkeypatch.setenv("HTTPS_PROXY", silent_server.replace("http", scheme))
         assert f"{scheme}://127.0.0.1" in find_silence(options())
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:none")
-    assert "does not answer (Port could not be cast" in find_silence(options())
+    assert "does not answer (it is no address)" in find_silence(options())
 
 
 def test_whoever_answers_is_not_silent(tmp_path: Path) -> None:
