@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,7 +21,6 @@ from k600.ahead import map_ahead
 from k600.clip import Clip, Tarball
 from k600.errors import (
     EntryError,
-    IncompleteError,
     MirrorChangedError,
     MirrorDeniedError,
     MirrorError,
@@ -31,15 +29,13 @@ from k600.errors import (
 )
 from k600.labels import NAMES
 from k600.loading.candidates import clip_at
-from k600.loading.columns import place_of
-from k600.loading.rows import Record, record_of
+from k600.loading.columns import PLACE, place_of
+from k600.loading.rows import Record, complain, record_of
 from k600.mirror.mirror import Mirror
 from k600.reasons import REASONS
 from k600.store.store import Store
 from k600.tarballs.one_clip import read_clip
 from k600.tarballs.stream import checked_clip
-
-logger = logging.getLogger("kinetics600")
 
 _REQUESTS = 16
 """Clips asked for at a time."""
@@ -77,9 +73,8 @@ def clips_schema() -> Any:
             ("path", text),
             ("source", word),
             # Of a clip of the host: where it lies there.
-            *((name, word) for name in ("tarball", "tarball_etag", "packing")),
-            *((name, number) for name in ("tarball_bytes", "entry_offset", "skip_bytes")),
-            *((name, number) for name in ("span_bytes", "original_bytes", "crc32")),
+            ("tarball", word),
+            *((each.name, word if each.kind == "string" else number) for each in PLACE),
         ]
     )
 
@@ -170,10 +165,8 @@ class Stretch:
             for (shard, position, _), found in results:
                 if not isinstance(found, _Problem):
                     yield shard, position, found
-                elif found.message and reading.on_missing == "raise":
-                    raise IncompleteError(found.message) from found.cause
-                elif found.message and reading.on_missing == "warn":
-                    logger.warning(found.message)
+                elif found.message:
+                    complain(reading.on_missing, found.message, found.cause)
 
     def _clips(self, done: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield how many clips are done with each, and its row of the table."""

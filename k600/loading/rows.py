@@ -191,7 +191,7 @@ class StreamedShard:
             proof = self.proofs.get(clip.file_name)
             if proof and hashlib.sha256(data or Path(path).read_bytes()).hexdigest() != proof:
                 on_left_out(self._member(clip.file_name), "differs")
-                self._complain(f"{clip.key} is left out: {REASONS['differs']}")
+                complain(self.on_missing, f"{clip.key} is left out: {REASONS['differs']}")
                 continue
 
             if self.classes is None or clip.label in self.classes:
@@ -202,7 +202,7 @@ class StreamedShard:
         if left:
             for name in sorted(left):
                 on_left_out(self._member(name), "not_in_tarball")
-            self._complain(f"{len(left)} clips are not in {self.tarball.path}")
+            complain(self.on_missing, f"{len(left)} clips are not in {self.tarball.path}")
 
     def _member(self, file_name: str) -> str:
         """Return what to call a clip: where it lies on the host, no file of this machine."""
@@ -268,7 +268,7 @@ class StreamedShard:
         except (DamagedTarballError, MirrorChangedError) as error:
             changed = isinstance(error, MirrorChangedError)
             on_left_out(whole, "tarball_changed" if changed else "tarball_damaged")
-            self._complain(f"{error}; its clips may be damaged", error)
+            complain(self.on_missing, f"{error}; its clips may be damaged", error)
         except MirrorNotFoundError as error:
             self._leave_out(whole, "tarball_not_found", on_left_out, error)
         except MirrorDeniedError as error:
@@ -282,13 +282,15 @@ class StreamedShard:
         cause: Kinetics600Error | None = None,
     ) -> None:
         on_left_out(what, reason)
-        self._complain(f"{printable(what)} is left out: {cause or reason}", cause)
+        complain(self.on_missing, f"{printable(what)} is left out: {cause or reason}", cause)
 
-    def _complain(self, message: str, cause: Exception | None = None) -> None:
-        if self.on_missing == "raise":
-            raise IncompleteError(message) from cause
-        if self.on_missing == "warn":
-            logger.warning(message)
+
+def complain(on_missing: str, message: str, cause: Exception | None = None) -> None:
+    """Say that something is left out, as the option `on_missing` wants it."""
+    if on_missing == "raise":
+        raise IncompleteError(message) from cause
+    if on_missing == "warn":
+        logger.warning(message)
 
 
 def digest_of(shards: Iterable[StoredShard]) -> str:

@@ -17,9 +17,10 @@ from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.order import ClipReading, Stretch, clips_schema, cut_order
 from k600.loading.plan import Plan, by_folder, make_plan, tarballs_of_clips
 from k600.loading.request import Request
+from k600.loading.rows import complain
 from k600.loading.selection import Candidate
 from k600.loading.state import State
-from k600.loading.stream import complain, state_to_stream, stream_split
+from k600.loading.stream import state_to_stream, stream_split
 from k600.loading.unlisted import next_unlisted
 from k600.reasons import REASONS
 from k600.splits import UNLABELED
@@ -130,7 +131,9 @@ def _all_clips(
     found = _listed([tarball for tarball in state.tarballs if tarball.name not in covered], state)
     bad = {} if state.request.retry_errors else proved_bad(state, found, youtube=False)
     for (label, name), reason in bad.items():
-        complain(state, f"{state.split}/{label}/{name} is left out: {REASONS[reason]}")
+        complain(
+            state.request.on_missing, f"{state.split}/{label}/{name} is left out: {REASONS[reason]}"
+        )
     clips = [(label, name) for label, names in found.items() for name in names]
     return state, [clip for clip in clips if clip not in bad], indexed
 
@@ -233,7 +236,7 @@ def _check_places(state: State, lacking: Sequence[Candidate], *, of: int) -> Non
 
 def _complain_alone(state: State, first: str, count: int, *, of: int) -> None:
     complain(
-        state,
+        state.request.on_missing,
         f"{count:,} of {of:,} clips are left out, as they cannot be read alone: their tarballs "
         f"cannot be entered near them; the first is {first!r}",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from functools import partial
 
@@ -15,12 +14,10 @@ from k600.loading.missing import differing_clips, raise_nothing, stored_shards
 from k600.loading.options import choice_error
 from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
-from k600.loading.rows import StoredShard, StreamedShard
+from k600.loading.rows import StoredShard, StreamedShard, complain
 from k600.loading.state import State, read_state
 from k600.reasons import REASONS
 from k600.splits import Split
-
-logger = logging.getLogger("kinetics600")
 
 
 def stream_split(
@@ -95,7 +92,10 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
 
     here = {folder: set(names) for folder, names in plan.here.items()}
     for clip in differing_clips(state, plan.chosen):
-        complain(state, f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}")
+        complain(
+            state.request.on_missing,
+            f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}",
+        )
         here[state.place_of(clip) or ""].discard(clip[1])
     shards: list[StreamedShard | StoredShard] = [*stored_shards(state, here)]
     if not shards and not plan.reads:
@@ -127,14 +127,6 @@ def _streamed(
         retry_errors=request.retry_errors,
         proofs=only or {},
     )
-
-
-def complain(state: State, message: str) -> None:
-    """Say that a clip is left out, as `on_missing` wants it."""
-    if state.request.on_missing == "raise":
-        raise IncompleteError(message)
-    if state.request.on_missing == "warn":
-        logger.warning(message)
 
 
 def _class_order(shard: StreamedShard | StoredShard) -> int:
