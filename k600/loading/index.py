@@ -20,7 +20,7 @@ from k600.loading.selection import Candidate
 from k600.mirror.mirror import Mirror
 from k600.splits import Split
 from k600.store.store import Store
-from k600.tarballs.catalog import object_at
+from k600.tarballs.catalog import object_at, read_kept
 from k600.text import public_url, short_hash
 
 logger = logging.getLogger("kinetics600")
@@ -270,7 +270,13 @@ class IndexFile:
         shown = public_url(file)
         root, path = object_at(file, self.mirror)
         kept_as = f"lists/{short_hash(file)}-index"
-        etag, index = self._kept(kept_as, shown) if root.is_network else ("", None)
+
+        def parse(kept: bytes) -> tuple[str, Index]:
+            etag, _, data = kept.partition(b"\n")
+            return etag.decode(), read_index(data, shown)
+
+        kept = read_kept(self.store, kept_as, parse) if root.is_network else None
+        etag, index = kept or ("", None)
         try:
             if root.is_network and self.offline:
                 raise OfflineError("the network is not to be used")
@@ -291,14 +297,3 @@ class IndexFile:
         if self.keep and root.is_network:
             self.store.write_own(kept_as, f"{remote.etag}\n".encode() + data)
         return index
-
-    def _kept(self, name: str, shown: str) -> tuple[str, Index | None]:
-        """Return the ETag of an index that the store keeps, and the index."""
-        etag, _, data = (self.store.read_own(name) or b"").partition(b"\n")
-        try:
-            return etag.decode(), read_index(data, shown) if data else None
-        except (IndexFileError, UnicodeDecodeError) as error:
-            logger.warning(
-                "data_dir: what '%s' keeps as '%s' is damaged (%s)", self.store.root, name, error
-            )
-            return "", None

@@ -140,14 +140,13 @@ class StreamedShard:
     on_missing: str
     classes: tuple[str, ...] | None = None
     """Yield clips of these classes only (test tarballs mix them)."""
-    only: frozenset[str] | None = None
-    """Yield the clips of these file names only, and read no further than the last."""
+    only: Mapping[str, str] | None = None
+    """Yield the clips of these file names only, and read no further than the last: each with the
+    SHA-256 that it must have, empty where unknown."""
     short_side: int | None = None
     """Most pixels of a clip's shorter side; larger ones are made smaller on the way."""
     retry_errors: bool = False
     """Read a tarball anew of which clips were proved not to be had."""
-    proofs: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 that clips must have, by file name; empty where unknown."""
     ahead_bytes: int = AHEAD_BYTES
     """Bytes requested ahead of who iterates, at most."""
 
@@ -188,7 +187,7 @@ class StreamedShard:
                     continue
                 left.remove(clip.file_name)
 
-            proof = self.proofs.get(clip.file_name)
+            proof = (self.only or {}).get(clip.file_name)
             if proof and hashlib.sha256(data or Path(path).read_bytes()).hexdigest() != proof:
                 on_left_out(self._member(clip.file_name), "differs")
                 complain(self.on_missing, f"{clip.key} is left out: {REASONS['differs']}")

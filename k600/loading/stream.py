@@ -92,10 +92,8 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
 
     here = {folder: set(names) for folder, names in plan.here.items()}
     for clip in differing_clips(state, plan.chosen):
-        complain(
-            state.request.on_missing,
-            f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}",
-        )
+        message = f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}"
+        complain(state.request.on_missing, message)
         here[state.place_of(clip) or ""].discard(clip[1])
     shards: list[StreamedShard | StoredShard] = [*stored_shards(state, here)]
     if not shards and not plan.reads:
@@ -113,7 +111,7 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
 def _streamed(
     state: State, tarball: Tarball, only: Mapping[str, str] | None = None
 ) -> StreamedShard:
-    """Return the shard of a tarball; `only` are the clips to take, with their SHA-256 if known."""
+    """Return the shard of a tarball; `only` are the clips to take (`StreamedShard.only`)."""
     request = state.request
     return StreamedShard(
         request.store,
@@ -122,10 +120,9 @@ def _streamed(
         state.labels,
         request.on_missing,
         classes=request.classes if state.split.is_mixed and only is None else None,
-        only=None if only is None else frozenset(only),
+        only=only,
         short_side=request.short_side,
         retry_errors=request.retry_errors,
-        proofs=only or {},
     )
 
 
