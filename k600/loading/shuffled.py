@@ -88,12 +88,13 @@ def _tables(
 
 
 def _joined(tables: Sequence[Any]) -> Any:
-    """Return tables as one with all columns, each in one piece."""
+    """Return tables as one, each of its columns in one piece, without those that say nothing."""
     import pyarrow
 
     tables = [clips_schema().empty_table(), *tables]
     whole = pyarrow.concat_tables(tables, promote_options="default")
-    return whole.unify_dictionaries().combine_chunks()
+    names = [name for name in whole.column_names if whole[name].null_count < len(whole)]
+    return whole.select(names).unify_dictionaries().combine_chunks()
 
 
 def _chosen_clips(state: State) -> tuple[State, Sequence[Candidate]]:
