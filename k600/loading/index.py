@@ -110,7 +110,7 @@ class Index:
             raise self._error(f"{name!r:.100} is no clip's name")
 
         # Somebody may have a clip twice.
-        number = pyarrow.array(range(len(rows)))
+        number = pyarrow.array(range(len(rows)), pyarrow.int64())
         clips = rows.append_column("row", number).group_by(["tarball", "file_name"])
         firsts = clips.aggregate([("row", "min"), (_OPTIONAL, "max")])
         claims = firsts.group_by("tarball").aggregate(

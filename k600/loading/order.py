@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,10 +30,8 @@ from k600.errors import (
 from k600.labels import NAMES
 from k600.loading.candidates import clip_at
 from k600.loading.columns import PLACE, place_of
-from k600.loading.rows import Record, complain, record_of
-from k600.mirror.mirror import Mirror
+from k600.loading.rows import Reading, Record, record_of
 from k600.reasons import REASONS
-from k600.store.store import Store
 from k600.tarballs.one_clip import read_clip
 from k600.tarballs.stream import checked_clip
 
@@ -80,18 +78,6 @@ def clips_schema() -> Any:
     )
 
 
-class ClipReading(NamedTuple):
-    """Where clips are read, and how."""
-
-    split: str
-    store: Store
-    mirror: Mirror
-    on_missing: str
-    """`warn`, `raise` or `skip`."""
-    short_side: int | None
-    """Most pixels of a clip's shorter side; larger ones are made smaller on the way."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Order:
     """A random order of clips: a function of the seed and of the clips, the same everywhere.
@@ -101,7 +87,9 @@ class Order:
 
     clips: Any
     """A `pyarrow.Table` of `clips_schema`."""
-    reading: ClipReading
+    split: str
+    """Of all of them."""
+    reading: Reading
     seed: int
     """0 to 2**64 - 1."""
     rows: npt.NDArray[np.uint32]
@@ -129,7 +117,7 @@ class Stretch:
         """
         old = shards[0].order
         rows = np.concatenate([old.rows[shard.start : shard.stop] for shard in shards])
-        order = _ordered(old.clips, rows, old.reading, _mixed_seed(old.seed, number))
+        order = _in_order(replace(old, seed=_mixed_seed(old.seed, number), rows=rows))
         return _cut(order, [len(shard) for shard in shards])
 
     @staticmethod
@@ -147,8 +135,8 @@ class Stretch:
             IncompleteError: A clip cannot be had, or is no good, and `on_missing` is `raise`.
             MirrorError: The mirror cannot be read.
         """
-        reading = shards[0].order.reading
-        reader = _Reader(reading)
+        order = shards[0].order
+        reader = _Reader(order)
         clips = (
             (number, position, values)
             for number, shard in enumerate(shards)
@@ -167,7 +155,7 @@ class Stretch:
                 if not isinstance(found, _Problem):
                     yield shard, position, found
                 elif found.message:
-                    complain(reading.on_missing, found.message, found.cause)
+                    order.reading.complain(found.message, found.cause)
 
     def _clips(self, done: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield how many clips are done with each, and its row of the table."""
@@ -176,11 +164,12 @@ class Stretch:
             yield from enumerate(self.order.clips.take(rows).to_pylist(), start - self.start + 1)
 
 
-def cut_order(clips: Any, reading: ClipReading, *, seed: int) -> list[Stretch]:
+def cut_order(clips: Any, split: str, reading: Reading, *, seed: int) -> list[Stretch]:
     """Return the stretches of a seeded order of all clips, a table of `clips_schema` with one clip
     at least; their lengths differ by one at most.
     """
-    order = _ordered(clips, np.arange(len(clips), dtype=np.uint32), reading, seed % (1 << 64))
+    rows = np.arange(len(clips), dtype=np.uint32)
+    order = _in_order(Order(clips, split, reading, seed % (1 << 64), rows))
     count = max(number for number in _SHARDS if number <= len(clips))
     least, longer = divmod(len(clips), count)
     return _cut(order, [least + (number < longer) for number in range(count)])
@@ -191,11 +180,11 @@ def _cut(order: Order, lengths: Sequence[int]) -> list[Stretch]:
     return [Stretch(order, stop - n, stop) for n, stop in zip(lengths, stops, strict=True)]
 
 
-def _ordered(clips: Any, rows: npt.NDArray[np.uint32], reading: ClipReading, seed: int) -> Order:
-    """Return some rows of a table of clips in the order of a hash of each clip and a seed."""
+def _in_order(order: Order) -> Order:
+    """Return an order with its rows sorted by a hash of each clip and the seed."""
     import pyarrow.compute as pc
 
-    some = clips.select(["file_name", "label"]).take(rows).combine_chunks()
+    some = order.clips.select(["file_name", "label"]).take(order.rows).combine_chunks()
     names = pc.utf8_rpad(some["file_name"].chunk(0), _NAME_BYTES, "\0").buffers()[2]
     labels = some["label"].chunk(0)
     ids = [
@@ -203,11 +192,11 @@ def _ordered(clips: Any, rows: npt.NDArray[np.uint32], reading: ClipReading, see
         for label in labels.dictionary.to_pylist()
     ]
 
-    ranks = np.full(len(rows), seed, np.uint64)
-    words = np.frombuffer(names, "<u8").reshape(len(rows), -1)
+    ranks = np.full(len(some), order.seed, np.uint64)
+    words = np.frombuffer(names, "<u8").reshape(len(some), -1)
     for word in (np.array(ids, np.uint64)[labels.indices], *words.T):
         ranks = _scattered(ranks ^ word)
-    return Order(clips, reading, seed, rows[np.argsort(ranks, kind="stable")])
+    return replace(order, rows=order.rows[np.argsort(ranks, kind="stable")])
 
 
 def _mixed_seed(seed: int, number: int) -> int:
@@ -234,13 +223,13 @@ class _Problem(NamedTuple):
 class _Reader:
     """Reads clips, and asks no more for those of a tarball that is not what their places say."""
 
-    def __init__(self, reading: ClipReading) -> None:
-        self._reading = reading
+    def __init__(self, order: Order) -> None:
+        self._split, self._reading = order.split, order.reading
         self._lost: set[Tarball] = set()
 
     def read(self, values: Mapping[str, Any]) -> Record | _Problem:
         """Return the row of the dataset for a clip, a row of the table, or why there is none."""
-        clip = clip_at((values["label"], values["file_name"]), self._reading.split)
+        clip = clip_at((values["label"], values["file_name"]), self._split)
         if values.get("path"):
             return self._from_store(clip, values)
         try:

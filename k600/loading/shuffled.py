@@ -14,10 +14,9 @@ from k600.loading.ask_host import ask_host, settle
 from k600.loading.candidates import clip_at, proved_bad
 from k600.loading.columns import place_values
 from k600.loading.missing import raise_nothing, stored_shards
-from k600.loading.order import ClipReading, Stretch, clips_schema, cut_order
+from k600.loading.order import Stretch, clips_schema, cut_order
 from k600.loading.plan import Plan, by_folder, make_plan, tarballs_of_clips
 from k600.loading.request import Request
-from k600.loading.rows import complain
 from k600.loading.selection import Candidate
 from k600.loading.state import State
 from k600.loading.stream import state_to_stream, stream_split
@@ -67,10 +66,7 @@ def shuffle_split(request: Request, split: str, *, offline: bool = False) -> lis
     table = _joined([*_tables(rows, proofs), *indexed])
     if not len(table):
         raise_nothing(state)
-    reading = ClipReading(
-        split, request.store, request.mirror, request.on_missing, request.short_side
-    )
-    return cut_order(table, reading, seed=request.limits.seed)
+    return cut_order(table, split, request.reading, seed=request.limits.seed)
 
 
 def _tables(
@@ -132,9 +128,8 @@ def _all_clips(
     found = _listed([tarball for tarball in state.tarballs if tarball.name not in covered], state)
     bad = {} if state.request.retry_errors else proved_bad(state, found, youtube=False)
     for (label, name), reason in bad.items():
-        complain(
-            state.request.on_missing, f"{state.split}/{label}/{name} is left out: {REASONS[reason]}"
-        )
+        message = f"{state.split}/{label}/{name} is left out: {REASONS[reason]}"
+        state.request.reading.complain(message)
     clips = [(label, name) for label, names in found.items() for name in names]
     return state, [clip for clip in clips if clip not in bad], indexed
 
@@ -173,7 +168,7 @@ def _indexed(state: State, rows: Any, stored: Collection[Candidate]) -> Any:
     labels = rows["tarball"]
     if state.split.is_mixed:
         names = rows["file_name"].to_pylist()
-        labels = pyarrow.array([label_of(name, state.labels) for name in names])
+        labels = pyarrow.array([label_of(name, state.labels) for name in names], pyarrow.string())
         labels = labels.dictionary_encode()
     every = rows.append_column("label", labels)
     rows = every
@@ -236,8 +231,7 @@ def _check_places(state: State, lacking: Sequence[Candidate], *, of: int) -> Non
 
 
 def _complain_alone(state: State, first: str, count: int, *, of: int) -> None:
-    complain(
-        state.request.on_missing,
+    state.request.reading.complain(
         f"{count:,} of {of:,} clips are left out, as they cannot be read alone: their tarballs "
         f"cannot be entered near them; the first is {first!r}",
     )

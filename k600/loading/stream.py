@@ -14,7 +14,7 @@ from k600.loading.missing import differing_clips, raise_nothing, stored_shards
 from k600.loading.options import choice_error
 from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
-from k600.loading.rows import StoredShard, StreamedShard, complain
+from k600.loading.rows import StoredShard, StreamedShard
 from k600.loading.state import State, read_state
 from k600.reasons import REASONS
 from k600.splits import Split
@@ -93,7 +93,7 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
     here = {folder: set(names) for folder, names in plan.here.items()}
     for clip in differing_clips(state, plan.chosen):
         message = f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}"
-        complain(state.request.on_missing, message)
+        state.request.reading.complain(message)
         here[state.place_of(clip) or ""].discard(clip[1])
     shards: list[StreamedShard | StoredShard] = [*stored_shards(state, here)]
     if not shards and not plan.reads:
@@ -114,14 +114,11 @@ def _streamed(
     """Return the shard of a tarball; `only` are the clips to take (`StreamedShard.only`)."""
     request = state.request
     return StreamedShard(
-        request.store,
-        request.mirror,
+        request.reading,
         tarball,
         state.labels,
-        request.on_missing,
         classes=request.classes if state.split.is_mixed and only is None else None,
         only=only,
-        short_side=request.short_side,
         retry_errors=request.retry_errors,
     )
 
