@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Figures", "Way", "child", "in_turns", "python", "run", "run_fresh"]
+from benchmarks.paced_server import PacedServer
+
+__all__ = ["Figures", "Way", "child", "in_turns", "kill_at", "python", "run", "run_fresh"]
 
 Figures = dict[str, Any]
 """What one run gave: `wall_s`, `cpu_s` (children included), `memory_mb` over the imports
@@ -202,6 +205,28 @@ def child(ways: Mapping[str, Callable[..., Callable[[], Figures | None]]]) -> No
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     memory = max(_memory("VmHWM"), children) - base
     print(json.dumps({"wall_s": wall, "cpu_s": cpu, "memory_mb": memory, **found}))
+
+
+def kill_at(command: list[str], server: PacedServer, size_bytes: int) -> Figures:
+    """Run a command and kill it as soon as a server has sent so many bytes.
+
+    Returns:
+        `killed`: whether it was not done before, and `sent_before_bytes`. The server counts anew.
+    """
+    server.sent()
+    sent = 0
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    while process.poll() is None and sent < size_bytes:
+        time.sleep(0.01)
+        sent += server.sent()["bytes"]
+    killed = process.poll() is None
+    if killed:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        time.sleep(0.2)  # the server notices
+    return {"killed": killed, "sent_before_bytes": sent + server.sent()["bytes"]}
 
 
 def _cpu_seconds() -> float:
