@@ -1,4 +1,4 @@
-"""Single clips out of tarballs, by one request each: some of many tarballs, many of some, repair."""
+"""Single clips out of tarballs, by one request each: of many tarballs, of a few, and repair."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COLUMNS = (
     Column("cpu_s", "CPU s"),
     Column("memory_mb", "memory MB", 0),
 )
-LEDGER_SIZE = "What the server sent includes lists, and what lay in buffers unread."
+SENT = "What the server sent includes lists, and what lay in buffers unread."
 
 
 def measure(settings: Settings) -> list[Table]:
@@ -118,8 +118,7 @@ def _ten(settings: Settings) -> Table:
         )
     return Table(
         "Ten clips of ten tarballs, paced link",
-        f"One random clip of each; {shape_of(host)}, which are copies of one file; {LINK}. "
-        f"{LEDGER_SIZE}",
+        f"One random clip of each; {shape_of(host)}, which are copies of one file; {LINK}. {SENT}",
         rows,
         COLUMNS,
         PLACED,
@@ -160,7 +159,7 @@ def _spread(settings: Settings) -> Table:
         )
     return Table(
         "Clips spread over four tarballs by a manifest, paced link",
-        f"{len(chosen.places)} random clips of {shape_of(host)}; {LINK}. {LEDGER_SIZE}",
+        f"{len(chosen.places)} random clips of {shape_of(host)}; {LINK}. {SENT}",
         rows,
         (*COLUMNS, Column("line_percent", "% of 2 connections", 0)),
         placed,

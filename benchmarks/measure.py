@@ -32,7 +32,7 @@ Figures = dict[str, Any]
 (of ways in Python), `disk_bytes` at most, and whatever the way itself counts. `absent` or `failed`
 says why there is nothing, and `right` whether the result was the expected one."""
 
-_REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent
 _MOST_SECONDS = 900
 
 
@@ -55,7 +55,7 @@ class Way:
     """A program that must be there."""
 
 
-def python(module: str, way: str, **arguments: Any) -> list[str]:
+def python(module: str, way: str, /, **arguments: Any) -> list[str]:
     """Return the command that runs a way of one of our modules."""
     return [sys.executable, "-m", f"benchmarks.{module}", way, json.dumps(arguments)]
 
@@ -117,7 +117,7 @@ def run_fresh(command: list[str], folder: Path) -> Figures:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KINETICS600_")}
     environment |= {
         "PATH": _path(),
-        "PYTHONPATH": str(_REPOSITORY),
+        "PYTHONPATH": str(REPOSITORY),
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TMPDIR": str(folder),
@@ -216,7 +216,11 @@ def kill_at(command: list[str], server: PacedServer, size_bytes: int) -> Figures
     server.sent()
     sent = 0
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=REPOSITORY,
+        start_new_session=True,
     )
     while process.poll() is None and sent < size_bytes:
         time.sleep(0.01)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from multiprocessing import Pool
 from pathlib import Path
 
-from benchmarks.measure import Figures, child, kill_at
+from benchmarks.measure import REPOSITORY, Figures, child, kill_at
 from benchmarks.paced_server import PacedServer
 
 Work = Callable[[], "Figures | None"]
@@ -55,7 +55,7 @@ while IFS="$(printf '\t')" read -r url label name; do
   rm part.tar.gz
 done < "$2"
 """
-"""One clip of each tarball, all of which is fetched; arguments: folder, list of URL, class, clip."""
+"""One clip of each tarball, fetched whole; arguments: folder, list of URL, class and clip."""
 
 PIPED = r"""
 set -eu
@@ -242,7 +242,7 @@ def again(server: str, kill_at_bytes: int, command: list[str]) -> Work:
     killed = kill_at(command, PacedServer(server), kill_at_bytes)
 
     def work() -> Figures:
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
         return killed
 
     return work

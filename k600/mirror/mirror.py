@@ -130,7 +130,8 @@ class Mirror:
         """
         if not 0 <= start < end:
             raise ValueError(f"a range from {start} to {end} holds no byte")
-        source, expected = Source(self, path), Version(etag, size_bytes)
+        source = Source(self, path, reuses_memory=False)
+        expected = Version(etag, size_bytes)
         data, version = source.read(start, end, expected)
         if any(asked and not told for asked, told in zip(expected, version, strict=True)):
             source.look(expected)

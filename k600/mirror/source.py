@@ -52,8 +52,18 @@ class Piece(NamedTuple):
 class Source:
     """One object of a mirror. Many threads may ask it at once."""
 
-    def __init__(self, mirror: Mirror, path: str, stop: threading.Event | None = None) -> None:
-        """Ask for nothing yet; setting `stop` ends pauses, ending `pending` all requests."""
+    def __init__(
+        self,
+        mirror: Mirror,
+        path: str,
+        stop: threading.Event | None = None,
+        *,
+        reuses_memory: bool = True,
+    ) -> None:
+        """Ask for nothing yet; setting `stop` ends pauses, ending `pending` all requests.
+
+        With `reuses_memory` pieces are given back, and their memory is the next ones'.
+        """
         self.pending = Pending()
         self.near = False
         """Whether the server answers so soon that requests ahead gain nothing."""
@@ -64,7 +74,7 @@ class Source:
         self._mirror, self._path, self._url = mirror, path, f"{mirror}/{path}"
         self._address: str | None = None
         self._address_until = 0.0
-        self._stop, self._free = stop, deque[memoryview]()
+        self._stop, self._reuses_memory, self._free = stop, reuses_memory, deque[memoryview]()
 
     def read(self, start: int, end: int, expected: Version) -> Piece:
         """Return the bytes `[start, end)`; what fails is asked for again, in ever smaller ranges.
@@ -161,6 +171,8 @@ class Source:
             self._free.append(data)
 
     def _memory(self, size_bytes: int) -> memoryview:
+        if not self._reuses_memory:  # a mapping's pages are dear where they are used once
+            return memoryview(bytearray(size_bytes))
         with contextlib.suppress(IndexError):
             while len(block := self._free.pop()) != size_bytes:
                 pass
