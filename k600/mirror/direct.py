@@ -131,7 +131,7 @@ def get(
     span = {"Range": f"bytes={start}-{end - 1}"}
     with _request("GET", address, span, seconds=seconds, pending=pending) as answer:
         last = start + answer.left_bytes - 1
-        in_full = last + 1 in (end, answer.version.size_bytes)
+        in_full = last >= start and last + 1 in (end, answer.version.size_bytes)
         if answer.status != 206 or not in_full or answer.range != f"bytes {start}-{last}":
             kind = http.client.HTTPException if answer.status in _MAY_PASS else UnfitError
             raise kind(f"HTTP {answer.status} for a range")
