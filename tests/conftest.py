@@ -85,7 +85,6 @@ def far(monkeypatch: pytest.MonkeyPatch) -> None:
 def near(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have loopback count as near, however busy the machine is."""
     monkeypatch.setattr("k600.mirror.source._NEAR_SECONDS", 60.0)
-    monkeypatch.setattr("k600.mirror.source._PATIENCE_SECONDS", 60.0)
 
 
 @pytest.fixture
