@@ -6,25 +6,23 @@ None of them is a secret: an account is named by a digest, and a proxy without i
 
 from __future__ import annotations
 
-import importlib.machinery
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from k600.network import read_network
 from k600.text import short_hash
-from k600.youtube.options import Silent, YouTubeOptions, cookie_text, yt_dlp_params
-from k600.youtube.tools import js_runtimes, yt_dlp_version
+from k600.youtube.options import Silent, YouTubeOptions, cookie_text
+from k600.youtube.tools import usable_runtimes, yt_dlp_version
 
 YOUTUBE = "https://www.youtube.com"
 GUEST = "guest"
 """The account where there is none."""
 
 _OF_ADDRESS = ("geo_bypass", "geo_bypass_country", "geo_bypass_ip_block", "source_address")
-_OF_CLIENTS = ("extractor_args", "format", "format_sort", "impersonate", "remote_components")
+_OF_CLIENTS = ("extractor_args", "impersonate", "remote_components")
 _OF_ACCOUNT = ("SAPISID", "__Secure-1PAPISID", "__Secure-3PAPISID")
 """Cookies that stay the same for as long as an account is signed in."""
 
@@ -34,7 +32,7 @@ class Circumstances(Mapping[str, str]):
 
     version: of yt-dlp
     address: `direct`, or a digest of the proxy and the like, by which YouTube sees a country
-    clients: a digest of how YouTube is asked: players, PO tokens, formats, plugins
+    clients: a digest of how YouTube is asked: players, PO tokens, plugins
     account: `guest`, or a digest of the account that is signed in
     runtime: the JavaScript runtimes that yt-dlp can use, `none` without one
     """
@@ -70,6 +68,20 @@ def read_facts(text: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in text.split() if "=" in part)
 
 
+def proxy_url(options: YouTubeOptions) -> str:
+    """Return the URL of the proxy to YouTube, with its password; empty without one.
+
+    Of the environment, it is the one that yt-dlp takes, which may be a SOCKS proxy.
+    """
+    if options.proxy is not None:
+        return options.proxy
+    proxies = getproxies()
+    url = proxies.get("https") or proxies.get("all") or ""
+    if not url or proxy_bypass(str(urlsplit(YOUTUBE).hostname)):
+        return ""
+    return url if "://" in url else f"http://{url}"
+
+
 def account_of(cookies: str) -> str:
     """Return what stands for the account that is signed in by the text of a cookie file.
 
@@ -89,18 +101,17 @@ def account_of(cookies: str) -> str:
 
 
 def _address(options: YouTubeOptions) -> str:
-    proxy = read_network().proxy_for(YOUTUBE) if options.proxy is None else None
-    parts = urlsplit(options.proxy or (proxy.secret_url if proxy else ""))
+    parts = urlsplit(proxy_url(options))
+    host = parts.netloc.rpartition("@")[2].lower()
     # A proxy's user may name the country; its password is kept out.
-    facts: list[object] = [parts.scheme, parts.hostname, parts.port, parts.username]
+    facts: list[object] = [parts.scheme, host, parts.username]
     given = options.yt_dlp_options
     facts += [[name, given[name]] for name in _OF_ADDRESS if name in given]
     return short_hash(json.dumps(facts, default=str)) if any(facts) else "direct"
 
 
 def _clients(options: YouTubeOptions) -> str:
-    params = yt_dlp_params(options)
-    facts = {name: params.get(name) for name in _OF_CLIENTS}
+    facts = {name: options.yt_dlp_options.get(name) for name in _OF_CLIENTS}
     return short_hash(json.dumps([facts, _plugins()], default=_plain, sort_keys=True))
 
 
@@ -110,10 +121,9 @@ def _plain(value: object) -> object:
 
 def _plugins() -> list[str]:
     """Return the names of yt-dlp's plugins, such as those that get PO tokens."""
-    found = importlib.machinery.PathFinder.find_spec("yt_dlp_plugins")
-    folders = found.submodule_search_locations or () if found is not None else ()
-    files = (path for folder in folders for path in Path(folder).glob("extractor/*"))
-    return sorted({path.stem for path in files} - {"__pycache__"})
+    from yt_dlp.plugins import iter_modules
+
+    return sorted({name for _, name, _ in iter_modules("extractor")})
 
 
 def _account(options: YouTubeOptions) -> str:
@@ -129,9 +139,7 @@ def _account_in_browser(browser: tuple[str | None, ...]) -> str:
 
 
 def _runtime(options: YouTubeOptions) -> str:
-    found = js_runtimes(options.yt_dlp_options.get("js_runtimes", {"deno": {}}))
-    names = [f"{each.name}-{each.version}" for each in found.values() if each.supported]
-    return ",".join(sorted(names)).replace(" ", "") or "none"
+    return ",".join(usable_runtimes(options)).replace(" ", "") or "none"
 
 
 _FACTS: Mapping[str, Callable[[YouTubeOptions], str]] = {

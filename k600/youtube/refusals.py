@@ -58,7 +58,7 @@ class Evidence:
 
 _RULES: tuple[tuple[str, str, str], ...] = (
     ("blocked", "bot", r"not a bot|captcha|likely being blocked|unusual traffic"),
-    ("transient", "player", r"^an error occurred|needs to be reloaded|check back later"),
+    ("transient", "player", r"^an error occurred|went wrong|to be reloaded|check back later"),
     ("blocked", "rate_limit", r"try again later|rate.?limited|too many requests"),
     ("auth", "age", r"confirm your age|age.restricted|inappropriate for some users"),
     ("gone", "private", r"private video|video is private"),
@@ -85,6 +85,9 @@ _RULES: tuple[tuple[str, str, str], ...] = (
 
 _HIDING = frozenset({"no_answer", "age"})
 """Codes, beside those of `client`, of answers that another player may give otherwise."""
+
+OF_ONE_CLIENT = _HIDING | {"player", "content", "unknown"}
+"""The same with passing answers, such as "Please sign in"."""
 
 _HOW_THINGS_STAND = (
     r"javascript runtime|remote component|po token|missing a url|drm protected|unsupported client|"
@@ -149,7 +152,7 @@ def is_settled(answer: AnswerRow, now: Mapping[str, str]) -> bool:
     kind, code = answer.kind, answer.code
     if code == "unavailable":  # it may be a passing failure, or an old yt-dlp
         return answer.days >= 2 and answer.versions >= 2
-    if code == "no_format" and answer.days < 2:
+    if code in ("no_format", "media_http_403") and answer.days < 2:  # an experiment of YouTube's
         return False
     if code == "restricted":  # it is not to be seen which network this is
         return False
