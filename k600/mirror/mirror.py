@@ -21,7 +21,7 @@ from k600.mirror.identity import mirror_identity
 from k600.mirror.reader import Reader
 from k600.mirror.source import Source
 from k600.mirror.web import Address, Version, user_headers
-from k600.network import WEB_PORTS
+from k600.network import WEB_PORTS, read_network
 from k600.retry import Retry
 from k600.text import public_url, text_of
 from k600.translate import mirror_error, translate_errors
@@ -163,12 +163,12 @@ class Mirror:
         if root is not None:
             of_web = protocol_of(self.url) in WEB_PORTS
             headers = user_headers(self.url, self.options) if of_web else {}
-            return Address(f"{root}/{quote(path)}", headers)
+            return Address(f"{root}/{quote(path)}", headers, read_network())
         if not can_be_signed(self.url, self.options):
             return None
         fs, full = self.connect(path)
         with translate_errors(mirror_error, f"{self}/{path}"):
-            return Address(str(fs.sign(full, expiration=int(seconds))))
+            return Address(str(fs.sign(full, expiration=int(seconds))), {}, read_network())
 
     def connect(self, path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         """Return this process's file system (fsspec caches it) and an object's path in it."""

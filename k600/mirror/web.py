@@ -20,7 +20,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from k600.errors import MirrorError, MirrorRangesError, MirrorUnreachableError, OptionError
-from k600.network import CONNECT_SECONDS, WEB_PORTS, Proxy, read_network
+from k600.network import CONNECT_SECONDS, WEB_PORTS, Network, Proxy
 from k600.text import public_url
 
 LEAST_BLOCK_BYTES = 64 << 10
@@ -54,7 +54,9 @@ class Address(NamedTuple):
     """Where an object is; the URL may be signed and the headers secret: not for messages."""
 
     url: str
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str]
+    network: Network
+    """As read once: to read the environment takes as long as the rest of a request."""
 
 
 class WebError(Exception):
@@ -196,7 +198,7 @@ def _request(
     needed = {"Accept-Encoding": "identity", **(span or {})}
     url, headers = address.url, {**address.headers, **needed}
     for _ in range(_MOST_REDIRECTS):
-        answer = _send(method, url, headers, seconds)
+        answer = _send(method, url, headers, address.network, seconds)
         try:
             location = answer.get_redirect_location()
             if not location:
@@ -219,9 +221,8 @@ def _request(
 
 
 def _send(
-    method: str, url: str, headers: Mapping[str, str], seconds: float
+    method: str, url: str, headers: Mapping[str, str], network: Network, seconds: float
 ) -> urllib3.BaseHTTPResponse:
-    network = read_network()
     proxy = network.proxy_for(url)
     encrypted = "https" in (urlsplit(url).scheme, proxy and proxy.scheme)
     manager = _manager(os.getpid(), proxy, network.tls() if encrypted else None)

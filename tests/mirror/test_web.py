@@ -19,6 +19,7 @@ from k600.errors import MirrorUnreachableError, OptionError, Stopped
 from k600.mirror import web
 from k600.mirror.mirror import Mirror
 from k600.mirror.web import Address
+from k600.network import read_network
 from tests.servers import CuttingProxy, S3Server, serving, web_server
 from tests.youtube_replica import CERTIFICATE, TLS_CONTEXT
 
@@ -55,7 +56,9 @@ def get(
     options["check"] = check
     found: list[memoryview] = []
     with contextlib.suppress(HTTPError):
-        with web.get(Address(f"{url}/object"), "object", start, end, **options) as (_, pieces):
+        with web.get(
+            Address(f"{url}/object", {}, read_network()), "object", start, end, **options
+        ) as (_, pieces):
             found.extend(pieces)
     return found
 
@@ -90,7 +93,8 @@ def get(
 def test_a_mirror_has_an_address_where_nothing_but_it_is_needed(
     url: str, options: dict[str, Any], address: tuple[str, dict[str, str]] | None
 ) -> None:
-    assert Mirror(url, options).address(NAME) == address
+    found = Mirror(url, options).address(NAME)
+    assert (found and found[:2]) == address
 
 
 @pytest.mark.parametrize(
