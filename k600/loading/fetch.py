@@ -24,6 +24,7 @@ from k600.loading.missing import (
 )
 from k600.loading.outcome import Missing, Outcome
 from k600.loading.plan import Plan, make_plan
+from k600.loading.read_entries import EntrySource
 from k600.loading.read_tarballs import TarballSource
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard
@@ -32,7 +33,11 @@ from k600.loading.sources import Fetched, Source
 from k600.loading.state import State, read_state
 from k600.progress import Progress
 
-SOURCES: Mapping[str, type[Source]] = {"youtube": YouTubeSource, "cvdf": TarballSource}
+SOURCES: Mapping[str, type[Source]] = {
+    "entries": EntrySource,
+    "youtube": YouTubeSource,
+    "cvdf": TarballSource,
+}
 """By name. Those before the last, which reads tarballs, need not know what the host says now."""
 
 
@@ -141,7 +146,8 @@ class Load:
         self.fetched_bytes[source] += fetched.received_bytes
         self.details |= fetched.details
         self.stamps = self.state.stamps()
-        state = self.state.with_failures(fetched.failures).now()
+        doubted = self.state.host.doubted.union(fetched.doubted)
+        state = self.state.with_host(doubted=doubted).with_failures(fetched.failures).now()
         # Where tarballs are gone through, they give all the rest.
         if fetched.given_up or (fetched.read and state.is_unlisted):
             state = dataclasses.replace(state, may_ask=False)

@@ -3,6 +3,9 @@
 Loads, dry runs, streams, tables of metadata and repairs all start from the `Plan` that `make_plan`
 returns, so that none of them can say anything else than the others do.
 
+A clip whose place in its tarball is known comes by one request, before YouTube or anything else is
+asked. What is to be replaced, and what is read for a stream, comes from whole tarballs.
+
 A tarball that was read to its end once is never read again for what it was proved not to hold; one
 whose clips have vanished from the store is read only up to the last of them. Whether one that
 failed its own checks is read again is decided where its ETag is known (`ask_host`).
@@ -15,14 +18,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.clip import Clip, Tarball
+from k600.clip import Clip, Place, Tarball, label_of
 from k600.loading.candidates import Candidates, clip_at, find_candidates, proved_bad
 from k600.loading.manifest import ManifestRow
 from k600.loading.selection import Candidate, Limits, choose_clips
 from k600.loading.state import State
 from k600.loading.unlisted import next_to_search, next_unlisted
-from k600.store.rows import ClipRow, LedgerView, StoredGroup
+from k600.store.rows import ClipRow, LedgerView, StoredGroup, TarballRow
 from k600.tarballs.extract import TarballRead, is_wanted
+
+_NEARLY_ALL = 0.8
+"""Share of a tarball from which on it is read: the rest is a small price for one pass instead of
+many requests, and for the checks at its end."""
 
 MOST_FROM_YOUTUBE = 300
 """Clips that a guest may ask YouTube for in an hour, about; more come from the tarballs."""
@@ -36,7 +43,7 @@ class Plan:
     """The clips that are meant, in the order of choice; none for a request of whole classes."""
     here: Mapping[str, Collection[str]] = field(default_factory=dict)
     """File names, by store folder, of those that are there."""
-    orders: Mapping[str, Collection[Any]] = field(default_factory=dict)
+    orders: Mapping[str, Any] = field(default_factory=dict)
     """What is to come from each source, by its name, in the order in which they are asked."""
     refused: Mapping[Candidate, str] = field(default_factory=dict)
     """Clips that cannot be had, and those in whose places others were chosen, with the reason: keys
@@ -50,6 +57,11 @@ class Plan:
     def first(self) -> str | None:
         """The source that is asked next, None if nothing is to come."""
         return next((source for source, order in self.orders.items() if order), None)
+
+    @property
+    def entries(self) -> Mapping[Candidate, Place]:
+        """Clips that come by one request each, and where they lie."""
+        return dict(self.orders.get("entries", {}))
 
     @property
     def youtube(self) -> Sequence[Candidate]:
@@ -101,7 +113,7 @@ def make_plan(
             given.setdefault(label, []).append(name)
         return Choice(state, given, refused or {}, only=True).plan(retry=retry)
     if not (state.request.chooses or listed_only):
-        return _of_whole_classes(state, read, refetch=refetch, retry=retry)
+        return _of_whole_classes(state, read, refused or {}, refetch=refetch, retry=retry)
 
     candidates = find_candidates(state)
     if candidates is None:
@@ -113,15 +125,21 @@ def make_plan(
 
 
 def choose_route(
-    sources: Collection[str], *, lacking: int, given_up: bool, origin: str | None = None
+    sources: Collection[str],
+    *,
+    lacking: int,
+    given_up: bool,
+    origin: str | None = None,
+    placed: bool = False,
 ) -> str:
     """Return the source that a chosen clip comes from, empty for none.
 
     Args:
         sources: Those that the request allows: `cvdf` (the tarballs), `youtube`.
-        lacking: How many clips are to come.
+        lacking: How many clips are to come whose places are not known.
         given_up: Whether YouTube is not to be asked.
         origin: Where the clip is known to be from: another source has other bytes.
+        placed: Whether its place in its tarball is known.
 
     Example:
         >>> choose_route({"cvdf", "youtube"}, lacking=10, given_up=False)
@@ -129,6 +147,8 @@ def choose_route(
     """
     if len(sources) > 1 and origin is not None:
         sources = {"youtube" if origin == "youtube" else "cvdf"}
+    if placed and "cvdf" in sources:
+        return "cvdf"
     few = lacking <= MOST_FROM_YOUTUBE or "cvdf" not in sources
     if "youtube" in sources and not given_up and few:
         return "youtube"
@@ -136,7 +156,12 @@ def choose_route(
 
 
 def _of_whole_classes(
-    state: State, read: Collection[Tarball], *, refetch: bool, retry: bool
+    state: State,
+    read: Collection[Tarball],
+    refused: Collection[Candidate],
+    *,
+    refetch: bool,
+    retry: bool,
 ) -> Plan:
     """Plan a request for all clips of some classes: each tarball is read once at most."""
     request, host, network = state.request, state.host, state.network
@@ -155,11 +180,70 @@ def _of_whole_classes(
         listing=host.listing,
         copies=state.known.copies() if replace_copies else {},
     )
+    few = [(read.tarball, name) for read in reads for name in read.only]
+    clips = [(tarball.label or label_of(name, state.labels), name) for tarball, name in few]
+    orders = _divide(reads, usable_places(state, clips), refused)
+    lists = bool(orders["cvdf"]) or not state.knows_tarballs
     return Plan(
         here={folder: state.inventory.names(folder) for folder in request.folders(state.split)},
-        orders={"cvdf": reads},
-        needs_lists=network and not host.fresh and (bool(reads) or not state.knows_tarballs),
+        orders=orders,
+        needs_lists=network and not host.fresh and lists,
     )
+
+
+def usable_places(state: State, clips: Iterable[Candidate]) -> dict[Candidate, Place]:
+    """Return the places of clips, as far as they are known and may be used now."""
+    if not state.from_tarballs:
+        return {}
+    host, known = state.host, state.known
+    cut = {(answer.folder, answer.file_name) for answer in known.answers if answer.kind == "have"}
+    found: dict[Candidate, Place] = {}
+    for clip, place in state.places.find(clips).items():
+        if place.tarball in host.doubted or place.tarball in host.failures:
+            continue
+        if state.may_ask and (f"{state.split}/{clip[0]}", clip[1]) in cut:
+            continue  # what was cut from YouTube is not to become another file
+        if is_usable(place, known.tarballs.get(place.tarball.name)):
+            found[clip] = place
+    return found
+
+
+def is_usable(place: Place, row: TarballRow | None) -> bool:
+    """Return whether a clip may be taken out of a tarball, by what the ledger says of that.
+
+    Not of one that failed its checks, however good the clip's own checksum: it may be the other
+    clips' that was wrong. Nor of another object than the one that was read: all of that is read
+    anew first.
+    """
+    object_ = (place.etag, place.tarball_bytes)
+    return row is None or (not row.failures and (row.etag, row.size_bytes) == object_)
+
+
+def _divide(
+    reads: Iterable[TarballRead], places: Mapping[Candidate, Place], refused: Collection[Candidate]
+) -> dict[str, Any]:
+    """Divide what comes from tarballs: clips by one request each, and tarballs to read.
+
+    Of one tarball all clips come in the same way: if it is read for one whose place is not known,
+    the others come along; and if they are nearly all of it, it is read. What no source gave in this
+    call is not asked for again.
+    """
+    at = {(place.tarball, name): (label, name) for (label, name), place in places.items()}
+    gone = {("", name) for _, name in refused} | {*refused}
+    entries: dict[Candidate, Place] = {}
+    left = []
+    for read in reads:
+        label = read.tarball.label or ""
+        if read.only and all((label, name) in gone for name in read.only):
+            continue
+        clips = [at.get((read.tarball, name)) for name in read.only]
+        known = {clip: places[clip] for clip in clips if clip is not None}
+        share = sum(p.entry.span_bytes / p.tarball_bytes for p in known.values())
+        if len(known) == len(clips) > 0 and share < _NEARLY_ALL:
+            entries |= known
+        else:
+            left.append(read)
+    return {"entries": entries, "cvdf": left}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +276,19 @@ class Choice:
             chosen, given_up = self._choose(gone), True
             lacking = self._lacking(chosen)
 
-        routes = self._routes(lacking, gone, given_up=given_up)
-        enough = self.candidates and not lacking and len(chosen) >= wanted
+        places = {} if self.refetch or self.listed_only else usable_places(state, lacking)
+        routes = self._routes(lacking, places, gone, given_up=given_up)
+        found = lacking.keys() <= places.keys()
+        enough = self.candidates and found and len(chosen) >= wanted
         if state.is_unlisted and not (self.listed_only or routes["youtube"] or enough):
             return self._unlisted([c for c in chosen if c not in lacking])
 
         reads, needs_lists = self._reads(routes["cvdf"], gone)
+        orders = _divide(reads, places, ())
         return Plan(
             chosen=chosen,
             here=by_folder(state, chosen),
-            orders={"youtube": routes["youtube"], "cvdf": reads},
+            orders={"entries": orders["entries"], "youtube": routes["youtube"], **orders},
             refused=gone,
             wanted=wanted,
             needs_lists=needs_lists,
@@ -261,7 +348,12 @@ class Choice:
         return {c for c, why in gone.items() if why.startswith("youtube_") and c not in bad}
 
     def _routes(
-        self, lacking: Mapping[Candidate, str | None], gone: dict[Candidate, str], *, given_up: bool
+        self,
+        lacking: Mapping[Candidate, str | None],
+        places: Collection[Candidate],
+        gone: dict[Candidate, str],
+        *,
+        given_up: bool,
     ) -> Mapping[str, Sequence[Candidate]]:
         """Return the clips for each source; note in `gone` those that come from none."""
         state = self.state
@@ -271,9 +363,10 @@ class Choice:
             origin = original if row is None else row.source
             route = choose_route(
                 state.request.sources,
-                lacking=len(lacking),
+                lacking=len(lacking) - len(places),
                 given_up=given_up,
                 origin=None if self.listed_only else origin,
+                placed=candidate in places,
             )
             if route == "youtube" or (route and state.network):
                 routes[route].append(candidate)
@@ -317,14 +410,17 @@ class Choice:
         if not state.host.tarballs and not state.host.fresh:
             return Plan(needs_lists=True)
         chosen, reads, wanted = next_unlisted(state, there, read=self.read)
+        lacking = [] if self.refetch else [c for c in chosen if state.place_of(c) is None]
+        orders = _divide(reads, usable_places(state, lacking), self.refused)
         here = by_folder(state, chosen)
-        return Plan(chosen=chosen, here=here, orders={"cvdf": reads}, wanted=wanted)
+        return Plan(chosen=chosen, here=here, orders=orders, wanted=wanted)
 
 
 def tarballs_of_clips(state: State, clips: Iterable[Candidate]) -> dict[Candidate, Tarball]:
     """Return the tarballs that hold clips, as far as anything says which."""
     if not state.split.is_mixed:
         return {clip: Tarball(state.split, clip[0]) for clip in clips}
+    clips = [*clips]
     seen = {
         row.file_name: row.tarball
         for row in state.known.clips()
@@ -337,7 +433,7 @@ def tarballs_of_clips(state: State, clips: Iterable[Candidate]) -> dict[Candidat
             found[clip] = Tarball(state.split, row.tarball)
         elif clip[1] in seen:
             found[clip] = seen[clip[1]]
-    return found
+    return {**state.places.tarballs_of(c for c in clips if c not in found), **found}
 
 
 def by_folder(state: State, chosen: Iterable[Candidate]) -> dict[str, set[str]]:

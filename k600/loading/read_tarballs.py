@@ -31,7 +31,7 @@ MEAN_CLIP_BYTES = 1_480_000
 
 _OWN_FILES = 2
 """Files that a tarball takes besides its clips: a folder and a lock."""
-_GIVE_UP_AFTER = 3
+GIVE_UP_AFTER = 3
 """Tarballs in a row that may be unreachable before the whole run stops."""
 _PASSING = ("tarball_unreachable", "tarball_changed")
 """Failures after which a tarball is read once more, when the others are through."""
@@ -146,7 +146,7 @@ class _Run:
                     row = self.state.request.ledger.tarball(tarball)
                     self.failures[tarball] = failure_of(error, row)
                     in_a_row += isinstance(error, MirrorUnreachableError)
-                    if in_a_row >= _GIVE_UP_AFTER:
+                    if in_a_row >= GIVE_UP_AFTER:
                         raise error
                 else:
                     raise error

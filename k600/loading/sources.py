@@ -33,6 +33,13 @@ class Words:
 
 
 WORDS: Mapping[str, Words] = {
+    "entries": Words(
+        "by request",
+        "{count} clips ({size})",
+        "clips by one request each",
+        ("entry_clips", "entry_bytes"),
+        ("fetched_entry_clips", "fetched_bytes"),
+    ),
     "cvdf": Words(
         "tarballs",
         "{count} ({size})",
@@ -65,6 +72,8 @@ class Fetched:
     """Tarballs that were read: the ledger knows now what is in them."""
     failures: Mapping[Tarball, Failure] = field(default_factory=dict)
     """Tarballs that could not be read."""
+    doubted: Collection[Tarball] = ()
+    """Tarballs in which clips do not lie where they were known to."""
     given_up: Kinetics600Error | None = None
     """Why it is not to be asked for anything more in this call: raised if nothing else serves."""
     count: int = 0

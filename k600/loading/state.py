@@ -51,6 +51,8 @@ class HostView:
     """Size and ETag of tarballs that it was asked for."""
     failures: Mapping[Tarball, Failure] = field(default_factory=dict)
     """Tarballs that could not be read in this call."""
+    doubted: frozenset[Tarball] = frozenset()
+    """Those in which a clip did not lie where it was known to: they are read."""
 
 
 @dataclass(frozen=True, slots=True)

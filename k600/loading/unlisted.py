@@ -7,13 +7,14 @@ and each is read no further than to the last clip that is still lacking. Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from k600.clip import Tarball, label_of, names_of_classes
 from k600.labels import NAMES
 from k600.loading.selection import Candidate, share_of, walk_clips, walk_order
 from k600.loading.state import State
 from k600.splits import UNLABELED
+from k600.store.rows import ClipRow
 from k600.tarballs.extract import TarballRead, is_wanted
 
 
@@ -29,7 +30,7 @@ def next_unlisted(
 
     Returns:
         The chosen clips; the tarballs to read: none if the clips are there, one that goes on
-        as long as there are too few, at last those of which clips have vanished; and how many clips
+        as long as there are too few, at last those of clips that are not there; and how many clips
         are meant, None as long as a tarball that was not read may hold more of them.
     """
     request, limits = state.request, state.request.limits
@@ -37,9 +38,17 @@ def next_unlisted(
     failed = {tarball.name for tarball in state.host.failures}
     wanted = state.wanted
 
+    done = {name for name, row in state.known.tarballs.items() if row.state == "done"}
+    counted = limits.balanced or limits.max_per_class is not None
+    # Where classes are counted, clips that are there come first, and reading brings more of them
+    # than are chosen: only who reads the same tarballs then chooses the same.
+    usable = limits.shuffle or not counted
+    unknown = {t.name for t in state.host.tarballs} - done if usable else ()
+    indexed = state.places.members(unknown)
     clips = {name: (label, name) for label, name in first}
     if not limits.shuffle:
         clips |= _there(state)
+    where: dict[str, Tarball] = {}
     unread, own = "", set[str]()
     for name in walk_order([tarball.name for tarball in state.host.tarballs], limits):
         if name in failed:
@@ -47,19 +56,17 @@ def next_unlisted(
         members = [
             clip for clip in state.members.get(name, ()) if is_wanted(clip.file_name, wanted)
         ]
-        for clip in members:
-            if clip.state in ("have", "skipped"):
-                candidate = (label_of(clip.file_name, state.labels), clip.file_name)
-                clips.setdefault(clip.file_name, candidate)
+        for file_name in _good(members, indexed.get(name), is_read=name in done):
+            if is_wanted(file_name, wanted):
+                clips.setdefault(file_name, (label_of(file_name, state.labels), file_name))
+                where.setdefault(file_name, Tarball(state.split, name))
         retry = request.retry_errors and Tarball(state.split, name) not in read
-        row = state.known.tarballs.get(name)
-        done = row is not None and row.state == "done"
-        if not done or (retry and any(clip.state in ("bad", "absent") for clip in members)):
+        known = name in done or name in indexed
+        if not known or (retry and any(clip.state in ("bad", "absent") for clip in members)):
             unread, own = name, {clip.file_name for clip in members}
             break
 
     chosen = walk_clips([*clips.values()], limits, classes=classes)
-    counted = limits.balanced or limits.max_per_class is not None
     if counted:
         wanted = _of_short_classes(state, chosen)
         unread = unread if wanted else ""
@@ -74,7 +81,22 @@ def next_unlisted(
         return chosen, [more], limits.max_samples
 
     lost = counted and failed and wanted
-    return chosen, _vanished(state, chosen), limits.max_samples or (None if lost else len(chosen))
+    lacking = [clip for clip in chosen if state.place_of(clip) is None]
+    reads = _reads_for([name for _, name in lacking], where)
+    return chosen, reads, limits.max_samples or (None if lost else len(chosen))
+
+
+def _good(
+    members: Sequence[ClipRow], indexed: Iterable[str] | None, *, is_read: bool
+) -> Iterable[str]:
+    """Return the names of a tarball's clips that are not bad, in its order, as far as is known."""
+    good = {clip.file_name: clip for clip in members if clip.state in ("have", "skipped")}
+    if is_read:
+        return good
+    if indexed is None:  # of a clip that came by itself, nobody knows which ones lie before it
+        return [name for name, clip in good.items() if clip.position >= 0]
+    bad = {clip.file_name for clip in members} - good.keys()
+    return [name for name in indexed if name not in bad]
 
 
 def next_to_search(state: State, names: frozenset[str]) -> TarballRead | None:
@@ -89,14 +111,12 @@ def next_to_search(state: State, names: frozenset[str]) -> TarballRead | None:
     return None
 
 
-def _vanished(state: State, chosen: Sequence[Candidate]) -> list[TarballRead]:
-    """Return the tarballs to read for chosen clips that are not there any more."""
-    lacking = {name for label, name in chosen if state.place_of((label, name)) is None}
-    where: dict[Tarball, set[str]] = {}
-    for clip in state.known.clips():
-        if clip.file_name in lacking and clip.tarball not in state.host.failures:
-            where.setdefault(clip.tarball, set()).add(clip.file_name)
-    return [TarballRead(t, frozenset(n), until_found=True) for t, n in where.items()]
+def _reads_for(names: Iterable[str], where: Mapping[str, Tarball]) -> list[TarballRead]:
+    """Return the tarballs to read for clips that are not there, or not any more."""
+    found: dict[Tarball, set[str]] = {}
+    for name in names:
+        found.setdefault(where[name], set()).add(name)
+    return [TarballRead(t, frozenset(own), until_found=True) for t, own in found.items()]
 
 
 def _of_short_classes(state: State, chosen: Sequence[Candidate]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""New clips of one tarball on their way to their names in the store.
+"""New clips of one tarball on their way to their names in the store: written, checked, named.
 
 A clip's file is flushed, then the ledger gets its row (size, CRC-32, tarball), and only then it is
 renamed. So each file of ours with a clip's name has a row; a row without a file is a missing clip.
@@ -6,13 +6,48 @@ renamed. So each file of ours with a clip's name has a row; a row without a file
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from k600.errors import EncoderError
 from k600.store.files import Flushing
 from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming
+from k600.translate import store_error, translate_errors
+from k600.video.cut import CutError
+from k600.video.probe import box_problem
+from k600.video.resize import resize_clip
+
+logger = logging.getLogger("kinetics600")
+
+
+def write_clip(
+    incoming: Incoming, chunks: Iterable[bytes | memoryview], row: ClipRow, short_side: int | None
+) -> tuple[Path, int, str | None]:
+    """Write a clip to an unfinished file, checked and resized, and return what `Incoming.write`
+    does; `not_encoded` is a problem that is not the clip's fault.
+    """
+    part, size, problem = incoming.write(chunks, box_problem)
+    if problem is not None or short_side is None:
+        return part, size, problem
+
+    smaller = incoming.new_part()
+    try:
+        with open(part, "rb") as source, translate_errors(store_error, smaller):
+            made = resize_clip(source, smaller, short_side)
+    except (CutError, EncoderError) as error:
+        part.unlink()
+        smaller.unlink(missing_ok=True)
+        if isinstance(error, CutError):
+            return part, size, error.code
+        logger.warning("%s/%s is left out: %s", row.tarball.path, row.file_name, error)
+        return part, size, "not_encoded"
+    if not made:
+        return part, size, None
+    part.unlink()
+    return smaller, smaller.stat().st_size, None
 
 
 class Arrivals:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import filecmp
-import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from isal import isal_zlib
 
 from k600.clip import Entry, Listing, Tarball, TestLabels
-from k600.errors import DamagedTarballError, EncoderError, MirrorChangedError, MirrorError, Stopped
+from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError, Stopped
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
 from k600.progress import Bar
@@ -23,7 +22,7 @@ from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming, Store
 from k600.tarballs.archive import Member, Members
-from k600.tarballs.arrivals import Arrivals
+from k600.tarballs.arrivals import Arrivals, write_clip
 from k600.tarballs.present import PresentClips
 from k600.tarballs.reading import (
     READINGS,
@@ -33,12 +32,6 @@ from k600.tarballs.reading import (
     read_with_retry,
     with_failure,
 )
-from k600.translate import store_error, translate_errors
-from k600.video.cut import CutError
-from k600.video.probe import box_problem
-from k600.video.resize import resize_clip
-
-logger = logging.getLogger("kinetics600")
 
 _AHEAD_OF_A_FEW = 4 << 20
 """Bytes requested ahead at first where reading stops at the last wanted clip."""
@@ -65,6 +58,13 @@ class TarballRead:
     """How many wanted clips are enough, the first ones; None for all."""
     goes_on: bool = False
     """Whether another tarball follows, if this one does not give enough clips."""
+
+    @property
+    def only(self) -> frozenset[str]:
+        """The clips that it is read for up to the last one, none if it is read for more."""
+        if self.wanted is None or self.goes_on or not self.until_found:
+            return frozenset()
+        return self.wanted
 
     def wants(self, name: str) -> bool:
         """Return whether a file of the tarball is to be stored."""
@@ -345,9 +345,7 @@ class Extraction:
             if member.chunks.crc32 == kept.crc32:
                 return row._replace(size_bytes=kept.size_bytes, crc32=kept.crc32)
 
-        part, size, problem = extractor.incoming.write(chunks, box_problem)
-        if problem is None and extractor.short_side is not None:
-            part, size, problem = self._resize(part, size, extractor.short_side, row)
+        part, size, problem = write_clip(extractor.incoming, chunks, row, extractor.short_side)
         if problem == "not_encoded":  # not the clip's fault: the next call tries again
             return kept or row._replace(state="skipped", reason=problem, source="")
         if problem is not None:
@@ -380,26 +378,6 @@ class Extraction:
             sizes.add(member.size_bytes)
         known = kept.crc32 is not None and not self.extractor.rewrite
         return known and sizes == {kept.size_bytes} and member.size_bytes <= _IN_MEMORY_BYTES
-
-    def _resize(
-        self, part: Path, size: int, short_side: int, row: ClipRow
-    ) -> tuple[Path, int, str | None]:
-        """Resize a file, and return what `Incoming.write` does."""
-        smaller = self.extractor.incoming.new_part()
-        try:
-            with open(part, "rb") as source, translate_errors(store_error, smaller):
-                made = resize_clip(source, smaller, short_side)
-        except (CutError, EncoderError) as error:
-            part.unlink()
-            smaller.unlink(missing_ok=True)
-            if isinstance(error, CutError):
-                return part, size, error.code
-            logger.warning("%s/%s is left out: %s", row.tarball.path, row.file_name, error)
-            return part, size, "not_encoded"
-        if not made:
-            return part, size, None
-        part.unlink()
-        return smaller, smaller.stat().st_size, None
 
     def _rows_after(self, left: set[str]) -> list[ClipRow]:
         """Return the rows of all members, and of clips that should be among them."""
