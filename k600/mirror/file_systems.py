@@ -106,23 +106,17 @@ async def web_info(fs: Any, url: str) -> dict[str, Any]:
     A server that calls stored `.tar.gz` files `Content-Encoding: gzip` gives their true length; one
     that compresses its answers gives none. aiohttp's own errors are raised.
     """
-    session = await fs.set_session()
+    session, options = await fs.set_session(), {"allow_redirects": True, **fs.kwargs}
     for method in ("HEAD", "GET"):  # some servers do not answer a HEAD
-        options = {"allow_redirects": True, **fs.kwargs}
         async with session.request(method, fs.encode_url(url), **options) as answer:
             headers = answer.headers
-            length = headers.get("Content-Length")
-            if method == "HEAD" and (not answer.ok or length is None):
-                continue
-            answer.raise_for_status()
-            return {
-                "type": "file",
-                "size": None if length is None else int(length),
-                "ETag": headers.get("ETag"),
-                "Last-Modified": headers.get("Last-Modified"),
-                "encoding": headers.get("Content-Encoding", "").replace("identity", ""),
-            }
-    raise AssertionError
+            if answer.ok and "Content-Length" in headers:
+                break
+    answer.raise_for_status()
+    size = int(headers["Content-Length"]) if "Content-Length" in headers else None
+    encoding = headers.get("Content-Encoding", "").replace("identity", "")
+    tags = {name: headers.get(name) for name in ("ETag", "Last-Modified")}
+    return {"type": "file", "size": size, "encoding": encoding, **tags}
 
 
 @dataclass(frozen=True, slots=True)

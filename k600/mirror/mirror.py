@@ -272,21 +272,18 @@ def _range_check(
         sent, _, total = headers.get("Content-Range", "").partition("/")
         etag = headers.get("ETag") or headers.get("Last-Modified") or ""
         found[0] = Version(etag.strip('"') or None, int(total) if total.isdecimal() else size_bytes)
-        if response.status == 206 and sent == f"bytes {start}-{end - 1}":
+        # (Some servers send a range, but say 200.)
+        unsaid = response.status != 206 and size_bytes is not None and length == end - start
+        if unsaid or (response.status == 206 and sent == f"bytes {start}-{end - 1}"):
             return
-        if response.status == 206:
-            raise MirrorUnreachableError(
-                f"mirror: {url} sent {sent[:100]!r}, asked for bytes {start}-{end - 1}"
-            )
-        if size_bytes is not None and length == end - start:  # some send a range, but say 200
-            return
-        if size_bytes in (None, length):
+        if response.status != 206 and size_bytes in (None, length):
             raise MirrorRangesError(
                 f"mirror: {url} serves no byte ranges (HTTP {response.status}): it can only be "
                 "read from its beginning"
             )
         raise MirrorUnreachableError(
-            f"mirror: {url} answered the range {start}-{end - 1} with something else"
+            f"mirror: {url} sent {sent[:100]!r} (HTTP {response.status}), asked for bytes "
+            f"{start}-{end - 1}"
         )
 
     return check
@@ -304,10 +301,10 @@ def _unpacked(name: str, data: bytes, most_bytes: int) -> bytes:
 
 
 def _without_length(url: str, encoding: str) -> str:
-    if encoding:
-        return (
-            f"mirror: {url} is sent with Content-Encoding: {encoding} and without a length: the "
-            "server packs it anew for each answer, so nothing can be checked, and nothing goes on "
-            "where it broke. Have it send files as they are stored"
-        )
-    return f"mirror: {url} gives no Content-Length, so nothing can be checked"
+    if not encoding:
+        return f"mirror: {url} gives no Content-Length, so nothing can be checked"
+    return (
+        f"mirror: {url} is sent with Content-Encoding: {encoding} and without a length: the server "
+        "packs it anew for each answer, so nothing can be checked, and nothing goes on where it "
+        "broke. Have it send files as they are stored"
+    )

@@ -169,8 +169,9 @@ class Reader(io.RawIOBase):
             asked = self._asked.popleft()
             try:
                 piece = self._wait(asked)
-                if asked.early and piece.version != self._version:
-                    raise MirrorChangedError("it was another object")
+                in_full = len(piece.data) == min(asked.end, size) - asked.start
+                if asked.early and not (in_full and piece.version == self._version):
+                    raise MirrorChangedError("it was another object, or the connection broke")
             except MirrorRangesError:
                 if asked.start > self._start:
                     raise

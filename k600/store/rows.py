@@ -64,9 +64,9 @@ class CheckpointRow(NamedTuple):
     unpacked_bytes: int
     """Length of all that is unpacked from what lies before it."""
     crc32: int
-    """CRC-32 of the unpacked bytes of its gzip member before it; 0 for a plain tar."""
+    """CRC-32 of the unpacked bytes of its gzip member before `next_header`; 0 for a plain tar."""
     member_bytes: int
-    """Length of those."""
+    """Length of those; not less than what is skipped from the entry on."""
     next_header: int
     """Position, in what is unpacked, of the tar header to go on with."""
     position: int

@@ -14,14 +14,14 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from gzip import BadGzipFile
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, NamedTuple, Protocol, cast
 
 from isal import isal_zlib
 
 from k600.clip import Entry, parse_file_name
 from k600.errors import DamagedTarballError, Kinetics600Error, NoTarballError
 from k600.tarballs.entries import EntryFinder, is_header_of
-from k600.tarballs.gunzip import Sums, gunzip
+from k600.tarballs.gunzip import Sum, Sums, gunzip
 from k600.tarballs.stored_blocks import StoredBlocks
 
 CHUNK_BYTES = 1 << 20
@@ -118,6 +118,18 @@ class Member:
     `odd_name` (a video, but not named as clips are); None for a good one."""
 
 
+class Checkpoint(NamedTuple):
+    """Where reading of a tarball may go on: as in `k600.store.rows.CheckpointRow`."""
+
+    packing: str
+    entry_offset: int
+    unpacked_bytes: int
+    crc32: int
+    member_bytes: int
+    next_header: int
+    position: int
+
+
 def packing_of(head: bytes) -> str | None:
     """Return the packing of data, such as `xz`, by their first bytes; None if not packed.
 
@@ -154,8 +166,14 @@ class Members:
         name: str,
         chunk_bytes: int = CHUNK_BYTES,
         again: Callable[[], AbstractContextManager[Raw]] | None = None,
+        begin: Checkpoint | None = None,
     ) -> None:
-        """Begin to read, for an error's message by a name; read nothing yet."""
+        """Begin to read, for an error's message by a name; read nothing yet.
+
+        To `begin` at a checkpoint, `raw` has to give the bytes from its `entry_offset` on.
+        """
+        self._begin, self._position = begin, begin.position if begin else 0
+        self._current: tarfile.TarInfo | None = None
         self._raw, self._name, self._again = raw, name, again
         self._chunk_bytes = chunk_bytes
         self._most_bytes = max(_LEAST_BOMB_BYTES, _MOST_RATIO * compressed_bytes)
@@ -187,9 +205,27 @@ class Members:
         """
         return self._stream.finder.entries if self._stream else {}
 
+    def checkpoint(self) -> Checkpoint | None:
+        """Return where reading may go on with the last member, of which nothing was read yet.
+
+        None where it cannot: behind a link, or where the gzip cannot be entered.
+        """
+        info, stream = self._current, self._stream
+        if info is None or stream is None or info.pax_headers:
+            return None
+        header, member = stream.before_header
+        if header != info.offset:
+            return None
+        if stream.packing is None:
+            return Checkpoint("tar", header, header, 0, 0, header, self._position)
+        place = stream.finder.place_before(header)
+        if place is None or header - place[1] > member.size_bytes:
+            return None
+        return Checkpoint(stream.packing, *place, *member, header, self._position)
+
     def _read(self) -> Generator[Member, None, None]:
         links: dict[str, str] = {}
-        for info, stream in _headers(self._raw, self._name, self._most_bytes):
+        for info, stream in _headers(self._raw, self._name, self._most_bytes, self._begin):
             self._stream = stream
             file_name = _base_name(info)
             if info.islnk():
@@ -197,15 +233,20 @@ class Members:
                 if len(links) > _MOST_LINKS:
                     raise stream.damaged(f"it holds more than {_MOST_LINKS:,} links")
             elif parse_file_name(file_name):
+                self._current = None if links else info
                 member = Member(
                     file_name, info.size, Chunks(self._clip(info), stream.sums), _problem(info)
                 )
                 yield member
                 for _ in member.chunks if member.problem is None else ():
                     pass
+                self._position += 1
             elif file_name.lower().endswith(_VIDEO_ENDINGS):
                 shown = file_name[:200].encode("utf-8", "backslashreplace").decode()
+                self._current = None
                 yield Member(shown, info.size, Chunks.of(b""), "odd_name")
+                self._position += 1
+        self._current = None
         yield from self._linked(links)
 
     def _clip(self, info: tarfile.TarInfo) -> Iterator[memoryview]:
@@ -250,15 +291,14 @@ def file_in_archive(data: bytes, file_name: str, *, most_bytes: int, name: str) 
     return None
 
 
-def _headers(raw: Raw, name: str, most_bytes: int) -> Iterator[tuple[tarfile.TarInfo, _Unpacked]]:
+def _headers(
+    raw: Raw, name: str, most_bytes: int, begin: Checkpoint | None = None
+) -> Iterator[tuple[tarfile.TarInfo, _Unpacked]]:
     """Yield a tarball's entries except folders and AppleDouble files, then check its end."""
-    head = raw.peek()
-    if not head:
-        raise NoTarballError(f"{name}: the tarball is empty (0 bytes)")
-    if head.lstrip()[:1] == b"<":
-        raise NoTarballError(f"{name}: a web page came instead of a tarball")
-
-    stream = _Unpacked(raw, packing_of(head), most_bytes, name)
+    if begin is None:
+        stream = _Unpacked(raw, _packing_at(raw, name), most_bytes, name)
+    else:
+        stream = _Unpacked.within(raw, begin, most_bytes, name)
     seen = False
     try:
         with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as tar:
@@ -279,25 +319,60 @@ def _headers(raw: Raw, name: str, most_bytes: int) -> Iterator[tuple[tarfile.Tar
         raise stream.damaged(str(error)) from error
 
 
+def _packing_at(raw: Raw, name: str) -> str | None:
+    """Return the packing of a tarball at its beginning."""
+    head = raw.peek()
+    if not head:
+        raise NoTarballError(f"{name}: the tarball is empty (0 bytes)")
+    if head.lstrip()[:1] == b"<":
+        raise NoTarballError(f"{name}: a web page came instead of a tarball")
+    return packing_of(head)
+
+
 class _Unpacked:
     """A tarball's unpacked bytes, forward only: the little that `tarfile` needs of a file.
 
     Several gzip members on end (as pigz and `cat` leave them) are one stream.
     """
 
-    def __init__(self, raw: Raw, packing: str | None, most_bytes: int, name: str) -> None:
+    def __init__(
+        self,
+        raw: Raw,
+        packing: str | None,
+        most_bytes: int,
+        name: str,
+        *,
+        offset: int = 0,
+        position: int = 0,
+    ) -> None:
         self.packing = packing
         self.sums = Sums()
-        blocks = StoredBlocks()
+        blocks = StoredBlocks(offset)
         self.finder = EntryFinder(packing or "tar", blocks)
         self._pieces = (
-            gunzip(raw.next_block, self.sums, blocks) if packing == "gzip" else _copies(raw)
+            gunzip(raw.next_block, self.sums, blocks, position=position)
+            if packing == "gzip"
+            else _copies(raw)
         )
         self._piece = memoryview(b"")
         self._most_bytes, self._name = most_bytes, name
-        self._position = self._counted = 0
+        self._position = self._counted = position
         self._first = self._last = self.last_header = b""
         self._one_back = False
+        self.before_header = position, Sum()
+        """Where the last header begins, and the sum of its gzip member before it."""
+
+    @classmethod
+    def within(cls, raw: Raw, begin: Checkpoint, most_bytes: int, name: str) -> _Unpacked:
+        """Go on at a checkpoint's header."""
+        packing = begin.packing if begin.packing == "gzip" else None
+        offset, position = begin.entry_offset, begin.unpacked_bytes
+        stream = cls(raw, packing, most_bytes, name, offset=offset, position=position)
+        while left := begin.next_header - stream.tell():
+            if not stream._read_some(min(left, CHUNK_BYTES)):
+                raise stream.damaged("it ends early")
+        stream.sums.go_on(Sum(begin.crc32, begin.member_bytes))
+        return stream
 
     def damaged(self, why: str) -> DamagedTarballError:
         """Return the error to raise."""
@@ -311,6 +386,7 @@ class _Unpacked:
         if size > _MOST_HEADER_BYTES:
             raise self.damaged(f"a header claims {size:,} bytes")
         data = b""
+        self.before_header = self.tell(), self.sums.member()
         if self._one_back and size:
             self._one_back, data = False, self._last
         while len(data) < size and (more := self._read_some(size - len(data))):

@@ -2,18 +2,23 @@
 
 A clip's file is flushed, then the ledger gets its row (size, CRC-32, tarball), and only then it is
 renamed. So each file of ours with a clip's name has a row; a row without a file is a missing clip.
+With the rows, in the same transaction, it is written where reading may go on behind them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from k600.clip import Entry
 from k600.errors import EncoderError
 from k600.store.files import Flushing
 from k600.store.ledger import Ledger
-from k600.store.rows import ClipRow, TarballRow
+from k600.store.rows import CheckpointRow, ClipRow, TarballRow
 from k600.store.store import Incoming
 from k600.translate import store_error, translate_errors
 from k600.video.cut import CutError
@@ -50,6 +55,16 @@ def write_clip(
     return smaller, smaller.stat().st_size, None
 
 
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """What is known of a tarball up to a place where reading of it may go on."""
+
+    checkpoint: CheckpointRow
+    rows: Sequence[ClipRow]
+    """Of the members since the last milestone that are no new clips."""
+    entries: Mapping[str, Entry]
+
+
 class Arrivals:
     """Flushes, records and renames finished files. A context manager.
 
@@ -65,6 +80,9 @@ class Arrivals:
         self._waiting: list[Path] = []
         """Those of them that wait until the reading is proved."""
         self._named: list[Path] = []
+        self._added = self._recorded = 0
+        self._milestones: deque[tuple[int, Milestone]] = deque()
+        """Each with how many clips were added before it."""
 
     def __enter__(self) -> Arrivals:
         self._flushing.__enter__()
@@ -79,7 +97,17 @@ class Arrivals:
         if wait:
             self._waiting.append(part)
         else:
+            self._added += 1
             self._flushing.add(part, row.size_bytes)
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether clips wait until the reading is proved."""
+        return bool(self._waiting)
+
+    def pass_milestone(self, milestone: Milestone) -> None:
+        """Record a milestone once all that was added before it is recorded."""
+        self._milestones.append((self._added, milestone))
 
     def finish(self, *, proved: bool) -> None:
         """Return once all files have their names; those that wait only if the reading is proved."""
@@ -96,7 +124,17 @@ class Arrivals:
     def _give_names(self, parts: Sequence[Path]) -> list[Path]:
         """Record files, then rename them; return their new paths."""
         arrived = [self._unnamed.pop(part) for part in parts]
-        self._ledger.record(self._begun, [row for _, row in arrived], replace=False)
+        self._recorded += len(parts)
+        rows, entries = [row for _, row in arrived], dict[str, Entry]()
+        checkpoint = None
+        while self._milestones and self._milestones[0][0] <= self._recorded:
+            _, passed = self._milestones.popleft()
+            rows += passed.rows
+            entries |= passed.entries
+            checkpoint = passed.checkpoint
+        packing = checkpoint.packing if checkpoint else ""
+        more: dict[str, Any] = {"packing": packing, "entries": entries, "checkpoint": checkpoint}
+        self._ledger.record(self._begun, rows, replace=False, **more)
         for part, (path, _) in zip(parts, arrived, strict=True):
             self._incoming.place(part, path)
             self._named.append(path)

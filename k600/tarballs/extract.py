@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import filecmp
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from k600.mirror.reader import AHEAD_BYTES
 from k600.progress import Bar
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger
-from k600.store.rows import ClipRow, TarballRow
+from k600.store.rows import CheckpointRow, ClipRow, TarballRow
 from k600.store.store import Incoming, Store
-from k600.tarballs.archive import Member, Members
-from k600.tarballs.arrivals import Arrivals, write_clip
+from k600.tarballs.archive import Checkpoint, Member, Members
+from k600.tarballs.arrivals import Arrivals, Milestone, write_clip
 from k600.tarballs.present import PresentClips
 from k600.tarballs.reading import (
     READINGS,
@@ -35,6 +35,9 @@ from k600.tarballs.reading import (
 
 _AHEAD_OF_A_FEW = 4 << 20
 """Bytes requested ahead at first where reading stops at the last wanted clip."""
+
+_BETWEEN_MILESTONES_BYTES = 8 << 20
+"""Unpacked bytes after which it is written down where reading may go on."""
 
 _IN_MEMORY_BYTES = 16 << 20
 """A clip of at most this size is compared with the ledger without being written."""
@@ -83,6 +86,10 @@ class _Before:
     def proved(self) -> bool:
         """Whether it was read to its end, so that its clips are proved."""
         return self.row is not None and self.row.state == "done"
+
+    def passed(self, checkpoint: CheckpointRow) -> list[ClipRow]:
+        """Return the rows of the clips before a checkpoint."""
+        return [row for row in self.clips.values() if 0 <= row.position < checkpoint.position]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +188,11 @@ class TarballExtractor:
         present = PresentClips(self.store, self.ledger, need.tarball, self.labels, before.clips)
         arrivals = Arrivals(self.ledger, self.incoming, begun)
         extraction = Extraction(self, need, remote, before, present, arrivals)
+        # In doubt a tarball is read from its first byte to its last, as only that proves it.
+        is_new = not (before.proved or begun.failures or need.until_found or self.rewrite)
+        if is_new and row.state == "started":
+            extraction.begin_at(self._checkpoint(need, remote, before))
+        extraction.marks_progress = is_new
 
         try:
             rows = extraction.run()
@@ -203,6 +215,25 @@ class TarballExtractor:
         now = TarballRow(need.tarball, state, remote.etag, remote.size_bytes)
         self.ledger.record(now, rows, packing=extraction.packing, entries=extraction.entries)
         return now
+
+    def _checkpoint(
+        self, need: TarballRead, remote: RemoteFile, before: _Before
+    ) -> CheckpointRow | None:
+        """Return where reading may go on, if all that lies before is known, and still there."""
+        found = self.ledger.checkpoint(need.tarball)
+        if found is None or (found.etag, found.size_bytes) != (remote.etag, remote.size_bytes):
+            return None
+
+        passed = before.passed(found)
+        if len(passed) != found.position:  # such as of a name that came twice
+            return None
+        for clip in passed:
+            path = self.store.path(clip.folder, clip.file_name)
+            if clip.state == "have" and not _has_size(path, clip.size_bytes):
+                return None
+            if clip.state == "skipped" and need.wants(clip.file_name):
+                return None
+        return found
 
     def _roll_back(self, before: _Before, present: PresentClips) -> list[ClipRow]:
         """Remove earlier clips of a damaged tarball; return the rows that stay."""
@@ -230,6 +261,8 @@ class Extraction:
     before: _Before
     present: PresentClips
     arrivals: Arrivals
+    marks_progress: bool = False
+    """Whether it is written down every some megabytes where another reading may go on."""
     rows: dict[str, ClipRow] = field(default_factory=dict)
     """The new rows of its members, by file name."""
     ended: bool = False
@@ -240,6 +273,18 @@ class Extraction:
     """`gzip` or `tar`; empty if nothing was read."""
     entries: Mapping[str, Entry] = field(default_factory=dict)
     """Where to enter it for each of its clips, by file name, as far as it was read."""
+    _begin: CheckpointRow | None = None
+    _passed_rows: int = 0
+    _passed_entries: int = 0
+    _passed_bytes: int = 0
+    """How many rows, entries and unpacked bytes lie before the last milestone."""
+
+    def begin_at(self, checkpoint: CheckpointRow | None) -> None:
+        """Go on at a checkpoint with the rows of the clips before it, if there is one."""
+        if checkpoint is not None:
+            self._begin, self._passed_bytes = checkpoint, checkpoint.next_header
+            passed = self.before.passed(checkpoint)
+            self.rows, self._passed_rows = {row.file_name: row for row in passed}, len(passed)
 
     def run(self) -> list[ClipRow]:
         """Read the tarball to its end, or to the last wanted clip; return the rows of its clips."""
@@ -251,6 +296,7 @@ class Extraction:
                     self.remote,
                     ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else extractor.ahead_bytes,
                     most_ahead_bytes=extractor.ahead_bytes,
+                    begin=Checkpoint(*self._begin[3:]) if self._begin else None,
                     stop=extractor.stop,
                     on_bytes=lambda count: extractor.on_bytes(count, need.tarball),
                 ) as members:
@@ -266,12 +312,14 @@ class Extraction:
             self.arrivals.finish(proved=True)
         return self._rows_after(left)
 
-    def _read(self, members: Iterator[Member]) -> set[str]:
+    def _read(self, members: Members) -> set[str]:
         """Read clip by clip; return the wanted names that were not found."""
         need, good, enough = self.need, 0, False
-        left = set(need.wanted or ())
-        for position, member in enumerate(members):
+        first = self._begin.position if self._begin else 0
+        left = set(need.wanted or ()).difference(self.rows)
+        for position, member in enumerate(members, first):
             name = member.file_name
+            self._pass_milestone(members)
             if name in self.rows and self.rows[name].state != "bad":
                 continue  # a name that comes twice counts once, the first good one
 
@@ -285,6 +333,23 @@ class Extraction:
 
         self.ended = True
         return left
+
+    def _pass_milestone(self, members: Members) -> None:
+        """Every some megabytes, write down where reading may go on with the next member."""
+        checkpoint = members.checkpoint() if self.marks_progress else None
+        if checkpoint is None or self.arrivals.are_waiting:
+            return
+        if checkpoint.next_header < self._passed_bytes + _BETWEEN_MILESTONES_BYTES:
+            return
+        self._note_entries(members)
+        milestone = Milestone(
+            CheckpointRow(self.need.tarball, self.remote.etag, self.remote.size_bytes, *checkpoint),
+            [*self.rows.values()][self._passed_rows :],
+            dict([*self.entries.items()][self._passed_entries :]),
+        )
+        self._passed_rows, self._passed_entries = len(self.rows), len(self.entries)
+        self._passed_bytes = checkpoint.next_header
+        self.arrivals.pass_milestone(milestone)
 
     def _note_entries(self, members: Members) -> None:
         """Note where to enter for the clips; of a name that came twice, for the one that counts."""
@@ -400,3 +465,10 @@ class Extraction:
             folder = self.present.usual_folder(name)
             rows[name] = ClipRow(tarball, -1, folder, name, "absent", "not_in_tarball", "", 0)
         return [*rows.values()]
+
+
+def _has_size(path: Path, size_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == size_bytes
+    except OSError:
+        return False

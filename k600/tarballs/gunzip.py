@@ -51,6 +51,11 @@ class Sums:
         self._fold()
         return self._member
 
+    def go_on(self, member: Sum) -> None:
+        """Forget what was read; go on within a gzip member of which so much came before."""
+        self._clip, self._member = Sum(), member
+        self._crc32 = self._size_bytes = 0
+
     def end_member(self) -> Sum:
         """Return the sum of a gzip member that ends here."""
         member, self._member = self.member(), Sum()

@@ -27,8 +27,9 @@ from k600.errors import (
     NoTarballError,
 )
 from k600.mirror.mirror import Mirror, RemoteFile
+from k600.mirror.reader import keep_memory_of_blocks
 from k600.store.rows import TarballRow
-from k600.tarballs.archive import CHUNK_BYTES, Members
+from k600.tarballs.archive import CHUNK_BYTES, Checkpoint, Members
 
 READINGS = 2
 """Failed readings after which a call leaves a tarball out, and failed calls that condemn it."""
@@ -38,12 +39,17 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def open_tarball(
-    mirror: Mirror, what: RemoteFile | str, *, chunk_bytes: int = CHUNK_BYTES, **options: Any
+    mirror: Mirror,
+    what: RemoteFile | str,
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+    begin: Checkpoint | None = None,
+    **options: Any,
 ) -> Iterator[Members]:
     """Open an object, or what is at a path now, as the `Members` of a tarball.
 
-    Leaving without an error proves that all bytes were of one object. `options` are those of
-    `Reader`.
+    Leaving without an error proves that all bytes were of one object. It is read from its first
+    byte, or from where a checkpoint of the same object says. `options` are those of `Reader`.
 
     Raises:
         DamagedTarballError: It fails its own checks.
@@ -51,10 +57,14 @@ def open_tarball(
         MirrorUnreachableError: What comes is no tarball.
         MirrorError: It cannot be read.
     """
+    keep_memory_of_blocks()
+    if begin is not None:
+        options["start"] = begin.entry_offset
     with contextlib.closing(mirror.open(what, **options)) as raw:
         size, url = raw.remote.size_bytes, raw.remote.url
         try:
-            yield Members(raw, size, name=url, chunk_bytes=chunk_bytes, again=raw.again)
+            given: dict[str, Any] = {"chunk_bytes": chunk_bytes, "again": raw.again}
+            yield Members(raw, size, name=url, begin=begin, **given)
         except NoTarballError as error:
             raise MirrorUnreachableError(
                 f"mirror: {error}. A log-in page or a proxy may stand in between: open the address "

@@ -241,6 +241,18 @@ def test_a_connection_that_is_cut_goes_on_where_it_broke(
         assert proxy.cuts >= 1
 
 
+@pytest.mark.parametrize("cut_after_bytes", [200_000, 400_000, 700_000])
+def test_a_connection_that_is_cut_at_once_leaves_no_hole(
+    tmp_path: Path, cut_after_bytes: int
+) -> None:
+    """What is requested along with the size is kept only if it is whole."""
+    (tmp_path / "object").write_bytes(DATA)
+    with web_server(tmp_path) as server, CuttingProxy(server.url, cut_after_bytes) as proxy:
+        with Mirror(proxy.url).open("object") as raw:
+            assert raw.read() == DATA
+        assert proxy.cuts >= 1
+
+
 def test_patience_ends(s3: S3Server) -> None:
     s3.put("kinetics/bytes/cut", DATA)
     with CuttingProxy(s3.url, 20_000) as proxy:
