@@ -77,16 +77,15 @@ class Comparison:
         seconds, size = time_of(self.tarball_seconds), decimal(int(self.tarball_bytes))
         cost = f"about {seconds} ({size} at {decimal(int(self._rate))}/s, {known})"
         if self.source == "youtube":
-            return f"{clips} YouTube, in {youtube}; {tarballs} would take {cost}: source='cvdf'"
+            return f"{clips} YouTube, in {youtube}; {tarballs} (source='cvdf') would take {cost}"
         why = ""
         if self._exceeds_guest:
-            why = f", for more than the {most_in_an_hour(self.requests_per_hour):,} of an hour"
+            most = most_in_an_hour(self.requests_per_hour)
+            why = f", and gives a guest no more than {most:,} clips an hour"
         elif not self._tarballs_are_faster:
             why = f", but up to {decimal(LITTLE_BYTES)} the originals come first"
-        others = "others from YouTube" if self.lost else "YouTube"
-        return (
-            f"{clips} {tarballs}, in {cost}; {others} would take {youtube}{why}: source='youtube'"
-        )
+        others = "others from YouTube" if self.lost else "YouTube (source='youtube')"
+        return f"{clips} {tarballs}, in {cost}; {others} would take {youtube}{why}"
 
     @property
     def _rate(self) -> float:
