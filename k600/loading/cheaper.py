@@ -89,7 +89,7 @@ class Comparison:
 
     @property
     def _rate(self) -> float:
-        return self.bytes_per_second or USUAL_BYTES_PER_SECOND
+        return rate_or_usual(self.bytes_per_second)
 
     @property
     def _tarballs_are_faster(self) -> bool:
@@ -98,6 +98,11 @@ class Comparison:
     @property
     def _exceeds_guest(self) -> bool:
         return self.clips > most_in_an_hour(self.requests_per_hour)
+
+
+def rate_or_usual(bytes_per_second: float | None) -> float:
+    """Return a mirror's rate in bytes per second, a usual one if it has shown none."""
+    return bytes_per_second or USUAL_BYTES_PER_SECOND
 
 
 def most_in_an_hour(requests_per_hour: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from k600.disk import Space, free_space
 from k600.loading.ask_host import settle
 from k600.loading.candidates import listed_or_found
-from k600.loading.cheaper import USUAL_BYTES_PER_SECOND
+from k600.loading.cheaper import rate_or_usual
 from k600.loading.fetch import SOURCES
 from k600.loading.missing import missing_clips
 from k600.loading.plan import Plan, make_plan
@@ -129,7 +129,7 @@ def forecast_split(
     state = read_state(request, split, offline=offline, keep=False)
     state, plan = settle(state, make_plan)
     here, wanted = _counts(state, plan)
-    rate = bytes_per_second or state.bytes_per_second or USUAL_BYTES_PER_SECOND
+    rate = rate_or_usual(bytes_per_second or state.bytes_per_second)
     prices = {
         name: source.price(state, plan, bytes_per_second=rate) for name, source in SOURCES.items()
     }
