@@ -157,7 +157,7 @@ def find_tarballs(
 
 
 def _stat(
-    mirror: Mirror, tarballs: Iterable[Tarball], *, needed: bool
+    mirror: Mirror, tarballs: Iterable[Tarball], *, needed: bool = True
 ) -> Mapping[Tarball, RemoteFile | MirrorError]:
     """Ask for size and ETag of tarballs, several at a time; the first one says if it is there.
 
