@@ -240,8 +240,7 @@ def count_clips(
         if only is not None and label not in only:
             continue
 
-        sizes = partial(size_of, label)
-        counts = own.count(names[label], lost, failed.get(label, {}), sizes)
+        counts = own.count(names[label], lost, failed.get(label, {}), partial(size_of, label))
         row = known.tarballs.get(label)
         if counts.known_clips or row or only is not None:
             wanted = counts.known_clips if listing else None

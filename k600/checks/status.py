@@ -42,7 +42,7 @@ def _read_split(request: Request, split: str) -> SplitStatus:
         tarballs &= set(classes)
         rows = {name: row for name, row in rows.items() if name in classes}
 
-    inventory = Inventory.of(store, known, folders)
+    inventory = Inventory(store, known, folders)
     labels = [folder.partition("/")[2] for folder in request.folders(split)]
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
 

@@ -112,32 +112,20 @@ class Folders:
 class Inventory:
     """The intact clips of one split in the store."""
 
-    def __init__(
-        self,
-        store: Store,
-        adopted: Iterable[AdoptedRow],
-        folders: Folders | None = None,
-        *,
-        hidden: Mapping[str, Set[str]] = MappingProxyType({}),
-    ) -> None:
-        """List nothing yet; `hidden` has the names by folder of clips of another mirror."""
-        self._store, self._folders, self._hidden = store, folders or Folders(store), hidden
+    def __init__(self, store: Store, known: LedgerView, folders: Folders | None = None) -> None:
+        """List nothing yet."""
+        self._store, self._folders, self._hidden = store, folders or Folders(store), known.hidden()
         self._rows: dict[str, list[AdoptedRow]] = {}
-        for row in adopted:
+        for row in known.adopted:
             self._rows.setdefault(row.folder, []).append(row)
         self._found: dict[str, tuple[Set[str], dict[str, str]]] = {}
-
-    @classmethod
-    def of(cls, store: Store, known: LedgerView, folders: Folders | None = None) -> Inventory:
-        """Return the inventory for a view of the ledger."""
-        return cls(store, known.adopted, folders, hidden=known.hidden())
 
     @classmethod
     def of_tarball(cls, store: Store, ledger: Ledger, tarball: Tarball) -> Inventory:
         """Return the inventory for the clips of one tarball, without reading all of the ledger."""
         others = ledger.other_mirrors(tarball.split, tarball.name)
         adopted = ledger.adopted(tarball.split)
-        return cls.of(store, LedgerView({}, adopted=adopted, other_mirrors=others))
+        return cls(store, LedgerView({}, adopted=adopted, other_mirrors=others))
 
     def names(self, folder: str) -> Set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""
