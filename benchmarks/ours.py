@@ -201,7 +201,7 @@ def untar(folder: str, root: str, paths: list[str]) -> Work:
         mirror = Mirror(Path(root).as_uri())
         for number, path in enumerate(paths):
             os.mkdir(f"{folder}/{number}")
-            remote = mirror.stat(path)
+            remote = mirror.head(path)
             with mirror.open(remote) as raw:
                 for member in Members(raw, remote.size_bytes, name=remote.url):
                     with open(f"{folder}/{number}/{member.file_name}", "wb", buffering=0) as file:
