@@ -31,9 +31,9 @@ from rich.filesize import decimal
 
 from k600.disk import SHARING, free_space, nearest_folder
 from k600.errors import Kinetics600Error, OptionError, StoreError
+from k600.loading.cheaper import MEAN_CLIP_BYTES
 from k600.loading.infos import read_info
 from k600.loading.options import OPTIONS
-from k600.loading.read_tarballs import MEAN_CLIP_BYTES
 from k600.mirror.mirror import Mirror
 from k600.network import (
     OFFLINE_VARIABLES,
@@ -376,7 +376,7 @@ def check_mirror(mirror: Mirror, *, offline: bool = False) -> Finding:
         return Finding("mirror", "skipped", f"{mirror} not asked: offline")
     began = time.monotonic()
     try:
-        dataclasses.replace(mirror, request_seconds=5.0).stat("val/k600_val_path.txt")
+        dataclasses.replace(mirror, request_seconds=5.0).head("val/k600_val_path.txt")
     except Kinetics600Error as error:
         advice = "If only the web gets through here: --mirror https://s3.amazonaws.com/kinetics/600"
         return Finding("mirror", "error", str(error).removeprefix("mirror: "), advice)
