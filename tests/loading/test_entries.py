@@ -316,6 +316,18 @@ def test_with_an_index_test_clips_are_chosen_as_ever_and_no_tarball_is_read(
     assert sum(asked(host).values()) == 4
 
 
+def test_what_came_by_an_index_is_known_without_it_from_then_on(host: Host) -> None:
+    places, chosen = host.places(), one_of_each(host)
+    index = write_index(
+        [(name, place) for (_, name), place in places.items()],
+        host.data_dir.parent / "index.parquet",
+    )
+    host.fetch(host.request(manifest=manifest_of(host, chosen), index=index))
+
+    known = host.request().ledger.places("train", chosen)
+    assert known == {clip: places[clip] for clip in chosen}
+
+
 def test_repair_asks_for_the_clips_alone(host: Host) -> None:
     labels = SOUND[:2]
     host.fetch(host.request(classes=labels))
