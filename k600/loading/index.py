@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any
@@ -86,18 +86,23 @@ class Index:
                     places[clip] = Place(*where, Entry._make(entry))
         return places, tarballs
 
-    def members(self, split: str, tarballs: Collection[str]) -> dict[str, list[str]]:
+    def members(
+        self, split: str, tarballs: Collection[str], objects: Mapping[str, tuple[str, int]]
+    ) -> dict[str, list[str]]:
         """Return the file names of all clips of tarballs, in each one's order, by its name.
 
-        Tarballs of which it does not have every clip are left out.
+        Tarballs of which it does not have every clip are left out, and those that have another
+        ETag or size (of those that `objects` have, by name).
         """
         rows = self.clips(split, tarballs)
         found: dict[str, list[str]] = {}
-        for tarball, name in zip(
-            *(_values(rows[n]) for n in ("tarball", "file_name")), strict=True
-        ):
+        others = set[str]()
+        columns = ("tarball", "file_name", "tarball_etag", "tarball_bytes")
+        for tarball, name, *what in zip(*(_values(rows[n]) for n in columns), strict=True):
             found.setdefault(tarball, []).append(name)
-        return found
+            if None not in what and tuple(what) != objects.get(tarball, tuple(what)):
+                others.add(tarball)
+        return {tarball: names for tarball, names in found.items() if tarball not in others}
 
     def clips(self, split: str, tarballs: Collection[str]) -> Any:
         """Return all clips of those tarballs of which it has every one: a table, a row for each.

@@ -316,6 +316,37 @@ def test_with_an_index_test_clips_are_chosen_as_ever_and_no_tarball_is_read(
     assert sum(asked(host).values()) == 4
 
 
+@pytest.mark.parametrize("limits", [{"max_samples": 4}, {"max_samples": 2, "shuffle": True}])
+def test_an_index_of_tarballs_that_were_replaced_changes_no_choice(
+    host: Host, limits: dict[str, Any]
+) -> None:
+    places = [(name, place) for (_, name), place in host.places("test").items()]
+    index = write_index(places, host.data_dir.parent / "index.parquet")
+    for part, clips in host.miniature.clips["test"].items():
+        data = make_tarball(dict(reversed(clips.items())), gzipped=False)
+        host.path(part, "test").write_bytes(data)
+    elsewhere = str(host.data_dir.parent / "elsewhere")
+    _, fresh = host.fetch(host.request("test", data_dir=elsewhere, **limits), "test")
+    for _ in range(2):
+        _, done = host.fetch(host.request("test", index=index, **limits), "test")
+        assert names_of(done) == names_of(fresh)
+
+
+def test_a_wrong_word_on_which_tarball_holds_a_test_clip_loses_none(host: Host) -> None:
+    (one, *_), (other, *_) = (host.miniature.clips["test"][f"part_{n}"] for n in (0, 1))
+    wrong = {one: other, other: one}
+    places = [(wrong.get(name, name), place) for (_, name), place in host.places("test").items()]
+    index = write_index(places, host.data_dir.parent / "index.parquet")
+    rows = []
+    for name in wrong:
+        times = parse_file_name(name)
+        assert times is not None
+        rows.append(ManifestRow(Clip("test", host.miniature.labels[name], *times), "cvdf"))
+    manifest = str(write_manifest(rows, host.data_dir.parent / "chosen.csv"))
+    _, done = host.fetch(host.request("test", manifest=manifest, index=index), "test")
+    assert names_of(done) == {*wrong}
+
+
 def test_repair_asks_for_the_clips_alone(host: Host) -> None:
     labels = SOUND[:2]
     host.fetch(host.request(classes=labels))
