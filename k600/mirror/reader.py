@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import mmap
 import threading
 import time
 from collections import deque
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k600.errors import MirrorChangedError, MirrorRangesError, MirrorUnreachableError, Stopped
 from k600.mirror import direct
-from k600.mirror.direct import Pending, Version
-from k600.mirror.source import LEAST_BLOCK_BYTES, Piece, Source, new_memory
+from k600.mirror.direct import Version
+from k600.mirror.source import LEAST_BLOCK_BYTES, Piece, Source
 
 if TYPE_CHECKING:
     from k600.mirror.mirror import Mirror, RemoteFile
@@ -73,12 +72,11 @@ class Reader(io.RawIOBase):
         """
         super().__init__()
         self._mirror, self._start = mirror, start
-        self._source = Source(mirror, what if isinstance(what, str) else what.name)
+        self._source = Source(mirror, what if isinstance(what, str) else what.name, stop)
         self._stop, self._on_bytes = stop or threading.Event(), on_bytes or (lambda _: None)
         self._ahead_bytes, self._most_ahead_bytes = ahead_bytes, most_ahead_bytes or ahead_bytes
         self._most_ranges, self._may_be_near = _RANGES_AT_FIRST, True
-        self._block, self._free = memoryview(b""), deque[memoryview]()
-        self._asked, self._pending = deque[_Asked](), Pending()
+        self._block, self._asked = memoryview(b""), deque[_Asked]()
         self._blocks = self._ranges() if mirror.is_network else self._whole()
         if isinstance(what, str) and self._source.is_direct:
             for begin, end in ((0, FIRST_BLOCK_BYTES), (FIRST_BLOCK_BYTES, 3 * FIRST_BLOCK_BYTES)):
@@ -86,7 +84,7 @@ class Reader(io.RawIOBase):
         try:
             self.remote = mirror.stat(what) if isinstance(what, str) else what
         except BaseException:
-            self._pending.end()
+            self._source.pending.end()
             raise
         self._version = Version(self.remote.etag, self.remote.size_bytes)
 
@@ -140,10 +138,10 @@ class Reader(io.RawIOBase):
             return
 
         look = partial(self._source.look, self._version)
-        self._source.retry(0.6, self._stop).call(look, MirrorUnreachableError)
+        self._source.retry(0.6).call(look, MirrorUnreachableError)
 
     def close(self) -> None:
-        self._pending.end()
+        self._source.pending.end()
         self._blocks.close()
         super().close()
 
@@ -157,7 +155,7 @@ class Reader(io.RawIOBase):
             near = self._source.near and self._may_be_near
             if near and not self._asked:
                 self._may_be_near = False
-                for block in self._source.straight(position, self._version, self._pending):
+                for block in self._source.straight(position, self._version):
                     position += len(block)
                     yield block
                 continue
@@ -184,8 +182,7 @@ class Reader(io.RawIOBase):
                 position, self._most_ranges = asked.start, 1
                 continue
             yield piece.data
-            if isinstance(piece.data.obj, mmap.mmap):
-                self._free.append(piece.data)
+            self._source.give_back(piece.data)
 
     def _whole(self) -> Generator[memoryview, None, None]:
         """Yield the object from a server that can only send all of it, or from a disk."""
@@ -203,11 +200,9 @@ class Reader(io.RawIOBase):
 
     def _ask(self, start: int, end: int, *, early: bool = False) -> None:
         answer: Future[Piece] = Future()
-        options: dict[str, Any] = {"pending": self._pending, "memory": self._memory}
-        call = partial(self._source.read_directly, start, end, **options)
+        call = partial(self._source.read_directly, start, end)
         if not early:
-            options["stop"] = self._stop
-            call = partial(self._source.read, start, end, self._version, **options)
+            call = partial(self._source.read, start, end, self._version)
 
         def work() -> None:
             try:
@@ -227,7 +222,8 @@ class Reader(io.RawIOBase):
                 raise Stopped("stopped")
         seconds = time.monotonic() - asked.at
         if waited and seconds < _SOON_SECONDS:
-            self._most_ranges = min(2 * self._most_ranges, _MOST_RANGES)
+            most = max(self._most_bytes(asked.end) // FIRST_BLOCK_BYTES, _RANGES_AT_FIRST)
+            self._most_ranges = min(2 * self._most_ranges, most, _MOST_RANGES)
         elif seconds > _LATE_SECONDS:
             self._most_ranges = max(self._most_ranges - 1, _RANGES_AT_FIRST)
         return asked.answer.result()
@@ -249,13 +245,6 @@ class Reader(io.RawIOBase):
         """Return how large a block may be: a power of two, so that memory is used again."""
         share = max(self._most_bytes(position) // self._most_ranges, LEAST_BLOCK_BYTES)
         return 1 << share.bit_length() - 1
-
-    def _memory(self, size_bytes: int) -> memoryview:
-        with contextlib.suppress(IndexError):
-            while len(block := self._free.pop()) != size_bytes:
-                pass
-            return block
-        return new_memory(size_bytes)
 
 
 @cache

@@ -10,7 +10,8 @@ import mmap
 import ssl
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from k600.errors import (
@@ -48,16 +49,12 @@ class Piece(NamedTuple):
     version: Version
 
 
-def new_memory(size_bytes: int) -> memoryview:
-    """Return memory that is not of the heap, of which each thread would keep some."""
-    return memoryview(mmap.mmap(-1, size_bytes))
-
-
 class Source:
     """One object of a mirror. Many threads may ask it at once."""
 
-    def __init__(self, mirror: Mirror, path: str) -> None:
-        """Ask for nothing yet."""
+    def __init__(self, mirror: Mirror, path: str, stop: threading.Event | None = None) -> None:
+        """Ask for nothing yet; setting `stop` ends pauses, ending `pending` all requests."""
+        self.pending = Pending()
         self.near = False
         """Whether the server answers so soon that requests ahead gain nothing."""
         self.is_direct = mirror.is_network
@@ -67,17 +64,9 @@ class Source:
         self._mirror, self._path, self._url = mirror, path, f"{mirror}/{path}"
         self._address: str | None = None
         self._address_until = 0.0
+        self._stop, self._free = stop, deque[memoryview]()
 
-    def read(
-        self,
-        start: int,
-        end: int,
-        expected: Version,
-        *,
-        stop: threading.Event | None = None,
-        pending: Pending | None = None,
-        memory: Callable[[int], memoryview] = new_memory,
-    ) -> Piece:
+    def read(self, start: int, end: int, expected: Version) -> Piece:
         """Return the bytes `[start, end)`; what fails is asked for again, in ever smaller ranges.
 
         Raises:
@@ -85,7 +74,7 @@ class Source:
             MirrorRangesError: The server sends no ranges.
             MirrorError: They cannot be read.
         """
-        pending, retry, length = pending or Pending(), self.retry(0.1, stop), end - start
+        retry, length = self.retry(0.1), end - start
         parts: list[memoryview] = []
         failed = False
         while start < end:
@@ -93,7 +82,7 @@ class Source:
             try:
                 if failed:
                     self.look(expected, end)
-                data, version = self._read(start, until, expected, pending, memory)
+                data, version = self._read(start, until, expected)
             except MirrorUnreachableError as error:
                 if retry.is_over:
                     raise MirrorUnreachableError(
@@ -111,10 +100,13 @@ class Source:
             retry.restart()
         return Piece(parts[0] if len(parts) == 1 else memoryview(b"".join(parts)), version)
 
-    def retry(self, first_pause_seconds: float, stop: threading.Event | None) -> Retry:
+    def retry(self, first_pause_seconds: float) -> Retry:
         """Return how long, and after which pauses, a request may keep failing."""
-        patience = self._mirror.patience_seconds
-        return Retry(patience_seconds=patience, first_pause_seconds=first_pause_seconds, stop=stop)
+        return Retry(
+            patience_seconds=self._mirror.patience_seconds,
+            first_pause_seconds=first_pause_seconds,
+            stop=self._stop,
+        )
 
     def check(self, expected: Version, found: Version) -> None:
         """Raise `MirrorChangedError` if these are two objects."""
@@ -132,41 +124,27 @@ class Source:
         if now.size_bytes < end:
             raise MirrorError(f"mirror: {self._url} has {now.size_bytes:,} bytes, not {end:,}")
 
-    def _read(
-        self,
-        start: int,
-        end: int,
-        expected: Version,
-        pending: Pending,
-        memory: Callable[[int], memoryview],
-    ) -> Piece:
+    def _read(self, start: int, end: int, expected: Version) -> Piece:
         """Return bytes from `start` on: up to `end`, unless a connection breaks."""
         with contextlib.suppress(*direct.ERRORS):
-            return self.read_directly(start, end, pending=pending, memory=memory)
+            return self.read_directly(start, end)
         ask, size = self._mirror.read_by_file_system, expected.size_bytes
         try:
-            return Piece(*ask(self._path, start, end, size, pending))
+            return Piece(*ask(self._path, start, end, size, self.pending))
         except MirrorRangesError:
             if size is None:
                 raise
-            ask(self._path, size - 1, size, size, pending)  # raises it again, unless that passed
+            ask(self._path, size - 1, size, size, self.pending)  # raises it again, if it stays
             raise MirrorUnreachableError(f"mirror: {self._url} sent no range once") from None
 
-    def read_directly(
-        self,
-        start: int,
-        end: int,
-        *,
-        pending: Pending,
-        memory: Callable[[int], memoryview] = new_memory,
-    ) -> Piece:
+    def read_directly(self, start: int, end: int) -> Piece:
         """Return the bytes `[start, end)`, or some of them, by one plain request.
 
         It raises `direct.ERRORS`, also where no plain address leads to the object.
         """
         deadline = time.monotonic() + self._mirror.request_seconds
-        with self._ask(start, end, pending, self._mirror.request_seconds) as answer:
-            block, filled = memory(answer.left_bytes), 0
+        with self._ask(start, end, self._mirror.request_seconds) as answer:
+            block, filled = self._memory(answer.left_bytes), 0
             try:
                 while filled < len(block):
                     filled += answer.readinto(block[filled:])
@@ -177,9 +155,19 @@ class Source:
                     raise
             return Piece(block[:filled], answer.version)
 
-    def straight(
-        self, start: int, expected: Version, pending: Pending
-    ) -> Generator[memoryview, None, None]:
+    def give_back(self, data: memoryview) -> None:
+        """Use the memory of a piece again for the next one of its size."""
+        if isinstance(data.obj, mmap.mmap):
+            self._free.append(data)
+
+    def _memory(self, size_bytes: int) -> memoryview:
+        with contextlib.suppress(IndexError):
+            while len(block := self._free.pop()) != size_bytes:
+                pass
+            return block
+        return memoryview(mmap.mmap(-1, size_bytes))  # each thread would keep some of the heap's
+
+    def straight(self, start: int, expected: Version) -> Generator[memoryview, None, None]:
         """Yield the bytes from `start` on by one request, in pieces valid until the next one.
 
         From a near server that is least work: no thread is woken for each range, and the memory is
@@ -188,7 +176,7 @@ class Source:
         """
         end, memory = expected.size_bytes or 0, memoryview(bytearray(_PIECE_BYTES))
         seconds = _PATIENCE_SECONDS
-        with contextlib.suppress(*direct.ERRORS), self._ask(start, end, pending, seconds) as answer:
+        with contextlib.suppress(*direct.ERRORS), self._ask(start, end, seconds) as answer:
             self.check(expected, answer.version)
             filled, since, waited, over = 0, 0, 0.0, False
             while answer.left_bytes and not over:
@@ -205,8 +193,8 @@ class Source:
                     filled = 0
 
     @contextlib.contextmanager
-    def _ask(self, start: int, end: int, pending: Pending, seconds: float) -> Iterator[Answer]:
-        now = time.monotonic()
+    def _ask(self, start: int, end: int, seconds: float) -> Iterator[Answer]:
+        now, pending = time.monotonic(), self.pending
         if self.is_direct and now > self._address_until:
             self._address = self._mirror.plain_address(self._path, 2 * _ADDRESS_SECONDS)
             self._address_until = now + _ADDRESS_SECONDS
@@ -217,6 +205,6 @@ class Source:
             with direct.get(self._address, start, end, seconds=seconds, pending=pending) as answer:
                 self.near = self.near or answer.wait_seconds < _NEAR_SECONDS
                 yield answer
-        except (direct.UnfitError, ssl.SSLError):  # the file system may have other certificates
+        except (direct.UnfitError, ssl.SSLCertVerificationError):
             self.is_direct = False
             raise

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.paced_server import paced_server
 from k600.errors import MirrorUnreachableError, Stopped
 from k600.mirror import direct
-from k600.mirror.direct import Pending, Version
+from k600.mirror.direct import Version
 from k600.mirror.mirror import Mirror
 from k600.mirror.source import Source
 from tests.servers import CuttingProxy, S3Server, serving, web_server
@@ -46,12 +46,12 @@ def source(url: str, **options: Any) -> Source:
 
 
 def get(one: Source, start: int, end: int) -> bytes:
-    return bytes(one.read_directly(start, end, pending=Pending()).data)
+    return bytes(one.read_directly(start, end).data)
 
 
 def straight(one: Source, start: int = 0) -> list[bytes]:
     """Return what one request brings in pieces."""
-    return [bytes(piece) for piece in one.straight(start, Version(None, len(DATA)), Pending())]
+    return [bytes(piece) for piece in one.straight(start, Version(None, len(DATA)))]
 
 
 @pytest.mark.parametrize(
@@ -265,11 +265,11 @@ def test_another_answer_than_the_range_is_an_error(
 
 def test_ending_ends_a_request_that_is_never_answered(answering: Callable[..., Any]) -> None:
     url, handler = answering(0)
-    pending = Pending()
-    threading.Thread(target=lambda: (handler.asked.wait(10), pending.end())).start()
+    one = source(url)
+    threading.Thread(target=lambda: (handler.asked.wait(10), one.pending.end())).start()
     start = time.monotonic()
     with pytest.raises((*direct.ERRORS, Stopped)):
-        source(url).read_directly(0, 10, pending=pending)
+        one.read_directly(0, 10)
     assert time.monotonic() - start < 10
     with pytest.raises(Stopped):
-        source(url).read_directly(0, 10, pending=pending)
+        one.read_directly(0, 10)
