@@ -86,10 +86,14 @@ class Video:
     further: tuple[Stream, ...] = ()
     ways: dict[str, str] = field(default_factory=dict)
     """How single clients get addresses; one of `WAYS`."""
+    told: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What single clients hear instead of `status` and `reason`."""
     ad_seconds: int = 0
     """Length of the advertisement before it: media are due after it only."""
     trailer: str = ""
     """Id of the video that is shown instead, to those who have not paid."""
+    odd: bool = False
+    """Whether answers hold what yt-dlp does not expect, and stumbles over."""
     shown_id: str = ""
     """Id of another video, which clients are told of in its place."""
 
@@ -441,6 +445,8 @@ def player_response(replica: Replica, video_id: str, client: str) -> dict[str, A
     """Return what the player API says to a client, which is also in the web page for WEB."""
     video = replica.videos.get(video_id, UNAVAILABLE)
     status, reason, subreason = video.status, video.reason, video.subreason
+    if client in video.told:
+        status, reason = video.told[client]
     if replica.blocked:
         status, reason, subreason = "LOGIN_REQUIRED", BOT_CHECK, ""
     elif video.fault == "kids" and client in ("VISIONOS", "ANDROID_VR"):
@@ -525,7 +531,8 @@ def stream_data(itag: int, video: Video) -> dict[str, Any]:
         return {**stream, "mimeType": kind, "quality": "tiny", "audioChannels": 1, **sound}
     codecs = "avc1.42001E, mp4a.40.2" if itag == 18 else "avc1.4d401e"
     kind = f'video/mp4; codecs="{codecs}"'
-    return {**stream, **shape_of(size.width, size.height, size.fps), "mimeType": kind}
+    odd: dict[str, Any] = {"quality": {}} if video.odd else {}
+    return {**stream, **shape_of(size.width, size.height, size.fps), "mimeType": kind, **odd}
 
 
 def further_data(stream: Stream, video: Video) -> dict[str, Any]:

@@ -6,12 +6,10 @@ None of them is a secret: an account is named by a digest, and a proxy without i
 
 from __future__ import annotations
 
-import importlib.machinery
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from k600.network import read_network
@@ -24,7 +22,7 @@ GUEST = "guest"
 """The account where there is none."""
 
 _OF_ADDRESS = ("geo_bypass", "geo_bypass_country", "geo_bypass_ip_block", "source_address")
-_OF_CLIENTS = ("extractor_args", "format", "format_sort", "impersonate", "remote_components")
+_OF_CLIENTS = ("extractor_args", "impersonate", "remote_components")
 _OF_ACCOUNT = ("SAPISID", "__Secure-1PAPISID", "__Secure-3PAPISID")
 """Cookies that stay the same for as long as an account is signed in."""
 
@@ -34,7 +32,7 @@ class Circumstances(Mapping[str, str]):
 
     version: of yt-dlp
     address: `direct`, or a digest of the proxy and the like, by which YouTube sees a country
-    clients: a digest of how YouTube is asked: players, PO tokens, formats, plugins
+    clients: a digest of how YouTube is asked: players, PO tokens, plugins
     account: `guest`, or a digest of the account that is signed in
     runtime: the JavaScript runtimes that yt-dlp can use, `none` without one
     """
@@ -110,10 +108,9 @@ def _plain(value: object) -> object:
 
 def _plugins() -> list[str]:
     """Return the names of yt-dlp's plugins, such as those that get PO tokens."""
-    found = importlib.machinery.PathFinder.find_spec("yt_dlp_plugins")
-    folders = found.submodule_search_locations or () if found is not None else ()
-    files = (path for folder in folders for path in Path(folder).glob("extractor/*"))
-    return sorted({path.stem for path in files} - {"__pycache__"})
+    from yt_dlp.plugins import iter_modules
+
+    return sorted({name for _, name, _ in iter_modules("extractor")})
 
 
 def _account(options: YouTubeOptions) -> str:

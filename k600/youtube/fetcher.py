@@ -16,7 +16,6 @@ import av
 from yt_dlp import YoutubeDL
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError, RequestError
-from yt_dlp.utils import YoutubeDLError
 
 from k600.clip import Clip
 from k600.disk import is_full
@@ -42,6 +41,10 @@ _MOST_IN_VAIN = 3
 """After how many clips in a row that came by the second try alone the first one is left out."""
 
 
+_OF_ONE_CLIENT = frozenset({"player", "content", "no_answer", "unknown"})
+"""Codes of passing answers that a client may give alone, such as "Please sign in"."""
+
+
 class RefusedError(Exception):
     """YouTube gives no clip; `refusal` says why."""
 
@@ -58,6 +61,8 @@ class VideoFetcher:
     cookies: str
     """Text of a cookie file; empty without one."""
     throttle: Throttle
+    is_guest: bool = True
+    """Whether the cookies, if any, sign in nobody."""
     _first: _Downloader | None = field(default=None, init=False)
     """For the clients that cost least; None where these are left out."""
     _usual: _Downloader | None = field(default=None, init=False)
@@ -79,7 +84,7 @@ class VideoFetcher:
         if self._usual is None:
             *cheap, usual = (
                 _Downloader(params, self.cookies, self.throttle)
-                for params in attempts(self.options)
+                for params in attempts(self.options, is_guest=self.is_guest)
             )
             self._first, self._usual = next(iter(cheap), None), usual
 
@@ -102,7 +107,7 @@ class VideoFetcher:
         """Whether other clients may get a video: sometimes one of them alone is refused."""
         if refusal.kind == "blocked":
             return refusal.code in ("bot", "http_403") and not self._is_blocked
-        return refusal.kind == "client"
+        return refusal.kind == "client" or refusal.code in _OF_ONE_CLIENT
 
     def _fetch_by(self, downloader: _Downloader, clip: Clip, part: Path) -> int:
         downloader.forget_evidence()
@@ -134,7 +139,9 @@ class VideoFetcher:
                 message = f"YouTube shows another video in its place, {found['id']}"
                 raise RefusedError(Refusal("auth", "paid", message))
             info: Mapping[str, Any] = downloader.process_ie_result(found, download=False)
-        except YoutubeDLError as error:
+        except (RefusedError, Stopped):
+            raise
+        except Exception as error:  # also one of yt-dlp's, that an odd answer has met
             self.throttle.check()  # yt-dlp may have wrapped the exception that stopped us
             raise RefusedError(classify(error, downloader.evidence)) from error
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
+import math
 import optparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,11 +92,6 @@ class YouTubeOptions:
     requests_per_hour: int
     """Requests about videos; most videos take two."""
 
-    @property
-    def signed_in(self) -> bool:
-        """Whether an account's cookies are sent."""
-        return self.cookies is not None or self.cookies_from_browser is not None
-
 
 def cookie_text(cookies: Path | None, browser: tuple[str | None, ...] | None) -> str:
     """Return the cookies in a file, or else in a browser, in Netscape's format; empty for neither.
@@ -108,8 +105,7 @@ def cookie_text(cookies: Path | None, browser: tuple[str | None, ...] | None) ->
 
     params: dict[str, Any]
     if cookies is not None:
-        text = cookies.read_text("utf-8-sig")
-        source, params = f"cookies: '{cookies}'", {"cookiefile": io.StringIO(text)}
+        source, params = f"cookies: '{cookies}'", {"cookiefile": io.StringIO(_text_of(cookies))}
     elif browser is not None:
         source, params = f"cookies_from_browser: {browser[0]!r}", {"cookiesfrombrowser": browser}
     else:
@@ -124,7 +120,25 @@ def cookie_text(cookies: Path | None, browser: tuple[str | None, ...] | None) ->
             jar.save(found, ignore_discard=True, ignore_expires=True)
             return found.getvalue()
     except (CookieLoadError, YoutubeDLError) as error:
+        if cookies is not None:
+            raise _no_cookies(cookies, "it is no such file") from None
         raise OptionError(f"{source} cannot be read ({error.__cause__ or error})") from None
+
+
+def _text_of(cookies: Path) -> str:
+    try:
+        return cookies.read_text("utf-8-sig")
+    except OSError as error:
+        raise _no_cookies(cookies, error.strerror or error) from None
+    except UnicodeDecodeError:  # a browser's own database, say
+        raise _no_cookies(cookies, "it is no text in UTF-8") from None
+
+
+def _no_cookies(cookies: Path, why: object) -> OptionError:
+    return OptionError(
+        f"cookies: '{cookies}' cannot be read ({why}). Expected a cookie file in Netscape's "
+        "format, as browsers' add-ons export it"
+    )
 
 
 def yt_dlp_params(options: YouTubeOptions, clients: Sequence[str] = ()) -> dict[str, Any]:
@@ -174,7 +188,7 @@ def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any
         elif isinstance(own, (list, set)):
             merged[name] = type(own)([*own, *value])
         else:
-            merged[name] = value
+            merged[name] = copy.deepcopy(value)  # yt-dlp strikes out what it does not know
     return merged
 
 
@@ -193,14 +207,8 @@ def check_cookies(value: object) -> Path:
     if not isinstance(value, (str, os.PathLike)):
         raise OptionError(f"cookies: {value!r} is not allowed, expected a file's path")
     path = Path(os.path.abspath(os.path.expanduser(os.fspath(value))))
-    try:
-        with open(path, "rb"):
-            return path
-    except OSError as error:
-        raise OptionError(
-            f"cookies: '{path}' cannot be read ({error.strerror}). Expected a cookie file in "
-            "Netscape's format, as browsers' add-ons export it"
-        ) from None
+    _text_of(path)
+    return path
 
 
 def check_browser(value: object) -> tuple[str | None, ...]:
@@ -248,19 +256,23 @@ def check_parameters(value: object) -> dict[str, Any]:
             raise OptionError(f"yt_dlp_options: {name!r} {_INSTEAD[name]}")
         if name not in _PARAMETERS:
             raise OptionError(
-                f"yt_dlp_options: {name!r} does not serve here{nearest(str(name), _PARAMETERS)}. "
-                f"Allowed is what concerns how videos are found and reached: "
-                f"{', '.join(_PARAMETERS)}"
+                f"yt_dlp_options: {name!r} does not serve here"
+                f"{nearest(str(name), _PARAMETERS) or '.'} Allowed is what concerns how videos are "
+                f"found and reached: {', '.join(_PARAMETERS)}"
             )
         if not isinstance(given, _PARAMETERS[name]):
             types = " or ".join(each.__name__ for each in _PARAMETERS[name])
             raise OptionError(
                 f"yt_dlp_options: {name!r} is a {type(given).__name__}, expected {types}"
             )
+        if isinstance(given, (int, float)) and not 0 <= given < math.inf:
+            raise OptionError(f"yt_dlp_options: {name!r} is {given}, expected 0 or more")
 
     checked = dict(value)
     if "extractor_args" in value:
         checked["extractor_args"] = _extractor_args(value["extractor_args"])
+    if "js_runtimes" in value:
+        checked["js_runtimes"] = _runtimes(value["js_runtimes"])
     if "impersonate" in value:
         checked["impersonate"] = _impersonate(value["impersonate"])
     return checked
@@ -271,13 +283,17 @@ def _extractor_args(value: Mapping[Any, Any]) -> dict[str, dict[str, list[str]]]
     checked: dict[str, dict[str, list[str]]] = {}
     for extractor, args in value.items():
         values = args.values() if isinstance(args, Mapping) else [None]
-        if not all(isinstance(each, (str, *_LIST)) for each in values):
+        given = [[each] if isinstance(each, str) else each for each in values]
+        if not all(isinstance(each, _LIST) and _are_texts(each) for each in given):
             raise OptionError(
                 f"yt_dlp_options: 'extractor_args' is not allowed as it is for {extractor!r}, "
                 "expected a dict of lists such as {'youtube': {'player_client': ['tv']}}"
             )
+        # As yt-dlp's command line has it.
         checked[str(extractor).lower()] = {
-            name: each.split(",") if isinstance(each, str) else list(each)
+            str(name).strip().lower().replace("-", "_"): [
+                text.strip() for text in (each.split(",") if isinstance(each, str) else each)
+            ]
             for name, each in args.items()
         }
 
@@ -290,6 +306,22 @@ def _extractor_args(value: Mapping[Any, Any]) -> dict[str, dict[str, list[str]]]
                 f"{nearest(name, known) or '.'} Allowed: default, all, {', '.join(known)}"
             )
     return checked
+
+
+def _runtimes(value: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
+    """Return yt-dlp's parameter `js_runtimes` with a dict for each."""
+    checked = {name: {} if config is None else config for name, config in value.items()}
+    for name, config in checked.items():
+        if not isinstance(config, Mapping) or not isinstance(config.get("path", ""), _PATH):
+            raise OptionError(
+                f"yt_dlp_options: 'js_runtimes' is not allowed as it is for {name!r}, expected a "
+                "dict of dicts such as {'node': {'path': '/opt/node/bin/node'}}, or {'node': {}}"
+            )
+    return checked
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(each, str) for each in values)
 
 
 def _impersonate(value: object) -> Any:

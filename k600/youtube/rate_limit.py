@@ -21,7 +21,7 @@ class RateLimiter:
     """Says when the next request is due; the first `burst` are at once. Safe in threads.
 
     Without an account about 300 videos an hour are let through (seen by the community, late 2026),
-    three requests each.
+    at the three requests each that yt-dlp takes by itself.
     """
 
     def __init__(

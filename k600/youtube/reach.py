@@ -37,19 +37,20 @@ def find_silence(options: YouTubeOptions, address: tuple[str, int] | None = None
     host, port = address or (urlsplit(YOUTUBE).hostname or "", 443)
     own = _parts_of(options.proxy) if options.proxy is not None else None
     proxy = own or read_network().proxy_for(YOUTUBE)
+    first_host, first_port = (proxy.host, proxy.port) if proxy else (host, port)
+    source = options.yt_dlp_options.get("source_address")
     is_connected = False
     try:
-        with _connection(*((proxy.host, proxy.port) if proxy else (host, port))) as connection:
+        with _connection(first_host, first_port, source) as connection:
             is_connected = True
             connection.settimeout(_SECONDS)
-            if proxy is None:
-                _begin_tls(connection, host)
-            elif proxy.scheme == "http":
-                request = f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}\r\n\r\n"
-                connection.sendall(request.encode())
+            if proxy is None or proxy.scheme == "https":
+                _begin_tls(connection, first_host)
+            else:
+                connection.sendall(_greeting(proxy.scheme, host, port))
                 connection.recv(1 << 16)  # whatever it says, it answers
-    except OSError as error:
-        what = error.strerror or error
+    except (OSError, UnicodeError) as error:  # (no name of a host is like this)
+        what = (error.strerror if isinstance(error, OSError) else None) or error
         if own is not None and not is_connected:
             raise OptionError(
                 f"proxy: '{own}' does not answer ({what}). Check the address, or leave proxy out"
@@ -102,6 +103,15 @@ def _parts_of(url: str) -> Proxy:
     return Proxy(parts.scheme, str(parts.hostname), port)
 
 
+def _greeting(scheme: str, host: str, port: int) -> bytes:
+    """Return what to say first to a proxy, so that it answers."""
+    if scheme.startswith("socks5"):
+        return b"\x05\x02\x00\x02"  # "without, or with a password?"
+    if scheme.startswith("socks4"):
+        return b"\x04\x01" + port.to_bytes(2, "big") + b"\0\0\0\x01\0" + host.encode() + b"\0"
+    return f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
 def _begin_tls(connection: socket.socket, host: str) -> None:
     """Begin TLS: some firewalls let nothing through but the connection itself."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -110,14 +120,16 @@ def _begin_tls(connection: socket.socket, host: str) -> None:
         context.wrap_socket(connection, server_hostname=host).close()
 
 
-def _connection(host: str, port: int) -> socket.socket:
-    """Return a connection to the first address of either family that takes it."""
+def _connection(host: str, port: int, source: str | None) -> socket.socket:
+    """Return a connection to the first address of either family that takes it, from `source`."""
     first: dict[int, tuple[str, int]] = {}
     for family, _, _, _, found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         first.setdefault(family, (str(found[0]), int(found[1])))
 
-    addresses = [first[family] for family in sorted(first)]  # IPv4 before IPv6
-    for address in addresses[:-1]:
+    own = (source, 0) if source else None
+    *others, last = (first[family] for family in sorted(first))  # IPv4 before IPv6
+    seconds = _SECONDS / len(first)
+    for address in others:
         with contextlib.suppress(OSError):
-            return socket.create_connection(address, timeout=_SECONDS / len(addresses))
-    return socket.create_connection(addresses[-1], timeout=_SECONDS / len(addresses))
+            return socket.create_connection(address, seconds, own)
+    return socket.create_connection(last, seconds, own)

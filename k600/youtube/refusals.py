@@ -58,7 +58,7 @@ class Evidence:
 
 _RULES: tuple[tuple[str, str, str], ...] = (
     ("blocked", "bot", r"not a bot|captcha|likely being blocked|unusual traffic"),
-    ("transient", "player", r"^an error occurred|needs to be reloaded|check back later"),
+    ("transient", "player", r"^an error occurred|went wrong|to be reloaded|check back later"),
     ("blocked", "rate_limit", r"try again later|rate.?limited|too many requests"),
     ("auth", "age", r"confirm your age|age.restricted|inappropriate for some users"),
     ("gone", "private", r"private video|video is private"),

@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from k600.errors import OptionError
@@ -49,8 +49,8 @@ def check_tools(options: YouTubeOptions) -> None:
 
     check_encoder()
     try:
-        with YoutubeDL(yt_dlp_params(options)):
-            pass
+        with YoutubeDL(yt_dlp_params(options)) as downloader:
+            downloader.get_info_extractor("Youtube").initialize()
     except (YoutubeDLError, ValueError, TypeError, AttributeError) as error:
         raise OptionError(
             f"yt_dlp_options: yt-dlp does not accept them: {str(error).splitlines()[0]}"
@@ -111,18 +111,18 @@ def advice(kind: str, *, has_worked: bool, age_days: int | None = None) -> str:
     return "Try again later, or pass proxy=… another way there"
 
 
-def attempts(options: YouTubeOptions) -> list[dict[str, Any]]:
+def attempts(options: YouTubeOptions, *, is_guest: bool = True) -> list[dict[str, Any]]:
     """Return parameters of `YoutubeDL` for each try at a video: the clients that cost least, and,
     for videos that these do not get, those that yt-dlp itself chooses.
+
+    Only the latter for an account, and where one of the former would be chosen anyway.
     """
     usual = yt_dlp_params(options)
-    if options.signed_in or not has_js_runtime(options):  # what yt-dlp then chooses costs least
+    cheap = [name for name in _CHEAP_CLIENTS if name in player_clients()]
+    chosen = "player_client" in usual["extractor_args"]["youtube"]
+    if chosen or not cheap or not is_guest or not has_js_runtime(options):
         return [usual]
-    if "player_client" in usual["extractor_args"]["youtube"]:
-        return [usual]
-    known = player_clients()
-    cheap = [name for name in _CHEAP_CLIENTS if name in known]
-    return [yt_dlp_params(options, cheap), usual] if cheap else [usual]
+    return [yt_dlp_params(options, cheap), usual]
 
 
 def has_js_runtime(options: YouTubeOptions) -> bool:
@@ -151,15 +151,25 @@ def free_memory_bytes(root: Path = Path("/")) -> int:
         text = (root / "proc/meminfo").read_text()
         found += [int(kib) << 10 for kib in re.findall(r"^MemAvailable: +(\d+) kB", text, re.M)]
 
-    groups: list[str] = []
+    groups = [PurePosixPath()]
     with contextlib.suppress(OSError):
         text = (root / "proc/self/cgroup").read_text()
-        groups = re.findall(r"^\d+:(?:memory)?:/(.*)$", text, re.M)
-    for group in {"", *groups}:
-        for name in (f"{group}/memory.max", f"memory/{group}/memory.limit_in_bytes"):
+        groups += map(PurePosixPath, re.findall(r"^\d+:(?:memory)?:/(.*)$", text, re.M))
+    # Of a cluster's job, the groups of single tasks have no limit, and those above them have.
+    for group in {each for path in groups for each in (path, *path.parents)}:
+        for name in (group / "memory.max", "memory" / group / "memory.limit_in_bytes"):
             with contextlib.suppress(OSError, ValueError):  # ("max": as much as there is)
-                found.append(int((root / "sys/fs/cgroup" / name.lstrip("/")).read_text()))
-    return min(found)
+                limit_bytes = int((root / "sys/fs/cgroup" / name).read_text())
+                found.append(limit_bytes - _used_bytes(root / "sys/fs/cgroup" / name.parent))
+    return max(0, min(found))
+
+
+def _used_bytes(group: Path) -> int:
+    """Return the memory in use by a control group that cannot be freed at once, as caches can."""
+    with contextlib.suppress(OSError):
+        text = (group / "memory.stat").read_text()
+        return max(map(int, re.findall(r"^(?:anon|total_rss) (\d+)$", text, re.M)), default=0)
+    return 0
 
 
 def yt_dlp_version() -> str:

@@ -57,8 +57,10 @@ class Suspects:
     """Tells a video that YouTube gives to nobody here from an address that it refuses.
 
     Some videos say alone what a refused address hears for all. So after the first clip that is
-    blocked another one is tried, and only if that is blocked as well, it is the address.
+    blocked another one is tried, and a third one, and only if all are blocked, it is the address.
     """
+
+    _ENOUGH = 3
 
     def __init__(self) -> None:
         self._blocked: set[Clip] = set()  # since another clip passed
@@ -73,13 +75,13 @@ class Suspects:
 
     def clear(self) -> None:
         """Note that YouTube answers this address."""
-        if len(self._blocked) == 1:
+        if len(self._blocked) < self._ENOUGH:
             self._alone |= self._blocked
         self._blocked.clear()
 
     def can_be_told(self, todo: Iterable[Clip]) -> bool:
-        """Return whether another clip is left that tells the one that is blocked from the rest."""
-        return len(self._blocked) == 1 and not self._blocked.issuperset(todo)
+        """Return whether another clip is left that tells those that are blocked from the rest."""
+        return len(self._blocked) < self._ENOUGH and not self._blocked.issuperset(todo)
 
     def take_next(self, todo: deque[Clip]) -> Clip:
         """Take the clip to try next, one that is not blocked if there is any."""
@@ -170,9 +172,9 @@ class YouTubeWorkers:
     ) -> Answers:
         """Fetch clips into the store; those in neither list of the result were not asked for.
 
-        At the first clip that is *blocked* every thread stops, and another clip is tried; if that
-        is blocked, too, one clip is tried after a pause, and after ever longer ones, while patience
-        lasts. A clip that fails for a passing reason is tried once more after the others.
+        At the first clip that is *blocked* every thread stops, until `Suspects` tell whether it is
+        the address; then one clip is tried after a pause, and after ever longer ones, while
+        patience lasts. A clip that fails for a passing reason is tried once more after the others.
         `on_clip` is called for each that is done.
 
         Raises:
@@ -187,17 +189,11 @@ class YouTubeWorkers:
             while todo and running < limit and blocked is None and self.given_up is None:
                 self._questions.put(self._suspects.take_next(todo))
                 running += 1
-            clip, answer = self._answers.get()
+            clip, answer = self._next_answer()
             running -= 1
-
-            if isinstance(answer, BaseException):
-                raise answer
             if isinstance(answer, int):
                 limit, pause = self.num_workers, self.first_pause_seconds
-                found.stored.append(clip)
-                found.received_bytes += answer
-                self._has_stored = True
-                self._failures.clear()
+                self._take(clip, answer, found)
                 on_clip()
             elif answer is None:
                 todo.appendleft(clip)
@@ -205,15 +201,14 @@ class YouTubeWorkers:
                 todo.append(clip)
                 blocked = answer
                 self._throttle.pause()
-            elif _may_pass(answer) and clip not in retried:
-                retried.add(clip)
-                todo.append(clip)
-                self._note_failure(answer)
             else:
-                found.refused[clip] = answer
-                self._record(clip, answer)
                 self._note_failure(answer)
-                on_clip()
+                if _may_pass(answer) and clip not in retried:
+                    retried.add(clip)
+                    todo.append(clip)
+                else:
+                    self._refuse(clip, answer, found)
+                    on_clip()
 
             # What was asked before a block says nothing about it.
             if blocked is None and _is_answer(answer):
@@ -222,6 +217,18 @@ class YouTubeWorkers:
                 pause = self._before_next_try(todo, blocked, pause)
                 limit, blocked = 1, None
         return found
+
+    def _next_answer(self) -> tuple[Clip, Answer]:
+        clip, answer = self._answers.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        return clip, answer
+
+    def _take(self, clip: Clip, received_bytes: int, found: Answers) -> None:
+        found.stored.append(clip)
+        found.received_bytes += received_bytes
+        self._has_stored = True
+        self._failures.clear()
 
     def _before_next_try(
         self, todo: Iterable[Clip], blocked: Refusal, pause_seconds: float
@@ -235,7 +242,8 @@ class YouTubeWorkers:
 
     def _work(self, cookies: str, incoming: Incoming) -> None:
         """Fetch clips until there are no more; the target of each thread."""
-        fetcher = VideoFetcher(self.options, cookies, self._throttle)
+        is_guest = self._circumstances["account"] == GUEST
+        fetcher = VideoFetcher(self.options, cookies, self._throttle, is_guest=is_guest)
         with contextlib.closing(fetcher):
             while (clip := self._questions.get()) is not None:
                 answer: Answer | BaseException
@@ -317,7 +325,8 @@ class YouTubeWorkers:
             group.folder == clip.folder and clip.file_name in group.names for group in others
         )
 
-    def _record(self, clip: Clip, refusal: Refusal) -> None:
+    def _refuse(self, clip: Clip, refusal: Refusal, found: Answers) -> None:
+        found.refused[clip] = refusal
         if refusal.kind == "blocked" or self._is_here(clip):
             return  # held against no clip; and one that was fetched again in vain stays
         self.ledger.record_refused(

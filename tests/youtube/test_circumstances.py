@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from k600.errors import OptionError
 from k600.loading.request import make_request
 from k600.youtube.circumstances import Circumstances, account_of, read_facts
+from k600.youtube.options import cookie_text
 
 PROXY = "http://user-country-de:the-password@127.0.0.1:3128"
 
@@ -53,6 +57,25 @@ def test_what_an_option_makes_different(name: str, options: dict[str, Any], tmp_
     assert changed == facts(**options)
 
 
+def test_what_is_taken_of_a_video_makes_nothing_different() -> None:
+    assert facts(short_side=1080, audio=False) == facts()
+
+
+def test_a_plugin_of_yt_dlp_s_own_folder_makes_the_clients_different(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = facts()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "yt_dlp_plugins", raising=False)
+    monkeypatch.delitem(sys.modules, "yt_dlp_plugins.extractor", raising=False)
+    plugins = tmp_path / "yt-dlp/plugins"
+    plugins.mkdir(parents=True)
+    with zipfile.ZipFile(plugins / "tokens.zip", "w") as file:
+        file.writestr("yt_dlp_plugins/extractor/getpot_tokens.py", "")
+    after = facts()
+    assert {name for name in before if before[name] != after[name]} == {"clients"}
+
+
 def test_the_ledger_s_text_is_read_back_and_holds_no_secret(tmp_path: Path) -> None:
     (tmp_path / "cookies.txt").write_text(SIGNED_IN)
     further = {"extractor_args": {"youtube": {"po_token": ["mweb.gvs+the-token"]}}}
@@ -89,3 +112,15 @@ def test_another_account_is_another_and_a_new_login_is_not() -> None:
     assert account_of(again) == account_of(SIGNED_IN)
     assert account_of(again.replace("the/", "a/")) != account_of(SIGNED_IN)
     assert account_of("") == "guest"
+
+
+@pytest.mark.parametrize(
+    "content", [b"SQLite format 3\0\x80", "# Netscape HTTP Cookie File\n".encode("utf-16"), b"[{}]"]
+)
+def test_a_file_that_holds_no_cookies_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "cookies.txt"
+    file.write_bytes(content)
+    with pytest.raises(OptionError, match=r"^cookies: '.*cookies.txt' cannot be read \(it is no "):
+        cookie_text(
+            make_request("train", default_data_dir="/", cookies=str(file)).youtube.cookies, None
+        )

@@ -105,15 +105,43 @@ def test_a_client_that_gives_nothing_is_left_out_after_three_clips(
     assert looks(youtube).count("/watch") == 3 * 2 + 2
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ("LOGIN_REQUIRED", "Please sign in"),
+        ("UNPLAYABLE", "The page needs to be reloaded."),
+        ("UNPLAYABLE", "This content isn't available."),
+        ("UNPLAYABLE", "Something went wrong. Please try again later."),
+    ],
+)
+def test_what_the_first_client_alone_is_told_is_not_the_last_word(
+    youtube: Replica, store: Store, status: str, reason: str
+) -> None:
+    video = good_video(told={"VISIONOS": (status, reason)})
+    assert ask(youtube, store, {ID: video}).stored
+    assert looks(youtube).count("/watch") == 2
+
+
+def test_an_answer_that_yt_dlp_stumbles_over_ends_nothing(youtube: Replica, store: Store) -> None:
+    found = ask(youtube, store, {ID: good_video(odd=True), "abcdefghijl": good_video()})
+    assert [clip.youtube_id for clip in found.stored] == ["abcdefghijl"]
+    [refusal] = found.refused.values()
+    assert (refusal.kind, refusal.code) == ("transient", "unknown")
+
+
 def test_what_the_user_chooses_and_what_an_account_allows_is_asked_once(
-    youtube: Replica, tmp_path: Path
+    youtube: Replica, store: Store, tmp_path: Path
 ) -> None:
     cookies = tmp_path / "cookies.txt"
-    cookies.write_text("# Netscape HTTP Cookie File\n.youtube.com\tTRUE\t/\tTRUE\t0\ta\tb\n")
     chosen = {"extractor_args": {"youtube": {"player_client": "mweb"}}}
     assert len(attempts(options(youtube))) == 2
     assert len(attempts(options(youtube, chosen))) == 1
-    assert len(attempts(options(youtube, cookies=str(cookies)))) == 1
+
+    for name, first in (("PREF", "VISIONOS"), ("LOGIN_INFO", "WEB_EMBEDDED_PLAYER")):
+        lines = [f".youtube.com\tTRUE\t/\tTRUE\t4102444800\t{n}\ta/b\n" for n in (name, "SAPISID")]
+        cookies.write_text("# Netscape HTTP Cookie File\n" + "".join(lines))
+        ask(youtube, store, {f"{name:_<11}": good_video()}, cookies=str(cookies))
+        assert next(asked.client for asked in youtube.requests if asked.client) == first
 
 
 def test_a_client_that_yt_dlp_does_not_know_is_passed_over(
@@ -256,6 +284,19 @@ def test_colours_that_eight_bits_hold_are_taken_where_they_are_offered(
         ({"ratelimit": 1000}, "'ratelimit' would have no effect.*requests_per_hour=…"),
         ({"sleep_interval": 3}, "'sleep_interval' would have no effect.*requests_per_hour=…"),
         ({"socket_timeout": "soon"}, "'socket_timeout' is a str, expected int or float"),
+        ({"socket_timeout": -1}, "'socket_timeout' is -1, expected 0 or more"),
+        ({"socket_timeout": float("nan")}, "'socket_timeout' is nan, expected 0 or more"),
+        ({"extract_flat": True}, r"did you mean 'extractor_args' or 'extractor_retries'\? Allowed"),
+        ({"js_runtimes": {"node": "/usr/bin/node"}}, "'js_runtimes' is not allowed as it is for"),
+        (
+            {"js_runtimes": {"node": {"path": 5}}},
+            "'js_runtimes' is not allowed as it is for 'node'",
+        ),
+        ({"extractor_args": {"youtube": {"player_client": [3]}}}, "'extractor_args' is not allow"),
+        (
+            {"extractor_args": {"youtube": {"player-client": "no-such"}}},
+            "no player_client 'no-such'",
+        ),
         ({"js_runtimes": ["node"]}, "'js_runtimes' is a list, expected Mapping"),
         ({"impersonate": 5}, "'impersonate' is 5, expected a browser"),
         ({"extractor_args": {"youtube": ["tv"]}}, "'extractor_args' is not allowed as it is"),
@@ -285,6 +326,27 @@ def test_a_browser_that_cannot_be_taken_for_is_refused_before_the_first_question
         check_tools(asked_for)
 
 
+@pytest.mark.parametrize("name", ["geo_bypass_ip_block", "geo_bypass_country"])
+def test_what_yt_dlp_would_stumble_over_is_refused_before_the_first_question(
+    youtube: Replica, name: str
+) -> None:
+    youtube.requests.clear()
+    with pytest.raises(OptionError, match="^yt_dlp_options: yt-dlp does not accept them"):
+        check_tools(options(youtube, {name: "nowhere"}))
+    assert youtube.requests == []
+
+
+def test_options_are_read_as_on_the_command_line_and_left_as_they_are(youtube: Replica) -> None:
+    args = {"YouTube": {"Player-Client": "tv, visionos", "po_token": ["mweb.gvs+a"]}}
+    given = {"js_runtimes": {"deno": None, "nobody": {}}, "extractor_args": args}
+    asked_for = options(youtube, given)
+    check_tools(asked_for)
+    [params] = attempts(asked_for)
+    assert params["extractor_args"]["youtube"]["player_client"] == ["tv", "visionos"]
+    assert asked_for.yt_dlp_options["js_runtimes"] == {"deno": {}, "nobody": {}}
+    assert given["js_runtimes"] == {"deno": None, "nobody": {}}
+
+
 def test_options_join_the_loaders(youtube: Replica, store: Store) -> None:
     video = good_video(ways=dict.fromkeys(CLIENTS, "manifests"))
     args = {"youtube": {"player_client": ["visionos"], "skip": ["translated_subs"]}}
@@ -311,6 +373,14 @@ def test_no_more_ask_youtube_than_memory_has_room_for(tmp_path: Path) -> None:
     for line in ("0::/a/b\n", "4:memory:/c\n"):
         (tmp_path / "proc/self/cgroup").write_text(line)
         assert free_memory_bytes(tmp_path) == 900_000_000
+    (tmp_path / "proc/self/cgroup").write_text("0::/a/b/step_0/task_0\n")  # as of Slurm
+    assert free_memory_bytes(tmp_path) == 900_000_000
+    stat = tmp_path / "sys/fs/cgroup/a/b/memory.stat"
+    stat.write_text("anon 500000000\nfile 300000000\nkernel 7\n")
+    assert free_memory_bytes(tmp_path) == 400_000_000
+    stat.write_text("anon 950000000\n")
+    assert free_memory_bytes(tmp_path) == 0
+    stat.unlink()
     assert worker_count(64, tmp_path) == 2
     assert worker_count(1, tmp_path) == 1
     (tmp_path / "proc/self/cgroup").write_text("")

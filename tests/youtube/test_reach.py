@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socketserver
+import threading
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,8 +22,8 @@ from tests.servers import web_server
 from tests.youtube_replica import youtube_replica
 
 
-def options(proxy: str | None = None) -> YouTubeOptions:
-    return make_request("train", default_data_dir="/nowhere", proxy=proxy).youtube
+def options(proxy: str | None = None, **more: Any) -> YouTubeOptions:
+    return make_request("train", default_data_dir="/nowhere", proxy=proxy, **more).youtube
 
 
 def address(url: str) -> tuple[str, int]:
@@ -37,7 +40,9 @@ def test_what_takes_connections_and_says_nothing_is_silent(
     silent_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "timed out" in find_silence(options(), address(silent_server))
-    assert "does not answer" in find_silence(options(silent_server))
+    for scheme in ("http", "https", "socks4", "socks5h"):
+        proxy = silent_server.replace("http", scheme)
+        assert f"{proxy} does not answer (" in find_silence(options(proxy))
     monkeypatch.setenv("HTTPS_PROXY", silent_server)
     assert f"{silent_server} does not answer" in find_silence(options())
 
@@ -48,6 +53,44 @@ def test_whoever_answers_is_not_silent(tmp_path: Path) -> None:
         assert find_silence(options(server.url)) == ""  # no proxy: for yt-dlp to say
         assert find_silence(options(), address(server.url)) == ""  # no TLS: the same
         assert youtube.requests == []
+
+
+@pytest.mark.parametrize(
+    ("scheme", "greeting", "reply"),
+    [
+        ("socks5", b"\x05\x02\x00\x02", b"\x05\x02"),
+        ("socks4", b"\x04\x01\x01\xbb\0\0\0\x01\0www.youtube.com\0", bytes((0, 90, *bytes(6)))),
+    ],
+)
+def test_a_socks_proxy_is_greeted_as_it_expects(scheme: str, greeting: bytes, reply: bytes) -> None:
+    heard = []
+
+    class Proxy(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            heard.append(self.request.recv(100))
+            self.request.sendall(reply)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            silence = find_silence(options(f"{scheme}://127.0.0.1:{server.server_address[1]}"))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert (silence, heard) == ("", [greeting])
+
+
+def test_the_try_is_made_from_the_address_that_yt_dlp_is_to_take(tmp_path: Path) -> None:
+    further = {"source_address": "192.0.2.1"}  # not one of this machine
+    with web_server(tmp_path) as server:
+        asked = options(yt_dlp_options=further)
+        assert "Cannot assign" in find_silence(asked, address(server.url))
+
+
+def test_a_host_that_no_name_is_like_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"^proxy: 'http://a..b:80' does not answer"):
+        find_silence(options("http://a..b:80"))
 
 
 def test_a_port_where_nobody_is(monkeypatch: pytest.MonkeyPatch) -> None:

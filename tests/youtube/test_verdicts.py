@@ -76,6 +76,7 @@ TABLE = [
     ),
     ("An error occurred. Please try again later. (Playback ID: abc)", "transient", "player"),
     ("The page needs to be reloaded.", "transient", "player"),
+    ("Something went wrong. Please try again later.", "transient", "player"),
     ("We're processing this video. Check back later.", "transient", "player"),
     ("The video you have requested is not available in your area", "region", "country"),
     ("This video isn't available in your region", "region", "country"),

@@ -286,9 +286,9 @@ def test_a_block_that_stays_is_given_up_and_costs_one_probe_a_pause(
     assert workers.given_up.kind == "blocked"
     assert (found.stored, found.refused) == ([], {})
     pages = [request for request in youtube.requests if request.path == "/watch"]
-    # Two tries by each of three at once, one to tell a video from the address; then one after each
-    # pause of 0.05, 0.1 and 0.05 seconds.
-    assert len(pages) <= 3 * 2 + 1 + 3
+    # Two tries by each of three at once, and of two to tell a video from the address; then one
+    # after each pause of 0.05, 0.1 and 0.05 seconds.
+    assert len(pages) <= 3 * 2 + 2 * 2 + 3
     assert Ledger(store.ledger_path).answers("train") == []
 
 
@@ -307,6 +307,18 @@ def test_a_single_video_that_is_blocked_is_told_from_an_address_that_is(
     # By both ways to look at a video, and without a pause.
     assert pages == [f"blocked000{n}" for n in (0, 0, 1, 2, 3, 0, 0)]
     assert [row.kind for row in Ledger(store.ledger_path).answers("train")] == ["have"] * 3
+
+
+def test_two_videos_in_a_row_that_are_blocked_alone_are_told_from_an_address_too(
+    youtube: Replica, store: Store
+) -> None:
+    clips = [clip(f"blocked000{n}") for n in range(4)]
+    youtube.videos.update({c.youtube_id: good_video() for c in clips})
+    youtube.videos.update(blocked0000=FAILURES["bot_check"], blocked0001=FAILURES["bot_check"])
+    found, workers = ask(youtube, store, *clips)
+    assert found.stored == clips[2:]
+    assert [found.refused[c].code for c in clips[:2]] == ["bot", "bot"]
+    assert workers.given_up is None
 
 
 @pytest.mark.parametrize(
