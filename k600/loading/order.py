@@ -32,6 +32,7 @@ from k600.errors import (
 )
 from k600.loading.clip_columns import ClipColumns
 from k600.loading.rows import Record, record_of
+from k600.mirror.direct import Pending
 from k600.mirror.mirror import Mirror
 from k600.reasons import REASONS
 from k600.store.store import Store
@@ -156,6 +157,7 @@ class Stretch:
             most_ahead=_AHEAD_BYTES,
             size_of=lambda position: clips.unpacked_bytes(position[2]) or _STORED_BYTES,
             name="k600-shuffled",
+            stop=reader.pending.end,
         )
         with contextlib.closing(results):
             for (shard, position, _), found in results:
@@ -215,6 +217,7 @@ class _Reader:
 
     def __init__(self, clips: ClipColumns, reading: ClipReading) -> None:
         self._clips, self._reading = clips, reading
+        self.pending = Pending()
         self._lost: set[Tarball] = set()
 
     def read(self, row: int) -> Record | _Problem:
@@ -231,7 +234,8 @@ class _Reader:
 
         what = f"{place.tarball.path}/{clip.file_name}"
         try:
-            data = read_clip(self._reading.mirror, place, clip.file_name)
+            mirror, pending = self._reading.mirror, self.pending
+            data = read_clip(mirror, place, clip.file_name, pending=pending)
         except EntryError as error:
             return _Problem(f"{what} is left out: {error}", error)
         except (MirrorChangedError, MirrorNotFoundError, MirrorDeniedError) as error:

@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -49,22 +50,27 @@ class Pending:
 
     def __init__(self) -> None:
         self._ends: set[Callable[[], object]] = set()
-        self._over = False
+        self.over = threading.Event()
+        """Set once no more are accepted."""
 
     @contextlib.contextmanager
     def hold(self, end: Callable[[], object]) -> Iterator[None]:
         """Have a request ended by calling `end`; `Stopped` is raised if it is too late for one."""
         self._ends.add(end)
         try:
-            if self._over:
-                raise Stopped("stopped")
+            self.check()
             yield
         finally:
             self._ends.discard(end)
 
+    def check(self) -> None:
+        """Raise `Stopped` if requests are not to be made any more."""
+        if self.over.is_set():
+            raise Stopped("stopped")
+
     def end(self) -> None:
         """End all requests, and accept no more."""
-        self._over = True
+        self.over.set()
         for end in list(self._ends):
             end()
 
@@ -166,7 +172,7 @@ def _request(
         with pending.hold(partial(_hang_up, connection)):
             begin = time.monotonic()
             request = partial(connection.request, method, target, headers=headers)
-            response = _send(connection, request)
+            response = _send(connection, request, pending)
             answer = Answer(connection, response, time.monotonic() - begin)
             yield answer
             over = not answer.left_bytes
@@ -209,7 +215,7 @@ def _connection(way: _Way, network: Network) -> http.client.HTTPConnection:
 
 
 def _send(
-    connection: http.client.HTTPConnection, request: Callable[[], None]
+    connection: http.client.HTTPConnection, request: Callable[[], None], pending: Pending
 ) -> http.client.HTTPResponse:
     """Send a request; once more if the server had closed a kept connection."""
     if connection.sock is not None:
@@ -218,6 +224,9 @@ def _send(
             request()
             return connection.getresponse()
         connection.close()
+    pending.check()  # it may be that which has closed it
+    connection.connect()
+    pending.check()  # only from here on it can be hung up
     request()
     return connection.getresponse()
 

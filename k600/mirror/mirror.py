@@ -118,19 +118,22 @@ class Mirror:
         *,
         etag: str | None = None,
         size_bytes: int | None = None,
+        pending: Pending | None = None,
     ) -> bytes:
         """Return the bytes `[start, end)` of the object at `path`: one request, retried.
 
-        `etag` and `size_bytes` say which object it has to be. Many threads may ask at once.
+        `etag` and `size_bytes` say which object it has to be. Many threads may ask at once; ending
+        `pending` ends all requests that were made with it.
 
         Raises:
             MirrorChangedError: Another object is there now.
             MirrorRangesError: The server sends no ranges: `open` reads the object.
             MirrorError: It cannot be read, or is shorter.
+            Stopped: `pending` was ended.
         """
         if not 0 <= start < end:
             raise ValueError(f"a range from {start} to {end} holds no byte")
-        source, expected = Source(self, path), Version(etag, size_bytes)
+        source, expected = Source(self, path, pending=pending), Version(etag, size_bytes)
         data, version = source.read(start, end, expected)
         if any(asked and not told for asked, told in zip(expected, version, strict=True)):
             source.look(expected)

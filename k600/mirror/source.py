@@ -52,9 +52,15 @@ class Piece(NamedTuple):
 class Source:
     """One object of a mirror. Many threads may ask it at once."""
 
-    def __init__(self, mirror: Mirror, path: str, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        path: str,
+        stop: threading.Event | None = None,
+        pending: Pending | None = None,
+    ) -> None:
         """Ask for nothing yet; setting `stop` ends pauses, ending `pending` all requests."""
-        self.pending = Pending()
+        self.pending = Pending() if pending is None else pending
         self.near = False
         """Whether the server answers so soon that requests ahead gain nothing."""
         self.is_direct = mirror.is_network
@@ -64,7 +70,7 @@ class Source:
         self._mirror, self._path, self._url = mirror, path, f"{mirror}/{path}"
         self._address: str | None = None
         self._address_until = 0.0
-        self._stop, self._free = stop, deque[memoryview]()
+        self._stop, self._free = stop or self.pending.over, deque[memoryview]()
 
     def read(self, start: int, end: int, expected: Version) -> Piece:
         """Return the bytes `[start, end)`; what fails is asked for again, in ever smaller ranges.

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import os
 import shutil
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -358,6 +362,30 @@ def test_repair_asks_for_the_clips_alone(host: Host) -> None:
     report = verify_clips(host.request(classes=labels), repair=True)
     assert [finding.fate for finding in report.splits[0].bad] == ["repaired"] * 2
     assert (contents(host.data_dir), sum(asked(host).values())) == (whole, 2)
+
+
+def test_ctrl_c_ends_requests_that_nobody_answers(host: Host) -> None:
+    released = threading.Event()
+    waiting = itertools.count(1)
+
+    def hold(method: str, path: str) -> None:
+        if path.endswith(".tar.gz"):
+            if next(waiting) == len(SOUND):
+                os.kill(os.getpid(), signal.SIGINT)
+            released.wait()
+
+    host.note(host.places())
+    options = {"manifest": manifest_of(host, one_of_each(host))}
+    with web_server(host.data_dir.parent, hold=hold) as server:
+        request = host.request(mirror=f"{server.url}/600", **options)
+        host.note(host.places(), mirror=f"{server.url}/600")
+        limit = threading.Timer(25, released.set)
+        limit.start()
+        with pytest.raises(KeyboardInterrupt):
+            fetch_split(request, "train", progress=no_progress)
+        limit.cancel()
+        assert not released.is_set()
+        released.set()
 
 
 def names_of(outcome: Outcome) -> set[str]:
