@@ -32,7 +32,7 @@ OURS = r"""
 import contextlib, json, re, sys, time
 import kinetics600, s3fs
 import k600.fleet.executors, k600.fleet.finish
-from k600.fleet.options import FleetRecipe
+from k600.fleet.options import fleet_recipe
 from k600.fleet.options import Places
 from k600.fleet.run import run_fleet
 from k600.fleet.options import Workforce
@@ -57,7 +57,7 @@ def main():
     clock = Clock(int(tarballs))
     start = (time.perf_counter(), time.process_time())
     run_fleet(
-        request, Places(work=to, options=options), recipe=FleetRecipe(shard_size_mb=int(mb)),
+        request, Places(work=to, options=options), recipe=fleet_recipe(shard_size_mb=int(mb)),
         workforce=Workforce(workers=int(workers)), progress=clock)
     (read,) = clock.marks
     peak = int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])

@@ -12,6 +12,7 @@ import tarfile
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -159,21 +160,25 @@ def write(folder: str, tarballs: int, clips: int, size_bytes: int, flushed: bool
 
     With `flushed` they come onto the disk, and leave the kernel's cache, as ours do.
     """
-    from k600.store.files import Flushing
+    from k600.store.files import flush, flush_all
 
     data = os.urandom(size_bytes)
 
     def work() -> None:
         for tarball in range(tarballs):
             os.mkdir(f"{folder}/{tarball}")
-            with Flushing(lambda paths: paths) as flushing:
+            paths: list[Path] = []
+            with ThreadPoolExecutor(1) as disk:
                 for clip in range(clips):
                     path = Path(folder, str(tarball), f"{clip}.mp4")
                     with open(path, "wb", buffering=0) as file:
                         file.write(data)
-                    if flushed:
-                        flushing.add(path, size_bytes)
-                flushing.finish()
+                    paths.append(path)
+                    if flushed and (len(paths) * size_bytes >= 8 << 20 or clip == clips - 1):
+                        disk.submit(flush_all, paths)
+                        paths = []
+            if flushed:
+                flush(Path(folder, str(tarball)))
 
     return work
 

@@ -18,6 +18,7 @@ from k600.loading.options import check_option_names
 from k600.loading.request import Request
 from k600.loading.request import make_request as request_of
 from k600.network import is_offline
+from k600.progress import Progress
 from k600.values import plain
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def publish(
     mix: int = 16,
     token: str | None = None,
     to_options: Mapping[str, Any] | None = None,
+    progress: Progress = progress,
     **options: Any,
 ) -> Published:
     """Publish a dataset that loads without this loader; the same call again goes on.
@@ -138,6 +140,7 @@ def publish(
         mix: Embedded: tarballs read side by side, so classes in a file, 1 to 600.
         token: Of the Hub; default the one of this machine.
         to_options: fsspec storage options for `to`.
+        progress: Opens progress bars; by default those of `datasets`.
         **options: The fields of `Kinetics600Config`; `seed` fixes the mixing, too.
 
     Raises:
@@ -208,6 +211,7 @@ def fleet(
     to_options: Mapping[str, Any] | None = None,
     logs: str | None = None,
     executor_options: Mapping[str, Any] | None = None,
+    progress: Progress = progress,
     **options: Any,
 ) -> Fleet:
     """Turn tarballs into class-mixed training shards, with many workers; a rerun goes on.
@@ -227,36 +231,35 @@ def fleet(
         to_options: fsspec storage options for `to`, or `work`.
         logs: Slurm: a folder that all machines see, for scripts and logs.
         executor_options: Further parameters of datatrove's executor, such as Slurm's `partition`.
+        progress: Opens progress bars; by default those of `datasets`.
         **options: The fields of `Kinetics600Config`; `seed` fixes the order of the clips.
 
     Raises:
         Kinetics600Error: One of its kinds; see `k600.errors`.
     """
-    from k600.fleet.options import FleetRecipe, Workforce, choose_places
+    from k600.fleet.options import Workforce, choose_places, fleet_recipe
     from k600.fleet.run import run_fleet
 
+    workers, tasks, more = plain(workers), plain(tasks), executor_options or {}
     with plain_errors():
-        recipe = FleetRecipe(
+        recipe = fleet_recipe(
             format=format,
             shard_size_mb=plain(shard_size_mb),
             shards_multiple_of=plain(shards_multiple_of),
         )
+        places = choose_places(
+            to,
+            to_options or {},
+            work=work,
+            i_have_the_rights=i_have_the_rights,
+            has_clips=recipe.kind != "index",
+        )
         return run_fleet(
             make_request(split, **options),
-            choose_places(
-                to,
-                to_options or {},
-                work=work,
-                i_have_the_rights=i_have_the_rights,
-                has_clips=not recipe.is_index,
-            ),
+            places,
             recipe=recipe,
             workforce=Workforce(
-                executor=executor,
-                workers=plain(workers),
-                tasks=plain(tasks),
-                logs=logs,
-                more=executor_options or {},
+                executor=executor, workers=workers, tasks=tasks, logs=logs, more=more
             ),
             progress=progress,
             offline=is_offline(),

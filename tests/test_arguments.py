@@ -12,7 +12,7 @@ import pytest
 
 import kinetics600
 from k600.errors import OptionError
-from k600.fleet.options import FleetRecipe
+from k600.fleet.options import fleet_recipe
 from k600.gallery.page import write_gallery
 from k600.miniature import Miniature
 from k600.publish.recipe import Recipe
@@ -134,7 +134,7 @@ def test_numpy_numbers_are_numbers_everywhere_else(
     load: Load, folders: dict[str, Any], miniature: Miniature, tmp_path: Path
 ) -> None:
     Recipe(shard_size_mb=np.int64(5), mix=np.int64(2)).check()
-    FleetRecipe(shards_multiple_of=np.int64(2)).check()
+    fleet_recipe(shards_multiple_of=np.int64(2)).check()
     rows = load("train", split="train")
     page = write_gallery(rows, tmp_path / "page.html", most=np.int64(1))
     assert rows[0]["youtube_id"] in page.read_text()

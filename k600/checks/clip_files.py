@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -54,7 +55,10 @@ def find_targets(
 
     folders = request.folders(split)
     own = {folder: store.inventory(folder) for folder in folders}
-    stored = _stored(known)
+    # While a tarball is being read, a row may come before its clip.
+    begun = {name for name, row in known.tarballs.items() if row.state == "started"}
+    groups = [group for group in known.groups if group.tarball.name not in begun]
+    stored = dataclasses.replace(known, groups=groups).stored()
     moved = set[str]().union(*own.values()) if mixed else set[str]()
 
     def is_wanted(folder: str, name: str) -> bool:
@@ -70,27 +74,13 @@ def find_targets(
 
     for folder in folders:
         others = elsewhere.get(folder, {})
-        lost = stored.get(folder, set()) - moved  # a test clip may lie under its label by now
+        # A test clip may lie under its label by now.
+        lost = set[str]().union(*stored.get(folder, ())) - moved
         for name in sorted(own[folder] | others.keys() | lost):
             if is_wanted(folder, name):
                 place = f"{folder}/{name}"
                 path = others.get(name, place) if name not in own[folder] else place
                 yield Target(folder, name, path)
-
-
-def _stored(known: LedgerView) -> dict[str, set[str]]:
-    """Return the file names, by folder, of clips that earlier runs stored."""
-    stored: dict[str, set[str]] = {}
-
-    # While a tarball is being read, a row may come before its clip.
-    begun = {name for name, row in known.tarballs.items() if row.state == "started"}
-    for group in known.groups:
-        if group.tarball.name not in begun:
-            stored.setdefault(group.folder, set()).update(group.names)
-    for answer in known.answers:
-        if answer.kind == "have":
-            stored.setdefault(answer.folder, set()).add(answer.file_name)
-    return stored
 
 
 def check_clips(

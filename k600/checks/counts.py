@@ -17,11 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 
 from k600.clip import Listing
 from k600.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
 from k600.splits import Split
-from k600.store.rows import LedgerView
+from k600.store.rows import LedgerView, TarballRow
 from k600.tarballs.reading import is_condemned
 
 _MAY_COME = PASSING_REASONS | {"not_encoded"}
@@ -207,7 +208,7 @@ def count_clips(
     listing: Listing,
     tarballs: int | None,
     only: Collection[str] | None = None,
-    failed: Mapping[str, Mapping[str, str]] | None = None,
+    failed: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     classless: int = 0,
     other_list: bool = False,
     size_of: Callable[[str, str], int] = lambda label, name: 0,
@@ -219,8 +220,7 @@ def count_clips(
     the host's number of them, if known. `failed` are the clips that `kinetics600 verify` found bad:
     reasons by class and file name. `size_of` is called for clips that no row describes.
     """
-    condemned = {name for name, row in known.tarballs.items() if is_condemned(row)}
-    facts = _facts(known, here, condemned)
+    facts = _facts(known, here)
     states = Counter(row.state for row in known.tarballs.values())
     done = tarballs is not None and states["done"] >= tarballs
     mixed = Split(split).is_mixed
@@ -240,17 +240,11 @@ def count_clips(
         if only is not None and label not in only:
             continue
 
-        bad = (failed or {}).get(label, {})
-        usual = "tarball_condemned" if label in condemned else "not_fetched"
-        counts = own.count(names[label], lost, bad, partial(size_of, label), usual)
-        tarball = known.tarballs.get(label)
-        if counts.known_clips or tarball or only is not None:
+        counts = own.count(names[label], lost, failed.get(label, {}), partial(size_of, label))
+        row = known.tarballs.get(label)
+        if counts.known_clips or row or only is not None:
             wanted = counts.known_clips if listing else None
-            state = tarball.state if tarball else ""
-            # Of a class that the list does not name, only its tarball tells what there is.
-            proved = bool(wanted) or state == "done" or (mixed and done)
-            complete = proved and not counts.missing
-            classes.append(ClassStatus(label, counts, wanted, state, complete))
+            classes.append(_class_status(label, counts, wanted, row, proved=mixed and done))
 
     hidden = known.hidden()
     whole = Counts.sum([one.counts for one in classes])
@@ -268,31 +262,46 @@ def count_clips(
     )
 
 
-def _facts(
-    known: LedgerView, labels: Iterable[str], condemned: Collection[str]
-) -> dict[str, _Facts]:
+def _class_status(
+    label: str, counts: Counts, wanted: int | None, row: TarballRow | None, *, proved: bool
+) -> ClassStatus:
+    state = row.state if row else ""
+    # Of a class that the list does not name, only its tarball tells what there is.
+    proved = proved or bool(wanted) or state == "done"
+    return ClassStatus(label, counts, wanted, state, complete=proved and not counts.missing)
+
+
+def _facts(known: LedgerView, labels: Iterable[str]) -> dict[str, _Facts]:
     """Return what a ledger says of the clips of some classes."""
+    condemned = {name for name, row in known.tarballs.items() if is_condemned(row)}
     facts = {label: _Facts() for label in labels}
+    for label in condemned & facts.keys():
+        facts[label].usual = "tarball_condemned"
     others = _Facts()  # of classes that are not counted
 
     def of(folder: str) -> _Facts:
         return facts.get(folder.partition("/")[2], others)
 
-    for row in known.clips():
+    for group in known.groups:
+        reason = "tarball_condemned" * (group.tarball.name in condemned)
+        own = of(group.folder)
+        for name in group.names if own is not others else ():
+            own.add(name, "have", reason, group.source, group.sizes.get(name, 0))
+    for row in known.others:
         reason = row.reason
         if row.tarball.name in condemned and row.state not in ("bad", "absent"):
             reason = "tarball_condemned"
-        of(row.folder).add(row.file_name, row.state, reason, row.source, row.size_bytes)
+        of(row.folder).add(row.file_name, row.state, reason)
     for adopted in known.adopted:
         state = "bad" if adopted.problem else "adopted"
         own = of(adopted.folder)
         own.add(adopted.file_name, state, adopted.problem, "local", adopted.size_bytes)
     for answer in known.answers:
-        state, reason = "refused", f"youtube_{answer.kind}"
-        if answer.kind == "have":
-            state, reason = "have", ""
         own = of(answer.folder)
-        own.add(answer.file_name, state, reason, "youtube", answer.size_bytes)
+        if answer.kind == "have":
+            own.add(answer.file_name, "have", "", "youtube", answer.size_bytes)
+        else:
+            own.add(answer.file_name, "refused", f"youtube_{answer.kind}")
     return facts
 
 
@@ -304,13 +313,17 @@ _RANKS = ("bad", "absent", "refused", "skipped", "have")
 class _Facts:
     """What is known of the clips of one class, by file name."""
 
+    usual: str = "not_fetched"
+    """Reason of those that are not here for no other."""
     known: set[str] = field(default_factory=set)
     origin: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Source and size in bytes of those that were stored or adopted."""
     reasons: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Rank and reason of those that are not here."""
 
-    def add(self, name: str, state: str, reason: str, source: str, size_bytes: int) -> None:
+    def add(
+        self, name: str, state: str, reason: str, source: str = "", size_bytes: int = 0
+    ) -> None:
         if state in ("have", "adopted"):
             self.origin[name] = source, size_bytes
         if reason:
@@ -326,7 +339,6 @@ class _Facts:
         lost: Collection[str],
         failed: Mapping[str, str],
         size_of: Callable[[str], int],
-        usual: str,
     ) -> Counts:
         sources: Counter[str] = Counter()
         missing: Counter[str] = Counter()
@@ -342,7 +354,7 @@ class _Facts:
         failed_clips = missing.total()
 
         for name in lost:
-            _, reason = self.reasons.get(name, (0, usual))
+            _, reason = self.reasons.get(name, (0, self.usual))
             missing[reason] += 1
         return Counts(
             sources.total(),

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 
 from k600.checks.counts import SplitStatus, StoreStatus, count_clips
 from k600.checks.verify import find_failed
-from k600.clip import Listing
 from k600.loading.request import Request
 from k600.splits import Split
-from k600.store.adopt import class_finder
-from k600.store.foreign_trees import find_foreign
+from k600.store.adopt import class_finder, foreign_clips
 from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
-from k600.store.ledger import Ledger
-from k600.store.rows import LedgerView
 from k600.store.store import META_DIR, Store
 from k600.tarballs.catalog import KeptLists
-
-_FEW_CLASSES = 50
-"""Up to so many classes, the ledger is asked for each instead of for the whole split."""
 
 
 def read_status(request: Request) -> StoreStatus:
@@ -44,17 +36,29 @@ def _read_split(request: Request, split: str) -> SplitStatus:
     lists = KeptLists(request.mirror, store, split, network=False, keep=False)
     listing = {} if mixed else lists.listing()
     tarballs = {tarball.name for tarball in lists.tarballs()} | set(listing)
+    known, folders = request.ledger.view(split, sizes=True), Folders(store)
+    rows = known.tarballs
     if classes is not None and not mixed:
         tarballs &= set(classes)
+        rows = {name: row for name, row in rows.items() if name in classes}
 
-    known, folders = _known(request.ledger, split, classes), Folders(store)
-    inventory = Inventory.of(store, known, folders)
+    inventory = Inventory(store, known, folders)
     labels = [folder.partition("/")[2] for folder in request.folders(split)]
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
-    paths, classless = _unadopted(store, split, known, here, listing, folders)
+
+    # Clips of other tools that no load has checked yet.
+    paths: dict[tuple[str, str], str] = {}
+    classless = 0
+    class_of = class_finder(split, lambda: listing, {})
+    adopted = {row.path: row for row in known.adopted}
+    for label, name, path in foreign_clips(store, split, folders, here, class_of, adopted):
+        if path in adopted:
+            continue
+        classless += not label
+        if label in here and name not in here[label]:
+            paths[label, name] = path
+            here[label].add(name)
     warn_of_links(store, split, folders.outside_links)
-    for label, name in paths:
-        here[label].add(name)
 
     def size_of(label: str, name: str) -> int:
         try:
@@ -62,10 +66,10 @@ def _read_split(request: Request, split: str) -> SplitStatus:
         except FileNotFoundError:  # removed just now
             return 0
 
-    bad_now = [r for r in known.adopted if not r.problem or is_unchanged(store.root / r.path, r)]
+    as_checked = [r for r in known.adopted if not r.problem or is_unchanged(store.root / r.path, r)]
     return count_clips(
         split,
-        dataclasses.replace(known, adopted=bad_now),
+        dataclasses.replace(known, tarballs=rows, adopted=as_checked),
         here,
         listing=listing,
         tarballs=len(tarballs) or None,
@@ -75,50 +79,6 @@ def _read_split(request: Request, split: str) -> SplitStatus:
         other_list=not mixed and not listing and _has_list(store, split),
         size_of=size_of,
     )
-
-
-def _known(ledger: Ledger, split: str, classes: Collection[str] | None) -> LedgerView:
-    """Return the ledger's rows; only of some classes where that is quicker."""
-    known = ledger.tarballs(split)
-    if Split(split).is_mixed or classes is None or len(classes) > _FEW_CLASSES:
-        clips = ledger.clips(split)
-    else:
-        clips = [row for label in classes for row in ledger.clips(split, label)]
-    if classes is not None and not Split(split).is_mixed:
-        known = {name: row for name, row in known.items() if name in classes}
-    return LedgerView.of(
-        known, clips, ledger.answers(split), ledger.adopted(split), ledger.other_mirrors(split)
-    )
-
-
-def _unadopted(
-    store: Store,
-    split: str,
-    known: LedgerView,
-    here: dict[str, set[str]],
-    listing: Listing,
-    folders: Folders,
-) -> tuple[dict[tuple[str, str], str], int]:
-    """Return clips of other tools that no load has checked yet: paths by class and file name.
-
-    Also how many are in flat folders, and in the list of no class or of two classes.
-    """
-    paths: dict[tuple[str, str], str] = {}
-    class_of = class_finder(split, lambda: listing, {})
-    adopted = {row.path for row in known.adopted}
-    classless = 0
-    for place, label in find_foreign(store, split).items():
-        if label is not None and label not in here:
-            continue
-        for name in folders.names(place):
-            if (path := f"{place}/{name}") in adopted:
-                continue
-            own = label or class_of(name)
-            if not own:
-                classless += 1
-            elif own in here and name not in here[own]:
-                paths.setdefault((own, name), path)
-    return paths, classless
 
 
 def _has_list(store: Store, split: str) -> bool:

@@ -16,8 +16,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from k600.checks.clip_files import Target, check_clips, find_targets
-from k600.checks.findings import Finding, Report, SplitReport
-from k600.checks.repair import fetch_again, put_aside
+from k600.checks.repair import Finding, Report, SplitReport, fetch_again, put_aside
 from k600.errors import NoClipsError, StoreError
 from k600.loading.options import choice_error
 from k600.loading.request import Request
@@ -25,6 +24,7 @@ from k600.loading.state import read_state
 from k600.progress import Progress, no_progress
 from k600.reasons import BAD_FILE_REASONS, REASONS, reason_of_verdict
 from k600.store.rows import CheckRow
+from k600.store.store import Store
 from k600.video.probe import BAD
 
 logger = logging.getLogger("kinetics600")
@@ -69,26 +69,17 @@ def verify_clips(
     store = request.store
     store.check_folder()
     started = time.perf_counter()
-    runs = [
-        Verification(request, split, deep, offline, progress or no_progress)
-        for split in request.splits
-    ]
+    how = (deep, offline, progress or no_progress)
+    runs = [Verification(request, split, *how) for split in request.splits]
     if not any(run.targets for run in runs):
         raise NoClipsError(
             f"kinetics600: there is no clip of the request in '{store.root}' to verify. Pass "
             "data_dir=… the folder that holds them"
         )
 
-    try:
-        store.prepare()
-    except StoreError as error:
-        if quarantine or repair:
-            raise
-        logger.warning("%s. What is found is not kept", error)
-        for run in runs:
-            run.record = False
-
+    record = _prepare(store, must=quarantine or repair)
     for run in runs:
+        run.record = record
         run.check(again=again)
         if quarantine or repair:
             run.put_aside()
@@ -99,6 +90,18 @@ def verify_clips(
         tuple(run.report() for run in runs),
         time.perf_counter() - started,
     )
+
+
+def _prepare(store: Store, *, must: bool) -> bool:
+    """Prepare a store; return whether what is found can be kept in it, which it `must` be."""
+    try:
+        store.prepare()
+    except StoreError as error:
+        if must:
+            raise
+        logger.warning("%s. What is found is not kept", error)
+        return False
+    return True
 
 
 def find_failed(request: Request, split: str) -> dict[str, dict[str, str]]:

@@ -12,6 +12,7 @@ import click
 from k600.cli.completion import with_completion
 from k600.cli.exit_codes import EXIT_CODES
 from k600.cli.flag_names import speak_flags_of
+from k600.cli.screen import hush
 from k600.errors import OptionError
 
 _EXIT_CODES_TEXT = "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
@@ -57,8 +58,19 @@ def app() -> None:
     """Load Kinetics-600: 600 human actions, half a million 10-second clips."""
 
 
+def quiet_option(text: str) -> Callable[[Any], Any]:
+    """Declare `--quiet`: what the libraries would show is not shown, either."""
+    return click.option("--quiet", is_flag=True, callback=_hush_if, help=text)
+
+
+def _hush_if(context: click.Context, _: click.Parameter, quiet: bool) -> bool:
+    if quiet and not context.resilient_parsing:  # as completion does
+        hush()
+    return quiet
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-quiet = click.option("--quiet", is_flag=True, help="Show only errors, and what is missing.")
+quiet = quiet_option("Show only errors, and what is missing.")
 data_dir = click.option("--data-dir", help="The store; default as for load_dataset.")
 lists_mirror = click.option("--mirror", help="The mirror whose lists count.")
 

@@ -20,7 +20,7 @@ from k600.network import is_offline
 from k600.text import printable
 
 if TYPE_CHECKING:
-    from k600.checks.software import Finding
+    from k600.checks.doctor import Finding
     from k600.loading.request import Request
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "dim"}
@@ -56,7 +56,7 @@ def doctor(offline: bool, as_json: bool, **options: str | None) -> None:
 
 def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:
     """Return the request, and what is wrong where the loader itself does not start."""
-    from k600.checks.software import Finding
+    from k600.checks.doctor import Finding
 
     try:
         return request_of("all", options), []

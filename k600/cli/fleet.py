@@ -18,13 +18,13 @@ from k600.cli.app import (
     to_options,
 )
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
-from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, console, hush, make_table, print_json, say, time_of
+from k600.cli.request_options import as_given, request_of, with_request_options
+from k600.cli.screen import Meter, console, make_table, print_json, say, time_of
 from k600.network import is_offline
 
 if TYPE_CHECKING:
-    from k600.fleet.estimate import FleetEstimate
     from k600.fleet.run import Fleet
+    from k600.loading.request import Request
 
 
 @app.command()
@@ -51,69 +51,32 @@ def fleet(
     split: str,
     options: dict[str, Any],
     to: str,
-    to_options: dict[str, Any] | None,
-    work: str | None,
-    i_have_the_rights: bool,
     estimate: bool,
     network: float,
     price: float,
     as_json: bool,
     quiet: bool,
-    executor: str,
-    tasks: int,
-    logs: str | None,
-    executor_options: dict[str, Any] | None,
-    **recipe_options: Any,
+    **how: Any,
 ) -> None:
     """Turn tarballs into class-mixed training shards, by many workers. Safe to run again.
 
     Example: kinetics600 fleet train --to s3://bucket/k600 --executor ray --workers 100
     """
+    import kinetics600
     from k600.errors import OptionError
-    from k600.fleet.estimate import estimate_fleet
-    from k600.fleet.options import FleetRecipe, Workforce, choose_places
-    from k600.fleet.run import run_fleet
 
-    if quiet:
-        hush()
-    request = request_of(split, options)
     workers = options.get("num_workers")
-    recipe = FleetRecipe(**recipe_options)
-
     if estimate:
-        rates = {"network_mb_s": network, "dollars_per_hour": price}
-        found = estimate_fleet(request, recipe, workers=workers, offline=is_offline(), **rates)
-        if as_json:
-            print_json(dataclasses.asdict(found))
-        else:
-            _print_estimate(found)
+        rates = {"network_mb_s": network, "dollars_per_hour": price, "workers": workers}
+        _estimate(request_of(split, options), how, rates, as_json=as_json)
         return
 
     if not to:
         raise OptionError("to: say where to: --to a folder that all workers see, or a URL")
-    done = run_fleet(
-        request,
-        choose_places(
-            to,
-            to_options or {},
-            work=work or None,
-            i_have_the_rights=i_have_the_rights,
-            has_clips=not recipe.is_index,
-        ),
-        recipe=recipe,
-        workforce=Workforce(
-            executor=executor,
-            workers=workers,
-            tasks=tasks or None,
-            logs=logs or None,
-            more=executor_options or {},
-        ),
-        progress=Meter(quiet=quiet),
-        offline=is_offline(),
-    )
-
+    how |= {"workers": workers, "tasks": how["tasks"] or None, "progress": Meter(quiet=quiet)}
+    done = kinetics600.fleet(to, split, **how, **as_given(options))
     if as_json:
-        print_json(done.as_plain())
+        print_json(dataclasses.asdict(done))
     elif not quiet:
         _print_outcome(done)
     if done.submitted:
@@ -141,7 +104,20 @@ def _print_outcome(done: Fleet) -> None:
     say(f"{'on its way to' if done.submitted else 'written'}: {done.address}")
 
 
-def _print_estimate(found: FleetEstimate) -> None:
+def _estimate(
+    request: Request, how: dict[str, Any], rates: dict[str, Any], *, as_json: bool
+) -> None:
+    """Show how long the run takes, and what it costs."""
+    from k600.fleet.estimate import estimate_fleet
+    from k600.fleet.options import fleet_recipe
+
+    names = ("format", "shard_size_mb", "shards_multiple_of")
+    recipe = fleet_recipe(**{name: how[name] for name in names})
+    found = estimate_fleet(request, recipe, offline=is_offline(), **rates)
+    if as_json:
+        print_json(dataclasses.asdict(found))
+        return
+
     columns = ("workers", "time", "reading", "merging", "slowest tarball", "busy", "cost")
     caption = (
         f"{found.tarballs:,} tarballs, {found.tarball_bytes / 1e9:,.1f} GB; more than "

@@ -12,12 +12,11 @@ from rich.filesize import decimal
 
 from k600.cli.app import app, as_json, data_dir, quiet, to_options
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
-from k600.cli.request_options import endpoint_url, request_of, with_request_options
+from k600.cli.request_options import as_given, endpoint_url, request_of, with_request_options
 from k600.cli.screen import (
     Meter,
     console,
     counts_of,
-    hush,
     make_table,
     percent_of,
     print_json,
@@ -62,8 +61,6 @@ def build(
     """
     from k600.publish.index import build_index, write_index
 
-    if quiet:
-        hush()
     request, meter = request_of(split or "all", options), Meter(quiet=quiet)
     built = build_index(request, progress=meter, offline=is_offline())
     out = None
@@ -132,21 +129,18 @@ def publish(
 
     Example: kinetics600 index publish USER/NAME
     """
-    from k600.publish.recipe import Recipe
-    from k600.publish.run import publish
+    import kinetics600
 
-    if quiet:
-        hush()
-    done = publish(
-        request_of(split or "all", options),
+    done = kinetics600.publish(
         repo,
-        recipe=Recipe(kind="index"),
+        split or "all",
+        kind="index",
         private=private or None,
         progress=Meter(quiet=quiet),
-        offline=is_offline(),
+        **as_given(options),
     )
     if as_json:
-        print_json(done.as_plain())
+        print_json(dataclasses.asdict(done))
     elif not quiet:
         for one in done.splits:
             say(f"{one.split}: {one.clips:,} clips, {decimal(one.shard_bytes)}")

@@ -14,7 +14,7 @@ import click
 from k600.cli.app import app, as_json, data_dir, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_splits
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, counts_of, hush, print_json, say
+from k600.cli.screen import Meter, counts_of, print_json, say
 from k600.clip import Clip
 from k600.errors import NoClipsError
 from k600.network import is_offline
@@ -50,8 +50,6 @@ def export(
     from k600.loading.fetch import fetch_split
     from k600.loading.manifest import write_table
 
-    if quiet:
-        hush()
     request = request_of(split, options)
     rows: list[dict[str, Any]] = []
     outcomes = []

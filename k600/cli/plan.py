@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_splits
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, console, hush, make_table, print_json, say, time_of
+from k600.cli.screen import Meter, console, make_table, print_json, say, time_of
 from k600.errors import OptionError
 from k600.network import is_offline
 
@@ -55,8 +55,6 @@ def download(
 
     if dry_run:
         _plan(split, options, _RATE, as_json=as_json)
-    if quiet:
-        hush()
     request = request_of(split, options)
     outcomes = []
     for each in request.splits:

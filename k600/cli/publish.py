@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -9,10 +10,9 @@ import click
 
 from k600.cli.app import app, as_json, i_have_the_rights, quiet, shard_size_mb, to_options
 from k600.cli.exit_codes import DONE, UNAVAILABLE
-from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, counts_of, hush, print_json, say
+from k600.cli.request_options import as_given, with_request_options
+from k600.cli.screen import Meter, counts_of, print_json, say
 from k600.errors import OptionError
-from k600.network import is_offline
 from k600.splits import CONFIGS
 
 
@@ -33,15 +33,12 @@ def publish(
     repo: str | None,
     split: str | None,
     options: dict[str, Any],
-    to: str | None,
-    to_options: dict[str, Any] | None,
     embed: bool,
-    i_have_the_rights: bool,
     public: bool,
     private: bool,
     as_json: bool,
     quiet: bool,
-    **recipe_options: Any,
+    **how: Any,
 ) -> None:
     """Publish a dataset that needs no script: metadata, or the clips. Safe to run again.
 
@@ -50,31 +47,25 @@ def publish(
 
     Example: kinetics600 publish USER/NAME validation
     """
-    from k600.publish import run
-    from k600.publish.recipe import Recipe
+    import kinetics600
 
     if public and private:
         raise OptionError("public, private: only one of --public and --private is allowed")
-    if to and not split and repo in CONFIGS:
+    if how["to"] and not split and repo in CONFIGS:
         repo, split = None, repo
     if embed and not split:
         raise OptionError("split: with --embed, say which: train is 648 GB, validation 43 GB")
-    if quiet:
-        hush()
-    done = run.publish(
-        request_of(split or "all", options),
+    done = kinetics600.publish(
         repo,
-        to=to,
-        recipe=Recipe(kind="embedded" if embed else "metadata", **recipe_options),
-        i_have_the_rights=i_have_the_rights,
+        split or "all",
+        kind="embedded" if embed else "metadata",
         private=private if public or private else None,
-        to_options=to_options,
         progress=Meter(quiet=quiet),
-        offline=is_offline(),
+        **how,
+        **as_given(options),
     )
-
     if as_json:
-        print_json(done.as_plain())
+        print_json(dataclasses.asdict(done))
     elif not quiet:
         for one in done.splits:
             mended = f", {one.mended_shards:,} that were gone or damaged" * bool(one.mended_shards)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k600.cli.app import app, as_json
+from k600.cli.app import app, as_json, quiet_option
 from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, console, hush, make_table, print_json, say
+from k600.cli.screen import Meter, console, make_table, print_json, say
 from k600.network import is_offline
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from k600.checks.findings import Report, SplitReport
+    from k600.checks.repair import Report, SplitReport
 
 _MOST_LINES = 50
 
@@ -28,7 +28,7 @@ _MOST_LINES = 50
 @click.option("--quarantine", is_flag=True, help="Move bad clips aside; a load fetches them.")
 @click.option("--again", is_flag=True, help="Check also what was verified before.")
 @as_json
-@click.option("--quiet", is_flag=True, help="Show nothing but what is bad.")
+@quiet_option("Show nothing but what is bad.")
 def verify(split: str, options: dict[str, Any], as_json: bool, quiet: bool, **how: bool) -> None:
     """Check every clip in the store. Safe to stop and to run again.
 
@@ -39,8 +39,6 @@ def verify(split: str, options: dict[str, Any], as_json: bool, quiet: bool, **ho
     """
     from k600.checks.verify import verify_clips
 
-    if quiet:
-        hush()
     request = request_of(split, options)
     report = verify_clips(request, **how, offline=is_offline(), progress=Meter(quiet=quiet))
     if as_json:
@@ -51,7 +49,7 @@ def verify(split: str, options: dict[str, Any], as_json: bool, quiet: bool, **ho
 
 
 def _show(report: Report) -> None:
-    from k600.checks.findings import FATES
+    from k600.checks.repair import FATES
     from k600.video.probe import VERDICTS
 
     screen = console()

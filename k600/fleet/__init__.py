@@ -3,12 +3,12 @@
 `run` has `prepare` find out what is left to do for each split, and datatrove (`executors`) do it in
 stages of many independent tasks:
 
-1. `read`: each tarball (a unit, `units`) becomes one part: its valid clips, concatenated;
+1. read: each tarball (a unit, `units`) becomes one part: its valid clips, concatenated;
 2. `plan`: one task assigns all clips to shards;
 3. `merge`: each shard is written from pieces of the parts;
 4. `finish`: the split is marked as done, and temporary files are removed.
 
-`options` holds the options of a run, `job` what its workers must know; `estimate` simulates it. A
+`options` holds the options of a run, and what its workers must know; `estimate` simulates it. A
 task leaves a marker at the destination for what it has finished, so another one can continue for a
 lost one. Every run checks files against their markers.
 

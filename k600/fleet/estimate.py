@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from k600.errors import OptionError
-from k600.fleet.job import check_fleet, make_job
-from k600.fleet.options import FleetRecipe, Places
+from k600.fleet.options import Places, check_fleet, make_job
 from k600.fleet.units import find_units, tarballs_to_read
 from k600.loading.request import Request
+from k600.publish.recipe import Recipe
 
 NEAR_BEST = 1.1
 """Multiple of the shortest possible time that is good enough."""
@@ -84,7 +84,7 @@ class FleetEstimate:
 
 def estimate_fleet(
     request: Request,
-    recipe: FleetRecipe,
+    recipe: Recipe,
     *,
     workers: int | None = None,
     network_mb_s: float = 50.0,
@@ -114,7 +114,7 @@ def estimate_fleet(
     rates = Rates(network_bytes_per_second=network_mb_s * 1e6, dollars_per_hour=dollars_per_hour)
     if request.short_side is not None:
         rates = rates.resizing()
-    if recipe.is_index:
+    if recipe.kind == "index":
         rates = rates.indexing()
     enough = enough_workers(sizes, shard_bytes=recipe.shard_bytes, rates=rates)
     numbers = {*WORKERS, enough, workers or enough}

@@ -9,18 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from k600.errors import IncompleteError, NoClipsError
-from k600.fleet.job import Job
 from k600.fleet.merge import shard_path
-from k600.fleet.options import OpenPlaces
+from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.plan import Plan, read_plan
 from k600.fleet.units import AT_ONCE, Unit, UnitMarker, read_all_markers, read_markers
 from k600.loading.columns import MANIFEST, Column
 from k600.loading.manifest import ManifestRow, to_parquet
 from k600.publish.destination import FileDestination
+from k600.publish.formats import write_index
 from k600.publish.markers import SplitResult, finish, name_on_card, read_marker, update_card
 from k600.publish.metadata import index_row
-from k600.publish.parquet import write_index
-from k600.publish.shards import scratch_folder
+from k600.publish.shards import scratch_folder, send_shard
 from k600.store.store import META_DIR
 from k600.tarballs.stream import clip_of
 
@@ -69,14 +68,12 @@ def finish_index(
         raise NoClipsError(f"kinetics600 {job.split}: there is no clip to be read alone")
     with scratch_folder(places.shards) as folder:
         table = write_index(rows, folder)
-        etag = places.shards.send(f"data/{job.split}/{table.name}", table.path, table.sha256)
+        entry = send_shard(table, places.shards, f"data/{job.split}")
 
     left_out = Counter(unavailable)
     left_out.update(reject.reason for marker in markers for reject in marker.rejects)
     unlabelled = sum(row["label"] is None for row in rows)
-    result = SplitResult(
-        [table.entry(etag)], unlabelled, 1, left_out=dict(sorted(left_out.items()))
-    )
+    result = SplitResult([entry], unlabelled, 1, left_out=dict(sorted(left_out.items())))
     finish(places.shards, job.split, result, whole=job.whole, more={"tarballs": len(units)})
     tidy(job, places)
 

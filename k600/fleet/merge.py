@@ -10,18 +10,15 @@ from typing import Any
 
 from k600.ahead import map_ahead
 from k600.errors import DestinationDamagedError
-from k600.fleet.job import Job
-from k600.fleet.options import OpenPlaces
+from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.plan import PlacedClip, Plan, read_plan
-from k600.fleet.read import read_unit
-from k600.fleet.units import read_markers
+from k600.fleet.units import read_markers, read_unit
 from k600.loading.rows import record_of
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
+from k600.publish.formats import write_clips, write_tar
 from k600.publish.markers import find_damaged, read_marker, to_json
-from k600.publish.parquet import write_clips
-from k600.publish.shards import scratch_folder
-from k600.publish.webdataset import write_tar
+from k600.publish.shards import scratch_folder, send_shard
 
 AHEAD_BYTES = 64 << 20
 """Clips that are read ahead of those being written."""
@@ -52,7 +49,7 @@ def shard_path(plan: Plan, number: int, job: Job) -> str:
 
 
 def shard_to_json(entry: Mapping[str, Any], clips: Sequence[PlacedClip]) -> bytes:
-    """Return the marker of a shard with this entry (`Shard.entry`) and these clips."""
+    """Return the marker of a shard with this entry (`send_shard`) and these clips."""
     return to_json({"shard": entry, "unlabelled": sum(clip.found.label is None for clip in clips)})
 
 
@@ -77,12 +74,12 @@ def _write_shards(
     for number in numbers:
         clips = plan.clips(number)
         rows, prefix = parts.rows(clips), f"{number:05d}"
-        if job.recipe.format == "webdataset":
+        if job.recipe.kind == "webdataset":
             shard = write_tar(rows, parts.folder, prefix=prefix)
         else:
             (shard,) = write_clips(rows, parts.folder, prefix=prefix, shard_bytes=None)
-        etag = places.shards.send(f"data/{job.split}/{shard.name}", shard.path, shard.sha256)
-        markers[shard_path(plan, number, job)] = shard_to_json(shard.entry(etag), clips)
+        entry = send_shard(shard, places.shards, f"data/{job.split}")
+        markers[shard_path(plan, number, job)] = shard_to_json(entry, clips)
 
     # A marker may only name shards that are visible: on the Hub, those in a commit.
     message = f"{job.split}: {', '.join(map(str, numbers))}"

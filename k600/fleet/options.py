@@ -1,4 +1,4 @@
-"""The options of a fleet: how clips become shards, who does the work, and where it is written.
+"""What a fleet is told: its options and places, and the job that every worker gets.
 
 The Hub takes about a hundred commits an hour, so a repository there gets only the shards; parts and
 markers go to another place.
@@ -7,6 +7,7 @@ markers go to another place.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import os
 import shutil
@@ -14,11 +15,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.errors import MissingDependencyError, OptionError
+from k600.clip import TestLabels
+from k600.errors import MissingDependencyError, OfflineError, OptionError
+from k600.loading.options import choice_error
+from k600.loading.request import Request
+from k600.loading.state import wanted_names
+from k600.mirror.mirror import Mirror
 from k600.publish.destination import Destination, FileDestination, absolute_place
 from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
-from k600.publish.recipe import rights_error
-from k600.publish.shards import MOST_SHARD_MB
+from k600.publish.recipe import PUBLISHED_FORMATS, Recipe, digest_of_labels, rights_error
+from k600.splits import Split
+from k600.store.store import META_DIR
+from k600.tarballs.catalog import read_test_labels
 from k600.values import choice, flag, whole_number
 
 FORMATS = {"parquet": "embedded", "webdataset": "webdataset", "index": "index"}
@@ -29,37 +37,9 @@ MOST_TASKS = 1_000
 """Slurm takes 1,001 tasks in an array, unless it is configured otherwise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetRecipe:
-    """How clips become shards."""
-
-    format: str = "parquet"
-    """`parquet`; `webdataset`: tar files; or `index`: no clips, only where each lies."""
-    shard_size_mb: int = 500
-    """Bytes of clips in a shard, at most on average, in units of 1,000,000, 1 to 1,900."""
-    shards_multiple_of: int = 1
-    """The number of shards is a multiple of this, 1 to 4,096: of the machines that will train."""
-
-    def check(self) -> None:
-        """Raise `OptionError` for a value that is not allowed."""
-        choice("format", self.format, FORMATS)
-        whole_number("shard_size_mb", self.shard_size_mb, least=1, most=MOST_SHARD_MB)
-        whole_number("shards_multiple_of", self.shards_multiple_of, least=1, most=4_096)
-
-    @property
-    def kind(self) -> str:
-        """What the card and the columns are called by."""
-        return FORMATS[self.format]
-
-    @property
-    def is_index(self) -> bool:
-        """Whether no clips are written, only where each lies on the host."""
-        return self.format == "index"
-
-    @property
-    def shard_bytes(self) -> int:
-        """Bytes of clips in a shard, at most on average."""
-        return self.shard_size_mb * 1_000_000
+def fleet_recipe(*, format: str = "parquet", **sizes: int) -> Recipe:  # noqa: A002 - as in `fleet`
+    """Return the recipe for what users call a `format`: a key of `FORMATS`, or `OptionError`."""
+    return Recipe(kind=FORMATS[choice("format", format, FORMATS)], **sizes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,14 +138,14 @@ def choose_places(
     rights = flag("i_have_the_rights", i_have_the_rights)
     repo = repo_of_url(to)
     if repo is None:
-        if work is not None or to.startswith("hf://"):
+        if work or to.startswith("hf://"):
             raise OptionError(
                 f"work: {work!r} is not allowed with to: {to!r}; it is for "
                 "'hf://datasets/USER/NAME', where the parts cannot lie beside the shards"
             )
         return Places(work=absolute_place(to), options=options)
     check_repo_id(repo)
-    if work is None:
+    if not work:
         raise OptionError(
             "work: needed with hf://, as the Hub takes files by commits, a few an hour: pass "
             "work=… a folder that all workers see, or a bucket, for the parts"
@@ -181,3 +161,107 @@ def _need(module: str, message: str) -> None:
         importlib.import_module(module)
     except ImportError:
         raise MissingDependencyError(message) from None
+
+
+PARTS_FORMAT = 1
+"""What a fleet's own files (parts, markers, plan) mean, beside the rows: raise it if that changes,
+and places begun before are refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One split of a run."""
+
+    split: str
+    mirror: Mirror
+    labels: TestLabels = field(repr=False)
+    classes: tuple[str, ...] | None
+    """Classes to keep of test tarballs, which mix them; None for all."""
+    short_side: int | None
+    """Maximum of a clip's shorter side in pixels; None for clips as they are."""
+    recipe: Recipe
+    seed: int
+    whole: bool
+    """Whether all classes are requested."""
+    places: Places
+    options: Mapping[str, Any]
+    """What decides the content of a part, beside its tarball's bytes."""
+
+    def meta_path(self, path: str) -> str:
+        """Return the path of a marker or temporary file of the split."""
+        return f"{META_DIR}/{self.split}/{path}"
+
+    def marker_path(self, key: str) -> str:
+        """Return the path of a unit's marker."""
+        return self.meta_path(f"units/{key}.json")
+
+    def part_path(self, key: str) -> str:
+        """Return the path of a unit's part."""
+        return self.meta_path(f"parts/{key}")
+
+
+def check_fleet(request: Request, *, offline: bool) -> None:
+    """Raise an error unless a request is for whole tarballs that can be reached."""
+    if request.only_youtube:
+        raise OptionError(
+            "source: 'youtube' is not allowed: YouTube counts what an address asks for, so many "
+            "machines behind one get no more than one does. The fleet reads tarballs; run "
+            "'kinetics600 download --source youtube' on one machine"
+        )
+    if request.source == "local":
+        raise OptionError(
+            "source: 'local' is not allowed: the fleet reads tarballs. Run 'kinetics600 publish "
+            "--embed --source local' for what is in data_dir"
+        )
+    if request.chooses:
+        raise choice_error(
+            "not allowed, as the fleet reads whole tarballs. Choose by classes, or run "
+            "'kinetics600 publish --embed' on one machine"
+        )
+    if not request.may_fetch(offline=offline):
+        raise OfflineError(
+            f"mirror: {request.mirror} is across a network, and HF_DATASETS_OFFLINE forbids it"
+        )
+
+
+def make_job(
+    request: Request,
+    split: str,
+    recipe: Recipe,
+    places: Places,
+    *,
+    with_labels: bool = True,
+    offline: bool = False,
+) -> Job:
+    """Return what all workers must know of a split; labels of test clips only if `with_labels`."""
+    labels: TestLabels = {}
+    own_format = PUBLISHED_FORMATS[recipe.kind]
+    options: dict[str, Any] = {"format": own_format, "short_side": request.short_side}
+    if PARTS_FORMAT != 1:  # places of releases that did not note it go on
+        options["parts_format"] = PARTS_FORMAT
+    if request.short_side is not None:
+        import av
+
+        options["av"] = av.__version__  # another may encode to other bytes
+
+    if Split(split).is_mixed and with_labels:
+        labels = read_test_labels(
+            request.test_labels, request.mirror, request.store, offline=offline, keep=False
+        )
+        wanted_names(request, split, labels)  # raises if the classes of test clips are not known
+        options["labels"] = digest_of_labels(labels)
+        options["classes"] = request.classes
+
+    url = absolute_place(request.mirror.url)  # workers may run in other folders
+    return Job(
+        split=split,
+        mirror=dataclasses.replace(request.mirror, url=url),
+        labels=labels,
+        classes=request.classes if Split(split).is_mixed else None,
+        short_side=request.short_side,
+        recipe=recipe,
+        seed=request.limits.seed,
+        whole=request.is_whole,
+        places=places,
+        options=options,
+    )

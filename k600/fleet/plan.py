@@ -21,8 +21,7 @@ import pyarrow.parquet
 
 from k600.clip import Clip, parse_file_name
 from k600.errors import DestinationError, NoClipsError, OptionError
-from k600.fleet.job import Job
-from k600.fleet.options import OpenPlaces
+from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.units import PartClip, Unit, UnitMarker, read_all_markers
 from k600.publish.destination import FileDestination
 

@@ -11,12 +11,17 @@ from typing import Any
 from k600.clip import Tarball
 from k600.errors import IncompleteError, NoClipsError
 from k600.fleet.finish import tidy
-from k600.fleet.job import Job
 from k600.fleet.merge import shard_path, shard_to_json
-from k600.fleet.options import OpenPlaces
+from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.plan import Plan, make_plan
-from k600.fleet.read import read_unit
-from k600.fleet.units import Unit, find_units, find_unread, read_markers, tarballs_to_read
+from k600.fleet.units import (
+    Unit,
+    find_units,
+    find_unread,
+    read_markers,
+    read_unit,
+    tarballs_to_read,
+)
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.destination import FileDestination
@@ -47,7 +52,7 @@ class SplitWork:
     @property
     def merged_bytes(self) -> int:
         """Bytes of tarballs that are merged into shards, about."""
-        return 0 if self.job.recipe.is_index else self.total_bytes
+        return 0 if self.job.recipe.kind == "index" else self.total_bytes
 
 
 def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Progress) -> SplitWork:
@@ -74,10 +79,10 @@ def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Prog
     done = read_marker(places.shards, job.meta_path("done.json"))
     if done is not None:
         damaged = find_damaged(places.shards, split, done["shards"], progress)
-        if not damaged and (recipe.is_index or _has_manifest(done, job, places)):
+        if not damaged and (recipe.kind == "index" or _has_manifest(done, job, places)):
             tidy(job, places)
             return SplitWork(job, (), (), {})
-        if not recipe.is_index:  # an index is made again of the markers
+        if recipe.kind != "index":  # an index is made again of the markers
             return _prepare_repair(job, done, damaged, tarballs, places)
 
     units, unavailable = find_units(tarballs, job, on_missing=request.on_missing)

@@ -15,16 +15,15 @@ from typing import Any
 
 from k600.errors import IncompleteError
 from k600.fleet.finish import finish_index, finish_split
-from k600.fleet.job import check_fleet, make_job
 from k600.fleet.merge import merge_shards
-from k600.fleet.options import FleetRecipe, OpenPlaces, Places, Workforce
+from k600.fleet.options import OpenPlaces, Places, Workforce, check_fleet, make_job
 from k600.fleet.plan import write_plan
 from k600.fleet.prepare import SplitWork, prepare_split
-from k600.fleet.read import read_units
-from k600.fleet.units import deal_units
+from k600.fleet.units import deal_units, read_units
 from k600.loading.request import Request
 from k600.progress import Bar, Progress
 from k600.publish.markers import check_place, read_marker
+from k600.publish.recipe import Recipe
 from k600.store.store import META_DIR
 
 logger = logging.getLogger("kinetics600")
@@ -70,16 +69,12 @@ class Fleet:
         """Whether a split was submitted to Slurm, and is not done."""
         return any(split.state == "submitted" for split in self.splits)
 
-    def as_plain(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return dataclasses.asdict(self)
-
 
 def run_fleet(
     request: Request,
     places: Places,
     *,
-    recipe: FleetRecipe,
+    recipe: Recipe,
     workforce: Workforce,
     progress: Progress,
     offline: bool = False,
@@ -161,7 +156,7 @@ def _stages(work: SplitWork, workforce: Workforce, bar: Bar) -> Iterator[Any]:
     if reading:
         yield Stage(f"{job.split}-read", places, reading, on_read)
     tarballs = (job, work.units, work.unavailable)
-    if recipe.is_index:
+    if recipe.kind == "index":
         yield Stage(f"{job.split}-end", places, [partial(finish_index, *tarballs)])
         return
     yield Stage(f"{job.split}-plan", places, [partial(write_plan, *tarballs)])

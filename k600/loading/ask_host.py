@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from k600.clip import Tarball
@@ -127,6 +127,25 @@ def _with_lists(state: State) -> State:
         test_names=lists.test_names() if unlabeled else (),
         fresh=True,
     )
+
+
+def find_tarballs(
+    mirror: Mirror, tarballs: Collection[Tarball]
+) -> tuple[dict[Tarball, RemoteFile], dict[Tarball, MirrorError]]:
+    """Return size and ETag of the tarballs that a mirror has, and why it has not the others.
+
+    Raises `MirrorError` if that cannot be said of one of them.
+    """
+    there: dict[Tarball, RemoteFile] = {}
+    absent: dict[Tarball, MirrorError] = {}
+    for tarball, answer in (_stat(mirror, tarballs) if tarballs else {}).items():
+        if isinstance(answer, RemoteFile):
+            there[tarball] = answer
+        elif isinstance(answer, (MirrorNotFoundError, MirrorDeniedError)):
+            absent[tarball] = answer
+        else:
+            raise answer
+    return there, absent
 
 
 def _stat(

@@ -151,7 +151,7 @@ class State:
         self, known: LedgerView, ledger: Ledger, names: Collection[str] | None = None
     ) -> State:
         """Return the same with what a ledger says, or says of some tarballs."""
-        inventory = Inventory.of(self.request.store, known)
+        inventory = Inventory(self.request.store, known)
         members = _members(ledger, self.split) if self.is_unlisted else {}
         if names is not None:
             members = {**self.members, **{n: rows for n, rows in members.items() if n in names}}
@@ -226,7 +226,7 @@ def read_state(
         write=writable,
         listed=folders,
     )
-    inventory = Inventory.of(store, known, folders)
+    inventory = Inventory(store, known, folders)
 
     kept = KeptLists(request.mirror, store, split, network=False, keep=False)
     names = kept.test_names() if split.is_mixed and request.chooses and not labels else ()

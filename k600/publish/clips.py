@@ -20,8 +20,8 @@ from k600.loading.request import Request
 from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
 from k600.loading.stream import stream_split
 from k600.progress import Bar
+from k600.publish.formats import write_clips
 from k600.publish.markers import SplitResult, find_damaged, pin_request, read_marker, to_json
-from k600.publish.parquet import write_clips
 from k600.publish.recipe import SplitJob
 from k600.publish.shards import check_number_of_files, scratch_folder, send_shards
 from k600.publish.shuffle import group_names, shuffle
@@ -150,8 +150,7 @@ def _send_rows(
             bar.update(1)
             yield row
 
-    size = job.recipe.shard_size_mb * 1_000_000
-    shards = write_clips(counted(), folder, prefix=prefix, shard_bytes=size)
+    shards = write_clips(counted(), folder, prefix=prefix, shard_bytes=job.recipe.shard_bytes)
     entries = send_shards(shards, job.destination, job.data)
     return {"shards": entries, "unlabelled": unlabelled}
 

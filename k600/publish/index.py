@@ -11,13 +11,12 @@ import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from k600.clip import Tarball
-from k600.errors import MirrorDeniedError, MirrorNotFoundError, OfflineError, OptionError
-from k600.loading.ask_host import settle
+from k600.errors import OfflineError, OptionError
+from k600.loading.ask_host import find_tarballs, settle
 from k600.loading.columns import INDEX, arrow_schema
 from k600.loading.index import IndexFile
 from k600.loading.manifest import write_table
@@ -36,8 +35,6 @@ from k600.reasons import PASSING_REASONS
 from k600.splits import Split
 from k600.store.rows import TarballRow
 from k600.tarballs.extract import TarballRead
-
-_CHECKED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,14 +232,11 @@ def _find_changed(table: Any, split: str, mirror: Mirror) -> list[str]:
     names = ["split", "tarball", "tarball_etag", "tarball_bytes"]
     groups = table.group_by(names).aggregate([]).to_pylist()
 
-    def is_changed(group: Mapping[str, Any]) -> bool:
-        try:
-            now = mirror.stat(Tarball(split, group["tarball"]).path)
-        except (MirrorNotFoundError, MirrorDeniedError):
-            return True
-        return (now.etag, now.size_bytes) != (group["tarball_etag"], group["tarball_bytes"])
-
-    own = [each for each in groups if each["split"] == split and each["tarball_etag"]]
-    with ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
-        changed = zip(own, pool.map(is_changed, own), strict=True)
-        return sorted(Tarball(split, each["tarball"]).path for each, is_so in changed if is_so)
+    known = {
+        Tarball(split, group["tarball"]): (group["tarball_etag"], group["tarball_bytes"])
+        for group in groups
+        if group["split"] == split and group["tarball_etag"]
+    }
+    there, absent = find_tarballs(mirror, known)
+    changed = [at for at, now in there.items() if (now.etag, now.size_bytes) != known[at]]
+    return sorted(tarball.path for tarball in (*changed, *absent))

@@ -82,7 +82,7 @@ class SplitResult:
     """The shards of a split, as they are made."""
 
     shards: list[dict[str, Any]]
-    """Entries of markers (`k600.publish.shards.Shard.entry`), by name."""
+    """Entries of markers (`k600.publish.shards.send_shard`), by name."""
     unlabelled: int
     new: int
     """Shards that this run made; the others were there."""

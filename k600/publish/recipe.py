@@ -16,12 +16,15 @@ from k600.publish.destination import Destination
 from k600.publish.shards import MOST_SHARD_MB
 from k600.splits import Split
 from k600.store.store import META_DIR
-from k600.values import choice, whole_number
+from k600.values import whole_number
 
 KINDS = ("metadata", "embedded", "index")
+"""What one machine publishes. (Tar files are made by a fleet.)"""
 
 PUBLISHED_FORMATS = {"metadata": 2, "embedded": 1, "webdataset": 1, "index": 1}
 """What a published row of each kind means: with another number, places begun before are refused."""
+
+_MOST = {"shard_size_mb": MOST_SHARD_MB, "mix": 600, "shards_multiple_of": 4_096}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +32,24 @@ class Recipe:
     """How rows become shards."""
 
     kind: str = "metadata"
-    """`metadata`, `embedded`: with the clips themselves, or `index`: where each lies."""
+    """`metadata`, `embedded` or `webdataset`: with the clips themselves, or `index`: where each
+    lies."""
     shard_size_mb: int = 500
-    """Embedded: bytes of clips in a shard, in units of 1,000,000, 1 to 1,900."""
+    """Bytes of clips in a shard, in units of 1,000,000, 1 to 1,900; of a fleet, on average."""
     mix: int = 16
-    """Embedded: tarballs read side by side, 1 or more: so many classes are in a shard."""
+    """Embedded: tarballs read side by side, 1 to 600: so many classes are in a shard."""
+    shards_multiple_of: int = 1
+    """Of a fleet: the number of shards is a multiple of this, 1 to 4,096."""
 
     def check(self) -> None:
-        """Raise `OptionError` for a value that is not allowed."""
-        choice("kind", self.kind, KINDS)
-        for option, most in (("shard_size_mb", MOST_SHARD_MB), ("mix", 600)):
+        """Raise `OptionError` for a number that is not allowed."""
+        for option, most in _MOST.items():
             whole_number(option, getattr(self, option), least=1, most=most)
+
+    @property
+    def shard_bytes(self) -> int:
+        """Bytes of clips in a shard."""
+        return self.shard_size_mb * 1_000_000
 
     def describe(
         self,

@@ -6,7 +6,6 @@ What is written where, and how an interrupted run continues: `k600.publish.marke
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from k600.loading.state import read_labels
 from k600.progress import Progress
 from k600.publish.clips import check_embeddable, publish_clips
 from k600.publish.destination import FileDestination
+from k600.publish.formats import write_index, write_metadata
 from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
 from k600.publish.markers import (
     SplitResult,
@@ -31,11 +31,10 @@ from k600.publish.markers import (
     update_card,
 )
 from k600.publish.metadata import index_rows, metadata_rows
-from k600.publish.parquet import write_index, write_metadata
-from k600.publish.recipe import Recipe, SplitJob, rights_error
-from k600.publish.shards import scratch_folder
+from k600.publish.recipe import KINDS, Recipe, SplitJob, rights_error
+from k600.publish.shards import scratch_folder, send_shard
 from k600.splits import Split
-from k600.values import flag
+from k600.values import choice, flag
 
 logger = logging.getLogger("kinetics600")
 
@@ -64,10 +63,6 @@ class Published:
     kind: str
     splits: tuple[PublishedSplit, ...]
 
-    def as_plain(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return dataclasses.asdict(self)
-
 
 def publish(
     request: Request,
@@ -87,6 +82,7 @@ def publish(
 
     The arguments are those of `kinetics600.publish`; `endpoint` is the address of the Hub.
     """
+    choice("kind", recipe.kind, KINDS)
     recipe.check()
     rights = flag("i_have_the_rights", i_have_the_rights)
     if private is not None:
@@ -194,5 +190,5 @@ def _publish_table(job: SplitJob) -> SplitResult:
         damaged = find_damaged(destination, split, before, job.progress)
         if before and not damaged:
             return SplitResult(before, unlabelled, 0)
-        etag = destination.send(f"{job.data}/{shard.name}", shard.path, shard.sha256)
-        return SplitResult([shard.entry(etag)], unlabelled, 1, len(damaged))
+        entry = send_shard(shard, destination, job.data)
+        return SplitResult([entry], unlabelled, 1, len(damaged))

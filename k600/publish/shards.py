@@ -40,15 +40,9 @@ class Shard:
     size_bytes: int
     sha256: str
 
-    def entry(self, etag: str) -> dict[str, Any]:
-        """Return what a marker notes of the shard, with its ETag unless that is empty."""
-        entry = asdict(self)
-        del entry["path"]
-        return {**entry, "etag": etag} if etag else entry
-
 
 def is_entry(value: Any) -> bool:
-    """Whether this is an entry of a shard, as `Shard.entry` returns it."""
+    """Whether this is an entry of a shard, as `send_shard` returns it."""
     return isinstance(value, dict) and all(isinstance(value.get(k), t) for k, t in _ENTRY.items())
 
 
@@ -108,6 +102,15 @@ def scratch_folder(destination: Destination, store: Store | None = None) -> Iter
             yield folder
 
 
+def send_shard(shard: Shard, destination: Destination, folder: str) -> dict[str, Any]:
+    """Send a shard, remove it here, and return what a marker notes of it."""
+    etag = destination.send(f"{folder}/{shard.name}", shard.path, shard.sha256)
+    shard.path.unlink(missing_ok=True)
+    entry = asdict(shard)
+    del entry["path"]
+    return {**entry, "etag": etag} if etag else entry
+
+
 def send_shards(
     shards: Iterable[Shard], destination: Destination, folder: str
 ) -> list[dict[str, Any]]:
@@ -132,9 +135,6 @@ def _send(
     sending: Future[dict[str, Any]], shard: Shard, destination: Destination, folder: str
 ) -> None:
     try:
-        etag = destination.send(f"{folder}/{shard.name}", shard.path, shard.sha256)
-        shard.path.unlink(missing_ok=True)
+        sending.set_result(send_shard(shard, destination, folder))
     except BaseException as error:
         sending.set_exception(error)
-    else:
-        sending.set_result(shard.entry(etag))

@@ -8,14 +8,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from k600.clip import Listing, TestLabels, label_of
 from k600.splits import Split
-from k600.store.foreign_trees import find_foreign
-from k600.store.inventory import Folders, is_unchanged, warn_of_links
+from k600.store.inventory import Folders, find_foreign, is_unchanged, warn_of_links
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
@@ -109,6 +108,29 @@ def class_finder(
     return lambda name: by_name().get(name, "")
 
 
+def foreign_clips(
+    store: Store,
+    split: str,
+    listed: Folders,
+    labels: Container[str],
+    class_of: Callable[[str], str],
+    checked: Mapping[str, AdoptedRow],
+) -> Iterator[tuple[str, str, str]]:
+    """Yield class, file name and path of clips in other tools' folders, but those of other classes.
+
+    The class is that for which a clip was checked, if it was, and empty if it is not known.
+    """
+    for place, label in find_foreign(store, split).items():
+        if label is not None and label not in labels:
+            continue
+        for name in sorted(listed.names(place)):
+            path = f"{place}/{name}"
+            if path in checked:
+                yield checked[path].folder.partition("/")[2], name, path
+            else:
+                yield label or class_of(name), name, path
+
+
 def _unknown_clips(
     store: Store,
     split: str,
@@ -125,21 +147,12 @@ def _unknown_clips(
         names = listed.names(folder).difference(*mine.get(folder, ()))
         found += [(folder, name, f"{folder}/{name}") for name in sorted(names)]
 
+    labels = {folder.partition("/")[2] for folder in own}
     classless = 0
-    wanted = {*own}
-    for place, label in find_foreign(store, split).items():
-        if label is not None and f"{split}/{label}" not in wanted:
-            continue
-        for name in sorted(listed.names(place)):
-            path = f"{place}/{name}"
-            if path in checked:
-                folder = checked[path].folder
-            else:
-                own_label = label or class_of(name)
-                classless += not own_label
-                folder = f"{split}/{own_label}"
-            if folder in wanted:
-                found.append((folder, name, path))
+    for label, name, path in foreign_clips(store, split, listed, labels, class_of, checked):
+        classless += not label
+        if label in labels:
+            found.append((f"{split}/{label}", name, path))
 
     if classless:
         logger.warning(

@@ -15,9 +15,8 @@ import os
 import stat
 import uuid
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -33,12 +32,6 @@ try:
     import fcntl
 except ImportError:  # Windows, whose locks come with the system
     fcntl = None  # type: ignore[assignment]
-
-_BATCH_BYTES = 8 << 20
-_TAKEN_OVER_BYTES = 64 << 20
-"""About how many bytes of flushed files are taken over at a time: one transaction each."""
-_MOST_BEHIND = 2
-"""Batches that the disk may be behind. (So few fit into a processor's cache.)"""
 
 
 def open_part(path: Path, *, buffered: bool = True) -> BinaryIO:
@@ -64,7 +57,7 @@ def write_whole(path: Path, data: bytes, *, by: Path | None = None) -> None:
 def move_into_place(part: Path, path: Path, *, flushed: bool = True) -> None:
     """Rename a finished file on the same volume, making folders; an existing file is replaced.
 
-    It is flushed before and its name after, unless a `Flushing` does so for many files at once.
+    It is flushed before and its name after, unless `flush_all` does so for many files at once.
     """
     if flushed:
         sync(part)
@@ -100,66 +93,15 @@ def remove(paths: Iterable[Path]) -> None:
         sync_folder(folder)
 
 
-class Flushing:
-    """Flushes files while the next ones are written. A context manager.
+def flush_all(paths: Collection[Path]) -> None:
+    """Flush files to the disk and out of the kernel's cache, all at once.
 
-    Flushed files leave the kernel's cache: a split is larger than memory, so its pages would push
-    out those of others, and fresh pages cost more CPU time than all else that is done to a clip
-    where the host of a virtual machine has to find each (2 of 4 s/GB, measured).
+    A split is larger than memory, so its pages would push out those of others, and fresh pages cost
+    more CPU time than all else that is done to a clip where the host of a virtual machine has to
+    find each (2 of 4 s/GB, measured).
 
-    Only `finish` proves that the files added last are on the disk. It and `add` may raise
-    `DiskFullError` or `StoreError`, as a volume may turn out to be full or broken only now.
+    Raises `DiskFullError` or `StoreError`, as a volume may turn out to be full or broken only now.
     """
-
-    def __init__(self, take_over: Callable[[Sequence[Path]], Iterable[Path]]) -> None:
-        """`take_over`, called in another thread with flushed files, returns their new paths."""
-        self._take_over = take_over
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="k600-flush")
-        self._batch: list[Path] = []
-        self._batch_bytes = 0
-        self._ready: list[Path] = []
-        self._ready_bytes = 0
-        self._behind: deque[Future[None]] = deque()
-        self._folders: set[Path] = set()
-
-    def __enter__(self) -> Flushing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def add(self, path: Path, size_bytes: int) -> None:
-        """Add a file; wait if the disk is too far behind."""
-        self._batch.append(path)
-        self._batch_bytes += size_bytes
-        if self._batch_bytes >= _BATCH_BYTES:
-            self._start()
-            if len(self._behind) > _MOST_BEHIND:
-                self._behind.popleft().result()
-
-    def _start(self, *, last: bool = False) -> None:
-        self._behind.append(self._pool.submit(self._bring, self._batch, self._batch_bytes, last))
-        self._batch, self._batch_bytes = [], 0
-
-    def _bring(self, paths: Sequence[Path], size_bytes: int, last: bool) -> None:
-        _flush_all(paths)
-        self._ready += paths
-        self._ready_bytes += size_bytes
-        if self._ready and (last or self._ready_bytes >= _TAKEN_OVER_BYTES):
-            self._folders.update(path.parent for path in self._take_over(self._ready))
-            self._ready, self._ready_bytes = [], 0
-
-    def finish(self) -> None:
-        """Return once all added files, and their folders' entries, are on the disk."""
-        self._start(last=True)
-        while self._behind:
-            self._behind.popleft().result()
-        for folder in self._folders:
-            flush(folder)
-        self._folders.clear()
-
-
-def _flush_all(paths: Sequence[Path]) -> None:
     for path in paths:  # so that the disk has all of them to write before the first is waited for
         with translate_errors(store_error, path), _opened(path) as descriptor:
             leave_cache(descriptor)
@@ -170,7 +112,7 @@ def _flush_all(paths: Sequence[Path]) -> None:
 def flush(path: Path) -> None:
     """Flush a file, or a folder's entries, to the disk and out of the kernel's cache.
 
-    It raises as `Flushing` does.
+    It raises as `flush_all` does.
     """
     with translate_errors(store_error, path), _opened(path) as descriptor:
         _to_disk(descriptor)

@@ -1,18 +1,84 @@
-"""What of a split is in the store at one moment, at its own place or where others put it."""
+"""What of a split is in the store at one moment, at its own place or where other tools put it.
+
+    <split>/<class name>/     FiftyOne's zoo, and this loader's own
+    <split>/<class_name>/     torchvision, CVDF's `arrange_by_classes` (spaces and marks replaced)
+    videos_<split>/…          mmaction2
+    <split>/*.mp4             CVDF's extractor: flat, the class is in the host's lists only
+
+Splits may bear the host's names (`val`). Folders of other tools are found by their names alone, and
+never changed. Links that lead out of the store are returned, too, so that they are reported;
+`Store.inventory` lists nothing there.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping, Set
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from k600.clip import Tarball
-from k600.store.foreign_trees import find_foreign
+from k600.clip import Tarball, parse_file_name
+from k600.errors import UnknownClassError
+from k600.labels import NAMES, canonical
+from k600.splits import UNLABELED
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
+
+_SPLIT_FOLDERS = {
+    "train": ("train", "videos_train"),
+    "validation": ("validation", "val", "videos_val", "videos_validation"),
+    "test": ("test", "videos_test"),
+}
+_OWN = frozenset((*NAMES, UNLABELED))
+"""How this loader names the folders in a split's folder."""
+
+
+def find_foreign(store: Store, split: str) -> MappingProxyType[str, str | None]:
+    """Return other tools' folders in a store that may hold clips of a split, with their classes.
+
+    Paths are relative to the store; the class of a flat folder of all classes is None.
+
+    Example:
+        >>> import tempfile
+        >>> store = Store.at(tempfile.mkdtemp())
+        >>> (store.root / "val" / "surfing_water").mkdir(parents=True)
+        >>> dict(find_foreign(store, "validation"))
+        {'val/surfing_water': 'surfing water'}
+    """
+    changed = []
+    for folder in _SPLIT_FOLDERS[split]:
+        try:
+            changed.append(os.stat(store.root / folder).st_mtime_ns)
+        except OSError:
+            changed.append(0)
+    return _list_foreign(store, split, tuple(changed))
+
+
+@lru_cache(maxsize=16)
+def _list_foreign(
+    store: Store, split: str, changed: tuple[int, ...]
+) -> MappingProxyType[str, str | None]:
+    found: dict[str, str | None] = {}
+    for split_folder, mtime in zip(_SPLIT_FOLDERS[split], changed, strict=True):
+        if not mtime or not (store.root / split_folder).is_dir():
+            continue
+        if store.outside_link(split_folder) is not None:
+            found[split_folder] = None
+            continue
+        with os.scandir(store.root / split_folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if parse_file_name(entry.name):
+                    found[split_folder] = None
+                elif not (split_folder == split and entry.name in _OWN) and entry.is_dir():
+                    try:
+                        found[f"{split_folder}/{entry.name}"] = canonical(entry.name)
+                    except UnknownClassError:
+                        continue  # some other folder of theirs
+    return MappingProxyType(found)
+
 
 logger = logging.getLogger("kinetics600")
 
@@ -46,32 +112,20 @@ class Folders:
 class Inventory:
     """The intact clips of one split in the store."""
 
-    def __init__(
-        self,
-        store: Store,
-        adopted: Iterable[AdoptedRow],
-        folders: Folders | None = None,
-        *,
-        hidden: Mapping[str, Set[str]] = MappingProxyType({}),
-    ) -> None:
-        """List nothing yet; `hidden` has the names by folder of clips of another mirror."""
-        self._store, self._folders, self._hidden = store, folders or Folders(store), hidden
+    def __init__(self, store: Store, known: LedgerView, folders: Folders | None = None) -> None:
+        """List nothing yet."""
+        self._store, self._folders, self._hidden = store, folders or Folders(store), known.hidden()
         self._rows: dict[str, list[AdoptedRow]] = {}
-        for row in adopted:
+        for row in known.adopted:
             self._rows.setdefault(row.folder, []).append(row)
         self._found: dict[str, tuple[Set[str], dict[str, str]]] = {}
-
-    @classmethod
-    def of(cls, store: Store, known: LedgerView, folders: Folders | None = None) -> Inventory:
-        """Return the inventory for a view of the ledger."""
-        return cls(store, known.adopted, folders, hidden=known.hidden())
 
     @classmethod
     def of_tarball(cls, store: Store, ledger: Ledger, tarball: Tarball) -> Inventory:
         """Return the inventory for the clips of one tarball, without reading all of the ledger."""
         others = ledger.other_mirrors(tarball.split, tarball.name)
         adopted = ledger.adopted(tarball.split)
-        return cls.of(store, LedgerView({}, adopted=adopted, other_mirrors=others))
+        return cls(store, LedgerView({}, adopted=adopted, other_mirrors=others))
 
     def names(self, folder: str) -> Set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""

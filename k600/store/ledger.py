@@ -54,13 +54,13 @@ class Ledger:
         self._open = partial(open_ledger, path)
         self._mirror = mirror
 
-    def view(self, split: str) -> LedgerView:
-        """Return all that is known of a split."""
+    def view(self, split: str, *, sizes: bool = False) -> LedgerView:
+        """Return all that is known of a split; with `sizes`, also of each stored clip."""
         groups: list[StoredGroup] = []
         others: list[ClipRow] = []
         with self._open() as db:
             for mirror in self._mirrors(db):
-                for tarball, stored, left in _stored_groups(db, mirror, split):
+                for tarball, stored, left in _stored_groups(db, mirror, split, sizes=sizes):
                     groups += stored
                     if left:
                         others += _clip_rows(db, mirror, split, tarball, "AND state IS NOT 'have'")
@@ -433,13 +433,19 @@ def _clip_rows(
 
 
 def _stored_groups(
-    db: sqlite3.Connection, mirror: int, split: str, tarball: str | None = None
+    db: sqlite3.Connection,
+    mirror: int,
+    split: str,
+    tarball: str | None = None,
+    *,
+    sizes: bool = False,
 ) -> Iterator[tuple[str, list[StoredGroup], int]]:
     """Yield each tarball of a mirror, its clips that are stored, and how many others it has."""
     these = {"mirror": mirror, "split": split} | ({} if tarball is None else {"tarball": tarball})
     have = "FILTER (WHERE state = 'have')"
     in_range = f"sum({IN_RANGE.format('size_bytes')} AND {IN_RANGE.format('position + 1')}) {have}"
     facts = f"group_concat(file_name, '/') {have}, count(*) {have}, {in_range}"
+    facts += f", group_concat(size_bytes, '/') {have}" * sizes
     # By tarball is the table's own order. Grouped by folder and source as well, it would be sorted
     # anew, which takes as long as all the rest; so only a tarball whose clips differ in them is.
     tarballs = (
@@ -462,7 +468,13 @@ def _stored_groups(
 
 
 def _stored_group(
-    tarball: Tarball, folder: str, source: str, joined: str, count: int, in_range: int
+    tarball: Tarball,
+    folder: str,
+    source: str,
+    joined: str,
+    count: int,
+    in_range: int,
+    sizes: str = "",
 ) -> StoredGroup:
     """Return clips of one tarball as a group; one that no run wrote is an error."""
     names = joined.split("/")  # no file name has a slash in it
@@ -479,6 +491,8 @@ def _stored_group(
         raise strange_row("clips", "source")
     if in_range != count:
         raise strange_row("clips", "size_bytes")
+    if sizes:
+        group = group._replace(sizes=dict(zip(names, map(int, sizes.split("/")), strict=True)))
     return group
 
 

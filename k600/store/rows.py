@@ -150,7 +150,7 @@ class StoredGroup(NamedTuple):
     source: str
     names: frozenset[str]
     sizes: Mapping[str, int] = MappingProxyType({})
-    """Bytes by file name; may be empty."""
+    """Bytes by file name, if they were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,28 +167,6 @@ class LedgerView:
     adopted: Sequence[AdoptedRow] = ()
     other_mirrors: Sequence[StoredGroup] = ()
     """Stored clips that came from another mirror than the ledger's."""
-
-    @classmethod
-    def of(
-        cls,
-        tarballs: Mapping[str, TarballRow],
-        clips: Iterable[ClipRow],
-        answers: Sequence[AnswerRow] = (),
-        adopted: Sequence[AdoptedRow] = (),
-        other_mirrors: Sequence[StoredGroup] = (),
-    ) -> LedgerView:
-        """Return the view for single rows of clips, with their sizes."""
-        sizes: dict[tuple[Tarball, str, str], dict[str, int]] = {}
-        others = []
-        for clip in clips:
-            if clip.state == "have":
-                key = (clip.tarball, clip.folder, clip.source)
-                sizes.setdefault(key, {})[clip.file_name] = clip.size_bytes
-            else:
-                others.append(clip)
-
-        groups = [StoredGroup(*key, frozenset(found), found) for key, found in sizes.items()]
-        return cls(tarballs, groups, others, answers, adopted, other_mirrors)
 
     def with_tarballs(self, names: Collection[str], theirs: LedgerView) -> LedgerView:
         """Return the view with some tarballs, and their clips, as another mirror has them."""

@@ -364,7 +364,7 @@ class Incoming:
         return part, size, problem or None
 
     def place(self, part: Path, target: Path) -> None:
-        """Rename a checked file, unless a link leads out of the store; `Flushing` flushes it."""
+        """Rename a checked file, unless a link leads out of the store; it is not flushed."""
         self._check_inside(target.parent)
         with translate_errors(store_error, target):
             move_into_place(part, target, flushed=False)

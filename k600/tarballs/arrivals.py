@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from k600.clip import Entry
 from k600.errors import EncoderError
-from k600.store.files import Flushing
+from k600.store.files import flush, flush_all
 from k600.store.ledger import Ledger
 from k600.store.rows import CheckpointRow, ClipRow, TarballRow
 from k600.store.store import Incoming
@@ -26,6 +27,12 @@ from k600.video.probe import box_problem
 from k600.video.resize import resize_clip
 
 logger = logging.getLogger("kinetics600")
+
+_BATCH_BYTES = 8 << 20
+_RECORDED_BYTES = 64 << 20
+"""About how many bytes of flushed files are recorded at a time, in one transaction."""
+_MOST_BEHIND = 2
+"""Batches that the disk may be behind. (So few fit into a processor's cache.)"""
 
 
 def write_clip(
@@ -65,40 +72,54 @@ class Milestone:
     entries: Mapping[str, Entry]
 
 
-class Arrivals:
-    """Flushes, records and renames finished files. A context manager.
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    part: Path
+    """The unfinished file."""
+    path: Path
+    """The path that it will have."""
+    row: ClipRow
 
-    Only `finish` proves that the files added last have their names.
+
+class Arrivals:
+    """Flushes, records and renames finished files while the next are written. A context manager.
+
+    Only `finish` proves that the files added last have their names. It and `add` may raise as
+    `flush_all` does.
     """
 
     def __init__(self, ledger: Ledger, incoming: Incoming, begun: TarballRow) -> None:
         """Begin with nothing; `begun` is the tarball's row once a clip of it came."""
         self._ledger, self._incoming, self._begun = ledger, incoming, begun
-        self._flushing = Flushing(self._give_names)
-        self._unnamed: dict[Path, tuple[Path, ClipRow]] = {}
-        """By unfinished file: the path that it will have, and its row."""
-        self._waiting: list[Path] = []
-        """Those of them that wait until the reading is proved."""
-        self._named: list[Path] = []
-        self._added = self._recorded = 0
-        self._milestones: deque[tuple[int, Milestone]] = deque()
-        """Each with how many clips were added before it."""
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="k600-flush")
+        self._behind: deque[Future[None]] = deque()
+
+        self._batch: list[_Clip | Milestone] = []
+        self._flushed: list[_Clip | Milestone] = []
+        """In the order in which they came, as a milestone holds for what is before it."""
+        self._batch_bytes = self._flushed_bytes = 0
+        self._waiting: list[_Clip] = []
+        """Those that wait until the reading is proved."""
+        self._files: set[Path] = set()
+        self._folders: set[Path] = set()
 
     def __enter__(self) -> Arrivals:
-        self._flushing.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._flushing.__exit__(*error)
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     def add(self, part: Path, path: Path, row: ClipRow, *, wait: bool) -> None:
-        """Add a finished file that will lie at `path`, with `wait` once the reading is proved."""
-        self._unnamed[part] = path, row
+        """Add a finished file that will lie at `path`, with `wait` once the reading is proved.
+
+        Waits itself if the disk is too far behind.
+        """
+        clip = _Clip(part, path, row)
+        self._files.add(part)
         if wait:
-            self._waiting.append(part)
+            self._waiting.append(clip)
         else:
-            self._added += 1
-            self._flushing.add(part, row.size_bytes)
+            self._put(clip)
 
     @property
     def are_waiting(self) -> bool:
@@ -107,35 +128,64 @@ class Arrivals:
 
     def pass_milestone(self, milestone: Milestone) -> None:
         """Record a milestone once all that was added before it is recorded."""
-        self._milestones.append((self._added, milestone))
+        self._batch.append(milestone)
 
     def finish(self, *, proved: bool) -> None:
-        """Return once all files have their names; those that wait only if the reading is proved."""
-        for part in self._waiting if proved else ():
-            _, row = self._unnamed[part]
-            self._flushing.add(part, row.size_bytes)
-        self._flushing.finish()
+        """Return once all files, and their names, are on the disk.
+
+        Those that wait get their names only if the reading is proved.
+        """
+        for clip in self._waiting if proved else ():
+            self._put(clip)
+        self._begin_batch(last=True)
+        while self._behind:
+            self._behind.popleft().result()
+        for folder in self._folders:
+            flush(folder)
 
     def roll_back(self) -> None:
         """Remove all that came."""
-        for path in (*self._named, *self._unnamed):
+        for path in self._files:
             path.unlink(missing_ok=True)
 
-    def _give_names(self, parts: Sequence[Path]) -> list[Path]:
-        """Record files, then rename them; return their new paths."""
-        arrived = [self._unnamed.pop(part) for part in parts]
-        self._recorded += len(parts)
-        rows, entries = [row for _, row in arrived], dict[str, Entry]()
-        checkpoint = None
-        while self._milestones and self._milestones[0][0] <= self._recorded:
-            _, passed = self._milestones.popleft()
-            rows += passed.rows
-            entries |= passed.entries
-            checkpoint = passed.checkpoint
+    def _put(self, clip: _Clip) -> None:
+        self._batch.append(clip)
+        self._batch_bytes += clip.row.size_bytes
+        if self._batch_bytes >= _BATCH_BYTES:
+            self._begin_batch(last=False)
+            if len(self._behind) > _MOST_BEHIND:
+                self._behind.popleft().result()
+
+    def _begin_batch(self, *, last: bool) -> None:
+        batch, size_bytes = self._batch, self._batch_bytes
+        self._behind.append(self._pool.submit(self._bring, batch, size_bytes, last))
+        self._batch, self._batch_bytes = [], 0
+
+    def _bring(self, batch: Sequence[_Clip | Milestone], size_bytes: int, last: bool) -> None:
+        flush_all([each.part for each in batch if isinstance(each, _Clip)])
+        self._flushed += batch
+        self._flushed_bytes += size_bytes
+        if last or self._flushed_bytes >= _RECORDED_BYTES:
+            self._give_names(
+                [each for each in self._flushed if isinstance(each, _Clip)],
+                [each for each in self._flushed if isinstance(each, Milestone)],
+            )
+            self._flushed, self._flushed_bytes = [], 0
+
+    def _give_names(self, clips: Sequence[_Clip], passed: Sequence[Milestone]) -> None:
+        """Record files and milestones, then rename the files."""
+        if not clips:
+            return
+        rows, entries = [clip.row for clip in clips], dict[str, Entry]()
+        for milestone in passed:
+            rows += milestone.rows
+            entries |= milestone.entries
+        checkpoint = passed[-1].checkpoint if passed else None
         packing = checkpoint.packing if checkpoint else ""
         more: dict[str, Any] = {"packing": packing, "entries": entries, "checkpoint": checkpoint}
         self._ledger.record(self._begun, rows, replace=False, **more)
-        for part, (path, _) in zip(parts, arrived, strict=True):
-            self._incoming.place(part, path)
-            self._named.append(path)
-        return [path for path, _ in arrived]
+
+        for clip in clips:
+            self._incoming.place(clip.part, clip.path)
+            self._files.add(clip.path)
+            self._folders.add(clip.path.parent)

@@ -9,7 +9,7 @@ from k600.clip import Tarball, TestLabels
 from k600.splits import UNLABELED
 from k600.store.inventory import Inventory, is_unchanged
 from k600.store.ledger import Ledger
-from k600.store.rows import ClipRow
+from k600.store.rows import ClipRow, LedgerView
 from k600.store.store import Store
 from k600.tarballs.stream import clip_of
 from k600.video.probe import box_problem
@@ -31,7 +31,7 @@ class PresentClips:
         folder = f"{split}/{tarball.label}" if tarball.label else None
         adopted = ledger.adopted(split, folder)
         self._tarball, self._labels, self._known = tarball, labels, known
-        self.inventory = Inventory(store, adopted)
+        self.inventory = Inventory(store, LedgerView({}, adopted=adopted))
         self._unlabeled = f"{split}/{tarball.label or UNLABELED}"
 
         answers = ledger.answers(split, folder)

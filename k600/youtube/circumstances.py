@@ -11,11 +11,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from k600.network import read_network
 from k600.text import short_hash
-from k600.youtube.options import Silent, YouTubeOptions, cookie_text, yt_dlp_params
-from k600.youtube.tools import js_runtimes, yt_dlp_version
+from k600.youtube.options import Silent, YouTubeOptions, cookie_text
+from k600.youtube.tools import usable_runtimes, yt_dlp_version
 
 YOUTUBE = "https://www.youtube.com"
 GUEST = "guest"
@@ -68,6 +68,20 @@ def read_facts(text: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in text.split() if "=" in part)
 
 
+def proxy_url(options: YouTubeOptions) -> str:
+    """Return the URL of the proxy to YouTube, with its password; empty without one.
+
+    Of the environment, it is the one that yt-dlp takes, which may be a SOCKS proxy.
+    """
+    if options.proxy is not None:
+        return options.proxy
+    proxies = getproxies()
+    url = proxies.get("https") or proxies.get("all") or ""
+    if not url or proxy_bypass(str(urlsplit(YOUTUBE).hostname)):
+        return ""
+    return url if "://" in url else f"http://{url}"
+
+
 def account_of(cookies: str) -> str:
     """Return what stands for the account that is signed in by the text of a cookie file.
 
@@ -87,18 +101,17 @@ def account_of(cookies: str) -> str:
 
 
 def _address(options: YouTubeOptions) -> str:
-    proxy = read_network().proxy_for(YOUTUBE) if options.proxy is None else None
-    parts = urlsplit(options.proxy or (proxy.secret_url if proxy else ""))
+    parts = urlsplit(proxy_url(options))
+    host = parts.netloc.rpartition("@")[2].lower()
     # A proxy's user may name the country; its password is kept out.
-    facts: list[object] = [parts.scheme, parts.hostname, parts.port, parts.username]
+    facts: list[object] = [parts.scheme, host, parts.username]
     given = options.yt_dlp_options
     facts += [[name, given[name]] for name in _OF_ADDRESS if name in given]
     return short_hash(json.dumps(facts, default=str)) if any(facts) else "direct"
 
 
 def _clients(options: YouTubeOptions) -> str:
-    params = yt_dlp_params(options)
-    facts = {name: params.get(name) for name in _OF_CLIENTS}
+    facts = {name: options.yt_dlp_options.get(name) for name in _OF_CLIENTS}
     return short_hash(json.dumps([facts, _plugins()], default=_plain, sort_keys=True))
 
 
@@ -126,9 +139,7 @@ def _account_in_browser(browser: tuple[str | None, ...]) -> str:
 
 
 def _runtime(options: YouTubeOptions) -> str:
-    found = js_runtimes(options.yt_dlp_options.get("js_runtimes", {"deno": {}}))
-    names = [f"{each.name}-{each.version}" for each in found.values() if each.supported]
-    return ",".join(sorted(names)).replace(" ", "") or "none"
+    return ",".join(usable_runtimes(options)).replace(" ", "") or "none"
 
 
 _FACTS: Mapping[str, Callable[[YouTubeOptions], str]] = {

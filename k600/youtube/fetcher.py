@@ -24,7 +24,7 @@ from k600.retry import Retry
 from k600.video.cut import CutError, cut_clip
 from k600.youtube.options import YouTubeOptions
 from k600.youtube.rate_limit import Throttle
-from k600.youtube.refusals import Evidence, Refusal, classify
+from k600.youtube.refusals import OF_ONE_CLIENT, Evidence, Refusal, classify
 from k600.youtube.tools import attempts
 
 _CHUNK_BYTES = 1 << 19
@@ -39,10 +39,6 @@ _MOST_MISSING_SECONDS = 2
 _LEAST_SECONDS = 2
 _MOST_IN_VAIN = 3
 """After how many clips in a row that came by the second try alone the first one is left out."""
-
-
-_OF_ONE_CLIENT = frozenset({"player", "content", "no_answer", "unknown"})
-"""Codes of passing answers that a client may give alone, such as "Please sign in"."""
 
 
 class RefusedError(Exception):
@@ -63,10 +59,8 @@ class VideoFetcher:
     throttle: Throttle
     is_guest: bool = True
     """Whether the cookies, if any, sign in nobody."""
-    _first: _Downloader | None = field(default=None, init=False)
-    """For the clients that cost least; None where these are left out."""
-    _usual: _Downloader | None = field(default=None, init=False)
-    """For those that yt-dlp chooses."""
+    _downloaders: list[_Downloader] = field(default_factory=list, init=False)
+    """For each of `attempts`, in the same order; none before the first clip."""
     _in_vain: int = field(default=0, init=False)
     """Clips in a row that came by the second try alone."""
     _is_blocked: bool = field(default=False, init=False)
@@ -81,16 +75,16 @@ class VideoFetcher:
             RefusedError: YouTube gives no clip, or not now.
             Stopped: `throttle.stop` was set.
         """
-        if self._usual is None:
-            *cheap, usual = (
+        if not self._downloaders:
+            self._downloaders = [
                 _Downloader(params, self.cookies, self.throttle)
                 for params in attempts(self.options, is_guest=self.is_guest)
-            )
-            self._first, self._usual = next(iter(cheap), None), usual
+            ]
+        *cheap, usual = self._downloaders
 
-        if self._first is not None and self._in_vain < _MOST_IN_VAIN:
+        if cheap and self._in_vain < _MOST_IN_VAIN:
             try:
-                received_bytes = self._fetch_by(self._first, clip, part)
+                received_bytes = self._fetch_by(cheap[0], clip, part)
             except RefusedError as error:
                 if not self._is_worth_a_second_try(error.refusal):
                     raise
@@ -99,7 +93,7 @@ class VideoFetcher:
                 self._in_vain, self._is_blocked = 0, False
                 return received_bytes
 
-        received_bytes = self._fetch_by(self._usual, clip, part)
+        received_bytes = self._fetch_by(usual, clip, part)
         self._in_vain, self._is_blocked = self._in_vain + 1, False
         return received_bytes
 
@@ -107,7 +101,7 @@ class VideoFetcher:
         """Whether other clients may get a video: sometimes one of them alone is refused."""
         if refusal.kind == "blocked":
             return refusal.code in ("bot", "http_403") and not self._is_blocked
-        return refusal.kind == "client" or refusal.code in _OF_ONE_CLIENT
+        return refusal.kind == "client" or refusal.code in OF_ONE_CLIENT
 
     def _fetch_by(self, downloader: _Downloader, clip: Clip, part: Path) -> int:
         downloader.forget_evidence()
@@ -121,13 +115,11 @@ class VideoFetcher:
     @property
     def is_signed_out(self) -> bool:
         """Whether YouTube no longer took the account's cookies: its browser has rotated them."""
-        return any(each is not None and each.is_signed_out for each in (self._first, self._usual))
+        return any(each.is_signed_out for each in self._downloaders)
 
     def close(self) -> None:
-        for downloader in (self._first, self._usual):
-            if downloader is not None:
-                downloader.close()
-        self._first = self._usual = None
+        while self._downloaders:
+            self._downloaders.pop().close()
 
     def _extract_info(self, downloader: _Downloader, clip: Clip) -> Mapping[str, Any]:
         """Return yt-dlp's description of a video and its formats."""

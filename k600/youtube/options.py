@@ -8,7 +8,7 @@ import logging
 import math
 import optparse
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -282,20 +282,14 @@ def _extractor_args(value: Mapping[Any, Any]) -> dict[str, dict[str, list[str]]]
     """Return yt-dlp's parameter `extractor_args` with lists for what may be text with commas."""
     checked: dict[str, dict[str, list[str]]] = {}
     for extractor, args in value.items():
-        values = args.values() if isinstance(args, Mapping) else [None]
-        given = [[each] if isinstance(each, str) else each for each in values]
-        if not all(isinstance(each, _LIST) and _are_texts(each) for each in given):
+        items = args.items() if isinstance(args, Mapping) else [("", None)]
+        lists = {_as_named(name): _texts(each) for name, each in items}
+        if None in lists.values():
             raise OptionError(
                 f"yt_dlp_options: 'extractor_args' is not allowed as it is for {extractor!r}, "
                 "expected a dict of lists such as {'youtube': {'player_client': ['tv']}}"
             )
-        # As yt-dlp's command line has it.
-        checked[str(extractor).lower()] = {
-            str(name).strip().lower().replace("-", "_"): [
-                text.strip() for text in (each.split(",") if isinstance(each, str) else each)
-            ]
-            for name, each in args.items()
-        }
+        checked[str(extractor).lower()] = {name: texts or [] for name, texts in lists.items()}
 
     known = player_clients()
     for client in checked.get("youtube", {}).get("player_client", []):
@@ -320,8 +314,17 @@ def _runtimes(value: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
     return checked
 
 
-def _are_texts(values: Iterable[object]) -> bool:
-    return all(isinstance(each, str) for each in values)
+def _as_named(name: object) -> str:
+    """Return the name of an argument as yt-dlp's command line reads it."""
+    return str(name).strip().lower().replace("-", "_")
+
+
+def _texts(value: object) -> list[str] | None:
+    """Return a list of texts, which may be given as one with commas; None if it is no such."""
+    values = value.split(",") if isinstance(value, str) else value
+    if isinstance(values, _LIST) and all(isinstance(each, str) for each in values):
+        return [each.strip() for each in values]
+    return None
 
 
 def _impersonate(value: object) -> Any:

@@ -15,9 +15,9 @@ import time
 from urllib.parse import urlsplit
 
 from k600.errors import OptionError
-from k600.network import Proxy, read_network
+from k600.network import Proxy
 from k600.store.store import Store
-from k600.youtube.circumstances import YOUTUBE, Circumstances
+from k600.youtube.circumstances import YOUTUBE, Circumstances, proxy_url
 from k600.youtube.options import YouTubeOptions
 
 _SECONDS = 3.0
@@ -35,12 +35,12 @@ def find_silence(options: YouTubeOptions, address: tuple[str, int] | None = None
         OptionError: The option `proxy` names one that does not take a connection.
     """
     host, port = address or (urlsplit(YOUTUBE).hostname or "", 443)
-    own = _parts_of(options.proxy) if options.proxy is not None else None
-    proxy = own or read_network().proxy_for(YOUTUBE)
-    first_host, first_port = (proxy.host, proxy.port) if proxy else (host, port)
+    url = proxy_url(options)
     source = options.yt_dlp_options.get("source_address")
-    is_connected = False
+    proxy, is_connected = None, False
     try:
+        proxy = _parts_of(url) if url else None
+        first_host, first_port = (proxy.host, proxy.port) if proxy else (host, port)
         with _connection(first_host, first_port, source) as connection:
             is_connected = True
             connection.settimeout(_SECONDS)
@@ -49,11 +49,12 @@ def find_silence(options: YouTubeOptions, address: tuple[str, int] | None = None
             else:
                 connection.sendall(_greeting(proxy.scheme, host, port))
                 connection.recv(1 << 16)  # whatever it says, it answers
-    except (OSError, UnicodeError) as error:  # (no name of a host is like this)
-        what = (error.strerror if isinstance(error, OSError) else None) or error
-        if own is not None and not is_connected:
+    except (OSError, ValueError) as error:
+        # (An error's own text about a port may hold a part of a password.)
+        what = (error.strerror or error) if isinstance(error, OSError) else "it is no address"
+        if options.proxy is not None and not is_connected:
             raise OptionError(
-                f"proxy: '{own}' does not answer ({what}). Check the address, or leave proxy out"
+                f"proxy: '{proxy}' does not answer ({what}). Check the address, or leave proxy out"
             ) from None
         return f"{proxy or host} does not answer ({what})"
     return ""
@@ -72,12 +73,12 @@ def recall_silence(store: Store, options: YouTubeOptions) -> str:
 
 def note_silence(store: Store, options: YouTubeOptions, *, is_silent: bool) -> None:
     """Note beside the clips, for other processes of this machine, what `find_silence` found."""
-    before = _read(store)
-    now = {key: at for key, at in before.items() if key != _key(options)}
+    notes, key = _read(store), _key(options)
     if is_silent:
-        now[_key(options)] = time.time()
-    if now.keys() != before.keys() or is_silent:
-        store.write_own(_FILE, json.dumps(now).encode())
+        notes[key] = time.time()
+    elif notes.pop(key, None) is None:
+        return
+    store.write_own(_FILE, json.dumps(notes).encode())
 
 
 def _key(options: YouTubeOptions) -> str:
@@ -93,7 +94,7 @@ def _read(store: Store) -> dict[str, float]:
             for key, at in notes.items()
             if 0 <= time.time() - float(at) < _REMEMBERED_SECONDS
         }
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return {}
 
 
@@ -107,7 +108,7 @@ def _greeting(scheme: str, host: str, port: int) -> bytes:
     """Return what to say first to a proxy, so that it answers."""
     if scheme.startswith("socks5"):
         return b"\x05\x02\x00\x02"  # "without, or with a password?"
-    if scheme.startswith("socks4"):
+    if scheme.startswith("socks"):
         return b"\x04\x01" + port.to_bytes(2, "big") + b"\0\0\0\x01\0" + host.encode() + b"\0"
     return f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
 

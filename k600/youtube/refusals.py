@@ -86,6 +86,9 @@ _RULES: tuple[tuple[str, str, str], ...] = (
 _HIDING = frozenset({"no_answer", "age"})
 """Codes, beside those of `client`, of answers that another player may give otherwise."""
 
+OF_ONE_CLIENT = _HIDING | {"player", "content", "unknown"}
+"""The same with passing answers, such as "Please sign in"."""
+
 _HOW_THINGS_STAND = (
     r"javascript runtime|remote component|po token|missing a url|drm protected|unsupported client|"
     r"cookies|translated"
@@ -149,7 +152,7 @@ def is_settled(answer: AnswerRow, now: Mapping[str, str]) -> bool:
     kind, code = answer.kind, answer.code
     if code == "unavailable":  # it may be a passing failure, or an old yt-dlp
         return answer.days >= 2 and answer.versions >= 2
-    if code == "no_format" and answer.days < 2:
+    if code in ("no_format", "media_http_403") and answer.days < 2:  # an experiment of YouTube's
         return False
     if code == "restricted":  # it is not to be seen which network this is
         return False

@@ -56,7 +56,7 @@ def check_tools(options: YouTubeOptions) -> None:
             f"yt_dlp_options: yt-dlp does not accept them: {str(error).splitlines()[0]}"
         ) from None
 
-    if not has_js_runtime(options):
+    if not usable_runtimes(options):
         logger.warning(
             "kinetics600: no JavaScript runtime is here, or only one too old: some videos will not "
             "come from YouTube. Run: pip install deno (or pass yt_dlp_options={'js_runtimes': "
@@ -120,15 +120,15 @@ def attempts(options: YouTubeOptions, *, is_guest: bool = True) -> list[dict[str
     usual = yt_dlp_params(options)
     cheap = [name for name in _CHEAP_CLIENTS if name in player_clients()]
     chosen = "player_client" in usual["extractor_args"]["youtube"]
-    if chosen or not cheap or not is_guest or not has_js_runtime(options):
+    if chosen or not cheap or not is_guest or not usable_runtimes(options):
         return [usual]
     return [yt_dlp_params(options, cheap), usual]
 
 
-def has_js_runtime(options: YouTubeOptions) -> bool:
-    """Whether a JavaScript runtime is here that yt-dlp can use."""
-    wanted = options.yt_dlp_options.get("js_runtimes", {"deno": {}})
-    return any(runtime.supported for runtime in js_runtimes(wanted).values())
+def usable_runtimes(options: YouTubeOptions) -> list[str]:
+    """Return the JavaScript runtimes that yt-dlp can use, such as `deno-2.9.8`, sorted."""
+    found = js_runtimes(options.yt_dlp_options.get("js_runtimes", {"deno": {}})).values()
+    return sorted(f"{each.name}-{each.version}" for each in found if each.supported)
 
 
 def worker_count(wanted: int, root: Path = Path("/")) -> int:

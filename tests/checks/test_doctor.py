@@ -16,24 +16,21 @@ import pytest
 from click.testing import CliRunner, Result
 
 import k600.cli.doctor
-from k600.checks import software
 from k600.checks.doctor import (
     Finding,
+    check_codecs,
     check_disk,
     check_environment,
+    check_js_runtime,
     check_mirror,
     check_network,
-    check_writable,
-    check_youtube,
-    run_checks,
-)
-from k600.checks.software import (
-    check_codecs,
-    check_js_runtime,
     check_package,
     check_solver,
     check_torchcodec,
+    check_writable,
+    check_youtube,
     check_yt_dlp,
+    run_checks,
 )
 from k600.cli import app
 from k600.loading.request import make_request
@@ -226,7 +223,7 @@ def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
             raise importlib.metadata.PackageNotFoundError(name)
         return "2.1" if name in ("datasets", "s3fs") else real(name)
 
-    monkeypatch.setattr(software.importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.metadata, "version", version)
     found = check_package("datasets")
     assert found.state == "error"
     assert found.detail == "2.1, and <6,>=4.6 is needed"

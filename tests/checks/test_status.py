@@ -18,6 +18,7 @@ from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, AnswerRow, CheckRow, ClipRow, LedgerView, TarballRow
 from k600.store.store import Store
 from tests.conftest import Load
+from tests.ledger_views import view_of
 
 A, B, C, D, E = (f"clip{letter}000000_000000_000010.mp4" for letter in "abcde")
 ZUMBA = Tarball("train", "zumba")
@@ -43,7 +44,7 @@ def known(*rows: Any, state: str = "done") -> LedgerView:
     def of(kind: type) -> list[Any]:
         return [row for row in rows if isinstance(row, kind)]
 
-    return LedgerView.of(tarballs, of(ClipRow), of(AnswerRow), of(AdoptedRow))
+    return view_of(tarballs, of(ClipRow), of(AnswerRow), of(AdoptedRow))
 
 
 def counts(rows: LedgerView, here: set[str], **options: Any) -> Counts:
@@ -135,7 +136,7 @@ def test_the_test_split_is_complete_once_all_of_its_tarballs_are(
 ) -> None:
     part = Tarball("test", "part_0")
     rows = [ClipRow(part, 0, "test/_unlabeled", A, "have", "", "cvdf", 1)]
-    split = LedgerView.of({"part_0": TarballRow(part, "done", "", 1)}, rows)
+    split = view_of({"part_0": TarballRow(part, "done", "", 1)}, rows)
     files = {"zumba": {A}, "_unlabeled": {A}}  # as it came without its label, and with
     found = count_clips("test", split, files, listing={}, tarballs=tarballs)
     assert found.counts.here_clips == found.counts.known_clips == 1

@@ -22,7 +22,7 @@ import pytest
 
 import k600.checks.clip_files
 import kinetics600
-from k600.checks.findings import Report
+from k600.checks.repair import Report
 from k600.checks.verify import find_failed, verify_clips
 from k600.cli.screen import Meter
 from k600.clip import Clip, Tarball

@@ -30,17 +30,16 @@ from k600.errors import (
     NoClipsError,
     OptionError,
 )
-from k600.fleet.job import Job
-from k600.fleet.options import FleetRecipe, Places, Workforce, choose_places
-from k600.fleet.read import read_unit
+from k600.fleet.options import Job, Places, Workforce, choose_places, fleet_recipe
 from k600.fleet.run import Fleet, run_fleet
-from k600.fleet.units import Unit
+from k600.fleet.units import Unit, read_unit
 from k600.loading.columns import place_of
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
 from k600.publish.markers import to_json
+from k600.publish.recipe import Recipe
 from k600.splits import SPLITS
 from k600.tarballs.one_clip import read_clip
 from tests.conftest import Command
@@ -52,8 +51,8 @@ from tests.servers import S3Server, web_server
 from tests.without_loader import WITHOUT_LOADER
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
-FOUR = FleetRecipe(shards_multiple_of=4)
-TARS = FleetRecipe(format="webdataset", shards_multiple_of=4)
+FOUR = fleet_recipe(shards_multiple_of=4)
+TARS = fleet_recipe(format="webdataset", shards_multiple_of=4)
 
 Run = Callable[..., Fleet]
 
@@ -65,7 +64,7 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
     def run(
         to: Path | str,
         split: str = "validation",
-        recipe: FleetRecipe = FOUR,
+        recipe: Recipe = FOUR,
         *,
         host: Miniature = miniature,
         to_options: dict[str, Any] | None = None,
@@ -166,7 +165,7 @@ def test_a_place_of_the_first_release_goes_on_unless_a_fleet_s_files_mean_someth
         words = json.dumps([unit["url"], unit["etag"], {"format": 1, "short_side": None}])
         assert unit["key"] == hashlib.sha256(words.encode()).hexdigest()[:16]
 
-    monkeypatch.setattr("k600.fleet.job.PARTS_FORMAT", 2)
+    monkeypatch.setattr("k600.fleet.options.PARTS_FORMAT", 2)
     with pytest.raises(DestinationTakenError, match="request: parts_format was None, now 2"):
         run(place)
 
@@ -194,7 +193,7 @@ def test_the_manifest_says_where_each_clip_lies_on_the_host(
 def test_an_index_of_any_workers_is_what_one_pass_of_this_machine_finds(
     run: Run, miniature: Miniature, tmp_path: Path
 ) -> None:
-    place, recipe = tmp_path / "index", FleetRecipe(format="index")
+    place, recipe = tmp_path / "index", fleet_recipe(format="index")
     splits = run(place, "all", recipe, workers=2, tasks=3).splits
     assert [(one.fetched_tarballs, one.clips, one.shards) for one in splits] == [
         (6, 30, 1),
@@ -214,7 +213,7 @@ def test_an_index_of_any_workers_is_what_one_pass_of_this_machine_finds(
 
 
 def test_an_index_that_is_lost_is_made_again_without_reading(run: Run, tmp_path: Path) -> None:
-    recipe, table = FleetRecipe(format="index"), tmp_path / "a/data/validation/index.parquet"
+    recipe, table = fleet_recipe(format="index"), tmp_path / "a/data/validation/index.parquet"
     run(tmp_path / "a", "validation", recipe)
     before = table.read_bytes()
     (split,) = run(tmp_path / "a", "validation", recipe).splits
@@ -280,9 +279,9 @@ def test_what_is_written_is_published_from_its_manifest(
         ({"seed": 1}, "seed was 0, now 1"),
         ({"classes": CLASSES[0]}, "classes was None, now .*tarballs was '6 .* now '1 "),
         ({"short_side": 64}, "short_side was None, now 64"),
-        ({"recipe": FleetRecipe()}, "shards_multiple_of was 4, now 1"),
+        ({"recipe": fleet_recipe()}, "shards_multiple_of was 4, now 1"),
         (
-            {"recipe": FleetRecipe(shard_size_mb=1, shards_multiple_of=4)},
+            {"recipe": fleet_recipe(shard_size_mb=1, shards_multiple_of=4)},
             "shard_size_mb was 500, now 1",
         ),
         ({"recipe": TARS}, "holds embedded of 'validation': kind: 'webdataset' is not allowed"),
@@ -517,7 +516,7 @@ def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> Non
 def test_machines_share_the_shards_evenly_and_every_shard_mixes_classes(
     run: Run, tmp_path: Path
 ) -> None:
-    run(tmp_path / "a", recipe=FleetRecipe(shards_multiple_of=3))
+    run(tmp_path / "a", recipe=fleet_recipe(shards_multiple_of=3))
     stream = datasets.load_dataset(str(tmp_path / "a"), "validation", streaming=True)["validation"]
     stream = stream.cast_column("video", datasets.Video(decode=False))
     assert stream.num_shards == 3
@@ -573,7 +572,7 @@ def test_clips_are_made_smaller_on_the_way(run: Run, miniature: Miniature, tmp_p
 
 def test_classes_of_the_test_split(run: Run, miniature: Miniature, tmp_path: Path) -> None:
     label = next(label for label in miniature.labels.values() if label)
-    run(tmp_path / "a", "test", FleetRecipe(), classes=label)
+    run(tmp_path / "a", "test", fleet_recipe(), classes=label)
     (file,) = (tmp_path / "a/data/test").iterdir()
     labels = pyarrow.parquet.read_table(file, columns=["label"])["label"].to_pylist()
     count = [*miniature.labels.values()].count(label)
@@ -587,7 +586,7 @@ def test_a_damaged_tarball_leaves_nothing_but_its_reason(
     path = own_miniature.root / "train/zumba.tar.gz"
     data = path.read_bytes()
     path.write_bytes(data[:-4] + bytes(4))
-    (split,) = run(tmp_path / "a", "train", FleetRecipe(), host=own_miniature).splits
+    (split,) = run(tmp_path / "a", "train", fleet_recipe(), host=own_miniature).splits
     assert split.missing == {"tarball_damaged": 1}
     assert not split.complete
     assert (split.tarballs, split.clips) == (2, 5)
@@ -619,7 +618,7 @@ def test_a_tarball_that_is_replaced_between_two_readings_is_not_taken_for_the_on
             labels={},
             classes=None,
             short_side=None,
-            recipe=FleetRecipe(),
+            recipe=fleet_recipe(),
             seed=0,
             whole=False,
             places=places,
@@ -641,9 +640,11 @@ def test_a_portal_s_page_is_no_damaged_tarball_and_leaves_no_marker(
         host.fault = on_clips(lambda answer: setattr(answer, "body", bytes(len(answer.body))))
         options = {"mirror": f"{host.url}/600"}
         with pytest.raises(Kinetics600Error, match="zumba|surfing"):
-            run(tmp_path / "a", "train", FleetRecipe(), host=own_miniature, **options)
+            run(tmp_path / "a", "train", fleet_recipe(), host=own_miniature, **options)
         host.fault = None
-        (split,) = run(tmp_path / "a", "train", FleetRecipe(), host=own_miniature, **options).splits
+        (split,) = run(
+            tmp_path / "a", "train", fleet_recipe(), host=own_miniature, **options
+        ).splits
     assert split.complete
     assert split.missing == {}
 
@@ -652,12 +653,12 @@ def test_a_tarball_that_was_replaced_is_read_anew(
     run: Run, own_miniature: Miniature, tmp_path: Path
 ) -> None:
     with pytest.raises(OptionError, match="shards_multiple_of: 64 shards need as many clips"):
-        run(tmp_path / "a", "train", FleetRecipe(shards_multiple_of=64), host=own_miniature)
+        run(tmp_path / "a", "train", fleet_recipe(shards_multiple_of=64), host=own_miniature)
     units = tmp_path / "a/.kinetics600/train/units"
     assert len([*units.iterdir()]) == 2
     members = {f"newclip{n:04d}_000000_000010.mp4": make_clip(900 + n) for n in range(70)}
     (own_miniature.root / "train/zumba.tar.gz").write_bytes(make_tarball(members))
-    recipe = FleetRecipe(shards_multiple_of=64)
+    recipe = fleet_recipe(shards_multiple_of=64)
     (split,) = run(tmp_path / "a", "train", recipe, host=own_miniature).splits
     assert (split.fetched_tarballs, split.clips, split.shards) == (1, 75, 64)
 
@@ -666,7 +667,7 @@ def test_a_tarball_that_was_replaced_is_read_anew(
 def test_a_part_that_was_changed_or_is_gone_is_read_anew(
     damage: str, run: Run, own_miniature: Miniature, tmp_path: Path
 ) -> None:
-    recipe = FleetRecipe(shards_multiple_of=64)
+    recipe = fleet_recipe(shards_multiple_of=64)
     with pytest.raises(OptionError, match="there are 10"):
         run(tmp_path / "a", "train", recipe, host=own_miniature)
     own = tmp_path / "a/.kinetics600/train"
@@ -699,7 +700,7 @@ def test_a_tarball_that_is_not_there(
     (own_miniature.root / "train/zumba.tar.gz").unlink()
     with pytest.raises(IncompleteError, match=r"zumba.tar.gz is left out: .* does not exist"):
         run(tmp_path / "a", "train", host=own_miniature, on_missing="raise")
-    (split,) = run(tmp_path / "b", "train", FleetRecipe(), host=own_miniature).splits
+    (split,) = run(tmp_path / "b", "train", fleet_recipe(), host=own_miniature).splits
     assert (split.clips, split.missing) == (5, {"tarball_not_found": 1})
     assert not split.complete
     assert "zumba.tar.gz is left out" in lines.text
@@ -717,9 +718,8 @@ def test_a_tarball_that_is_not_there(
         ({"tasks": 0}, "tasks: 0 is not allowed"),
         ({"workers": 0}, "workers: 0 is not allowed, expected a whole number of at least 1"),
         ({"workers": "all"}, "workers: 'all' is not allowed"),
-        ({"recipe": FleetRecipe(format="tar")}, "format: 'tar' is not allowed"),
-        ({"recipe": FleetRecipe(shard_size_mb=0)}, "shard_size_mb: 0 is not allowed"),
-        ({"recipe": FleetRecipe(shards_multiple_of=0)}, "shards_multiple_of: 0 is not allowed"),
+        ({"recipe": fleet_recipe(shard_size_mb=0)}, "shard_size_mb: 0 is not allowed"),
+        ({"recipe": fleet_recipe(shards_multiple_of=0)}, "shards_multiple_of: 0 is not allowed"),
         ({"to": "hf://datasets/a/b"}, "work: needed with hf://, as the Hub takes files by commits"),
         ({"to": "hf://datasets/a/b", "work": "w"}, "i_have_the_rights: the videos belong"),
         ({"work": "w"}, "work: 'w' is not allowed with to"),
@@ -731,6 +731,11 @@ def test_a_tarball_that_is_not_there(
 def test_wrong_options(run: Run, tmp_path: Path, options: dict[str, Any], word: str) -> None:
     with pytest.raises(Kinetics600Error, match=word):
         run(**{"to": tmp_path / "a", **options})
+
+
+def test_an_unknown_format_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="format: 'tar' is not allowed"):
+        kinetics600.fleet(str(tmp_path / "a"), "train", format="tar")
 
 
 def test_a_text_is_no_statement_about_rights(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 import kinetics600
 from k600.errors import MissingDependencyError, OptionError
-from k600.fleet.options import FleetRecipe, Places, Workforce
+from k600.fleet.options import Places, Workforce, fleet_recipe
 from k600.fleet.run import Fleet, run_fleet
 from k600.miniature import Miniature, make_clip, make_tarball
 from k600.progress import no_progress
@@ -79,7 +79,7 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
         return run_fleet(
             request,
             Places(work=str(to), options={"auto_mkdir": True}),
-            recipe=FleetRecipe(shards_multiple_of=shards),
+            recipe=fleet_recipe(shards_multiple_of=shards),
             workforce=Workforce(
                 executor=executor, workers=2, tasks=3, logs=str(tmp_path / "logs"), more=more
             ),

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from k600.clip import Tarball
 from k600.loading.plan import plan_reads
-from k600.store.rows import ClipRow, LedgerView, TarballRow
+from k600.store.rows import ClipRow, TarballRow
 from k600.tarballs.extract import TarballRead
+from tests.ledger_views import view_of
 
 ZUMBA, YOGA = Tarball("train", "zumba"), Tarball("train", "yoga")
 
@@ -20,7 +21,7 @@ def clip(tarball: Tarball, name: str, state: str) -> ClipRow:
 
 
 def plan(rows, clips, here, **options):  # type: ignore[no-untyped-def]
-    known = LedgerView.of({row.tarball.name: row for row in rows}, clips)
+    known = view_of({row.tarball.name: row for row in rows}, clips)
     return plan_reads([ZUMBA, YOGA], known, lambda folder: here.get(folder, ()), **options)
 
 

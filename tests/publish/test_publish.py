@@ -280,8 +280,8 @@ def test_a_tarball_that_is_not_there_is_named(
 def test_row_groups_are_bounded(
     put: Publish, large: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("k600.publish.parquet.MOST_GROUP_BYTES", 700_000)
-    monkeypatch.setattr("k600.publish.parquet.MOST_GROUP_ROWS", 2)
+    monkeypatch.setattr("k600.publish.formats.MOST_GROUP_BYTES", 700_000)
+    monkeypatch.setattr("k600.publish.formats.MOST_GROUP_ROWS", 2)
     monkeypatch.setattr("k600.publish.clips.BUFFER_ROWS", 3)
     recipe = Recipe(kind="embedded", shard_size_mb=100, mix=6)
     put(None, "train", recipe, host=large, to=str(tmp_path / "a"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from k600.store.inventory import Inventory
-from k600.store.rows import AdoptedRow
+from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
 
 NAME = "aFirstClip0_000000_000010.mp4"
@@ -32,12 +32,12 @@ def test_a_clip_that_others_have_twice_is_there_as_long_as_one_is(tmp_path: Path
         for row in rows:
             adopted(store, row.path)
         (tmp_path / gone).unlink()
-        inventory = Inventory(store, rows)
+        inventory = Inventory(store, LedgerView({}, adopted=rows))
         assert inventory.names("train/zumba") == {NAME}
         assert inventory.path("train/zumba", NAME) == tmp_path / left
         assert inventory.elsewhere("train/zumba") == {NAME: left}
     (tmp_path / THEIRS).unlink()
-    assert Inventory(store, rows).names("train/zumba") == set()
+    assert Inventory(store, LedgerView({}, adopted=rows)).names("train/zumba") == set()
 
 
 @pytest.mark.parametrize("order", [(OWN, THEIRS), (THEIRS, OWN)])
@@ -45,7 +45,11 @@ def test_a_bad_clip_is_not_there_however_many_bad_ones_there_are(
     order: tuple[str, str], tmp_path: Path
 ) -> None:
     store = Store.at(tmp_path)
-    inventory = Inventory(store, [adopted(store, path, "truncated") for path in order])
+    bad = [adopted(store, path, "truncated") for path in order]
+    inventory = Inventory(store, LedgerView({}, adopted=bad))
     assert inventory.names("train/zumba") == set()
     good = [adopted(store, OWN, "truncated"), adopted(store, THEIRS)]
-    assert Inventory(store, good).path("train/zumba", NAME) == tmp_path / THEIRS
+    assert (
+        Inventory(store, LedgerView({}, adopted=good)).path("train/zumba", NAME)
+        == tmp_path / THEIRS
+    )

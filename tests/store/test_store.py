@@ -13,7 +13,7 @@ import pytest
 
 from k600.disk import Space, free_space
 from k600.errors import DiskFullError, Stopped, StoreError
-from k600.store.files import Flushing, flush, write_whole
+from k600.store.files import flush, write_whole
 from k600.store.store import Store
 from k600.translate import store_error, translate_errors
 
@@ -78,28 +78,6 @@ def test_a_folder_that_becomes_a_link_during_a_run_is_not_written_through(
         with pytest.raises(StoreError, match="out of the store"):
             incoming.place(part, store.path("train/zumba", f"y{NAME[1:]}"))
     assert [*outside.iterdir()] == []
-
-
-def test_files_come_onto_the_disk_behind_their_writer(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{number}" for number in range(40)]
-    with Flushing(list) as flushing:
-        for path in paths:
-            path.write_bytes(bytes(1 << 20))
-            flushing.add(path, 1 << 20)
-        flushing.finish()
-        flushing.finish()  # nothing is left to do
-    assert all(path.stat().st_size == 1 << 20 for path in paths)
-
-
-@pytest.mark.parametrize("lost", [0, 39])
-def test_what_cannot_be_brought_onto_the_disk_is_an_error(tmp_path: Path, lost: int) -> None:
-    with pytest.raises(StoreError, match=f"/{lost}'"), Flushing(list) as flushing:
-        for number in range(40):
-            path = tmp_path / f"{number}"
-            if number != lost:
-                path.write_bytes(bytes(100))
-            flushing.add(path, 1 << 20)
-        flushing.finish()
 
 
 def test_a_clip_that_fails_its_check_or_breaks_off_leaves_nothing(store: Store) -> None:

@@ -94,6 +94,16 @@ def test_a_proxy_of_the_environment_is_an_address(monkeypatch: pytest.MonkeyPatc
     assert facts()["address"] == facts(proxy=PROXY)["address"]
 
 
+def test_a_proxy_that_only_yt_dlp_can_use_is_an_address_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for url in ("socks5h://127.0.0.1:1080", "127.0.0.1:none"):
+        monkeypatch.setenv("ALL_PROXY", url)
+        assert facts()["address"] != "direct"
+    monkeypatch.setenv("NO_PROXY", "youtube.com")
+    assert facts()["address"] == "direct"
+
+
 @pytest.mark.parametrize(
     ("names", "signed_in"),
     [

@@ -24,7 +24,7 @@ from k600.youtube.tools import (
     attempts,
     check_tools,
     free_memory_bytes,
-    has_js_runtime,
+    usable_runtimes,
     worker_count,
 )
 from k600.youtube.workers import Answers, YouTubeWorkers
@@ -109,6 +109,7 @@ def test_a_client_that_gives_nothing_is_left_out_after_three_clips(
     ("status", "reason"),
     [
         ("LOGIN_REQUIRED", "Please sign in"),
+        ("LOGIN_REQUIRED", "Sign in to confirm your age"),
         ("UNPLAYABLE", "The page needs to be reloaded."),
         ("UNPLAYABLE", "This content isn't available."),
         ("UNPLAYABLE", "Something went wrong. Please try again later."),
@@ -117,7 +118,8 @@ def test_a_client_that_gives_nothing_is_left_out_after_three_clips(
 def test_what_the_first_client_alone_is_told_is_not_the_last_word(
     youtube: Replica, store: Store, status: str, reason: str
 ) -> None:
-    video = good_video(told={"VISIONOS": (status, reason)})
+    first = ("VISIONOS", "WEB_EMBEDDED_PLAYER")  # of its own accord, yt-dlp asks this one for age
+    video = good_video(told=dict.fromkeys(first, (status, reason)))
     assert ask(youtube, store, {ID: video}).stored
     assert looks(youtube).count("/watch") == 2
 
@@ -165,7 +167,7 @@ def test_without_a_javascript_runtime_youtube_is_asked_with_a_warning(
 
 @pytest.mark.parametrize("way", ["n", "signature"])
 def test_challenges_are_solved_by_a_real_runtime(youtube: Replica, store: Store, way: str) -> None:
-    if not has_js_runtime(options(youtube)):
+    if not usable_runtimes(options(youtube)):
         pytest.skip("deno is not installed here")
     video = good_video(ways={**dict.fromkeys(CLIENTS, way), "VISIONOS": "none"})
     found = ask(youtube, store, {ID: video}, audio=False)

@@ -45,6 +45,11 @@ def test_what_takes_connections_and_says_nothing_is_silent(
         assert f"{proxy} does not answer (" in find_silence(options(proxy))
     monkeypatch.setenv("HTTPS_PROXY", silent_server)
     assert f"{silent_server} does not answer" in find_silence(options())
+    for scheme in ("socks5h", "socks"):
+        monkeypatch.setenv("HTTPS_PROXY", silent_server.replace("http", scheme))
+        assert f"{scheme}://127.0.0.1" in find_silence(options())
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:none")
+    assert "does not answer (it is no address)" in find_silence(options())
 
 
 def test_whoever_answers_is_not_silent(tmp_path: Path) -> None:
@@ -121,7 +126,10 @@ def test_silence_is_remembered_for_an_hour_for_this_address_of_this_machine(
     assert recall_silence(store, options()) == ""
 
 
-@pytest.mark.parametrize("content", ["", "no JSON", "[1]", json.dumps({"here": "soon"})])
+@pytest.mark.parametrize(
+    "content",
+    ["", "no JSON", "[1]", json.dumps({"here": "soon"}), f'{{"here": 1{"0" * 400}}}', "[" * 9000],
+)
 def test_notes_that_nobody_wrote_are_none(tmp_path: Path, content: str) -> None:
     store = Store.at(tmp_path / "clips")
     store.prepare()

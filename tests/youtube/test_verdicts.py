@@ -176,6 +176,8 @@ THEN = {"address": "direct", "clients": "1", "account": "guest", "runtime": "den
         ("client", "embedding", {}, {}, True),
         *(("client", "embedding", {}, {name: "2"}, False) for name in ("version", *THEN)),
         ("client", "no_format", {}, {}, False),
+        ("client", "media_http_403", {}, {}, False),
+        ("client", "media_http_403", {"days": 2}, {}, True),
         ("client", "no_format", {"days": 2}, {}, True),
         ("client", "no_format", {"days": 2}, {"runtime": "none"}, False),
         ("blocked", "bot", {"days": 9}, {}, False),

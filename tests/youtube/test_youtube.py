@@ -40,7 +40,7 @@ EXPECTED = {
     "copyright": ("gone", "copyright", 1, 0),
     "copyright_block": ("region", "country", 1, 0),
     "region": ("region", "country", 1, 0),
-    "age": ("auth", "age", 1, 2),
+    "age": ("auth", "age", 2, 6),
     "members": ("auth", "members", 1, 0),
     "kids": ("client", "client", 2, 1),
     "embedding": ("client", "embedding", 2, 1),
