@@ -81,16 +81,19 @@ _WIDTH = Column("width", "int64", "pixels")
 _HEIGHT = Column("height", "int64", "pixels")
 _FPS = Column("fps", "float64", "frames per second")
 
-PLACE = (
-    Column("tarball_etag", "string", "of the tarball's file: the six numbers hold for this one"),
-    Column("tarball_bytes", "int64", "size of the tarball's file"),
-    Column("tarball_clips", "int32", "how many clips it holds; null where unknown"),
-    Column("packing", "string", "`gzip` or `tar`"),
+_OF_ENTRY = (  # as in `Entry`
     Column("entry_offset", "int64", "first byte of the file to ask for"),
     Column("skip_bytes", "int64", "unpacked bytes from there to the clip"),
     Column("span_bytes", "int64", "how many bytes of the file to ask for"),
     Column("original_bytes", "int64", "of the clip, as it is in the tarball"),
     Column("crc32", "uint32", "of the clip, as it is in the tarball"),
+)
+PLACE = (
+    Column("tarball_etag", "string", "of the tarball's file: the six numbers hold for this one"),
+    Column("tarball_bytes", "int64", "size of the tarball's file"),
+    Column("tarball_clips", "int32", "how many clips it holds; null where unknown"),
+    Column("packing", "string", "`gzip` or `tar`"),
+    *_OF_ENTRY,
 )
 """Where a clip lies in its tarball (`k600.clip.Place`), besides `split` and `tarball`: what one
 request for a range of bytes takes; null where unknown."""
@@ -179,20 +182,11 @@ REPEATING = frozenset(
 
 def place_values(place: Place | None, tarball_clips: int | None = None) -> dict[str, Any]:
     """Return the values of the columns `PLACE` by name: of no place, None each."""
+    names = [column.name for column in PLACE]
     if place is None:
-        return dict.fromkeys(column.name for column in PLACE)
-    entry = place.entry
-    return {
-        "tarball_etag": place.etag,
-        "tarball_bytes": place.tarball_bytes,
-        "tarball_clips": tarball_clips,
-        "packing": place.packing,
-        "entry_offset": entry.entry_offset,
-        "skip_bytes": entry.skip_bytes,
-        "span_bytes": entry.span_bytes,
-        "original_bytes": entry.size_bytes,
-        "crc32": entry.crc32,
-    }
+        return dict.fromkeys(names)
+    of_tarball = (place.etag, place.tarball_bytes, tarball_clips, place.packing)
+    return dict(zip(names, (*of_tarball, *place.entry), strict=True))
 
 
 def place_of(tarball: Tarball, values: Mapping[str, Any]) -> Place | None:
@@ -203,9 +197,8 @@ def place_of(tarball: Tarball, values: Mapping[str, Any]) -> Place | None:
     """
     if values.get("entry_offset") in (None, ""):
         return None
-    names = ("entry_offset", "skip_bytes", "span_bytes", "original_bytes", "crc32")
-    entry = Entry(*(whole(name, values.get(name)) for name in names))
-    etag, packing = str(values.get("tarball_etag")), str(values.get("packing"))
+    entry = Entry(*(whole(column.name, values.get(column.name)) for column in _OF_ENTRY))
+    etag, packing = (str(values.get(name) or "") for name in ("tarball_etag", "packing"))
     return Place(tarball, etag, whole("tarball_bytes", values.get("tarball_bytes")), packing, entry)
 
 

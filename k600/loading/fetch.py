@@ -20,9 +20,8 @@ from k600.loading.missing import (
     missing_clips,
     raise_nothing,
     stored_shards,
-    write_report,
 )
-from k600.loading.outcome import Missing, Outcome
+from k600.loading.outcome import Missing, Outcome, missing_csv
 from k600.loading.plan import Plan, make_plan
 from k600.loading.read_entries import EntrySource
 from k600.loading.read_tarballs import TarballSource
@@ -203,7 +202,10 @@ def _outcome(
 ) -> Outcome:
     """Return the outcome of a load, and write its report."""
     state, request = load.state, load.state.request
-    may_write = state.network and state.writable
+    report = ""
+    if missing and state.network and state.writable:
+        name = f"reports/{state.split}-missing.csv"
+        report = str(request.store.write_own(name, missing_csv(missing)))
     return Outcome(
         state.split,
         tuple(shards),
@@ -212,7 +214,7 @@ def _outcome(
         load.fetched_bytes,
         load.stamps,
         labelled=not state.split.is_mixed or bool(state.labels or request.manifest),
-        report=write_report(request.store, state.split, missing) if may_write else "",
+        report=report,
         **more,
     )
 

@@ -7,22 +7,20 @@ it: its rows are checked as they are used.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cached_property
 from typing import Any
 
-from k600.clip import FILE_NAME, Entry, Place, Tarball, file_name_of
+from k600.clip import FILE_NAME, Place, Tarball
 from k600.errors import IndexFileError, ListError, MirrorError, MirrorNotFoundError, OfflineError
-from k600.loading.columns import INDEX, INDEX_FILE
+from k600.loading.columns import INDEX, INDEX_FILE, PLACE, place_of
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import Mirror
 from k600.splits import Split
 from k600.store.store import Store
-from k600.tarballs.catalog import object_at
+from k600.tarballs.catalog import object_at, read_kept
 from k600.text import public_url, short_hash
 
 logger = logging.getLogger("kinetics600")
@@ -30,9 +28,7 @@ logger = logging.getLogger("kinetics600")
 _SUFFIXES = (".parquet", ".csv")
 _COLUMNS = [column.name for column in INDEX if column.name != "label"]
 _TEXTS = [column.name for column in INDEX if column.kind == "string" and column.name in _COLUMNS]
-_OF_NAME = ("youtube_id", "time_start", "time_end")
-_OF_TARBALL = ("tarball", "tarball_etag", "tarball_bytes", "packing")
-_OF_ENTRY = ("entry_offset", "skip_bytes", "span_bytes", "original_bytes", "crc32")
+_OF_PLACE = [column.name for column in PLACE]
 _OPTIONAL = "tarball_clips"
 _ID_BYTES = 11
 
@@ -68,22 +64,20 @@ class Index:
 
         places: dict[Candidate, Place] = {}
         tarballs: dict[Candidate, Tarball] = {}
-        unit = cache(partial(_tarball, split))
-        entries = zip(*(_values(rows[name]) for name in _OF_ENTRY), strict=True)
-        others = (_values(rows[name]) for name in (*_OF_NAME, *_OF_TARBALL))
-        with self._checking():
-            for youtube_id, start, end, *of_tarball, entry in zip(*others, entries, strict=True):
-                tarball, etag, size_bytes, packing = of_tarball
-                name = file_name_of(youtube_id, start or 0, end or 0)
-                clip = asked.get(name if by_name else (tarball, name))
-                if clip is None or tarball is None:
-                    continue
-                tarballs[clip] = unit(tarball)
-                if entry[0] is not None:
-                    if size_bytes is None or None in entry:
-                        raise ValueError(f"{', '.join(_OF_ENTRY)}: {entry} lack a number")
-                    where = unit(tarball), etag or "", size_bytes, packing or ""
-                    places[clip] = Place(*where, Entry._make(entry))
+        columns = (_values(rows[name]) for name in ("file_name", "tarball", *_OF_PLACE))
+        for file_name, name, *values in zip(*columns, strict=True):
+            clip = asked.get(file_name if by_name else (name, file_name))
+            if clip is None or name is None:
+                continue
+            if not Split(split).has_tarball(name):
+                raise self._error(f"tarball: {name!r:.100} is not {Split(split).tarball_names}")
+            tarballs[clip] = tarball = Tarball(split, name)
+            try:
+                place = place_of(tarball, dict(zip(_OF_PLACE, values, strict=True)))
+            except ValueError as error:
+                raise self._error(error) from None
+            if place is not None:
+                places[clip] = place
         return places, tarballs
 
     def members(
@@ -110,51 +104,42 @@ class Index:
         Its columns are `file_name`, and those of the index. The numbers are not checked.
 
         Raises:
-            IndexFileError: A row names no clip, or no tarball.
+            IndexFileError: A row names no clip.
         """
         import pyarrow
         import pyarrow.compute as pc
 
         rows = self._rows(split, _is_one_of(self.table["tarball"], {*tarballs}))
-        times = (pc.utf8_lpad(rows[name].cast("string"), 6, "0") for name in _OF_NAME[1:])
-        stems = pc.binary_join_element_wise(rows["youtube_id"], *times, "_")
-        files = pc.binary_join_element_wise(stems, ".mp4", "")
-        named = pc.match_substring_regex(files, f"^{FILE_NAME}$")
+        named = pc.match_substring_regex(rows["file_name"], f"^{FILE_NAME}$")
         good = pc.and_(named, pc.less(rows["time_start"], rows["time_end"])).fill_null(False)
+        if (bad := pc.index(good, False).as_py()) >= 0:
+            name = rows["file_name"][bad].as_py()
+            raise self._error(f"{name!r:.100} is no clip's name")
 
-        rows = rows.append_column("file_name", files)
-        counted = [("file_name", "count"), ("file_name", "count_distinct"), (_OPTIONAL, "max")]
-        counts = rows.group_by("tarball").aggregate(counted)
-        of_tarball = ["tarball", "file_name_count_distinct", f"{_OPTIONAL}_max"]
-        if counts["file_name_count"] != counts["file_name_count_distinct"]:
-            number = pyarrow.array(range(len(rows)))
-            keys = rows.select(["tarball", "file_name"]).append_column("row", number)
-            first = keys.group_by(["tarball", "file_name"]).aggregate([("row", "min")])
-            rows = rows.take(first["row_min"].sort())  # somebody has a clip twice
-        with self._checking():
-            if pc.any(pc.invert(good)).as_py():
-                bad = files[pc.index(good, False).as_py()].as_py()
-                raise ValueError(f"{bad!r:.100} is no clip's name")
-            whole = {
-                _tarball(split, name).name
-                for name, clips, claimed in zip(
-                    *(counts[n].to_pylist() for n in of_tarball), strict=True
-                )
-                if clips == claimed
-            }
-        return rows.filter(_is_one_of(rows["tarball"], whole))
+        # Somebody may have a clip twice.
+        number = pyarrow.array(range(len(rows)), pyarrow.int64())
+        clips = rows.append_column("row", number).group_by(["tarball", "file_name"])
+        firsts = clips.aggregate([("row", "min"), (_OPTIONAL, "max")])
+        claims = firsts.group_by("tarball").aggregate(
+            [("row_min", "count"), (f"{_OPTIONAL}_max", "max")]
+        )
+        whole = claims.filter(pc.equal(claims["row_min_count"], claims[f"{_OPTIONAL}_max_max"]))
+        rows = rows.take(firsts["row_min"].sort())
+        return rows.filter(_is_one_of(rows["tarball"], {*whole["tarball"].to_pylist()}))
 
     def _rows(self, split: str, mask: Any) -> Any:
+        """Return rows of a split with the file names of their clips."""
         import pyarrow.compute as pc
 
-        return self.table.filter(pc.and_(_is_one_of(self.table["split"], {str(split)}), mask))
+        mine = _is_one_of(self.table["split"], {str(split)})
+        rows = self.table.filter(pc.and_(mine, mask))
+        times = (rows[name].cast("string") for name in ("time_start", "time_end"))
+        six = (pc.utf8_lpad(each, 6, "0") for each in times)
+        stems = pc.binary_join_element_wise(rows["youtube_id"], *six, "_")
+        return rows.append_column("file_name", pc.binary_join_element_wise(stems, ".mp4", ""))
 
-    @contextlib.contextmanager
-    def _checking(self) -> Iterator[None]:
-        try:
-            yield
-        except ValueError as error:
-            raise IndexFileError(f"index: '{self.name}' holds a row of no clip: {error}") from None
+    def _error(self, why: object) -> IndexFileError:
+        return IndexFileError(f"index: '{self.name}' holds a row of no clip: {why}")
 
 
 def _is_one_of(column: Any, words: Collection[str]) -> Any:
@@ -162,10 +147,8 @@ def _is_one_of(column: Any, words: Collection[str]) -> Any:
     import pyarrow
     import pyarrow.compute as pc
 
-    array = column.combine_chunks()
-    known = array.dictionary.to_pylist()
-    codes = [code for code, word in enumerate(known) if word in words]
-    return pc.is_in(array.indices, pyarrow.array(codes, pyarrow.int32()))
+    array = column.combine_chunks()  # each word once: a stranger's may be long
+    return pc.is_in(array.dictionary, pyarrow.array([*words], pyarrow.string())).take(array.indices)
 
 
 def _values(chunks: Any) -> Any:
@@ -179,12 +162,6 @@ def _values(chunks: Any) -> Any:
     if pyarrow.types.is_integer(column.type) and not column.null_count:
         return column.to_numpy().tolist()
     return column.to_pylist()
-
-
-def _tarball(split: str, name: str) -> Tarball:
-    if not Split(split).has_tarball(name):
-        raise ValueError(f"tarball: {name!r:.100} is not {Split(split).tarball_names}")
-    return Tarball(split, name)
 
 
 def read_index(data: bytes, name: str) -> Index:
@@ -213,7 +190,6 @@ def _read_parquet(source: Any) -> Iterator[tuple[str, Any]]:
     import pyarrow.parquet
 
     # Words that a file holds once are not to be copied into each row: a stranger's may be long.
-    # Only ids, each of which is in a few rows, are, where their words are seen to be short first.
     # (How a column is packed is not asked: pyarrow ends the process if that is damaged.)
     options = {"read_dictionary": _TEXTS, "pre_buffer": False}
     with pyarrow.parquet.ParquetFile(source, **options) as file:
@@ -222,28 +198,8 @@ def _read_parquet(source: Any) -> Iterator[tuple[str, Any]]:
         claimed_bytes = sum(group.total_byte_size for group in groups)
         if facts.num_rows > _MOST_ROWS or claimed_bytes > _MOST_BYTES:
             raise ValueError(f"it claims {facts.num_rows:,} rows, {claimed_bytes:,} bytes")
-        names = _found_columns(file.schema_arrow.names)
-        for number in range(facts.num_row_groups):
-            which = {"row_groups": [number], "columns": ["youtube_id"], "use_threads": False}
-            some = file.iter_batches(1, **which)
-            for batch in itertools.islice(some, 1):
-                _check_ids(batch["youtube_id"])
-
-        for name in names:
-            if name != "youtube_id":
-                yield name, file.read([name], use_threads=False)[name]
-    with pyarrow.parquet.ParquetFile(source, pre_buffer=False) as file:
-        yield "youtube_id", file.read(["youtube_id"], use_threads=False)["youtube_id"]
-
-
-def _check_ids(column: Any) -> None:
-    import pyarrow
-    import pyarrow.compute as pc
-
-    is_once = pyarrow.types.is_dictionary(column.type)
-    words = column.dictionary if is_once else column
-    if pc.any(pc.greater(pc.binary_length(words), _ID_BYTES)).as_py():
-        raise ValueError(f"a youtube_id has more than {_ID_BYTES} bytes")
+        for name in _found_columns(file.schema_arrow.names):
+            yield name, file.read([name], use_threads=False)[name]
 
 
 def _read_csv(source: Any) -> Iterator[tuple[str, Any]]:
@@ -265,18 +221,21 @@ def _found_columns(names: Sequence[str]) -> list[str]:
 
 
 def _column(array: Any, name: str) -> Any:
-    """Return a column as text, each word once, or as whole numbers."""
+    """Return a column as text, each word once (but ids), or as whole numbers."""
     import pyarrow
+    import pyarrow.compute as pc
 
     column = array.combine_chunks()
     column.validate(full=True)
     if name not in _TEXTS:
         return column.cast(pyarrow.int64())
-    if name == "youtube_id":
-        return column.cast(pyarrow.string())
     if not pyarrow.types.is_dictionary(column.type):
         column = column.cast(pyarrow.string()).dictionary_encode()
-    return column.cast(pyarrow.dictionary(pyarrow.int32(), pyarrow.string()))
+    if name != "youtube_id":
+        return column.cast(pyarrow.dictionary(pyarrow.int32(), pyarrow.string()))
+    if pc.any(pc.greater(pc.binary_length(column.dictionary), _ID_BYTES)).as_py():
+        raise ValueError(f"a youtube_id has more than {_ID_BYTES} bytes")
+    return column.cast(pyarrow.string())
 
 
 @dataclass(frozen=True)
@@ -318,7 +277,13 @@ class IndexFile:
         shown = public_url(file)
         root, path = object_at(file, self.mirror)
         kept_as = f"lists/{short_hash(file)}-index"
-        etag, index = self._kept(kept_as, shown) if root.is_network else ("", None)
+
+        def parse(kept: bytes) -> tuple[str, Index]:
+            etag, _, data = kept.partition(b"\n")
+            return etag.decode(), read_index(data, shown)
+
+        kept = read_kept(self.store, kept_as, parse) if root.is_network else None
+        etag, index = kept or ("", None)
         try:
             if root.is_network and self.offline:
                 raise OfflineError("the network is not to be used")
@@ -339,14 +304,3 @@ class IndexFile:
         if self.keep and root.is_network:
             self.store.write_own(kept_as, f"{remote.etag}\n".encode() + data)
         return index
-
-    def _kept(self, name: str, shown: str) -> tuple[str, Index | None]:
-        """Return the ETag of an index that the store keeps, and the index."""
-        etag, _, data = (self.store.read_own(name) or b"").partition(b"\n")
-        try:
-            return etag.decode(), read_index(data, shown) if data else None
-        except (IndexFileError, UnicodeDecodeError) as error:
-            logger.warning(
-                "data_dir: what '%s' keeps as '%s' is damaged (%s)", self.store.root, name, error
-            )
-            return "", None

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -195,7 +195,7 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
     Raises:
         ManifestError: A clip has no file, or it cannot be read.
     """
-    found: list[tuple[ManifestRow, Path]] = []
+    files: list[tuple[Clip, str, Path]] = []
     clips: dict[tuple[Path, str], list[Clip]] = {}
     for row in rows:
         label = None if row["label"] is None else NAMES[row["label"]]
@@ -207,17 +207,22 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
             (p for p in path.parents if (p / META_DIR / "ledger.sqlite").exists()), path.parent
         )
         clips.setdefault((root, clip.split), []).append(clip)
-        found.append((ManifestRow(clip, row["source"]), path))
+        files.append((clip, row["source"], path))
 
     where: dict[Clip, tuple[str, Place | None]] = {}
     for (root, split), of_store in clips.items():
         where |= _in_tarballs(Ledger(Store.at(root).ledger_path), split, of_store)
-    placed = []
-    for row_of_it, _ in found:
-        tarball, place = where[row_of_it.clip]
-        placed.append(replace(row_of_it, tarball=tarball, place=place))
+
+    def proved(clip: Clip, source: str, path: Path) -> ManifestRow:
+        tarball, place = where[clip]
+        try:
+            size_bytes, sha256 = path.stat().st_size, sha256_of(path)
+        except OSError as error:
+            raise ManifestError(f"ds: '{path}' cannot be read ({error.strerror})") from None
+        return ManifestRow(clip, source, tarball, size_bytes, sha256, place)
+
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(_proved, placed, [path for _, path in found]))
+        return list(pool.map(lambda file: proved(*file), files))
 
 
 def _in_tarballs(
@@ -233,20 +238,10 @@ def _in_tarballs(
 
     found: dict[Clip, tuple[str, Place | None]] = {}
     for clip, key in keys.items():
-        place = places.get(key)
-        if place is not None:
-            found[clip] = place.tarball.name, place
-        else:
-            usual = "" if Split(split).is_mixed else clip.label
-            found[clip] = names.get(clip.file_name, usual) or "", None
+        place, usual = places.get(key), "" if Split(split).is_mixed else clip.label or ""
+        known = names.get(clip.file_name, usual) if place is None else place.tarball.name
+        found[clip] = known, place
     return found
-
-
-def _proved(row: ManifestRow, path: Path) -> ManifestRow:
-    try:
-        return replace(row, size_bytes=path.stat().st_size, sha256=sha256_of(path))
-    except OSError as error:
-        raise ManifestError(f"ds: '{path}' cannot be read ({error.strerror})") from None
 
 
 def differing(rows: Mapping[Clip, ManifestRow], files: Mapping[Clip, Path]) -> list[Clip]:

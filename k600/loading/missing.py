@@ -9,14 +9,13 @@ from k600.clip import Clip, Tarball, label_of
 from k600.errors import NoClipsError
 from k600.loading.candidates import clip_at
 from k600.loading.manifest import differing
-from k600.loading.outcome import Missing, missing_csv
+from k600.loading.outcome import Missing
 from k600.loading.rows import StoredShard
 from k600.loading.selection import Candidate
 from k600.loading.state import Failure, State
 from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED
 from k600.store.rows import StoredGroup
-from k600.store.store import Store
 from k600.tarballs.extract import is_wanted
 from k600.tarballs.reading import is_condemned, noted_failure
 
@@ -167,13 +166,6 @@ def differing_clips(state: State, chosen: Iterable[Candidate]) -> list[Candidate
             clip = clip_at(candidate, state.split)
             found[clip], files[clip] = candidate, state.inventory.path(folder, candidate[1])
     return [found[clip] for clip in differing(state.origin, files)]
-
-
-def write_report(store: Store, split: str, missing: Collection[Missing]) -> str:
-    """Write the CSV that names every missing clip; return its path, empty if none is missing."""
-    if not missing:
-        return ""
-    return str(store.write_own(f"reports/{split}-missing.csv", missing_csv(missing)))
 
 
 def raise_nothing(state: State, missing: Iterable[Missing] = ()) -> None:

@@ -1,8 +1,8 @@
 """Single clips of all tarballs in one seeded order, each by a request of its own, read ahead.
 
-A shard is a stretch of the order: two numbers, beside what all shards share, above all where the
-clips lie (`k600.loading.clip_columns`). That is all that reading takes, so a process that gets a
-copy opens neither ledger nor index.
+A shard is a stretch of the order: two numbers, beside what all shards share, above all the table
+of where the clips lie. That is all that reading takes, so a process that gets a copy opens neither
+ledger nor index.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,23 +21,20 @@ from k600.ahead import map_ahead
 from k600.clip import Clip, Tarball
 from k600.errors import (
     EntryError,
-    IncompleteError,
     MirrorChangedError,
     MirrorDeniedError,
     MirrorError,
     MirrorNotFoundError,
     MirrorRangesError,
 )
-from k600.loading.clip_columns import ClipColumns
-from k600.loading.rows import Record, record_of
+from k600.labels import NAMES
+from k600.loading.candidates import clip_at
+from k600.loading.columns import PLACE, place_of
+from k600.loading.rows import Reading, Record, record_of
 from k600.mirror.direct import Pending
-from k600.mirror.mirror import Mirror
 from k600.reasons import REASONS
-from k600.store.store import Store
 from k600.tarballs.one_clip import read_clip
 from k600.tarballs.stream import checked_clip
-
-logger = logging.getLogger("kinetics600")
 
 _REQUESTS = 16
 """Clips asked for at a time."""
@@ -52,63 +47,63 @@ _SHARDS = (1, 2, 4, 8, 24, 120, 840, 1680, 3360, 6720, 13440)
 """How many shards there may be: numbers with many divisors. Where nodes cannot share them evenly,
 `datasets` has each node read everything, and leave out the rows of the others."""
 
+_TAKEN = 256
+"""Clips that are taken out of the table at a time."""
+
 _NAME_BYTES = 40
 """Bytes of a file name when it is hashed."""
 
 
-class ClipReading(NamedTuple):
-    """Where clips are read, and how."""
+def clips_schema() -> Any:
+    """Return the schema of the clips of an order: an Arrow table, a row for each.
 
-    store: Store
-    mirror: Mirror
-    on_missing: str
-    """`warn`, `raise` or `skip`."""
-    short_side: int | None
-    """Most pixels of a clip's shorter side; larger ones are made smaller on the way."""
+    Half a million rows take some 50 MB: no object is made for a clip before its turn comes. Columns
+    that say nothing may be left out.
+    """
+    import pyarrow
+
+    text, number = pyarrow.string(), pyarrow.int64()
+    word = pyarrow.dictionary(pyarrow.int32(), text)
+    return pyarrow.schema(
+        [
+            ("file_name", text),
+            ("label", word),  # `_unlabeled` for none
+            ("sha256", text),  # that it must have; empty or null if that is not known
+            # Of a clip of the store: its file, relative to the store; null for one of the host.
+            ("path", text),
+            ("source", word),
+            # Of a clip of the host: where it lies there.
+            ("tarball", word),
+            *((each.name, word if each.kind == "string" else number) for each in PLACE),
+        ]
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Order:
     """A random order of clips: a function of the seed and of the clips, the same everywhere.
 
     A clip's rank is a hash of its name, its class and the seed, whatever other clips there are.
     """
 
-    clips: ClipColumns
-    reading: ClipReading
+    clips: Any
+    """A `pyarrow.Table` of `clips_schema`."""
+    split: str
+    """Of all of them."""
+    reading: Reading
     seed: int
     """0 to 2**64 - 1."""
-    among: tuple[Stretch, ...] | None = None
-    """The order is one of the clips of these stretches of another order; None for all."""
-
-    @cached_property
-    def rows(self) -> npt.NDArray[np.int64]:
-        """The rows of the clips, in order."""
-        columns = self.clips.columns
-        rows = np.arange(len(columns))
-        if self.among is not None:
-            rows = np.sort(np.concatenate([stretch.rows for stretch in self.among]))
-        return rows[np.argsort(_ranks(columns[rows], self.seed), kind="stable")]
-
-    def __len__(self) -> int:
-        return len(self.clips.columns) if self.among is None else sum(map(len, self.among))
-
-    def __getstate__(self) -> dict[str, object]:
-        return {each.name: getattr(self, each.name) for each in fields(self)}  # without `rows`
+    rows: npt.NDArray[np.uint32]
+    """The rows of the clips, in order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Stretch:
     """A shard: the clips `[start, stop)` of an order."""
 
     order: Order
     start: int
     stop: int
-
-    @property
-    def rows(self) -> npt.NDArray[np.int64]:
-        """The rows of the clips, in order."""
-        return self.order.rows[self.start : self.stop]
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -121,10 +116,10 @@ class Stretch:
             shards: Stretches of one order, all or some.
             number: What makes the order another, 0 to 2**64 - 1: the same gives the same.
         """
-        old, lengths = shards[0].order, [len(shard) for shard in shards]
-        among = old.among if sum(lengths) == len(old) else tuple(shards)
-        order = Order(old.clips, old.reading, _mixed_seed(old.seed, number), among)
-        return _cut(order, lengths)
+        old = shards[0].order
+        rows = np.concatenate([old.rows[shard.start : shard.stop] for shard in shards])
+        order = _in_order(replace(old, seed=_mixed_seed(old.seed, number), rows=rows))
+        return _cut(order, [len(shard) for shard in shards])
 
     @staticmethod
     def read(shards: Sequence[Stretch], done: int = 0) -> Iterator[tuple[int, int, Record]]:
@@ -142,20 +137,18 @@ class Stretch:
             MirrorError: The mirror cannot be read.
         """
         order = shards[0].order
-        clips, on_missing = order.clips, order.reading.on_missing
-        reader = _Reader(clips, order.reading)
-        positions = (
-            (number, position, int(row))
+        reader = _Reader(order)
+        clips = (
+            (number, position, values)
             for number, shard in enumerate(shards)
-            for position, row in enumerate(shard.rows, 1)
-            if number or position > done
+            for position, values in shard._clips(0 if number else done)
         )
         results = map_ahead(
-            lambda position: reader.read(position[2]),
-            positions,
+            lambda clip: reader.read(clip[2]),
+            clips,
             threads=_REQUESTS,
             most_ahead=_AHEAD_BYTES,
-            size_of=lambda position: clips.unpacked_bytes(position[2]) or _STORED_BYTES,
+            size_of=lambda clip: _unpacked_bytes(clip[2]) or _STORED_BYTES,
             name="k600-shuffled",
             stop=reader.pending.end,
         )
@@ -163,17 +156,24 @@ class Stretch:
             for (shard, position, _), found in results:
                 if not isinstance(found, _Problem):
                     yield shard, position, found
-                elif found.message and on_missing == "raise":
-                    raise IncompleteError(found.message) from found.cause
-                elif found.message and on_missing == "warn":
-                    logger.warning(found.message)
+                elif found.message:
+                    order.reading.complain(found.message, found.cause)
+
+    def _clips(self, done: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Yield how many clips are done with each, and its row of the table."""
+        for start in range(self.start + done, self.stop, _TAKEN):
+            rows = self.order.rows[start : min(start + _TAKEN, self.stop)]
+            yield from enumerate(self.order.clips.take(rows).to_pylist(), start - self.start + 1)
 
 
-def cut_order(clips: ClipColumns, reading: ClipReading, *, seed: int) -> list[Stretch]:
-    """Return the stretches of a seeded order of all clips; their lengths differ by one at most."""
-    order = Order(clips, reading, seed % (1 << 64))
-    count = max(number for number in _SHARDS if number <= len(order))
-    least, longer = divmod(len(order), count)
+def cut_order(clips: Any, split: str, reading: Reading, *, seed: int) -> list[Stretch]:
+    """Return the stretches of a seeded order of all clips, a table of `clips_schema` with one clip
+    at least; their lengths differ by one at most.
+    """
+    rows = np.arange(len(clips), dtype=np.uint32)
+    order = _in_order(Order(clips, split, reading, seed % (1 << 64), rows))
+    count = max(number for number in _SHARDS if number <= len(clips))
+    least, longer = divmod(len(clips), count)
     return _cut(order, [least + (number < longer) for number in range(count)])
 
 
@@ -182,13 +182,23 @@ def _cut(order: Order, lengths: Sequence[int]) -> list[Stretch]:
     return [Stretch(order, stop - n, stop) for n, stop in zip(lengths, stops, strict=True)]
 
 
-def _ranks(columns: npt.NDArray[np.void], seed: int) -> npt.NDArray[np.uint64]:
-    """Return a hash of each clip and a seed."""
-    names = columns["file_name"].astype(f"S{_NAME_BYTES}").view("<u8").reshape(len(columns), -1)
-    ranks = np.full(len(columns), seed, np.uint64)
-    for word in (columns["label"].astype(np.uint64), *names.T):
+def _in_order(order: Order) -> Order:
+    """Return an order with its rows sorted by a hash of each clip and the seed."""
+    import pyarrow.compute as pc
+
+    some = order.clips.select(["file_name", "label"]).take(order.rows).combine_chunks()
+    names = pc.utf8_rpad(some["file_name"].chunk(0), _NAME_BYTES, "\0").buffers()[2]
+    labels = some["label"].chunk(0)
+    ids = [
+        NAMES.index(label) if label in NAMES else len(NAMES)
+        for label in labels.dictionary.to_pylist()
+    ]
+
+    ranks = np.full(len(some), order.seed, np.uint64)
+    words = np.frombuffer(names, "<u8").reshape(len(some), -1)
+    for word in (np.array(ids, np.uint64)[labels.indices], *words.T):
         ranks = _scattered(ranks ^ word)
-    return ranks
+    return replace(order, rows=order.rows[np.argsort(ranks, kind="stable")])
 
 
 def _mixed_seed(seed: int, number: int) -> int:
@@ -215,20 +225,21 @@ class _Problem(NamedTuple):
 class _Reader:
     """Reads clips, and asks no more for those of a tarball that is not what their places say."""
 
-    def __init__(self, clips: ClipColumns, reading: ClipReading) -> None:
-        self._clips, self._reading = clips, reading
+    def __init__(self, order: Order) -> None:
+        self._split, self._reading = order.split, order.reading
         self.pending = Pending()
         self._lost: set[Tarball] = set()
 
-    def read(self, row: int) -> Record | _Problem:
-        """Return the row of the dataset for a clip, or why there is none."""
-        clip = self._clips.clip(row)
+    def read(self, values: Mapping[str, Any]) -> Record | _Problem:
+        """Return the row of the dataset for a clip, a row of the table, or why there is none."""
+        clip = clip_at((values["label"], values["file_name"]), self._split)
+        if values.get("path"):
+            return self._from_store(clip, values)
         try:
-            place = self._clips.place(row)
+            place = place_of(Tarball(clip.split, values["tarball"]), values)
+            assert place is not None  # no other clips are in the table
         except ValueError as error:
             return _Problem(f"{clip.key} is left out, as its place is none: {error}", error)
-        if place is None:
-            return self._from_store(clip, row)
         if place.tarball in self._lost:
             return _Problem("")  # said once
 
@@ -244,26 +255,21 @@ class _Reader:
             raise MirrorRangesError(f"shuffle_clips: {error}. Stream without it") from error
 
         data, problem = checked_clip(data, short_side=self._reading.short_side)
-        if problem is None and self._differs(row, data):
+        if problem is None and _differs(values, data):
             problem = "differs"
         if problem is not None:
             return _Problem(f"{what} is left out: {problem}: {REASONS[problem]}")
         return record_of(clip, what, data, "cvdf")
 
-    def _from_store(self, clip: Clip, row: int) -> Record | _Problem:
-        at = self._clips.stored_at(row)
-        path = self._reading.store.root / (at.elsewhere or f"{at.folder}/{clip.file_name}")
+    def _from_store(self, clip: Clip, values: Mapping[str, Any]) -> Record | _Problem:
+        path = self._reading.store.root / values["path"]
         try:
             path.stat()
-            if self._clips.sha256(row) and self._differs(row, path.read_bytes()):
+            if values.get("sha256") and _differs(values, path.read_bytes()):
                 return _Problem(f"{clip.key} is left out: {REASONS['differs']}")
         except OSError as error:
             return _Problem(f"{clip.key} is left out: '{path}': {error.strerror}", error)
-        return record_of(clip, str(path), None, at.source)
-
-    def _differs(self, row: int, data: bytes) -> bool:
-        proof = self._clips.sha256(row)
-        return bool(proof) and hashlib.sha256(data).digest() != proof
+        return record_of(clip, str(path), None, values["source"])
 
     def _lose(self, tarball: Tarball, error: MirrorError) -> _Problem:
         if tarball in self._lost:
@@ -274,3 +280,12 @@ class _Reader:
             "the mirror, `kinetics600 index build` makes it anew",
             error,
         )
+
+
+def _unpacked_bytes(values: Mapping[str, Any]) -> int:
+    """Return how many bytes a request for a clip unpacks; 0 for one of the store."""
+    return max(0, (values.get("skip_bytes") or 0) + (values.get("original_bytes") or 0))
+
+
+def _differs(values: Mapping[str, Any], data: bytes) -> bool:
+    return bool(values.get("sha256")) and hashlib.sha256(data).hexdigest() != values.get("sha256")

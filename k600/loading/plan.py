@@ -6,30 +6,25 @@ returns, so that none of them can say anything else than the others do.
 A clip whose place in its tarball is known comes by one request, before YouTube or anything else is
 asked. What is to be replaced, and what is read for a stream, comes from whole tarballs.
 
-A tarball that was read to its end once is never read again for what it was proved not to hold; one
-whose clips have vanished from the store is read only up to the last of them. Whether one that
-failed its own checks is read again is decided where its ETag is known (`ask_host`).
+Whether a tarball that failed its own checks is read again is decided where its ETag is known
+(`ask_host`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from k600.clip import Clip, Place, Tarball, label_of
 from k600.loading.candidates import Candidates, clip_at, find_candidates, proved_bad
 from k600.loading.manifest import ManifestRow
+from k600.loading.reads import divide, plan_reads
 from k600.loading.selection import Candidate, Limits, choose_clips
 from k600.loading.state import State
 from k600.loading.unlisted import next_to_search, next_unlisted
-from k600.store.rows import ClipRow, LedgerView, StoredGroup, TarballRow
-from k600.tarballs.extract import TarballRead, is_wanted
-
-_NEARLY_ALL = 0.8
-"""Share of a tarball from which on it is read: the rest is a small price for one pass instead of
-many requests, and for the checks at its end."""
+from k600.store.rows import TarballRow
+from k600.tarballs.extract import TarballRead
 
 MOST_FROM_YOUTUBE = 300
 """Clips that a guest may ask YouTube for in an hour, about; more come from the tarballs."""
@@ -182,7 +177,7 @@ def _of_whole_classes(
     )
     few = [(read.tarball, name) for read in reads for name in read.only]
     clips = [(tarball.label or label_of(name, state.labels), name) for tarball, name in few]
-    orders = _divide(reads, usable_places(state, clips), refused)
+    orders = divide(reads, usable_places(state, clips), refused)
     lists = bool(orders["cvdf"]) or not state.knows_tarballs
     return Plan(
         here={folder: state.inventory.names(folder) for folder in request.folders(state.split)},
@@ -217,33 +212,6 @@ def is_usable(place: Place, row: TarballRow | None) -> bool:
     """
     object_ = (place.etag, place.tarball_bytes)
     return row is None or (not row.failures and (row.etag, row.size_bytes) == object_)
-
-
-def _divide(
-    reads: Iterable[TarballRead], places: Mapping[Candidate, Place], refused: Collection[Candidate]
-) -> dict[str, Any]:
-    """Divide what comes from tarballs: clips by one request each, and tarballs to read.
-
-    Of one tarball all clips come in the same way: if it is read for one whose place is not known,
-    the others come along; and if they are nearly all of it, it is read. What no source gave in this
-    call is not asked for again.
-    """
-    at = {(place.tarball, name): (label, name) for (label, name), place in places.items()}
-    gone = {("", name) for _, name in refused} | {*refused}
-    entries: dict[Candidate, Place] = {}
-    left = []
-    for read in reads:
-        label = read.tarball.label or ""
-        if read.only and all((label, name) in gone for name in read.only):
-            continue
-        clips = [at.get((read.tarball, name)) for name in read.only]
-        known = {clip: places[clip] for clip in clips if clip is not None}
-        share = sum(p.entry.span_bytes / p.tarball_bytes for p in known.values())
-        if len(known) == len(clips) > 0 and share < _NEARLY_ALL:
-            entries |= known
-        else:
-            left.append(read)
-    return {"entries": entries, "cvdf": left}
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +252,7 @@ class Choice:
             return self._unlisted([c for c in chosen if c not in lacking])
 
         reads, needs_lists = self._reads(routes["cvdf"], gone)
-        orders = _divide(reads, places, ())
+        orders = divide(reads, places, ())
         return Plan(
             chosen=chosen,
             here=by_folder(state, chosen),
@@ -411,7 +379,7 @@ class Choice:
             return Plan(needs_lists=True)
         chosen, reads, wanted = next_unlisted(state, there, read=self.read)
         lacking = [] if self.refetch else [c for c in chosen if state.place_of(c) is None]
-        orders = _divide(reads, usable_places(state, lacking), self.refused)
+        orders = divide(reads, usable_places(state, lacking), self.refused)
         here = by_folder(state, chosen)
         return Plan(chosen=chosen, here=here, orders=orders, wanted=wanted)
 
@@ -452,71 +420,3 @@ def _count(candidates: Candidates, limits: Limits) -> int:
         return limits.max_samples
     sizes = (len(set(names)) for names in candidates.values())
     return sum(min(size, limits.max_per_class or size) for size in sizes)
-
-
-def plan_reads(
-    tarballs: Iterable[Tarball],
-    known: LedgerView,
-    here: Callable[[str], Collection[str]],
-    *,
-    wanted: frozenset[str] | None = None,
-    retry_errors: bool = False,
-    refetch: bool = False,
-    listing: Mapping[str, Collection[str]] | None = None,
-    copies: Mapping[str, Collection[str]] | None = None,
-) -> list[TarballRead]:
-    """Return which of these tarballs to read for all they hold that is asked for.
-
-    Args:
-        tarballs: All that may hold a clip of the request.
-        known: What the ledger says of this split.
-        here: Returns the file names in a store folder (`<split>/<class name>`).
-        wanted: The file names asked for; None for all.
-        retry_errors: Ask again for what a tarball was proved not to hold.
-        refetch: Ask again for everything.
-        listing: File names that each class should hold, as far as known.
-        copies: File names, by store folder, of clips that the tarballs' own are to replace.
-    """
-
-    def lacking_of(folder: str, names: frozenset[str]) -> frozenset[str]:
-        return names.difference(here(folder)) | names.intersection((copies or {}).get(folder, ()))
-
-    held: dict[str, list[StoredGroup]] = defaultdict(list)
-    for group in known.groups:
-        held[group.tarball.name].append(group)
-    others: dict[str, list[ClipRow]] = defaultdict(list)
-    for clip in known.others:
-        if is_wanted(clip.file_name, wanted):
-            others[clip.tarball.name].append(clip)
-
-    reads = []
-    for tarball in tarballs:
-        row, own = known.tarballs.get(tarball.name), others[tarball.name]
-        if refetch:
-            reads.append(TarballRead(tarball, wanted))
-            continue
-
-        if row is None or row.state != "done":
-            # Where all that is listed is there, and none of it came unproved from this tarball, it
-            # need not be read.
-            listed = frozenset((listing or {}).get(tarball.name, ()))
-            unproved = any(group.source == "cvdf" for group in held[tarball.name])
-            folder = f"{tarball.split}/{tarball.label}"
-            if not listed or unproved or lacking_of(folder, listed):
-                reads.append(TarballRead(tarball, wanted))
-            continue
-
-        if retry_errors and any(clip.state in ("bad", "absent") for clip in own):
-            reads.append(TarballRead(tarball, wanted))
-            continue
-
-        lacking = set[str]()
-        for clip in own:
-            if clip.state == "skipped":
-                lacking |= lacking_of(clip.folder, frozenset((clip.file_name,)))
-        for group in held[tarball.name]:
-            vanished = lacking_of(group.folder, group.names)
-            lacking |= {name for name in vanished if is_wanted(name, wanted)}
-        if lacking:
-            reads.append(TarballRead(tarball, frozenset(lacking), until_found=True))
-    return reads

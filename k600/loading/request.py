@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from k600.errors import ManifestError, OptionError, UnknownSplitError, nearest
 from k600.loading.manifest import Manifest, read_manifest
 from k600.loading.options import OPTIONS, check_options
+from k600.loading.rows import Reading
 from k600.loading.selection import Limits
 from k600.mirror.mirror import Mirror
 from k600.splits import CONFIGS, SPLITS, Split
@@ -64,6 +65,11 @@ class Request:
         """What is known of the store's clips; with `source="local"`, from whichever mirror."""
         mirror = None if self.source == "local" else self.mirror.identity
         return Ledger(self.store.ledger_path, mirror)
+
+    @property
+    def reading(self) -> Reading:
+        """Where the clips of a stream are read, and how."""
+        return Reading(self.store, self.mirror, self.on_missing, self.short_side)
 
     @property
     def sources(self) -> frozenset[str]:

@@ -46,6 +46,24 @@ def _ignore(what: str, reason: str) -> None:
     """Do nothing about what is left out."""
 
 
+class Reading(NamedTuple):
+    """Where the clips of a stream are read, and how."""
+
+    store: Store
+    mirror: Mirror
+    on_missing: str
+    """`warn`, `raise` or `skip`."""
+    short_side: int | None
+    """Most pixels of a clip's shorter side; larger ones are made smaller on the way."""
+
+    def complain(self, message: str, cause: Exception | None = None) -> None:
+        """Say that something is left out, as `on_missing` wants it."""
+        if self.on_missing == "raise":
+            raise IncompleteError(message) from cause
+        if self.on_missing == "warn":
+            logger.warning(message)
+
+
 class StoredClip(NamedTuple):
     """A clip that is in the store."""
 
@@ -133,21 +151,16 @@ class StoredShard:
 class StreamedShard:
     """One tarball, read while it is iterated; from the store where all of it is there."""
 
-    store: Store
-    mirror: Mirror
+    reading: Reading
     tarball: Tarball
     labels: TestLabels
-    on_missing: str
     classes: tuple[str, ...] | None = None
     """Yield clips of these classes only (test tarballs mix them)."""
-    only: frozenset[str] | None = None
-    """Yield the clips of these file names only, and read no further than the last."""
-    short_side: int | None = None
-    """Most pixels of a clip's shorter side; larger ones are made smaller on the way."""
+    only: Mapping[str, str] | None = None
+    """Yield the clips of these file names only, and read no further than the last: each with the
+    SHA-256 that it must have, empty where unknown."""
     retry_errors: bool = False
     """Read a tarball anew of which clips were proved not to be had."""
-    proofs: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 that clips must have, by file name; empty where unknown."""
     ahead_bytes: int = AHEAD_BYTES
     """Bytes requested ahead of who iterates, at most."""
 
@@ -188,10 +201,10 @@ class StreamedShard:
                     continue
                 left.remove(clip.file_name)
 
-            proof = self.proofs.get(clip.file_name)
+            proof = (self.only or {}).get(clip.file_name)
             if proof and hashlib.sha256(data or Path(path).read_bytes()).hexdigest() != proof:
                 on_left_out(self._member(clip.file_name), "differs")
-                self._complain(f"{clip.key} is left out: {REASONS['differs']}")
+                self.reading.complain(f"{clip.key} is left out: {REASONS['differs']}")
                 continue
 
             if self.classes is None or clip.label in self.classes:
@@ -202,7 +215,7 @@ class StreamedShard:
         if left:
             for name in sorted(left):
                 on_left_out(self._member(name), "not_in_tarball")
-            self._complain(f"{len(left)} clips are not in {self.tarball.path}")
+            self.reading.complain(f"{len(left)} clips are not in {self.tarball.path}")
 
     def _member(self, file_name: str) -> str:
         """Return what to call a clip: where it lies on the host, no file of this machine."""
@@ -210,7 +223,7 @@ class StreamedShard:
 
     def _stored(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, None, str]] | None:
         """Return the tarball's clips in its own order if the store has them all."""
-        ledger = Ledger(self.store.ledger_path, self.mirror.identity)
+        ledger = Ledger(self.reading.store.ledger_path, self.reading.mirror.identity)
         row = ledger.tarball(self.tarball)
         whole = row is not None and row.state == "done"
         if not whole and self.only is None:
@@ -225,7 +238,7 @@ class StreamedShard:
         if not whole and len(clips) < len(self.only or ()):
             return None
 
-        inventory = Inventory.of_tarball(self.store, ledger, self.tarball)
+        inventory = Inventory.of_tarball(self.reading.store, ledger, self.tarball)
         if any(clip.file_name not in inventory.names(clip.folder) for clip in clips):
             return None
         bad = [member for member in members if member.state == "bad"]
@@ -254,10 +267,10 @@ class StreamedShard:
         whole = self.tarball.path
         try:
             for streamed in stream_tarball(
-                self.mirror,
+                self.reading.mirror,
                 self.tarball,
                 self.labels,
-                short_side=self.short_side,
+                short_side=self.reading.short_side,
                 ahead_bytes=self.ahead_bytes,
             ):
                 path = self._member(streamed.file_name)
@@ -268,7 +281,7 @@ class StreamedShard:
         except (DamagedTarballError, MirrorChangedError) as error:
             changed = isinstance(error, MirrorChangedError)
             on_left_out(whole, "tarball_changed" if changed else "tarball_damaged")
-            self._complain(f"{error}; its clips may be damaged", error)
+            self.reading.complain(f"{error}; its clips may be damaged", error)
         except MirrorNotFoundError as error:
             self._leave_out(whole, "tarball_not_found", on_left_out, error)
         except MirrorDeniedError as error:
@@ -282,13 +295,7 @@ class StreamedShard:
         cause: Kinetics600Error | None = None,
     ) -> None:
         on_left_out(what, reason)
-        self._complain(f"{printable(what)} is left out: {cause or reason}", cause)
-
-    def _complain(self, message: str, cause: Exception | None = None) -> None:
-        if self.on_missing == "raise":
-            raise IncompleteError(message) from cause
-        if self.on_missing == "warn":
-            logger.warning(message)
+        self.reading.complain(f"{printable(what)} is left out: {cause or reason}", cause)
 
 
 def digest_of(shards: Iterable[StoredShard]) -> str:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from k600.clip import Tarball, label_of
 from k600.errors import OptionError
 from k600.labels import NAMES
 from k600.loading.ask_host import ask_host, settle
 from k600.loading.candidates import clip_at, proved_bad
-from k600.loading.clip_columns import (
-    PLACED,
-    IndexedClips,
-    StoredAt,
-    label_numbers,
-    make_clip_columns,
-)
+from k600.loading.columns import place_values
 from k600.loading.missing import raise_nothing, stored_shards
-from k600.loading.order import ClipReading, Stretch, cut_order
+from k600.loading.order import Stretch, clips_schema, cut_order
 from k600.loading.plan import Plan, by_folder, make_plan, tarballs_of_clips
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.loading.state import State
-from k600.loading.stream import complain, state_to_stream, stream_split
+from k600.loading.stream import state_to_stream, stream_split
 from k600.loading.unlisted import next_unlisted
 from k600.reasons import REASONS
 from k600.splits import UNLABELED
@@ -52,7 +45,7 @@ def shuffle_split(request: Request, split: str, *, offline: bool = False) -> lis
         NoClipsError: Not one of the clips can be had.
     """
     state = state_to_stream(request, split, offline=offline)
-    indexed: IndexedClips | None = None
+    indexed: list[Any] = []
     if request.chooses:
         state, clips = _chosen_clips(state)
         stored = _stored(state, by_folder(state, clips))
@@ -60,21 +53,44 @@ def shuffle_split(request: Request, split: str, *, offline: bool = False) -> lis
         stored = _stored(state)
         state, clips, indexed = _all_clips(state, stored)
 
-    mixed = state.split.is_mixed  # there, a clip may lie in a folder that is not its class's
-    there = {name for _, name in stored} if mixed else {*stored}
-    lacking = [clip for clip in clips if (clip[1] if mixed else clip) not in there]
+    lacking = [*filter(_lacks(state, stored), clips)]
     places = state.places.find(lacking) if state.network else {}
     if state.network:
         _check_places(state, [clip for clip in lacking if clip not in places], of=len(clips))
 
     proofs = {(c.label or UNLABELED, c.file_name): row.sha256 for c, row in state.origin.items()}
-    columns = make_clip_columns(
-        state.split, stored=stored, places=places, indexed=indexed, proofs=proofs
+    rows = itertools.chain(
+        ((clip, {"path": path, "source": source}) for clip, (path, source) in stored.items()),
+        ((clip, {"tarball": p.tarball.name, **place_values(p)}) for clip, p in places.items()),
     )
-    if not len(columns):
+    table = _joined([*_tables(rows, proofs), *indexed])
+    if not len(table):
         raise_nothing(state)
-    reading = ClipReading(request.store, request.mirror, request.on_missing, request.short_side)
-    return cut_order(columns, reading, seed=request.limits.seed)
+    return cut_order(table, split, request.reading, seed=request.limits.seed)
+
+
+def _tables(
+    rows: Iterator[tuple[Candidate, dict[str, Any]]], proofs: Mapping[Candidate, str]
+) -> Iterator[Any]:
+    """Yield clips as tables, without half a million rows as objects at a time."""
+    import pyarrow
+
+    while some := [*itertools.islice(rows, 10_000)]:
+        plain = [
+            {"label": clip[0], "file_name": clip[1], "sha256": proofs.get(clip), **where}
+            for clip, where in some
+        ]
+        yield pyarrow.Table.from_pylist(plain, clips_schema())
+
+
+def _joined(tables: Sequence[Any]) -> Any:
+    """Return tables as one, each of its columns in one piece, without those that say nothing."""
+    import pyarrow
+
+    tables = [clips_schema().empty_table(), *tables]
+    whole = pyarrow.concat_tables(tables, promote_options="default")
+    names = [name for name in whole.column_names if whole[name].null_count < len(whole)]
+    return whole.select(names).unify_dictionaries().combine_chunks()
 
 
 def _chosen_clips(state: State) -> tuple[State, Sequence[Candidate]]:
@@ -91,29 +107,30 @@ def _chosen_clips(state: State) -> tuple[State, Sequence[Candidate]]:
 
 def _all_clips(
     state: State, stored: Collection[Candidate]
-) -> tuple[State, list[Candidate], IndexedClips | None]:
+) -> tuple[State, list[Candidate], list[Any]]:
     """Return how things stand, and all clips that the tarballs of a request hold, but for those
-    that were proved bad: first those that have to be looked up, then those of tarballs of which
-    the index has every clip. These are not stored, and have a place.
+    that were proved bad: those that have to be looked up, and, as a table, those of tarballs of
+    which the index has every clip. The latter are not stored, and have a place.
     """
     if not state.network:
-        return state, [], None
+        return state, [], []
     if state.split.is_mixed:
         state = ask_host(state, Plan(needs_lists=True))
     tarballs = state.tarballs or [Tarball(state.split, name) for name in NAMES]
     rows = state.places.indexed([tarball.name for tarball in tarballs])
     covered = set() if rows is None else {*rows["tarball"].unique().to_pylist()}
+    indexed = [] if rows is None else [_indexed(state, rows, stored)]
     if covered.issuperset(tarball.name for tarball in tarballs):
-        return state, [], _indexed(state, rows, stored)  # the host need not be asked
+        return state, [], indexed  # the host need not be asked
 
     if not state.host.fresh:
         state = ask_host(state, Plan(needs_lists=True))
     found = _listed([tarball for tarball in state.tarballs if tarball.name not in covered], state)
     bad = {} if state.request.retry_errors else proved_bad(state, found, youtube=False)
     for (label, name), reason in bad.items():
-        complain(state, f"{state.split}/{label}/{name} is left out: {REASONS[reason]}")
+        message = f"{state.split}/{label}/{name} is left out: {REASONS[reason]}"
+        state.request.reading.complain(message)
     clips = [(label, name) for label, names in found.items() for name in names]
-    indexed = None if rows is None else _indexed(state, rows, stored)
     return state, [clip for clip in clips if clip not in bad], indexed
 
 
@@ -141,42 +158,57 @@ def _listed(tarballs: Sequence[Tarball], state: State) -> dict[str, list[str]]:
     return {label: own for label, own in found.items() if classes is None or label in classes}
 
 
-def _indexed(state: State, rows: Any, stored: Collection[Candidate]) -> IndexedClips:
-    """Return an index's clips of the request that are not in the store; complain about those that
-    can only be read with all that lies before them.
+def _indexed(state: State, rows: Any, stored: Collection[Candidate]) -> Any:
+    """Return an index's clips of the request that are not in the store, as a table; complain about
+    those that can only be read with all that lies before them.
     """
-    asked = np.ones(len(rows), bool)
-    if state.split.is_mixed:
-        names, there = rows["file_name"].to_pylist(), {name for _, name in stored}
-        labels = label_numbers(label_of(name, state.labels) for name in names)
-        asked = np.array([name not in there for name in names], bool)
-        if state.request.classes is not None:
-            asked &= np.isin(labels, label_numbers(state.request.classes))
-    else:
-        tarballs = rows["tarball"].combine_chunks()
-        labels = label_numbers(tarballs.dictionary.to_pylist())[tarballs.indices.to_numpy()]
-        if stored:
-            clips = zip((NAMES[n] for n in labels), rows["file_name"].to_pylist(), strict=True)
-            asked = np.array([clip not in stored for clip in clips], bool)
+    import pyarrow
+    import pyarrow.compute as pc
 
-    placed = np.all([rows[name].is_valid().to_numpy() for name in PLACED], axis=0)
-    if alone := np.flatnonzero(asked & ~placed).tolist():
-        place = f"{rows['tarball'][alone[0]]}/{rows['file_name'][alone[0]]}"
-        _complain_alone(state, place, len(alone), of=len(rows))
-    return IndexedClips(rows.filter(asked & placed), labels[asked & placed])
+    labels = rows["tarball"]
+    if state.split.is_mixed:
+        names = rows["file_name"].to_pylist()
+        labels = pyarrow.array([label_of(name, state.labels) for name in names], pyarrow.string())
+        labels = labels.dictionary_encode()
+    every = rows.append_column("label", labels)
+    rows = every
+    if state.split.is_mixed or stored:
+        classes, lacks = state.request.classes, _lacks(state, stored)
+        columns = (rows["label"].cast(pyarrow.string()), rows["file_name"])
+        asked = [
+            (classes is None or clip[0] in classes) and lacks(clip)
+            for clip in zip(*(column.to_pylist() for column in columns), strict=True)
+        ]
+        rows = rows.filter(pyarrow.array(asked, pyarrow.bool_()))
+
+    alone = rows.filter(pc.is_null(rows["entry_offset"]))
+    if len(alone):
+        first = f"{alone['tarball'][0]}/{alone['file_name'][0]}"
+        _complain_alone(state, first, len(alone), of=len(every))
+    placed = rows.filter(pc.is_valid(rows["entry_offset"]))
+    return placed.select([name for name in clips_schema().names if name in placed.column_names])
+
+
+def _lacks(state: State, stored: Collection[Candidate]) -> Callable[[Candidate], bool]:
+    """Return what tells whether a clip is not in the store."""
+    if not state.split.is_mixed:
+        return lambda clip: clip not in stored
+    there = {name for _, name in stored}  # a clip may lie in a folder that is not its class's
+    return lambda clip: clip[1] not in there
 
 
 def _stored(
     state: State, here: Mapping[str, Collection[str]] | None = None
-) -> dict[Candidate, StoredAt]:
-    """Return where clips lie in the store, by default all that are there."""
+) -> dict[Candidate, tuple[str, str]]:
+    """Return clips in the store, by default all that are there: the file of each, relative to the
+    store, and its source.
+    """
     found = {}
     for shard in stored_shards(state, here):
-        for clip, name in zip(shard.clips(), shard.names, strict=True):
+        for clip in shard.clips():
             if clip.source == "youtube" and state.network and not state.request.has_youtube:
                 continue
-            at = StoredAt(shard.folder, clip.source, shard.elsewhere.get(name))
-            found[clip.clip.label or UNLABELED, name] = at
+            found[clip.clip.label or UNLABELED, clip.clip.file_name] = clip.place, clip.source
     return found
 
 
@@ -199,8 +231,7 @@ def _check_places(state: State, lacking: Sequence[Candidate], *, of: int) -> Non
 
 
 def _complain_alone(state: State, first: str, count: int, *, of: int) -> None:
-    complain(
-        state,
+    state.request.reading.complain(
         f"{count:,} of {of:,} clips are left out, as they cannot be read alone: their tarballs "
         f"cannot be entered near them; the first is {first!r}",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from functools import partial
 
@@ -19,8 +18,6 @@ from k600.loading.rows import StoredShard, StreamedShard
 from k600.loading.state import State, read_state
 from k600.reasons import REASONS
 from k600.splits import Split
-
-logger = logging.getLogger("kinetics600")
 
 
 def stream_split(
@@ -95,7 +92,8 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
 
     here = {folder: set(names) for folder, names in plan.here.items()}
     for clip in differing_clips(state, plan.chosen):
-        complain(state, f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}")
+        message = f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}"
+        state.request.reading.complain(message)
         here[state.place_of(clip) or ""].discard(clip[1])
     shards: list[StreamedShard | StoredShard] = [*stored_shards(state, here)]
     if not shards and not plan.reads:
@@ -113,28 +111,16 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
 def _streamed(
     state: State, tarball: Tarball, only: Mapping[str, str] | None = None
 ) -> StreamedShard:
-    """Return the shard of a tarball; `only` are the clips to take, with their SHA-256 if known."""
+    """Return the shard of a tarball; `only` are the clips to take (`StreamedShard.only`)."""
     request = state.request
     return StreamedShard(
-        request.store,
-        request.mirror,
+        request.reading,
         tarball,
         state.labels,
-        request.on_missing,
         classes=request.classes if state.split.is_mixed and only is None else None,
-        only=None if only is None else frozenset(only),
-        short_side=request.short_side,
+        only=only,
         retry_errors=request.retry_errors,
-        proofs=only or {},
     )
-
-
-def complain(state: State, message: str) -> None:
-    """Say that a clip is left out, as `on_missing` wants it."""
-    if state.request.on_missing == "raise":
-        raise IncompleteError(message)
-    if state.request.on_missing == "warn":
-        logger.warning(message)
 
 
 def _class_order(shard: StreamedShard | StoredShard) -> int:

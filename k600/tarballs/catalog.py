@@ -10,7 +10,14 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from k600.clip import Listing, Tarball, TestLabels
-from k600.errors import ListError, MirrorDeniedError, MirrorError, MirrorNotFoundError, OfflineError
+from k600.errors import (
+    IndexFileError,
+    ListError,
+    MirrorDeniedError,
+    MirrorError,
+    MirrorNotFoundError,
+    OfflineError,
+)
 from k600.mirror.mirror import Mirror
 from k600.splits import Split
 from k600.store.store import Store
@@ -108,18 +115,18 @@ class KeptLists:
             self._store.write_own(self._name(kind), text)
 
     def _kept(self, kind: str, parse: Callable[[str], T]) -> T | None:
-        return _kept(self._store, self._name(kind), lambda data: parse(data.decode()))
+        return read_kept(self._store, self._name(kind), lambda data: parse(data.decode()))
 
     def _name(self, kind: str) -> str:
         return f"lists/{short_hash(self.mirror.identity)}-{self._split}-{kind}"
 
 
-def _kept(store: Store, name: str, parse: Callable[[bytes], T]) -> T | None:
-    """Return a list that the store keeps; None, with a warning, if it is damaged."""
+def read_kept(store: Store, name: str, parse: Callable[[bytes], T]) -> T | None:
+    """Return what the store keeps of a host; None, with a warning, if it is damaged."""
     data = store.read_own(name)
     try:
         return None if data is None else parse(data)
-    except (ListError, UnicodeDecodeError) as error:
+    except (IndexFileError, ListError, UnicodeDecodeError) as error:
         logger.warning(
             "data_dir: what '%s' keeps as '%s' is damaged (%s); it is fetched anew where it may be",
             store.root,
@@ -159,7 +166,7 @@ def read_test_labels(
 
     kept = f"lists/{short_hash(url)}-test-labels"
     read = partial(parse_test_labels, name=f"test_labels: {shown}", whole=True)
-    labels = _kept(store, kept, read)
+    labels = read_kept(store, kept, read)
     if labels is not None and not (network and (refresh or not root.is_network)):
         return labels
 

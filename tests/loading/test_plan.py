@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k600.clip import Tarball
-from k600.loading.plan import plan_reads
+from k600.loading.reads import plan_reads
 from k600.store.rows import ClipRow, TarballRow
 from k600.tarballs.extract import TarballRead
 from tests.ledger_views import view_of
