@@ -169,15 +169,13 @@ def mirror_error(error: BaseException, url: str) -> Kinetics600Error:
 
 def _redirected_to(chain: Sequence[BaseException]) -> str:
     """Return which other host, without the user's headers, has refused after a redirect."""
-    for error in chain:
-        first, *_ = getattr(error, "history", None) or (None,)  # aiohttp
-        last = getattr(getattr(error, "request_info", None), "real_url", None)
-        if first is not None and last is not None and first.url.origin() != last.origin():
-            return (
-                f"; it redirects to {last.origin()}, which gets none of your headers and cookies, "
-                "as they are for the host you named"
-            )
-    return ""
+    origin = next(filter(None, (getattr(error, "redirected_to", "") for error in chain)), "")
+    if not origin:
+        return ""
+    return (
+        f"; it redirects to {origin}, which gets none of your headers and cookies, as they are for "
+        "the host you named"
+    )
 
 
 def shard_error(error: Exception, folder: Path) -> StoreError | None:

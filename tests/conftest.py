@@ -85,7 +85,6 @@ def far(monkeypatch: pytest.MonkeyPatch) -> None:
 def near(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have loopback count as near, however busy the machine is."""
     monkeypatch.setattr("k600.mirror.source._NEAR_SECONDS", 60.0)
-    monkeypatch.setattr("k600.mirror.source._PATIENCE_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -185,3 +184,10 @@ def silent_server() -> Any:
     """A server that takes connections and never says a word."""
     with socket.create_server((LOOPBACK, 0)) as listener:
         yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def dear_tarballs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tarballs that are not worth reading where YouTube may be asked, as if they were large."""
+    monkeypatch.setattr("k600.loading.cheaper.LITTLE_BYTES", 0)
+    monkeypatch.setattr("k600.loading.cheaper.USUAL_BYTES_PER_SECOND", 1e-3)

@@ -31,9 +31,9 @@ from rich.filesize import decimal
 
 from k600.disk import SHARING, free_space, nearest_folder
 from k600.errors import Kinetics600Error, OptionError, StoreError
+from k600.loading.cheaper import MEAN_CLIP_BYTES
 from k600.loading.infos import read_info
 from k600.loading.options import OPTIONS
-from k600.loading.read_tarballs import MEAN_CLIP_BYTES
 from k600.mirror.mirror import Mirror
 from k600.network import (
     OFFLINE_VARIABLES,

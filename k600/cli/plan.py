@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from k600.loading.estimate import Forecast
     from k600.loading.sources import Words
 
-_RATE = 50.0
-
 
 @app.command()
 @with_request_options()
-@click.option("--rate", default=_RATE, help="MB/s at which tarballs are taken to come.")
+@click.option(
+    "--rate", type=float, help="MB/s at which tarballs are taken to come.  [default: last time's]"
+)
 @as_json
-def plan(split: str, options: dict[str, Any], rate: float, as_json: bool) -> None:
+def plan(split: str, options: dict[str, Any], rate: float | None, as_json: bool) -> None:
     """Say what a request would fetch, from where, and what it takes. Touches nothing.
 
     The exit code is that of the download, as far as it is known: 0 also if clips are to come.
@@ -54,7 +54,7 @@ def download(
     from k600.loading.fetch import fetch_split
 
     if dry_run:
-        _plan(split, options, _RATE, as_json=as_json)
+        _plan(split, options, None, as_json=as_json)
     request = request_of(split, options)
     outcomes = []
     for each in request.splits:
@@ -70,15 +70,16 @@ def download(
     sys.exit(code_of_splits(outcomes))
 
 
-def _plan(split: str, options: dict[str, Any], rate: float, *, as_json: bool) -> NoReturn:
+def _plan(split: str, options: dict[str, Any], rate: float | None, *, as_json: bool) -> NoReturn:
     """Show what a download would do, and exit with the code that it would have."""
     from k600.loading.estimate import forecast_split
 
-    if not rate > 0:
+    if rate is not None and not rate > 0:
         raise OptionError(f"rate: {rate} is not allowed, expected MB/s above 0")
     request = request_of(split, options)
+    per_second = None if rate is None else rate * 1e6
     found = [
-        forecast_split(request, each, offline=is_offline(), bytes_per_second=rate * 1e6)
+        forecast_split(request, each, offline=is_offline(), bytes_per_second=per_second)
         for each in request.splits
     ]
 
@@ -129,6 +130,8 @@ def _cell(forecast: Forecast, source: str, words: Words) -> str:
 
 def _remarks(forecast: Forecast) -> Iterator[str]:
     """Yield further lines about a forecast."""
+    if forecast.cheaper_way:
+        yield forecast.cheaper_way
     if forecast.open_ended:
         yield "tarballs are read one after the other until there are enough clips"
     if forecast.offline:

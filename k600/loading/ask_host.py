@@ -46,13 +46,14 @@ def settle(
         MirrorError, ListError: The mirror cannot serve the request at all.
     """
     plan = plan or make(state)
-    while sizes or plan.needs_lists:
+    while sizes or plan.needs_lists or plan.needs_sizes:
         asked = ask_host(state, plan, refetch=refetch)
         if asked is state:
             break
         before, state = state, asked
         only_sizes = (
-            state.known is before.known
+            not plan.needs_sizes
+            and state.known is before.known
             and state.host.fresh == before.host.fresh
             and state.host.failures is before.host.failures
         )
@@ -63,9 +64,10 @@ def settle(
 def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
     """Ask the host for what a plan depends on and nobody knows yet.
 
-    These are the lists, if the plan takes new ones; then size and ETag of each tarball to read.
-    With them it is known which tarballs were read at another mirror already, and which are
-    condemned and still the same: those are failures, unless the request is to ask again.
+    These are the lists, if the plan takes new ones; then size and ETag of each tarball that may be
+    read, so that the cheaper way can be chosen, and of each to read. With them it is known which
+    tarballs were read at another mirror already, and which are condemned and still the same: those
+    that are to be read are failures then, unless the request is to ask again.
 
     Returns:
         How things stand then; the same object if there is nothing to ask.
@@ -76,7 +78,7 @@ def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
     if plan.needs_lists:
         return _with_lists(state)
     host = state.host
-    tarballs = [
+    tarballs = [*plan.needs_sizes] or [
         read.tarball
         for read in plan.reads
         if read.tarball not in host.remotes and read.tarball not in host.failures
@@ -90,7 +92,8 @@ def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
     remotes: dict[Tarball, RemoteFile] = {}
     failures: dict[Tarball, Failure] = {}
     retry = refetch or state.request.retry_errors
-    for tarball, answer in _stat(state.request.mirror, tarballs).items():
+    answers = _stat(state.request.mirror, tarballs, needed=not plan.needs_sizes)
+    for tarball, answer in answers.items():
         row = state.known.tarballs.get(tarball.name)
         if not isinstance(answer, RemoteFile):
             failures[tarball] = failure_of(answer, row)
@@ -98,7 +101,12 @@ def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
             failures[tarball] = failure_of(noted_failure(row), row)
         else:
             remotes[tarball] = answer
-    asked = state.with_host(remotes={**host.remotes, **remotes}).with_failures(failures)
+    asked = state.with_host(remotes={**host.remotes, **remotes})
+    if plan.needs_sizes:  # YouTube may have the clips of those that failed
+        sizes = {t: remotes[t].size_bytes if t in remotes else None for t in tarballs}
+        asked = asked.with_host(sizes={**host.sizes, **sizes})
+    else:
+        asked = asked.with_failures(failures)
     return asked if refetch else asked.with_same_objects()
 
 
@@ -149,9 +157,12 @@ def find_tarballs(
 
 
 def _stat(
-    mirror: Mirror, tarballs: Iterable[Tarball]
+    mirror: Mirror, tarballs: Iterable[Tarball], *, needed: bool = True
 ) -> Mapping[Tarball, RemoteFile | MirrorError]:
-    """Ask for size and ETag of tarballs, several at a time; the first one says if it is there."""
+    """Ask for size and ETag of tarballs, several at a time; the first one says if it is there.
+
+    If it is not, that is raised if the tarballs are `needed`, and the answer for each if not.
+    """
 
     def stat(tarball: Tarball) -> RemoteFile | MirrorError:
         try:
@@ -162,7 +173,9 @@ def _stat(
     first, *others = tarballs
     answer = stat(first)
     if isinstance(answer, MirrorUnreachableError):
-        raise answer
+        if needed:
+            raise answer
+        return dict.fromkeys((first, *others), answer)
     with ThreadPoolExecutor(min(16, 1 + len(others))) as pool:
         answers = dict(zip((first, *others), [answer, *pool.map(stat, others)], strict=True))
         # Once more, now that the others are through.

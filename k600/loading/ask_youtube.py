@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from k600.disk import Space
 from k600.errors import MissingDependencyError, YouTubeError
 from k600.loading.candidates import clip_at
+from k600.loading.cheaper import time_of, youtube_seconds
 from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
@@ -24,13 +25,6 @@ logger = logging.getLogger("kinetics600")
 
 _CLIP_BYTES = 860_000
 """Mean size of a clip cut from YouTube, at 360 lines and with audio."""
-
-_SECONDS = 12.0
-"""For each clip, in the long run: 900 questions an hour, and three for each clip: the page, and the
-two clients that yt-dlp asks since October 2026. (The first 30 clips do not wait.)"""
-
-_UNPACED = 40
-"""Clips of a run that come without waiting for the pace, about."""
 
 
 @dataclass(slots=True)
@@ -51,7 +45,7 @@ class YouTubeSource(Source):
             count=clips,
             size_bytes=clips * _CLIP_BYTES,
             space=Space(clips * _CLIP_BYTES, clips),
-            seconds=max(clips - 30, 0) * _SECONDS + clips / worker_count(state.request.num_workers),
+            seconds=youtube_seconds(clips, state.request.youtube.requests_per_hour),
         )
 
     def fetch(self, state: State, plan: Plan, *, refetch: bool = False) -> Fetched:
@@ -94,14 +88,12 @@ class YouTubeSource(Source):
         )
 
     def _announce(self, state: State, clips: int) -> None:
-        pace_seconds = 3600 * 2 / state.request.youtube.requests_per_hour
-        minutes = max(clips - _UNPACED, 0) * pace_seconds / 60
-        pace = f", which takes at least {minutes:.0f} minutes at the pace it allows"
+        seconds = youtube_seconds(clips, state.request.youtube.requests_per_hour)
         logger.info(
-            "kinetics600 %s: asking YouTube for %s clips%s",
+            "kinetics600 %s: asking YouTube for %s clips, which takes about %s",
             state.split,
             f"{clips:,}",
-            pace if minutes >= 1 else "",
+            time_of(seconds),
         )
 
     def _say_given_up(self, state: State, refusal: Refusal) -> None:

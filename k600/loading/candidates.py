@@ -72,28 +72,28 @@ def clip_at(candidate: Candidate, split: str) -> Clip:
     return Clip(split, None if label == UNLABELED else label, *times)
 
 
-def proved_bad(
-    state: State, candidates: Candidates, *, youtube: bool = True
-) -> dict[Candidate, str]:
-    """Return the candidates that the ledger knows not to be had and that are not there, with the
-    reason; with `youtube` also those that YouTube has not.
+def proved_bad(state: State, candidates: Candidates) -> dict[Candidate, str]:
+    """Return the candidates that tarballs were proved not to hold whole and that are not there,
+    with the reason.
     """
-    request, known = state.request, state.known
     asked = {label: set(names) for label, names in candidates.items()}
     bad: dict[Candidate, str] = {}
+    for clip in () if state.request.only_youtube else state.known.others:
+        label = clip.folder.partition("/")[2]
+        if clip.state in ("bad", "absent") and clip.file_name in asked.get(label, ()):
+            bad[label, clip.file_name] = clip.reason
+    return {c: reason for c, reason in bad.items() if state.place_of(c) is None}
 
-    if not request.only_youtube:
-        for clip in known.others:
-            label = clip.folder.partition("/")[2]
-            if clip.state in ("bad", "absent") and clip.file_name in asked.get(label, ()):
-                bad[label, clip.file_name] = clip.reason
 
-    now = Circumstances(request.youtube)
-    for answer in known.answers if youtube and request.has_youtube else ():
+def refused_by_youtube(state: State, candidates: Candidates) -> dict[Candidate, str]:
+    """Return the candidates that YouTube was proved not to have, with the reason."""
+    asked = {label: set(names) for label, names in candidates.items()}
+    bad: dict[Candidate, str] = {}
+    now = Circumstances(state.request.youtube)
+    for answer in state.known.answers if state.request.has_youtube else ():
         label = answer.folder.partition("/")[2]
         if answer.file_name in asked.get(label, ()) and is_settled(answer, now):
             bad[label, answer.file_name] = f"youtube_{answer.kind}"
-
     return {c: reason for c, reason in bad.items() if state.place_of(c) is None}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from k600.disk import Space, free_space
 from k600.loading.ask_host import settle
 from k600.loading.candidates import listed_or_found
+from k600.loading.cheaper import rate_or_usual
 from k600.loading.fetch import SOURCES
 from k600.loading.missing import missing_clips
 from k600.loading.plan import Plan, make_plan
@@ -46,6 +47,8 @@ class Forecast:
     """Whether nothing is fetched only because the network is not to be used."""
     data_dir: str
     mirror: str
+    cheaper_way: str
+    """From where the clips come that tarballs or YouTube may give, and why; empty if none do."""
 
     @property
     def at_most(self) -> bool:
@@ -109,7 +112,7 @@ class Forecast:
 
 
 def forecast_split(
-    request: Request, split: str, *, offline: bool = False, bytes_per_second: float = 50e6
+    request: Request, split: str, *, offline: bool = False, bytes_per_second: float | None = None
 ) -> Forecast:
     """Say what a request would fetch of one split. Lists and sizes are asked for, nothing else.
 
@@ -117,7 +120,8 @@ def forecast_split(
         request: The request.
         split: One of its splits.
         offline: Do not cross a network.
-        bytes_per_second: Rate at which tarballs are taken to come.
+        bytes_per_second: Rate at which tarballs are taken to come; None for that of the last time,
+            or a usual one. The way that clips come does not depend on it.
 
     Raises:
         MirrorError, ListError: The mirror cannot serve the request at all.
@@ -125,9 +129,9 @@ def forecast_split(
     state = read_state(request, split, offline=offline, keep=False)
     state, plan = settle(state, make_plan)
     here, wanted = _counts(state, plan)
+    rate = rate_or_usual(bytes_per_second or state.bytes_per_second)
     prices = {
-        name: source.price(state, plan, bytes_per_second=bytes_per_second)
-        for name, source in SOURCES.items()
+        name: source.price(state, plan, bytes_per_second=rate) for name, source in SOURCES.items()
     }
     needed = Space(
         sum(price.space.size_bytes for price in prices.values()),
@@ -149,6 +153,7 @@ def forecast_split(
         not state.network and not plan.first and short,
         str(request.store.root),
         str(request.mirror),
+        str(plan.comparison or ""),
     )
 
 

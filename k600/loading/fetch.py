@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from k600.loading.selection import Candidate, choose_clips
 from k600.loading.sources import Fetched, Source
 from k600.loading.state import State, read_state
 from k600.progress import Progress
+
+logger = logging.getLogger("kinetics600")
 
 SOURCES: Mapping[str, type[Source]] = {
     "entries": EntrySource,
@@ -97,6 +100,8 @@ class Load:
     """What was planned last."""
     given_up: Kinetics600Error | None = None
     """Why a source was given up, if one was."""
+    said: str = ""
+    """What was said last of the cheaper way."""
 
     def carry_out(self) -> None:
         """Plan and fetch until the plan asks for nothing more.
@@ -113,6 +118,7 @@ class Load:
                 if name is None:
                     return
 
+                self._say_which_way()
                 fetched = sources[name].fetch(self.state, self.plan, refetch=refetch)
                 self._note(name, fetched)
                 refetch = retry_errors = False  # each is asked for again once
@@ -136,6 +142,13 @@ class Load:
         if state.network and not state.writable and (plan.reads or plan.needs_lists):
             state.request.store.prepare()
         self.state, self.plan = settle(state, make, plan=plan, refetch=refetch)
+
+    def _say_which_way(self) -> None:
+        """Say once from where chosen clips come, and why."""
+        comparison = self.plan.comparison
+        if comparison is not None and str(comparison) != self.said:
+            self.said = str(comparison)
+            logger.info("kinetics600 %s: %s", self.state.split, self.said)
 
     def _note(self, source: str, fetched: Fetched) -> None:
         """Read how things stand now, and pass over what the source did not give."""

@@ -258,10 +258,10 @@ class OptionFields:
     source: str = _option(
         "auto",
         help="Where clips come from that are not in `data_dir`.",
-        more="`auto`: whole splits and classes from the tarballs, a few clips (up to 300) from "
-        "YouTube, or from the tarballs where YouTube gives none; `cvdf`: the tarballs, for whole "
-        "splits and classes also in place of cuts from YouTube that are there; `youtube`: "
-        "YouTube; `local`: nowhere, no network.",
+        more="`auto`: whole splits and classes from the tarballs, a few clips from the tarballs or "
+        "YouTube, whichever is cheaper, and from the other if that one fails; `cvdf`: the "
+        "tarballs, for whole splits and classes also in place of cuts from YouTube that are "
+        "there; `youtube`: YouTube; `local`: nowhere, no network.",
         flag_help="auto, cvdf, youtube, or local: only what is here.",
         allowed=("auto", *SOURCES),
         in_cache_key=True,

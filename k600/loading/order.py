@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -31,7 +32,6 @@ from k600.labels import NAMES
 from k600.loading.candidates import clip_at
 from k600.loading.columns import PLACE, place_of
 from k600.loading.rows import Reading, Record, record_of
-from k600.mirror.direct import Pending
 from k600.reasons import REASONS
 from k600.tarballs.one_clip import read_clip
 from k600.tarballs.stream import checked_clip
@@ -150,7 +150,7 @@ class Stretch:
             most_ahead=_AHEAD_BYTES,
             size_of=lambda clip: _unpacked_bytes(clip[2]) or _STORED_BYTES,
             name="k600-shuffled",
-            stop=reader.pending.end,
+            stop=reader.stop.set,
         )
         with contextlib.closing(results):
             for (shard, position, _), found in results:
@@ -227,7 +227,7 @@ class _Reader:
 
     def __init__(self, order: Order) -> None:
         self._split, self._reading = order.split, order.reading
-        self.pending = Pending()
+        self.stop = threading.Event()
         self._lost: set[Tarball] = set()
 
     def read(self, values: Mapping[str, Any]) -> Record | _Problem:
@@ -245,8 +245,7 @@ class _Reader:
 
         what = f"{place.tarball.path}/{clip.file_name}"
         try:
-            mirror, pending = self._reading.mirror, self.pending
-            data = read_clip(mirror, place, clip.file_name, pending=pending)
+            data = read_clip(self._reading.mirror, place, clip.file_name, stop=self.stop)
         except EntryError as error:
             return _Problem(f"{what} is left out: {error}", error)
         except (MirrorChangedError, MirrorNotFoundError, MirrorDeniedError) as error:

@@ -4,7 +4,9 @@ Loads, dry runs, streams, tables of metadata and repairs all start from the `Pla
 returns, so that none of them can say anything else than the others do.
 
 A clip whose place in its tarball is known comes by one request, before YouTube or anything else is
-asked. What is to be replaced, and what is read for a stream, comes from whole tarballs.
+asked. Chosen clips that tarballs and YouTube may give come from where they are cheaper to have
+(`cheaper`), and what one way refuses by the other, before others take their places. What is to be
+replaced, and what is read for a stream, comes from whole tarballs.
 
 Whether a tarball that failed its own checks is read again is decided where its ETag is known
 (`ask_host`).
@@ -17,17 +19,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k600.clip import Clip, Place, Tarball, label_of
-from k600.loading.candidates import Candidates, clip_at, find_candidates, proved_bad
+from k600.loading.candidates import (
+    Candidates,
+    clip_at,
+    find_candidates,
+    proved_bad,
+    refused_by_youtube,
+)
+from k600.loading.cheaper import Comparison, expected_bytes
 from k600.loading.manifest import ManifestRow
 from k600.loading.reads import divide, plan_reads
 from k600.loading.selection import Candidate, Limits, choose_clips
 from k600.loading.state import State
-from k600.loading.unlisted import next_to_search, next_unlisted
+from k600.loading.unlisted import bytes_to_search, next_to_search, next_unlisted
 from k600.store.rows import TarballRow
 from k600.tarballs.extract import TarballRead
-
-MOST_FROM_YOUTUBE = 300
-"""Clips that a guest may ask YouTube for in an hour, about; more come from the tarballs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +53,10 @@ class Plan:
     """How many clips are meant; None for whole classes, and as long as nothing says."""
     needs_lists: bool = False
     """Whether the host has to be asked for its lists before more can be said (`ask_host`)."""
+    needs_sizes: Collection[Tarball] = ()
+    """Tarballs whose sizes it has to be asked for, so that the cheaper way can be chosen."""
+    comparison: Comparison | None = None
+    """What clips take that either tarballs or YouTube may give; None if there are none."""
 
     @property
     def first(self) -> str | None:
@@ -117,37 +127,6 @@ def make_plan(
         state, candidates, refused or {}, read=read, refetch=refetch, listed_only=listed_only
     )
     return choice.plan(retry=retry)
-
-
-def choose_route(
-    sources: Collection[str],
-    *,
-    lacking: int,
-    given_up: bool,
-    origin: str | None = None,
-    placed: bool = False,
-) -> str:
-    """Return the source that a chosen clip comes from, empty for none.
-
-    Args:
-        sources: Those that the request allows: `cvdf` (the tarballs), `youtube`.
-        lacking: How many clips are to come whose places are not known.
-        given_up: Whether YouTube is not to be asked.
-        origin: Where the clip is known to be from: another source has other bytes.
-        placed: Whether its place in its tarball is known.
-
-    Example:
-        >>> choose_route({"cvdf", "youtube"}, lacking=10, given_up=False)
-        'youtube'
-    """
-    if len(sources) > 1 and origin is not None:
-        sources = {"youtube" if origin == "youtube" else "cvdf"}
-    if placed and "cvdf" in sources:
-        return "cvdf"
-    few = lacking <= MOST_FROM_YOUTUBE or "cvdf" not in sources
-    if "youtube" in sources and not given_up and few:
-        return "youtube"
-    return "cvdf" if "cvdf" in sources else ""
 
 
 def _of_whole_classes(
@@ -231,46 +210,119 @@ class Choice:
     def origin(self) -> Mapping[Clip, ManifestRow]:
         return {} if self.only else self.state.origin
 
+    @property
+    def asks_youtube(self) -> bool:
+        """Whether YouTube may be asked, too, besides the tarballs."""
+        state = self.state
+        both = len(state.request.sources) > 1 and state.from_tarballs
+        return both and state.may_ask and not self.listed_only
+
     def plan(self, *, retry: bool) -> Plan:
         """Choose, and find out for each chosen clip where it is or comes from."""
-        state = self.state
-        gone = self._gone(retry=retry)
-        chosen, wanted = self._choose(gone), _count(self.candidates, state.request.limits)
-        lacking = self._lacking(chosen)
-        given_up = not state.may_ask or self.listed_only
-        if not lacking and len(chosen) < wanted and (back := self._second_choice(gone)):
-            # No other candidate is left: the tarballs may give what YouTube has not.
-            gone = {c: reason for c, reason in gone.items() if c not in back}
-            chosen, given_up = self._choose(gone), True
-            lacking = self._lacking(chosen)
+        gone, lost = self._gone(retry=retry)
+        others = self._choose({*gone, *lost}) if lost and self.asks_youtube else ()
+        if not lost or len(others) < self._wanted:
+            return self._plan(gone, lost)
 
-        places = {} if self.refetch or self.listed_only else usable_places(state, lacking)
-        routes = self._routes(lacking, places, gone, given_up=given_up)
+        # Others may take the places of what YouTube has lost: if it is they that are there, if they
+        # cost less, or if their tarballs cannot be had.
+        replaced = gone | lost
+        if lost.keys().isdisjoint(self.refused) and not self._lacking(others):
+            return self._plan(replaced, {})
+        chosen = self._choose(gone)
+        needed = [clip for clip in chosen if clip in lost]
+        if not needed:
+            return self._plan(replaced, {})
+        places = self._places(needed)
+        dear = [clip for clip in needed if clip not in places]
+        if unsized := self._unsized(dear):
+            return self._begin(chosen, gone, needs_sizes=unsized)
+        comparison = self._compare(dear, lost=True)
+        if comparison is not None and comparison.source == "youtube":
+            return self._plan(replaced, {})
+        return self._plan(gone, lost, comparison)
+
+    def _plan(
+        self,
+        gone: dict[Candidate, str],
+        lost: Collection[Candidate],
+        comparison: Comparison | None = None,
+    ) -> Plan:
+        """Plan what is left: those that are `lost` come from tarballs only."""
+        state = self.state
+        chosen = self._choose(gone)
+        lacking = self._lacking(chosen)
+        places = self._places(lacking)
+        ways = {clip: self._ways(clip, before, lost, places) for clip, before in lacking.items()}
+        either = [clip for clip, allowed in ways.items() if len(allowed) > 1]
+        if unsized := self._unsized(either):
+            return self._begin(chosen, gone, needs_sizes=unsized)
+
+        comparison = self._compare(either) or comparison
+        routes = self._routes(ways, comparison.source if comparison else "cvdf", gone)
         found = lacking.keys() <= places.keys()
-        enough = self.candidates and found and len(chosen) >= wanted
+        enough = self.candidates and found and len(chosen) >= self._wanted
         if state.is_unlisted and not (self.listed_only or routes["youtube"] or enough):
-            return self._unlisted([c for c in chosen if c not in lacking])
+            return self._unlisted([c for c in chosen if c not in lacking], comparison)
 
         reads, needs_lists = self._reads(routes["cvdf"], gone)
         orders = divide(reads, places, ())
-        return Plan(
-            chosen=chosen,
-            here=by_folder(state, chosen),
-            orders={"entries": orders["entries"], "youtube": routes["youtube"], **orders},
-            refused=gone,
-            wanted=wanted,
-            needs_lists=needs_lists,
+        orders = {"entries": orders["entries"], "youtube": routes["youtube"], **orders}
+        return self._begin(
+            chosen, gone, orders=orders, needs_lists=needs_lists, comparison=comparison
         )
 
-    def _gone(self, *, retry: bool) -> dict[Candidate, str]:
-        """Return the candidates that are not even asked for, with the reason."""
+    def _begin(
+        self, chosen: Sequence[Candidate], gone: Mapping[Candidate, str], **more: Any
+    ) -> Plan:
+        """Return a plan for chosen clips."""
+        here = by_folder(self.state, chosen)
+        return Plan(chosen=chosen, here=here, refused=gone, wanted=self._wanted, **more)
+
+    @property
+    def _wanted(self) -> int:
+        return _count(self.candidates, self.state.request.limits)
+
+    def _gone(self, *, retry: bool) -> tuple[dict[Candidate, str], dict[Candidate, str]]:
+        """Return the candidates that cannot be had at all, and those that YouTube alone has not,
+        with the reason.
+        """
         state = self.state
-        gone = self._unreachable()
+        gone: dict[Candidate, str] = {}
+        refused: dict[Candidate, str] = {}
         if not (retry or self.refetch) and (state.request.chooses or self.only):
-            youtube = not (self.listed_only or self.only)
-            gone |= proved_bad(state, self.candidates, youtube=youtube)
-        gone |= self.refused
-        return {c: reason for c, reason in gone.items() if state.place_of(c) is None}
+            gone |= proved_bad(state, self.candidates)
+            if not (self.listed_only or self.only):
+                refused |= refused_by_youtube(state, self.candidates)
+        for clip, reason in self.refused.items():
+            (refused if reason.startswith("youtube_") else gone)[clip] = reason
+        unreachable = self._unreachable()
+        gone |= {c: why for c, why in unreachable.items() if not self.asks_youtube or c in refused}
+
+        packed = self._in_tarballs(refused.keys() - gone.keys())
+        gone |= {clip: reason for clip, reason in refused.items() if clip not in packed}
+        lost = {clip: reason for clip, reason in refused.items() if clip in packed}
+        return self._lacked(gone), self._lacked(lost)
+
+    def _places(self, clips: Iterable[Candidate]) -> Mapping[Candidate, Place]:
+        return {} if self.refetch or self.listed_only else usable_places(self.state, clips)
+
+    def _lacked(self, clips: Mapping[Candidate, str]) -> dict[Candidate, str]:
+        return {c: reason for c, reason in clips.items() if self.state.place_of(c) is None}
+
+    def _in_tarballs(self, clips: Collection[Candidate]) -> Collection[Candidate]:
+        """Return those of some clips that tarballs may give, as is known which."""
+        state = self.state
+        if len(state.request.sources) < 2 or not state.from_tarballs or self.listed_only:
+            return ()
+        if self.origin or state.split.is_mixed:
+            clips = usable_places(state, clips)
+        return [clip for clip in clips if self._origin(clip) != "youtube"]
+
+    def _origin(self, clip: Candidate) -> str | None:
+        """Return where a manifest says that a clip is from: another source has other bytes."""
+        row = self.origin.get(clip_at(clip, self.state.split))
+        return None if row is None or self.listed_only else row.source
 
     def _choose(self, gone: Collection[Candidate]) -> list[Candidate]:
         def here(label: str) -> Collection[str]:
@@ -280,7 +332,7 @@ class Choice:
         return choose_clips(self.candidates, limits, dead=gone, here=here)
 
     def _lacking(self, chosen: Iterable[Candidate]) -> dict[Candidate, str | None]:
-        """Return the clips that are to come; with `cvdf`, if no other source may give them."""
+        """Return the clips that are to come, and where those came from that are asked for again."""
         state = self.state
         sources = state.sources() if self.refetch or self.only else {}
         found: dict[Candidate, str | None] = {}
@@ -289,10 +341,8 @@ class Choice:
             source = sources.get((place or f"{state.split}/{clip[0]}", clip[1]), "local")
             if place is not None and (not self.refetch or source == "local"):
                 continue
-
-            # An original is not to become a cut from YouTube, whoever is asked for it again.
             again = self.only or place is not None
-            found[clip] = "cvdf" if again and source != "youtube" else None
+            found[clip] = ("youtube" if source == "youtube" else "cvdf") if again else None
         return found
 
     def _unreachable(self) -> dict[Candidate, str]:
@@ -306,40 +356,87 @@ class Choice:
             for name in self.candidates.get(tarball.name, ())
         }
 
-    def _second_choice(self, gone: Mapping[Candidate, str]) -> set[Candidate]:
-        """Return the candidates that YouTube has not and that the tarballs may have."""
+    def _ways(
+        self,
+        clip: Candidate,
+        before: str | None,
+        lost: Collection[Candidate],
+        places: Collection[Candidate],
+    ) -> frozenset[str]:
+        """Return the sources that a clip may come from now."""
         state = self.state
-        both = len(state.request.sources) > 1 and state.from_tarballs
-        if not both or state.split.is_mixed or self.origin or self.listed_only:
-            return set()
-        bad = self._unreachable() | proved_bad(state, self.candidates, youtube=False)
-        return {c for c, why in gone.items() if why.startswith("youtube_") and c not in bad}
+        may_ask = state.may_ask and not self.listed_only and clip not in lost
+        origin = self._origin(clip)
+        if origin is None:
+            # An original is not to become a cut from YouTube, whoever is asked for it again.
+            origin = before if before == "cvdf" or may_ask else None
+        ways = state.request.sources
+        if len(ways) > 1 and origin is not None:
+            ways = frozenset({"youtube" if origin == "youtube" else "cvdf"})
+        if not may_ask:
+            ways -= {"youtube"}
+        if len(ways) > 1 and clip in places:
+            return frozenset({"cvdf"})
+        if len(ways) > 1 and self._is_out_of_reach(clip):
+            return frozenset({"youtube"})
+        return ways
+
+    def _is_out_of_reach(self, clip: Candidate) -> bool:
+        """Whether the tarball of a clip was asked for and could not be had or read."""
+        tarball, host = Tarball(self.state.split, clip[0]), self.state.host
+        known = not self.state.split.is_mixed
+        return known and (tarball in host.failures or host.sizes.get(tarball, 0) is None)
+
+    def _unsized(self, clips: Iterable[Candidate]) -> Collection[Tarball]:
+        """Return the tarballs of clips whose sizes nobody has asked for."""
+        state, host = self.state, self.state.host
+        if state.split.is_mixed:
+            return ()
+        tarballs = dict.fromkeys(tarballs_of_clips(state, clips).values())
+        return [t for t in tarballs if t not in host.sizes and t not in host.failures]
+
+    def _compare(self, clips: Collection[Candidate], *, lost: bool = False) -> Comparison | None:
+        """Compare what clips take by either way; None if there are none."""
+        state, host = self.state, self.state.host
+        if not clips:
+            return None
+        expected: float | None = None
+        names: dict[Tarball, set[str]] = {}
+        if state.is_unlisted:
+            expected = bytes_to_search(state, len(clips))
+        elif not state.split.is_mixed:
+            for clip, tarball in tarballs_of_clips(state, clips).items():
+                names.setdefault(tarball, set()).add(clip[1])
+            sizes = {tarball: host.sizes.get(tarball) for tarball in names}
+            if not any(size is None for size in sizes.values()):
+                expected = sum(
+                    expected_bytes(TarballRead(t, frozenset(own), until_found=True), sizes[t] or 0)
+                    for t, own in names.items()
+                )
+        return Comparison(
+            clips=len(clips),
+            tarballs=len(names),
+            tarball_bytes=expected,
+            bytes_per_second=state.bytes_per_second,
+            requests_per_hour=state.request.youtube.requests_per_hour,
+            lost=lost,
+        )
 
     def _routes(
         self,
-        lacking: Mapping[Candidate, str | None],
-        places: Collection[Candidate],
+        ways: Mapping[Candidate, Collection[str]],
+        cheaper: str,
         gone: dict[Candidate, str],
-        *,
-        given_up: bool,
     ) -> Mapping[str, Sequence[Candidate]]:
         """Return the clips for each source; note in `gone` those that come from none."""
         state = self.state
         routes: dict[str, list[Candidate]] = {"youtube": [], "cvdf": []}
-        for candidate, original in lacking.items():
-            row = self.origin.get(clip_at(candidate, state.split))
-            origin = original if row is None else row.source
-            route = choose_route(
-                state.request.sources,
-                lacking=len(lacking) - len(places),
-                given_up=given_up,
-                origin=None if self.listed_only else origin,
-                placed=candidate in places,
-            )
+        for clip, allowed in ways.items():
+            route = cheaper if len(allowed) > 1 else next(iter(allowed), "")
             if route == "youtube" or (route and state.network):
-                routes[route].append(candidate)
-            elif state.place_of(candidate) is None:
-                gone.setdefault(candidate, "not_stored" if state.network else "offline")
+                routes[route].append(clip)
+            elif state.place_of(clip) is None:
+                gone.setdefault(clip, "not_stored" if state.network else "offline")
         return routes
 
     def _reads(
@@ -372,7 +469,7 @@ class Choice:
             return reads, False
         return [*reads, search], False
 
-    def _unlisted(self, there: Sequence[Candidate]) -> Plan:
+    def _unlisted(self, there: Sequence[Candidate], comparison: Comparison | None) -> Plan:
         """Plan to go through tarballs until there are enough clips."""
         state = self.state
         if not state.host.tarballs and not state.host.fresh:
@@ -381,7 +478,7 @@ class Choice:
         lacking = [] if self.refetch else [c for c in chosen if state.place_of(c) is None]
         orders = divide(reads, usable_places(state, lacking), self.refused)
         here = by_folder(state, chosen)
-        return Plan(chosen=chosen, here=here, orders=orders, wanted=wanted)
+        return Plan(chosen=chosen, here=here, orders=orders, wanted=wanted, comparison=comparison)
 
 
 def tarballs_of_clips(state: State, clips: Iterable[Candidate]) -> dict[Candidate, Tarball]:

@@ -31,7 +31,6 @@ from k600.loading.read_tarballs import GIVE_UP_AFTER
 from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import Failure, State
-from k600.mirror.direct import Pending
 from k600.progress import Bar
 from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming
@@ -119,7 +118,7 @@ class _Run:
     received_bytes: int = 0
     in_a_row: int = 0
     """Requests, the last ones, that did not reach the mirror."""
-    pending: Pending = field(default_factory=Pending)
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def carry_out(self, entries: Mapping[Candidate, Place]) -> None:
         """Ask for all clips; sixteen at a time get their names, and the last ones at the end."""
@@ -147,14 +146,14 @@ class _Run:
             self._land(written)  # the clips that came stay
             raise
         finally:
-            self.pending.end()  # of what is under way still, nothing is waited for any more
+            self.stop.set()  # of what is under way still, nothing is waited for any more
             pool.shutdown(wait=True, cancel_futures=True)
         self._land(written)
 
     def _bring(self, candidate: Candidate, place: Place) -> _Written:
         """Ask for a clip, and write it to an unfinished file unless it is bad."""
         request, (label, name) = self.state.request, candidate
-        data = read_clip(request.mirror, place, name, pending=self.pending)
+        data = read_clip(request.mirror, place, name, stop=self.stop)
         folder = self.state.place_of(candidate) or f"{self.state.split}/{label}"
         row = ClipRow(place.tarball, -1, folder, name, "have", "", "cvdf", len(data))
         part, size, problem = write_clip(self.incoming, [data], row, request.short_side)

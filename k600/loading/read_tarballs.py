@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from k600.clip import Listing, Tarball
 from k600.disk import Space
 from k600.errors import DamagedTarballError, MirrorError, MirrorUnreachableError
 from k600.loading.ask_host import failure_of
+from k600.loading.cheaper import MEAN_CLIP_BYTES, expected_bytes
+from k600.loading.link_rate import note_rate
 from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
@@ -25,9 +28,6 @@ from k600.store.ledger import Ledger
 from k600.tarballs.extract import TarballExtractor, TarballRead
 
 logger = logging.getLogger("kinetics600")
-
-MEAN_CLIP_BYTES = 1_480_000
-"""Mean size of a clip: 88 GB over 59,608 files in the test split, the largest of the three."""
 
 _OWN_FILES = 2
 """Files that a tarball takes besides its clips: a folder and a lock."""
@@ -43,12 +43,13 @@ class TarballSource(Source):
     @staticmethod
     def price(state: State, plan: Plan, *, bytes_per_second: float) -> Price:
         """Return what the tarballs of a plan take, whose sizes the host has said."""
-        size_bytes = sum(remote.size_bytes for remote in _remotes(state, plan.reads).values())
+        sizes = {read: each.size_bytes for read, each in _remotes(state, plan.reads).items()}
+        expected = sum(expected_bytes(read, size_bytes) for read, size_bytes in sizes.items())
         return Price(
             count=len(plan.reads),
-            size_bytes=size_bytes,
+            size_bytes=sum(sizes.values()),
             space=space_needed(state, plan.reads),
-            seconds=size_bytes / bytes_per_second,
+            seconds=expected / bytes_per_second,
             at_most=any(read.until_found for read in plan.reads) and not plan.open_ended,
             open_ended=plan.open_ended,
         )
@@ -85,8 +86,12 @@ class TarballSource(Source):
                 short_side=request.short_side,
                 ahead_bytes=AHEAD_BYTES // min(request.num_workers, len(plan.reads)),
             )
+            began = time.monotonic()
             run.carry_out(extractor)
+            seconds = time.monotonic() - began
 
+        if request.short_side is None:  # else the encoder sets the time
+            note_rate(store, request.mirror, received_bytes=run.received_bytes, seconds=seconds)
         return Fetched(
             asked=_asked(state, plan, run.failures),
             read=[read.tarball for read in plan.reads],

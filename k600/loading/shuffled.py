@@ -126,7 +126,7 @@ def _all_clips(
     if not state.host.fresh:
         state = ask_host(state, Plan(needs_lists=True))
     found = _listed([tarball for tarball in state.tarballs if tarball.name not in covered], state)
-    bad = {} if state.request.retry_errors else proved_bad(state, found, youtube=False)
+    bad = {} if state.request.retry_errors else proved_bad(state, found)
     for (label, name), reason in bad.items():
         message = f"{state.split}/{label}/{name} is left out: {REASONS[reason]}"
         state.request.reading.complain(message)

@@ -11,6 +11,7 @@ from k600.clip import Clip, Listing, Tarball, TestLabels, names_of_classes
 from k600.errors import Kinetics600Error, OfflineError
 from k600.labels import NAMES
 from k600.loading.index import IndexFile
+from k600.loading.link_rate import recall_rate
 from k600.loading.manifest import ManifestRow
 from k600.loading.places import Places
 from k600.loading.request import Request
@@ -51,6 +52,9 @@ class HostView:
     """Size and ETag of tarballs that it was asked for."""
     failures: Mapping[Tarball, Failure] = field(default_factory=dict)
     """Tarballs that could not be read in this call."""
+    sizes: Mapping[Tarball, int | None] = field(default_factory=dict)
+    """Sizes of tarballs that were asked for to choose the cheaper way; None where they could not be
+    had."""
     doubted: frozenset[Tarball] = frozenset()
     """Those in which a clip did not lie where it was known to: they are read."""
 
@@ -80,6 +84,8 @@ class State:
     """Where clips lie in their tarballs; read from ledger, manifest and index as it is asked."""
     members: Mapping[str, Sequence[ClipRow]] = field(default_factory=dict)
     """What is known of each tarball's clips in its own order, where `is_unlisted`."""
+    bytes_per_second: float | None = None
+    """The rate at which tarballs came the last time; None if none is noted."""
 
     @property
     def is_unlisted(self) -> bool:
@@ -243,6 +249,7 @@ def read_state(
         may_ask,
         writable,
         _places(request, split, offline=offline, keep=writable),
+        bytes_per_second=recall_rate(store, request.mirror),
     )
     if not state.is_unlisted:
         return state

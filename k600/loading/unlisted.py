@@ -11,11 +11,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from k600.clip import Tarball, label_of, names_of_classes
 from k600.labels import NAMES
+from k600.loading.cheaper import MEAN_CLIP_BYTES
 from k600.loading.selection import Candidate, share_of, walk_clips, walk_order
 from k600.loading.state import State
 from k600.splits import UNLABELED
 from k600.store.rows import ClipRow
 from k600.tarballs.extract import TarballRead, is_wanted
+
+_TARBALL_BYTES = 1_470_000_000
+"""Mean size of a test tarball: each is read whole where clips are counted by class."""
 
 
 def next_unlisted(
@@ -99,6 +103,14 @@ def _good(
         return [name for name, clip in good.items() if clip.position >= 0]
     bad = {clip.file_name for clip in members} - good.keys()
     return [name for name in indexed if name not in bad]
+
+
+def bytes_to_search(state: State, clips: int) -> float:
+    """Return about how much of the test tarballs is read until there are so many more clips."""
+    request, limits = state.request, state.request.limits
+    found = clips * MEAN_CLIP_BYTES * len(NAMES) / len(request.classes or NAMES)
+    counted = limits.balanced or limits.max_per_class is not None
+    return max(found, _TARBALL_BYTES) if counted else found
 
 
 def next_to_search(state: State, names: frozenset[str]) -> TarballRead | None:

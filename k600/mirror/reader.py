@@ -12,10 +12,9 @@ from concurrent.futures import Future, wait
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from k600.errors import MirrorChangedError, MirrorRangesError, MirrorUnreachableError, Stopped
-from k600.mirror import direct
-from k600.mirror.direct import Version
-from k600.mirror.source import LEAST_BLOCK_BYTES, Piece, Source
+from k600.errors import MirrorError, MirrorRangesError, MirrorUnreachableError, Stopped
+from k600.mirror.source import Source
+from k600.mirror.web import LEAST_BLOCK_BYTES, Block, Version
 
 if TYPE_CHECKING:
     from k600.mirror.mirror import Mirror, RemoteFile
@@ -26,11 +25,9 @@ MOST_BLOCK_BYTES = 8 << 20
 AHEAD_BYTES = 40 << 20
 """Bytes requested ahead of a reader, at most. Over a link of 40 ms whose connections give 50 MB/s
 each, twenty ranges of 2 MiB make 400 MB/s."""
-_AHEAD_OF_FSSPEC_BYTES = 16 << 20
-"""The same through the file system, which holds each block several times."""
 _RANGES_AT_FIRST, _MOST_RANGES = 2, 20
-_SOON_SECONDS, _LATE_SECONDS = 2.0, 6.0
-"""How long a range may take for more, and for no fewer, to be requested ahead."""
+_SOON_SECONDS = 2.0
+"""How long a range may take for more to be requested ahead."""
 
 
 class _Asked(NamedTuple):
@@ -38,10 +35,8 @@ class _Asked(NamedTuple):
 
     start: int
     end: int
-    answer: Future[Piece]
+    answer: Future[Block]
     at: float
-    early: bool
-    """Whether it was requested before the object was known, so that it may be of another."""
 
 
 class Reader(io.RawIOBase):
@@ -75,18 +70,11 @@ class Reader(io.RawIOBase):
         self._source = Source(mirror, what if isinstance(what, str) else what.name, stop)
         self._stop, self._on_bytes = stop or threading.Event(), on_bytes or (lambda _: None)
         self._ahead_bytes, self._most_ahead_bytes = ahead_bytes, most_ahead_bytes or ahead_bytes
-        self._most_ranges, self._may_be_near = _RANGES_AT_FIRST, True
+        self._most_ranges, self._position = _RANGES_AT_FIRST, start
         self._block, self._asked = memoryview(b""), deque[_Asked]()
-        self._blocks = self._ranges() if mirror.is_network else self._whole()
-        if isinstance(what, str) and self._source.is_direct:
-            for begin, end in ((0, FIRST_BLOCK_BYTES), (FIRST_BLOCK_BYTES, 3 * FIRST_BLOCK_BYTES)):
-                self._ask(start + begin, start + end, early=True)
-        try:
-            self.remote = mirror.stat(what) if isinstance(what, str) else what
-        except BaseException:
-            self._source.pending.end()
-            raise
+        self.remote = self._look(what) if isinstance(what, str) else what
         self._version = Version(self.remote.etag, self.remote.size_bytes)
+        self._blocks = self._ranges() if mirror.is_network else self._whole()
 
     def readable(self) -> bool:
         return True
@@ -118,7 +106,7 @@ class Reader(io.RawIOBase):
             block = next(self._blocks, None)
             if block is None:
                 return
-            self._block = block
+            self._block = memoryview(block)
             self._on_bytes(len(block))
 
     @contextlib.contextmanager
@@ -134,61 +122,63 @@ class Reader(io.RawIOBase):
 
         Unless all answers had its ETag, the mirror is asked, with as much patience as for a range.
         """
-        if self._source.proved and self._mirror.is_network:
-            return
-
-        look = partial(self._source.look, self._version)
-        self._source.retry(0.6).call(look, MirrorUnreachableError)
+        if not (self._source.proved and self._mirror.is_network):
+            look = partial(self._source.look, self._version)
+            self._source.retry(0.6).call(look, MirrorUnreachableError)
 
     def close(self) -> None:
-        self._source.pending.end()
+        self._source.is_over = True
         self._blocks.close()
         super().close()
 
-    def _ranges(self) -> Generator[memoryview, None, None]:
-        """Yield the object's blocks in order, each valid until the next one."""
-        size, position, length = self.remote.size_bytes, self._start, FIRST_BLOCK_BYTES
-        self._asked = deque(asked for asked in self._asked if asked.start < size)
-        if self._asked:
-            position, length = min(self._asked[-1].end, size), 4 * FIRST_BLOCK_BYTES
-        while self._asked or position < size:
-            near = self._source.near and self._may_be_near
-            if near and not self._asked:
-                self._may_be_near = False
-                for block in self._source.straight(position, self._version):
-                    position += len(block)
-                    yield block
-                continue
-            while not near and position < size and self._may_ask(position):
-                end = min(position + min(length, self._block_bytes(position)), size)
-                self._ask(position, end)
-                position, length = end, min(2 * length, MOST_BLOCK_BYTES)
+    def _look(self, path: str) -> RemoteFile:
+        """Return what is at a path: its first bytes, requested at once, say so where they can."""
+        if self._mirror.is_network and self._source.address():
+            for size in (FIRST_BLOCK_BYTES, 2 * FIRST_BLOCK_BYTES):
+                self._ask(self._position + size, Version())
+            with contextlib.suppress(MirrorError):
+                etag, size_bytes = version = self._wait(self._asked[0]).version
+                if etag is not None and size_bytes is not None:
+                    self._asked = deque(a for a in self._asked if a.start < size_bytes)
+                    return self._mirror.remote(path, version)
+            self._asked.clear()
+            self._position = self._start
+        return self._mirror.stat(path)
 
+    def _ranges(self) -> Generator[bytes | memoryview, None, None]:
+        """Yield the object's bytes in order, each piece valid until the next one."""
+        size, length = self.remote.size_bytes, FIRST_BLOCK_BYTES
+        may_be_near = True
+        while self._asked or self._position < size:
+            near = self._source.near and may_be_near
+            if near and not self._asked:
+                may_be_near = False
+                for piece in self._source.straight(self._position, self._version):
+                    self._position += len(piece)
+                    yield piece
+                continue
+            while not near and self._position < size and self._may_ask():
+                share = max(self._most_bytes() // self._most_ranges, LEAST_BLOCK_BYTES)
+                self._ask(min(self._position + min(length, share), size), self._version)
+                length = min(2 * length, MOST_BLOCK_BYTES)
             asked = self._asked.popleft()
             try:
-                piece = self._wait(asked)
-                in_full = len(piece.data) == min(asked.end, size) - asked.start
-                if asked.early and not (in_full and piece.version == self._version):
-                    raise MirrorChangedError("it was another object, or the connection broke")
+                block = self._wait(asked)
             except MirrorRangesError:
                 if asked.start > self._start:
                     raise
                 yield from self._whole()
                 return
-            except (MirrorChangedError, *direct.ERRORS):
-                if not asked.early:
-                    raise
-                self._asked.clear()
-                position, self._most_ranges = asked.start, 1
-                continue
-            yield piece.data
-            self._source.give_back(piece.data)
+            self._source.check(self._version, block.version)
+            for piece in block.pieces:
+                yield piece
+                self._source.give_back(piece)
 
-    def _whole(self) -> Generator[memoryview, None, None]:
+    def _whole(self) -> Generator[bytes | memoryview, None, None]:
         """Yield the object from a server that can only send all of it, or from a disk."""
         self._source.proved = False
         size, position = self.remote.size_bytes, 0
-        for block in self._mirror.stream(self.remote.name, size):
+        for block in self._source.stream(size):
             yield block[max(self._start - position, 0) :]
             position += len(block)
             if position > size:
@@ -198,53 +188,41 @@ class Reader(io.RawIOBase):
                 f"mirror: {self.remote.url} ended after {position:,} of {size:,} bytes"
             )
 
-    def _ask(self, start: int, end: int, *, early: bool = False) -> None:
-        answer: Future[Piece] = Future()
-        call = partial(self._source.read_directly, start, end)
-        if not early:
-            call = partial(self._source.read, start, end, self._version)
+    def _ask(self, end: int, expected: Version) -> None:
+        """Request what comes next, up to `end`."""
+        answer: Future[Block] = Future()
+        start, self._position = self._position, end
 
         def work() -> None:
             try:
-                answer.set_result(call())
+                answer.set_result(self._source.read(start, end, expected))
             except Exception as error:
                 answer.set_exception(error)
 
         # A daemon: nothing waits for a server that never answers, not even Python's end.
         threading.Thread(target=work, name="k600-range", daemon=True).start()
-        self._asked.append(_Asked(start, end, answer, time.monotonic(), early))
+        self._asked.append(_Asked(start, end, answer, time.monotonic()))
 
-    def _wait(self, asked: _Asked) -> Piece:
-        """Return a range; request more at a time where the link is far, fewer where it is slow."""
-        waited = not asked.answer.done()
-        while not wait((asked.answer,), timeout=0.2).done:
-            if self._stop.is_set():
-                raise Stopped("stopped")
-        seconds = time.monotonic() - asked.at
-        if waited and seconds < _SOON_SECONDS:
-            most = max(self._most_bytes(asked.end) // FIRST_BLOCK_BYTES, _RANGES_AT_FIRST)
-            self._most_ranges = min(2 * self._most_ranges, most, _MOST_RANGES)
-        elif seconds > _LATE_SECONDS:
-            self._most_ranges = max(self._most_ranges - 1, _RANGES_AT_FIRST)
+    def _wait(self, asked: _Asked) -> Block:
+        """Return a range; request more at a time if it was waited for, and the line is not slow."""
+        if not asked.answer.done():
+            while not wait((asked.answer,), timeout=0.2).done:
+                if self._stop.is_set():
+                    raise Stopped("stopped")
+            if time.monotonic() - asked.at < _SOON_SECONDS:
+                most = max(self._most_bytes() // FIRST_BLOCK_BYTES, _RANGES_AT_FIRST)
+                self._most_ranges = min(2 * self._most_ranges, most, _MOST_RANGES)
         return asked.answer.result()
 
-    def _may_ask(self, position: int) -> bool:
+    def _may_ask(self) -> bool:
         """Return whether one more range may be requested, by number and size of pending ones."""
-        if self._asked and self._asked[0].early and self._asked[0].start == self._start:
-            return False  # whether the server is near is still to be seen
-        asked_bytes = sum(asked.end - asked.start for asked in self._asked)
-        room = asked_bytes + self._block_bytes(position) <= self._most_bytes(position)
-        return len(self._asked) < min(self._most_ranges, _MOST_RANGES if room else _RANGES_AT_FIRST)
+        pending = sum(asked.end - asked.start for asked in self._asked)
+        few = len(self._asked) < min(self._most_ranges, _RANGES_AT_FIRST)
+        return few or (len(self._asked) < self._most_ranges and pending < self._most_bytes())
 
-    def _most_bytes(self, position: int) -> int:
+    def _most_bytes(self) -> int:
         """Return how much may be requested ahead: an eighth of what was read is wasted at most."""
-        most = min(max(self._ahead_bytes, position // 8), self._most_ahead_bytes)
-        return most if self._source.is_direct else min(most, _AHEAD_OF_FSSPEC_BYTES)
-
-    def _block_bytes(self, position: int) -> int:
-        """Return how large a block may be: a power of two, so that memory is used again."""
-        share = max(self._most_bytes(position) // self._most_ranges, LEAST_BLOCK_BYTES)
-        return 1 << share.bit_length() - 1
+        return min(max(self._ahead_bytes, self._position // 8), self._most_ahead_bytes)
 
 
 @cache

@@ -1,79 +1,76 @@
-"""The bytes of one object of a mirror: by plain requests where a web address leads to it.
+"""The bytes of one object of a mirror: by plain requests to its web address, else by fsspec.
 
-What goes wrong there is asked of the file system at once, whose answer, or error, counts.
+Where an address of a bucket was signed, what goes wrong there is asked of s3fs at once, whose
+answer, or error, counts: it knows other regions, and how credentials are renewed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import mmap
-import ssl
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from urllib3.exceptions import HTTPError
 
 from k600.errors import (
     MirrorChangedError,
     MirrorError,
+    MirrorNotFoundError,
     MirrorRangesError,
     MirrorUnreachableError,
+    Stopped,
 )
-from k600.mirror import direct
-from k600.mirror.direct import Answer, Pending, Version
+from k600.mirror import web
+from k600.mirror.web import LEAST_BLOCK_BYTES, PIECE_BYTES, Address, Block, Version
 from k600.retry import Retry
+from k600.translate import mirror_error, translate_errors
 
 if TYPE_CHECKING:
     from k600.mirror.mirror import Mirror
 
-LEAST_BLOCK_BYTES = 64 << 10
-"""Fewer are not worth a request, and not worth keeping where a connection broke."""
 _ADDRESS_SECONDS = 300.0
 """How long a signed address is used; the credentials may expire not much later."""
-_PIECE_BYTES, _LEAST_PIECE_BYTES = 1 << 20, 256 << 10
-"""Of what is read straight. (An encrypted line brings 16 KiB at a time.)"""
-
+_WITHOUT_SECONDS = 60.0
+"""How long s3fs alone is asked where a signed address did not serve."""
+_PIECE_BYTES = 512 << 10
 _NEAR_SECONDS = 0.01
 """A server that answers sooner is in the same building."""
-_NEAR_BYTES_PER_SECOND = 100e6
-"""Least that one connection to it brings."""
 _PATIENCE_SECONDS = 0.5
-"""How long one is waited for before that is judged."""
-
-
-class Piece(NamedTuple):
-    """Bytes of an object, and which object that was."""
-
-    data: memoryview
-    version: Version
+"""How long one is waited for when it is read straight."""
 
 
 class Source:
     """One object of a mirror. Many threads may ask it at once."""
 
-    def __init__(
-        self,
-        mirror: Mirror,
-        path: str,
-        stop: threading.Event | None = None,
-        pending: Pending | None = None,
-    ) -> None:
-        """Ask for nothing yet; setting `stop` ends pauses, ending `pending` all requests."""
-        self.pending = Pending() if pending is None else pending
-        self.near = False
-        """Whether the server answers so soon that requests ahead gain nothing."""
-        self.is_direct = mirror.is_network
-        """Whether plain requests are answered, as far as is known."""
+    def __init__(self, mirror: Mirror, path: str, stop: threading.Event | None = None) -> None:
+        """Ask for nothing yet; setting `stop`, or `is_over`, ends requests and pauses soon."""
         self.proved = True
         """Whether all answers so far had the ETag that was expected."""
+        self.near = False
+        """Whether the server answers so soon that requests ahead gain nothing."""
+        self.is_over = False
         self._mirror, self._path, self._url = mirror, path, f"{mirror}/{path}"
-        self._address: str | None = None
+        self._stop = stop or threading.Event()
+        self._free = deque[memoryview]()
+        self._address: Address | None = None
         self._address_until = 0.0
-        self._stop, self._free = stop or self.pending.over, deque[memoryview]()
 
-    def read(self, start: int, end: int, expected: Version) -> Piece:
+    def head(self) -> Version:
+        """Return ETag and size of what is there now, or raise `MirrorError`."""
+        with translate_errors(mirror_error, self._url):
+            if self._mirror.is_web and (address := self.address()):
+                return web.head(address, self._url, seconds=self._mirror.request_seconds)
+            return self._info()
+
+    def read(self, start: int, end: int, expected: Version) -> Block:
         """Return the bytes `[start, end)`; what fails is asked for again, in ever smaller ranges.
+
+        There are fewer if the object ends before, and nothing said how large it is.
 
         Raises:
             MirrorChangedError: They are not of the `expected` object.
@@ -81,14 +78,15 @@ class Source:
             MirrorError: They cannot be read.
         """
         retry, length = self.retry(0.1), end - start
-        parts: list[memoryview] = []
+        pieces: list[memoryview] = []
         failed = False
         while start < end:
-            until = min(start + length, end)
+            if self._is_over():
+                raise Stopped("stopped")
             try:
                 if failed:
                     self.look(expected, end)
-                data, version = self._read(start, until, expected)
+                block = self._read(start, min(start + length, end), expected.size_bytes)
             except MirrorUnreachableError as error:
                 if retry.is_over:
                     raise MirrorUnreachableError(
@@ -98,13 +96,17 @@ class Source:
                 retry.pause()
                 failed, length = True, max(length // 2, LEAST_BLOCK_BYTES)
                 continue
-            self.check(expected, version)
-            expected = version if None in expected else expected
+            self.check(expected, block.version)
+            expected = expected if None not in expected else block.version
             failed = False
-            parts.append(data)
-            start += len(data)
+            pieces += block.pieces
+            start += sum(map(len, block.pieces))
+            end = end if expected.size_bytes is None else min(end, expected.size_bytes)
             retry.restart()
-        return Piece(parts[0] if len(parts) == 1 else memoryview(b"".join(parts)), version)
+        return Block(pieces, block.version)
+
+    def _is_over(self) -> bool:
+        return self.is_over or self._stop.is_set()
 
     def retry(self, first_pause_seconds: float) -> Retry:
         """Return how long, and after which pauses, a request may keep failing."""
@@ -125,92 +127,143 @@ class Source:
 
     def look(self, expected: Version, end: int = 0) -> None:
         """Raise `MirrorError` if what is there now is not as expected, or ends before `end`."""
-        now = self._mirror.stat(self._path)
-        self.check(expected, Version(now.etag, now.size_bytes))
-        if now.size_bytes < end:
+        now = self.head()
+        self.check(expected, now)
+        if (now.size_bytes or 0) < end:
             raise MirrorError(f"mirror: {self._url} has {now.size_bytes:,} bytes, not {end:,}")
 
-    def _read(self, start: int, end: int, expected: Version) -> Piece:
-        """Return bytes from `start` on: up to `end`, unless a connection breaks."""
-        with contextlib.suppress(*direct.ERRORS):
-            return self.read_directly(start, end)
-        ask, size = self._mirror.read_by_file_system, expected.size_bytes
-        try:
-            return Piece(*ask(self._path, start, end, size, self.pending))
-        except MirrorRangesError:
-            if size is None:
-                raise
-            ask(self._path, size - 1, size, size, self.pending)  # raises it again, if it stays
-            raise MirrorUnreachableError(f"mirror: {self._url} sent no range once") from None
+    def stream(self, size_bytes: int) -> Iterator[bytes | memoryview]:
+        """Yield an object by one request, in pieces that are valid until the next one."""
+        with translate_errors(mirror_error, self._url):
+            if self._mirror.is_web and (address := self.address()):
+                yield from web.stream(address, seconds=self._mirror.request_seconds)
+                return
+            memory = memoryview(bytearray(_PIECE_BYTES))
+            fs, full = self._mirror.connect(self._path)
+            with fs.open(full, "rb", block_size=0, size=size_bytes) as file:
+                while count := file.readinto(memory):
+                    yield memory[:count]
 
-    def read_directly(self, start: int, end: int) -> Piece:
-        """Return the bytes `[start, end)`, or some of them, by one plain request.
-
-        It raises `direct.ERRORS`, also where no plain address leads to the object.
-        """
-        deadline = time.monotonic() + self._mirror.request_seconds
-        with self._ask(start, end, self._mirror.request_seconds) as answer:
-            block, filled = self._memory(answer.left_bytes), 0
-            try:
-                while filled < len(block):
-                    filled += answer.readinto(block[filled:])
-                    if time.monotonic() > deadline:
-                        raise TimeoutError("the answer takes too long")
-            except OSError:
-                if filled < LEAST_BLOCK_BYTES:
-                    raise
-            return Piece(block[:filled], answer.version)
-
-    def give_back(self, data: memoryview) -> None:
-        """Use the memory of a piece again for the next one of its size."""
-        if isinstance(data.obj, mmap.mmap):
-            self._free.append(data)
-
-    def _memory(self, size_bytes: int) -> memoryview:
-        with contextlib.suppress(IndexError):
-            while len(block := self._free.pop()) != size_bytes:
-                pass
-            return block
-        return memoryview(mmap.mmap(-1, size_bytes))  # each thread would keep some of the heap's
-
-    def straight(self, start: int, expected: Version) -> Generator[memoryview, None, None]:
+    def straight(self, start: int, expected: Version) -> Iterator[memoryview]:
         """Yield the bytes from `start` on by one request, in pieces valid until the next one.
 
         From a near server that is least work: no thread is woken for each range, and the memory is
-        so small that it stays in the processor's cache. They end early if the server proves not to
-        be near, or if anything goes wrong: a request for the next range will raise.
+        so small that it stays in the processor's cache. They end early if anything goes wrong, or
+        nothing comes for a moment: a request for the next range will raise.
         """
-        end, memory = expected.size_bytes or 0, memoryview(bytearray(_PIECE_BYTES))
-        seconds = _PATIENCE_SECONDS
-        with contextlib.suppress(*direct.ERRORS), self._ask(start, end, seconds) as answer:
-            self.check(expected, answer.version)
-            filled, since, waited, over = 0, 0, 0.0, False
-            while answer.left_bytes and not over:
-                asked, count = time.monotonic(), 0
-                with contextlib.suppress(OSError):  # what came before is handed on
-                    count = answer.readinto(memory[filled:])
-                waited += time.monotonic() - asked
-                filled, since, over = filled + count, since + count, not count
-                if waited > _PATIENCE_SECONDS:
-                    over = over or since < waited * _NEAR_BYTES_PER_SECOND
-                    since, waited = 0, 0.0
-                if filled and (over or not answer.left_bytes or filled >= _LEAST_PIECE_BYTES):
-                    yield memory[:filled]
-                    filled = 0
+        size, address = expected.size_bytes or 0, self.address()
+        if address is None or start >= size:
+            return
+        with (
+            contextlib.suppress(MirrorError),
+            self._get(address, start, size, size, _PATIENCE_SECONDS) as (version, pieces),
+        ):
+            self.check(expected, version)
+            for piece in pieces:
+                yield piece
+                self.give_back(piece)
+
+    def give_back(self, piece: memoryview) -> None:
+        """Use the memory of a piece again."""
+        if len(piece) == PIECE_BYTES:
+            self._free.append(piece)
+
+    def address(self) -> Address | None:
+        """Return an address for plain requests, if there is one."""
+        now = time.monotonic()
+        if now > self._address_until:
+            self._address = self._mirror.address(self._path, 2 * _ADDRESS_SECONDS)
+            self._address_until = now + _ADDRESS_SECONDS
+        return self._address
+
+    def _read(self, start: int, end: int, size_bytes: int | None) -> Block:
+        """Return bytes from `start` on: up to `end`, unless a connection breaks."""
+        if address := self.address():
+            try:
+                return self._read_by_web(address, start, end, size_bytes)
+            except MirrorError:
+                if self._mirror.is_web:
+                    raise
+            self._address, self._address_until = None, time.monotonic() + _WITHOUT_SECONDS
+        with translate_errors(mirror_error, self._url):
+            data = self._call("cat_file", start=start, end=end)
+        if len(data) != end - start:
+            raise MirrorUnreachableError(
+                f"mirror: {self._url} sent {len(data):,} bytes for a range of {end - start:,}"
+            )
+        return Block([memoryview(data)], Version())
+
+    def _read_by_web(self, address: Address, start: int, end: int, size: int | None) -> Block:
+        pieces: list[memoryview] = []
+        begin, seconds = time.monotonic(), self._mirror.request_seconds
+        try:
+            with self._get(address, start, end, size, seconds, seconds) as (version, parts):
+                self.near = self.near or time.monotonic() - begin < _NEAR_SECONDS
+                try:
+                    pieces.extend(parts)
+                except (OSError, HTTPError):
+                    if sum(map(len, pieces)) < LEAST_BLOCK_BYTES:
+                        raise
+                return Block(pieces, version)
+        except MirrorRangesError:
+            if size is None:
+                raise
+            with self._get(address, size - 1, size, size, seconds, seconds):
+                pass  # it raises that again, if it stays
+            raise MirrorUnreachableError(f"mirror: {self._url} sent no range once") from None
 
     @contextlib.contextmanager
-    def _ask(self, start: int, end: int, seconds: float) -> Iterator[Answer]:
-        now, pending = time.monotonic(), self.pending
-        if self.is_direct and now > self._address_until:
-            self._address = self._mirror.plain_address(self._path, 2 * _ADDRESS_SECONDS)
-            self._address_until = now + _ADDRESS_SECONDS
-            self.is_direct = self._address is not None
-        try:
-            if self._address is None or not self.is_direct:
-                raise direct.UnfitError("no plain requests are answered here")
-            with direct.get(self._address, start, end, seconds=seconds, pending=pending) as answer:
-                self.near = self.near or answer.wait_seconds < _NEAR_SECONDS
-                yield answer
-        except (direct.UnfitError, ssl.SSLCertVerificationError):
-            self.is_direct = False
-            raise
+    def _get(
+        self,
+        address: Address,
+        start: int,
+        end: int,
+        size_bytes: int | None,
+        silent_seconds: float,
+        most_seconds: float = math.inf,
+    ) -> Iterator[tuple[Version, Iterator[memoryview]]]:
+        """Request a range, to come in `most_seconds` or as far as it does."""
+        deadline = time.monotonic() + most_seconds
+
+        def check() -> None:
+            if self._is_over():
+                raise Stopped("stopped")
+            if time.monotonic() > deadline:
+                raise TimeoutError("the answer takes too long")
+
+        with (
+            translate_errors(mirror_error, self._url),
+            web.get(
+                address,
+                self._url,
+                start,
+                end,
+                size_bytes=size_bytes,
+                seconds=silent_seconds,
+                check=check,
+                free=self._free,
+            ) as answer,
+        ):
+            yield answer
+
+    def _info(self) -> Version:
+        """Return ETag and size by fsspec."""
+        fresh = {"refresh": True} if self._mirror.url.startswith(("s3", "hf")) else {}
+        info = self._call("info", **fresh)
+        if info.get("type") != "file":
+            raise MirrorNotFoundError(f"mirror: {self._url} is a folder, expected a file")
+        if info.get("size") is None:
+            raise MirrorError(f"mirror: {self._url} has no size, so nothing can be checked")
+        etag = info.get("ETag") or info.get("blob_id") or info.get("Last-Modified")  # (hf: a blob)
+        if not etag:
+            etag = "-".join(str(info.get(k)) for k in ("size", "ino", "mtime"))
+        return Version(str(etag).strip('"'), int(info["size"]))
+
+    def _call(self, method: str, **options: Any) -> Any:
+        """Return what a method of the file system returns for the path, in bounded time."""
+        fs, full = self._mirror.connect(self._path)
+        if not fs.async_impl:
+            return getattr(fs, method)(full, **options)
+        call = getattr(fs, f"_{method}")(full, **options)  # fsspec's asynchronous face
+        bounded = asyncio.wait_for(call, self._mirror.request_seconds)
+        return asyncio.run_coroutine_threadsafe(bounded, fs.loop).result()

@@ -19,7 +19,8 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from k600.errors import DestinationError, DestinationTakenError, OptionError
-from k600.mirror.file_systems import file_system_options
+from k600.mirror.file_systems import file_system_options, protocol_of
+from k600.network import WEB_PORTS
 from k600.store.files import (
     leave_cache,
     lock_at,
@@ -115,6 +116,11 @@ class FileDestination:
         from fsspec.implementations.local import LocalFileSystem
 
         url = absolute_place(self._url)
+        if protocol_of(url) in WEB_PORTS:
+            raise OptionError(
+                f"to: {self.address!r} is not allowed: a web server takes no files. Expected "
+                "USER/NAME, a folder, or a URL that fsspec writes to, such as 's3://…'"
+            )
         options = file_system_options(url, self._options)
         with self._translate_errors():
             try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tarfile
+import threading
 from typing import Any
 
 from isal import igzip_lib, isal_zlib
 
 from k600.clip import Place
 from k600.errors import EntryError
-from k600.mirror.direct import Pending
 from k600.mirror.mirror import Mirror
 from k600.tarballs.archive import MOST_CLIP_BYTES
 from k600.tarballs.entries import MOST_SKIP_BYTES, MOST_WASTE_BYTES, is_header_of
@@ -24,28 +24,28 @@ _ZLIB_ERROR: Any = isal_zlib.error
 
 
 def read_clip(
-    mirror: Mirror, place: Place, file_name: str, *, pending: Pending | None = None
+    mirror: Mirror, place: Place, file_name: str, *, stop: threading.Event | None = None
 ) -> bytes:
     """Return the bytes of a clip, by one request for a range of its tarball.
 
     The tar header in front of them names this clip and its size, and they have the CRC-32 of the
     entry: whoever made the entry, they are never another clip's. Memory is bounded by
     `MOST_CLIP_BYTES` and the two limits of `k600.tarballs.entries`. Many threads may read at once,
-    until somebody ends `pending`.
+    until `stop` is set.
 
     Raises:
         EntryError: The clip does not lie where the entry says, or the entry cannot be true.
         MirrorChangedError: Another object has taken the tarball's place.
         MirrorRangesError: The server sends no byte ranges.
         MirrorError: The range cannot be read.
-        Stopped: `pending` was ended.
+        Stopped: `stop` was set.
     """
     entry, path = place.entry, place.tarball.path
     _check_limits(place, file_name)
 
     start, end = entry.entry_offset, entry.entry_offset + entry.span_bytes
     packed = mirror.get_range(
-        path, start, end, etag=place.etag, size_bytes=place.tarball_bytes, pending=pending
+        path, start, end, etag=place.etag, size_bytes=place.tarball_bytes, stop=stop
     )
     skip, whole = entry.skip_bytes, entry.skip_bytes + entry.size_bytes
     data = packed[:whole] if place.packing == "tar" else _unpacked(packed, whole, is_head=not start)

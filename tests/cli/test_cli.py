@@ -187,7 +187,10 @@ def test_a_plan_for_a_few_clips(run: Run, place: dict[str, str]) -> None:
         (found,) = json.loads(run(place, "plan", "train", "--json", *options).stdout)
         return found
 
-    youtube = plan("--max-samples", "4")
+    cheaper = plan("--max-samples", "4")
+    assert (cheaper["youtube_clips"], cheaper["tarballs"]) == (0, 1)
+    assert "YouTube (source='youtube') would take about 16 s" in cheaper["cheaper_way"]
+    youtube = plan("--max-samples", "4", "--source", "youtube")
     assert (youtube["youtube_clips"], youtube["tarballs"]) == (4, 0)
     tarballs = plan("--max-samples", "4", "--source", "cvdf", "--class", CLASSES[0])
     assert (tarballs["youtube_clips"], tarballs["tarballs"], tarballs["at_most"]) == (0, 1, True)

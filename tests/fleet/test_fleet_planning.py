@@ -22,7 +22,7 @@ def unit(name: str, size: int) -> Unit:
 
 
 def test_a_unit_s_key_is_the_same_in_every_release() -> None:
-    remote = RemoteFile("val/zumba.tar.gz", "", "s3://kinetics/600/val/zumba.tar.gz", 5, "1a2b")
+    remote = RemoteFile("val/zumba.tar.gz", "s3://kinetics/600/val/zumba.tar.gz", 5, "1a2b")
     zumba = Unit.of(Tarball("validation", "zumba"), remote, {"short_side": None})
     assert (zumba.key, zumba.size_bytes) == ("987d17fd6d87f9a6", 5)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ from tests.youtube_replica import Replica, youtube_replica
 from tests.youtube_videos import FAILURES, good_video
 
 CLASS = "surfing water"
+
+pytestmark = pytest.mark.usefixtures("dear_tarballs")
 
 
 @pytest.fixture
@@ -394,12 +397,111 @@ def test_all_splits_at_once(load: Load) -> None:
     }
 
 
-def test_many_clips_come_from_tarballs(
-    load: Load, youtube: Replica, monkeypatch: pytest.MonkeyPatch
+def test_more_clips_than_youtube_gives_in_an_hour_come_from_tarballs(
+    load: Load, youtube: Replica, lines: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("k600.loading.plan.MOST_FROM_YOUTUBE", 4)
-    assert set(load("train", max_samples=5)["train"]["source"]) == {"cvdf"}
+    ds = load("train", max_samples=5, requests_per_hour=12)["train"]
+    assert set(ds["source"]) == {"cvdf"}
     assert youtube.requests == []
+    assert "would take about 20 s, and gives a guest no more than 4 clips an hour" in lines.text
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_where_little_is_to_be_read_the_tarballs_give_the_clips(
+    load: Load,
+    youtube: Replica,
+    lines: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    folders: dict[str, Any],
+    miniature: Miniature,
+    split: str,
+) -> None:
+    monkeypatch.undo()  # as it is for a user
+    few = {"max_samples": 4, "shuffle": True}
+    request = kinetics600.make_request(
+        split,
+        mirror=str(miniature.root),
+        test_labels=str(miniature.test_labels),
+        data_dir=folders["data_dir"],
+        **few,
+    )
+    forecast = forecast_split(request, split)
+    assert forecast.prices["youtube"].count == 0
+    assert "; YouTube (source='youtube') would take about 16 s" in forecast.cheaper_way
+    ds = load(split, on_missing="raise", requests_per_hour=900, **few)[split]
+    assert set(ds["source"]) == {"cvdf"}
+    assert youtube.requests == []
+    assert forecast.cheaper_way in lines.text
+    other = {"data_dir": folders["data_dir"] + "-2", "cache_dir": folders["cache_dir"] + "-2"}
+    assert names(load(split, source="cvdf", **few, **other)[split]) == names(ds)
+
+
+def test_what_youtube_has_lost_comes_from_its_tarball_so_that_all_have_the_same_clips(
+    load: Load,
+    youtube: Replica,
+    miniature: Miniature,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    size = (miniature.root / f"train/{CLASS}.tar.gz").stat().st_size
+    # (One clip is half a tarball, and three are more.)
+    monkeypatch.setattr("k600.loading.cheaper.LITTLE_BYTES", size * 6 // 10)
+
+    def on(machine: str, **options: Any) -> Any:
+        places = {name: str(tmp_path / machine / name) for name in ("data_dir", "cache_dir")}
+        few = {"classes": CLASS, "max_samples": 3, "shuffle": True, "on_missing": "raise"}
+        return load("train", **places, **few, **options)["train"]
+
+    first = on("a")
+    assert set(first["source"]) == {"youtube"}
+    lost = names(first)[0]
+    youtube.videos[lost[:11]] = FAILURES["region"]
+    lines.clear()
+    second = on("b")
+    assert names(second) == names(first) == names(on("c", source="cvdf"))
+    assert dict(zip(names(second), second["source"], strict=True))[lost] == "cvdf"
+    assert "1 clips that YouTube has not come from 1 tarballs" in lines.text
+    assert "1 tarballs read" in lines.text
+    assert "2 clips cut from YouTube" in lines.text
+
+    youtube.requests.clear()
+    assert names(on("b", num_workers=1)) == names(first)
+    assert youtube.requests == []
+
+
+def test_what_neither_way_gives_is_replaced_and_nobody_is_asked_again(
+    load: Load,
+    youtube: Replica,
+    miniature: Miniature,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.undo()
+    root = shutil.copytree(miniature.root, tmp_path / "600")
+    few = {"max_samples": 3, "shuffle": True, "seed": 2, "on_missing": "raise"}
+    with web_server(tmp_path) as server:
+        before = load("train", mirror=str(root), streaming=False, **few)["train"]
+        gone = names(before)[0]
+        label = kinetics600.id2label()[before["label"][0]]
+        (root / f"train/{label}.tar.gz").unlink()
+        other = {"data_dir": str(tmp_path / "other"), "cache_dir": str(tmp_path / "cache-2")}
+        few |= other | {"mirror": f"{server.url}/600"}
+        ds = load("train", **few)["train"]
+        assert names(ds) == names(before)  # YouTube has what a tarball should have had
+        assert Counter(ds["source"])["youtube"] >= 1
+
+        youtube.videos[gone[:11]] = FAILURES["private"]
+        few |= {"data_dir": str(tmp_path / "third"), "cache_dir": str(tmp_path / "cache-3")}
+        ds = load("train", **few)["train"]
+        assert len(ds) == 3
+        assert gone not in names(ds)
+        assert "1 replaced: youtube_gone" in lines.text
+        server.requests.clear()
+        youtube.requests.clear()
+        assert names(load("train", num_workers=1, **few)["train"]) == names(ds)
+        assert (server.requests, youtube.requests) == ([], [])
 
 
 def test_a_stream_never_asks_youtube(load: Load, youtube: Replica) -> None:

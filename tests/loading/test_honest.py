@@ -364,6 +364,7 @@ def test_truncated_media_are_not_held_against_the_clip(
     assert name in names(ds)
 
 
+@pytest.mark.usefixtures("dear_tarballs")
 def test_a_block_is_not_probed_again_at_once(load: Load, youtube: Replica) -> None:
     youtube.blocked = True
     load("all", max_samples=2, num_workers=1)

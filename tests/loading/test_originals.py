@@ -18,6 +18,8 @@ from tests.youtube_videos import good_video
 CLASS = "zumba"
 FORCE = {"download_mode": "force_redownload"}
 
+pytestmark = pytest.mark.usefixtures("dear_tarballs")
+
 
 @pytest.fixture
 def youtube(own_miniature: Miniature) -> Iterator[Replica]:

@@ -102,6 +102,8 @@ class Example:
     """What knows them: `ledger`, `manifest` (if there is one) or `index`."""
     youtube: str
     """What YouTube does: it has all (`good`), half (`half`), or refuses (`blocked`)."""
+    little_bytes: int
+    """Up to which size tarballs are read where YouTube may be asked: it is faster always."""
 
 
 def examples(
@@ -125,6 +127,7 @@ def examples(
         places=st.sampled_from(["", "right", "right", "wrong", "changed"]),
         known_by=st.sampled_from(["ledger", "manifest", "index"]),
         youtube=youtube,
+        little_bytes=st.sampled_from([0, 5_000, 10_000, 10**9]),
     )
 
 
@@ -391,7 +394,9 @@ def check(hosts: Hosts, root: Path, example: Example) -> None:
     if example.places:
         make_plain(root / "600")
     hosts.set_youtube(example.youtube)
-    with place.mirror() as mirror:
+    with place.mirror() as mirror, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("k600.loading.cheaper.LITTLE_BYTES", example.little_bytes)
+        patch.setattr("k600.loading.cheaper.USUAL_BYTES_PER_SECOND", 1e-3)
         options = prepare(place, mirror)
         request, refetch = place.request(mirror, **options), example.refetch
         try:
