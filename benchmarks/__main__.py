@@ -2,7 +2,8 @@
 
     python -m benchmarks [GROUP ...] [--repeats N] [--quick] [--json FILE] [--markdown FILE]
 
-Groups: whole_split, few_clips, streaming, arrow, store, scale, corruption; without one, all.
+Groups: whole_split, few_clips, entries, killed, streaming, shuffled, arrow, store, scale,
+corruption; without one, all.
 The JSON file keeps what it holds of other groups, so that they can run one by one; the table is
 made of all that is in it.
 """
@@ -25,7 +26,10 @@ from benchmarks.settings import Settings
 GROUPS = {
     "whole_split": "whole_split",
     "few_clips": "few_clips",
+    "entries": "entries",
+    "killed": "killed",
     "streaming": "streaming",
+    "shuffled": "shuffled",
     "arrow": "arrow",
     "store": "store",
     "scale": "growth",

@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -22,14 +23,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Figures", "Way", "child", "in_turns", "python", "run", "run_fresh"]
+from benchmarks.paced_server import PacedServer
+
+__all__ = ["Figures", "Way", "child", "in_turns", "kill_at", "python", "run", "run_fresh"]
 
 Figures = dict[str, Any]
 """What one run gave: `wall_s`, `cpu_s` (children included), `memory_mb` over the imports
 (of ways in Python), `disk_bytes` at most, and whatever the way itself counts. `absent` or `failed`
 says why there is nothing, and `right` whether the result was the expected one."""
 
-_REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent
 _MOST_SECONDS = 900
 
 
@@ -52,7 +55,7 @@ class Way:
     """A program that must be there."""
 
 
-def python(module: str, way: str, **arguments: Any) -> list[str]:
+def python(module: str, way: str, /, **arguments: Any) -> list[str]:
     """Return the command that runs a way of one of our modules."""
     return [sys.executable, "-m", f"benchmarks.{module}", way, json.dumps(arguments)]
 
@@ -114,7 +117,7 @@ def run_fresh(command: list[str], folder: Path) -> Figures:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KINETICS600_")}
     environment |= {
         "PATH": _path(),
-        "PYTHONPATH": str(_REPOSITORY),
+        "PYTHONPATH": str(REPOSITORY),
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TMPDIR": str(folder),
@@ -202,6 +205,32 @@ def child(ways: Mapping[str, Callable[..., Callable[[], Figures | None]]]) -> No
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     memory = max(_memory("VmHWM"), children) - base
     print(json.dumps({"wall_s": wall, "cpu_s": cpu, "memory_mb": memory, **found}))
+
+
+def kill_at(command: list[str], server: PacedServer, size_bytes: int) -> Figures:
+    """Run a command and kill it as soon as a server has sent so many bytes.
+
+    Returns:
+        `killed`: whether it was not done before, and `sent_before_bytes`. The server counts anew.
+    """
+    server.sent()
+    sent = 0
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=REPOSITORY,
+        start_new_session=True,
+    )
+    while process.poll() is None and sent < size_bytes:
+        time.sleep(0.01)
+        sent += server.sent()["bytes"]
+    killed = process.poll() is None
+    if killed:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        time.sleep(0.2)  # the server notices
+    return {"killed": killed, "sent_before_bytes": sent + server.sent()["bytes"]}
 
 
 def _cpu_seconds() -> float:

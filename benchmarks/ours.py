@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Figures, child
+from benchmarks.measure import Figures, child, kill_at, python
+from benchmarks.paced_server import PacedServer
 from benchmarks.streams import Seen
 
 Work = Callable[[], "Figures | None"]
@@ -33,22 +34,26 @@ def _imported(mirror: str) -> None:
     fsspec.get_filesystem_class(fsspec.utils.get_protocol(mirror))
 
 
+def _load(folder: str, mirror: str, options: Mapping[str, Any], **more: Any) -> Any:
+    return _quiet().load_dataset(
+        "validation",
+        data_dir=f"{folder}/clips",
+        cache_dir=f"{folder}/cache",
+        mirror=mirror,
+        mirror_options=options,
+        source="cvdf",
+        **more,
+    )
+
+
 def to_disk(folder: str, mirror: str, options: Mapping[str, Any], **more: Any) -> Work:
     """Load a split: clips on disk, rows in Arrow."""
-    kinetics600 = _quiet()
+    _quiet()
     _imported(mirror)
 
     def work() -> Figures:
         start = time.time()
-        ds = kinetics600.load_dataset(
-            "validation",
-            data_dir=f"{folder}/clips",
-            cache_dir=f"{folder}/cache",
-            mirror=mirror,
-            mirror_options=options,
-            source="cvdf",
-            **more,
-        )
+        ds = _load(folder, mirror, options, **more)
         paths = [row["path"] for row in ds["video"]] if len(ds) < 100 else []
         first = min((os.stat(path).st_mtime for path in paths), default=start)
         return {"clips": len(ds), "first_s": first - start}
@@ -56,21 +61,135 @@ def to_disk(folder: str, mirror: str, options: Mapping[str, Any], **more: Any) -
     return work
 
 
-def stream(mirror: str, options: Mapping[str, Any], most: int | None = None, **more: Any) -> Work:
-    """Iterate over a stream of clips."""
+def stream(
+    mirror: str,
+    options: Mapping[str, Any],
+    most: int | None = None,
+    in_order: bool = False,
+    **more: Any,
+) -> Work:
+    """Iterate over a stream of clips, and say perhaps which came in which order."""
     kinetics600 = _quiet()
     _imported(mirror)
 
     def work() -> Figures:
         seen = Seen()
+        names: list[str] = []
+        labels: list[int] = []
         ds = kinetics600.load_dataset(
             "validation", streaming=True, mirror=mirror, mirror_options=options, **more
         )
         for row in ds if most is None else ds.take(most):
             seen.add(row["video"]["path"], row["video"]["bytes"])
-        return seen.figures()
+            names.append(os.path.basename(row["video"]["path"]))
+            labels.append(row["label"])
+        return seen.figures() | ({"names": names, "labels": labels} if in_order else {})
 
     return work
+
+
+def index(
+    folder: str,
+    mirror: str,
+    options: Mapping[str, Any],
+    labels: list[str],
+    to: str,
+    copies: bool,
+) -> Work:
+    """Make an index; where all tarballs are copies of the first, of that alone, said of each."""
+    kinetics600 = _quiet()
+
+    def work() -> None:
+        kinetics600.build_index(
+            "validation",
+            to=to,
+            classes=labels[:1] if copies else labels,
+            data_dir=folder,
+            mirror=mirror,
+            mirror_options=options,
+        )
+        if copies:
+            _say_of_each(to, labels, mirror, options)
+
+    return work
+
+
+def _say_of_each(path: str, labels: list[str], mirror: str, options: Mapping[str, Any]) -> None:
+    """Have an index of one tarball say the same of its copies."""
+    import pyarrow
+    import pyarrow.parquet
+
+    from k600.clip import Tarball
+    from k600.mirror.mirror import Mirror
+
+    of_first = pyarrow.parquet.read_table(path)
+    host, tables = Mirror(mirror, dict(options)), []
+    for label in labels:
+        etag = host.stat(Tarball("validation", label).path).etag
+        words = {"label": label, "tarball": label, "tarball_etag": etag}
+        table = of_first
+        for name, word in words.items():
+            number = table.schema.get_field_index(name)
+            column = pyarrow.array([word] * len(table), pyarrow.string())
+            table = table.set_column(number, name, column)
+        tables.append(table)
+    pyarrow.parquet.write_table(pyarrow.concat_tables(tables), path)
+
+
+def freeze(folder: str, to: str, **arguments: Any) -> Work:
+    """Load some clips, and freeze them into a manifest."""
+    kinetics600 = _quiet()
+
+    def work() -> None:
+        kinetics600.save_manifest(_load(folder, **arguments), to)
+
+    return work
+
+
+def repair(folder: str, server: str, **arguments: Any) -> Work:
+    """Repair clips that were cut in half; they are loaded before."""
+    from k600.checks.verify import verify_clips
+
+    kinetics600 = _quiet()
+    for path in (row["path"] for row in _load(folder, **arguments)["video"]):
+        os.truncate(path, os.stat(path).st_size // 2)
+    limits = ("max_per_class", "shuffle", "seed")
+    options = {name: value for name, value in arguments.items() if name not in limits}
+    options["mirror_options"] = options.pop("options")
+    place = {"data_dir": f"{folder}/clips", "source": "cvdf"}
+    request = kinetics600.make_request("validation", **place, **options)
+    PacedServer(server).sent()
+
+    def work() -> Figures:
+        [split] = verify_clips(request, repair=True).splits
+        return {"repaired": sum(finding.fate == "repaired" for finding in split.bad)}
+
+    return work
+
+
+def without_finding(way: str, **arguments: Any) -> Work:
+    """Do as another way does, but do not look where the tarball can be entered."""
+    from k600.tarballs import archive
+    from k600.tarballs.stored_blocks import StoredBlocks
+
+    class Unseen(StoredBlocks):
+        def scan(self, block: memoryview) -> None:
+            self.end += len(block)
+            self.limit = self.end
+
+        def reached(self, offset: int, position: int) -> None: ...
+
+    archive.StoredBlocks = Unseen  # type: ignore[misc]
+    work: Work = globals()[way](**arguments)
+    return work
+
+
+def go_on(folder: str, server: str, kill_at_bytes: int, **arguments: Any) -> Work:
+    """Load what a process was loading when it was killed."""
+    first = python("ours", "to_disk", folder=folder, **arguments)
+    killed = kill_at(first, PacedServer(server), kill_at_bytes)
+    work = to_disk(folder, **arguments)
+    return lambda: {**(work() or {}), **killed}
 
 
 def untar(folder: str, root: str, paths: list[str]) -> Work:
@@ -82,7 +201,7 @@ def untar(folder: str, root: str, paths: list[str]) -> Work:
         mirror = Mirror(Path(root).as_uri())
         for number, path in enumerate(paths):
             os.mkdir(f"{folder}/{number}")
-            remote = mirror.stat(path)
+            remote = mirror.head(path)
             with mirror.open(remote) as raw:
                 for member in Members(raw, remote.size_bytes, name=remote.url):
                     with open(f"{folder}/{number}/{member.file_name}", "wb", buffering=0) as file:
@@ -93,4 +212,15 @@ def untar(folder: str, root: str, paths: list[str]) -> Work:
 
 
 if __name__ == "__main__":
-    child({"to_disk": to_disk, "stream": stream, "untar": untar})
+    child(
+        {
+            "to_disk": to_disk,
+            "stream": stream,
+            "untar": untar,
+            "index": index,
+            "freeze": freeze,
+            "repair": repair,
+            "go_on": go_on,
+            "without_finding": without_finding,
+        }
+    )

@@ -23,6 +23,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(max(end - start, 0)))
-        self.send_header("ETag", f'"{status.st_mtime_ns:x}-{status.st_size:x}"')
+        etag = f"{status.st_mtime_ns:x}-{status.st_size:x}-{zlib.crc32(key.encode()):x}"
+        self.send_header("ETag", f'"{etag}"')
         self.send_header("Last-Modified", self.date_time_string(status.st_mtime))
         self.end_headers()
         if body:

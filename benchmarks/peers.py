@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tarfile
 import urllib.parse
 import urllib.request
@@ -16,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pool
 from pathlib import Path
 
-from benchmarks.measure import Figures, child
+from benchmarks.measure import REPOSITORY, Figures, child, kill_at
+from benchmarks.paced_server import PacedServer
 
 Work = Callable[[], "Figures | None"]
 
@@ -43,6 +45,28 @@ for file in tar/*.gz; do
 done
 """
 """The fastest downloader for S3 in front of `tar`; arguments: folder, endpoint, place."""
+
+EACH = r"""
+set -eu
+cd "$1"
+while IFS="$(printf '\t')" read -r url label name; do
+  mkdir -p "val/$label"
+  wget -q -O part.tar.gz "$url"
+  tar xzf part.tar.gz -C "val/$label" "./$name"
+  rm part.tar.gz
+done < "$2"
+"""
+"""One clip of each tarball, fetched whole; arguments: folder, list of URL, class and clip."""
+
+PIPED = r"""
+set -eu
+cd "$1"
+while IFS="$(printf '\t')" read -r url label name; do
+  mkdir -p "val/$label"
+  wget -q -O - "$url" | tar xzf - --occurrence=1 -C "val/$label" "./$name"
+done < "$2"
+"""
+"""The same, and nothing is fetched behind the clip."""
 
 UNTAR = r"""
 set -eu
@@ -194,6 +218,41 @@ def untar_tarfile(folder: str, paths: list[str]) -> Work:
     return work
 
 
+def ranges(parts: list[tuple[str, int, int]], connections: int) -> Work:
+    """Fetch byte ranges by bare connections, and do nothing with what comes: the link alone."""
+    import http.client
+    from concurrent.futures import ThreadPoolExecutor
+
+    def fetch(some: list[tuple[str, int, int]]) -> None:
+        host = urllib.parse.urlsplit(some[0][0]).netloc
+        connection, buffer = http.client.HTTPConnection(host), bytearray(1 << 20)
+        for url, start, end in some:
+            path = urllib.parse.urlsplit(url).path
+            connection.request("GET", path, headers={"Range": f"bytes={start}-{end - 1}"})
+            response = connection.getresponse()
+            while response.readinto(buffer):
+                pass
+        connection.close()
+
+    def work() -> None:
+        dealt = [part for part in (parts[n::connections] for n in range(connections)) if part]
+        with ThreadPoolExecutor(connections) as pool:
+            list(pool.map(fetch, dealt))
+
+    return work
+
+
+def again(server: str, kill_at_bytes: int, command: list[str]) -> Work:
+    """Run a command that was killed once more."""
+    killed = kill_at(command, PacedServer(server), kill_at_bytes)
+
+    def work() -> Figures:
+        subprocess.run(command, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+        return killed
+
+    return work
+
+
 if __name__ == "__main__":
     child(
         {
@@ -204,5 +263,7 @@ if __name__ == "__main__":
             "inflate": inflate,
             "write": write,
             "untar_tarfile": untar_tarfile,
+            "ranges": ranges,
+            "again": again,
         }
     )

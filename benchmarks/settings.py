@@ -8,17 +8,28 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from isal import isal_zlib
 
-from benchmarks.measure import Figures, Way, in_turns
+from benchmarks.measure import Figures, Way, in_turns, python, run
 from benchmarks.paced_server import PacedServer, paced_server
 from benchmarks.quick import run_forked
-from benchmarks.tarballs import Host, make_host
+from benchmarks.tarballs import Host, make_host, under_many_names
 from tests.servers import S3Server, s3_server
 
-__all__ = ["HTTP", "LINK", "S3", "Settings", "mirror_of", "per_gigabyte", "same_clips", "urls_of"]
+__all__ = [
+    "HTTP",
+    "LINK",
+    "S3",
+    "Settings",
+    "mirror_of",
+    "per_gigabyte",
+    "same_clips",
+    "url_of",
+    "urls_of",
+]
 
 S3, HTTP = "ours, s3://", "ours, http://"
 """The two kinds of mirror that an S3 server is; names of our rows begin with them."""
@@ -57,6 +68,26 @@ class Settings:
             self.folder, tarballs=tarballs, clips=clips, clip_bytes=clip_bytes, mixed=mixed
         )
 
+    def copies(self, host: Host, tarballs: int) -> Host:
+        """Return a host whose tarballs are all the first one of another; with `quick` a few."""
+        return under_many_names(host, self.pick(tarballs, min(tarballs, 3)))
+
+    def index(self, host: Host, *, copies: bool = False) -> Path:
+        """Return an index of a host; of one whose tarballs are copies, only the first is read."""
+        path = self.work / f"index-{host.root.parent.name}.parquet"
+        labels = list(host.clips)
+        more = {"to": str(path), "labels": labels, "copies": copies, "folder": "{folder}"}
+        with self.light() as server:
+            self.prepare("index", **mirror_of(HTTP, server.url, host), **more)
+        return path
+
+    def prepare(self, way: str, **arguments: Any) -> None:
+        """Run one of our ways once, for what it leaves behind."""
+        start = run_forked if self.quick else None
+        figures = run(Way(way, python("ours", way, **arguments)), self.work / "run", start)
+        if "failed" in figures:
+            raise RuntimeError(f"{way}: {figures['failed']}")
+
     def near(self, *hosts: Host) -> str:
         """Return the address of an S3 server on loopback that has these hosts."""
         if self._near is None:
@@ -75,10 +106,19 @@ class Settings:
         """Serve all hosts on loopback, for little of the machine's time, until the block ends."""
         return paced_server({"kinetics": self.folder}, 0, math.inf)
 
-    def in_turns(self, ways: Iterable[Way], *, most: int = 1000) -> dict[str, list[Figures]]:
-        """Run ways in turns as often as wanted, or `most` times; return the figures of each."""
+    def in_turns(
+        self, ways: Iterable[Way], *, most: int = 1000, times: int = 1
+    ) -> dict[str, list[Figures]]:
+        """Run ways in turns and return the figures of each.
+
+        Args:
+            ways: What takes turns.
+            most: Rounds at most, if more are wanted.
+            times: How many times as many rounds as are wanted, for what differs by little.
+        """
         start = run_forked if self.quick else None
-        return in_turns(ways, min(self.repeats, most), self.work, start)
+        rounds = self.repeats if self.quick else times * self.repeats
+        return in_turns(ways, min(rounds, most), self.work, start)
 
 
 def mirror_of(name: str, url: str, host: Host) -> dict[str, object]:
@@ -91,7 +131,12 @@ def mirror_of(name: str, url: str, host: Host) -> dict[str, object]:
 
 def urls_of(host: Host, url: str) -> list[str]:
     """Return the addresses of the tarballs on a server."""
-    return [f"{url}/{host.key}/{quote(path)}" for path in host.tarballs]
+    return [url_of(host, url, label) for label in host.clips]
+
+
+def url_of(host: Host, url: str, label: str) -> str:
+    """Return the address of one tarball on a server."""
+    return f"{url}/{host.key}/{quote(f'val/{label}.tar.gz')}"
 
 
 def same_clips(host: Host) -> Callable[[Path, Figures], bool]:

@@ -13,7 +13,7 @@ from benchmarks.streams import mark
 from benchmarks.tarballs import Host
 from benchmarks.whole_split import shape_of
 
-__all__ = ["measure"]
+__all__ = ["measure", "tails_of"]
 
 COLUMNS = (
     Column("clips_per_s", "clips/s", 0, spread=True),
@@ -67,7 +67,7 @@ def measure(settings: Settings) -> list[Table]:
 
 
 def _ways(host: Host, url: str) -> list[Way]:
-    tails = _tails(host)
+    tails = tails_of(host)
     expected = sum(mark(name, tail) for name, tail in tails.items())
 
     def right(folder: Path, figures: Figures) -> bool:
@@ -89,7 +89,7 @@ def _ways(host: Host, url: str) -> list[Way]:
     return [Way(name, command, right, finish) for name, command in (own | peers).items()]
 
 
-def _tails(host: Host) -> dict[str, bytes]:
+def tails_of(host: Host) -> dict[str, bytes]:
     """Return the last bytes of each clip by file name."""
     tails = {}
     for path in host.tarballs:

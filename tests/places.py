@@ -27,7 +27,7 @@ def make_plain(root: Path) -> None:
 
 def places_in(request: Request, tarball: Tarball, root: Path) -> dict[str, Place]:
     """Return the places of the clips of a plain tar by file name, as the mirror has it now."""
-    data, remote = (root / tarball.path).read_bytes(), request.mirror.stat(tarball.path)
+    data, remote = (root / tarball.path).read_bytes(), request.mirror.head(tarball.path)
     found = {}
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         for member in tar.getmembers():

@@ -47,6 +47,12 @@ def test_every_way_gives_numbers_and_the_right_clips(results: dict[str, Any]) ->
                     assert run["cpu_s"] >= 0
 
 
+def test_every_clip_has_an_entry_and_each_repair_is_made(results: dict[str, Any]) -> None:
+    _, _, repair, finding = results["groups"]["entries"]["tables"]
+    assert repair["rows"]["ours, http://, verify --repair"][0]["repaired"] == 3
+    assert finding["rows"]["whole path"][0]["found_percent"] == 100
+
+
 def test_ours_catches_all_seven_damages(results: dict[str, Any]) -> None:
     [table] = results["groups"]["corruption"]["tables"]
     for name in ("ours, to disk", "ours, as a stream"):

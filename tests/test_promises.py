@@ -205,7 +205,7 @@ def test_a_server_that_never_answers_is_given_up_in_bounded_time(silent_server: 
     ):
         asked = time.monotonic()
         with pytest.raises(MirrorUnreachableError, match="TimeoutError"):
-            mirror.stat("val/k600_val_path.txt")
+            mirror.head("val/k600_val_path.txt")
         assert time.monotonic() - asked < 10
 
 

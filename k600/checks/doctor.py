@@ -376,7 +376,7 @@ def check_mirror(mirror: Mirror, *, offline: bool = False) -> Finding:
         return Finding("mirror", "skipped", f"{mirror} not asked: offline")
     began = time.monotonic()
     try:
-        dataclasses.replace(mirror, request_seconds=5.0).stat("val/k600_val_path.txt")
+        dataclasses.replace(mirror, request_seconds=5.0).head("val/k600_val_path.txt")
     except Kinetics600Error as error:
         advice = "If only the web gets through here: --mirror https://s3.amazonaws.com/kinetics/600"
         return Finding("mirror", "error", str(error).removeprefix("mirror: "), advice)

@@ -261,7 +261,7 @@ def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> Unit
         return _write_part(unit, job, remote, path)
 
     try:
-        marker = read_with_retry(read, job.mirror, job.mirror.stat(unit.tarball.path))
+        marker = read_with_retry(read, job.mirror, job.mirror.head(unit.tarball.path))
     except DamagedTarballError:
         marker = UnitMarker(unit, (), (Reject("", "tarball_damaged"),))
 

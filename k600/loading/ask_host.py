@@ -166,7 +166,7 @@ def _stat(
 
     def stat(tarball: Tarball) -> RemoteFile | MirrorError:
         try:
-            return mirror.stat(tarball.path)
+            return mirror.head(tarball.path)
         except MirrorError as error:
             return error
 

@@ -287,7 +287,7 @@ class IndexFile:
         try:
             if root.is_network and self.offline:
                 raise OfflineError("the network is not to be used")
-            remote = root.stat(path)
+            remote = root.head(path)
             if index is not None and remote.etag == etag:
                 return index
             data = root.read_small(path, most_bytes=_MOST_BYTES)

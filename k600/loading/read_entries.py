@@ -220,5 +220,5 @@ class _Run:
                 arrivals.add(each.part, path, row, wait=False)
                 self.count += 1
             arrivals.finish(proved=True)
-        if left:
-            ledger.record(begun, left, replace=False)
+        entries = {name: each.place.entry for name, (each, _) in good.items()}
+        ledger.record(begun, left, replace=False, packing=first.packing, entries=entries)

@@ -1,6 +1,6 @@
 """The mirror: any fsspec URL with the host's layout below it; its objects, sizes, ETags and bytes.
 
-`stat` says what is there, `get_range` brings some bytes of it, `open` all in order. Behind them
+`head` says what is there, `get_range` brings some bytes of it, `open` all in order. Behind them
 (`k600.mirror.source`) are plain web requests and fsspec's public `info`, `cat_file` and `open`.
 """
 
@@ -81,7 +81,7 @@ class Mirror:
         """Whether bytes from here cross a network."""
         return protocol_of(self.url) not in ("file", "local", "memory")
 
-    def stat(self, path: str) -> RemoteFile:
+    def head(self, path: str) -> RemoteFile:
         """Return size and ETag of the object at `path` below the root, or raise `MirrorError`."""
         head = Source(self, path).head
         return self.remote(path, Retry(attempts=3).call(head, MirrorUnreachableError))
@@ -142,7 +142,7 @@ class Mirror:
 
         One that is too large, or has another size than announced, is a `ListError`.
         """
-        remote = self.stat(path)
+        remote = self.head(path)
         if remote.size_bytes > most_bytes:
             raise ListError(f"mirror: {remote.url} claims {remote.size_bytes:,} bytes")
         hasty = replace(self, patience_seconds=min(self.patience_seconds, _HASTE_SECONDS))

@@ -63,7 +63,7 @@ class Reader(io.RawIOBase):
 
         At most `ahead_bytes` are requested ahead: in two ranges at first, and in more and smaller
         ones while the reader waits for them. They may grow to `most_ahead_bytes`, as an eighth of
-        what was read. Each block's size is passed to `on_bytes`. `Mirror.stat` raises its errors.
+        what was read. Each block's size is passed to `on_bytes`. `Mirror.head` raises its errors.
         """
         super().__init__()
         self._mirror, self._start = mirror, start
@@ -143,7 +143,7 @@ class Reader(io.RawIOBase):
                     return self._mirror.remote(path, version)
             self._asked.clear()
             self._position = self._start
-        return self._mirror.stat(path)
+        return self._mirror.head(path)
 
     def _ranges(self) -> Generator[bytes | memoryview, None, None]:
         """Yield the object's bytes in order, each piece valid until the next one."""

@@ -11,6 +11,7 @@ from isal import igzip_lib, isal_zlib
 from k600.clip import Place
 from k600.errors import EntryError
 from k600.mirror.mirror import Mirror
+from k600.mirror.reader import keep_memory_of_blocks
 from k600.tarballs.archive import MOST_CLIP_BYTES
 from k600.tarballs.entries import MOST_SKIP_BYTES, MOST_WASTE_BYTES, is_header_of
 
@@ -42,6 +43,7 @@ def read_clip(
     """
     entry, path = place.entry, place.tarball.path
     _check_limits(place, file_name)
+    keep_memory_of_blocks()
 
     start, end = entry.entry_offset, entry.entry_offset + entry.span_bytes
     packed = mirror.get_range(
@@ -75,19 +77,19 @@ def _check_limits(place: Place, file_name: str) -> None:
 
 def _unpacked(packed: bytes, most_bytes: int, *, is_head: bool) -> bytes:
     """Return the first bytes that part of a gzip unpacks to, fewer if it is none."""
-    parts: list[bytes] = []
+    parts, left = list[bytes](), memoryview(packed)
     inflater, trailer_bytes = _inflater(igzip_lib.DECOMP_GZIP), 0
     try:
         if not is_head:
             inflater, trailer_bytes = _inflater(igzip_lib.DECOMP_DEFLATE), _TRAILER_BYTES
             inflater.decompress(b"\0")  # the header of a stored block, without what it shared
-            packed = packed[1:]
+            left = left[1:]
         for _ in range(_MOST_MEMBERS):
-            parts.append(inflater.decompress(packed, most_bytes))
+            parts.append(inflater.decompress(left, most_bytes))
             most_bytes -= len(parts[-1])
             if not most_bytes or not inflater.eof:
                 break
-            packed = inflater.unused_data[trailer_bytes:]
+            left = memoryview(inflater.unused_data)[trailer_bytes:]
             inflater, trailer_bytes = _inflater(igzip_lib.DECOMP_GZIP), 0
     except (_ZLIB_ERROR, EOFError):
         return b""

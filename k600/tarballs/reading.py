@@ -84,7 +84,7 @@ def read_with_retry(
         try:
             return read(remote)
         except (DamagedTarballError, MirrorChangedError):
-            remote = mirror.stat(remote.name)
+            remote = mirror.head(remote.name)
     return read(remote)
 
 

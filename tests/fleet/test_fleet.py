@@ -624,7 +624,7 @@ def test_a_tarball_that_is_replaced_between_two_readings_is_not_taken_for_the_on
             places=places,
             options={"format": 1},
         )
-        unit = Unit.of(tarball, mirror.stat(tarball.path), job.options)
+        unit = Unit.of(tarball, mirror.head(tarball.path), job.options)
         place = FileDestination(places.work, {})
         place.prepare()
         (tmp_path / "scratch").mkdir()

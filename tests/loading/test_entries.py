@@ -351,6 +351,18 @@ def test_a_wrong_word_on_which_tarball_holds_a_test_clip_loses_none(host: Host) 
     assert names_of(done) == {*wrong}
 
 
+def test_what_came_by_an_index_is_known_without_it_from_then_on(host: Host) -> None:
+    places, chosen = host.places(), one_of_each(host)
+    index = write_index(
+        [(name, place) for (_, name), place in places.items()],
+        host.data_dir.parent / "index.parquet",
+    )
+    host.fetch(host.request(manifest=manifest_of(host, chosen), index=index))
+
+    known = host.request().ledger.places("train", chosen)
+    assert known == {clip: places[clip] for clip in chosen}
+
+
 def test_repair_asks_for_the_clips_alone(host: Host) -> None:
     labels = SOUND[:2]
     host.fetch(host.request(classes=labels))
@@ -364,7 +376,7 @@ def test_repair_asks_for_the_clips_alone(host: Host) -> None:
     assert (contents(host.data_dir), sum(asked(host).values())) == (whole, 2)
 
 
-def test_ctrl_c_ends_requests_that_nobody_answers(host: Host) -> None:
+def test_after_ctrl_c_no_request_is_made_again(host: Host) -> None:
     released = threading.Event()
     waiting = itertools.count(1)
 
@@ -378,8 +390,11 @@ def test_ctrl_c_ends_requests_that_nobody_answers(host: Host) -> None:
     options = {"manifest": manifest_of(host, one_of_each(host))}
     with web_server(host.data_dir.parent, hold=hold) as server:
         request = host.request(mirror=f"{server.url}/600", **options)
+        request = dataclasses.replace(
+            request, mirror=dataclasses.replace(request.mirror, request_seconds=1.0)
+        )
         host.note(host.places(), mirror=f"{server.url}/600")
-        limit = threading.Timer(25, released.set)
+        limit = threading.Timer(50, released.set)  # each would be asked for again for two minutes
         limit.start()
         with pytest.raises(KeyboardInterrupt):
             fetch_split(request, "train", progress=no_progress)

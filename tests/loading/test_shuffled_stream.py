@@ -104,7 +104,7 @@ def note_places(
     request.store.prepare()
     for name in host.clips[split].keys() - {but}:
         tarball = Tarball(split, name)
-        remote = request.mirror.stat(tarball.path)
+        remote = request.mirror.head(tarball.path)
         entries = places_of(host, split, name)
         if wrong in entries:
             entries[wrong] = next(entry for clip, entry in entries.items() if clip != wrong)
@@ -447,7 +447,7 @@ def write_index(
     rows: list[dict[str, Any]] = []
     for name, clips in host.clips[split].items():
         tarball = Tarball(split, name)
-        remote = at.stat(tarball.path)
+        remote = at.head(tarball.path)
         for file_name, entry in places_of(host, split, name).items():
             clip = Clip(split, tarball.label, *(parse_file_name(file_name) or ()))
             place = Place(tarball, remote.etag, remote.size_bytes, "tar", entry)

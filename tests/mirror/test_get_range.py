@@ -52,7 +52,7 @@ def placed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Mir
 
 def test_many_ranges_at_once_are_each_what_the_object_holds(placed: tuple[Mirror, Any]) -> None:
     mirror, _ = placed
-    remote = mirror.stat(NAME)
+    remote = mirror.head(NAME)
     starts = range(0, len(DATA) - 70_000, 37_123)
 
     def get(start: int) -> bytes:
@@ -68,7 +68,7 @@ def test_many_ranges_at_once_are_each_what_the_object_holds(placed: tuple[Mirror
 @pytest.mark.parametrize("other", [DATA[::-1], DATA + b"x"])
 def test_a_range_of_another_object_is_refused(placed: tuple[Mirror, Any], other: bytes) -> None:
     mirror, put = placed
-    remote = mirror.stat(NAME)
+    remote = mirror.head(NAME)
     put(other)
     with pytest.raises(MirrorChangedError, match="was replaced"):
         mirror.get_range(NAME, 5, 10, etag=remote.etag)
@@ -76,7 +76,7 @@ def test_a_range_of_another_object_is_refused(placed: tuple[Mirror, Any], other:
         with pytest.raises(MirrorChangedError, match="was replaced"):
             mirror.get_range(NAME, 5, 10, size_bytes=len(DATA))
     assert mirror.get_range(NAME, 5, 10) == other[5:10]
-    assert mirror.get_range(NAME, 5, 10, etag=mirror.stat(NAME).etag) == other[5:10]
+    assert mirror.get_range(NAME, 5, 10, etag=mirror.head(NAME).etag) == other[5:10]
 
 
 def test_a_range_past_the_end_is_an_error(placed: tuple[Mirror, Any]) -> None:

@@ -155,7 +155,7 @@ def test_a_proxy_that_cannot_be_used_is_named_and_not_gone_round(
 ) -> None:
     setenv(ALL_PROXY=proxy)
     with pytest.raises(OptionError, match="ALL_PROXY: .*expected a proxy such as") as caught:
-        Mirror(f"{plain}/600").stat("val/k600_val_path.txt")
+        Mirror(f"{plain}/600").head("val/k600_val_path.txt")
     assert "secret" not in str(caught.value)
 
 
@@ -215,7 +215,7 @@ def test_a_proxy_for_http_is_asked_with_whole_addresses(
         mirror = Mirror("http://mirror.test/600")
         tarball = read(mirror, "train/zumba.tar.gz")
         assert tarball == (host.root / "train/zumba.tar.gz").read_bytes()
-        assert mirror.stat("train/zumba.tar.gz").size_bytes == len(tarball)
+        assert mirror.head("train/zumba.tar.gz").size_bytes == len(tarball)
         methods = {method for method, _ in proxy.requests}
         assert methods == {"GET", "HEAD"}
         assert proxy.hosts() == {"mirror.test:80"}
@@ -229,7 +229,7 @@ def test_what_no_proxy_names_is_asked_directly(
         setenv(ALL_PROXY=proxy.url, NO_PROXY="127.0.0.0/8", CURL_CA_BUNDLE=authority)
         for url in (plain, encrypted):
             assert read(Mirror(f"{url}/600"), "val/k600_val_path.txt")
-            assert Mirror("s3://600", {"anon": True, "endpoint_url": url}).stat(
+            assert Mirror("s3://600", {"anon": True, "endpoint_url": url}).head(
                 "train/zumba.tar.gz"
             )
         assert proxy.requests == []
@@ -250,7 +250,7 @@ def test_the_wrong_password_of_a_proxy_is_said(
     with web_proxy({"mirror.test": encrypted}, user=SENT) as proxy:
         setenv(ALL_PROXY=proxy.with_user("me:wrongSecret"))
         with pytest.raises(MirrorDeniedError, match="proxy .* user and password") as caught:
-            mirror.stat("val/k600_val_path.txt")
+            mirror.head("val/k600_val_path.txt")
     assert "wrongSecret" not in str(caught.value)
 
 
@@ -259,13 +259,13 @@ def test_each_name_of_certificates_serves_every_library(
     setenv: Setenv, host: Miniature, encrypted: str, authority: str, variable: str
 ) -> None:
     with pytest.raises(MirrorUnreachableError, match="[Cc]ertificate"):
-        Mirror(f"{encrypted}/600").stat("val/k600_val_path.txt")
+        Mirror(f"{encrypted}/600").head("val/k600_val_path.txt")
     setenv(**{variable: authority})
     tarball = (host.root / "train/zumba.tar.gz").read_bytes()
     mirror = Mirror(f"{encrypted}/600")
     assert read(mirror, "train/zumba.tar.gz") == tarball
     s3 = Mirror("s3://600", {"anon": True, "endpoint_url": encrypted})
-    assert s3.stat("train/zumba.tar.gz").size_bytes == len(tarball)
+    assert s3.head("train/zumba.tar.gz").size_bytes == len(tarball)
     assert read(s3, "train/zumba.tar.gz") == tarball
 
 
@@ -274,7 +274,7 @@ def test_a_folder_of_certificates_serves_s3_too(
 ) -> None:
     setenv(SSL_CERT_DIR=str(Path(authority).parent))
     s3 = Mirror("s3://600", {"anon": True, "endpoint_url": encrypted})
-    assert s3.stat("train/zumba.tar.gz").size_bytes
+    assert s3.head("train/zumba.tar.gz").size_bytes
 
 
 def test_the_hub_is_reached_through_the_proxy_with_the_same_certificates(
@@ -385,7 +385,7 @@ def test_a_private_bucket_is_read_with_the_profile_as_ever(
         AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"),
     )
     mirror = Mirror("s3://600", {"profile": "mine"})
-    assert mirror.stat("train/zumba.tar.gz").size_bytes
+    assert mirror.head("train/zumba.tar.gz").size_bytes
     assert "AKIA" in str(mirror.address("train/zumba.tar.gz"))
 
 
@@ -480,7 +480,7 @@ def test_a_redirect_of_a_bucket_takes_no_token_along(redirecting: Hosts, host: M
     assert read(mirror, "train/zumba.tar.gz") == (host.root / "train/zumba.tar.gz").read_bytes()
     assert redirecting.told["elsewhere"]
     with pytest.raises(MirrorError):  # by s3fs, which sends a token and follows nowhere
-        Mirror("s3://600", {**options, "requester_pays": True}).stat("train/zumba.tar.gz")
+        Mirror("s3://600", {**options, "requester_pays": True}).head("train/zumba.tar.gz")
     assert any(SECRET in headers for headers in redirecting.told["home"])
     assert not any(SECRET in headers for headers in redirecting.told["elsewhere"])
 
@@ -522,7 +522,7 @@ def test_a_host_that_is_led_to_and_refuses_is_named(host: Miniature) -> None:
             with pytest.raises(
                 MirrorDeniedError, match=f"redirects to {elsewhere}, which gets none"
             ):
-                mirror.stat("val/k600_val_path.txt")
+                mirror.head("val/k600_val_path.txt")
 
 
 # --------------------------------------------------------- bytes as they are stored, or the reason
@@ -536,7 +536,7 @@ def test_a_tarball_that_is_called_content_encoding_gzip_is_read_as_it_is_stored(
         for options in ({}, {"headers": {"X-Any": "1"}}):  # by plain GETs, and by the file system
             mirror = Mirror(f"{server.url}/600", options)
             tarball = (host.root / "train/zumba.tar.gz").read_bytes()
-            assert mirror.stat("train/zumba.tar.gz").size_bytes == len(tarball)
+            assert mirror.head("train/zumba.tar.gz").size_bytes == len(tarball)
             assert read(mirror, "train/zumba.tar.gz") == tarball
         labels = f"{server.url}/kinetics600.tar.gz"
         load("train", mirror=f"{server.url}/600", test_labels=labels)
@@ -553,7 +553,7 @@ def test_an_object_of_a_bucket_that_is_called_so_is_read_as_it_is_stored(
         {**s3.options, "requester_pays": False},
     ):  # the second by s3fs alone
         mirror = Mirror("s3://kinetics/encoded", options)
-        assert mirror.stat("zumba.tar.gz").size_bytes == len(tarball)
+        assert mirror.head("zumba.tar.gz").size_bytes == len(tarball)
         assert read(mirror, "zumba.tar.gz") == tarball
 
 
@@ -588,4 +588,4 @@ def test_a_server_that_packs_what_it_sends_is_refused_for_that_reason(host: Mini
 
     with serving(Packer) as url:
         with pytest.raises(MirrorError, match="Content-Encoding: br and without a length"):
-            Mirror(f"{url}/600").stat("train/zumba.tar.gz")
+            Mirror(f"{url}/600").head("train/zumba.tar.gz")

@@ -54,7 +54,7 @@ def read(mirror: Mirror, remote: RemoteFile, **options: Any) -> bytes:
 
 def test_an_object_is_read_whole_by_ranges(mirror: Mirror) -> None:
     counted: list[int] = []
-    remote = mirror.stat(NAME)
+    remote = mirror.head(NAME)
     assert remote.size_bytes == len(DATA)
     assert remote.etag
     assert read(mirror, remote, on_bytes=counted.append) == DATA
@@ -63,7 +63,7 @@ def test_an_object_is_read_whole_by_ranges(mirror: Mirror) -> None:
 
 
 def test_from_far_an_object_is_read_whole_by_ranges_ahead(mirror: Mirror, far: None) -> None:
-    remote = mirror.stat(NAME)
+    remote = mirror.head(NAME)
     for ahead_bytes in (1 << 20, 40 << 20):
         assert read(mirror, remote, ahead_bytes=ahead_bytes) == DATA
 
@@ -101,13 +101,13 @@ def test_ranges_that_say_which_object_they_are_of_need_no_last_question(
     path.write_bytes(DATA)
     with web_server(tmp_path) as server:
         mirror = Mirror(server.url)
-        with mirror.open(mirror.stat("object")) as raw:
+        with mirror.open(mirror.head("object")) as raw:
             while raw.read(1 << 20):
                 pass
             heads = server.requests.count(("HEAD", "/object"))
             raw.check_unchanged()
             assert server.requests.count(("HEAD", "/object")) == heads
-        remote = mirror.stat("object")
+        remote = mirror.head("object")
         path.write_bytes(DATA[::-1])
         with mirror.open(remote) as raw:
             with pytest.raises(MirrorChangedError, match="replaced"):
@@ -120,7 +120,7 @@ def test_ranges_of_another_object_are_noticed(tmp_path: Path, far: None) -> None
     other.write_bytes(DATA[::-1])
     with web_server(tmp_path) as server:
         mirror = Mirror(server.url)
-        with mirror.open(mirror.stat("object"), ahead_bytes=1 << 20) as raw:
+        with mirror.open(mirror.head("object"), ahead_bytes=1 << 20) as raw:
             assert raw.read(1000) == DATA[:1000]
             os.replace(other, path)
             with pytest.raises(MirrorChangedError, match="replaced"):
@@ -194,14 +194,14 @@ def silent_server(*, headers_only: bool) -> Iterator[str]:
 def test_a_server_that_hangs_up_after_the_headers_has_not_come_to_the_end() -> None:
     with silent_server(headers_only=True) as url:
         mirror = Mirror(url)
-        assert read(mirror, mirror.stat("object"), ahead_bytes=2 << 20) == DATA
+        assert read(mirror, mirror.head("object"), ahead_bytes=2 << 20) == DATA
 
 
 def test_a_stop_ends_the_wait_for_a_near_server_that_falls_silent() -> None:
     stop = threading.Event()
     with silent_server(headers_only=False) as url:
         mirror = Mirror(url)
-        with mirror.open(mirror.stat("object"), stop=stop) as raw:
+        with mirror.open(mirror.head("object"), stop=stop) as raw:
             threading.Timer(0.5, stop.set).start()
             start = time.monotonic()
             with pytest.raises(Stopped):
@@ -211,14 +211,14 @@ def test_a_stop_ends_the_wait_for_a_near_server_that_falls_silent() -> None:
 
 
 def test_reading_may_end_early(mirror: Mirror) -> None:
-    with mirror.open(mirror.stat(NAME)) as raw:
+    with mirror.open(mirror.head(NAME)) as raw:
         assert raw.peek()[:100] == DATA[:100]
         assert raw.read(100) == DATA[:100]
 
 
 def test_what_is_not_there_is_not_found(mirror: Mirror) -> None:
     with pytest.raises(MirrorNotFoundError, match="val/nothing.*does not exist"):
-        mirror.stat("val/nothing")
+        mirror.head("val/nothing")
     with pytest.raises(MirrorNotFoundError):
         mirror.read_list("val/nothing")
 
@@ -227,7 +227,7 @@ def test_a_web_server_without_ranges_is_read_in_one_request(tmp_path: Path) -> N
     (tmp_path / "object").write_bytes(DATA)
     with web_server(tmp_path, ranges=False) as server:
         mirror = Mirror(server.url)
-        assert read(mirror, mirror.stat("object")) == DATA
+        assert read(mirror, mirror.head("object")) == DATA
 
 
 @pytest.mark.parametrize("cut_after_bytes", [700_000, 3_000_000])
@@ -237,7 +237,7 @@ def test_a_connection_that_is_cut_goes_on_where_it_broke(
     s3.put("kinetics/bytes/cut", DATA)
     with CuttingProxy(s3.url, cut_after_bytes) as proxy:
         mirror = Mirror("s3://kinetics/bytes", {"anon": True, "endpoint_url": proxy.url})
-        assert read(mirror, mirror.stat("cut")) == DATA
+        assert read(mirror, mirror.head("cut")) == DATA
         assert proxy.cuts >= 1
 
 
@@ -259,14 +259,14 @@ def test_patience_ends(s3: S3Server) -> None:
         options = {"anon": True, "endpoint_url": proxy.url}
         mirror = Mirror("s3://kinetics/bytes", options, patience_seconds=0.5)
         with pytest.raises(MirrorUnreachableError, match=r"given up after \d+ attempts"):
-            read(mirror, mirror.stat("cut"), ahead_bytes=1 << 20)
+            read(mirror, mirror.head("cut"), ahead_bytes=1 << 20)
 
 
 def test_an_object_that_is_replaced_meanwhile_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "object"
     path.write_bytes(DATA)
     mirror = Mirror(str(tmp_path))
-    with mirror.open(mirror.stat("object")) as raw:
+    with mirror.open(mirror.head("object")) as raw:
         raw.read(1000)
         other = tmp_path / "other"
         other.write_bytes(DATA)
@@ -282,7 +282,7 @@ def test_a_range_that_fails_after_a_change_is_not_taken_from_the_new_object(
     with CuttingProxy(s3.url, 600_000) as proxy:
         options = {"anon": True, "endpoint_url": proxy.url}
         mirror = Mirror("s3://kinetics/bytes", options)
-        remote = mirror.stat("changing")
+        remote = mirror.head("changing")
         s3.put("kinetics/bytes/changing", DATA[::-1])
         with pytest.raises(MirrorChangedError):
             read(mirror, remote)
@@ -290,7 +290,7 @@ def test_a_range_that_fails_after_a_change_is_not_taken_from_the_new_object(
 
 def test_a_stop_ends_reading(mirror: Mirror) -> None:
     stop = threading.Event()
-    with mirror.open(mirror.stat(NAME), stop=stop) as raw:
+    with mirror.open(mirror.head(NAME), stop=stop) as raw:
         raw.read(1000)
         stop.set()
         with pytest.raises(Stopped):
@@ -313,7 +313,7 @@ def test_no_server_at_all_is_said_soon() -> None:
         ("s3://kinetics/600", {"endpoint_url": "http://127.0.0.1:9"}),
     ):
         with pytest.raises(MirrorUnreachableError, match="cannot be reached.*Check the network"):
-            Mirror(url, options).stat("val/k600_val_path.txt")
+            Mirror(url, options).head("val/k600_val_path.txt")
 
 
 def test_a_bad_url_or_option_is_the_user_s(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_bad_url_or_option_is_the_user_s(tmp_path: Path) -> None:
         Mirror("s3://kinetics/600", {"no_such_option": 3}),
     ):
         with pytest.raises(OptionError, match="mirror_options"):
-            mirror.stat("x")
+            mirror.head("x")
 
 
 @pytest.mark.parametrize(

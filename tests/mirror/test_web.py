@@ -102,7 +102,7 @@ def test_a_mirror_has_an_address_where_nothing_but_it_is_needed(
 )
 def test_an_option_that_plain_requests_cannot_keep_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=r"mirror_options: '(get_client|auth|ssl)' is") as caught:
-        Mirror("https://h/600", options).stat("x")
+        Mirror("https://h/600", options).head("x")
     assert "hush" not in str(caught.value)
 
 

@@ -62,7 +62,7 @@ def entries_of(data: bytes, sizes: list[int], *, most: int | None = None) -> dic
 
 
 def place(mirror: Mirror, packing: str | None, entry: Entry) -> Place:
-    remote = mirror.stat(TARBALL.path)
+    remote = mirror.head(TARBALL.path)
     return Place(TARBALL, remote.etag, remote.size_bytes, packing or "", entry)
 
 
