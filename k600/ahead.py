@@ -19,12 +19,13 @@ def map_ahead(
     most_ahead: int,
     size_of: Callable[[T], int] = lambda thing: 1,
     name: str = "k600-ahead",
+    stop: Callable[[], object] = lambda: None,
 ) -> Generator[tuple[T, R], None, None]:
     """Yield each thing with the function's result for it, in the order of the things.
 
     At most `most_ahead` results wait to be consumed; or their sizes in all, and one thing more. The
     function's errors are raised in their turn. Closing the iterator (`contextlib.closing`) cancels
-    what has not begun.
+    what has not begun, calls `stop`, which may end what has, and waits for that.
 
     Example:
         >>> list(map_ahead(len, ["a", "bcd"], threads=2, most_ahead=1))
@@ -50,4 +51,5 @@ def map_ahead(
         for thing, future in pending:
             yield thing, future.result()
     finally:
+        stop()
         pool.shutdown(cancel_futures=True)

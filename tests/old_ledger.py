@@ -48,4 +48,7 @@ def make_older(path: Path) -> None:
             db.execute("DROP TABLE new")
         for table in ("mirrors", "objects", "entries", "checkpoints"):
             db.execute(f"DROP TABLE {table}")
+        db.execute("ALTER TABLE answers RENAME COLUMN version TO yt_dlp")
+        for column in ("circumstances", "versions"):
+            db.execute(f"ALTER TABLE answers DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 3")

@@ -8,7 +8,7 @@ it: its rows are checked as they are used.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -80,16 +80,23 @@ class Index:
                 places[clip] = place
         return places, tarballs
 
-    def members(self, split: str, tarballs: Collection[str]) -> dict[str, list[str]]:
+    def members(
+        self, split: str, tarballs: Collection[str], objects: Mapping[str, tuple[str, int]]
+    ) -> dict[str, list[str]]:
         """Return the file names of all clips of tarballs, in each one's order, by its name.
 
-        Tarballs of which it does not have every clip are left out.
+        Tarballs of which it does not have every clip are left out, and those that have another
+        ETag or size (of those that `objects` have, by name).
         """
         rows = self.clips(split, tarballs)
         found: dict[str, list[str]] = {}
-        for tarball, name in zip(_values(rows["tarball"]), _values(rows["file_name"]), strict=True):
+        others = set[str]()
+        columns = ("tarball", "file_name", "tarball_etag", "tarball_bytes")
+        for tarball, name, *what in zip(*(_values(rows[n]) for n in columns), strict=True):
             found.setdefault(tarball, []).append(name)
-        return found
+            if None not in what and tuple(what) != objects.get(tarball, tuple(what)):
+                others.add(tarball)
+        return {tarball: names for tarball, names in found.items() if tarball not in others}
 
     def clips(self, split: str, tarballs: Collection[str]) -> Any:
         """Return all clips of those tarballs of which it has every one: a table, a row for each.

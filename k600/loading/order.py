@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -149,6 +150,7 @@ class Stretch:
             most_ahead=_AHEAD_BYTES,
             size_of=lambda clip: _unpacked_bytes(clip[2]) or _STORED_BYTES,
             name="k600-shuffled",
+            stop=reader.stop.set,
         )
         with contextlib.closing(results):
             for (shard, position, _), found in results:
@@ -225,6 +227,7 @@ class _Reader:
 
     def __init__(self, order: Order) -> None:
         self._split, self._reading = order.split, order.reading
+        self.stop = threading.Event()
         self._lost: set[Tarball] = set()
 
     def read(self, values: Mapping[str, Any]) -> Record | _Problem:
@@ -242,7 +245,7 @@ class _Reader:
 
         what = f"{place.tarball.path}/{clip.file_name}"
         try:
-            data = read_clip(self._reading.mirror, place, clip.file_name)
+            data = read_clip(self._reading.mirror, place, clip.file_name, stop=self.stop)
         except EntryError as error:
             return _Problem(f"{what} is left out: {error}", error)
         except (MirrorChangedError, MirrorNotFoundError, MirrorDeniedError) as error:

@@ -43,14 +43,17 @@ class Places:
         places, tarballs = self._find(clips)
         return tarballs | {clip: place.tarball for clip, place in places.items()}
 
-    def members(self, tarballs: Collection[str]) -> Mapping[str, Sequence[str]]:
+    def members(
+        self, tarballs: Collection[str], objects: Mapping[str, tuple[str, int]]
+    ) -> Mapping[str, Sequence[str]]:
         """Return the file names of all clips of tarballs, in each one's order, by its name.
 
-        A tarball of which the index does not know every clip is left out: who chooses clips by
-        this chooses the same as who has read the tarball.
+        A tarball of which the index does not know every clip is left out, and one that has another
+        ETag or size there than `objects` say: who chooses clips by this chooses the same as who has
+        read the tarball.
         """
         index = self.index.of(self.split) if self.index is not None and tarballs else None
-        return index.members(self.split, tarballs) if index is not None else {}
+        return index.members(self.split, tarballs, objects) if index is not None else {}
 
     def indexed(self, tarballs: Collection[str]) -> Any:
         """Return all clips of those tarballs of which the index has every one: a table

@@ -491,14 +491,15 @@ def tarballs_of_clips(state: State, clips: Iterable[Candidate]) -> dict[Candidat
         for row in state.known.clips()
         if row.state in ("have", "skipped", "bad")
     }
-    found: dict[Candidate, Tarball] = {}
-    for clip in clips:
-        row = state.origin.get(clip_at(clip, state.split))
-        if row is not None and row.tarball:
-            found[clip] = Tarball(state.split, row.tarball)
-        elif clip[1] in seen:
-            found[clip] = seen[clip[1]]
-    return {**state.places.tarballs_of(c for c in clips if c not in found), **found}
+    found = {clip: seen[clip[1]] for clip in clips if clip[1] in seen}
+    rows = {clip: state.origin.get(clip_at(clip, state.split)) for clip in clips}
+    told = {c: Tarball(state.split, row.tarball) for c, row in rows.items() if row and row.tarball}
+    left = [clip for clip in clips if clip not in found and clip not in told]
+    done = {name for name, row in state.known.tarballs.items() if row.state == "done"}
+    for clip, tarball in {**state.places.tarballs_of(left), **told}.items():
+        if tarball.name not in done:  # else it is known not to be in there, whoever says so
+            found.setdefault(clip, tarball)
+    return found
 
 
 def by_folder(state: State, chosen: Iterable[Candidate]) -> dict[str, set[str]]:

@@ -146,13 +146,14 @@ class _Run:
             self._land(written)  # the clips that came stay
             raise
         finally:
+            self.stop.set()  # of what is under way still, nothing is waited for any more
             pool.shutdown(wait=True, cancel_futures=True)
         self._land(written)
 
     def _bring(self, candidate: Candidate, place: Place) -> _Written:
         """Ask for a clip, and write it to an unfinished file unless it is bad."""
         request, (label, name) = self.state.request, candidate
-        data = read_clip(request.mirror, place, name)
+        data = read_clip(request.mirror, place, name, stop=self.stop)
         folder = self.state.place_of(candidate) or f"{self.state.split}/{label}"
         row = ClipRow(place.tarball, -1, folder, name, "have", "", "cvdf", len(data))
         part, size, problem = write_clip(self.incoming, [data], row, request.short_side)
@@ -180,8 +181,9 @@ class _Run:
     def _land(self, written: Iterable[_Written]) -> None:
         """Give clips their names, tarball by tarball, none of which another process reads now."""
         by_tarball = sorted(written, key=lambda each: each.place.tarball.name)
+        stop = threading.Event()  # never set: Ctrl-C reaches this thread
         for tarball, group in itertools.groupby(by_tarball, key=lambda each: each.place.tarball):
-            with self.state.request.store.only_one(f"{tarball.split}--{tarball.name}", self.stop):
+            with self.state.request.store.only_one(f"{tarball.split}--{tarball.name}", stop):
                 self._land_of(tarball, [*group])
 
     def _land_of(self, tarball: Tarball, written: Sequence[_Written]) -> None:

@@ -93,7 +93,7 @@ class TarballSource(Source):
         if request.short_side is None:  # else the encoder sets the time
             note_rate(store, request.mirror, received_bytes=run.received_bytes, seconds=seconds)
         return Fetched(
-            asked=_asked(plan, run.failures),
+            asked=_asked(state, plan, run.failures),
             read=[read.tarball for read in plan.reads],
             failures=run.failures,
             count=run.done,
@@ -235,12 +235,19 @@ def _remotes(state: State, reads: Sequence[TarballRead]) -> Mapping[TarballRead,
     return {read: state.host.remotes[read.tarball] for read in reads}
 
 
-def _asked(plan: Plan, failures: Collection[Tarball]) -> list[Candidate]:
-    """Return the chosen clips that the tarballs which were read should have given."""
+def _asked(state: State, plan: Plan, failures: Collection[Tarball]) -> list[Candidate]:
+    """Return the chosen clips that the tarballs which were read should have given.
+
+    Not the test clips that were said to be in one and are not: they may be in another.
+    """
     names: dict[str | None, set[str]] = {}
     for read in plan.reads:
         if read.wanted is not None and not read.goes_on and read.tarball not in failures:
-            names.setdefault(read.tarball.label, set()).update(read.wanted)
+            own = read.wanted
+            if read.tarball.label is None:
+                clips = state.request.ledger.clips(state.split, read.tarball.name)
+                own = own.intersection(clip.file_name for clip in clips)
+            names.setdefault(read.tarball.label, set()).update(own)
     mixed = names.get(None, set())
     return [clip for clip in plan.chosen if clip[1] in mixed or clip[1] in names.get(clip[0], ())]
 

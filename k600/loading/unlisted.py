@@ -47,8 +47,10 @@ def next_unlisted(
     # Where classes are counted, clips that are there come first, and reading brings more of them
     # than are chosen: only who reads the same tarballs then chooses the same.
     usable = limits.shuffle or not counted
-    unknown = {t.name for t in state.host.tarballs} - done if usable else ()
-    indexed = state.places.members(unknown)
+    unknown = {t.name for t in state.host.tarballs} - done if usable else set[str]()
+    unknown -= {tarball.name for tarball in state.host.doubted}
+    read_as = {name: (row.etag, row.size_bytes) for name, row in state.known.tarballs.items()}
+    indexed = state.places.members(unknown, read_as)
     clips = {name: (label, name) for label, name in first}
     if not limits.shuffle:
         clips |= _there(state)

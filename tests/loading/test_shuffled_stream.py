@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import pickle
 import shutil
 import struct
 import tarfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -454,6 +456,30 @@ def write_index(
             of_clip = {each: getattr(clip, each) for each in names}
             rows += [{**of_clip, "tarball": name, **of_place, "tarball_clips": len(clips)}]
     return str(write_table([*rows, *rows[:5]] if twice else rows, path, INDEX))
+
+
+def test_who_stops_waits_for_no_request_that_nobody_answers(
+    host: Miniature, load: Load, tmp_path: Path
+) -> None:
+    released, asked = threading.Event(), itertools.count()
+
+    def hold(method: str, path: str) -> None:
+        if method == "GET" and path.endswith(".tar.gz") and next(asked) > 50:
+            released.wait()
+
+    with web_server(host.root.parent, hold=hold) as server:
+        mirror = f"{server.url}/600"
+        index = write_index(host, tmp_path / "index.parquet", mirror=mirror)
+        options = {"streaming": True, "shuffle_clips": True, "mirror": mirror, "index": index}
+        rows = iter(load("train", **options)["train"])
+        for _ in range(20):
+            next(rows)
+        limit = threading.Timer(25, released.set)
+        limit.start()
+        rows.close()
+        limit.cancel()
+        assert not released.is_set()
+        released.set()
 
 
 def test_an_index_is_all_it_takes(
