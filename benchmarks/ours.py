@@ -125,7 +125,7 @@ def _say_of_each(path: str, labels: list[str], mirror: str, options: Mapping[str
     of_first = pyarrow.parquet.read_table(path)
     host, tables = Mirror(mirror, dict(options)), []
     for label in labels:
-        etag = host.stat(Tarball("validation", label).path).etag
+        etag = host.head(Tarball("validation", label).path).etag
         words = {"label": label, "tarball": label, "tarball_etag": etag}
         table = of_first
         for name, word in words.items():

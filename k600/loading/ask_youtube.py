@@ -14,7 +14,7 @@ from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import State
-from k600.youtube.reach import find_silence, note_silence, recall_silence
+from k600.youtube.reach import why_out_of_reach
 from k600.youtube.refusals import Refusal
 from k600.youtube.tools import advice, check_tools, worker_count
 
@@ -113,15 +113,6 @@ class YouTubeSource(Source):
             f"{self.advice}; or use source='cvdf'"
         )
 
-    def _find_silence(self, state: State) -> str:
-        """Return why YouTube is out of reach, empty if it is not."""
-        store, options = state.request.store, state.request.youtube
-        if len(state.request.sources) > 1 and (silence := recall_silence(store, options)):
-            return silence
-        silence = find_silence(options)
-        note_silence(store, options, is_silent=bool(silence))
-        return silence
-
     def _open(self, state: State, clips: int, *, refetch: bool) -> YouTubeWorkers | None:
         """Start the workers; None if YouTube is out of reach, or a tool is missing and another
         source may serve.
@@ -129,7 +120,7 @@ class YouTubeSource(Source):
         request, options = state.request, state.request.youtube
         alone = len(request.sources) == 1
         request.store.prepare()
-        if silence := self._find_silence(state):
+        if silence := why_out_of_reach(request.store, options, afresh=alone):
             self.given_up = Refusal("transient", "network", silence)
             self.advice = advice("transient", has_worked=False)
             return None

@@ -26,6 +26,21 @@ _FILE = "youtube-silence.json"
 """Machines and addresses to which nothing answered, and when."""
 
 
+def why_out_of_reach(store: Store, options: YouTubeOptions, *, afresh: bool) -> str:
+    """Return why YouTube is out of reach, empty if it is not; unless `afresh`, also as remembered.
+
+    What is refused at once costs the next process nothing either, and may soon be otherwise: only
+    silence is remembered. `OptionError` as `find_silence`.
+    """
+    if not afresh and (silence := recall_silence(store, options)):
+        return silence
+    began = time.monotonic()
+    silence = find_silence(options)
+    has_waited = time.monotonic() - began > _SECONDS / 2
+    note_silence(store, options, is_silent=bool(silence) and has_waited)
+    return silence
+
+
 def find_silence(options: YouTubeOptions, address: tuple[str, int] | None = None) -> str:
     """Try a connection for three seconds; return why YouTube is out of reach, empty if it is not.
 

@@ -17,7 +17,12 @@ from k600.loading.request import make_request
 from k600.store.store import Store
 from k600.youtube import reach
 from k600.youtube.options import YouTubeOptions
-from k600.youtube.reach import find_silence, note_silence, recall_silence
+from k600.youtube.reach import (
+    find_silence,
+    note_silence,
+    recall_silence,
+    why_out_of_reach,
+)
 from tests.servers import web_server
 from tests.youtube_replica import youtube_replica
 
@@ -124,6 +129,20 @@ def test_silence_is_remembered_for_an_hour_for_this_address_of_this_machine(
         assert recall_silence(store, options()) == ""
     note_silence(store, options(), is_silent=False)
     assert recall_silence(store, options()) == ""
+
+
+def test_only_silence_is_remembered_and_not_what_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent_server: str
+) -> None:
+    store = Store.at(tmp_path / "clips")
+    store.prepare()
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    assert "Connection refused" in why_out_of_reach(store, options(), afresh=False)
+    assert recall_silence(store, options()) == ""
+    monkeypatch.setenv("HTTPS_PROXY", silent_server)
+    assert "timed out" in why_out_of_reach(store, options(), afresh=False)
+    assert "remembered for an hour" in why_out_of_reach(store, options(), afresh=False)
+    assert "timed out" in why_out_of_reach(store, options(), afresh=True)
 
 
 @pytest.mark.parametrize(
