@@ -104,10 +104,10 @@ def load(split: str, **options: Any) -> Any:
 
 def load_in_small_steps(split: str, **options: Any) -> Any:
     """Load a dataset, and write down how far it is every megabyte, not every 64."""
-    import k600.store.files
+    import k600.tarballs.arrivals
     import k600.tarballs.extract
 
-    k600.store.files._BATCH_BYTES = k600.store.files._TAKEN_OVER_BYTES = 1 << 20
+    k600.tarballs.arrivals._BATCH_BYTES = k600.tarballs.arrivals._RECORDED_BYTES = 1 << 20
     k600.tarballs.extract._BETWEEN_MILESTONES_BYTES = 1 << 20
     return load(split, **options)
 

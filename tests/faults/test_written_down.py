@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-import k600.store.files
+import k600.tarballs.arrivals
 import kinetics600
 from k600.checks.verify import verify_clips
 from k600.clip import Tarball
@@ -37,8 +37,8 @@ CLASS = "zumba"
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch, far: None) -> None:
     """Let each clip have its name before the next one comes, as real ones do every 64 MiB."""
-    monkeypatch.setattr(k600.store.files, "_BATCH_BYTES", 1)
-    monkeypatch.setattr(k600.store.files, "_TAKEN_OVER_BYTES", 1)
+    monkeypatch.setattr(k600.tarballs.arrivals, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(k600.tarballs.arrivals, "_RECORDED_BYTES", 1)
 
 
 @pytest.fixture
