@@ -10,14 +10,17 @@ import base64
 import contextlib
 import os
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
+from urllib3.util.wait import wait_for_read
 
 from k600.errors import MirrorError, MirrorRangesError, MirrorUnreachableError, OptionError
 from k600.network import CONNECT_SECONDS, WEB_PORTS, Network, Proxy
@@ -28,6 +31,8 @@ LEAST_BLOCK_BYTES = 64 << 10
 PIECE_BYTES = 256 << 10
 """Of memory that is used again. (Reads of 64 KiB took 0.15 CPU s/GB more on loopback.)"""
 _MOST_REDIRECTS = 10
+_LOOK_SECONDS = 0.2
+"""How often is looked, while nothing comes, whether to go on."""
 _USED_OPTIONS = frozenset({"headers", "cookies", "auth", "client_kwargs", "trust_env"})
 
 
@@ -57,6 +62,35 @@ class Address(NamedTuple):
     headers: Mapping[str, str]
     network: Network
     """As read once: to read the environment takes as long as the rest of a request."""
+
+
+_check: ContextVar[Callable[[], object]] = ContextVar("check", default=lambda: None)
+"""Called again and again while an answer is waited for; it may raise."""
+
+
+class _Watched(urllib3.connection.HTTPConnection):
+    """A connection whose wait for an answer can be ended."""
+
+    def getresponse(self) -> Any:
+        seconds = self.sock.gettimeout()
+        deadline = time.monotonic() + (30.0 if seconds is None else seconds)
+        while not wait_for_read(self.sock, _LOOK_SECONDS):
+            _check.get()()
+            if time.monotonic() > deadline:
+                raise TimeoutError("timed out")
+        return super().getresponse()
+
+
+class _WatchedTls(_Watched, urllib3.connection.HTTPSConnection):
+    """The same, encrypted."""
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Watched
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _WatchedTls
 
 
 class WebError(Exception):
@@ -139,7 +173,8 @@ def get(
         MirrorRangesError: The server sends the whole object, of `size_bytes`, instead.
         MirrorUnreachableError: It sends anything else.
     """
-    with _request("GET", address, seconds, {"Range": f"bytes={start}-{end - 1}"}) as answer:
+    span = {"Range": f"bytes={start}-{end - 1}"}
+    with _checked_by(check), _request("GET", address, seconds, span) as answer:
         version, length = _version(answer), answer.length_remaining or 0
         said, last = answer.headers.get("Content-Range", "").partition("/")[0], start + length
         right = answer.status == 206 and said == f"bytes {start}-{last - 1}"
@@ -155,6 +190,15 @@ def get(
             f"mirror: {name} sent {said[:100]!r} (HTTP {answer.status}), asked for bytes "
             f"{start}-{end - 1}"
         )
+
+
+@contextlib.contextmanager
+def _checked_by(check: Callable[[], object]) -> Iterator[None]:
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
 
 
 def stream(address: Address, *, seconds: float) -> Iterator[bytes]:
@@ -248,10 +292,12 @@ def _send(
 def _manager(process: int, proxy: Proxy | None, tls: ssl.SSLContext | None) -> Any:
     """Return the kept connections of a process: a forked one makes its own."""
     options: dict[str, Any] = {"maxsize": 64, "ssl_context": tls}
-    if proxy is None:
-        return urllib3.PoolManager(**options)
-    options |= {"proxy_headers": proxy.headers, "proxy_ssl_context": tls}
-    return urllib3.ProxyManager(str(proxy), **options)
+    manager = urllib3.PoolManager(**options)
+    if proxy is not None:
+        options |= {"proxy_headers": proxy.headers, "proxy_ssl_context": tls}
+        manager = urllib3.ProxyManager(str(proxy), **options)
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+    return manager
 
 
 def _version(answer: urllib3.BaseHTTPResponse) -> Version:

@@ -461,10 +461,11 @@ def write_index(
 def test_who_stops_waits_for_no_request_that_nobody_answers(
     host: Miniature, load: Load, tmp_path: Path
 ) -> None:
-    released, asked = threading.Event(), itertools.count()
+    held, released, asked = threading.Event(), threading.Event(), itertools.count()
 
     def hold(method: str, path: str) -> None:
-        if method == "GET" and path.endswith(".tar.gz") and next(asked) > 50:
+        if method == "GET" and path.endswith(".tar.gz") and next(asked) > 40:
+            held.set()
             released.wait()
 
     with web_server(host.root.parent, hold=hold) as server:
@@ -474,6 +475,7 @@ def test_who_stops_waits_for_no_request_that_nobody_answers(
         rows = iter(load("train", **options)["train"])
         for _ in range(20):
             next(rows)
+        held.wait(5)  # by then as many are under way as there are threads, if any are left
         limit = threading.Timer(25, released.set)
         limit.start()
         rows.close()
