@@ -173,9 +173,9 @@ def without_finding(way: str, **arguments: Any) -> Work:
     from k600.tarballs.stored_blocks import StoredBlocks
 
     class Unseen(StoredBlocks):
-        def scan(self, block: memoryview) -> None:
+        def scan(self, block: memoryview) -> list[memoryview]:
             self.end += len(block)
-            self.limit = self.end
+            return [block] if block else []
 
         def reached(self, offset: int, position: int) -> None: ...
 
