@@ -64,8 +64,8 @@ class Address(NamedTuple):
     """As read once: to read the environment takes as long as the rest of a request."""
 
 
-_check: ContextVar[Callable[[], object]] = ContextVar("check", default=lambda: None)
-"""Called again and again while an answer is waited for; it may raise."""
+_current_check: ContextVar[Callable[[], object]] = ContextVar("check")
+"""That of the request which this thread sends now, as urllib3 hands nothing on to a connection."""
 
 
 class _Watched(urllib3.connection.HTTPConnection):
@@ -73,9 +73,10 @@ class _Watched(urllib3.connection.HTTPConnection):
 
     def getresponse(self) -> Any:
         seconds = self.sock.gettimeout()
-        deadline = time.monotonic() + (30.0 if seconds is None else seconds)
+        assert seconds is not None  # `_send` limits each request
+        deadline = time.monotonic() + seconds
         while not wait_for_read(self.sock, _LOOK_SECONDS):
-            _check.get()()
+            _current_check.get()()
             if time.monotonic() > deadline:
                 raise TimeoutError("timed out")
         return super().getresponse()
@@ -174,7 +175,7 @@ def get(
         MirrorUnreachableError: It sends anything else.
     """
     span = {"Range": f"bytes={start}-{end - 1}"}
-    with _checked_by(check), _request("GET", address, seconds, span) as answer:
+    with _request("GET", address, seconds, span, check) as answer:
         version, length = _version(answer), answer.length_remaining or 0
         said, last = answer.headers.get("Content-Range", "").partition("/")[0], start + length
         right = answer.status == 206 and said == f"bytes {start}-{last - 1}"
@@ -190,15 +191,6 @@ def get(
             f"mirror: {name} sent {said[:100]!r} (HTTP {answer.status}), asked for bytes "
             f"{start}-{end - 1}"
         )
-
-
-@contextlib.contextmanager
-def _checked_by(check: Callable[[], object]) -> Iterator[None]:
-    token = _check.set(check)
-    try:
-        yield
-    finally:
-        _check.reset(token)
 
 
 def stream(address: Address, *, seconds: float) -> Iterator[bytes]:
@@ -236,13 +228,20 @@ def _received(
 
 @contextlib.contextmanager
 def _request(
-    method: str, address: Address, seconds: float, span: Mapping[str, str] | None = None
+    method: str,
+    address: Address,
+    seconds: float,
+    span: Mapping[str, str] | None = None,
+    check: Callable[[], object] = lambda: None,
 ) -> Iterator[urllib3.BaseHTTPResponse]:
-    """Send a request, and follow where it is sent on to; `WebError` for a status of no success."""
+    """Send a request, and follow where it is sent on to; `WebError` for a status of no success.
+
+    `check` is called again and again until the answer begins, and may raise.
+    """
     needed = {"Accept-Encoding": "identity", **(span or {})}
     url, headers = address.url, {**address.headers, **needed}
     for _ in range(_MOST_REDIRECTS):
-        answer = _send(method, url, headers, address.network, seconds)
+        answer = _send(method, url, headers, address.network, seconds, check)
         try:
             location = answer.get_redirect_location()
             if not location:
@@ -265,11 +264,17 @@ def _request(
 
 
 def _send(
-    method: str, url: str, headers: Mapping[str, str], network: Network, seconds: float
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    network: Network,
+    seconds: float,
+    check: Callable[[], object],
 ) -> urllib3.BaseHTTPResponse:
     proxy = network.proxy_for(url)
     encrypted = "https" in (urlsplit(url).scheme, proxy and proxy.scheme)
     manager = _manager(os.getpid(), proxy, network.tls() if encrypted else None)
+    token = _current_check.set(check)
     try:
         answer: urllib3.BaseHTTPResponse = manager.urlopen(
             method,
@@ -286,6 +291,8 @@ def _send(
         if "Tunnel connection failed: 407" in str(error):
             raise WebError(407) from error
         raise
+    finally:
+        _current_check.reset(token)
 
 
 @cache

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,28 @@ def test_a_near_server_is_read_by_one_request(tmp_path: Path, near: None) -> Non
         with Mirror(server.url).open("object") as reader:
             assert reader.read() == DATA
         assert len(server.requests) == 3  # two ranges while nothing is known, and all the rest
+
+
+def test_what_one_thread_reads_another_one_may_close(tmp_path: Path, near: None) -> None:
+    """As a stream does that is left half-way; the first thread's next request is its own."""
+    (tmp_path / "object").write_bytes(DATA)
+
+    def hold(method: str, path: str) -> None:
+        if method == "HEAD":
+            time.sleep(0.5)
+
+    with web_server(tmp_path, hold=hold) as server, ThreadPoolExecutor(1) as pool:
+        reader = Mirror(server.url).open("object")
+
+        def begin() -> int:
+            count = 0
+            while count < 2_000_000:
+                count += len(reader.next_block())
+            return count
+
+        assert pool.submit(begin).result() < len(DATA)
+        reader.close()
+        assert pool.submit(Mirror(server.url).head, "object").result().size_bytes == len(DATA)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
