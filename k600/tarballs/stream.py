@@ -11,7 +11,7 @@ from pathlib import Path
 from k600.clip import Clip, Entry, Tarball, TestLabels, parse_file_name
 from k600.errors import EncoderError
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.mirror.reader import AHEAD_BYTES, keep_memory_of_blocks
+from k600.mirror.reader import AHEAD_BYTES
 from k600.tarballs.reading import open_tarball
 from k600.video.cut import CutError
 from k600.video.probe import box_problem
@@ -49,7 +49,6 @@ def stream_tarball(
     at its end means that one of the clips may be damaged. Else `on_end` is called then, with the
     tarball's packing, and where to enter it for its clips, by file name.
     """
-    keep_memory_of_blocks()
     seen: set[str] = set()
     with open_tarball(
         mirror,

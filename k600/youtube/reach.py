@@ -7,8 +7,6 @@ every address, player and clip anew.
 from __future__ import annotations
 
 import contextlib
-import json
-import platform
 import socket
 import ssl
 import time
@@ -16,6 +14,7 @@ from urllib.parse import urlsplit
 
 from k600.errors import OptionError
 from k600.network import Proxy
+from k600.store.notes import MachineNotes
 from k600.store.store import Store
 from k600.youtube.circumstances import YOUTUBE, Circumstances, proxy_url
 from k600.youtube.options import YouTubeOptions
@@ -23,7 +22,7 @@ from k600.youtube.options import YouTubeOptions
 _SECONDS = 3.0
 _REMEMBERED_SECONDS = 3600
 _FILE = "youtube-silence.json"
-"""Machines and addresses to which nothing answered, and when."""
+"""When nothing answered, by the address that YouTube sees."""
 
 
 def why_out_of_reach(store: Store, options: YouTubeOptions, *, afresh: bool) -> str:
@@ -77,40 +76,19 @@ def find_silence(options: YouTubeOptions, address: tuple[str, int] | None = None
 
 def recall_silence(store: Store, options: YouTubeOptions) -> str:
     """Return what `note_silence` noted within the last hour, in words; empty if nothing."""
-    at = _read(store).get(_key(options))
-    if at is None:
+    at = MachineNotes(store, _FILE).recall(Circumstances(options)["address"])
+    if at is None or not 0 <= (seconds := time.time() - at) < _REMEMBERED_SECONDS:
         return ""
     return (
-        f"it did not answer {(time.time() - at) / 60:.0f} minutes ago; this is remembered for an "
+        f"it did not answer {seconds / 60:.0f} minutes ago; this is remembered for an "
         "hour, and source='youtube' tries all the same"
     )
 
 
 def note_silence(store: Store, options: YouTubeOptions, *, is_silent: bool) -> None:
     """Note beside the clips, for other processes of this machine, what `find_silence` found."""
-    notes, key = _read(store), _key(options)
-    if is_silent:
-        notes[key] = time.time()
-    elif notes.pop(key, None) is None:
-        return
-    store.write_own(_FILE, json.dumps(notes).encode())
-
-
-def _key(options: YouTubeOptions) -> str:
-    return f"{platform.node()} {Circumstances(options)['address']}"
-
-
-def _read(store: Store) -> dict[str, float]:
-    """Return the notes of the last hour; a file that is none of ours holds none."""
-    try:
-        notes = dict(json.loads(store.read_own(_FILE) or b"{}"))
-        return {
-            key: float(at)
-            for key, at in notes.items()
-            if 0 <= time.time() - float(at) < _REMEMBERED_SECONDS
-        }
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        return {}
+    at = time.time() if is_silent else None
+    MachineNotes(store, _FILE).note(Circumstances(options)["address"], at)
 
 
 def _parts_of(url: str) -> Proxy:

@@ -147,6 +147,6 @@ def test_a_rate_is_remembered_for_its_mirror_and_nonsense_is_not(tmp_path: Path)
     assert recall_rate(other.store, other.mirror) is None
     assert read_state(one, "train", offline=True, keep=False).bytes_per_second == 150e6
 
-    for text in ("[1]", "{", '{"a": "b"}', "7"):
+    for text in ("[1]", "{", '{"a": "b"}', "7", f'{{"a": 1{"0" * 400}}}', "[" * 9000):
         one.store.write_own("link-rates.json", text.encode())
         assert recall_rate(one.store, one.mirror) is None
