@@ -34,8 +34,7 @@ def find_candidates(state: State) -> Candidates | None:
     """
     request, split, host = state.request, state.split, state.host
     _ = state.wanted  # classes of test clips need labels: it raises, if there are none
-    by_class = request.limits.balanced or request.limits.max_per_class is not None
-    if split.is_mixed and by_class and not state.labels:
+    if split.is_mixed and request.limits.by_class and not state.labels:
         raise OptionError(
             "max_per_class, balanced: clips of the test split can be counted by class only with "
             "DeepMind's list of labels. Pass test_labels=… its path or URL"

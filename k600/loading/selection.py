@@ -38,6 +38,11 @@ class Limits:
         """Whether this may leave clips out."""
         return self.max_samples is not None or self.max_per_class is not None
 
+    @property
+    def by_class(self) -> bool:
+        """Whether the clips of each class are counted."""
+        return self.balanced or self.max_per_class is not None
+
 
 def choose_clips(
     names: Mapping[str, Collection[str]],
@@ -68,7 +73,7 @@ def choose_clips(
         own = _ranked(label, files, limits, here)
         if dead:
             own = [entry for entry in own if (label, entry[1]) not in dead]
-        if limits.balanced or limits.max_per_class is not None:
+        if limits.by_class:
             own = sorted(own)[: limits.max_per_class]
         number = NAMES.index(label) if label in NAMES else len(NAMES)
         if limits.balanced:

@@ -43,7 +43,7 @@ def next_unlisted(
     wanted = state.wanted
 
     done = {name for name, row in state.known.tarballs.items() if row.state == "done"}
-    counted = limits.balanced or limits.max_per_class is not None
+    counted = limits.by_class
     # Where classes are counted, clips that are there come first, and reading brings more of them
     # than are chosen: only who reads the same tarballs then chooses the same.
     usable = limits.shuffle or not counted
@@ -107,10 +107,9 @@ def _good(
 
 def bytes_to_search(state: State, clips: int) -> float:
     """Return about how much of the test tarballs is read until there are so many more clips."""
-    request, limits = state.request, state.request.limits
+    request = state.request
     found = clips * MEAN_CLIP_BYTES * len(NAMES) / len(request.classes or NAMES)
-    counted = limits.balanced or limits.max_per_class is not None
-    return max(found, _TARBALL_BYTES) if counted else found
+    return max(found, _TARBALL_BYTES) if request.limits.by_class else found
 
 
 def next_to_search(state: State, names: frozenset[str]) -> TarballRead | None:
