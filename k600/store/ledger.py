@@ -23,6 +23,7 @@ from k600.store.rows import (
     SOURCES,
     AdoptedRow,
     AnswerRow,
+    Checkpoint,
     CheckpointRow,
     CheckRow,
     ClipRow,
@@ -129,9 +130,11 @@ class Ledger:
         keys: dict[str, Any] = {"split": tarball.split, "tarball": tarball.name}
         with self._open() as db:
             for mirror in self._mirrors(db):
-                columns = CheckpointRow._fields[1:]
-                for row in read_rows(db, "checkpoints", columns, mirror=mirror, **keys):
-                    return CheckpointRow(tarball, *row)
+                columns = ("etag", "size_bytes", *Checkpoint._fields)
+                for etag, size_bytes, *at in read_rows(
+                    db, "checkpoints", columns, mirror=mirror, **keys
+                ):
+                    return CheckpointRow(tarball, etag, size_bytes, Checkpoint(*at))
         return None
 
     def record(
@@ -386,7 +389,7 @@ def _record_entries(
         marks = _marks((*key, "", *Entry._fields))
         db.executemany(f"INSERT OR REPLACE INTO entries VALUES ({marks})", rows)
     if checkpoint is not None:
-        row_of_it = (*key, *checkpoint[1:])
+        row_of_it = (*key, checkpoint.etag, checkpoint.size_bytes, *checkpoint.at)
         db.execute(f"INSERT OR REPLACE INTO checkpoints VALUES ({_marks(row_of_it)})", row_of_it)
 
 

@@ -50,13 +50,9 @@ class ClipRow(NamedTuple):
     """CRC-32 of its bytes in the tarball, unless an older release wrote the row."""
 
 
-class CheckpointRow(NamedTuple):
-    """Where reading of a tarball may go on that broke off; all before it is in the store."""
+class Checkpoint(NamedTuple):
+    """Where reading of a tarball may go on."""
 
-    tarball: Tarball
-    etag: str
-    size_bytes: int
-    """Of the tarball's file."""
     packing: str
     """`gzip` or `tar`."""
     entry_offset: int
@@ -71,6 +67,16 @@ class CheckpointRow(NamedTuple):
     """Position, in what is unpacked, of the tar header to go on with."""
     position: int
     """How many of the tarball's clips lie before that."""
+
+
+class CheckpointRow(NamedTuple):
+    """Where reading of a tarball may go on that broke off; all before it is in the store."""
+
+    tarball: Tarball
+    etag: str
+    size_bytes: int
+    """Of the tarball's file."""
+    at: Checkpoint
 
 
 class AnswerRow(NamedTuple):

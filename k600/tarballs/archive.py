@@ -14,12 +14,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from gzip import BadGzipFile
-from typing import IO, Any, NamedTuple, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 from isal import isal_zlib
 
 from k600.clip import Entry, parse_file_name
 from k600.errors import DamagedTarballError, Kinetics600Error, NoTarballError
+from k600.store.rows import Checkpoint
 from k600.tarballs.entries import EntryFinder, is_header_of
 from k600.tarballs.gunzip import Sum, Sums, gunzip
 from k600.tarballs.stored_blocks import StoredBlocks
@@ -116,18 +117,6 @@ class Member:
     problem: str | None
     """`not_a_file` (a device, a sparse file, a link to no file of the tarball), `too_large` or
     `odd_name` (a video, but not named as clips are); None for a good one."""
-
-
-class Checkpoint(NamedTuple):
-    """Where reading of a tarball may go on: as in `k600.store.rows.CheckpointRow`."""
-
-    packing: str
-    entry_offset: int
-    unpacked_bytes: int
-    crc32: int
-    member_bytes: int
-    next_header: int
-    position: int
 
 
 def packing_of(head: bytes) -> str | None:

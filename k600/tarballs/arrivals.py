@@ -181,7 +181,7 @@ class Arrivals:
             rows += milestone.rows
             entries |= milestone.entries
         checkpoint = passed[-1].checkpoint if passed else None
-        packing = checkpoint.packing if checkpoint else ""
+        packing = checkpoint.at.packing if checkpoint else ""
         more: dict[str, Any] = {"packing": packing, "entries": entries, "checkpoint": checkpoint}
         self._ledger.record(self._begun, rows, replace=False, **more)
 

@@ -19,9 +19,9 @@ from k600.mirror.reader import AHEAD_BYTES
 from k600.progress import Bar
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger
-from k600.store.rows import CheckpointRow, ClipRow, TarballRow
+from k600.store.rows import Checkpoint, CheckpointRow, ClipRow, TarballRow
 from k600.store.store import Incoming, Store
-from k600.tarballs.archive import Checkpoint, Member, Members
+from k600.tarballs.archive import Member, Members
 from k600.tarballs.arrivals import Arrivals, Milestone, write_clip
 from k600.tarballs.present import PresentClips
 from k600.tarballs.reading import (
@@ -87,7 +87,7 @@ class _Before:
         """Whether it was read to its end, so that its clips are proved."""
         return self.row is not None and self.row.state == "done"
 
-    def passed(self, checkpoint: CheckpointRow) -> list[ClipRow]:
+    def passed(self, checkpoint: Checkpoint) -> list[ClipRow]:
         """Return the rows of the clips before a checkpoint."""
         return [row for row in self.clips.values() if 0 <= row.position < checkpoint.position]
 
@@ -218,14 +218,14 @@ class TarballExtractor:
 
     def _checkpoint(
         self, need: TarballRead, remote: RemoteFile, before: _Before
-    ) -> CheckpointRow | None:
+    ) -> Checkpoint | None:
         """Return where reading may go on, if all that lies before is known, and still there."""
         found = self.ledger.checkpoint(need.tarball)
         if found is None or (found.etag, found.size_bytes) != (remote.etag, remote.size_bytes):
             return None
 
-        passed = before.passed(found)
-        if len(passed) != found.position:  # such as of a name that came twice
+        passed = before.passed(found.at)
+        if len(passed) != found.at.position:  # such as of a name that came twice
             return None
         for clip in passed:
             path = self.store.path(clip.folder, clip.file_name)
@@ -233,7 +233,7 @@ class TarballExtractor:
                 return None
             if clip.state == "skipped" and need.wants(clip.file_name):
                 return None
-        return found
+        return found.at
 
     def _roll_back(self, before: _Before, present: PresentClips) -> list[ClipRow]:
         """Remove earlier clips of a damaged tarball; return the rows that stay."""
@@ -273,13 +273,13 @@ class Extraction:
     """`gzip` or `tar`; empty if nothing was read."""
     entries: Mapping[str, Entry] = field(default_factory=dict)
     """Where to enter it for each of its clips, by file name, as far as it was read."""
-    _begin: CheckpointRow | None = None
+    _begin: Checkpoint | None = None
     _passed_rows: int = 0
     _passed_entries: int = 0
     _passed_bytes: int = 0
     """How many rows, entries and unpacked bytes lie before the last milestone."""
 
-    def begin_at(self, checkpoint: CheckpointRow | None) -> None:
+    def begin_at(self, checkpoint: Checkpoint | None) -> None:
         """Go on at a checkpoint with the rows of the clips before it, if there is one."""
         if checkpoint is not None:
             self._begin, self._passed_bytes = checkpoint, checkpoint.next_header
@@ -296,7 +296,7 @@ class Extraction:
                     self.remote,
                     ahead_bytes=_AHEAD_OF_A_FEW if need.until_found else extractor.ahead_bytes,
                     most_ahead_bytes=extractor.ahead_bytes,
-                    begin=Checkpoint(*self._begin[3:]) if self._begin else None,
+                    begin=self._begin,
                     stop=extractor.stop,
                     on_bytes=lambda count: extractor.on_bytes(count, need.tarball),
                 ) as members:
@@ -343,7 +343,7 @@ class Extraction:
             return
         self._note_entries(members)
         milestone = Milestone(
-            CheckpointRow(self.need.tarball, self.remote.etag, self.remote.size_bytes, *checkpoint),
+            CheckpointRow(self.need.tarball, self.remote.etag, self.remote.size_bytes, checkpoint),
             [*self.rows.values()][self._passed_rows :],
             dict([*self.entries.items()][self._passed_entries :]),
         )

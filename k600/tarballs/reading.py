@@ -28,8 +28,8 @@ from k600.errors import (
 )
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import keep_memory_of_blocks
-from k600.store.rows import TarballRow
-from k600.tarballs.archive import CHUNK_BYTES, Checkpoint, Members
+from k600.store.rows import Checkpoint, TarballRow
+from k600.tarballs.archive import CHUNK_BYTES, Members
 
 READINGS = 2
 """Failed readings after which a call leaves a tarball out, and failed calls that condemn it."""

@@ -20,6 +20,7 @@ from k600.store.ledger import Ledger
 from k600.store.rows import (
     AdoptedRow,
     AnswerRow,
+    Checkpoint,
     CheckpointRow,
     CheckRow,
     ClipRow,
@@ -48,7 +49,7 @@ def rights(path: Path) -> int:
 ZUMBA = Tarball("train", "zumba")
 ROW = TarballRow(ZUMBA, "done", "etag", 5)
 ENTRY = Entry(0, 512, 5, 3, 7)
-CHECKPOINT = CheckpointRow(ZUMBA, "etag", 5, "gzip", 3, 9, 7, 9, 10, 1)
+CHECKPOINT = CheckpointRow(ZUMBA, "etag", 5, Checkpoint("gzip", 3, 9, 7, 9, 10, 1))
 
 
 def clip(name: str, position: int, state: str = "have") -> ClipRow:
