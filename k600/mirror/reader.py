@@ -72,9 +72,9 @@ class Reader(io.RawIOBase):
         self._ahead_bytes, self._most_ahead_bytes = ahead_bytes, most_ahead_bytes or ahead_bytes
         self._most_ranges, self._position = _RANGES_AT_FIRST, start
         self._block, self._asked = memoryview(b""), deque[_Asked]()
+        self._blocks = self._ranges() if mirror.is_network else self._whole()
         self.remote = self._look(what) if isinstance(what, str) else what
         self._version = Version(self.remote.etag, self.remote.size_bytes)
-        self._blocks = self._ranges() if mirror.is_network else self._whole()
 
     def readable(self) -> bool:
         return True

@@ -22,6 +22,7 @@ from k600.errors import (
     Stopped,
 )
 from k600.mirror.mirror import Mirror, RemoteFile
+from k600.mirror.reader import Reader
 from k600.text import public_url
 from k600.translate import mirror_error
 from tests.servers import CuttingProxy, S3Server, serving, web_server
@@ -78,6 +79,15 @@ def test_an_object_of_any_size_is_opened_without_knowing_it(tmp_path: Path, size
                 assert b"".join(iter(lambda raw=raw: raw.read(100_000), b"")) == DATA[:size]
         with pytest.raises(MirrorNotFoundError, match="nothing.*does not exist"):
             Mirror(server.url).open("nothing")
+
+
+def test_a_reader_that_could_not_open_its_object_closes_quietly(tmp_path: Path) -> None:
+    with web_server(tmp_path) as server:
+        reader = Reader.__new__(Reader)
+        with pytest.raises(MirrorNotFoundError):
+            Reader.__init__(reader, Mirror(server.url), "nothing")
+        reader.close()  # As Python does when it is collected; from 3.13 on, errors there are said.
+        assert reader.closed
 
 
 @pytest.mark.parametrize("ranges", [True, False])
