@@ -18,6 +18,7 @@ from k600.labels import NAMES, canonical
 from k600.store.rows import SOURCES
 from k600.text import public_url
 from k600.values import choice, flag, whole_number
+from k600.video.encoding import ENCODINGS
 from k600.youtube.options import check_browser, check_cookies, check_parameters, check_proxy_url
 
 
@@ -44,6 +45,8 @@ class Option:
     """Every value there is; empty if these are too many to list."""
     least: int = 0
     """Of a number: the smallest value."""
+    most: int | None = None
+    """Of a number: the largest value; None for no limit."""
     check: Callable[[Any], Any] | None = None
     """Checks a value and returns it in its canonical form; None if type and range say enough."""
     is_secret: bool = False
@@ -52,6 +55,8 @@ class Option:
     """Another value may give other rows, so each has cached rows of its own."""
     chooses: bool = False
     """It chooses single clips among those of whole splits and classes."""
+    encodes: bool = False
+    """It says how clips are encoded anew; all such make one value, `Request.encoding`."""
     variable: str | None = None
     """The environment's variable that sets the default."""
 
@@ -72,7 +77,7 @@ class Option:
             return choice(self.name, value, self.allowed)
         if self.type is bool:
             return flag(self.name, value)
-        return whole_number(self.name, value, least=self.least)
+        return whole_number(self.name, value, least=self.least, most=self.most)
 
 
 def check_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,6 +292,36 @@ class OptionFields:
         flag_help="Most pixels of the shorter side; default as is.",
         least=16,
         in_cache_key=True,
+        encodes=True,
+    )
+    encode: str | None = _option(
+        None,
+        help="`training`: encode every clip so that random frames of it are decoded fast.",
+        more="A key frame at least every 16 frames, no B frames, no CABAC, no deblocking. Such "
+        "clips are larger; each way to encode has a folder of its own in `data_dir`.",
+        default_text="as is",
+        flag_help="training: encode every clip so that random frames of it are decoded fast.",
+        allowed=ENCODINGS,
+        in_cache_key=True,
+        encodes=True,
+    )
+    crf: int = _option(
+        23,
+        help='With `encode="training"`: quality of the frames, 1 (best) to 51, as x264 counts it.',
+        more="Two more make a clip about a fifth smaller.",
+        least=1,
+        most=51,
+        in_cache_key=True,
+        encodes=True,
+    )
+    frame_step: int = _option(
+        1,
+        help='With `encode="training"`: keep every so-many-th frame only, each at its own time.',
+        more="A sampler's stride then counts such frames; the column `fps` says how many a second "
+        "there are.",
+        least=1,
+        in_cache_key=True,
+        encodes=True,
     )
     mirror: str | None = _option(
         None,
@@ -408,3 +443,6 @@ def _read_declarations() -> Iterator[Option]:
 
 OPTIONS: Mapping[str, Option] = {option.name: option for option in _read_declarations()}
 """Every option by its name, in the order in which they are shown."""
+
+ENCODING_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.encodes)
+"""The options that say how clips are encoded anew."""
