@@ -57,10 +57,10 @@ class Reading(NamedTuple):
     """Most pixels of a clip's shorter side; larger ones are made smaller on the way."""
 
     def complain(self, message: str, cause: Exception | None = None) -> None:
-        """Say that something is left out, as `on_missing` wants it."""
-        if self.on_missing == "raise":
+        """Say that something is left out, as `on_missing` wants it; an empty message is nothing."""
+        if message and self.on_missing == "raise":
             raise IncompleteError(message) from cause
-        if self.on_missing == "warn":
+        if message and self.on_missing == "warn":
             logger.warning(message)
 
 
