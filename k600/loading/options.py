@@ -2,7 +2,7 @@
 
 Here stand its name, type, default, allowed values, help, flag, and whether it is a secret or tells
 cached rows apart. From it come the builder's configuration, the flags of the command line with
-their help and completion, the checks, the key of the cache, and README's table.
+their help and completion, the checks, the key of the cache, and the documentation's table.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Option:
     help: str
     """What it means, in one sentence."""
     more: str = ""
-    """What else a user has to know, for README and docstrings."""
+    """What else a user has to know, for the documentation and docstrings."""
     default_text: str = "none"
     """The default in words, where None stands for it."""
     flag: str | None
