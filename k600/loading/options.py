@@ -8,10 +8,11 @@ their help and completion, the checks, the key of the cache, and the documentati
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, get_type_hints
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, get_type_hints
 
 from k600.errors import OptionError, nearest
 from k600.labels import NAMES, canonical
@@ -21,6 +22,8 @@ from k600.values import choice, flag, whole_number
 from k600.video.encoding import ENCODINGS
 from k600.youtube.options import check_browser, check_cookies, check_parameters, check_proxy_url
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
@@ -29,6 +32,8 @@ class Option:
     name: str
     type: Any
     """Its type, as annotated."""
+    annotation: str
+    """The same as it is written."""
     default: Any
     """Its value where none is given; None, too, means that none is given."""
     help: str
@@ -119,6 +124,23 @@ def attribute_docs() -> str:
     return textwrap.indent("\n".join(section), "    ")
 
 
+def takes_options(function: _Function) -> _Function:
+    """Have the signature of a function name every option, where the code says `**options`.
+
+    So `help` shows them, and IPython and notebooks complete them.
+    """
+    signature = inspect.signature(function)
+    *own, _ = signature.parameters.values()
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    options = [
+        inspect.Parameter(each.name, keyword, default=each.default, annotation=each.annotation)
+        for each in OPTIONS.values()
+    ]
+    shown = signature.replace(parameters=[*own, *options])
+    setattr(function, "__signature__", shown)  # noqa: B010 - no type of a function has it
+    return function
+
+
 def _classes(value: object) -> tuple[str, ...] | None:
     """Return the canonical names in id order; None if these are all."""
     names = [value] if isinstance(value, str) else value
@@ -201,7 +223,7 @@ def _option(default: Any, *, is_secret: bool = False, **facts: Any) -> Any:
 class OptionFields:
     """The options of a load, as the fields of a configuration."""
 
-    classes: str | Sequence[str] | None = _option(
+    classes: str | Collection[str] | None = _option(
         None,
         help="A class name, or a list of them.",
         more="The folder spellings of FiftyOne, CVDF, mmaction2 and torchvision are understood.",
@@ -253,7 +275,7 @@ class OptionFields:
         default_text="0",
         in_cache_key=True,
     )
-    manifest: str | None = _option(
+    manifest: str | os.PathLike[str] | None = _option(
         None,
         help="A file written by `save_manifest`: exactly its clips, instead of classes and limits.",
         check=_text("manifest"),
@@ -271,7 +293,7 @@ class OptionFields:
         allowed=("auto", *SOURCES),
         in_cache_key=True,
     )
-    data_dir: str | None = _option(
+    data_dir: str | os.PathLike[str] | None = _option(
         None,
         help="Folder where clips live.",
         more="It is `<data_dir>/<split>/<class name>/<id>_<start>_<end>.mp4`, the tree that "
@@ -323,7 +345,7 @@ class OptionFields:
         in_cache_key=True,
         encodes=True,
     )
-    mirror: str | None = _option(
+    mirror: str | os.PathLike[str] | None = _option(
         None,
         help="Any fsspec URL with the host's layout below it.",
         more="It may be `https://s3.amazonaws.com/kinetics/600`, a private bucket, a folder.",
@@ -341,14 +363,14 @@ class OptionFields:
         is_secret=True,
         flag=None,
     )
-    test_labels: str | None = _option(
+    test_labels: str | os.PathLike[str] | None = _option(
         None,
         help="URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`.",
         default_text="DeepMind's URL",
         check=_file("test_labels"),
         in_cache_key=True,
     )
-    index: str | None = _option(
+    index: str | os.PathLike[str] | None = _option(
         None,
         help="Where clips lie on the host, as a table: each then comes by one request.",
         more="A file, URL or `hf://` path, as `kinetics600 index` makes it, or a manifest with "
@@ -389,7 +411,7 @@ class OptionFields:
         help="YouTube: keep the audio, in the original language, as the tarballs' clips have it.",
         more="A clip that is in `data_dir` stays as it is.",
     )
-    cookies: str | None = _option(
+    cookies: str | os.PathLike[str] | None = _option(
         None,
         help="YouTube: an account's cookie file in Netscape's format; read, never written.",
         more="YouTube may suspend an account that is used like this.",
@@ -437,7 +459,11 @@ def _read_declarations() -> Iterator[Option]:
         name = field.name
         usual = {"flag": f"--{name.replace('_', '-')}"}
         yield Option(
-            name=name, type=types[name], default=field.default, **{**usual, **field.metadata}
+            name=name,
+            type=types[name],
+            annotation=str(field.type),
+            default=field.default,
+            **{**usual, **field.metadata},
         )
 
 

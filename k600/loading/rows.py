@@ -58,10 +58,10 @@ class Reading(NamedTuple):
     """How clips are encoded anew on the way; None for clips as they are."""
 
     def complain(self, message: str, cause: Exception | None = None) -> None:
-        """Say that something is left out, as `on_missing` wants it."""
-        if self.on_missing == "raise":
+        """Say that something is left out, as `on_missing` wants it; an empty message is nothing."""
+        if message and self.on_missing == "raise":
             raise IncompleteError(message) from cause
-        if self.on_missing == "warn":
+        if message and self.on_missing == "warn":
             logger.warning(message)
 
 
