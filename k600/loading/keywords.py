@@ -46,6 +46,15 @@ class Options(TypedDict, total=False):
     short_side: int | None
     """Most pixels of a clip's shorter side, 16 or more."""
 
+    encode: Literal["training"]
+    """`training`: encode every clip so that random frames of it are decoded fast."""
+
+    crf: int
+    """With `encode="training"`: quality of the frames, 1 (best) to 51, as x264 counts it."""
+
+    frame_step: int
+    """With `encode="training"`: keep every so-many-th frame only, each at its own time."""
+
     mirror: str | os.PathLike[str] | None
     """Any fsspec URL with the host's layout below it."""
 
