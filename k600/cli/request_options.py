@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
 _FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag is not None}
+REQUEST_PARAMETERS = (*_FLAGS, "endpoint_url")
+"""The parameters that `with_request_options` gives a command."""
 endpoint_url = click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
 
 
@@ -36,7 +38,7 @@ def with_request_options(
         def run(**values: Any) -> None:
             origin = click.get_current_context().get_parameter_source
             options = {}
-            for name in (*_FLAGS, "endpoint_url"):
+            for name in REQUEST_PARAMETERS:
                 value = values.pop(name)
                 if origin(name) is not ParameterSource.DEFAULT:
                     options[name] = value

@@ -34,3 +34,7 @@ __all__ = [
     "normalize_inputs",
     "views",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
