@@ -26,3 +26,7 @@ __all__ = [
     "epoch_callback",
     "views",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
