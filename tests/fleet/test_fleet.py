@@ -483,7 +483,9 @@ def test_what_is_written_loads_where_the_loader_is_not_installed(
     assert found["plain"] == found["mp4"]["hashes"]
     for place in ("rows", "tars"):
         environment = {**os.environ, "HF_HOME": str(tmp_path / "hf")}
-        card = (tmp_path / place / "README.md").read_text("utf-8").replace('"test"', '"validation"')
+        card = (tmp_path / place / "README.md").read_text("utf-8")
+        for old in ('"test"', "index/test"):
+            card = card.replace(old, old.replace("test", "validation"))
         one = run_one_class(card, environment, tmp_path)
         clips = miniature.clips["validation"]["surfing water"].values()
         assert one["hashes"] == sorted(hashlib.sha256(data).hexdigest() for data in clips)
@@ -514,7 +516,7 @@ def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> Non
     shards = {name for name in there if name.startswith("data/")}
     assert len(shards) == 4
     assert {*there} - shards == {
-        *("README.md", ".gitattributes"),
+        *("README.md", ".gitattributes", "index/validation.parquet"),
         *(f".kinetics600/validation/{name}" for name in ("run.json", "done.json")),
         ".kinetics600/validation/manifest.parquet",
     }

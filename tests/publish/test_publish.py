@@ -302,6 +302,21 @@ def test_embedded_from_the_store_without_the_mirror(
     assert {row["source"] for row in rows} == {"cvdf"}
 
 
+def test_embedded_rows_say_where_in_their_tarball_they_were(
+    put: Publish, large: Miniature, tmp_path: Path, load: Any
+) -> None:
+    put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "streamed"))
+    load("train", mirror=str(large.root))
+    put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "stored"), more={"source": "local"})
+    for place in ("streamed", "stored"):
+        rows = rows_of(tmp_path / place, "train")
+        assert len(rows) == 30
+        for row in rows:
+            names = [*large.clips["train"][row["tarball"]]]
+            assert row["video"]["path"] == names[row["position"]]
+            assert row["sha256"] == hashlib.sha256(row["video"]["bytes"]).hexdigest()
+
+
 LOADS = (
     WITHOUT_LOADER
     + """
