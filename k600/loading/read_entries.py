@@ -179,7 +179,7 @@ class _Run:
         data = read_clip(request.mirror, place, name, stop=self.stop)
         folder = self.state.place_of(candidate) or f"{self.state.split}/{label}"
         row = ClipRow(place.tarball, -1, folder, name, "have", "", "cvdf", len(data))
-        part, size, problem = write_clip(self.incoming, [data], row, request.short_side)
+        part, size, problem = write_clip(self.incoming, [data], row, request.encoding)
         if problem == "not_encoded":  # not the clip's fault: the next call tries again
             row = row._replace(state="skipped", reason=problem, source="")
         elif problem is not None:

@@ -617,7 +617,7 @@ def test_a_tarball_that_is_replaced_between_two_readings_is_not_taken_for_the_on
             mirror=mirror,
             labels={},
             classes=None,
-            short_side=None,
+            encoding=None,
             recipe=fleet_recipe(),
             seed=0,
             whole=False,
