@@ -12,6 +12,7 @@ else that users need can be reached from here, too. The parts that do the work a
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -256,7 +257,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
                 now = note
                 _report_missing(request, note.message)
 
-        with hf.room_for_rows(self._cache_dir), hf.one_at_a_time(self._cache_dir):
+        with hf.writing_rows(self._cache_dir):
             note = Note.read(self._cache_dir)
             same = note is not None and note.digest == now.digest and output_dir is None
             if not same and not refetch:
@@ -325,9 +326,8 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             self._outcomes[split] = outcome
             logger.info(outcome.summary())
             messages.append(outcome.missing_text())
-        message = "\n".join(filter(None, messages))
-        _report_missing(request, message)
-        return Note.of(request, self._outcomes.values(), message)
+        _report_missing(request, "\n".join(filter(None, messages)))
+        return Note.of(request, self._outcomes.values())
 
 
 def load_dataset(
@@ -419,3 +419,5 @@ hf.show_log_lines()
 
 if __name__ == "kinetics600":
     register()
+elif __name__ == "__main__":  # `python -m kinetics600` is the command line, which is above this
+    importlib.import_module("k600.cli").main()
