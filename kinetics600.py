@@ -15,8 +15,8 @@ import dataclasses
 import importlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import datasets
 import pyarrow
@@ -24,21 +24,31 @@ import pyarrow
 from k600 import errors, hf, train
 from k600.api import Gallery as Gallery
 from k600.api import build_index, fleet, gallery, labels, make_request, publish, save_manifest
-from k600.errors import IncompleteError, Kinetics600Error, OptionError
+from k600.errors import Kinetics600Error
 from k600.hf import register
 from k600.labels import id2label, label2id
 from k600.loading.cache_note import Note, remove_unreadable, unreadable
 from k600.loading.columns import ROWS, feature_types
 from k600.loading.fetch import fetch_split
 from k600.loading.infos import read_info
-from k600.loading.options import OPTIONS, OptionFields, attribute_docs, check_option_names
+from k600.loading.options import (
+    OPTIONS,
+    OptionFields,
+    attribute_docs,
+    check_option_names,
+    takes_options,
+)
 from k600.loading.outcome import Outcome
 from k600.loading.request import Request, check_config_name, check_split_names
 from k600.loading.request import make_request as request_of
 from k600.loading.shuffled import stream_shards
 from k600.network import is_offline
 from k600.splits import CONFIGS
-from k600.values import listed
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from k600.loading.keywords import Options
 
 __all__ = [
     "Kinetics600",
@@ -255,7 +265,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
                 now = self._fetch(request, refetch=refetch)
             else:
                 now = note
-                _report_missing(request, note.message)
+                request.reading.complain(note.message)
 
         with hf.writing_rows(self._cache_dir):
             note = Note.read(self._cache_dir)
@@ -326,10 +336,11 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             self._outcomes[split] = outcome
             logger.info(outcome.summary())
             messages.append(outcome.missing_text())
-        _report_missing(request, "\n".join(filter(None, messages)))
+        request.reading.complain("\n".join(filter(None, messages)))
         return Note.of(request, self._outcomes.values())
 
 
+@takes_options
 def load_dataset(
     split: Any = None,
     splits: str | Sequence[str] | None = None,
@@ -339,7 +350,7 @@ def load_dataset(
     num_proc: int | None = None,
     download_mode: datasets.DownloadMode | str | None = None,
     keep_in_memory: bool = False,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Any:
     """Load Kinetics-600 through public parts of `datasets` alone.
 
@@ -378,16 +389,8 @@ def load_dataset(
     if split is not None:
         return load(split)
 
-    given = [splits] if isinstance(splits, (str, datasets.NamedSplit)) else splits
-    names = [str(name) for name in given] if isinstance(given, Iterable) else []
-    configs = [name.partition("[")[0] for name in names]
-    if not names or len(set(configs)) < len(configs):
-        raise OptionError(
-            f"splits: {splits!r} is not allowed, expected different names of {listed(CONFIGS)}"
-        )
-
     several = datasets.IterableDatasetDict() if streaming else datasets.DatasetDict()
-    for config, name in zip(configs, names, strict=True):
+    for config, name in hf.configs_of(splits).items():
         several.update(load(name) if name == "all" else {config: load(name)})
     return several
 
@@ -402,13 +405,6 @@ def features(*, decode: bool = False) -> datasets.Features:
     """
     declared = datasets.Features.from_dict(feature_types(ROWS))
     return datasets.Features({**declared, "video": hf.Video(decode=decode)})
-
-
-def _report_missing(request: Request, message: str) -> None:
-    if message and request.on_missing == "raise":
-        raise IncompleteError(message)
-    if message and request.on_missing == "warn":
-        logger.warning(message)
 
 
 def __dir__() -> list[str]:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from k600.hf import Video, default_data_dir, plain_errors, progress
-from k600.labels import NAMES
+from k600.labels import NAMES, named_classes
 from k600.loading.manifest import ManifestRow, manifest_rows, write_manifest
-from k600.loading.options import check_option_names
+from k600.loading.options import check_option_names, takes_options
 from k600.loading.request import Request
 from k600.loading.request import make_request as request_of
 from k600.network import is_offline
@@ -22,17 +22,28 @@ from k600.progress import Progress
 from k600.values import plain
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from k600.fleet.run import Fleet
+    from k600.loading.keywords import Options
     from k600.publish.index import IndexedSplit
     from k600.publish.run import Published
 
 
-def labels() -> list[str]:
-    """Return the 600 class names in canonical order: the place in the list is the id."""
-    return list(NAMES)
+def labels(of: str | None = None) -> list[str]:
+    """Return the 600 class names in canonical order: the place in the list is the id.
+
+    Args:
+        of: Only those of a published subset: `kinetics-sounds` or `mini-kinetics-200`.
+
+    Raises:
+        UnknownClassError: There is no such subset.
+    """
+    return list(NAMES if of is None else named_classes(of))
 
 
-def make_request(split: str, **options: Any) -> Request:
+@takes_options
+def make_request(split: str, **options: Unpack[Options]) -> Request:
     """Return the request that `load_dataset("kinetics600", split, **options)` would carry out.
 
     For tools that look at or fetch clips without making a dataset of them (`k600.loading.fetch`).
@@ -111,6 +122,7 @@ def gallery(
     return Gallery(str(write_gallery(ds, path, title=title, most=most)))
 
 
+@takes_options
 def publish(
     repo: str | None,
     split: str = "all",
@@ -124,7 +136,7 @@ def publish(
     token: str | None = None,
     to_options: Mapping[str, Any] | None = None,
     progress: Progress = progress,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Published:
     """Publish a dataset that loads without this loader; the same call again goes on.
 
@@ -164,12 +176,13 @@ def publish(
         )
 
 
+@takes_options
 def build_index(
     split: str = "all",
     *,
     to: str | os.PathLike[str] | None = None,
     to_options: Mapping[str, Any] | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> list[IndexedSplit]:
     """Read tarballs once to know where each clip lies, and store none; the same call goes on.
 
@@ -196,6 +209,7 @@ def build_index(
         return built
 
 
+@takes_options
 def fleet(
     to: str,
     split: str,
@@ -212,7 +226,7 @@ def fleet(
     logs: str | None = None,
     executor_options: Mapping[str, Any] | None = None,
     progress: Progress = progress,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Fleet:
     """Turn tarballs into class-mixed training shards, with many workers; a rerun goes on.
 

@@ -29,8 +29,10 @@ from k600.errors import (
     OptionError,
 )
 from k600.progress import Bar, Lines
+from k600.splits import CONFIGS
 from k600.store.files import digest_of_files, lock_at, make_folder
 from k600.translate import rows_error, translate_errors
+from k600.values import listed
 
 logger = logging.getLogger("kinetics600")
 
@@ -253,6 +255,22 @@ def whole_splits_of(split: Any, every: Sequence[str]) -> list[str]:
                 "use .take(n) of a stream"
             )
     return [name for name, _ in pieces]
+
+
+def configs_of(splits: Any) -> dict[str, str]:
+    """Return each name that a `splits=…` gives, such as `validation[:10%]`, by its configuration.
+
+    Raises:
+        OptionError: There is none, or two are of one configuration.
+    """
+    given = [splits] if isinstance(splits, (str, datasets.NamedSplit)) else splits
+    names = [str(name) for name in given] if isinstance(given, Iterable) else []
+    configs = {name.partition("[")[0]: name for name in names}
+    if not names or len(configs) < len(names):
+        raise OptionError(
+            f"splits: {splits!r} is not allowed, expected different names of {listed(CONFIGS)}"
+        )
+    return configs
 
 
 def without_blanks(split: Any) -> Any:

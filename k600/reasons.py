@@ -7,7 +7,7 @@ REASONS: dict[str, str] = {
     "truncated": "the file in the tarball is cut off",
     "not_mp4": "the file in the tarball is not an MP4 file",
     "damaged": "the file in the tarball cannot be decoded",
-    "not_encoded": "good in its source, but it could not be encoded anew (short_side)",
+    "not_encoded": "good in its source, but it could not be encoded anew (short_side, encode)",
     "no_video": "the file in the tarball has no frames",
     "not_a_file": "the tarball holds a device of that name, or a link to no file in it",
     "too_large": "the file in the tarball is too large for a clip",

@@ -108,11 +108,14 @@ COUNTS = {
     "patience_seconds": 3,
     "requests_per_hour": 9,
     "short_side": 256,
+    "crf": 25,
+    "frame_step": 4,
 }
 
 
 def test_numpy_numbers_are_numbers(folders: dict[str, Any]) -> None:
     flags = {"shuffle": True, "balanced": True, "retry_errors": True, "audio": True}
+    folders["encode"] = "training"
     usual = kinetics600.Kinetics600(config_name="train", **COUNTS, **flags, **folders)
     numpys: dict[str, Any] = {name: np.int64(value) for name, value in COUNTS.items()}
     numpys |= {name: np.bool_(value) for name, value in flags.items()}

@@ -31,6 +31,7 @@ OPTIONS = {
     "source": st.sampled_from(["auto", "cvdf", "youtube", "local"]),
     "test_labels": st.sampled_from([None, "/a.csv", "https://x.y/labels.tar.gz"]),
     "short_side": st.none() | st.just(256),
+    "encode": st.none() | st.just("training"),
     "num_workers": SIZES,
     "mirror": st.sampled_from([None, "s3://kinetics/600", "file:///x"]),
     "mirror_options": st.sampled_from([None, {"anon": True}]),
@@ -52,6 +53,9 @@ DEFAULTS = {
     "seed": 0,
     "source": "auto",
     "short_side": None,
+    "encode": None,
+    "crf": 23,
+    "frame_step": 1,
     "on_missing": "warn",
     "mirror": "s3://kinetics/600",
     "patience_seconds": 600,
@@ -90,6 +94,7 @@ def test_every_choice_of_options_makes_a_builder(
         if plain and options.get("classes") in (None, kinetics600.labels()):
             labels = options.get("test_labels") and name not in ("train", "validation")
             own = where in ("data_dir", "environment") or options.get("short_side") or labels
+            own = own or options.get("encode")
             own = own or options.get("mirror") not in (None, DEFAULTS["mirror"])
             assert (builder.config_id == (name or "all")) is not bool(own)
         defaults = {**DEFAULTS, "mirror": host}

@@ -1,10 +1,15 @@
-"""README's Python runs, its options are all there, and its commands are those of `.ci/run`."""
+"""README and `docs/`: snippets run, generated parts are current, and links lead somewhere."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import logging
 import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,58 +18,118 @@ import pytest
 
 import kinetics600
 from k600.loading import request
-from k600.loading.columns import ROWS, markdown_table
-from k600.miniature import make_miniature
-from scripts.make_readme import with_options
+from k600.miniature import Miniature
+from scripts.make_docs import PAGES, leaves, with_generated
+from tests.conftest import Command
 
 ROOT = Path(kinetics600.__file__).parent
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
-SHELL = re.findall(r"```sh\n(.*?)```", README, re.S)
+README = (ROOT / "README.md").read_text("utf-8")
+LOADING = (ROOT / "docs/loading.md").read_text("utf-8")
+COMMAND_LINE = (ROOT / "docs/command_line.md").read_text("utf-8")
+CI = (ROOT / ".ci/run").read_text("utf-8")
+EXTRAS = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text("utf-8"), re.M))
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
-def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = ["springboard diving", "surfing water", "tie dying"]
-    host = make_miniature(tmp_path / "host", classes=chosen, flaws=False)
-    monkeypatch.setenv("KINETICS600_MIRROR", str(host.root))
-    monkeypatch.setenv("KINETICS600_HOME", str(tmp_path / "clips"))
-    monkeypatch.setattr(request, "DEFAULT_TEST_LABELS", str(host.test_labels))
+def snippets(text: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield language and code of each snippet, and the packages that the comment above it names."""
+    pattern = r"(?:<!-- needs: ([\w ]+) -->\n+)?^```(python|sh)\n(.*?)^```"
+    for needs, language, code in re.findall(pattern, text, re.M | re.S):
+        yield language, code, needs.split()
+
+
+@pytest.fixture
+def place(miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder in which the miniature is the mirror."""
+    monkeypatch.setenv("KINETICS600_MIRROR", str(miniature.root))
+    monkeypatch.setenv("KINETICS600_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(request, "DEFAULT_TEST_LABELS", str(miniature.test_labels))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
     level = logging.getLogger("kinetics600").level
-    try:
-        for snippet in PYTHON:
-            exec(compile(snippet, "README.md", "exec"), names)
-    finally:
-        logging.getLogger("kinetics600").setLevel(level)
-    assert len(names["ds"]["validation"]) == 10
+    yield tmp_path
+    logging.getLogger("kinetics600").setLevel(level)
 
 
-def test_its_parts_about_options_are_made_from_their_declaration() -> None:
-    assert with_options(README) == README, "run scripts/make_readme.py"
+@each_page
+def test_every_snippet_runs(
+    page: Path, place: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, Any] = {}
+    for language, code, needs in snippets(page.read_text("utf-8")):
+        if not all(map(importlib.util.find_spec, needs)):
+            continue
+        if language == "sh":
+            run_lines(code, command, monkeypatch)
+        else:
+            names = {} if page.name == "README.md" else names  # there each stands for itself
+            exec(compile(code, page.name, "exec"), names)
+
+
+def run_lines(code: str, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the commands of a shell; what installs, and the tests, are run by `.ci/run`."""
+    for line in re.split(r"\n| && ", code.replace("\\\n", "")):
+        program, *words = shlex.split(line, comments=True) or [""]
+        if program == "export":
+            monkeypatch.setenv(*words[0].split("=", 1))
+        elif program.endswith("kinetics600"):
+            done = command(*words)
+            good = (0, 1, 3) if words[0] == "status" else (0, 3)
+            assert done.returncode in good, f"{line}\n{done.stderr}"
+        elif program == "pip":
+            assert words[0] == "install"
+            assert set(re.findall(r"\w+", words[1].partition("[")[2])) <= EXTRAS, line
+        else:
+            assert line.strip() in CI, line
+
+
+@each_page
+def test_what_is_generated_is_current(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert with_generated(text) == text, "run scripts/make_docs.py"
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and mkdocs make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if not link.startswith(("https://", "http://")):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.is_file(), link
+            assert not anchor or anchor in anchors_of(target), link
+
+
+def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocstrings")
+    pytest.importorskip("material")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site/index.html").is_file()
 
 
 def test_every_option_is_in_its_table() -> None:
     options = {field.name for field in dataclasses.fields(kinetics600.Kinetics600Config)}
     inherited = {field.name for field in dataclasses.fields(datasets.BuilderConfig)} - {"data_dir"}
-    table = README.partition("## Options")[2].partition("## ")[0]
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == options - inherited
+    table = LOADING.partition("## Options")[2].partition("## ")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == options - inherited
 
 
-def test_its_table_of_columns_is_what_the_columns_are_declared_as() -> None:
-    table = README.partition("## Rows")[2].partition("## ")[0]
-    assert markdown_table(ROWS, types=True) in table
-    assert [column.name for column in ROWS] == [*kinetics600.features()]
-
-
-def test_it_opens_with_two_commands_and_ci_runs_the_second() -> None:
-    demo, test = SHELL[:2]
-    assert demo.strip() == "sh scripts/setup && .venv/bin/kinetics600 demo"
-    ci = (ROOT / ".ci/run").read_text()
-    for command in test.strip().split(" && "):
-        assert command in ci
+def test_every_command_has_an_example_and_its_options_a_help() -> None:
+    for name, command in leaves():
+        assert f"\n### {name}\n" in COMMAND_LINE
+        assert "Example: kinetics600" in (command.help or ""), name
+        for option in command.params:
+            assert option.param_type_name == "argument" or getattr(option, "help", ""), option.name
 
 
 def test_the_packages_named_by_the_user_are_required() -> None:
@@ -78,21 +143,3 @@ def test_the_packages_named_by_the_user_are_required() -> None:
         "av",
     ):
         assert re.search(rf"^{re.escape(package)}", required, re.M), package
-
-
-def test_every_command_and_its_options_are_documented() -> None:
-    from k600.cli import app
-
-    section = README.partition("## On the command line")[2].partition("\n## ")[0]
-
-    def check(command: Any, name: str) -> None:
-        for below, inner in getattr(command, "commands", {}).items():
-            check(inner, f"{name} {below}")
-        if not hasattr(command, "commands"):
-            assert f"{name} " in section, name
-            assert "Example: kinetics600" in (command.help or ""), name
-            for option in (o for parameter in command.params for o in parameter.opts):
-                words = {option, f"--no-{option[2:]}"}
-                assert not option.startswith("--") or any(w in section for w in words), option
-
-    check(app, "kinetics600")

@@ -52,7 +52,7 @@ def _demo(folder: Path, *, keep: bool) -> None:
     show("Making a miniature of the host: small made-up clips in its own layout …")
     host = make_miniature(folder / "host")
     store = {"data_dir": str(folder / "clips"), "mirror": str(host.root)}
-    options = {**store, "test_labels": str(host.test_labels)}
+    options: dict[str, Any] = {**store, "test_labels": str(host.test_labels)}
     if not keep:  # no line names a file that will be gone
         logging.getLogger("kinetics600").setLevel(logging.ERROR)
 

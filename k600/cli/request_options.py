@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from k600.cli.flag_names import with_flags
-from k600.labels import NAMES
+from k600.labels import NAMES, class_lists
 from k600.loading.options import OPTIONS, Option
 from k600.splits import CONFIGS
 
@@ -32,6 +32,8 @@ _PATHS = {
 
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
 _FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag is not None}
+REQUEST_PARAMETERS = (*_FLAGS, "endpoint_url")
+"""The parameters that `with_request_options` gives a command."""
 endpoint_url = click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
 
 
@@ -49,7 +51,7 @@ def with_request_options(
         def run(**values: Any) -> None:
             origin = click.get_current_context().get_parameter_source
             options = {}
-            for name in (*_FLAGS, "endpoint_url"):
+            for name in REQUEST_PARAMETERS:
                 value = values.pop(name)
                 if origin(name) is not ParameterSource.DEFAULT:
                     options[name] = value
@@ -112,11 +114,11 @@ complete_splits = complete_of(*CONFIGS)
 
 
 def complete_classes(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """Return the classes that begin with a word, in a spelling that needs no quotes."""
+    """Return the classes, and lists, that begin with a word, in a spelling without quotes."""
     if " " in word:  # in quotes
         return [name for name in NAMES if name.startswith(word)]
     plain = str.maketrans({" ": "_", "'": None, "(": None, ")": None})
-    spellings = [name.translate(plain) for name in NAMES]
+    spellings = [*class_lists(), *(name.translate(plain) for name in NAMES)]
     return [each for each in spellings if each.lower().startswith(word.lower())]
 
 

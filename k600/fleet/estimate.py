@@ -112,7 +112,7 @@ def estimate_fleet(
         sizes += [unit.size_bytes for unit in units]
 
     rates = Rates(network_bytes_per_second=network_mb_s * 1e6, dollars_per_hour=dollars_per_hour)
-    if request.short_side is not None:
+    if request.encoding is not None:
         rates = rates.resizing()
     if recipe.kind == "index":
         rates = rates.indexing()

@@ -28,6 +28,7 @@ from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.tarballs.catalog import read_test_labels
 from k600.values import choice, flag, whole_number
+from k600.video.encoding import Encoding, describe_encoding
 
 FORMATS = {"parquet": "embedded", "webdataset": "webdataset", "index": "index"}
 """Kinds of publication (`k600.loading.columns.PUBLISHED`) by what users call them."""
@@ -177,8 +178,8 @@ class Job:
     labels: TestLabels = field(repr=False)
     classes: tuple[str, ...] | None
     """Classes to keep of test tarballs, which mix them; None for all."""
-    short_side: int | None
-    """Maximum of a clip's shorter side in pixels; None for clips as they are."""
+    encoding: Encoding | None
+    """How clips are encoded anew; None for clips as they are."""
     recipe: Recipe
     seed: int
     whole: bool
@@ -236,10 +237,10 @@ def make_job(
     """Return what all workers must know of a split; labels of test clips only if `with_labels`."""
     labels: TestLabels = {}
     own_format = PUBLISHED_FORMATS[recipe.kind]
-    options: dict[str, Any] = {"format": own_format, "short_side": request.short_side}
+    options: dict[str, Any] = {"format": own_format, **describe_encoding(request.encoding)}
     if PARTS_FORMAT != 1:  # places of releases that did not note it go on
         options["parts_format"] = PARTS_FORMAT
-    if request.short_side is not None:
+    if request.encoding is not None:
         import av
 
         options["av"] = av.__version__  # another may encode to other bytes
@@ -258,7 +259,7 @@ def make_job(
         mirror=dataclasses.replace(request.mirror, url=url),
         labels=labels,
         classes=request.classes if Split(split).is_mixed else None,
-        short_side=request.short_side,
+        encoding=request.encoding,
         recipe=recipe,
         seed=request.limits.seed,
         whole=request.is_whole,

@@ -292,7 +292,7 @@ def _write_part(unit: Unit, job: Job, remote: RemoteFile, path: Path) -> UnitMar
         unit.tarball,
         job.labels,
         remote=remote,
-        short_side=job.short_side,
+        encoding=job.encoding,
         on_end=lambda *found: places.extend(found),
     )
     with open_part(path) as part:

@@ -1,7 +1,7 @@
 """The columns of every table of clips: each is declared once, and each table says which it has.
 
 The builder's features, the rows of a store and of a stream, Parquet's schema, the JSON file in a
-WebDataset tar, a dataset card's YAML and table, README's table and manifests are made from these.
+WebDataset tar, a dataset card's YAML and table, a table in `docs/`, manifests are made of these.
 A new column is a `Column` here, its place in the tables that it stands in, and the code that
 computes it: for rows, `k600.loading.rows.make_columns`. Nothing here knows `datasets`.
 """

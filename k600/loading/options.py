@@ -2,23 +2,27 @@
 
 Here stand its name, type, default, allowed values, help, flag, and whether it is a secret or tells
 cached rows apart. From it come the builder's configuration, the flags of the command line with
-their help and completion, the checks, the key of the cache, and README's table.
+their help and completion, the checks, the key of the cache, and the documentation's table.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, get_type_hints
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, get_type_hints
 
 from k600.errors import OptionError, nearest
-from k600.labels import NAMES, canonical
+from k600.labels import NAMES, named_classes
 from k600.store.rows import SOURCES
 from k600.text import public_url
 from k600.values import choice, flag, whole_number
+from k600.video.encoding import ENCODINGS
 from k600.youtube.options import check_browser, check_cookies, check_parameters, check_proxy_url
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +32,14 @@ class Option:
     name: str
     type: Any
     """Its type, as annotated."""
+    annotation: str
+    """The same as it is written."""
     default: Any
     """Its value where none is given; None, too, means that none is given."""
     help: str
     """What it means, in one sentence."""
     more: str = ""
-    """What else a user has to know, for README and docstrings."""
+    """What else a user has to know, for the documentation and docstrings."""
     default_text: str = "none"
     """The default in words, where None stands for it."""
     flag: str | None
@@ -44,6 +50,8 @@ class Option:
     """Every value there is; empty if these are too many to list."""
     least: int = 0
     """Of a number: the smallest value."""
+    most: int | None = None
+    """Of a number: the largest value; None for no limit."""
     check: Callable[[Any], Any] | None = None
     """Checks a value and returns it in its canonical form; None if type and range say enough."""
     is_secret: bool = False
@@ -52,6 +60,8 @@ class Option:
     """Another value may give other rows, so each has cached rows of its own."""
     chooses: bool = False
     """It chooses single clips among those of whole splits and classes."""
+    encodes: bool = False
+    """It says how clips are encoded anew; all such make one value, `Request.encoding`."""
     variable: str | None = None
     """The environment's variable that sets the default."""
 
@@ -72,7 +82,7 @@ class Option:
             return choice(self.name, value, self.allowed)
         if self.type is bool:
             return flag(self.name, value)
-        return whole_number(self.name, value, least=self.least)
+        return whole_number(self.name, value, least=self.least, most=self.most)
 
 
 def check_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,6 +124,23 @@ def attribute_docs() -> str:
     return textwrap.indent("\n".join(section), "    ")
 
 
+def takes_options(function: _Function) -> _Function:
+    """Have the signature of a function name every option, where the code says `**options`.
+
+    So `help` shows them, and IPython and notebooks complete them.
+    """
+    signature = inspect.signature(function)
+    *own, _ = signature.parameters.values()
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    options = [
+        inspect.Parameter(each.name, keyword, default=each.default, annotation=each.annotation)
+        for each in OPTIONS.values()
+    ]
+    shown = signature.replace(parameters=[*own, *options])
+    setattr(function, "__signature__", shown)  # noqa: B010 - no type of a function has it
+    return function
+
+
 def _classes(value: object) -> tuple[str, ...] | None:
     """Return the canonical names in id order; None if these are all."""
     names = [value] if isinstance(value, str) else value
@@ -130,7 +157,7 @@ def _classes(value: object) -> tuple[str, ...] | None:
             )
     if not names:
         raise OptionError("classes: an empty list is not allowed; leave it out for all 600")
-    chosen = {canonical(name) for name in names}
+    chosen = {each for name in names for each in named_classes(name)}
     return None if len(chosen) == len(NAMES) else tuple(n for n in NAMES if n in chosen)
 
 
@@ -196,10 +223,11 @@ def _option(default: Any, *, is_secret: bool = False, **facts: Any) -> Any:
 class OptionFields:
     """The options of a load, as the fields of a configuration."""
 
-    classes: str | Sequence[str] | None = _option(
+    classes: str | Collection[str] | None = _option(
         None,
         help="A class name, or a list of them.",
-        more="The folder spellings of FiftyOne, CVDF, mmaction2 and torchvision are understood.",
+        more="The folder spellings of FiftyOne, CVDF, mmaction2 and torchvision are understood; "
+        "`kinetics-sounds` and `mini-kinetics-200` stand for the classes of these subsets.",
         default_text="all",
         flag="--class",
         flag_help="A class; again for more. Any known spelling.",
@@ -248,7 +276,7 @@ class OptionFields:
         default_text="0",
         in_cache_key=True,
     )
-    manifest: str | None = _option(
+    manifest: str | os.PathLike[str] | None = _option(
         None,
         help="A file written by `save_manifest`: exactly its clips, instead of classes and limits.",
         check=_text("manifest"),
@@ -266,7 +294,7 @@ class OptionFields:
         allowed=("auto", *SOURCES),
         in_cache_key=True,
     )
-    data_dir: str | None = _option(
+    data_dir: str | os.PathLike[str] | None = _option(
         None,
         help="Folder where clips live.",
         more="It is `<data_dir>/<split>/<class name>/<id>_<start>_<end>.mp4`, the tree that "
@@ -287,8 +315,38 @@ class OptionFields:
         flag_help="Most pixels of the shorter side; default as is.",
         least=16,
         in_cache_key=True,
+        encodes=True,
     )
-    mirror: str | None = _option(
+    encode: str | None = _option(
+        None,
+        help="`training`: encode every clip so that random frames of it are decoded fast.",
+        more="A key frame at least every 16 frames, no B frames, no CABAC, no deblocking. Such "
+        "clips are larger; each way to encode has a folder of its own in `data_dir`.",
+        default_text="as is",
+        flag_help="training: encode every clip so that random frames of it are decoded fast.",
+        allowed=ENCODINGS,
+        in_cache_key=True,
+        encodes=True,
+    )
+    crf: int = _option(
+        23,
+        help='With `encode="training"`: quality of the frames, 1 (best) to 51, as x264 counts it.',
+        more="Two more make a clip about a fifth smaller.",
+        least=1,
+        most=51,
+        in_cache_key=True,
+        encodes=True,
+    )
+    frame_step: int = _option(
+        1,
+        help='With `encode="training"`: keep every so-many-th frame only, each at its own time.',
+        more="A sampler's stride then counts such frames; the column `fps` says how many a second "
+        "there are.",
+        least=1,
+        in_cache_key=True,
+        encodes=True,
+    )
+    mirror: str | os.PathLike[str] | None = _option(
         None,
         help="Any fsspec URL with the host's layout below it.",
         more="It may be `https://s3.amazonaws.com/kinetics/600`, a private bucket, a folder.",
@@ -306,14 +364,14 @@ class OptionFields:
         is_secret=True,
         flag=None,
     )
-    test_labels: str | None = _option(
+    test_labels: str | os.PathLike[str] | None = _option(
         None,
         help="URL or path of DeepMind's `kinetics600.tar.gz`, or of its `test.csv`.",
         default_text="DeepMind's URL",
         check=_file("test_labels"),
         in_cache_key=True,
     )
-    index: str | None = _option(
+    index: str | os.PathLike[str] | None = _option(
         None,
         help="Where clips lie on the host, as a table: each then comes by one request.",
         more="A file, URL or `hf://` path, as `kinetics600 index` makes it, or a manifest with "
@@ -354,7 +412,7 @@ class OptionFields:
         help="YouTube: keep the audio, in the original language, as the tarballs' clips have it.",
         more="A clip that is in `data_dir` stays as it is.",
     )
-    cookies: str | None = _option(
+    cookies: str | os.PathLike[str] | None = _option(
         None,
         help="YouTube: an account's cookie file in Netscape's format; read, never written.",
         more="YouTube may suspend an account that is used like this.",
@@ -402,9 +460,16 @@ def _read_declarations() -> Iterator[Option]:
         name = field.name
         usual = {"flag": f"--{name.replace('_', '-')}"}
         yield Option(
-            name=name, type=types[name], default=field.default, **{**usual, **field.metadata}
+            name=name,
+            type=types[name],
+            annotation=str(field.type),
+            default=field.default,
+            **{**usual, **field.metadata},
         )
 
 
 OPTIONS: Mapping[str, Option] = {option.name: option for option in _read_declarations()}
 """Every option by its name, in the order in which they are shown."""
+
+ENCODING_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.encodes)
+"""The options that say how clips are encoded anew."""

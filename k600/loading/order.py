@@ -253,7 +253,7 @@ class _Reader:
         except MirrorRangesError as error:
             raise MirrorRangesError(f"shuffle_clips: {error}. Stream without it") from error
 
-        data, problem = checked_clip(data, short_side=self._reading.short_side)
+        data, problem = checked_clip(data, self._reading.encoding)
         if problem is None and _differs(values, data):
             problem = "differs"
         if problem is not None:

@@ -6,17 +6,20 @@ ledger. Where one does not lie where it should, its tarball is doubted: the next
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from rich.filesize import decimal
 
-from k600.clip import Place, Tarball
+from k600.clip import Entry, Place, Tarball
 from k600.disk import Space
 from k600.errors import (
     EntryError,
@@ -32,9 +35,11 @@ from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import Failure, State
 from k600.progress import Bar
+from k600.store.files import flush, flush_all
+from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming
-from k600.tarballs.arrivals import Arrivals, write_clip
+from k600.tarballs.arrivals import write_clip
 from k600.tarballs.one_clip import read_clip
 
 logger = logging.getLogger("kinetics600")
@@ -42,6 +47,11 @@ logger = logging.getLogger("kinetics600")
 _AT_ONCE = 16
 """Requests at a time, whatever `num_workers` says: a thread waits for the host most of the time and
 hardly computes. Each holds one clip, and what lies in front of it, in memory."""
+_MOST_AHEAD = 8 * _AT_ONCE
+"""Clips that are asked for or came, and have no name yet: it takes a moment to give names."""
+_LANDING_SECONDS = 0.5
+"""How often clips get their names, as it takes as long for one as for many. So much of them is lost
+with a process that is killed."""
 
 
 class EntrySource(Source):
@@ -104,6 +114,16 @@ class _Written:
     part: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Landing:
+    """Clips of one tarball that are recorded, and get their names next."""
+
+    begun: TarballRow
+    new: list[_Written] = field(default_factory=list)
+    proved: list[ClipRow] = field(default_factory=list)
+    """Rows of those that replace a file, to be recorded once they have: they prove the new one."""
+
+
 @dataclass(slots=True)
 class _Run:
     """The requests of one plan."""
@@ -121,27 +141,30 @@ class _Run:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def carry_out(self, entries: Mapping[Candidate, Place]) -> None:
-        """Ask for all clips; sixteen at a time get their names, and the last ones at the end."""
+        """Ask for all clips; those that came get their names together while the rest comes."""
+        left, running = iter(entries.items()), dict[Future[_Written], Place]()
+        finished = SimpleQueue[Future[_Written]]()
         written: list[_Written] = []
+        next_landing = time.monotonic() + _LANDING_SECONDS
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="k600-entry")
         try:
-            running = {pool.submit(self._bring, *entry): entry for entry in entries.items()}
-            for future in as_completed([*running]):
-                _, place = running.pop(future)
-                error = future.exception()
-                if isinstance(error, MirrorRangesError):  # no other request would do better
-                    self.doubted.update(place.tarball for place in entries.values())
+            while True:
+                for candidate, place in itertools.islice(left, _MOST_AHEAD - len(running)):
+                    future = pool.submit(self._bring, candidate, place)
+                    running[future] = place
+                    future.add_done_callback(finished.put)
+                if not running:
                     break
-                if error is not None:
-                    self._note(error, place.tarball)
-                    continue
-                self.in_a_row = 0
-                self.received_bytes += place.entry.span_bytes
-                self.bar.update(place.entry.span_bytes)
-                written.append(future.result())
-                if len(written) == _AT_ONCE:
+
+                with contextlib.suppress(Empty):
+                    future = finished.get(timeout=_LANDING_SECONDS)
+                    if self._take(future, running.pop(future)):
+                        written.append(future.result())
+                if time.monotonic() >= next_landing:
                     self._land(written)
-                    written = []
+                    written, next_landing = [], time.monotonic() + _LANDING_SECONDS
+        except MirrorRangesError:  # no other request would do better
+            self.doubted.update(place.tarball for place in entries.values())
         except MirrorError:
             self._land(written)  # the clips that came stay
             raise
@@ -156,7 +179,7 @@ class _Run:
         data = read_clip(request.mirror, place, name, stop=self.stop)
         folder = self.state.place_of(candidate) or f"{self.state.split}/{label}"
         row = ClipRow(place.tarball, -1, folder, name, "have", "", "cvdf", len(data))
-        part, size, problem = write_clip(self.incoming, [data], row, request.short_side)
+        part, size, problem = write_clip(self.incoming, [data], row, request.encoding)
         if problem == "not_encoded":  # not the clip's fault: the next call tries again
             row = row._replace(state="skipped", reason=problem, source="")
         elif problem is not None:
@@ -165,60 +188,84 @@ class _Run:
             row = row._replace(size_bytes=size, crc32=place.entry.crc32)
         return _Written(candidate, place, row, part)
 
-    def _note(self, error: BaseException, tarball: Tarball) -> None:
-        """Note why a clip did not come; raise what ends the run."""
+    def _take(self, future: Future[_Written], place: Place) -> bool:
+        """Return whether a clip came, or note why it did not; raise what ends the run."""
+        error = future.exception()
+        if error is None:
+            self.in_a_row = 0
+            self.received_bytes += place.entry.span_bytes
+            self.bar.update(place.entry.span_bytes)
+            return True
+
         if isinstance(error, (EntryError, MirrorChangedError)):
             logger.warning("%s: so its tarball is read", error)
-            self.doubted.add(tarball)
-        elif isinstance(error, MirrorError):
-            self.failures[tarball] = failure_of(error, None)
+            self.doubted.add(place.tarball)
+        elif isinstance(error, MirrorError) and not isinstance(error, MirrorRangesError):
+            self.failures[place.tarball] = failure_of(error, None)
             self.in_a_row += isinstance(error, MirrorUnreachableError)
             if self.in_a_row >= GIVE_UP_AFTER:
                 raise error
         else:
             raise error
+        return False
 
-    def _land(self, written: Iterable[_Written]) -> None:
-        """Give clips their names, tarball by tarball, none of which another process reads now."""
-        by_tarball = sorted(written, key=lambda each: each.place.tarball.name)
+    def _land(self, written: Sequence[_Written]) -> None:
+        """Give clips their names, while no other process reads their tarballs.
+
+        They are flushed and recorded all at once, and only then renamed.
+        """
+        if not written:
+            return
+        store, ledger = self.state.request.store, self.state.request.ledger
+        by_tarball: dict[Tarball, list[_Written]] = {}
+        for each in sorted(written, key=lambda each: each.place.tarball.name):
+            by_tarball.setdefault(each.place.tarball, []).append(each)
+        flush_all([each.part for each in written if each.row.state == "have"])
+
         stop = threading.Event()  # never set: Ctrl-C reaches this thread
-        for tarball, group in itertools.groupby(by_tarball, key=lambda each: each.place.tarball):
-            with self.state.request.store.only_one(f"{tarball.split}--{tarball.name}", stop):
-                self._land_of(tarball, [*group])
+        with contextlib.ExitStack() as stack:
+            for tarball in by_tarball:
+                stack.enter_context(store.only_one(f"{tarball.split}--{tarball.name}", stop))
+            with ledger.transaction() as opened:
+                landings = [self._record(opened, *group) for group in by_tarball.items()]
 
-    def _land_of(self, tarball: Tarball, written: Sequence[_Written]) -> None:
-        """Give clips of one tarball their names, unless the ledger knows better by now."""
-        ledger, store = self.state.request.ledger, self.state.request.store
-        known = {row.file_name: row for row in ledger.clips(tarball.split, tarball.name)}
+            new = [each for landing in landings for each in landing.new]
+            for each in new:
+                self.incoming.place(each.part, store.path(each.row.folder, each.row.file_name))
+            for folder in {store.root / each.row.folder for each in new}:
+                flush(folder)
+            self.count += len(new)
+            if any(landing.proved for landing in landings):
+                with ledger.transaction() as opened:
+                    for landing in landings:
+                        opened.record(landing.begun, landing.proved, replace=False)
+
+    def _record(self, ledger: Ledger, tarball: Tarball, written: Sequence[_Written]) -> _Landing:
+        """Record clips of one tarball, unless the ledger knows better by now."""
         first = written[0].place
         begun = ledger.tarball(tarball) or TarballRow(
             tarball, "partial", first.etag, first.tarball_bytes
         )
-        good: dict[str, tuple[_Written, ClipRow]] = {}
+        landing = _Landing(begun)
+        rows, entries = list[ClipRow](), dict[str, Entry]()
         for each in written:
-            row, own = each.row, known.get(each.row.file_name)
-            other = own is not None and own.crc32 not in (None, each.place.entry.crc32)
-            if other or not is_usable(each.place, begun):
+            name, place = each.row.file_name, each.place
+            own = next(iter(ledger.clips(tarball.split, tarball.name, name)), None)
+            other = own is not None and own.crc32 not in (None, place.entry.crc32)
+            if other or not is_usable(place, begun):
                 self.doubted.add(tarball)
-            else:
-                position = -1 if own is None else own.position
-                good[row.file_name] = each, row._replace(position=position)
-        if not good:
-            return
+                continue
 
-        left: list[ClipRow] = []
-        with Arrivals(ledger, self.incoming, begun) as arrivals:
-            for each, row in good.values():
-                path = store.path(row.folder, row.file_name)
-                if row.state != "have":
-                    self.refused[each.candidate] = row.reason
-                    left.append(row)
-                    continue
-                if path.exists():  # a kill may come in between: the row must not prove this file
-                    left.append(row)
-                    row = row._replace(crc32=None)
-                arrivals.add(each.part, path, row, wait=False)
-                self.count += 1
-            arrivals.finish(proved=True)
-        entries = {name: each.place.entry for name, (each, _) in good.items()}
-        ledger.record(begun, left, replace=False, packing=first.packing, entries=entries)
+            row = each.row._replace(position=-1 if own is None else own.position)
+            entries[name] = place.entry
+            if row.state == "have":
+                landing.new.append(each)
+                if self.state.request.store.path(row.folder, name).exists():
+                    landing.proved.append(row)
+                    row = row._replace(crc32=None)  # a kill may come before the file is replaced
+            else:
+                self.refused[each.candidate] = row.reason
+            rows.append(row)
+        if rows:
+            ledger.record(begun, rows, replace=False, packing=first.packing, entries=entries)
+        return landing

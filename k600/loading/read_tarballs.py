@@ -83,14 +83,14 @@ class TarballSource(Source):
                 bar,
                 state.known.tarballs,
                 rewrite=refetch,
-                short_side=request.short_side,
+                encoding=request.encoding,
                 ahead_bytes=AHEAD_BYTES // min(request.num_workers, len(plan.reads)),
             )
             began = time.monotonic()
             run.carry_out(extractor)
             seconds = time.monotonic() - began
 
-        if request.short_side is None:  # else the encoder sets the time
+        if request.encoding is None:  # else the encoder sets the time
             note_rate(store, request.mirror, received_bytes=run.received_bytes, seconds=seconds)
         return Fetched(
             asked=_asked(state, plan, run.failures),

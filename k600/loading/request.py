@@ -19,7 +19,8 @@ from k600.store.store import Store
 from k600.text import public_url
 from k600.values import listed
 from k600.video.encoder import check_encoder
-from k600.youtube.options import YOUTUBE_SHORT_SIDE, YouTubeOptions
+from k600.video.encoding import Encoding
+from k600.youtube.options import YouTubeOptions, youtube_encoding
 
 DEFAULT_MIRROR = "s3://kinetics/600"
 """CVDF's public bucket (region us-east-1, read anonymously)."""
@@ -49,8 +50,8 @@ class Request:
     index: str | None
     """File, URL or folder of a table of places; None for none."""
     store: Store
-    short_side: int | None
-    """Most pixels of a clip's shorter side; None for clips as their source has them."""
+    encoding: Encoding | None
+    """How clips are encoded anew; None for clips as their source has them."""
     num_workers: int
     """Tarballs, or clips from YouTube, worked on at a time, 1 or more."""
     on_missing: str
@@ -69,7 +70,7 @@ class Request:
     @property
     def reading(self) -> Reading:
         """Where the clips of a stream are read, and how."""
-        return Reading(self.store, self.mirror, self.on_missing, self.short_side)
+        return Reading(self.store, self.mirror, self.on_missing, self.encoding)
 
     @property
     def sources(self) -> frozenset[str]:
@@ -141,10 +142,12 @@ class Request:
         values = self._values_that_count(default_data_dir)
         key = {}
         for name, option in OPTIONS.items():
-            if option.in_cache_key:
+            if option.in_cache_key and not option.encodes:
                 value = values[name] if name in values else getattr(self, name)
                 if value is not None and value != option.default:
                     key[name] = value
+        if self.encoding is not None:
+            key["encoding"] = self.encoding.name
         return key
 
     def _values_that_count(self, default_data_dir: str) -> dict[str, Any]:
@@ -156,7 +159,7 @@ class Request:
         mirror = None if self.source == "local" else self.mirror.identity
         has_mixed = any(Split(split).is_mixed for split in self.splits)
         labels = self.test_labels if has_mixed else DEFAULT_TEST_LABELS
-        has_own_store = self.store != Store.at(default_data_dir, self.short_side)
+        has_own_store = self.store != Store.at(default_data_dir, self.encoding)
         return {
             **limits,
             "classes": None if self.classes is None else list(self.classes),
@@ -188,8 +191,8 @@ def make_request(
     """
     check_config_name(config_name)
     values = check_options(options)
-    short_side = values["short_side"]
-    if short_side is not None:
+    encoding = _encoding_of(values)
+    if encoding is not None:
         check_encoder()
 
     values["seed"] = values["seed"] or 0
@@ -210,7 +213,7 @@ def make_request(
         mirror_options = _options_for(url, storage_options)
 
     youtube = {
-        "short_side": short_side or YOUTUBE_SHORT_SIDE,
+        "encoding": youtube_encoding(encoding),
         "yt_dlp_options": values["yt_dlp_options"] or {},
     }
     return _made_of(
@@ -222,10 +225,25 @@ def make_request(
             "youtube": _made_of(YouTubeOptions, {**values, **youtube}),
             "mirror": Mirror(url.rstrip("/"), dict(mirror_options)),
             "test_labels": values["test_labels"] or DEFAULT_TEST_LABELS,
-            "store": Store.at(values["data_dir"] or default_data_dir, short_side),
+            "store": Store.at(values["data_dir"] or default_data_dir, encoding),
+            "encoding": encoding,
             "num_workers": values["num_workers"] or os.cpu_count() or 1,
         },
     )
+
+
+def _encoding_of(values: Mapping[str, Any]) -> Encoding | None:
+    """Return how clips are encoded anew; None if no option says so."""
+    if values["encode"] is None:
+        for name in ("crf", "frame_step"):
+            if values[name] != OPTIONS[name].default:
+                raise OptionError(
+                    f"{name}: {values[name]} is allowed with encode='training' only, which encodes "
+                    "every clip anew"
+                )
+        if values["short_side"] is None:
+            return None
+    return _made_of(Encoding, values)
 
 
 def check_config_name(name: object) -> None:

@@ -32,6 +32,7 @@ from k600.store.rows import ClipRow
 from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
 from k600.text import printable
+from k600.video.encoding import Encoding
 
 logger = logging.getLogger("kinetics600")
 
@@ -53,14 +54,14 @@ class Reading(NamedTuple):
     mirror: Mirror
     on_missing: str
     """`warn`, `raise` or `skip`."""
-    short_side: int | None
-    """Most pixels of a clip's shorter side; larger ones are made smaller on the way."""
+    encoding: Encoding | None
+    """How clips are encoded anew on the way; None for clips as they are."""
 
     def complain(self, message: str, cause: Exception | None = None) -> None:
-        """Say that something is left out, as `on_missing` wants it."""
-        if self.on_missing == "raise":
+        """Say that something is left out, as `on_missing` wants it; an empty message is nothing."""
+        if message and self.on_missing == "raise":
             raise IncompleteError(message) from cause
-        if self.on_missing == "warn":
+        if message and self.on_missing == "warn":
             logger.warning(message)
 
 
@@ -270,7 +271,7 @@ class StreamedShard:
                 self.reading.mirror,
                 self.tarball,
                 self.labels,
-                short_side=self.reading.short_side,
+                encoding=self.reading.encoding,
                 ahead_bytes=self.ahead_bytes,
             ):
                 path = self._member(streamed.file_name)

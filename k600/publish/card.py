@@ -1,7 +1,7 @@
 """The dataset card of a published dataset: `card.md`, with the numbers and tables that are its own.
 
 In the template, what stands between `<!-- only NAME ... -->` and `<!-- end -->` is for cards of
-these kinds alone, or for those that are `private`, or have something `left_out`.
+these kinds alone, or for those that are `private`, or have `several` splits, or clips `left_out`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
     parts = {kind}
     if private and kind in ("embedded", "webdataset"):
         parts.add("private")
+    if len(splits) > 1:
+        parts.add("several")
     if left_out:
         parts.add("left_out")
 
@@ -75,15 +77,20 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
 
 
 def _configs(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
-    """Return what `datasets` reads of the card's YAML: a configuration a split, and `all`."""
+    """Return what `datasets` reads of the card's YAML: a configuration a split, and `all`.
+
+    The last one, which has every split, is loaded where none is named.
+    """
     configs: dict[str, Sequence[SplitFacts]] = {split.split: [split] for split in splits}
     if len(splits) > 1:
         configs["all"] = splits
+    files = {name: [_data_files(part, kind) for part in parts] for name, parts in configs.items()}
+    entries: list[dict[str, Any]] = [
+        {"config_name": name, "data_files": files[name]} for name in configs
+    ]
+    entries[-1]["default"] = True
     return {
-        "configs": [
-            {"config_name": name, "data_files": [_data_files(part, kind) for part in parts]}
-            for name, parts in configs.items()
-        ],
+        "configs": entries,
         # No counts: `datasets` would refuse the fewer rows that `filters` leaves.
         "dataset_info": [{"config_name": name, "features": _features(kind)} for name in configs],
     }

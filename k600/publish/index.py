@@ -20,7 +20,7 @@ from k600.loading.ask_host import find_tarballs, settle
 from k600.loading.columns import INDEX, arrow_schema
 from k600.loading.index import IndexFile
 from k600.loading.manifest import write_table
-from k600.loading.options import choice_error
+from k600.loading.options import ENCODING_OPTIONS, choice_error
 from k600.loading.plan import Plan
 from k600.loading.read_tarballs import TarballSource
 from k600.loading.request import Request
@@ -78,10 +78,10 @@ def build_index(
     """
     if request.chooses:
         raise choice_error("not allowed, as an index is of whole tarballs. Choose by classes")
-    if request.short_side is not None:
+    if request.encoding is not None:
         raise OptionError(
-            f"short_side: {request.short_side} is not allowed, as an index says where the "
-            "tarballs' own clips lie. Leave it out"
+            f"{', '.join(ENCODING_OPTIONS)}: not allowed, as an index says where the tarballs' own "
+            "clips lie. Leave them out"
         )
     if not request.may_fetch(offline=offline):
         raise OfflineError(

@@ -17,6 +17,7 @@ from k600.publish.shards import MOST_SHARD_MB
 from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.values import whole_number
+from k600.video.encoding import describe_encoding
 
 KINDS = ("metadata", "embedded", "index")
 """What one machine publishes. (Tar files are made by a fleet.)"""
@@ -113,7 +114,7 @@ def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
         **dataclasses.asdict(request.limits),
         "manifest": None if request.manifest is None else request.manifest.digest,
         "source": request.source,
-        "short_side": request.short_side,
+        **describe_encoding(request.encoding),
     }
 
 

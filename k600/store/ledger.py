@@ -7,9 +7,12 @@ members: the ledger never claims more than what is proved.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import datetime
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -52,8 +55,18 @@ class Ledger:
 
     def __init__(self, path: Path, mirror: str | None = None) -> None:
         """Open nothing yet; without the identity of a mirror, those of all are read."""
-        self._open = partial(open_ledger, path)
+        self._open: Callable[..., AbstractContextManager[sqlite3.Connection]] = partial(
+            open_ledger, path
+        )
         self._mirror = mirror
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Ledger]:
+        """Yield this ledger for calls of one thread that are one transaction, all or nothing."""
+        with self._open(write=True) as db:
+            opened = copy.copy(self)
+            opened._open = lambda **_: contextlib.nullcontext(db)
+            yield opened
 
     def view(self, split: str, *, sizes: bool = False) -> LedgerView:
         """Return all that is known of a split; with `sizes`, also of each stored clip."""
@@ -64,7 +77,8 @@ class Ledger:
                 for tarball, stored, left in _stored_groups(db, mirror, split, sizes=sizes):
                     groups += stored
                     if left:
-                        others += _clip_rows(db, mirror, split, tarball, "AND state IS NOT 'have'")
+                        more = "AND state IS NOT 'have'"
+                        others += _clip_rows(db, mirror, split, tarball, more=more)
 
             tarballs, adopted = self._tarball_rows(db, split), _rows(db, AdoptedRow, split)
             answers = _rows(db, AnswerRow, split)
@@ -81,12 +95,16 @@ class Ledger:
         with self._open() as db:
             return self._tarball_rows(db, tarball.split, tarball.name).get(tarball.name)
 
-    def clips(self, split: str, tarball: str | None = None) -> list[ClipRow]:
-        """Return the rows of a split's clips, or of one tarball's, in the tarball's order."""
+    def clips(
+        self, split: str, tarball: str | None = None, file_name: str | None = None
+    ) -> list[ClipRow]:
+        """Return the rows of a split's clips, of one tarball's, or of one file name, in the
+        tarballs' order.
+        """
         found: list[ClipRow] = []
         with self._open() as db:
             for mirror in self._mirrors(db):
-                found += _clip_rows(db, mirror, split, tarball)
+                found += _clip_rows(db, mirror, split, tarball, file_name)
         return found
 
     def other_mirrors(self, split: str, tarball: str | None = None) -> list[StoredGroup]:
@@ -425,11 +443,17 @@ def _places(
 
 
 def _clip_rows(
-    db: sqlite3.Connection, mirror: int, split: str, tarball: str | None, more: str = ""
+    db: sqlite3.Connection,
+    mirror: int,
+    split: str,
+    tarball: str | None,
+    file_name: str | None = None,
+    more: str = "",
 ) -> list[ClipRow]:
     """Return the rows of one mirror's clips, in the tarballs' order."""
     order = f"{more} ORDER BY tarball, position, file_name"
     keys: dict[str, Any] = {"mirror": mirror, "split": split, "tarball": tarball}
+    keys["file_name"] = file_name
     unit = cache(partial(Tarball, split))
     rows = read_rows(db, "clips", ClipRow._fields, order, **keys)
     return [ClipRow(unit(row[0]), *row[1:]) for row in rows]

@@ -2,7 +2,7 @@
 
     <data_dir>/<split>/<class name>/<id>_<start>_<end>.mp4     the clips (FiftyOne's tree)
     <data_dir>/.kinetics600/                                   ledger, lists, unfinished files
-    <data_dir>/short_side_<pixels>/                            the same again, of smaller clips
+    <data_dir>/<name of an encoding>/                          the same again, of such clips
 
 A clip is written below `.kinetics600/incoming/`, checked there, and moved by one rename.
 """
@@ -38,6 +38,7 @@ from k600.store.files import (
 )
 from k600.store.ledger import Ledger
 from k600.translate import store_error, translate_errors
+from k600.video.encoding import Encoding
 
 META_DIR = ".kinetics600"
 """The folder in a store that is the loader's own."""
@@ -55,17 +56,15 @@ class Store:
     """
 
     root: Path
-    """The folder given as `data_dir`, absolute, or the one in it for resized clips."""
+    """The folder given as `data_dir`, absolute, or the one in it for clips encoded anew."""
     within: bool = False
     """Whether the root lies in the given folder: then it may not be a link, either."""
 
     @classmethod
-    def at(cls, data_dir: str | os.PathLike[str], short_side: int | None = None) -> Store:
-        """Return the store at a folder (`~` is expanded), or the store in it for resized clips."""
+    def at(cls, data_dir: str | os.PathLike[str], encoding: Encoding | None = None) -> Store:
+        """Return the store at a folder (`~` is expanded), or that in it for clips so encoded."""
         root = Path(os.path.abspath(os.path.expanduser(os.fspath(data_dir))))
-        if short_side is None:
-            return cls(root)
-        return cls(root / f"short_side_{short_side}", within=True)
+        return cls(root) if encoding is None else cls(root / encoding.name, within=True)
 
     @property
     def ledger_path(self) -> Path:

@@ -23,8 +23,9 @@ from k600.store.rows import CheckpointRow, ClipRow, TarballRow
 from k600.store.store import Incoming
 from k600.translate import store_error, translate_errors
 from k600.video.cut import CutError
+from k600.video.encoding import Encoding
 from k600.video.probe import box_problem
-from k600.video.resize import resize_clip
+from k600.video.reencode import reencode_clip
 
 logger = logging.getLogger("kinetics600")
 
@@ -36,22 +37,25 @@ _MOST_BEHIND = 2
 
 
 def write_clip(
-    incoming: Incoming, chunks: Iterable[bytes | memoryview], row: ClipRow, short_side: int | None
+    incoming: Incoming,
+    chunks: Iterable[bytes | memoryview],
+    row: ClipRow,
+    encoding: Encoding | None,
 ) -> tuple[Path, int, str | None]:
-    """Write a clip to an unfinished file, checked and resized, and return what `Incoming.write`
+    """Write a clip to an unfinished file, checked and encoded, and return what `Incoming.write`
     does; `not_encoded` is a problem that is not the clip's fault.
     """
     part, size, problem = incoming.write(chunks, box_problem)
-    if problem is not None or short_side is None:
+    if problem is not None or encoding is None:
         return part, size, problem
 
-    smaller = incoming.new_part()
+    encoded = incoming.new_part()
     try:
-        with open(part, "rb") as source, translate_errors(store_error, smaller):
-            made = resize_clip(source, smaller, short_side)
+        with open(part, "rb") as source, translate_errors(store_error, encoded):
+            made = reencode_clip(source, encoded, encoding)
     except (CutError, EncoderError) as error:
         part.unlink()
-        smaller.unlink(missing_ok=True)
+        encoded.unlink(missing_ok=True)
         if isinstance(error, CutError):
             return part, size, error.code
         logger.warning("%s/%s is left out: %s", row.tarball.path, row.file_name, error)
@@ -59,7 +63,7 @@ def write_clip(
     if not made:
         return part, size, None
     part.unlink()
-    return smaller, smaller.stat().st_size, None
+    return encoded, encoded.stat().st_size, None
 
 
 @dataclass(frozen=True, slots=True)

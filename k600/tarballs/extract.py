@@ -32,6 +32,7 @@ from k600.tarballs.reading import (
     read_with_retry,
     with_failure,
 )
+from k600.video.encoding import Encoding
 
 _AHEAD_OF_A_FEW = 4 << 20
 """Bytes requested ahead at first where reading stops at the last wanted clip."""
@@ -109,8 +110,8 @@ class TarballExtractor:
     """The ledger's rows of the split's tarballs when the run was planned."""
     rewrite: bool = False
     """Replace clips that are there already, but not a user's own."""
-    short_side: int | None = None
-    """Most pixels of a clip's shorter side; larger clips are resized."""
+    encoding: Encoding | None = None
+    """How clips are encoded anew; None for clips as they are."""
     ahead_bytes: int = AHEAD_BYTES
     """Bytes requested ahead, for each tarball."""
 
@@ -410,7 +411,7 @@ class Extraction:
             if member.chunks.crc32 == kept.crc32:
                 return row._replace(size_bytes=kept.size_bytes, crc32=kept.crc32)
 
-        part, size, problem = write_clip(extractor.incoming, chunks, row, extractor.short_side)
+        part, size, problem = write_clip(extractor.incoming, chunks, row, extractor.encoding)
         if problem == "not_encoded":  # not the clip's fault: the next call tries again
             return kept or row._replace(state="skipped", reason=problem, source="")
         if problem is not None:
@@ -439,7 +440,7 @@ class Extraction:
     def _may_be(self, kept: ClipRow, member: Member, path: Path) -> bool:
         """Return whether the stored clip may be the same, so that their checksums decide."""
         sizes = {path.stat().st_size}
-        if self.extractor.short_side is None:
+        if self.extractor.encoding is None:
             sizes.add(member.size_bytes)
         known = kept.crc32 is not None and not self.extractor.rewrite
         return known and sizes == {kept.size_bytes} and member.size_bytes <= _IN_MEMORY_BYTES

@@ -14,8 +14,9 @@ from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
 from k600.tarballs.reading import open_tarball
 from k600.video.cut import CutError
+from k600.video.encoding import Encoding
 from k600.video.probe import box_problem
-from k600.video.resize import resize_clip
+from k600.video.reencode import reencode_clip
 
 _IN_ONE_PIECE_BYTES = 16 << 20  # so that clips need not be joined
 _AHEAD_AT_FIRST_BYTES = 8 << 20  # as iteration may stop after a few clips
@@ -39,7 +40,7 @@ def stream_tarball(
     labels: TestLabels,
     *,
     remote: RemoteFile | None = None,
-    short_side: int | None = None,
+    encoding: Encoding | None = None,
     ahead_bytes: int = AHEAD_BYTES,
     on_end: Callable[[str, Mapping[str, Entry]], object] = lambda packing, entries: None,
 ) -> Iterator[StreamedClip]:
@@ -63,27 +64,27 @@ def stream_tarball(
                 continue
             data, problem = b"", member.problem
             if problem is None:
-                data, problem = checked_clip(b"".join(member.chunks), short_side=short_side)
+                data, problem = checked_clip(b"".join(member.chunks), encoding)
             if problem is None:
                 seen.add(name)
             yield StreamedClip(name, clip_of(tarball, name, labels), data, problem)
     on_end(members.packing or "", members.entries)
 
 
-def checked_clip(data: bytes, *, short_side: int | None) -> tuple[bytes, str | None]:
+def checked_clip(data: bytes, encoding: Encoding | None) -> tuple[bytes, str | None]:
     """Return a clip as it is streamed, and its problem: a key of `k600.reasons.REASONS`, or None.
 
     Args:
         data: Its bytes in the tarball.
-        short_side: Most pixels of its shorter side; a larger one is made smaller.
+        encoding: How it is encoded anew; None for as it is.
     """
     problem = box_problem(io.BytesIO(data))
-    if problem is not None or short_side is None:
+    if problem is not None or encoding is None:
         return data, problem
     with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
         target = Path(folder, "clip.mp4")
         try:
-            made = resize_clip(io.BytesIO(data), target, short_side)
+            made = reencode_clip(io.BytesIO(data), target, encoding)
         except CutError as error:
             return data, error.code
         except EncoderError:

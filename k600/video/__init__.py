@@ -1,1 +1,1 @@
-"""What PyAV does: probe, cut, resize; knows no request and no store."""
+"""What PyAV does: probe, cut, encode; knows no request and no store."""

@@ -11,7 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
-from k600.video.encoder import Mp4Writer, read_back
+from k600.video.encoder import Encoded, Mp4Writer, read_back
+from k600.video.encoding import CUT, Encoding
 from k600.video.probe import best_stream, playable_stream
 
 Source = str | os.PathLike[str] | IO[bytes] | io.RawIOBase
@@ -31,17 +32,17 @@ def cut_clip(
     start: int,
     end: int,
     *,
-    short_side: int | None = None,
+    encoding: Encoding = CUT,
     audio: Source | bool = False,
-) -> float:
-    """Write the frames with `start <= time < end` of a video into an MP4 file; return its seconds.
+) -> Encoded:
+    """Write the frames with `start <= time < end` of a video into an MP4 file.
 
-    H.264 (`yuv420p`, CRF 18), displayed as the source is (see `FrameShaper`), frame times as in the
-    source, counted from `start`. The finished file is decoded in full.
+    H.264 (`yuv420p`), displayed as the source is (see `FrameShaper`), frame times as in the source,
+    counted from `start`. The finished file is decoded in full.
 
-    Of `source`, only what the cut needs is read. `end` may be after the end of the video. Frames
-    with more than `short_side` pixels on the shorter side are scaled down. `audio` is True to keep
-    the audio of `source`, or a source of its own; AAC is copied, other audio becomes AAC.
+    Of `source`, only what the cut needs is read. `end` may be after the end of the video. `audio`
+    is True to keep the audio of `source`, or a source of its own; AAC is copied, other audio
+    becomes AAC.
 
     Raises:
         CutError: The video has no frame there (`out_of_range`), or none at all (`no_video`).
@@ -60,7 +61,7 @@ def cut_clip(
             other = container if audio is True else stack.enter_context(av.open(audio))
             audio_stream = playable_stream(other, "audio")
 
-        output = stack.enter_context(Mp4Writer(target, video, crf=18, short_side=short_side))
+        output = stack.enter_context(Mp4Writer(target, video, encoding))
         if audio_stream is not None:
             if audio_stream.codec_context.name == "aac":  # what players of MP4 know best
                 output.copy_audio(audio_stream)

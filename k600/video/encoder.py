@@ -11,10 +11,11 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from k600.errors import EncoderError, MissingDependencyError
 from k600.video.display import FrameShaper
+from k600.video.encoding import Encoding
 from k600.video.probe import is_disk_error
 
 
@@ -35,8 +36,8 @@ def check_encoder() -> None:
 
     if not has_codec("w", "libx264"):
         raise MissingDependencyError(
-            f"clips from YouTube and clips made smaller (short_side) are encoded with libx264, and "
-            f"PyAV {av.__version__} was built without it. Install PyAV's own wheel: "
+            "clips from YouTube and clips encoded anew (short_side, encode) are encoded with "
+            f"libx264, and PyAV {av.__version__} was built without it. Install PyAV's own wheel: "
             "pip install --force-reinstall av"
         )
 
@@ -44,20 +45,23 @@ def check_encoder() -> None:
 class Mp4Writer:
     """Writes frames of one stream, as `FrameShaper` makes them, and its audio. A context manager.
 
-    After an error, `target` may have been written in part. `crf` is x264's quality, 0 (lossless)
-    to 51.
+    Of the frames, it keeps those that `encoding` keeps. After an error, `target` may have been
+    written in part.
 
     Raises, from every method:
         EncoderError: The encoder or the muxer refuses.
         OSError: The disk does.
     """
 
-    def __init__(self, target: Path, video: Any, *, crf: int, short_side: int | None) -> None:
+    def __init__(self, target: Path, video: Any, encoding: Encoding) -> None:
         import av
 
         self.frames = 0
+        """How many were written."""
+        self._added = 0
+        self._frame_step = encoding.frame_step
         self._video = video
-        self._shaper = FrameShaper(video, short_side)
+        self._shaper = FrameShaper(video, encoding.short_side)
         self._last_pts: int | None = None
         self._end = 0
         self._is_held = False
@@ -67,13 +71,10 @@ class Mp4Writer:
         with _translate_errors():
             flags = {"movflags": "+faststart"}
             self._output = av.open(str(target), "w", format="mp4", options=flags)
-            rate = video.average_rate or video.guessed_rate or 30
+            rate = Fraction(video.average_rate or video.guessed_rate or 30) / self._frame_step
             self._encoder = self._output.add_stream("libx264", rate=rate)
 
-        # Without the last one, the same frames give other bytes now and then: what x264's
-        # assembler makes of a frame's motion depends on where in memory it lies.
-        x264 = {"preset": "veryfast", "x264-params": "cpu-independent=1"}
-        self._encoder.options = {"crf": str(crf), **x264}
+        self._encoder.options = dict(encoding.x264)
         self._encoder.pix_fmt = "yuv420p"
         self._encoder.codec_context.time_base = video.time_base
         self._encoder.codec_context.thread_count = 1  # the same bytes on every machine
@@ -127,21 +128,25 @@ class Mp4Writer:
             self._audio.packets.clear()
 
     def add(self, frame: Any) -> None:
-        """Add a frame; its time is in ticks of `video`."""
+        """Add a frame, which is written if it is to be kept; its time is in ticks of `video`."""
         import av
 
+        pts, duration = frame.pts, frame.duration or 0
+        # In recordings that were joined, two frames may have the same time.
+        if self._last_pts is not None and (pts is None or pts <= self._last_pts):
+            pts = self._last_pts + 1
+        pts = pts or 0
+        self._is_held = duration > 2 * (pts - (self._last_pts or 0))
+        self._last_pts, self._end = pts, pts + duration
+
+        self._added += 1
+        if (self._added - 1) % self._frame_step:
+            return
         with _translate_errors():
-            pts, duration = frame.pts, frame.duration or 0
             if not self.frames:
                 self._shaper.begin(frame, self._encoder)
             frame = self._shaper.shaped(frame)
-
-            # In recordings that were joined, two frames may have the same time.
-            if self._last_pts is not None and (pts is None or pts <= self._last_pts):
-                pts = self._last_pts + 1
-            self._is_held = duration > 2 * ((pts or 0) - (self._last_pts or 0))
-            frame.pts = self._last_pts = pts or 0
-            self._end = frame.pts + duration
+            frame.pts = pts
             frame.time_base = self._video.time_base
             frame.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses its own
             self._output.mux(self._encoder.encode(frame))
@@ -151,13 +156,14 @@ class Mp4Writer:
     def finish(self, *, hold_last: bool = False) -> None:
         """Write what the encoders hold back; with `hold_last`, the last frame's own duration.
 
-        (A frame is displayed until the next; encoders make the last one as short as the others.)
+        (A frame is displayed until the next; encoders make the last one as short as the others,
+        or, of every so-many-th, as long: so that it always has its own.)
         """
         if not self.frames:
             return
         with _translate_errors():
             packets = self._encoder.encode(None)
-            if hold_last and packets and self._is_held:
+            if packets and (self._frame_step > 1 or (hold_last and self._is_held)):
                 packets[-1].duration = self._end - (packets[-1].pts or 0)
             self._output.mux(packets)
             if self._audio is not None:
@@ -209,8 +215,17 @@ class _EncodedAudio:
         self.packets += self._encoder.encode(None)
 
 
-def read_back(path: Path, frames: int) -> float:
-    """Decode a file that was written, in full; return its duration in seconds.
+class Encoded(NamedTuple):
+    """What was written into a file."""
+
+    seconds: float
+    """The time at which its last frame ends."""
+    fps: float | None
+    """Frames per second, on average; None if the file does not say so."""
+
+
+def read_back(path: Path, frames: int) -> Encoded:
+    """Decode a file that was written, in full; return what is in it.
 
     Raises:
         EncoderError: It cannot be decoded, or does not have as many frames.
@@ -222,17 +237,18 @@ def read_back(path: Path, frames: int) -> float:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"err_detect": "explode"}
+        fps = float(stream.average_rate) if stream.average_rate else None
         for frame in container.decode(stream):
             found += 1
             seconds = max(seconds, float((frame.pts + (frame.duration or 0)) * stream.time_base))
     if found != frames:
         raise EncoderError(f"{frames} frames were written and {found} can be read. {_NO_FAULT}")
-    return seconds
+    return Encoded(seconds, fps)
 
 
 _NO_FAULT = (
-    "That is no fault of the clip, which stays as it is with its host: load without short_side, "
-    "and please report it"
+    "That is no fault of the clip, which stays as it is with its host: load without short_side and "
+    "encode, and please report it"
 )
 
 

@@ -157,12 +157,12 @@ class VideoFetcher:
 
         error: BaseException | None = None
         try:
-            cut_seconds = cut_clip(
+            encoded = cut_clip(
                 media[0],
                 part,
                 clip.time_start,
                 clip.time_end,
-                short_side=self.options.short_side,
+                encoding=self.options.encoding,
                 audio=self.options.audio and audio,
             )
         except (av.error.FFmpegError, CutError, EncoderError, OSError, ValueError) as caught:
@@ -178,7 +178,7 @@ class VideoFetcher:
                 raise error
             raise RefusedError(refusal) from error
 
-        if (shortage := _shortage(clip, cut_seconds, seconds)) is not None:
+        if (shortage := _shortage(clip, encoded.seconds, seconds)) is not None:
             raise RefusedError(shortage)
         return sum(each.received_bytes for each in media)
 

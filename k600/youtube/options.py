@@ -9,17 +9,18 @@ import math
 import optparse
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from k600.errors import OptionError, nearest
 from k600.network import OPENSSL_CERTIFICATES, read_network
+from k600.video.encoding import CUT, Encoding
 
 logger = logging.getLogger("kinetics600")
 
-YOUTUBE_SHORT_SIDE = 360
+_SHORT_SIDE = 360
 """Pixels of the shorter side of clips from YouTube, at most, by default."""
 
 _SIZES = (144, 240, 360, 480, 720, 1080, 1440, 2160)
@@ -76,8 +77,8 @@ _INSTEAD: Mapping[str, str] = {
 class YouTubeOptions:
     """The options that are declared in `k600.loading.options`, as this wing needs them."""
 
-    short_side: int
-    """Pixels of the shorter side, at most."""
+    encoding: Encoding
+    """How clips are encoded, whose shorter side is limited always."""
     audio: bool
     cookies: Path | None = field(repr=False)
     """A cookie file in Netscape's format; it is read, never written."""
@@ -91,6 +92,16 @@ class YouTubeOptions:
     """How long `source="youtube"` waits in all for a block to be lifted; None for the usual."""
     requests_per_hour: int
     """Requests about videos; most videos take two."""
+
+
+def youtube_encoding(encoding: Encoding | None) -> Encoding:
+    """Return how clips from YouTube are encoded, which they are in any case, as they are cut."""
+    short_side = _SHORT_SIDE
+    if encoding is not None:
+        short_side = encoding.short_side or short_side
+        if encoding.encode is not None:
+            return replace(encoding, short_side=short_side)
+    return replace(CUT, short_side=short_side)
 
 
 def cookie_text(cookies: Path | None, browser: tuple[str | None, ...] | None) -> str:
@@ -153,7 +164,8 @@ def yt_dlp_params(options: YouTubeOptions, clients: Sequence[str] = ()) -> dict[
     both = f"b[vcodec^=avc1]{plain}/b{plain}"
     audio = f"ba{plain}[format_id!*=-drc]"
 
-    size = next((size for size in _SIZES if size >= options.short_side), _SIZES[-1])
+    short_side = options.encoding.short_side or _SIZES[-1]
+    size = next((size for size in _SIZES if size >= short_side), _SIZES[-1])
     of_video = [f"res:{size}", "+hdr", "vcodec:h264", "proto:https"]
     youtube: dict[str, list[str]] = {"skip": ["hls", "dash", "translated_subs"]}
     if clients:

@@ -100,7 +100,7 @@ def test_help_and_version(run: Run, place: dict[str, str]) -> None:
     assert run(place, "--version").stdout.strip() == kinetics600.__version__
 
 
-def test_help_lists_the_commands_as_readme_does_each_with_a_whole_line(
+def test_help_lists_the_commands_as_the_page_does_each_with_a_whole_line(
     run: Run, place: dict[str, str]
 ) -> None:
     place["COLUMNS"] = "80"
@@ -112,9 +112,8 @@ def test_help_lists_the_commands_as_readme_does_each_with_a_whole_line(
         lines = shown.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
         listed[" ".join(words)] = [line.split()[0] for line in lines]
 
-    readme = Path(kinetics600.__file__).with_name("README.md").read_text()
-    section = readme.partition("## On the command line\n")[2].partition("\n## ")[0]
-    named = re.findall(r"^kinetics600 (\w+) (\w*)", section.partition("```\n\n")[0], re.M)
+    page = Path(kinetics600.__file__).with_name("docs") / "command_line.md"
+    named = re.findall(r"^\| \[`kinetics600 (\w+) ?(\w*)`\]", page.read_text(), re.M)
     assert listed[""] == [*dict.fromkeys(name for name, _ in named)]
     for group in ("index", "manifest"):
         assert listed[group] == [word for name, word in named if name == group]

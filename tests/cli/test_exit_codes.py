@@ -28,8 +28,7 @@ from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS
 from tests.cli.test_terminals import LEAVES
 from tests.conftest import Command
 
-README = (Path(kinetics600.__file__).parent / "README.md").read_text()
-COMMAND_LINE = README.partition("## On the command line")[2].partition("\n## ")[0]
+COMMAND_LINE = (Path(kinetics600.__file__).parent / "docs/command_line.md").read_text()
 
 Run = Callable[..., tuple[int, str]]
 
@@ -202,7 +201,9 @@ def test_a_name_that_is_no_class_ends_with_1(run: Run, more: list[str]) -> None:
     assert (ended, said) == (1, "[]\n" if more else "")
 
 
-def test_readme_s_loop_goes_on_at_1_and_ends_at_3(miniature: Miniature, tmp_path: Path) -> None:
+def test_the_documented_loop_goes_on_at_1_and_ends_at_3(
+    miniature: Miniature, tmp_path: Path
+) -> None:
     (loop,) = re.findall(r"^until .* done$", COMMAND_LINE, re.M)
     home = tmp_path / "clips"
     home.touch()  # no folder: the first download fails

@@ -1,4 +1,4 @@
-"""One name for one thing in the JSON of every command: README's table says what each means."""
+"""One name for one thing in the JSON of every command: a table in `docs/` says what each means."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from k600.video.probe import VERDICTS
 from tests.cli.test_terminals import LEAVES, is_json
 from tests.conftest import Command
 
-README = (Path(kinetics600.__file__).parent / "README.md").read_text()
-SECTION = README.partition("What the names in the JSON mean")[2].partition("</details>")[0]
+PAGE = (Path(kinetics600.__file__).parent / "docs/command_line.md").read_text()
+SECTION = PAGE.partition("What the names in the JSON mean")[2].partition("</details>")[0]
 MEANINGS = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", SECTION, re.M))
 SOURCES = {"cvdf", "youtube", "local"}
 

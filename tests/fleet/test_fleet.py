@@ -430,8 +430,8 @@ def hashes(rows, column):
     return sorted(hashlib.sha256(row[column]["bytes"]).hexdigest() for row in rows)
 found = {}
 for place, column in ((sys.argv[1], "video"), (sys.argv[2], "mp4")):
-    ds = datasets.load_dataset(place, "validation", split="validation")
-    both = datasets.load_dataset(place, "all")
+    ds = datasets.load_dataset(place, split="validation")
+    both = datasets.load_dataset(place)
     stream = datasets.load_dataset(place, "validation", split="validation", streaming=True)
     label = "label" if column == "video" else "cls"
     found[column] = {
@@ -617,7 +617,7 @@ def test_a_tarball_that_is_replaced_between_two_readings_is_not_taken_for_the_on
             mirror=mirror,
             labels={},
             classes=None,
-            short_side=None,
+            encoding=None,
             recipe=fleet_recipe(),
             seed=0,
             whole=False,

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import k600.loading.read_entries
 import kinetics600
 from k600.checks.verify import verify_clips
 from k600.clip import Clip, Place, Tarball, parse_file_name
@@ -136,6 +137,23 @@ def test_five_clips_of_five_tarballs_are_five_requests(host: Host) -> None:
     assert (whole.fetched["cvdf"], whole.is_whole) == (5, True)
     every = expected(host.miniature, "train")
     assert contents(host.data_dir) == {n: d for n, d in every.items() if n.split("/")[1] in SOUND}
+
+
+@pytest.mark.parametrize("seconds", [0, 1000])
+def test_few_at_a_time_and_however_often_they_get_names_all_clips_come(
+    host: Host, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(k600.loading.read_entries, "_MOST_AHEAD", 2)
+    monkeypatch.setattr(k600.loading.read_entries, "_LANDING_SECONDS", seconds)
+    chosen = [(label, name) for label in SOUND[:3] for name in host.miniature.clips["train"][label]]
+    del chosen[::5]
+    host.note(host.places())
+    _, done = host.fetch(host.request(manifest=manifest_of(host, chosen)))
+    assert (done.is_whole, done.fetched) == (True, {"entries": len(chosen)})
+    assert contents(host.data_dir) == {
+        f"train/{label}/{name}": host.miniature.clips["train"][label][name]
+        for label, name in chosen
+    }
 
 
 def spoil_entry(place: Place, **changes: int) -> Place:

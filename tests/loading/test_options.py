@@ -27,6 +27,9 @@ OTHER: dict[str, Any] = {
     "source": "cvdf",
     "data_dir": "/elsewhere",
     "short_side": 256,
+    "encode": "training",
+    "crf": 25,
+    "frame_step": 4,
     "mirror": "/mirror",
     "mirror_options": {"auto_mkdir": True},
     "test_labels": "/labels.csv",
@@ -82,7 +85,9 @@ def test_what_youtube_is_asked_with_hides_the_same_secrets() -> None:
 
 @pytest.mark.parametrize("name", OTHER)
 def test_only_what_is_declared_so_tells_cached_rows_apart(name: str) -> None:
-    chosen = {"max_samples": 9, "shuffle": name == "seed"}  # without limits, some say nothing
+    chosen: dict[str, Any] = {"max_samples": 9, "shuffle": name == "seed"}
+    if name in ("crf", "frame_step"):  # alone, they are not allowed
+        chosen["encode"] = "training"
     other = {**chosen, name: OTHER[name]}
     assert (key(**other) != key(**chosen)) is OPTIONS[name].in_cache_key
 

@@ -17,8 +17,9 @@ import kinetics600
 from k600.errors import OptionError
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.video.cut import CutError
+from k600.video.encoding import Encoding
 from k600.video.probe import probe_clip
-from k600.video.resize import resize_clip
+from k600.video.reencode import reencode_clip
 from tests.conftest import Load, contents, expected
 from tests.counter import counter_video, read_counter
 
@@ -42,7 +43,8 @@ def times_of(data: bytes, kind: str = "video") -> list[float]:
 
 def shrunk(data: bytes, folder: Path, short_side: int) -> bytes | None:
     target = folder / "small.mp4"
-    return target.read_bytes() if resize_clip(io.BytesIO(data), target, short_side) else None
+    encoding = Encoding(short_side=short_side)
+    return target.read_bytes() if reencode_clip(io.BytesIO(data), target, encoding) else None
 
 
 def lying_on_its_side(data: bytes) -> bytes:
@@ -131,7 +133,7 @@ def test_any_size_is_even_and_in_proportion(width: int, height: int, short_side:
     clip = make_clip(1, seconds=1, fps=2, width=max(width, 32), height=max(height, 32))
     before = size_of(clip)
     target = Path(os.environ["HF_HOME"], "any.mp4")
-    if not resize_clip(io.BytesIO(clip), target, short_side):
+    if not reencode_clip(io.BytesIO(clip), target, Encoding(short_side=short_side)):
         assert min(before) <= short_side
         return
     after = size_of(target.read_bytes())

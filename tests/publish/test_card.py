@@ -30,6 +30,7 @@ def test_datasets_reads_what_a_card_says(kind: str) -> None:
     assert card_errors(card.content) == []
     configs = MetadataConfigs.from_dataset_card_data(card.data)
     assert [*configs] == ["train", "validation", "test", "all"]
+    assert configs.get_default_config_name() == "all"
     infos = DatasetInfosDict.from_dataset_card_data(card.data)
     for info in infos.values():
         assert [*info.features] == [column.name for column in PUBLISHED[kind]]
@@ -50,7 +51,8 @@ def test_datasets_reads_what_a_card_says(kind: str) -> None:
 def test_one_split_is_one_configuration() -> None:
     card = write_card("metadata", FACTS[1:2], name="owner/name", private=False)
     matter = yaml.safe_load(card.split("---\n")[1])
-    assert [config["config_name"] for config in matter["configs"]] == ["validation"]
+    (config,) = matter["configs"]
+    assert (config["config_name"], config["default"]) == ("validation", True)
     assert matter["size_categories"] == ["10K<n<100K"]
 
 

@@ -311,9 +311,10 @@ from huggingface_hub import DatasetCard
 datasets.disable_progress_bars()
 found = {"datasets": datasets.__version__, "modules": []}
 for repo in sys.argv[1:3]:
-    ds = datasets.load_dataset(repo, "validation")["validation"]
-    stream = datasets.load_dataset(repo, "validation", split="validation", streaming=True)
-    both = datasets.load_dataset(repo, "all")
+    ds = datasets.load_dataset(repo, split="validation")
+    stream = datasets.load_dataset(repo, split="validation", streaming=True)
+    both = datasets.load_dataset(repo)
+    assert len(datasets.load_dataset(repo, "validation")["validation"]) == len(ds)
     if "video" in ds.features:
         found["video"] = ds.features["video"]._type
         ds = ds.cast_column("video", datasets.Video(decode=False))

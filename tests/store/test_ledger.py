@@ -90,6 +90,24 @@ def test_a_record_that_fails_changes_nothing(tmp_path: Path) -> None:
     assert [row.file_name for row in ledger.clips("train")] == ["a"]
 
 
+def test_a_transaction_of_several_calls_is_all_or_nothing(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", MIRROR)
+    with pytest.raises(KeyError), ledger.transaction() as opened:
+        opened.record(ROW, [clip("a.mp4", 0)])
+        opened.record(ROW, [clip("b.mp4", 1)], replace=False)
+        assert opened.clips("train", "zumba", "b.mp4") == [clip("b.mp4", 1)]
+        raise KeyError
+    assert (ledger.tarball(ZUMBA), ledger.clips("train")) == (None, [])
+
+    with ledger.transaction() as opened:
+        opened.record(ROW, [clip("a.mp4", 0)])
+        opened.record(ROW, [clip("b.mp4", 1)], replace=False)
+    assert (ledger.tarball(ZUMBA), ledger.clips("train")) == (
+        ROW,
+        [clip("a.mp4", 0), clip("b.mp4", 1)],
+    )
+
+
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite", MIRROR)
     evil = "'); DROP TABLE clips; --"

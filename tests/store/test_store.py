@@ -16,6 +16,7 @@ from k600.errors import DiskFullError, Stopped, StoreError
 from k600.store.files import flush, write_whole
 from k600.store.store import Store
 from k600.translate import store_error, translate_errors
+from k600.video.encoding import Encoding
 
 NAME = "-aFirstHyph_000000_000010.mp4"
 
@@ -349,7 +350,7 @@ def test_a_store_of_smaller_clips_is_no_link(tmp_path: Path) -> None:
     (folder / NAME).write_bytes(b"private")
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips/short_side_128").symlink_to(tmp_path / "private")
-    store = Store.at(tmp_path / "clips", 128)
+    store = Store.at(tmp_path / "clips", Encoding(short_side=128))
     assert store.inventory("train/zumba") == set()
     with pytest.raises(StoreError, match="out of the store"):
         store.check_folder()

@@ -122,10 +122,13 @@ def test_without_torch_a_hint_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 @decoding
-def test_without_torchcodec_no_clip_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    transform = ClipTransform(on_corrupt="skip")
+def test_without_torchcodec_clips_are_decoded_and_none_is_blamed_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("torchcodec", "torchcodec.decoders"):
         monkeypatch.setitem(sys.modules, name, None)
+    assert ClipTransform(**SMALL)(row(make_clip(1)))["labels"] == 7
+    transform = ClipTransform(**SMALL, on_corrupt="skip", device="cuda")
     with pytest.raises(MissingDependencyError, match="torchcodec said"):
         transform(row(make_clip(1)))
     assert transform.corrupt_clips == 0
@@ -622,38 +625,38 @@ def test_the_store_is_a_videofolder(stored: Path, tmp_path: Path) -> None:
     }
 
 
-def in_readme(tool: str, data_dir: Path, split: str = "train") -> Any:
-    """Return what README's snippet for a tool calls `train` or, if asked for, `test`."""
+def in_page(tool: str, data_dir: Path, split: str = "train") -> Any:
+    """Return what the page's snippet for a tool calls `train` or, if asked for, `test`."""
     import datasets
 
-    readme = (Path(kinetics600.__file__).parent / "README.md").read_text()
-    section = readme.partition("## In other tools")[2].partition("\n## ")[0]
+    page = (Path(kinetics600.__file__).parent / "docs/coming_from.md").read_text()
+    section = page.partition("## In other tools")[2].partition("\n## ")[0]
     snippets = re.findall(r"```py\n(.*?)```", section, re.S)
     (snippet,) = (each for each in snippets if tool in each)
     names = {"kinetics600": kinetics600, "datasets": datasets, "data_dir": str(data_dir)}
-    exec(compile(snippet, "README.md", "exec"), names)
+    exec(compile(snippet, "coming_from.md", "exec"), names)
     return names[split]
 
 
-def test_readme_opens_the_store_as_a_videofolder(
+def test_the_page_opens_the_store_as_a_videofolder(
     stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-    train = in_readme("videofolder", stored)
+    train = in_page("videofolder", stored)
     assert len(train) == 30
     for row in train:
         assert NAMES[row["label"]] == Path(row["video"]["path"]).parent.name
 
 
-def test_readme_s_videofolder_leaves_out_test_clips_that_no_list_labels(
+def test_the_pages_videofolder_leaves_out_test_clips_that_no_list_labels(
     stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-    test = in_readme("videofolder", stored, "test")
+    test = in_page("videofolder", stored, "test")
     assert len(test) == 5
     assert sorted(row["video"]["path"] for row in test) == sorted(
         str(path) for path in stored.glob("test/*/*.mp4") if path.parent.name != "_unlabeled"
@@ -669,7 +672,7 @@ def test_readme_s_torchvision_leaves_out_test_clips_that_no_list_labels(stored: 
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"torchvision or torchcodec does not work here: {error}")
-    test = in_readme("torchvision", stored, "test")
+    test = in_page("torchvision", stored, "test")
     assert len(test.samples) == 5
     assert "_unlabeled" not in test.classes
     assert all(test.classes[label] == Path(path).parent.name for path, label in test.samples)
@@ -677,12 +680,12 @@ def test_readme_s_torchvision_leaves_out_test_clips_that_no_list_labels(stored: 
 
 @decoding
 @pytest.mark.filterwarnings("ignore")  # what they warn of as they are imported
-def test_readme_opens_the_store_in_torchvision(stored: Path) -> None:
+def test_the_page_opens_the_store_in_torchvision(stored: Path) -> None:
     try:
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"torchvision does not work here: {error}")
-    train = in_readme("torchvision", stored)
+    train = in_page("torchvision", stored)
     clip, label = train[7]
     assert len(train) == 30
     assert clip[0].ndim == 3

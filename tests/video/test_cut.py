@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k600.video.cut import CutError, cut_clip
+from k600.video.encoding import Encoding
 from k600.video.probe import probe_clip
 from tests.counter import counter_video, read_counter, tone_audio
 
@@ -38,9 +39,9 @@ def test_any_cut(
 ) -> None:
     video = counter_video(160, 96, fps, 9, gop_size=gop_size, b_frames=b_frames)
     path = tmp_path_factory.mktemp("cut") / "clip.mp4"
-    seconds = cut_clip(io.BytesIO(video), path, start, start + length)
+    cut = cut_clip(io.BytesIO(video), path, start, start + length)
     assert numbers(path) == list(range(start * fps, min(start + length, 9) * fps))
-    assert seconds == pytest.approx(len(numbers(path)) / fps, abs=0.01)
+    assert cut.seconds == pytest.approx(len(numbers(path)) / fps, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_the_short_side(
     tmp_path: Path, width: int, height: int, short_side: int | None, expected: tuple[int, int]
 ) -> None:
     video = io.BytesIO(counter_video(width, height, 10, 3))
-    cut_clip(video, tmp_path / "clip.mp4", 1, 2, short_side=short_side)
+    cut_clip(video, tmp_path / "clip.mp4", 1, 2, encoding=Encoding(short_side=short_side))
     probe = probe_clip(tmp_path / "clip.mp4", seconds=1)
     assert (probe.width, probe.height) == expected
 

@@ -16,8 +16,9 @@ import pytest
 from k600.errors import EncoderError, IncompleteError
 from k600.miniature import Miniature, make_tarball
 from k600.video.cut import cut_clip
+from k600.video.encoding import Encoding
 from k600.video.probe import probe_clip
-from k600.video.resize import resize_clip
+from k600.video.reencode import reencode_clip
 from tests.conftest import Load
 from tests.counter import counter_video, read_counter
 
@@ -26,7 +27,7 @@ Encode = Callable[[Path, Path], object]
 
 def shrunk(source: Path, target: Path) -> object:
     with open(source, "rb") as file:
-        return resize_clip(file, target, 90)
+        return reencode_clip(file, target, Encoding(short_side=90))
 
 
 def cut(source: Path, target: Path) -> object:

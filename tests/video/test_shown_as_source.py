@@ -10,7 +10,8 @@ import pytest
 
 from k600.gallery.thumbnails import preview_clip
 from k600.video.cut import cut_clip
-from k600.video.resize import resize_clip
+from k600.video.encoding import Encoding
+from k600.video.reencode import reencode_clip
 from tests.ffmpeg import make_video, needs_ffmpeg, said, shown, with_matrix
 
 pytestmark = needs_ffmpeg
@@ -75,7 +76,7 @@ def test_colours_stay_what_they_are(kind: str, tmp_path: Path) -> None:
     source = make_video(tmp_path / "source.mp4", *COLOURS[kind])
     small, cut = tmp_path / "small.mp4", tmp_path / "cut.mp4"
     with open(source, "rb") as file:
-        assert resize_clip(file, small, 96)
+        assert reencode_clip(file, small, Encoding(short_side=96))
     cut_clip(source, cut, 0, 1)
     check(source, small)
     check(source, cut)
@@ -94,7 +95,7 @@ def test_a_cut_of_another_codec_has_its_colours(
     ending: str, options: tuple[str, ...], tmp_path: Path
 ) -> None:
     source = make_video(tmp_path / f"source.{ending}", *options)
-    cut_clip(source, tmp_path / "cut.mp4", 0, 1, short_side=96)
+    cut_clip(source, tmp_path / "cut.mp4", 0, 1, encoding=Encoding(short_side=96))
     check(source, tmp_path / "cut.mp4")
 
 
@@ -115,7 +116,7 @@ def test_all_eight_ways_to_hold_a_camera(matrix: tuple[int, ...], tmp_path: Path
     source.write_bytes(with_matrix(plain.read_bytes(), *matrix))
     small, cut = tmp_path / "small.mp4", tmp_path / "cut.mp4"
     with open(source, "rb") as file:
-        assert resize_clip(file, small, 96)
+        assert reencode_clip(file, small, Encoding(short_side=96))
     cut_clip(source, cut, 0, 1)
     lies = matrix[0] == 0
     assert (said(small)["width"], said(small)["height"]) == ((96, 160) if lies else (160, 96))
@@ -128,7 +129,7 @@ def test_all_eight_ways_to_hold_a_camera(matrix: tuple[int, ...], tmp_path: Path
     apart = np.abs(shown(source, width, height)[0].astype(int) - picture)
     assert np.percentile(apart, 85) <= 8  # the gallery's, too
     with open(small, "rb") as file:  # what is upright stays so
-        assert not resize_clip(file, tmp_path / "smaller.mp4", 96)
+        assert not reencode_clip(file, tmp_path / "smaller.mp4", Encoding(short_side=96))
 
 
 def test_odd_sizes_lose_no_more_than_a_row(tmp_path: Path) -> None:

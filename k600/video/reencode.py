@@ -1,4 +1,4 @@
-"""Resize a clip: its shorter side at most so many pixels, every frame at its own time."""
+"""Encode a clip anew: smaller, or to be decoded faster; every frame at its own time."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from k600.video.cut import CutError
-from k600.video.encoder import Mp4Writer, read_back
+from k600.video.encoder import Encoded, Mp4Writer, read_back
+from k600.video.encoding import Encoding
 from k600.video.probe import best_stream, is_disk_error, open_mp4, playable_stream
 
 
-def resize_clip(source: IO[bytes], target: Path, short_side: int) -> bool:
-    """Write a clip with at most `short_side` pixels on the shorter side; False if it has no more.
+def reencode_clip(source: IO[bytes], target: Path, encoding: Encoding) -> Encoded | None:
+    """Write a clip encoded anew; None if it stays as it is, as `encoding` says of small ones.
 
-    H.264 (`yuv420p`, CRF 23), the same bytes for the same clip under one version of PyAV; displayed
-    as the source is (see `FrameShaper`). Audio is copied. The finished file is decoded in full.
-    After an error, `target` may have been written in part.
+    H.264 (`yuv420p`), the same bytes for the same clip under one version of PyAV; displayed as the
+    source is (see `FrameShaper`). Audio is copied. The finished file is decoded in full. After an
+    error, `target` may have been written in part.
 
     Raises:
         CutError: A frame cannot be decoded (`damaged`), or there is none (`no_video`).
@@ -31,28 +32,25 @@ def resize_clip(source: IO[bytes], target: Path, short_side: int) -> bool:
                 raise CutError("no_video", "there are no frames in it")
             if video.codec_context is None:
                 raise CutError("damaged", "nothing can decode the frames in it")
-
-            width, height = video.codec_context.width, video.codec_context.height
-            if min(width, height) <= short_side:
-                return False
-            frames = _copy(container, video, target, short_side)
+            if encoding.leaves(video.codec_context.width, video.codec_context.height):
+                return None
+            frames = _copy(container, video, target, encoding)
     except av.error.FFmpegError as error:  # of the demuxer or a decoder; others are EncoderError
         if is_disk_error(error):
             raise
         raise CutError("damaged", f"it cannot be decoded: {error}") from error
     if not frames:
         raise CutError("no_video", "there are no frames in it")
-    read_back(target, frames)
-    return True
+    return read_back(target, frames)
 
 
-def _copy(container: Any, video: Any, target: Path, short_side: int) -> int:
+def _copy(container: Any, video: Any, target: Path, encoding: Encoding) -> int:
     """Encode the frames and copy the audio; return the number of frames."""
-    video.thread_type = "NONE"  # clips are resized in parallel
+    video.thread_type = "NONE"  # clips are encoded in parallel
     video.codec_context.options = {"err_detect": "explode"}
     audio = playable_stream(container, "audio")
     streams = [video] if audio is None else [video, audio]
-    with Mp4Writer(target, video, crf=23, short_side=short_side) as output:
+    with Mp4Writer(target, video, encoding) as output:
         if audio is not None:
             output.copy_audio(audio)
         for packet in container.demux(*streams):

@@ -1,0 +1,87 @@
+"""How clips are encoded anew as they arrive: the one value that says so, and its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ENCODINGS = ("training",)
+"""What `encode` may be."""
+
+_VERSIONS = {None: 1, "training": 1}
+"""Raise the number of what gives other frames, times or sizes than before: clips of an older
+version are in a store of their own, and are never taken for those of a newer one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """How clips are encoded anew as they arrive; None stands for clips as their source has them."""
+
+    short_side: int | None = None
+    """Most pixels of the shorter side; None for clips of the size that they have."""
+    encode: str | None = None
+    """`training`: every clip, so that few frames are decoded to reach any one, each of them fast;
+    None: only clips that are too large, as small files."""
+    crf: int = 23
+    """x264's quality, 0 (lossless) to 51."""
+    frame_step: int = 1
+    """Every so-many-th frame is kept, from the first on, each at its own time."""
+
+    def leaves(self, width: int, height: int) -> bool:
+        """Return whether a clip of so many pixels stays as it is."""
+        is_small = self.short_side is None or min(width, height) <= self.short_side
+        return self.encode is None and is_small
+
+    @property
+    def x264(self) -> Mapping[str, str]:
+        """x264's options."""
+        # Without the last one, the same frames give other bytes now and then: what x264's
+        # assembler makes of a frame's motion depends on where in memory it lies.
+        options = {
+            "crf": str(self.crf),
+            "preset": "veryfast",
+            "x264-params": "cpu-independent=1",
+        }
+        if self.encode is not None:
+            most_between_keys = 16 if self.frame_step == 1 else 8
+            options |= {"tune": "fastdecode", "bf": "0", "g": str(most_between_keys)}
+        return options
+
+    @property
+    def version(self) -> int:
+        """Of how such clips are made, 1 or more."""
+        return _VERSIONS[self.encode]
+
+    @property
+    def name(self) -> str:
+        """All of it in a word, as a folder is called: `short_side_256`, say."""
+        words = [] if self.short_side is None else [f"short_side_{self.short_side}"]
+        if self.encode is not None:
+            words.append(f"{self.encode}_crf_{self.crf}")
+        if self.frame_step > 1:
+            words.append(f"step_{self.frame_step}")
+        if self.version > 1:
+            words.append(f"v{self.version}")
+        return "_".join(words)
+
+
+CUT = Encoding(crf=18)
+"""How clips are encoded that are cut out of longer videos, unless something else is asked for."""
+
+
+def describe_encoding(encoding: Encoding | None) -> Mapping[str, Any]:
+    """Return what to note of how clips are encoded, as JSON.
+
+    Example:
+        >>> describe_encoding(Encoding(short_side=256))
+        {'short_side': 256}
+        >>> describe_encoding(Encoding(encode="training"))
+        {'short_side': None, 'encoding': 'training_crf_23'}
+    """
+    if encoding is None:
+        return {"short_side": None}
+    described: dict[str, Any] = {"short_side": encoding.short_side}
+    if encoding.name != f"short_side_{encoding.short_side}":
+        described["encoding"] = encoding.name
+    return described

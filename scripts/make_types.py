@@ -1,0 +1,56 @@
+"""Write the options as types of keyword arguments from their declaration: run
+`python scripts/make_types.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # a checkout need not be installed yet
+
+from k600.loading import options
+from k600.loading.options import OPTIONS, Option
+from k600.store.files import write_whole
+
+__all__ = ["FILE", "source"]
+
+FILE = Path(options.__file__).with_name("keywords.py")
+
+HEAD = '''\
+"""The options of a load as keyword arguments, for type checkers and editors: `Unpack[Options]`.
+
+Made from `k600/loading/options.py` by `python scripts/make_types.py`; a test holds it current.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, TypedDict
+
+
+class Options(TypedDict, total=False):
+    """The options of a load; each may be left out."""
+'''
+
+
+def source() -> str:
+    """Return the text of `k600/loading/keywords.py`."""
+    return HEAD + "".join(map(_keyword, OPTIONS.values()))
+
+
+def _keyword(option: Option) -> str:
+    annotation = option.annotation
+    if option.allowed:
+        values = ", ".join(f'"{value}"' for value in option.allowed)
+        annotation = f"Literal[{values}]"
+    meaning = textwrap.fill(f'"""{option.help}', 96, break_on_hyphens=False)
+    if "\n" in meaning:
+        meaning += "\n"
+    return textwrap.indent(f'\n{option.name}: {annotation}\n{meaning}"""\n', "    ")
+
+
+if __name__ == "__main__":
+    write_whole(FILE, source().encode())

@@ -1,0 +1,113 @@
+"""`encode="training"`: clips encoded anew as they arrive, whatever they are asked for by."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+import kinetics600
+from k600.errors import OptionError
+from k600.miniature import CLASSES, Miniature
+from k600.video.probe import probe_clip
+from tests.conftest import Load, contents, expected
+
+TRAINING = {"encode": "training", "frame_step": 2}
+FOLDER = "training_crf_23_step_2"
+
+
+def clips_of(rows: Any) -> dict[str, bytes]:
+    """Return the clips of rows by class, YouTube id and start, as they are stored or streamed."""
+    found = {}
+    for row in rows:
+        video = row["video"]
+        data = video["bytes"] or Path(video["path"]).read_bytes()
+        found[f"{row['label']} {row['youtube_id']} {row['time_start']}"] = data
+    return found
+
+
+def test_a_load_a_stream_and_a_published_dataset_hold_the_same_clips(
+    load: Load, folders: dict[str, Any], mirror_options: dict[str, Any], tmp_path: Path
+) -> None:
+    options = {**TRAINING, "classes": CLASSES[:2], **mirror_options}
+    streamed = clips_of(load("validation", streaming=True, **options)["validation"])
+    assert not os.path.exists(folders["data_dir"])
+    loaded = clips_of(load("validation", **options)["validation"])
+    kinetics600.publish(
+        None,
+        "validation",
+        to=str(tmp_path / "shards"),
+        kind="embedded",
+        i_have_the_rights=True,
+        data_dir=str(tmp_path / "nowhere"),
+        **options,
+    )
+    files = str(tmp_path / "shards/data/validation/*.parquet")
+    published = datasets.load_dataset("parquet", data_files=files, split="train")
+    published = published.cast_column("video", datasets.Video(decode=False))
+    assert streamed == loaded == clips_of(published)
+    assert len(loaded) > 5
+
+
+def test_each_encoding_has_its_own_folder_and_cached_rows(
+    load: Load, folders: dict[str, Any], miniature: Miniature
+) -> None:
+    wanted = {path for path in expected(miniature, "train") if f"/{CLASSES[0]}/" in path}
+    encodings: dict[str, dict[str, Any]] = {
+        FOLDER: TRAINING,
+        "training_crf_30": {"encode": "training", "crf": 30},
+        "short_side_64_training_crf_23": {"encode": "training", "short_side": 64},
+        "short_side_64": {"short_side": 64},
+    }
+    files = set()
+    for folder, options in encodings.items():
+        rows = load("train", classes=CLASSES[0], **options)["train"]
+        there = {path for path in contents(folders["data_dir"]) if path.startswith(f"{folder}/")}
+        assert there == {f"{folder}/{path}" for path in wanted}
+        files.add(rows.cache_files[0]["filename"])
+    assert len(files) == len(encodings)
+
+
+def test_a_clip_of_an_older_version_is_never_taken(
+    load: Load, folders: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def places() -> list[str]:
+        rows = load("train", classes=CLASSES[0], **TRAINING)["train"]
+        return [os.path.relpath(row["video"]["path"], folders["data_dir"]) for row in rows]
+
+    before = places()
+    assert {place.partition("/")[0] for place in before} == {FOLDER}
+    monkeypatch.setattr("k600.video.encoding._VERSIONS", {None: 1, "training": 2})
+    after = places()
+    assert {place.partition("/")[0] for place in after} == {f"{FOLDER}_v2"}
+    assert [p.partition("/")[2] for p in after] == [p.partition("/")[2] for p in before]
+
+
+def test_every_nth_frame_of_each_clip_is_kept(load: Load) -> None:
+    whole, half = (
+        load("train", classes=CLASSES[0], **options)["train"] for options in ({}, TRAINING)
+    )
+    for one, other in zip(whole, half, strict=True):
+        probes = [probe_clip(Path(row["video"]["path"]), seconds=10) for row in (one, other)]
+        assert probes[1].verdict == probes[0].verdict
+        assert probes[1].fps == pytest.approx(probes[0].fps / 2)
+        assert probes[1].duration_seconds == pytest.approx(probes[0].duration_seconds, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encode": "trainng"}, "encode: 'trainng' is not allowed; did you mean 'training'"),
+        ({"encode": "training", "crf": 0}, "crf: 0 is not allowed, .* from 1 to 51"),
+        ({"encode": "training", "crf": 52}, "crf: 52 is not allowed, .* from 1 to 51"),
+        ({"encode": "training", "frame_step": 0}, "frame_step: 0 is not allowed, .* at least 1"),
+        ({"crf": 25}, "crf: 25 is allowed with encode='training' only"),
+        ({"short_side": 256, "frame_step": 4}, "frame_step: 4 is allowed with encode='training'"),
+    ],
+)
+def test_what_is_not_allowed_is_said(load: Load, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        load("train", **options)
