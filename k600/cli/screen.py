@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.padding import Padding
 from rich.progress import (
@@ -116,7 +117,9 @@ def say_error(text: str) -> None:
     show_text(f"error: {with_flags(text)}", screen=console(stderr=True), style="bold red", most=6)
 
 
-_COMMAND = re.compile(r"(?:pip install|kinetics600(?! \w+:)) [^\s,;)][^,;)\n]*|'[^'\n]+'|`[^`\n]+`")
+_COMMAND = re.compile(
+    r"(?:pip install|kinetics600(?! \w+:)) [^\s,;)][^,;)\n]*|(?<!\w)'[^'\n]+'|`[^`\n]+`"
+)
 """What is meant for copying, within a sentence."""
 
 
@@ -178,6 +181,7 @@ def make_table(*columns: str, text: Collection[str] = (), **facts: Any) -> Table
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
+        show_edge=False,
         title_justify="left",
         caption_justify="left",
         **facts,
@@ -194,6 +198,10 @@ def show_table(table: Table) -> None:
     Numbers and words are never broken, so a table has a least width.
     """
     screen = console()
+    for column in table.columns:
+        cells = [str(column.header), *map(str, column.cells)]
+        words = cells if column.no_wrap else " ".join(cells).split()
+        column.min_width = max(map(cell_len, words), default=0)
     if screen.measure(table, options=screen.options.update_width(10_000)).minimum <= screen.width:
         screen.print(table, soft_wrap=not screen.is_terminal)
         return

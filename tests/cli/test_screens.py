@@ -91,9 +91,9 @@ def test_a_plan_is_read_at_a_glance(miniature: Miniature, tmp_path: Path) -> Non
     for columns, (code, shown) in at_widths(place, tmp_path, *words).items():
         assert code == 0
         lines = lines_of(shown)
-        rows = [" ".join(line.split()) for line in lines if line.startswith((" here", " files"))]
-        assert rows == ["here 0 0 0", "files 42 41 6"]
-        assert max(len(line) for line in lines if line.startswith(" ")) <= columns
+        table = [line for line in lines if str(tmp_path) not in line]
+        assert max(map(len, table)) <= columns
+        assert "here 0 0 0" in [" ".join(line.split()) for line in table]
         assert {"train", "validation", "test", "request", "tarballs"} <= words_of(lines)
         assert str(tmp_path / "clips") in shown  # however long, it is in one piece
 
