@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
+import itertools
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from pathlib import Path
@@ -68,13 +69,18 @@ class Ledger:
             opened._open = lambda **_: contextlib.nullcontext(db)
             yield opened
 
-    def view(self, split: str, *, sizes: bool = False) -> LedgerView:
-        """Return all that is known of a split; with `sizes`, also of each stored clip."""
+    def view(
+        self, split: str, *, sizes: bool = False, only: Collection[str] | None = None
+    ) -> LedgerView:
+        """Return all that is known of a split, or of its clips in some tarballs `only`; with
+        `sizes`, also of each stored clip.
+        """
         groups: list[StoredGroup] = []
         others: list[ClipRow] = []
         with self._open() as db:
-            for mirror in self._mirrors(db):
-                for tarball, stored, left in _stored_groups(db, mirror, split, sizes=sizes):
+            names = (None,) if only is None else only
+            for mirror, name in itertools.product(self._mirrors(db), names):
+                for tarball, stored, left in _stored_groups(db, mirror, split, name, sizes=sizes):
                     groups += stored
                     if left:
                         more = "AND state IS NOT 'have'"
@@ -82,7 +88,8 @@ class Ledger:
 
             tarballs, adopted = self._tarball_rows(db, split), _rows(db, AdoptedRow, split)
             answers = _rows(db, AnswerRow, split)
-            theirs = without_clips(self._groups_of_others(db, split), groups, answers)
+            theirs = [group for name in names for group in self._groups_of_others(db, split, name)]
+            theirs = without_clips(theirs, groups, answers)
         return LedgerView(tarballs, groups, others, answers, adopted, theirs)
 
     def tarballs(self, split: str) -> dict[str, TarballRow]:
