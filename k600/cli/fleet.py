@@ -135,7 +135,7 @@ def _estimate(
     caption = (
         f"{found.tarballs:,} tarballs, {found.tarball_bytes / 1e9:,.1f} GB; more than "
         f"{found.enough_workers:,} workers hardly help. In a bucket besides: about "
-        f"{requests.gets:,} GETs and {requests.puts:,} PUTs, ${requests.dollars:,.2f}"
+        f"{requests.gets:,} GETs and {requests.puts:,} PUTs, ${requests.request_dollars:,.2f}"
     )
     table = make_table(*columns, caption=caption)
     for one in found.simulations:

@@ -85,7 +85,7 @@ class Requests:
     """About one for each clip: a shard is written from a piece of every part."""
     puts: int
     """Of parts, shards and markers; large files go in pieces of 50 MiB."""
-    dollars: float
+    request_dollars: float
 
 
 @dataclass(frozen=True, slots=True)

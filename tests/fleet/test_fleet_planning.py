@@ -131,6 +131,6 @@ def test_requests_to_a_bucket_are_about_one_a_clip_and_priced() -> None:
     found = count_requests(train, shard_bytes=500_000_000, rates=rates)
     assert 432_000 < found.gets < 440_000
     assert 28_000 < found.puts < 34_000
-    assert found.dollars == pytest.approx((found.gets + 12.5 * found.puts) / 10_000)
+    assert found.request_dollars == pytest.approx((found.gets + 12.5 * found.puts) / 10_000)
     index = count_requests(train, shard_bytes=500_000_000, rates=rates.indexing())
     assert index == Requests(600, 1_800, pytest.approx((600 + 12.5 * 1_800) / 10_000))
