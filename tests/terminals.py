@@ -20,11 +20,12 @@ def in_terminal(
     folder: Path,
     *command: object,
     columns: int,
+    typed: bytes = b"",
     started: Callable[[subprocess.Popen[bytes]], Any] = lambda process: None,
 ) -> tuple[int, str]:
     """Run a program in a terminal of so many columns; return exit code and all that was shown.
 
-    `started` is called with the process once it runs.
+    `typed` are keys that are pressed in it; `started` is called with the process once it runs.
     """
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -37,6 +38,7 @@ def in_terminal(
         env={"TERM": "xterm-256color", **env},
     )
     os.close(theirs)
+    os.write(ours, typed)
     started(process)
     shown = b""
     with os.fdopen(ours, "rb", buffering=0) as file:

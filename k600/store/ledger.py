@@ -294,6 +294,26 @@ class Ledger:
             row = (*key[1:], *answer, version, size_bytes, times + 1, days, first_on, today)
             _replace_rows(db, AnswerRow, clip.split, [(*row, circumstances, versions)])
 
+    def forget_stored(
+        self, split: str, tarball: Tarball | None, folder: str, names: Iterable[str]
+    ) -> None:
+        """Record that clips of a folder are not stored any more, as if none had been wanted.
+
+        `tarball` is where all mirrors have them; None for clips from YouTube.
+        """
+        keys = [(split, folder, name) for name in names]
+        this = "split = ? AND folder = ? AND file_name = ?"
+        with self._open(write=True) as db:
+            if tarball is None:
+                db.executemany(f"DELETE FROM answers WHERE {this} AND kind = 'have'", keys)
+            for mirror in self._mirrors(db) if tarball is not None else ():
+                db.executemany(
+                    "UPDATE clips SET state = 'skipped', source = '' WHERE mirror = ? AND "
+                    f"tarball = ? AND {this} AND state = 'have'",
+                    ((mirror, tarball.name, *key) for key in keys) if tarball else (),
+                )
+            db.executemany(f"DELETE FROM checks WHERE {this}", keys)
+
     def adopted(self, split: str, folder: str | None = None) -> list[AdoptedRow]:
         """Return the adopted clips of a split or one folder, by folder and file name."""
         with self._open() as db:

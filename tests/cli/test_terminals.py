@@ -41,6 +41,8 @@ COMMANDS = {  # in an order in which one has what the one before left
     "index publish": [f"./{NAME}-index"],
     "publish": ["validation", "--to", NAME],
     "fleet": ["train", "--estimate"],
+    "list": [],
+    "delete": ["validation", "--yes"],
 }
 
 IN_ONE_PROCESS = """
