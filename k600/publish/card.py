@@ -1,7 +1,8 @@
 """The dataset card of a published dataset: `card.md`, with the numbers and tables that are its own.
 
 In the template, what stands between `<!-- only NAME ... -->` and `<!-- end -->` is for cards of
-these kinds alone, or for those that are `private`, or have `several` splits, or clips `left_out`.
+these kinds alone, or for those that are `private`, or have `several` splits, clips `left_out`, or
+the `loader`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,14 @@ class SplitFacts:
     """Of the split's index (`k600.publish.clip_index`); empty if it has none."""
 
 
-def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: bool) -> str:
+def write_card(
+    kind: str,
+    splits: Sequence[SplitFacts],
+    *,
+    name: str,
+    private: bool,
+    has_loader: bool = False,
+) -> str:
     """Return the card, front matter and text; `name` is what `load_dataset` takes."""
     import yaml
 
@@ -60,6 +68,8 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
         parts.add("several")
     if left_out:
         parts.add("left_out")
+    if has_loader:
+        parts.add("loader")
 
     template = _pick(_TEMPLATE.read_text("utf-8"), parts)
     info = read_info("all")
