@@ -109,7 +109,7 @@ class PartReader:
             for clip, data in ahead:
                 if data is None:
                     data = self._mend(clip)
-                yield record_of(clip.clip, clip.clip.file_name, data, "cvdf")
+                yield record_of(clip.clip, clip.clip.file_name, data, "cvdf", clip.found.fps)
 
     def _read(self, clip: PlacedClip) -> bytes | None:
         """Return a clip's bytes; None if they are missing or have another SHA-256."""

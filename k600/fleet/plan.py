@@ -31,6 +31,7 @@ _SCHEMA = pyarrow.schema(
     [("shard", pyarrow.int32())]
     + [(name, pyarrow.string()) for name in _STRINGS]
     + [(name, pyarrow.int64()) for name in ("offset_bytes", "size_bytes")]
+    + [("fps", pyarrow.float64())]
 )
 _FOUND = [field.name for field in fields(PartClip)]
 

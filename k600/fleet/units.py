@@ -75,6 +75,8 @@ class PartClip:
     offset_bytes: int
     size_bytes: int
     sha256: str
+    fps: float | None = None
+    """Frames per second; None where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +307,7 @@ def _write_part(unit: Unit, job: Job, remote: RemoteFile, path: Path) -> UnitMar
                 continue
 
             digest = hashlib.sha256(data).hexdigest()
-            clips.append(PartClip(found.file_name, label, position, len(data), digest))
+            clips.append(PartClip(found.file_name, label, position, len(data), digest, found.fps))
             part.write(data)
             position += len(data)
     return UnitMarker(unit, tuple(clips), tuple(rejects), *places)

@@ -127,7 +127,7 @@ def test_four_tasks_make_the_same_bytes_as_one_and_a_rerun_makes_none(
 
 
 NOTE = b"""{
- "format": 1,
+ "format": 2,
  "kind": "embedded",
  "split": "validation",
  "classes": null,
@@ -144,10 +144,10 @@ NOTE = b"""{
  "tarballs": "6 (761db8bae58809de)"
 }
 """
-"""What the first release noted of a request."""
+"""What releases noted of a request since rows have the columns that they have now."""
 
 
-def test_a_place_of_the_first_release_goes_on_unless_a_fleet_s_files_mean_something_else(
+def test_a_place_of_an_earlier_release_goes_on_unless_a_fleet_s_files_mean_something_else(
     run: Run, miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "a"
@@ -162,7 +162,7 @@ def test_a_place_of_the_first_release_goes_on_unless_a_fleet_s_files_mean_someth
     units = [json.loads(path.read_bytes()) for path in notes.glob("units/*.json")]
     assert len(units) == 6
     for unit in units:
-        words = json.dumps([unit["url"], unit["etag"], {"format": 1, "short_side": None}])
+        words = json.dumps([unit["url"], unit["etag"], {"format": 2, "short_side": None}])
         assert unit["key"] == hashlib.sha256(words.encode()).hexdigest()[:16]
 
     monkeypatch.setattr("k600.fleet.options.PARTS_FORMAT", 2)

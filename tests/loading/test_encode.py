@@ -19,13 +19,13 @@ TRAINING = {"encode": "training", "frame_step": 2}
 FOLDER = "training_crf_23_step_2"
 
 
-def clips_of(rows: Any) -> dict[str, bytes]:
-    """Return the clips of rows by class, YouTube id and start, as they are stored or streamed."""
+def clips_of(rows: Any) -> dict[str, tuple[bytes, float]]:
+    """Return the clips of rows, and their rates, by class, YouTube id and start."""
     found = {}
     for row in rows:
         video = row["video"]
         data = video["bytes"] or Path(video["path"]).read_bytes()
-        found[f"{row['label']} {row['youtube_id']} {row['time_start']}"] = data
+        found[f"{row['label']} {row['youtube_id']} {row['time_start']}"] = data, row["fps"]
     return found
 
 
@@ -94,6 +94,7 @@ def test_every_nth_frame_of_each_clip_is_kept(load: Load) -> None:
         probes = [probe_clip(Path(row["video"]["path"]), seconds=10) for row in (one, other)]
         assert probes[1].verdict == probes[0].verdict
         assert probes[1].fps == pytest.approx(probes[0].fps / 2)
+        assert (one["fps"], other["fps"]) == (None, pytest.approx(probes[1].fps))
         assert probes[1].duration_seconds == pytest.approx(probes[0].duration_seconds, abs=0.01)
 
 
