@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from k600.hf import Video, default_data_dir, plain_errors, progress
-from k600.labels import NAMES
+from k600.labels import NAMES, named_classes
 from k600.loading.manifest import ManifestRow, manifest_rows, write_manifest
 from k600.loading.options import check_option_names, takes_options
 from k600.loading.request import Request
@@ -30,9 +30,16 @@ if TYPE_CHECKING:
     from k600.publish.run import Published
 
 
-def labels() -> list[str]:
-    """Return the 600 class names in canonical order: the place in the list is the id."""
-    return list(NAMES)
+def labels(of: str | None = None) -> list[str]:
+    """Return the 600 class names in canonical order: the place in the list is the id.
+
+    Args:
+        of: Only those of a published subset: `kinetics-sounds` or `mini-kinetics-200`.
+
+    Raises:
+        UnknownClassError: There is no such subset.
+    """
+    return list(NAMES if of is None else named_classes(of))
 
 
 @takes_options
@@ -85,7 +92,8 @@ class Gallery:
         with open(self.path, encoding="utf-8") as file:
             page = html.escape(file.read())
         style = "width: 100%; height: 800px; border: 0"
-        return f'<iframe srcdoc="{page}" style="{style}" sandbox="allow-scripts"></iframe>'
+        allowed = "allow-scripts allow-downloads"
+        return f'<iframe srcdoc="{page}" style="{style}" sandbox="{allowed}"></iframe>'
 
 
 def gallery(

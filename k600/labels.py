@@ -8,6 +8,10 @@ otherwise at two places, so an id is never taken from the order of a file.
 from __future__ import annotations
 
 import difflib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from k600.errors import UnknownClassError, nearest
@@ -16,6 +20,8 @@ NAMES: tuple[str, ...] = tuple(
     (Path(__file__).with_name("class_names.txt")).read_text("utf-8").splitlines()
 )
 """The 600 class names in canonical order; `NAMES[i]` is the class with id `i`."""
+
+logger = logging.getLogger("kinetics600")
 
 _IDS = {name: index for index, name in enumerate(NAMES)}
 
@@ -57,16 +63,53 @@ def canonical(spelling: str) -> str:
     return name
 
 
+@dataclass(frozen=True, slots=True)
+class ClassList:
+    """A list of classes that others published, for another release of Kinetics, by its name."""
+
+    name: str
+    source: str
+    """Who published it, and where."""
+    classes: tuple[str, ...]
+    """Those of it that Kinetics-600 has, in the order of ids."""
+    missing: tuple[str, ...]
+    """Those that it has not, as the source spells them."""
+
+
+@cache
+def class_lists() -> Mapping[str, ClassList]:
+    """Return every published list of classes (`class_lists/*.txt`) by its name."""
+    files = sorted(Path(__file__).with_name("class_lists").glob("*.txt"))
+    return {file.stem: _read_list(file) for file in files}
+
+
+def named_classes(name: str) -> tuple[str, ...]:
+    """Return the canonical names that a class's spelling, or a list's name, stands for.
+
+    Example:
+        >>> named_classes("tie_dying"), len(named_classes("kinetics-sounds"))
+        (('tie dying',), 31)
+    """
+    found = _list_named(name)
+    if found is None:
+        return (canonical(name),)
+    _tell_missing(found.name)
+    return found.classes
+
+
 def find_classes(query: str) -> tuple[list[str], bool]:
     """Return the classes that match a query, and whether they contain it (else they resemble it).
 
-    Letter case, `_`, `-` and punctuation do not matter; a number is an id as well. Names that
-    contain the query are in the order of ids, similar ones nearest first.
+    The name of a list finds the classes of the list. Letter case, `_`, `-` and punctuation do not
+    matter; a number is an id as well. Names that contain the query are in the order of ids, similar
+    ones nearest first.
 
     Example:
         >>> find_classes("knot_not")
         (['tying knot (not on a tie)'], True)
     """
+    if (listed := _list_named(query)) is not None:
+        return list(listed.classes), True
     plain = {name: _plain(name) for name in NAMES}
     wanted = _plain(query)
     found = [name for name in NAMES if wanted in plain[name]] if wanted or not query else []
@@ -90,9 +133,40 @@ def _fold(spelling: str) -> str:
 _SPELLINGS = {_fold(name): name for name in NAMES}
 
 
+def _list_named(name: str) -> ClassList | None:
+    return class_lists().get(name.casefold().replace("_", "-").replace(" ", "-"))
+
+
+def _read_list(file: Path) -> ClassList:
+    lines = file.read_text("utf-8").splitlines()
+    ours, missing = set(), []
+    for line in lines:
+        theirs, renamed, name = line.partition(" =")
+        if line.startswith("#"):
+            continue
+        if renamed and not name:
+            missing.append(theirs)
+        else:
+            ours.add(name.strip() or theirs)
+    classes = tuple(name for name in NAMES if name in ours)
+    return ClassList(file.stem, lines[0].removeprefix("# "), classes, tuple(missing))
+
+
+@cache
+def _tell_missing(name: str) -> None:
+    """Log once which classes of a list Kinetics-600 has not."""
+    found = class_lists()[name]
+    if found.missing:
+        logger.info(
+            f"classes: {name!r} stands for the {len(found.classes)} of its classes that are in "
+            f"Kinetics-600; not there: {', '.join(found.missing)}"
+        )
+
+
 def _unknown(name: object) -> UnknownClassError:
+    close = nearest(name, [*NAMES, *class_lists()])
     return UnknownClassError(
-        f"classes: {name!r} is not a Kinetics-600 class{nearest(name, NAMES) or '.'} "
+        f"classes: {name!r} is not a Kinetics-600 class{close or '.'} "
         "All 600 names: kinetics600.labels()"
     )
 

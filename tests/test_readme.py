@@ -108,6 +108,14 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert not anchor or anchor in anchors_of(target), link
 
 
+def test_readme_is_short_and_its_pictures_are_small() -> None:
+    body = re.sub(r"\A---\n.*?\n---\n", "", README, flags=re.S)
+    assert 650 <= len(body.split()) <= 950
+    assert len(re.findall(r"^!\[", README, re.M)) == 2
+    for picture in (ROOT / "docs/images").iterdir():
+        assert picture.stat().st_size < 150_000, picture.name
+
+
 def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocstrings")
     pytest.importorskip("material")

@@ -23,8 +23,8 @@ def classes(query: str, data_dir: str | None, mirror: str | None, as_json: bool)
     """Search the 600 class names, in any spelling.
 
     Shows ids, and how many clips of each class the host lists, once its lists are in the store. No
-    list counts the test clips of a class. QUERY is part of a name, or an id. Exit code 1 if no name
-    holds it, and none is near it.
+    list counts the test clips of a class. QUERY is part of a name, an id, or a published subset:
+    kinetics-sounds, mini-kinetics-200. Exit code 1 if no name holds it, and none is near it.
 
     Example: kinetics600 classes swimming
     """

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from k600.cli.flag_names import with_flags
-from k600.labels import NAMES
+from k600.labels import NAMES, class_lists
 from k600.loading.options import OPTIONS, Option
 from k600.splits import CONFIGS
 
@@ -88,11 +88,11 @@ def complete_splits(_context: click.Context, _parameter: click.Parameter, word: 
 
 
 def complete_classes(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """Return the classes that begin with a word, in a spelling that needs no quotes."""
+    """Return the classes, and lists, that begin with a word, in a spelling without quotes."""
     if " " in word:  # in quotes
         return [name for name in NAMES if name.startswith(word)]
     plain = str.maketrans({" ": "_", "'": None, "(": None, ")": None})
-    spellings = [name.translate(plain) for name in NAMES]
+    spellings = [*class_lists(), *(name.translate(plain) for name in NAMES)]
     return [spelling for spelling in spellings if spelling.startswith(word)]
 
 

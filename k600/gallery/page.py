@@ -8,13 +8,15 @@ it.
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import html
+import io
 import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,13 @@ from urllib.parse import quote
 from k600.errors import OptionError
 from k600.gallery.rows import Row, check_target, count_rows, previews, read_rows, write_file
 from k600.gallery.thumbnails import Preview, to_jpeg
+from k600.labels import NAMES
+from k600.splits import SPLITS
+from k600.text import csv_cell
 from k600.values import whole_number
+
+_MANIFEST = ("split", "label", "youtube_id", "time_start", "time_end")
+"""The columns of a manifest that name a clip."""
 
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}", re.ASCII)
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
@@ -74,6 +82,7 @@ def write_gallery(
         raise OptionError("rows: the dataset is empty, there is nothing to show")
 
     facts = {
+        "manifest": _csv(_MANIFEST),
         "title": str(title),
         "more": next(found, None) is not None,
         "total": count_rows(rows),
@@ -129,8 +138,24 @@ def _clip(row: Row, preview: Preview, folder: Path, *, embedded: bool) -> dict[s
         "height": preview.height,
         "fps": preview.fps,
         "problem": preview.problem,
+        "manifest": _manifest_line(row),
         "picture": None if preview.image is None else _base64(to_jpeg(preview.image)),
     }
+
+
+def _manifest_line(row: Row) -> str | None:
+    """Return a clip's line of a manifest; None if it cannot be named there."""
+    named = row.label in NAMES or (row.label is None and row.split == "test")
+    times = row.time_start is not None and row.time_end is not None
+    if not (named and times and row.split in SPLITS and _YOUTUBE_ID.fullmatch(row.youtube_id)):
+        return None
+    return _csv([getattr(row, name) for name in _MANIFEST])
+
+
+def _csv(cells: Sequence[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(map(csv_cell, cells))
+    return line.getvalue()
 
 
 def _base64(data: bytes) -> str:

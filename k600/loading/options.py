@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, get_type_hints
 
 from k600.errors import OptionError, nearest
-from k600.labels import NAMES, canonical
+from k600.labels import NAMES, named_classes
 from k600.store.rows import SOURCES
 from k600.text import public_url
 from k600.values import choice, flag, whole_number
@@ -157,7 +157,7 @@ def _classes(value: object) -> tuple[str, ...] | None:
             )
     if not names:
         raise OptionError("classes: an empty list is not allowed; leave it out for all 600")
-    chosen = {canonical(name) for name in names}
+    chosen = {each for name in names for each in named_classes(name)}
     return None if len(chosen) == len(NAMES) else tuple(n for n in NAMES if n in chosen)
 
 
@@ -226,7 +226,8 @@ class OptionFields:
     classes: str | Collection[str] | None = _option(
         None,
         help="A class name, or a list of them.",
-        more="The folder spellings of FiftyOne, CVDF, mmaction2 and torchvision are understood.",
+        more="The folder spellings of FiftyOne, CVDF, mmaction2 and torchvision are understood; "
+        "`kinetics-sounds` and `mini-kinetics-200` stand for the classes of these subsets.",
         default_text="all",
         flag="--class",
         flag_help="A class; again for more. Any known spelling.",

@@ -65,6 +65,22 @@ class Reading(NamedTuple):
             logger.warning(message)
 
 
+class TarballClip(NamedTuple):
+    """A clip of a tarball that is streamed, or of which the store has all."""
+
+    clip: Clip
+    path: str
+    """Its file, or `<host's split>/<tarball>/<file name>`."""
+    data: bytes | None
+    """None if it is in the store."""
+    source: str
+    """Where it came from: `cvdf`, `youtube` or `local`."""
+    fps: float | None
+    """Frames per second of its file; None where unknown."""
+    position: int
+    """Its place among the tarball's clips, from 0."""
+
+
 class StoredClip(NamedTuple):
     """A clip that is in the store."""
 
@@ -159,16 +175,6 @@ class StoredShard:
         )
 
 
-class _Row(NamedTuple):
-    """What `record_of` takes."""
-
-    clip: Clip
-    path: str
-    data: bytes | None
-    source: str
-    fps: float | None
-
-
 @dataclass(frozen=True, slots=True)
 class StreamedShard:
     """One tarball, read while it is iterated; from the store where all of it is there."""
@@ -204,6 +210,14 @@ class StreamedShard:
     def records(self, on_left_out: OnLeftOut = _ignore) -> Iterator[Record]:
         """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
 
+        Arguments and errors are those of `clips`.
+        """
+        for found in self.clips(on_left_out):
+            yield record_of(*found[:-1])
+
+    def clips(self, on_left_out: OnLeftOut = _ignore) -> Iterator[TarballClip]:
+        """Yield the clips in the tarball's order.
+
         Args:
             on_left_out: Called with each clip that is no good, and with the tarball if it is none
                 or proves damaged at its end: then what came before may be damaged, too.
@@ -212,26 +226,27 @@ class StreamedShard:
             IncompleteError: A clip is no good and `on_missing` is `raise`.
             MirrorError: The tarball cannot be read.
         """
-        rows: Iterable[_Row] | None = self._stored(on_left_out)
-        if rows is None:
-            rows = self._streamed(on_left_out)
+        clips: Iterable[TarballClip] | None = self._stored(on_left_out)
+        if clips is None:
+            clips = self._streamed(on_left_out)
 
         left = None if self.only is None else set(self.only)
-        for row in rows:
-            clip, path, data, *_ = row
+        for found in clips:
+            clip = found.clip
             if left is not None:
                 if clip.file_name not in left:
                     continue
                 left.remove(clip.file_name)
 
             proof = (self.only or {}).get(clip.file_name)
-            if proof and hashlib.sha256(data or Path(path).read_bytes()).hexdigest() != proof:
+            data = found.data or (Path(found.path).read_bytes() if proof else b"")
+            if proof and hashlib.sha256(data).hexdigest() != proof:
                 on_left_out(self._member(clip.file_name), "differs")
                 self.reading.complain(f"{clip.key} is left out: {REASONS['differs']}")
                 continue
 
             if self.classes is None or clip.label in self.classes:
-                yield record_of(*row)
+                yield found
             if left is not None and not left:
                 return
 
@@ -244,7 +259,7 @@ class StreamedShard:
         """Return what to call a clip: where it lies on the host, no file of this machine."""
         return f"{self.tarball.path}/{file_name}"
 
-    def _stored(self, on_left_out: OnLeftOut) -> Iterator[_Row] | None:
+    def _stored(self, on_left_out: OnLeftOut) -> Iterator[TarballClip] | None:
         """Return the tarball's clips in its own order if the store has them all."""
         ledger = Ledger(self.reading.store.ledger_path, self.reading.mirror.identity)
         row = ledger.tarball(self.tarball)
@@ -275,7 +290,7 @@ class StreamedShard:
         inventory: Inventory,
         rates: Rates,
         on_left_out: OnLeftOut,
-    ) -> Iterator[_Row]:
+    ) -> Iterator[TarballClip]:
         for member in bad:
             self._leave_out(self._member(member.file_name), member.reason, on_left_out)
         for clip in clips:
@@ -287,9 +302,10 @@ class StreamedShard:
                 label = folder
             path = str(inventory.path(clip.folder, clip.file_name))
             fps = rates.get(clip.folder, {}).get(clip.file_name)
-            yield _Row(Clip(self.tarball.split, label, *times), path, None, clip.source, fps)
+            found = Clip(self.tarball.split, label, *times)
+            yield TarballClip(found, path, None, clip.source, fps, clip.position)
 
-    def _streamed(self, on_left_out: OnLeftOut) -> Iterator[_Row]:
+    def _streamed(self, on_left_out: OnLeftOut) -> Iterator[TarballClip]:
         whole = self.tarball.path
         try:
             for streamed in stream_tarball(
@@ -301,7 +317,8 @@ class StreamedShard:
             ):
                 path = self._member(streamed.file_name)
                 if streamed.problem is None and streamed.clip is not None:
-                    yield _Row(streamed.clip, path, streamed.data, "cvdf", streamed.fps)
+                    of_file = (streamed.data, "cvdf", streamed.fps)
+                    yield TarballClip(streamed.clip, path, *of_file, streamed.position)
                 else:
                     self._leave_out(path, streamed.problem or "odd_name", on_left_out)
         except (DamagedTarballError, MirrorChangedError) as error:

@@ -34,6 +34,8 @@ class StreamedClip:
     """A key of `k600.reasons.REASONS`; None for a good clip."""
     fps: float | None
     """Frames per second; None for a clip that was not looked into."""
+    position: int
+    """Its place among the tarball's clips, from 0."""
 
 
 def stream_tarball(
@@ -60,7 +62,7 @@ def stream_tarball(
         ahead_bytes=min(ahead_bytes, _AHEAD_AT_FIRST_BYTES),
         most_ahead_bytes=ahead_bytes,
     ) as members:
-        for member in members:
+        for position, member in enumerate(members):
             name = member.file_name
             if name in seen:
                 continue
@@ -69,7 +71,8 @@ def stream_tarball(
                 data, problem, fps = checked_clip(b"".join(member.chunks), encoding)
             if problem is None:
                 seen.add(name)
-            yield StreamedClip(name, clip_of(tarball, name, labels), data, problem, fps)
+            clip = clip_of(tarball, name, labels)
+            yield StreamedClip(name, clip, data, problem, fps, position)
     on_end(members.packing or "", members.entries)
 
 

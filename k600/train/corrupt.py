@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from k600.errors import Kinetics600Error
-from k600.train.sampling import import_torch
+from k600.train.decoding import import_torch
 
 logger = logging.getLogger("kinetics600")
 

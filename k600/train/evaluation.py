@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from k600.errors import OptionError
-from k600.train.sampling import import_torch
+from k600.train.decoding import import_torch
 from k600.train.transform import ClipTransform
 from k600.values import whole_number
 

@@ -6,10 +6,13 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from k600.train.sampling import import_torch, place_of
+from k600.train.decoding import import_torch
+from k600.train.sampling import place_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def scaled_size(
@@ -60,10 +63,10 @@ def crop_places(
 
 
 def normalised(frames: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return uint8 frames (T, C, H, W) as float32: 0 to 1, less `mean`, over `std`, a channel."""
+    """Return uint8 frames (..., C, H, W) as float32: 0 to 1, less `mean`, over `std`, a channel."""
     torch = import_torch()
     shape = (len(mean), 1, 1)
-    scale = torch.tensor([255 * value for value in std]).view(shape)
-    shift = torch.tensor([255 * value for value in mean]).view(shape)
+    scale = torch.tensor([255 * value for value in std], device=frames.device).view(shape)
+    shift = torch.tensor([255 * value for value in mean], device=frames.device).view(shape)
     pixels: Tensor = frames.to(torch.float32, memory_format=torch.contiguous_format)
     return pixels.sub_(shift).div_(scale)

@@ -1,26 +1,32 @@
-"""The transform of rows into samples, and the collation of samples into batches."""
+"""The transform of rows into samples."""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from k600.errors import MissingDependencyError, OptionError
+from k600.errors import OptionError
 from k600.train.corrupt import CorruptClipError, Shared, error_text
-from k600.train.pixels import crop_places, normalised, scaled
-from k600.train.sampling import clips_at, import_torch, open_video, places
+from k600.train.decoding import import_torch, opened, waveforms
+from k600.train.pixels import IMAGENET_MEAN, IMAGENET_STD, crop_places, normalised, scaled
+from k600.train.sampling import clips_at, places
 from k600.values import choice, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+KEYS = ("pixel_values", "pixel_values_videos")
+"""What models call their pixels; the second is V-JEPA 2's."""
+
 _CHOICES = {
     "sampling": ("random", "center", "uniform"),
     "crop_mode": ("center", "random", "three"),
     "on_corrupt": ("raise", "skip", "previous"),
+    "output": ("float32", "uint8"),
+    "key": KEYS,
 }
 _COLUMNS = ("video", "label", "split", "youtube_id", "time_start", "time_end")
 
@@ -34,6 +40,10 @@ class ClipTransform:
     For `Dataset.with_transform` and `set_transform`, `IterableDataset.map` (batched or not), or a
     row. Load with `decode=False`: then the video is opened, read and closed here, in whichever
     process asks, and nothing of it outlives the call.
+
+    In order: frames are decoded, `augment` has them, the shorter side is scaled, the square is cut
+    out and mirrored. With `output="uint8"`, `normalize` does the rest on the GPU, and a quarter of
+    the bytes is copied on the way: that is the way to train.
 
     What is random depends on `seed`, the epoch and the row alone: not on the number of workers or
     the order of rows (but for `on_corrupt="previous"`). Call `set_epoch` before each epoch, or
@@ -66,13 +76,32 @@ class ClipTransform:
     """`center`, `random`, or `three` along the longer side, which is a leading axis of views."""
     flip: bool = False
     """Mirror every second clip by chance. Some classes name a side; few models mind."""
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    """Taken from each channel, of values from 0 to 1; default ImageNet's."""
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    """What each channel is divided by; default ImageNet's."""
+    augment: Callable[[Tensor], Tensor] | None = None
+    """Called with each clip as decoded, uint8 (T, C, H, W), for another; torchvision's `v2` do. Its
+    draws from torch's generator depend on the row, as all else. What crops wants `short_side=None`.
+    """
+    output: str = "float32"
+    """`float32`, normalised, or `uint8`, which `normalize` takes."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Taken from each channel, of values from 0 to 1, with `float32`; default ImageNet's."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """What each channel is divided by, with `float32`; default ImageNet's."""
+    key: str = "pixel_values"
+    """What the model calls its pixels: one of `KEYS`."""
+    keep: tuple[str, ...] = ()
+    """Columns that samples have as well; `collate` makes lists of them."""
+    audio_seconds: float | None = None
+    """Seconds of audio around the middle of each clip, as `audio` in mono: float32 (samples,), or
+    (clips, samples) with `clips_per_video`; silence where there is none."""
+    audio_rate: int = 16_000
+    """Samples a second of `audio`, whatever the clip has."""
+    device: str = "cpu"
+    """Where frames are decoded. `cuda` needs a torchcodec with CUDA, and no forked workers."""
     on_corrupt: str = "raise"
-    """A clip that cannot be decoded: `raise`; `skip` (`pixel_values` is None, which `collate`
-    drops); `previous`: the last good sample of this worker, or the next of the batch before any."""
+    """A clip that cannot be decoded, or of which the decoder conceals an error: `raise`; `skip`
+    (`pixel_values` is None, which `collate` drops); `previous`: the last good sample of this
+    worker, or the next of the batch before any. What no decoder notices passes; the proof of a
+    store is `kinetics600 verify --deep`."""
     seed: int = 0
     """Seed of all that is random."""
     label_ids: Mapping[int, int] | None = None
@@ -82,10 +111,18 @@ class ClipTransform:
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             choice(name, getattr(self, name), allowed)
-        for name in ("num_frames", "stride", "clips_per_video", "short_side", "crop"):
+        for name in ("num_frames", "stride", "clips_per_video", "short_side", "crop", "audio_rate"):
             value = getattr(self, name)
-            if value is not None or name in ("num_frames", "crop"):
+            if value is not None or name in ("num_frames", "crop", "audio_rate"):
                 whole_number(name, value, least=1)
+        if self.audio_seconds is not None and not self.audio_seconds > 0:
+            raise OptionError(
+                f"audio_seconds: {self.audio_seconds!r} is not allowed, expected more than 0"
+            )
+        if isinstance(self.keep, str) or set(self.keep) & {*KEYS, "labels", "audio"}:
+            raise OptionError(
+                f"keep: {self.keep!r} is not allowed, expected a tuple of names of columns"
+            )
 
         if self.fps is not None and (self.stride is not None or not self.fps > 0):
             raise OptionError(
@@ -130,27 +167,28 @@ class ClipTransform:
         """Transform a row, or a batch of them as a dict of lists.
 
         Returns:
-            `pixel_values`, float32 (T, C, H, W), or (V, T, C, H, W) with `clips_per_video` or three
-            crops, V being clips by crops; and `labels`, int, -100 without a label. Lists of these
-            for a batch.
+            `pixel_values` (or what `key` says), (T, C, H, W), or (V, T, C, H, W) with
+            `clips_per_video` or three crops, V being clips by crops; `labels`, int, -100 without a
+            label; `audio` if asked for; and the columns to `keep`. Lists of these for a batch.
 
         Raises:
-            OptionError: There is no column `video`: a Trainer drops it unless it has
-                `remove_unused_columns=False`.
+            OptionError: There is no column `video`, or one to keep: a Trainer drops it unless it
+                has `remove_unused_columns=False`.
             CorruptClipError: With `on_corrupt="raise"`, or if not one clip can be decoded.
-            MissingDependencyError: No working torchcodec.
+            MissingDependencyError: No working torch, or no torchcodec where it is needed.
         """
-        columns = [name for name in _COLUMNS if name in rows]
-        _check_column("rows", "video", rows)
+        for name in ("video", *self.keep):
+            check_column("rows", name, rows)
+        columns = [name for name in rows if name in _COLUMNS or name in self.keep]
         video = rows["video"]
         if not isinstance(video, Sequence) or isinstance(video, (str, bytes)):
             return self._sample({name: rows[name] for name in columns})
         several = zip(*(rows[name] for name in columns), strict=True)
         samples = [self._sample(dict(zip(columns, row, strict=True))) for row in several]
         if self.on_corrupt == "previous":  # before the first good one there was none
-            first = next((s for s in samples if s["pixel_values"] is not None), None)
-            samples = [s if s["pixel_values"] is not None else first or s for s in samples]
-        return {name: [s[name] for s in samples] for name in ("pixel_values", "labels")}
+            first = next((s for s in samples if s[self.key] is not None), None)
+            samples = [s if s[self.key] is not None else first or s for s in samples]
+        return {name: [s[name] for s in samples] for name in samples[0]} if samples else {}
 
     def _sample(self, row: Mapping[str, Any]) -> Sample:
         name = _name_of(row)
@@ -158,38 +196,68 @@ class ClipTransform:
         starts = places(self.sampling, self.clips_per_video or 1, chance)
         step = 4 if self.stride is None and self.fps is None else self.stride
         try:
-            decoder = open_video(row["video"])
-            clips = clips_at(decoder, starts, num_frames=self.num_frames, step=step, fps=self.fps)
+            with opened(row["video"], device=self.device) as video:
+                clips, middles = clips_at(
+                    video, starts, num_frames=self.num_frames, step=step, fps=self.fps
+                )
+            audio = self._audio(row["video"], middles)
         except (RuntimeError, ValueError, IndexError, OSError) as error:
-            return self._instead(name or "a clip without a name", error)
-        del decoder
+            return self._instead(row, name or "a clip without a name", error)
 
         label = row.get("label")
         if label is not None and self.label_ids is not None:
             label = self.label_ids.get(label)
-        sample = {
-            "pixel_values": self._pixels(clips, chance),
-            "labels": -100 if label is None else int(label),
-        }
+        sample = self._as_sample(row, self._pixels(clips, chance), label, audio)
         self._shared.keep(sample if self.on_corrupt == "previous" else None)
         return sample
+
+    def _as_sample(
+        self, row: Mapping[str, Any], pixels: Tensor | None, label: int | None, audio: Tensor | None
+    ) -> Sample:
+        sample: Sample = {self.key: pixels, "labels": -100 if label is None else int(label)}
+        if self.audio_seconds is not None:
+            sample["audio"] = audio
+        return sample | {name: row[name] for name in self.keep}
 
     def _pixels(self, clips: Tensor, chance: random.Random) -> Tensor:
         torch = import_torch()
         views = []
         for clip in clips:
+            if self.augment is not None:
+                clip = self._augmented(clip, chance)
             frames = scaled(clip, short_side=self.short_side, at_least=self.crop)
             height, width = frames.shape[-2:]
             flip = self.flip and chance.random() < 0.5
             for top, left in crop_places(self.crop_mode, height, width, self.crop, chance):
                 square = frames[..., top : top + self.crop, left : left + self.crop]
-                view = normalised(square, mean=self.mean, std=self.std)
-                views.append(view.flip(-1) if flip else view)
+                square = square.flip(-1) if flip else square
+                if self.output == "float32":
+                    square = normalised(square, mean=self.mean, std=self.std)
+                views.append(square.contiguous())
         plain = self.clips_per_video is None and self.crop_mode != "three"
         pixels: Tensor = views[0] if plain else torch.stack(views)
         return pixels
 
-    def _instead(self, name: str, error: Exception) -> Sample:
+    def _augmented(self, clip: Tensor, chance: random.Random) -> Tensor:
+        torch = import_torch()
+        assert self.augment is not None
+        with torch.random.fork_rng(devices=[] if self.device == "cpu" else None):
+            torch.manual_seed(chance.getrandbits(63))
+            found = self.augment(clip)
+        if not isinstance(found, torch.Tensor) or found.dtype != torch.uint8 or found.ndim != 4:
+            what = f"{getattr(found, 'dtype', type(found).__name__)} {tuple(clip.shape)}"
+            raise OptionError(f"augment: gave {what}, expected uint8 (T, C, H, W)")
+        return found
+
+    def _audio(self, video: Any, middles: Sequence[float]) -> Tensor | None:
+        """Return the audio around each clip's middle, None if it is not wanted."""
+        if self.audio_seconds is None:
+            return None
+        starts = [middle - self.audio_seconds / 2 for middle in middles]
+        found = waveforms(video, starts, seconds=self.audio_seconds, rate=self.audio_rate)
+        return found[0] if self.clips_per_video is None else found
+
+    def _instead(self, row: Mapping[str, Any], name: str, error: Exception) -> Sample:
         if self.on_corrupt == "raise":
             raise CorruptClipError(
                 f"{name} cannot be decoded: {error_text(error)}. on_corrupt='skip' or 'previous' "
@@ -197,10 +265,10 @@ class ClipTransform:
             ) from error
         last = self._shared.last
         self._shared.report(name, error, "skipped" if last is None else "the previous one again")
-        return last if last is not None else {"pixel_values": None, "labels": -100}
+        return last if last is not None else self._as_sample(row, None, None, None)
 
     def _chance(self, name: str) -> random.Random:
-        is_random = self.flip or "random" in (self.sampling, self.crop_mode)
+        is_random = self.flip or self.augment or "random" in (self.sampling, self.crop_mode)
         if is_random and not name:
             raise OptionError(
                 "rows: a random choice needs youtube_id and time_start, or video['path'], to tell "
@@ -220,7 +288,7 @@ def _name_of(row: Mapping[str, Any]) -> str:
     return os.path.basename(path) if isinstance(path, (str, os.PathLike)) else ""
 
 
-def _check_column(what: str, name: str, found: Mapping[str, Any]) -> None:
+def check_column(what: str, name: str, found: Mapping[str, Any]) -> None:
     """Raise `OptionError` unless a column is there, and say what may have dropped it."""
     if name not in found:
         raise OptionError(
@@ -228,55 +296,3 @@ def _check_column(what: str, name: str, found: Mapping[str, Any]) -> None:
             "drops the columns that its model has no argument for, before a transform sees them: "
             "pass TrainingArguments(remove_unused_columns=False)"
         )
-
-
-def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Stack samples: a `collate_fn` of DataLoaders and a `data_collator` of `Trainer`.
-
-    Args:
-        batch: Samples of a `ClipTransform`; those that it skipped are dropped.
-
-    Returns:
-        `pixel_values`, float32 (B, T, C, H, W) or (B, V, T, C, H, W), and `labels`, int64 (B,).
-
-    Raises:
-        CorruptClipError: All of the batch were skipped.
-        OptionError: They are no samples of a `ClipTransform`.
-    """
-    torch = import_torch()
-    for sample in batch:
-        _check_column("batch", "pixel_values", sample)
-    good = [sample for sample in batch if sample["pixel_values"] is not None]
-    if not good:
-        raise CorruptClipError(
-            f"on_corrupt: all {len(batch)} clips of a batch were skipped; take larger batches, or "
-            "on_corrupt='previous'"
-        )
-    return {
-        "pixel_values": torch.stack([sample["pixel_values"] for sample in good]),
-        "labels": torch.tensor([int(sample["labels"]) for sample in good]),
-    }
-
-
-def epoch_callback(transform: ClipTransform) -> Any:
-    """Return a `TrainerCallback` that calls `transform.set_epoch` as each epoch begins.
-
-    Raises:
-        MissingDependencyError: No transformers.
-    """
-    try:
-        from transformers import TrainerCallback
-    except ImportError as error:
-        raise MissingDependencyError(
-            "epoch_callback needs transformers: pip install transformers accelerate"
-        ) from error
-
-    class SetEpoch(TrainerCallback):
-        epoch: int | None = None
-
-        def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            # Counted here: of a stream, whose length is unknown, the state's epoch is no whole one.
-            self.epoch = round(state.epoch or 0) if self.epoch is None else self.epoch + 1
-            transform.set_epoch(self.epoch)
-
-    return SetEpoch()

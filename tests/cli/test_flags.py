@@ -10,7 +10,7 @@ from click import Context
 
 from k600.cli.flag_names import flags_of, with_flags
 from k600.errors import OptionError
-from k600.labels import NAMES, canonical
+from k600.labels import NAMES, class_lists, named_classes
 from k600.loading.options import OPTIONS
 from k600.loading.request import make_request
 from tests.cli.test_terminals import LEAVES
@@ -129,5 +129,6 @@ def test_the_shell_completes_splits_sources_and_classes() -> None:
 
 def test_a_completed_class_needs_no_quotes_and_means_the_class() -> None:
     words = completed("classes", "")
-    assert [canonical(word) for word in words] == list(NAMES)
+    named = [named_classes(word) for word in words]
+    assert named == [each.classes for each in class_lists().values()] + [(n,) for n in NAMES]
     assert all(re.fullmatch(r"[\w.,&/-]+", word) for word in words)

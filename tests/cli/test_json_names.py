@@ -19,7 +19,7 @@ from tests.cli.test_terminals import LEAVES, is_json
 from tests.conftest import Command
 
 PAGE = (Path(kinetics600.__file__).parent / "docs/command_line.md").read_text()
-SECTION = PAGE.partition("What the names in the JSON mean")[2].partition("</details>")[0]
+SECTION = PAGE.partition("## Names in the JSON")[2]
 MEANINGS = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", SECTION, re.M))
 SOURCES = {"cvdf", "youtube", "local"}
 

@@ -48,7 +48,7 @@ from tests.faults.test_http import on_clips, served
 from tests.fleets import made, stored, wait_for
 from tests.hub import environment, loopback_hub
 from tests.servers import S3Server, web_server
-from tests.without_loader import WITHOUT_LOADER
+from tests.without_loader import WITHOUT_LOADER, run_one_class
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
 FOUR = fleet_recipe(shards_multiple_of=4)
@@ -144,10 +144,10 @@ NOTE = b"""{
  "tarballs": "6 (761db8bae58809de)"
 }
 """
-"""What releases noted of a request since rows have the columns that they have now."""
+"""What is noted of a request; who changes it gives the rows another format."""
 
 
-def test_a_place_of_an_earlier_release_goes_on_unless_a_fleet_s_files_mean_something_else(
+def test_a_place_begun_before_goes_on_unless_its_files_mean_something_else(
     run: Run, miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "a"
@@ -167,6 +167,9 @@ def test_a_place_of_an_earlier_release_goes_on_unless_a_fleet_s_files_mean_somet
 
     monkeypatch.setattr("k600.fleet.options.PARTS_FORMAT", 2)
     with pytest.raises(DestinationTakenError, match="request: parts_format was None, now 2"):
+        run(place)
+    (notes / "run.json").write_bytes(NOTE.replace(b'"format": 2', b'"format": 1'))
+    with pytest.raises(DestinationTakenError, match="request: format was 1, now 2"):
         run(place)
 
 
@@ -478,8 +481,17 @@ def test_what_is_written_loads_where_the_loader_is_not_installed(
         assert said["splits"] == {"validation": 30, "test": 12}
         assert said["unlabelled"] == sum(label is None for label in miniature.labels.values())
     assert found["plain"] == found["mp4"]["hashes"]
+    for place in ("rows", "tars"):
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "hf")}
+        card = (tmp_path / place / "README.md").read_text("utf-8")
+        for old in ('"test"', "index/test"):
+            card = card.replace(old, old.replace("test", "validation"))
+        one = run_one_class(card, environment, tmp_path)
+        clips = miniature.clips["validation"]["surfing water"].values()
+        assert one["hashes"] == sorted(hashlib.sha256(data).hexdigest() for data in clips)
     assert {*found["facts"]} == {
-        *("label", "youtube_id", "time_start", "time_end", "split", "source")
+        *("label", "youtube_id", "time_start", "time_end", "split", "source"),
+        *("tarball", "position", "sha256"),
     }
 
 
@@ -496,7 +508,7 @@ def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> Non
             assert process.returncode == 3, said  # two clips of the host are no good
             found.append(json.loads(out))
             there = hub.files("owner/clips")
-            assert len(hub.uploads) == 5  # four shards and the manifest
+            assert len(hub.uploads) == 6  # four shards, the index and the manifest
         assert hub.repos["owner/clips"].private
         assert found[0]["address"] == f"{hub.url}/datasets/owner/clips"
         assert found[0]["splits"][0]["shards"] == 4
@@ -504,7 +516,7 @@ def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> Non
     shards = {name for name in there if name.startswith("data/")}
     assert len(shards) == 4
     assert {*there} - shards == {
-        *("README.md", ".gitattributes"),
+        *("README.md", ".gitattributes", "index/validation.parquet"),
         *(f".kinetics600/validation/{name}" for name in ("run.json", "done.json")),
         ".kinetics600/validation/manifest.parquet",
     }
@@ -562,11 +574,16 @@ def test_in_python(miniature: Miniature, tmp_path: Path, finished: Path) -> None
 
 
 def test_clips_are_made_smaller_on_the_way(run: Run, miniature: Miniature, tmp_path: Path) -> None:
-    run(tmp_path / "a", classes=CLASSES[:2], short_side=48, workers=2)
-    run(tmp_path / "b/a", classes=CLASSES[:2], short_side=48)
+    small: Any = {"classes": CLASSES[:2], "short_side": 48, "encode": "training", "frame_step": 2}
+    run(tmp_path / "a", workers=2, **small)
+    run(tmp_path / "b/a", **small)
     assert made(tmp_path / "a") == made(tmp_path / "b/a")
     table = pyarrow.parquet.read_table(tmp_path / "a/.kinetics600/validation/manifest.parquet")
     assert len(table) == 10
+    assert {*table["fps"].to_pylist()} == {2.5}  # half of the miniature's
+    (shard, *_) = (tmp_path / "a/data/validation").iterdir()
+    assert {*pyarrow.parquet.read_table(shard, columns=["fps"])["fps"].to_pylist()} == {2.5}
+    assert "one of 2 frames, each at its own time" in (tmp_path / "a/README.md").read_text()
     assert not {*table["sha256"].to_pylist()} & {*clips_of(miniature, "validation")}
 
 

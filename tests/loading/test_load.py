@@ -11,6 +11,7 @@ from typing import Any
 import av
 import datasets
 import pytest
+from tqdm.std import tqdm
 
 import kinetics600
 from k600.errors import IncompleteError
@@ -313,7 +314,7 @@ def test_progress_is_one_bar_in_bytes_by_the_switches_of_datasets(
     shown = capsys.readouterr().err
     size = sum(f.stat().st_size for f in (miniature.root / "train").glob("*.gz"))
     assert "kinetics600 train: 100%" in shown
-    assert f"{size / 1000:.1f}k/{size / 1000:.1f}k" in shown
+    assert f"{tqdm.format_sizeof(size)}/{tqdm.format_sizeof(size)}" in shown
     assert "B/s]" in shown
     load("validation")
     assert "kinetics600" not in capsys.readouterr().err

@@ -122,10 +122,13 @@ def test_without_torch_a_hint_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 @decoding
-def test_without_torchcodec_no_clip_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    transform = ClipTransform(on_corrupt="skip")
+def test_without_torchcodec_clips_are_decoded_and_none_is_blamed_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("torchcodec", "torchcodec.decoders"):
         monkeypatch.setitem(sys.modules, name, None)
+    assert ClipTransform(**SMALL)(row(make_clip(1)))["labels"] == 7
+    transform = ClipTransform(**SMALL, on_corrupt="skip", device="cuda")
     with pytest.raises(MissingDependencyError, match="torchcodec said"):
         transform(row(make_clip(1)))
     assert transform.corrupt_clips == 0
@@ -628,7 +631,7 @@ def in_page(tool: str, data_dir: Path, split: str = "train") -> Any:
 
     page = (Path(kinetics600.__file__).parent / "docs/coming_from.md").read_text()
     section = page.partition("## In other tools")[2].partition("\n## ")[0]
-    snippets = re.findall(r"```py\n(.*?)```", section, re.S)
+    snippets = re.findall(r"```python\n(.*?)```", section, re.S)
     (snippet,) = (each for each in snippets if tool in each)
     names = {"kinetics600": kinetics600, "datasets": datasets, "data_dir": str(data_dir)}
     exec(compile(snippet, "coming_from.md", "exec"), names)

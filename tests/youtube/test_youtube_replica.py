@@ -170,8 +170,8 @@ def test_yt_dlp_gets_past_a_passing_fault_of_the_api(replica: Replica) -> None:
 @pytest.mark.parametrize(
     ("fault", "first", "second"),
     [
-        ("cut", IncompleteRead, IncompleteRead),
-        ("cut_once", IncompleteRead, 206),
+        ("cut", TransportError, TransportError),
+        ("cut_once", TransportError, 206),
         ("short", IncompleteRead, IncompleteRead),
         ("no_range", 200, 200),
         ("garbage", 206, 206),

@@ -1,0 +1,286 @@
+"""Chosen frames of a video, decoded in one pass, and the audio around them.
+
+A video is opened, read and closed within one call, in whichever process asks: no decoder outlives
+it, so that nothing has to survive a fork, and workers that persist hold nothing open.
+
+PyAV decodes on the CPU: it leaves out frames that nobody asked for and no other frame refers to,
+and tells which were damaged. torchcodec's decoders do where a row brings one, and on a GPU.
+"""
+
+from __future__ import annotations
+
+import bisect
+import importlib
+import io
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from k600.errors import MissingDependencyError
+from k600.video.display import turn_of
+from k600.video.probe import best_stream, open_mp4, playable_stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_HINT = (
+    "training needs a working torch, and torchcodec with FFmpeg's libraries (apt-get install "
+    "ffmpeg) for device='cuda': pip install 'kinetics600[decode]'"
+)
+_TICK_SECONDS = 1e-4
+"""Less than any frame lasts, and more than an error of floats."""
+
+
+def import_torch() -> Any:
+    """Return the module `torch`; raise `MissingDependencyError` if it is missing or broken."""
+    return _imported("torch")
+
+
+def _imported(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:
+        package, first_line = module.partition(".")[0], str(error).strip().partition("\n")[0]
+        raise MissingDependencyError(f"{_HINT}. Importing {package} said: {first_line}") from error
+
+
+class Frames(NamedTuple):
+    """Frames in the order in which they were asked for."""
+
+    data: Tensor
+    """uint8 (N, C, H, W), RGB, turned as players turn them."""
+    pts_seconds: Tensor
+    """float64 (N,): when each is displayed."""
+
+
+class Video(Protocol):
+    """What clips are sampled from."""
+
+    begin_seconds: float
+    last_seconds: float
+    """When the last frame begins."""
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+
+    def frames_at(self, indices: Sequence[int]) -> Frames:
+        """Decode frames by their place among those displayed; the same one may be asked twice."""
+
+    def frames_played_at(self, seconds: Sequence[float]) -> Frames:
+        """Decode the frames that are displayed at these times."""
+
+
+@contextmanager
+def opened(video: Any, *, device: str = "cpu") -> Iterator[Video]:
+    """Open a row's video: `{"path", "bytes"}`, a path, bytes, or a decoder of torchcodec.
+
+    Raises, also from what is done within:
+        ValueError: It cannot be decoded.
+        OSError: It cannot be read.
+    """
+    source = _source_of(video)
+    if not isinstance(source, (str, bytes)):
+        yield _TorchcodecVideo(source)
+    elif device != "cpu":
+        decoders = _imported("torchcodec.decoders")
+        yield _TorchcodecVideo(decoders.VideoDecoder(source, device=device))
+    else:
+        with _container(source) as container:
+            yield _PyAVVideo(container)
+
+
+def _source_of(video: Any) -> Any:
+    """Return a path, bytes, or what is neither."""
+    if isinstance(video, Mapping):
+        data = video.get("bytes")
+        video = data if data is not None else video.get("path")
+    if video is None or video in ("", b""):
+        raise ValueError("there are no bytes and no path")
+    return os.fspath(video) if isinstance(video, os.PathLike) else video
+
+
+@contextmanager
+def _container(source: str | bytes) -> Iterator[Any]:
+    import av
+
+    try:
+        with open_mp4(io.BytesIO(source) if isinstance(source, bytes) else source) as container:
+            yield container
+    except av.error.FFmpegError as error:
+        raise ValueError(error.strerror or str(error)) from error
+
+
+class _PyAVVideo:
+    """The packets of an MP4, of which frames are decoded as they are asked for."""
+
+    def __init__(self, container: Any) -> None:
+        stream = best_stream(container, "video")
+        if stream is None or stream.codec_context is None:
+            raise ValueError("there are no frames in it that can be decoded")
+        self._decoder = stream.codec_context
+        self._decoder.thread_count = 1  # a DataLoader's workers decode in parallel
+        # In this one codec, a frame that no other refers to can be left out by its packet alone.
+        self._can_skip = self._decoder.name == "h264"
+
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        self._packets = packets
+        self._pts = [packet.dts if packet.pts is None else packet.pts for packet in packets]
+        self._keys = [place for place, packet in enumerate(packets) if packet.is_keyframe]
+
+        shown = (place for place, packet in enumerate(packets) if not packet.is_discard)
+        self._shown = sorted(shown, key=self._pts.__getitem__)
+        if not self._shown:
+            raise ValueError("there are no frames in it")
+        self._seconds = [float(self._pts[place] * stream.time_base) for place in self._shown]
+        self.begin_seconds, self.last_seconds = self._seconds[0], self._seconds[-1]
+
+    def __len__(self) -> int:
+        return len(self._shown)
+
+    def frames_played_at(self, seconds: Sequence[float]) -> Frames:
+        after = (bisect.bisect(self._seconds, second + _TICK_SECONDS) for second in seconds)
+        return self.frames_at([max(number - 1, 0) for number in after])
+
+    def frames_at(self, indices: Sequence[int]) -> Frames:
+        torch = import_torch()
+        wanted = {self._shown[index] for index in indices}
+        found = self._decoded(wanted, hurried=True)
+        if found is None:  # what was left out was needed, or a keyframe was none
+            found = self._decoded(wanted, hurried=False)
+        if found is None:
+            raise ValueError("a frame is damaged: the decoder concealed an error, or gave none")
+        data = torch.stack([found[self._pts[self._shown[index]]] for index in indices])
+        seconds = torch.tensor([self._seconds[index] for index in indices], dtype=torch.float64)
+        return Frames(data.permute(0, 3, 1, 2), seconds)
+
+    def _decoded(self, wanted: set[int], *, hurried: bool) -> dict[int, Tensor] | None:
+        """Decode packets, given by place; return frames by pts, None if one lacks or is damaged."""
+        to_pixels = _ToPixels()
+        pts = {self._pts[place] for place in wanted}
+        found: dict[int, Tensor] = {}
+        for frame in self._frames(wanted, hurried=hurried):
+            if frame.is_corrupt:
+                return None
+            if frame.pts in pts:
+                found[frame.pts] = to_pixels(frame)
+        return found if len(found) == len(pts) else None
+
+    def _frames(self, wanted: set[int], *, hurried: bool) -> Iterator[Any]:
+        """Decode from the keyframe before each packet up to it; what is in between, once."""
+        decoder, done = self._decoder, 0
+        decoder.flush_buffers()
+        for place in sorted(wanted):
+            start = self._key_before(place) if hurried else 0
+            if start > done:
+                yield from decoder.decode(None)
+                decoder.flush_buffers()
+                done = start
+            for number in range(done, place + 1):
+                if self._can_skip:
+                    leave_out = hurried and number not in wanted
+                    decoder.skip_frame = "NONREF" if leave_out else "DEFAULT"
+                yield from decoder.decode(self._packets[number])
+            done = place + 1
+        yield from decoder.decode(None)
+
+    def _key_before(self, place: int) -> int:
+        """Return the keyframe from which a packet can be decoded."""
+        for key in reversed(self._keys[: bisect.bisect(self._keys, place)]):
+            if self._pts[key] <= self._pts[place]:  # else the frame is displayed before it
+                return key
+        return 0
+
+
+class _ToPixels:
+    """Frames as they are displayed, in RGB; all have the size of the first."""
+
+    def __init__(self) -> None:
+        import av
+
+        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._size: tuple[int, int] | None = None
+        # (Before version 17, PyAV uses one thread only.)
+        self._one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+
+    def __call__(self, frame: Any) -> Tensor:
+        """Return uint8 (H, W, C)."""
+        self._size = self._size or (frame.width, frame.height)
+        rgb = self._reformatter.reformat(frame, *self._size, "rgb24", **self._one_thread)
+        pixels: Tensor = import_torch().from_numpy(rgb.to_ndarray())
+        turn = turn_of(frame)
+        if turn.transposed:
+            pixels = pixels.transpose(0, 1)
+        axes = [axis for axis, is_on in ((0, turn.flipped), (1, turn.mirrored)) if is_on]
+        return pixels.flip(axes) if axes else pixels
+
+
+class _TorchcodecVideo:
+    """A decoder of torchcodec."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder, about = decoder, decoder.metadata
+        self.begin_seconds = about.begin_stream_seconds
+        self.last_seconds = about.end_stream_seconds - 1 / about.average_fps
+
+    def __len__(self) -> int:
+        return len(self._decoder)
+
+    def frames_at(self, indices: Sequence[int]) -> Frames:
+        batch = self._decoder.get_frames_at(list(indices))
+        return Frames(batch.data, batch.pts_seconds)
+
+    def frames_played_at(self, seconds: Sequence[float]) -> Frames:
+        end = self._decoder.metadata.end_stream_seconds - _TICK_SECONDS
+        times = [min(second + _TICK_SECONDS, end) for second in seconds]
+        batch = self._decoder.get_frames_played_at(times)
+        return Frames(batch.data, batch.pts_seconds)
+
+
+def waveforms(video: Any, starts: Sequence[float], *, seconds: float, rate: int) -> Tensor:
+    """Return a row's audio from each start, mixed to mono: float32 (starts, samples).
+
+    There is silence where there is no audio: before, after, and in a video without any.
+
+    Args:
+        video: As `opened` takes it, but no decoder that is not of `datasets`.
+        starts: In seconds, as the frames' times.
+        seconds: How long each is.
+        rate: Samples a second.
+    """
+    torch = import_torch()
+    length = round(seconds * rate)
+    found = torch.zeros(len(starts), length)
+    source = _source_of(getattr(video, "_hf_encoded", video))  # what `datasets` decoded
+    if not isinstance(source, (str, bytes)):
+        raise ValueError("audio needs a video as a path or as bytes (decode=False)")
+    with _container(source) as container:
+        pieces = list(_audio_pieces(container, rate))
+    for row, start in zip(found, starts, strict=True):
+        for begin, samples in pieces:
+            offset = round((begin - start) * rate)
+            first, last = max(offset, 0), min(offset + len(samples), length)
+            if first < last:
+                row[first:last] = samples[first - offset : last - offset]
+    return found
+
+
+def _audio_pieces(container: Any, rate: int) -> Iterator[tuple[float, Tensor]]:
+    """Decode the audio: where each stretch without a gap begins, in seconds, and its samples."""
+    import av
+
+    torch = import_torch()
+    stream = playable_stream(container, "audio")
+    if stream is None:
+        return
+    resampler = av.AudioResampler("flt", "mono", rate)
+    pieces: list[Tensor] = []
+    begin = 0.0
+    for frame in itertools.chain(container.decode(stream), [None]):
+        if frame is not None and not pieces:
+            begin = frame.time or 0.0
+        parts = resampler.resample(frame)
+        pieces += [torch.from_numpy(part.to_ndarray()[0].copy()) for part in parts]
+    if pieces:
+        yield begin, torch.cat(pieces)
