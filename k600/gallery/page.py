@@ -16,7 +16,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,35 @@ def write_gallery(
         >>> write_gallery(rows, tempfile.mkdtemp() + "/gallery.html").name
         'gallery.html'
     """
+    target = check_target(path, "gallery")
+
+    def link(_: int, file: str) -> tuple[str, str]:
+        return _shown_path(file, target.parent), _link(file, target.parent)
+
+    page = make_page(rows, title=title, embed_bytes=embed_bytes, most=most, link=link)
+    write_file(target, page, "gallery")
+    return target
+
+
+def make_page(
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    title: str,
+    embed_bytes: int,
+    most: int,
+    link: Callable[[int, str], tuple[str, str]],
+) -> bytes:
+    """Return such a page.
+
+    Args:
+        rows: As of `write_gallery`, and so are title and limits.
+        title: Title of the page.
+        embed_bytes: Most bytes of clips to put in.
+        most: Most clips to show.
+        link: Returns, of a clip's number and its file, the path to show and the address to link.
+    """
     embed_bytes = whole_number("embed_bytes", embed_bytes, least=0)
     most = whole_number("most", most, least=1)
-    target = check_target(path, "gallery")
 
     found = read_rows(rows)
     clips: list[dict[str, Any]] = []
@@ -77,7 +103,9 @@ def write_gallery(
             room_bytes -= len(data)
             block = f'<script type="text/plain" id="video-{len(clips)}">{_base64(data)}</script>'
             videos.append(block)
-        clips.append(_clip(row, preview, target.parent, embedded=data is not None))
+        file = row.video if isinstance(row.video, str) and preview.size_bytes is not None else None
+        place = link(len(clips), file) if file else (row.path, None)
+        clips.append(_clip(row, preview, *place, embedded=data is not None))
     if not clips:
         raise OptionError("rows: the dataset is empty, there is nothing to show")
 
@@ -89,8 +117,7 @@ def write_gallery(
         "embed_bytes": embed_bytes,
         "clips": clips,
     }
-    write_file(target, _page(facts, videos), "gallery")
-    return target
+    return _page(facts, videos)
 
 
 def _page(facts: Mapping[str, Any], videos: Iterable[str]) -> bytes:
@@ -118,9 +145,10 @@ def _data(row: Row, preview: Preview, room: int) -> bytes | None:
     return data if len(data) <= room else None
 
 
-def _clip(row: Row, preview: Preview, folder: Path, *, embedded: bool) -> dict[str, Any]:
+def _clip(
+    row: Row, preview: Preview, path: str | None, link: str | None, *, embedded: bool
+) -> dict[str, Any]:
     """Return the facts about a clip for the page's script."""
-    file = row.video if isinstance(row.video, str) and preview.size_bytes is not None else None
     return {
         "label": row.label,
         "id": row.youtube_id,
@@ -128,8 +156,8 @@ def _clip(row: Row, preview: Preview, folder: Path, *, embedded: bool) -> dict[s
         "source": row.source,
         "start": row.time_start,
         "end": row.time_end,
-        "path": _shown_path(file, folder) if file else row.path,
-        "link": _link(file, folder) if file else None,
+        "path": path,
+        "link": link,
         "youtube": _youtube(row),
         "embedded": embedded,
         "bytes": preview.size_bytes,

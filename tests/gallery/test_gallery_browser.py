@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import kinetics600
 from k600.gallery.page import write_gallery
+from k600.gallery.serve import PageServer, make_served_page
 from k600.labels import NAMES
 from k600.miniature import make_clip
 from tests.gallery.test_gallery import CLIP, on_disk, row
@@ -293,6 +295,24 @@ def test_a_clip_on_disk_plays_by_a_click(folder: str, tmp_path: Path, browse: Op
     assert link.evaluate("(link) => link.protocol") == "file:"
     page.click("#close")
     has_focus(page, 0)
+
+
+def test_a_served_clip_plays_and_can_be_sought(tmp_path: Path, browser: Any) -> None:
+    server = PageServer(make_served_page([on_disk(tmp_path / "a b.mp4")]), port=0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with server, browser.new_context() as context:
+        page = context.new_page()
+        wrong: list[str] = []
+        page.on("console", lambda message: wrong.append(message.text))
+        page.goto(server.url)
+        tiles(page).click()
+        plays(page)
+        page.evaluate("video.currentTime = 7")
+        wait(page, "video.currentTime >= 7 && video.currentTime < 9")
+        server.shutdown()
+        thread.join()
+    assert wrong == []
 
 
 def test_what_cannot_be_played_says_why(tmp_path: Path, browse: Open) -> None:
