@@ -491,7 +491,7 @@ def test_what_is_written_loads_where_the_loader_is_not_installed(
         assert one["hashes"] == sorted(hashlib.sha256(data).hexdigest() for data in clips)
     assert {*found["facts"]} == {
         *("label", "youtube_id", "time_start", "time_end", "split", "source"),
-        *("tarball", "position", "sha256"),
+        *("tarball", "position", "sha256", "fps"),
     }
 
 
