@@ -10,6 +10,7 @@ import importlib
 import inspect
 import logging
 import os
+import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -425,7 +426,14 @@ def hide_progress_bars() -> None:
 
 
 class _OwnHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Shows the loader's lines on stderr, unless the program has set up logging itself."""
+    """Shows the loader's lines, unless the program has set up logging itself.
+
+    On stderr; in a notebook on stdout, as there stderr is a red box, which looks like a failure.
+    """
+
+    def __init__(self) -> None:
+        in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
+        super().__init__(sys.stdout if in_notebook else None)
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers:
@@ -433,7 +441,7 @@ class _OwnHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def show_log_lines() -> None:
-    """Show the loader's lines on stderr, unless somebody has seen to them."""
+    """Show the loader's lines, unless somebody has seen to them."""
     if not logger.handlers:
         logger.addHandler(_OwnHandler())
         if logger.level == logging.NOTSET:  # else the user has set it
