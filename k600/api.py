@@ -92,7 +92,8 @@ class Gallery:
         with open(self.path, encoding="utf-8") as file:
             page = html.escape(file.read())
         style = "width: 100%; height: 800px; border: 0"
-        return f'<iframe srcdoc="{page}" style="{style}" sandbox="allow-scripts"></iframe>'
+        allowed = "allow-scripts allow-downloads"
+        return f'<iframe srcdoc="{page}" style="{style}" sandbox="{allowed}"></iframe>'
 
 
 def gallery(

@@ -18,9 +18,10 @@ from k600.cli.app import (
     to_options,
 )
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
-from k600.cli.request_options import as_given, request_of, with_request_options
-from k600.cli.screen import Meter, console, make_table, print_json, say, time_of
+from k600.cli.request_options import as_given, complete_of, request_of, with_request_options
+from k600.cli.screen import Meter, make_table, print_json, say, show_table
 from k600.network import is_offline
+from k600.progress import time_of
 
 if TYPE_CHECKING:
     from k600.fleet.run import Fleet
@@ -34,11 +35,19 @@ if TYPE_CHECKING:
 @click.option("--work", help="With --to hf://USER/NAME: folder or URL for what is unfinished.")
 @i_have_the_rights
 @click.option(
-    "--format", default="parquet", help="parquet; webdataset (tar files); index (no clips)."
+    "--format",
+    default="parquet",
+    shell_complete=complete_of("parquet", "webdataset", "index"),
+    help="parquet; webdataset (tar files); index (no clips).",
 )
 @shard_size_mb
 @click.option("--shards-multiple-of", default=1, help="Make a multiple of so many shards.")
-@click.option("--executor", default="local", help="local, slurm or ray.")
+@click.option(
+    "--executor",
+    default="local",
+    shell_complete=complete_of("local", "slurm", "ray"),
+    help="local, slurm or ray.",
+)
 @click.option("--tasks", default=0, help="Tasks that share the tarballs; 0: one each.")
 @click.option("--logs", help="Slurm: folder that all machines see, for scripts, logs.")
 @json_option("--executor-options", help="More for datatrove's executor, as JSON.")
@@ -134,4 +143,4 @@ def _estimate(
             f"{one.busy_share:.0%}",
             f"${one.dollars:,.2f}",
         )
-    console().print(table)
+    show_table(table)

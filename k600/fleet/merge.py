@@ -13,10 +13,9 @@ from k600.errors import DestinationDamagedError
 from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.plan import PlacedClip, Plan, read_plan
 from k600.fleet.units import read_markers, read_unit
-from k600.loading.rows import record_of
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
-from k600.publish.formats import write_clips, write_tar
+from k600.publish.formats import embedded_row, write_clips, write_tar
 from k600.publish.markers import find_damaged, read_marker, to_json
 from k600.publish.shards import scratch_folder, send_shard
 
@@ -109,7 +108,8 @@ class PartReader:
             for clip, data in ahead:
                 if data is None:
                     data = self._mend(clip)
-                yield record_of(clip.clip, clip.clip.file_name, data, "cvdf")
+                at = (clip.tarball, clip.found.position)
+                yield embedded_row(clip.clip, data, "cvdf", *at, sha256=clip.found.sha256)
 
     def _read(self, clip: PlacedClip) -> bytes | None:
         """Return a clip's bytes; None if they are missing or have another SHA-256."""

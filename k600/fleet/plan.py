@@ -28,7 +28,7 @@ from k600.publish.destination import FileDestination
 _NAME = "plan.parquet"
 _STRINGS = ("tarball", "part", "file_name", "label", "sha256")
 _SCHEMA = pyarrow.schema(
-    [("shard", pyarrow.int32())]
+    [("shard", pyarrow.int32()), ("position", pyarrow.int32())]
     + [(name, pyarrow.string()) for name in _STRINGS]
     + [(name, pyarrow.int64()) for name in ("offset_bytes", "size_bytes")]
 )

@@ -215,10 +215,12 @@ def _outcome(
 ) -> Outcome:
     """Return the outcome of a load, and write its report."""
     state, request = load.state, load.state.request
-    report = ""
-    if missing and state.network and state.writable:
-        name = f"reports/{state.split}-missing.csv"
-        report = str(request.store.write_own(name, missing_csv(missing)))
+    report, name, is_known = "", f"reports/{state.split}-missing.csv", False
+    if missing:
+        named = missing_csv(missing)
+        is_known = request.store.read_own(name) == named
+        if state.network and state.writable:
+            report = str(request.store.write_own(name, named))
     return Outcome(
         state.split,
         tuple(shards),
@@ -228,6 +230,7 @@ def _outcome(
         load.stamps,
         labelled=not state.split.is_mixed or bool(state.labels or request.manifest),
         report=report,
+        is_known=is_known,
         **more,
     )
 

@@ -65,6 +65,20 @@ class Reading(NamedTuple):
             logger.warning(message)
 
 
+class TarballClip(NamedTuple):
+    """A clip of a tarball that is streamed, or of which the store has all."""
+
+    clip: Clip
+    path: str
+    """Its file, or `<host's split>/<tarball>/<file name>`."""
+    data: bytes | None
+    """None if it is in the store."""
+    source: str
+    """Where it came from: `cvdf`, `youtube` or `local`."""
+    position: int
+    """Its place among the tarball's clips, from 0."""
+
+
 class StoredClip(NamedTuple):
     """A clip that is in the store."""
 
@@ -183,6 +197,14 @@ class StreamedShard:
     def records(self, on_left_out: OnLeftOut = _ignore) -> Iterator[Record]:
         """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
 
+        Arguments and errors are those of `clips`.
+        """
+        for found in self.clips(on_left_out):
+            yield record_of(found.clip, found.path, found.data, found.source)
+
+    def clips(self, on_left_out: OnLeftOut = _ignore) -> Iterator[TarballClip]:
+        """Yield the clips in the tarball's order.
+
         Args:
             on_left_out: Called with each clip that is no good, and with the tarball if it is none
                 or proves damaged at its end: then what came before may be damaged, too.
@@ -191,25 +213,27 @@ class StreamedShard:
             IncompleteError: A clip is no good and `on_missing` is `raise`.
             MirrorError: The tarball cannot be read.
         """
-        rows: Iterable[tuple[Clip, str, bytes | None, str]] | None = self._stored(on_left_out)
-        if rows is None:
-            rows = self._streamed(on_left_out)
+        clips: Iterable[TarballClip] | None = self._stored(on_left_out)
+        if clips is None:
+            clips = self._streamed(on_left_out)
 
         left = None if self.only is None else set(self.only)
-        for clip, path, data, source in rows:
+        for found in clips:
+            clip = found.clip
             if left is not None:
                 if clip.file_name not in left:
                     continue
                 left.remove(clip.file_name)
 
             proof = (self.only or {}).get(clip.file_name)
-            if proof and hashlib.sha256(data or Path(path).read_bytes()).hexdigest() != proof:
+            data = found.data or (Path(found.path).read_bytes() if proof else b"")
+            if proof and hashlib.sha256(data).hexdigest() != proof:
                 on_left_out(self._member(clip.file_name), "differs")
                 self.reading.complain(f"{clip.key} is left out: {REASONS['differs']}")
                 continue
 
             if self.classes is None or clip.label in self.classes:
-                yield record_of(clip, path, data, source)
+                yield found
             if left is not None and not left:
                 return
 
@@ -222,7 +246,7 @@ class StreamedShard:
         """Return what to call a clip: where it lies on the host, no file of this machine."""
         return f"{self.tarball.path}/{file_name}"
 
-    def _stored(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, None, str]] | None:
+    def _stored(self, on_left_out: OnLeftOut) -> Iterator[TarballClip] | None:
         """Return the tarball's clips in its own order if the store has them all."""
         ledger = Ledger(self.reading.store.ledger_path, self.reading.mirror.identity)
         row = ledger.tarball(self.tarball)
@@ -251,7 +275,7 @@ class StreamedShard:
         bad: Iterable[ClipRow],
         inventory: Inventory,
         on_left_out: OnLeftOut,
-    ) -> Iterator[tuple[Clip, str, None, str]]:
+    ) -> Iterator[TarballClip]:
         for member in bad:
             self._leave_out(self._member(member.file_name), member.reason, on_left_out)
         for clip in clips:
@@ -262,9 +286,10 @@ class StreamedShard:
             if label is None and not folder.startswith("_"):
                 label = folder
             path = str(inventory.path(clip.folder, clip.file_name))
-            yield Clip(self.tarball.split, label, *times), path, None, clip.source
+            found = Clip(self.tarball.split, label, *times)
+            yield TarballClip(found, path, None, clip.source, clip.position)
 
-    def _streamed(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, bytes, str]]:
+    def _streamed(self, on_left_out: OnLeftOut) -> Iterator[TarballClip]:
         whole = self.tarball.path
         try:
             for streamed in stream_tarball(
@@ -276,7 +301,7 @@ class StreamedShard:
             ):
                 path = self._member(streamed.file_name)
                 if streamed.problem is None and streamed.clip is not None:
-                    yield streamed.clip, path, streamed.data, "cvdf"
+                    yield TarballClip(streamed.clip, path, streamed.data, "cvdf", streamed.position)
                 else:
                     self._leave_out(path, streamed.problem or "odd_name", on_left_out)
         except (DamagedTarballError, MirrorChangedError) as error:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
+import itertools
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from pathlib import Path
@@ -68,13 +69,18 @@ class Ledger:
             opened._open = lambda **_: contextlib.nullcontext(db)
             yield opened
 
-    def view(self, split: str, *, sizes: bool = False) -> LedgerView:
-        """Return all that is known of a split; with `sizes`, also of each stored clip."""
+    def view(
+        self, split: str, *, sizes: bool = False, only: Collection[str] | None = None
+    ) -> LedgerView:
+        """Return all that is known of a split, or of its clips in some tarballs `only`; with
+        `sizes`, also of each stored clip.
+        """
         groups: list[StoredGroup] = []
         others: list[ClipRow] = []
         with self._open() as db:
-            for mirror in self._mirrors(db):
-                for tarball, stored, left in _stored_groups(db, mirror, split, sizes=sizes):
+            names = (None,) if only is None else only
+            for mirror, name in itertools.product(self._mirrors(db), names):
+                for tarball, stored, left in _stored_groups(db, mirror, split, name, sizes=sizes):
                     groups += stored
                     if left:
                         more = "AND state IS NOT 'have'"
@@ -82,7 +88,8 @@ class Ledger:
 
             tarballs, adopted = self._tarball_rows(db, split), _rows(db, AdoptedRow, split)
             answers = _rows(db, AnswerRow, split)
-            theirs = without_clips(self._groups_of_others(db, split), groups, answers)
+            theirs = [group for name in names for group in self._groups_of_others(db, split, name)]
+            theirs = without_clips(theirs, groups, answers)
         return LedgerView(tarballs, groups, others, answers, adopted, theirs)
 
     def tarballs(self, split: str) -> dict[str, TarballRow]:
@@ -286,6 +293,26 @@ class Ledger:
             versions += last != version
             row = (*key[1:], *answer, version, size_bytes, times + 1, days, first_on, today)
             _replace_rows(db, AnswerRow, clip.split, [(*row, circumstances, versions)])
+
+    def forget_stored(
+        self, split: str, tarball: Tarball | None, folder: str, names: Iterable[str]
+    ) -> None:
+        """Record that clips of a folder are not stored any more, as if none had been wanted.
+
+        `tarball` is where all mirrors have them; None for clips from YouTube.
+        """
+        keys = [(split, folder, name) for name in names]
+        this = "split = ? AND folder = ? AND file_name = ?"
+        with self._open(write=True) as db:
+            if tarball is None:
+                db.executemany(f"DELETE FROM answers WHERE {this} AND kind = 'have'", keys)
+            for mirror in self._mirrors(db) if tarball is not None else ():
+                db.executemany(
+                    "UPDATE clips SET state = 'skipped', source = '' WHERE mirror = ? AND "
+                    f"tarball = ? AND {this} AND state = 'have'",
+                    ((mirror, tarball.name, *key) for key in keys) if tarball else (),
+                )
+            db.executemany(f"DELETE FROM checks WHERE {this}", keys)
 
     def adopted(self, split: str, folder: str | None = None) -> list[AdoptedRow]:
         """Return the adopted clips of a split or one folder, by folder and file name."""

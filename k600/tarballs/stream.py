@@ -32,6 +32,8 @@ class StreamedClip:
     data: bytes
     problem: str | None
     """A key of `k600.reasons.REASONS`; None for a good clip."""
+    position: int
+    """Its place among the tarball's clips, from 0."""
 
 
 def stream_tarball(
@@ -58,7 +60,7 @@ def stream_tarball(
         ahead_bytes=min(ahead_bytes, _AHEAD_AT_FIRST_BYTES),
         most_ahead_bytes=ahead_bytes,
     ) as members:
-        for member in members:
+        for position, member in enumerate(members):
             name = member.file_name
             if name in seen:
                 continue
@@ -67,7 +69,7 @@ def stream_tarball(
                 data, problem = checked_clip(b"".join(member.chunks), encoding)
             if problem is None:
                 seen.add(name)
-            yield StreamedClip(name, clip_of(tarball, name, labels), data, problem)
+            yield StreamedClip(name, clip_of(tarball, name, labels), data, problem, position)
     on_end(members.packing or "", members.entries)
 
 

@@ -50,6 +50,8 @@ LINES = {  # in an order in which one has what the one before left
     "publish": ["validation", "--to", "published", "--embed", "--i-have-the-rights"],
     "fleet": ["validation", "--to", "shards", "--workers", "1"],
     "fleet ": ["train", "--estimate"],
+    "list": [],
+    "delete": ["validation", "--yes"],
 }
 
 

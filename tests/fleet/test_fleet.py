@@ -48,7 +48,7 @@ from tests.faults.test_http import on_clips, served
 from tests.fleets import made, stored, wait_for
 from tests.hub import environment, loopback_hub
 from tests.servers import S3Server, web_server
-from tests.without_loader import WITHOUT_LOADER
+from tests.without_loader import WITHOUT_LOADER, run_one_class
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
 FOUR = fleet_recipe(shards_multiple_of=4)
@@ -127,7 +127,7 @@ def test_four_tasks_make_the_same_bytes_as_one_and_a_rerun_makes_none(
 
 
 NOTE = b"""{
- "format": 1,
+ "format": 2,
  "kind": "embedded",
  "split": "validation",
  "classes": null,
@@ -144,10 +144,10 @@ NOTE = b"""{
  "tarballs": "6 (761db8bae58809de)"
 }
 """
-"""What the first release noted of a request."""
+"""What is noted of a request; who changes it gives the rows another format."""
 
 
-def test_a_place_of_the_first_release_goes_on_unless_a_fleet_s_files_mean_something_else(
+def test_a_place_begun_before_goes_on_unless_its_files_mean_something_else(
     run: Run, miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "a"
@@ -162,11 +162,14 @@ def test_a_place_of_the_first_release_goes_on_unless_a_fleet_s_files_mean_someth
     units = [json.loads(path.read_bytes()) for path in notes.glob("units/*.json")]
     assert len(units) == 6
     for unit in units:
-        words = json.dumps([unit["url"], unit["etag"], {"format": 1, "short_side": None}])
+        words = json.dumps([unit["url"], unit["etag"], {"format": 2, "short_side": None}])
         assert unit["key"] == hashlib.sha256(words.encode()).hexdigest()[:16]
 
     monkeypatch.setattr("k600.fleet.options.PARTS_FORMAT", 2)
     with pytest.raises(DestinationTakenError, match="request: parts_format was None, now 2"):
+        run(place)
+    (notes / "run.json").write_bytes(NOTE.replace(b'"format": 2', b'"format": 1'))
+    with pytest.raises(DestinationTakenError, match="request: format was 1, now 2"):
         run(place)
 
 
@@ -478,8 +481,17 @@ def test_what_is_written_loads_where_the_loader_is_not_installed(
         assert said["splits"] == {"validation": 30, "test": 12}
         assert said["unlabelled"] == sum(label is None for label in miniature.labels.values())
     assert found["plain"] == found["mp4"]["hashes"]
+    for place in ("rows", "tars"):
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "hf")}
+        card = (tmp_path / place / "README.md").read_text("utf-8")
+        for old in ('"test"', "index/test"):
+            card = card.replace(old, old.replace("test", "validation"))
+        one = run_one_class(card, environment, tmp_path)
+        clips = miniature.clips["validation"]["surfing water"].values()
+        assert one["hashes"] == sorted(hashlib.sha256(data).hexdigest() for data in clips)
     assert {*found["facts"]} == {
-        *("label", "youtube_id", "time_start", "time_end", "split", "source")
+        *("label", "youtube_id", "time_start", "time_end", "split", "source"),
+        *("tarball", "position", "sha256"),
     }
 
 
@@ -496,7 +508,7 @@ def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> Non
             assert process.returncode == 3, said  # two clips of the host are no good
             found.append(json.loads(out))
             there = hub.files("owner/clips")
-            assert len(hub.uploads) == 5  # four shards and the manifest
+            assert len(hub.uploads) == 6  # four shards, the index and the manifest
         assert hub.repos["owner/clips"].private
         assert found[0]["address"] == f"{hub.url}/datasets/owner/clips"
         assert found[0]["splits"][0]["shards"] == 4
@@ -504,7 +516,7 @@ def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> Non
     shards = {name for name in there if name.startswith("data/")}
     assert len(shards) == 4
     assert {*there} - shards == {
-        *("README.md", ".gitattributes"),
+        *("README.md", ".gitattributes", "index/validation.parquet"),
         *(f".kinetics600/validation/{name}" for name in ("run.json", "done.json")),
         ".kinetics600/validation/manifest.parquet",
     }

@@ -32,7 +32,7 @@ def markers(classes: int, clips: int, size: int = 1_000) -> list[UnitMarker]:
     for label in NAMES[:classes]:
         names = [f"clip{number:07d}_000000_000010.mp4" for number in range(clips)]
         held = [
-            PartClip(name, label, size * i, size, f"{label}{i}") for i, name in enumerate(names)
+            PartClip(name, label, size * i, size, f"{label}{i}", i) for i, name in enumerate(names)
         ]
         found.append(UnitMarker(unit(label, size * clips), tuple(held), ()))
     return found
@@ -88,7 +88,7 @@ def test_shards_depend_on_clips_and_seed_alone_and_mix_all_classes() -> None:
 
 
 def test_a_clip_in_two_tarballs_is_taken_once() -> None:
-    clip = PartClip("clip0000000_000000_000010.mp4", "zumba", 0, 10, "")
+    clip = PartClip("clip0000000_000000_000010.mp4", "zumba", 0, 10, "", 0)
     units = [Unit(Tarball("test", f"part_{n}"), f"{n}", "", "", 10) for n in range(2)]
     found = [UnitMarker(unit, (clip,), ()) for unit in units]
     for order in (found, found[::-1]):

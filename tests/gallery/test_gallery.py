@@ -123,6 +123,7 @@ def test_every_clip_is_there_with_its_facts(tmp_path: Path) -> None:
         "height": 96,
         "fps": 5.0,
         "problem": None,
+        "manifest": "validation,air drumming,clip0000003,12,22\n",
     }
     assert len(jpeg) < 8000
     with av.open(io.BytesIO(jpeg), format="jpeg_pipe") as picture:

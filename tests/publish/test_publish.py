@@ -46,7 +46,7 @@ from tests.faults.host import faulty_host
 from tests.faults.test_http import first, on_clips, spoil
 from tests.hub import STRANGER, TOKEN, Hub, RateLimit, environment, loopback_hub
 from tests.servers import S3Server
-from tests.without_loader import WITHOUT_LOADER
+from tests.without_loader import WITHOUT_LOADER, run_one_class
 
 COMMAND = "import k600.cli.publish; from k600.cli import main; main()"
 EMBEDDED = Recipe(kind="embedded", shard_size_mb=1, mix=2)
@@ -302,6 +302,21 @@ def test_embedded_from_the_store_without_the_mirror(
     assert {row["source"] for row in rows} == {"cvdf"}
 
 
+def test_embedded_rows_say_where_in_their_tarball_they_were(
+    put: Publish, large: Miniature, tmp_path: Path, load: Any
+) -> None:
+    put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "streamed"))
+    load("train", mirror=str(large.root))
+    put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "stored"), more={"source": "local"})
+    for place in ("streamed", "stored"):
+        rows = rows_of(tmp_path / place, "train")
+        assert len(rows) == 30
+        for row in rows:
+            names = [*large.clips["train"][row["tarball"]]]
+            assert row["video"]["path"] == names[row["position"]]
+            assert row["sha256"] == hashlib.sha256(row["video"]["bytes"]).hexdigest()
+
+
 LOADS = (
     WITHOUT_LOADER
     + """
@@ -372,6 +387,22 @@ def test_what_is_published_loads_where_the_loader_is_not_installed(
     assert roots == {"README.md", ".gitattributes"}
 
 
+def test_the_card_s_way_reads_one_class_for_its_own_bytes(
+    hub: Hub, put: Publish, large: Miniature, tmp_path: Path
+) -> None:
+    put("owner/clips", "train", EMBEDDED, host=large)
+    files = hub.files("owner/clips")
+    hub.sent.clear()
+    found = run_one_class(files["README.md"].decode(), environment(hub, tmp_path), tmp_path)
+    clips = large.clips["train"]["surfing water"]
+    assert found["hashes"] == sorted(hashlib.sha256(data).hexdigest() for data in clips.values())
+    assert found["ids"] == sorted(name[:11] for name in clips)
+    assert {path.partition("/")[0] for path in hub.sent} == {"README.md", "index", "data"}
+    data = {path: count for path, count in hub.sent.items() if path.startswith("data/")}
+    assert sum(data.values()) == sum(map(len, clips.values()))
+    assert sum(len(files[path]) for path in data) > 2 * sum(data.values())  # classes are mixed
+
+
 def test_a_killed_run_goes_on_and_sends_only_what_is_missing(
     hub: Hub, put: Publish, large: Miniature, tmp_path: Path
 ) -> None:
@@ -398,11 +429,12 @@ def test_a_killed_run_goes_on_and_sends_only_what_is_missing(
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)["splits"][0]
     assert said["shards"] - said["new_shards"] == len(seen)
-    assert len(set(hub.uploads)) == len(hub.uploads) == said["shards"] > len(first) == 5
+    assert len(set(hub.uploads)) == len(hub.uploads) == said["shards"] + 1  # the index
+    assert len(hub.uploads) > len(first) == 5
     put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "undisturbed"))
     undisturbed = {path.name for path in (tmp_path / "undisturbed/data/train").iterdir()}
     there = hub.files("owner/clips")
-    assert {p.rpartition("/")[2] for p in there if p.endswith(".parquet")} == undisturbed
+    assert {p.rpartition("/")[2] for p in there if p.startswith("data/")} == undisturbed
     assert hub.repos["owner/clips"].private
     assert not [*(tmp_path / "clips").rglob("*.parquet")]  # nothing is left in flight
     before = hub.repos["owner/clips"].head
