@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from datasets.distributed import split_dataset_by_node
 import kinetics600
 from k600.clip import Tarball, file_name_of
 from k600.errors import (
+    DestinationError,
     DestinationTakenError,
     IncompleteError,
     Kinetics600Error,
@@ -30,9 +32,11 @@ from k600.errors import (
     NoClipsError,
     OptionError,
 )
-from k600.fleet.options import Job, Places, Workforce, choose_places, fleet_recipe
+from k600.fleet.options import Job, Places, Workforce, choose_places, fleet_recipe, make_job
+from k600.fleet.plan import read_plan, write_plan
+from k600.fleet.prepare import prepare_split
 from k600.fleet.run import Fleet, run_fleet
-from k600.fleet.units import Unit, read_unit
+from k600.fleet.units import Unit, read_unit, read_units
 from k600.loading.columns import place_of
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
@@ -179,6 +183,26 @@ def without_etags(files: dict[str, bytes]) -> dict[str, bytes]:
     done = json.loads(files[path])
     assert all(shard.pop("etag") for shard in done["shards"])
     return {**files, path: to_json(done)}
+
+
+def test_a_worker_reads_of_the_plan_what_is_its_own(miniature: Miniature, tmp_path: Path) -> None:
+    request = kinetics600.make_request("validation", mirror=str(miniature.root), data_dir=tmp_path)
+    job = make_job(request, "validation", FOUR, Places(work=str(tmp_path / "out"), options={}))
+    with job.places.open() as places:
+        work = prepare_split(request, job, places, no_progress)
+        read_units(job, work.units, places)
+        write_plan(job, work.units, {}, places)
+        whole = read_plan(job, places.work, whole=True)
+        saved = tmp_path / "out" / job.meta_path("plan.clips")
+        data = saved.read_bytes()
+        begins = json.loads(saved.with_name("plan.json").read_bytes())["begins"]
+        for number, (start, end) in enumerate(itertools.pairwise(begins)):
+            saved.write_bytes(bytes(start) + data[start:end] + bytes(len(data) - end))
+            assert read_plan(job, places.work).shards[number] == whole.shards[number]
+        assert [len(clips) for clips in whole.shards] == [7, 8, 7, 8]
+        saved.unlink()
+        with pytest.raises(DestinationError, match="no plan of 'validation' yet"):
+            read_plan(job, places.work, whole=True)
 
 
 def test_the_manifest_says_where_each_clip_lies_on_the_host(
@@ -789,6 +813,9 @@ def test_on_the_command_line(miniature: Miniature, tmp_path: Path, command: Comm
     found = json.loads(out)
     assert found["tarballs"] == 6
     assert [one["workers"] for one in found["simulations"]] == [1, 3, 6, 10, 100, 1000]
+    shown, _ = said("train", "--estimate", "--get-price", "1000")
+    assert f"{found['requests']['gets']:,} GETs and {found['requests']['puts']:,} PUTs" in shown
+    assert "get-price: -1.0 is not" in said("train", "--estimate", "--get-price=-1", code=2)[1]
     assert not (tmp_path / "clips").exists()
     assert "to: say where to" in said("train", code=2)[1]
     assert "network: 0.0 is not" in said("train", "--estimate", "--network", "0", code=2)[1]
