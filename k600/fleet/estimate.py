@@ -161,7 +161,7 @@ def count_requests(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rat
         >>> count_requests([10**9] * 600, shard_bytes=500_000_000, rates=Rates()).gets
         405000
     """
-    left = sum(tarball_bytes) * rates.resized_share
+    left = sum(tarball_bytes) * rates.encoded_share
     shards = round(left / shard_bytes)
     clips = round(sum(tarball_bytes) / USUAL_CLIP_BYTES) if left else 0
     # The marker of each, and the beginning, pieces and end of each upload of parts and shards.
