@@ -1,8 +1,8 @@
 """The dataset card of a published dataset: `card.md`, with the numbers and tables that are its own.
 
 In the template, what stands between `<!-- only NAME ... -->` and `<!-- end -->` is for cards of
-these kinds alone, or for those that are `private`, or have `several` splits, clips `left_out`, or
-the `loader`.
+these kinds alone, or for those that are `private`, or have `several` splits, clips `left_out` or
+`encoded` anew, or the `loader`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class SplitFacts:
     """Whether all classes and clips were requested."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """How many clips and tarballs had to be left out, by reason: keys of `k600.reasons.REASONS`."""
+    encoded: str = ""
+    """How clips were encoded anew, in words; empty for clips as their source has them."""
     index_sha256: str = ""
     """Of the split's index (`k600.publish.clip_index`); empty if it has none."""
 
@@ -61,15 +63,15 @@ def write_card(
     configs = _configs(kind, splits)
     left_out = _left_out_table(splits)
     unlabelled = sum(split.unlabelled for split in splits if Split(split.split).is_mixed)
-    parts = {kind}
-    if private and kind in ("embedded", "webdataset"):
-        parts.add("private")
-    if len(splits) > 1:
-        parts.add("several")
-    if left_out:
-        parts.add("left_out")
-    if has_loader:
-        parts.add("loader")
+    encoded = [f"- `{split.split}`: {split.encoded}." for split in splits if split.encoded]
+    holds = {
+        "private": private and kind in ("embedded", "webdataset"),
+        "several": len(splits) > 1,
+        "left_out": left_out,
+        "encoded": encoded,
+        "loader": has_loader,
+    }
+    parts = {kind, *(name for name in holds if holds[name])}
 
     template = _pick(_TEMPLATE.read_text("utf-8"), parts)
     info = read_info("all")
@@ -85,6 +87,7 @@ def write_card(
         video=PUBLISHED[kind][0].name,
         splits=_splits_table(splits),
         left_out=left_out,
+        encoded="\n".join(encoded),
         columns=markdown_table(PUBLISHED[kind]),
         index_columns=markdown_table(CLIP_INDEX),
         unlabelled=f": {unlabelled:,} here have none" if unlabelled else "",
