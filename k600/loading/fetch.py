@@ -94,6 +94,8 @@ class Load:
     """Chosen clips that no source gave, with the reason."""
     details: dict[Candidate, str] = field(default_factory=dict)
     """More words on that."""
+    proved: set[Candidate] = field(default_factory=set)
+    """Clips that came and are what the manifest means."""
     read: set[Tarball] = field(default_factory=set)
     """Tarballs that were read."""
     plan: Plan = field(default_factory=Plan)
@@ -157,6 +159,7 @@ class Load:
         self.fetched[source] += fetched.count
         self.fetched_bytes[source] += fetched.received_bytes
         self.details |= fetched.details
+        self.proved.update(fetched.proved)
         self.stamps = self.state.stamps()
         doubted = self.state.host.doubted.union(fetched.doubted)
         state = self.state.with_host(doubted=doubted).with_failures(fetched.failures).now()
@@ -189,7 +192,7 @@ def _outcome_of_chosen(load: Load, before: State) -> Outcome:
     state, plan = load.state, load.plan
     refused = dict(plan.refused)
     here = {folder: set(names) for folder, names in plan.here.items()}
-    for clip in differing_clips(state, plan.chosen):
+    for clip in differing_clips(state, (c for c in plan.chosen if c not in load.proved)):
         refused[clip] = "differs"
         here[state.place_of(clip) or ""].discard(clip[1])
 

@@ -64,6 +64,10 @@ class ManifestRow:
         """Whether somebody had the clip's file, so that it is no matter if a list names it."""
         return bool(self.sha256 or self.size_bytes)
 
+    def is_proved_by(self, data: bytes) -> bool:
+        """Return whether these bytes are surely those of the file that is meant."""
+        return bool(self.sha256) and hashlib.sha256(data).hexdigest() == self.sha256
+
     def as_plain(self) -> dict[str, Any]:
         """Return the row's columns by name, as `k600.loading.columns.MANIFEST` has them."""
         of_clip = {name: getattr(self.clip, name) for name in _OF_CLIP}

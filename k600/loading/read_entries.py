@@ -29,6 +29,7 @@ from k600.errors import (
     MirrorUnreachableError,
 )
 from k600.loading.ask_host import failure_of
+from k600.loading.candidates import clip_at
 from k600.loading.plan import Plan, is_usable
 from k600.loading.read_tarballs import GIVE_UP_AFTER
 from k600.loading.selection import Candidate
@@ -99,6 +100,7 @@ class EntrySource(Source):
             refused=run.refused,
             failures=run.failures,
             doubted=run.doubted,
+            proved=run.proved,
             count=run.count,
             received_bytes=run.received_bytes,
         )
@@ -112,6 +114,8 @@ class _Written:
     place: Place
     row: ClipRow
     part: Path
+    proved: bool
+    """Whether it has the SHA-256 that the manifest says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,7 @@ class _Run:
     refused: dict[Candidate, str] = field(default_factory=dict)
     failures: dict[Tarball, Failure] = field(default_factory=dict)
     doubted: set[Tarball] = field(default_factory=set)
+    proved: set[Candidate] = field(default_factory=set)
     count: int = 0
     received_bytes: int = 0
     in_a_row: int = 0
@@ -186,7 +191,9 @@ class _Run:
             row = row._replace(state="bad", reason=problem, size_bytes=size)
         else:
             row = row._replace(size_bytes=size, crc32=place.entry.crc32)
-        return _Written(candidate, place, row, part)
+        said = self.state.origin.get(clip_at(candidate, self.state.split))
+        proved = request.encoding is None and said is not None and said.is_proved_by(data)
+        return _Written(candidate, place, row, part, proved)
 
     def _take(self, future: Future[_Written], place: Place) -> bool:
         """Return whether a clip came, or note why it did not; raise what ends the run."""
@@ -235,6 +242,7 @@ class _Run:
             for folder in {store.root / each.row.folder for each in new}:
                 flush(folder)
             self.count += len(new)
+            self.proved.update(each.candidate for each in new if each.proved)
             if any(landing.proved for landing in landings):
                 with ledger.transaction() as opened:
                     for landing in landings:
