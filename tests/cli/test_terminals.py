@@ -43,7 +43,7 @@ COMMANDS = {  # in an order in which one has what the one before left
     "fleet": ["train", "--estimate"],
     "export lists": ["validation", "--out", "lists"],
     "list": [],
-    "delete": ["validation", "--yes"],
+    "delete": ["test", "--yes"],
 }
 
 IN_ONE_PROCESS = """
