@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @app.command()
 @with_request_options(source="local")
 @click.option("--out", type=Path, help="The page to write; default gallery.html.")
-@click.option("--contact-sheet", type=Path, help="Also a PNG with a frame of each clip.")
+@click.option("--contact-sheet", type=Path, help="Also a PNG: a frame of each clip, by class.")
 @click.option("--most", default=500, help="Most clips to show.")
 @click.option("--title", default="Kinetics-600", help="Title of the page.")
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
@@ -86,7 +86,7 @@ def gallery(
         if opens and not serve:
             _open(page.as_uri())
     if contact_sheet is not None:
-        written["contact_sheet"] = str(write_contact_sheet(rows(), contact_sheet))
+        written["contact_sheet"] = str(write_contact_sheet(rows(), contact_sheet, title=title))
     server = None
     if serve:
         server = PageServer(make_served_page(rows(), title=title, most=most), host=host, port=port)

@@ -41,7 +41,7 @@ def make_clip(
     import av
     import numpy as np
 
-    from k600.gallery.contact_sheet import draw_line
+    from k600.miniature.letters import draw_line
 
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
