@@ -17,6 +17,7 @@ from k600.fleet.units import find_units, tarballs_to_read
 from k600.loading.request import Request
 from k600.publish.recipe import Recipe
 from k600.publish.shards import USUAL_CLIP_BYTES
+from k600.video.encoding import Encoding
 
 NEAR_BEST = 1.1
 """Multiple of the shortest possible time that is good enough."""
@@ -38,10 +39,10 @@ class Rates:
     """Per GB of tarball: from S3, gunzip, tar, boxes, SHA-256, to S3."""
     merge_cpu_seconds_per_gb: float = 8.5
     """Per GB of shard: from S3 in pieces, SHA-256, Parquet, to S3."""
-    resize_cpu_seconds_per_gb: float = 0.0
+    encode_cpu_seconds_per_gb: float = 0.0
     """Per GB of tarball."""
-    resized_share: float = 1.0
-    """Size of resized clips as a share of the original."""
+    encoded_share: float = 1.0
+    """Size of clips that were encoded anew, as a share of the original."""
     task_seconds: float = 2.0
     """Overhead of each tarball or shard."""
     plan_seconds_per_gb: float = 0.03
@@ -52,11 +53,12 @@ class Rates:
 
     def indexing(self) -> Rates:
         """Return the rates of a run that writes no clips, only where each lies."""
-        return replace(self, read_cpu_seconds_per_gb=1.8, resized_share=0.0)
+        return replace(self, read_cpu_seconds_per_gb=1.8, encoded_share=0.0)
 
-    def resizing(self) -> Rates:
-        """Return typical rates with resizing, which depends on the size of the clips."""
-        return replace(self, resize_cpu_seconds_per_gb=1_000.0, resized_share=0.4)
+    def encoding(self, encoding: Encoding) -> Rates:
+        """Return typical rates where clips are encoded anew, which depend on their size."""
+        share = encoding.usual_share
+        return replace(self, encode_cpu_seconds_per_gb=1_000.0, encoded_share=share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def estimate_fleet(
         dollars_per_1000_gets=dollars_per_1000_gets,
     )
     if request.encoding is not None:
-        rates = rates.resizing()
+        rates = rates.encoding(request.encoding)
     if recipe.kind == "index":
         rates = rates.indexing()
     enough = enough_workers(sizes, shard_bytes=recipe.shard_bytes, rates=rates)
@@ -159,7 +161,7 @@ def count_requests(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rat
         >>> count_requests([10**9] * 600, shard_bytes=500_000_000, rates=Rates()).gets
         405000
     """
-    left = sum(tarball_bytes) * rates.resized_share
+    left = sum(tarball_bytes) * rates.encoded_share
     shards = round(left / shard_bytes)
     clips = round(sum(tarball_bytes) / USUAL_CLIP_BYTES) if left else 0
     # The marker of each, and the beginning, pieces and end of each upload of parts and shards.
@@ -179,8 +181,8 @@ def simulate(
         >>> round(one.read_seconds / two.read_seconds, 2)
         2.0
     """
-    share = rates.resized_share
-    read_cpu = rates.read_cpu_seconds_per_gb + rates.resize_cpu_seconds_per_gb
+    share = rates.encoded_share
+    read_cpu = rates.read_cpu_seconds_per_gb + rates.encode_cpu_seconds_per_gb
     reads = [_seconds(size, size * share, read_cpu, rates) for size in tarball_bytes]
 
     left = sum(tarball_bytes) * share
@@ -209,7 +211,7 @@ def enough_workers(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rat
     def seconds(workers: int) -> float:
         return simulate(tarball_bytes, workers, shard_bytes=shard_bytes, rates=rates).seconds
 
-    shards = round(sum(tarball_bytes) * rates.resized_share / shard_bytes)
+    shards = round(sum(tarball_bytes) * rates.encoded_share / shard_bytes)
     few, many = 1, max(1, len(tarball_bytes), shards)
     most = seconds(many) * NEAR_BEST
     while few < many:

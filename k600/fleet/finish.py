@@ -46,6 +46,7 @@ def finish_split(job: Job, places: OpenPlaces) -> None:
         job.split,
         SplitResult(shards, unlabelled, len(shards), left_out=dict(plan.rejects)),
         whole=job.whole,
+        encoding=job.encoding,
         more={
             "tarballs": plan.tarballs,
             "plan": plan.digest,
@@ -74,7 +75,8 @@ def finish_index(
     left_out.update(reject.reason for marker in markers for reject in marker.rejects)
     unlabelled = sum(row["label"] is None for row in rows)
     result = SplitResult([entry], unlabelled, 1, left_out=dict(sorted(left_out.items())))
-    finish(places.shards, job.split, result, whole=job.whole, more={"tarballs": len(units)})
+    more = {"tarballs": len(units)}
+    finish(places.shards, job.split, result, whole=job.whole, encoding=None, more=more)
     tidy(job, places)
 
 
@@ -120,6 +122,7 @@ def _manifest(plan: Plan, names: Sequence[str], job: Job, work: FileDestination)
                 placed.tarball,
                 found.size_bytes,
                 found.sha256,
+                found.fps,
                 of_tarball.get(found.file_name),
             )
             rows.append({**row.as_plain(), "shard": name})

@@ -108,8 +108,8 @@ class PartReader:
             for clip, data in ahead:
                 if data is None:
                     data = self._mend(clip)
-                at = (clip.tarball, clip.found.position)
-                yield embedded_row(clip.clip, data, "cvdf", *at, sha256=clip.found.sha256)
+                at, found = (clip.tarball, clip.found.position), clip.found
+                yield embedded_row(clip.clip, data, "cvdf", *at, fps=found.fps, sha256=found.sha256)
 
     def _read(self, clip: PlacedClip) -> bytes | None:
         """Return a clip's bytes; None if they are missing or have another SHA-256."""

@@ -34,6 +34,7 @@ _STRINGS = ("tarball", "part", "file_name", "label", "sha256")
 _SCHEMA = pyarrow.schema(
     [(name, pyarrow.string()) for name in _STRINGS]
     + [(name, pyarrow.int64()) for name in ("position", "offset_bytes", "size_bytes")]
+    + [("fps", pyarrow.float64())]
 )
 _FOUND = [field.name for field in fields(PartClip)]
 

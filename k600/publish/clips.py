@@ -215,12 +215,13 @@ def _embedded_rows(part: _Part, on_left_out: OnLeftOut, seen: _Seen) -> Iterator
         for found in part.clips(on_left_out):
             data = _bytes_at(found.path) if found.data is None else found.data
             name = part.tarball.name
-            yield embedded_row(found.clip, data, found.source, name, found.position)
+            yield embedded_row(found.clip, data, found.source, name, found.position, fps=found.fps)
         return
 
     for stored in part.clips():
         at = seen.get((stored.folder, stored.clip.file_name), (None, None))
-        yield embedded_row(stored.clip, _bytes_at(stored.path), stored.source, *at)
+        data = _bytes_at(stored.path)
+        yield embedded_row(stored.clip, data, stored.source, *at, fps=stored.fps)
 
 
 def _bytes_at(path: str | Path) -> bytes:

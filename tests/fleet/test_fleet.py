@@ -515,7 +515,7 @@ def test_what_is_written_loads_where_the_loader_is_not_installed(
         assert one["hashes"] == sorted(hashlib.sha256(data).hexdigest() for data in clips)
     assert {*found["facts"]} == {
         *("label", "youtube_id", "time_start", "time_end", "split", "source"),
-        *("tarball", "position", "sha256"),
+        *("tarball", "position", "sha256", "fps"),
     }
 
 
@@ -598,11 +598,16 @@ def test_in_python(miniature: Miniature, tmp_path: Path, finished: Path) -> None
 
 
 def test_clips_are_made_smaller_on_the_way(run: Run, miniature: Miniature, tmp_path: Path) -> None:
-    run(tmp_path / "a", classes=CLASSES[:2], short_side=48, workers=2)
-    run(tmp_path / "b/a", classes=CLASSES[:2], short_side=48)
+    small: Any = {"classes": CLASSES[:2], "short_side": 48, "encode": "training", "frame_step": 2}
+    run(tmp_path / "a", workers=2, **small)
+    run(tmp_path / "b/a", **small)
     assert made(tmp_path / "a") == made(tmp_path / "b/a")
     table = pyarrow.parquet.read_table(tmp_path / "a/.kinetics600/validation/manifest.parquet")
     assert len(table) == 10
+    assert {*table["fps"].to_pylist()} == {2.5}  # half of the miniature's
+    (shard, *_) = (tmp_path / "a/data/validation").iterdir()
+    assert {*pyarrow.parquet.read_table(shard, columns=["fps"])["fps"].to_pylist()} == {2.5}
+    assert "one of 2 frames, each at its own time" in (tmp_path / "a/README.md").read_text()
     assert not {*table["sha256"].to_pylist()} & {*clips_of(miniature, "validation")}
 
 
