@@ -36,7 +36,7 @@ from k600.values import listed
 
 logger = logging.getLogger("kinetics600")
 
-SCHEMA = "k600r1"  # stands for the source's hash in cache paths: new rows' meaning, new name
+SCHEMA = "k600r2"  # stands for the source's hash in cache paths: new rows' meaning, new name
 
 
 _UNUSED = {

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 @click.option("--estimate", is_flag=True, help="Only say how long it takes, and what it costs.")
 @click.option("--network", default=50.0, help="With --estimate: MB/s of one worker.")
 @click.option("--price", default=0.05, help="With --estimate: dollars an hour of one worker.")
+@click.option("--get-price", default=0.0004, help="With --estimate: dollars for 1,000 GETs.")
 @as_json
 @quiet
 def fleet(
@@ -63,6 +64,7 @@ def fleet(
     estimate: bool,
     network: float,
     price: float,
+    get_price: float,
     as_json: bool,
     quiet: bool,
     **how: Any,
@@ -76,7 +78,8 @@ def fleet(
 
     workers = options.get("num_workers")
     if estimate:
-        rates = {"network_mb_s": network, "dollars_per_hour": price, "workers": workers}
+        prices = {"dollars_per_hour": price, "dollars_per_1000_gets": get_price}
+        rates = {"network_mb_s": network, "workers": workers, **prices}
         _estimate(request_of(split, options), how, rates, as_json=as_json)
         return
 
@@ -127,10 +130,12 @@ def _estimate(
         print_json(dataclasses.asdict(found))
         return
 
+    requests = found.requests
     columns = ("workers", "time", "reading", "merging", "slowest tarball", "busy", "cost")
     caption = (
         f"{found.tarballs:,} tarballs, {found.tarball_bytes / 1e9:,.1f} GB; more than "
-        f"{found.enough_workers:,} workers hardly help"
+        f"{found.enough_workers:,} workers hardly help. In a bucket besides: about "
+        f"{requests.gets:,} GETs and {requests.puts:,} PUTs, ${requests.request_dollars:,.2f}"
     )
     table = make_table(*columns, caption=caption)
     for one in found.simulations:

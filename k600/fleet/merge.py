@@ -33,7 +33,7 @@ def merge_shards(job: Job, start: int, step: int, places: OpenPlaces) -> int:
     Returns the number of tarballs that were read again, as their parts were damaged.
     """
     plan = read_plan(job, places.work)
-    left = _find_unwritten(range(start, plan.shards, step), plan, job, places)
+    left = _find_unwritten(range(start, len(plan.shards), step), plan, job, places)
     at_once = SHARDS_IN_A_COMMIT if places.apart else 1
     with scratch_folder(places.work) as folder:
         parts = PartReader(job, places.work, folder)
@@ -71,7 +71,7 @@ def _write_shards(
     """Write shards, send them, then write their markers."""
     markers: dict[str, bytes] = {}
     for number in numbers:
-        clips = plan.clips(number)
+        clips = plan.shards[number]
         rows, prefix = parts.rows(clips), f"{number:05d}"
         if job.recipe.kind == "webdataset":
             shard = write_tar(rows, parts.folder, prefix=prefix)
@@ -108,8 +108,8 @@ class PartReader:
             for clip, data in ahead:
                 if data is None:
                     data = self._mend(clip)
-                at = (clip.tarball, clip.found.position)
-                yield embedded_row(clip.clip, data, "cvdf", *at, sha256=clip.found.sha256)
+                at, found = (clip.tarball, clip.found.position), clip.found
+                yield embedded_row(clip.clip, data, "cvdf", *at, fps=found.fps, sha256=found.sha256)
 
     def _read(self, clip: PlacedClip) -> bytes | None:
         """Return a clip's bytes; None if they are missing or have another SHA-256."""

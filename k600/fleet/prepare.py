@@ -125,7 +125,7 @@ def _prepare_repair(
     needed: set[str] = set()
     index = read_index(places.shards, job.split, done)
     for number, entry in enumerate(done["shards"]):
-        clips, name = plan.clips(number), entry["name"]
+        clips, name = plan.shards[number], entry["name"]
         if name in damaged or name not in index:
             needed.update(clip.part for clip in clips)
         else:

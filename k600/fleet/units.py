@@ -77,6 +77,8 @@ class PartClip:
     sha256: str
     position: int
     """Its place among the clips of its tarball, from 0."""
+    fps: float | None = None
+    """Frames per second; None where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +309,7 @@ def _write_part(unit: Unit, job: Job, remote: RemoteFile, path: Path) -> UnitMar
                 continue
 
             digest = hashlib.sha256(data).hexdigest()
-            what = (found.file_name, label, offset, len(data), digest, found.position)
+            what = (found.file_name, label, offset, len(data), digest, found.position, found.fps)
             clips.append(PartClip(*what))
             part.write(data)
             offset += len(data)

@@ -67,6 +67,11 @@ _SOURCE = Column(
     "before)",
 )
 _SOURCE_OF_SEEN = replace(_SOURCE, meaning=f"{_SOURCE.meaning}; null where no file was seen")
+_FPS = Column(
+    "fps",
+    "float64",
+    "frames per second of the clip's file, on average, if it was encoded anew; null where unknown",
+)
 _URL = Column("url", "string", "the video on YouTube, at the clip's start")
 _TARBALL = Column(
     "tarball", "string", "name of the CVDF's tarball for the clip; null where unknown"
@@ -83,7 +88,6 @@ _REASON = Column("reason", "string", "why it is so; empty for a clip that is the
 _DURATION = Column("duration_seconds", "float64", "how long the file plays")
 _WIDTH = Column("width", "int64", "pixels")
 _HEIGHT = Column("height", "int64", "pixels")
-_FPS = Column("fps", "float64", "frames per second")
 
 _OF_ENTRY = (  # as in `Entry`
     Column("entry_offset", "int64", "first byte of the file to ask for"),
@@ -102,7 +106,7 @@ PLACE = (
 """Where a clip lies in its tarball (`k600.clip.Place`), besides `split` and `tarball`: what one
 request for a range of bytes takes; null where unknown."""
 
-ROWS = (_VIDEO, _LABEL, _YOUTUBE_ID, _TIME_START, _TIME_END, _SPLIT, _SOURCE)
+ROWS = (_VIDEO, _LABEL, _YOUTUBE_ID, _TIME_START, _TIME_END, _SPLIT, _SOURCE, _FPS)
 """A row of the dataset, loaded or streamed."""
 
 EMBEDDED = (*ROWS, _TARBALL, _POSITION, replace(_SHA256, meaning="of the clip, in hexadecimal"))
@@ -133,6 +137,7 @@ METADATA = (
     _TARBALL,
     _SIZE_BYTES,
     _SHA256,
+    _FPS,
     *PLACE,
 )
 """A row of published metadata."""
@@ -166,6 +171,7 @@ MANIFEST = (
     _TARBALL,
     _SIZE_BYTES,
     _SHA256,
+    _FPS,
     *PLACE,
 )
 """A row of a manifest; the first five are always there."""
@@ -186,7 +192,6 @@ CLIP_TABLE = (
     _DURATION,
     _WIDTH,
     _HEIGHT,
-    _FPS,
 )
 """A row of the table of all clips of a request, those that are missing, too; empty where unknown.
 Of those that are there it is a manifest."""

@@ -63,10 +63,11 @@ class EntrySource(Source):
         """Return what the clips of a plan take that come by one request each."""
         entries = [place.entry for place in plan.entries.values()]
         size_bytes = sum(entry.span_bytes for entry in entries)
+        stored = sum(entry.size_bytes for entry in entries)
         return Price(
             count=len(entries),
             size_bytes=size_bytes,
-            space=Space(sum(entry.size_bytes for entry in entries), len(entries)),
+            space=Space(state.request.stored_bytes(stored), len(entries)),
             seconds=size_bytes / bytes_per_second,
         )
 
@@ -184,13 +185,9 @@ class _Run:
         data = read_clip(request.mirror, place, name, stop=self.stop)
         folder = self.state.place_of(candidate) or f"{self.state.split}/{label}"
         row = ClipRow(place.tarball, -1, folder, name, "have", "", "cvdf", len(data))
-        part, size, problem = write_clip(self.incoming, [data], row, request.encoding)
-        if problem == "not_encoded":  # not the clip's fault: the next call tries again
-            row = row._replace(state="skipped", reason=problem, source="")
-        elif problem is not None:
-            row = row._replace(state="bad", reason=problem, size_bytes=size)
-        else:
-            row = row._replace(size_bytes=size, crc32=place.entry.crc32)
+        part, row = write_clip(self.incoming, [data], row, request.encoding)
+        if row.state == "have":
+            row = row._replace(crc32=place.entry.crc32)
         said = self.state.origin.get(clip_at(candidate, self.state.split))
         proved = request.encoding is None and said is not None and said.is_proved_by(data)
         return _Written(candidate, place, row, part, proved)

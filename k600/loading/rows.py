@@ -28,7 +28,7 @@ from k600.mirror.reader import AHEAD_BYTES
 from k600.reasons import REASONS
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger
-from k600.store.rows import ClipRow
+from k600.store.rows import ClipRow, Rates
 from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
 from k600.text import printable
@@ -75,6 +75,8 @@ class TarballClip(NamedTuple):
     """None if it is in the store."""
     source: str
     """Where it came from: `cvdf`, `youtube` or `local`."""
+    fps: float | None
+    """Frames per second of its file; None where unknown."""
     position: int
     """Its place among the tarball's clips, from 0."""
 
@@ -91,6 +93,8 @@ class StoredClip(NamedTuple):
     """`<split>/<class name>`: where it would be, if no other tool had put it elsewhere."""
     source: str
     """Where it came from: `cvdf`, `youtube` or `local`."""
+    fps: float | None
+    """Frames per second of its file; None where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,8 @@ class StoredShard:
     """Labels of test clips by (id, start, end); they overrule the folder."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Where clips lie that are not at their own place, relative to the store, by file name."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Frames per second of files that the loader encoded, by file name."""
 
     @property
     def address(self) -> str:
@@ -136,7 +142,12 @@ class StoredShard:
             clip = Clip(self.split, self.labels.get(times, self.label), *times)
             place = self.elsewhere.get(name, f"{self.folder}/{name}")
             source = self.other_sources.get(name, self.source)
-            yield StoredClip(clip, self.store.root / place, place, self.folder, source)
+            rate = self._rate(name, source)
+            yield StoredClip(clip, self.store.root / place, place, self.folder, source, rate)
+
+    def _rate(self, name: str, source: str) -> float | None:
+        """Return the rate of a clip's file; it is not known of a file that was there before."""
+        return None if source == "local" else self.rates.get(name)
 
     def _times(self) -> list[tuple[str, int, int]]:
         """Return YouTube id, start and end of each clip; the inventory holds no other names."""
@@ -153,12 +164,14 @@ class StoredShard:
             if name in self.elsewhere:
                 places[number] = str(self.store.root / self.elsewhere[name])
 
+        sources = [self.other_sources.get(name, self.source) for name in self.names]
         return make_columns(
             self.split,
             times,
             labels=[self.labels.get(each, self.label) for each in times],
             videos=[{"path": place, "bytes": None} for place in places],
-            sources=[self.other_sources.get(name, self.source) for name in self.names],
+            sources=sources,
+            rates=[self._rate(*each) for each in zip(self.names, sources, strict=True)],
         )
 
 
@@ -200,7 +213,7 @@ class StreamedShard:
         Arguments and errors are those of `clips`.
         """
         for found in self.clips(on_left_out):
-            yield record_of(found.clip, found.path, found.data, found.source)
+            yield record_of(*found[:-1])
 
     def clips(self, on_left_out: OnLeftOut = _ignore) -> Iterator[TarballClip]:
         """Yield the clips in the tarball's order.
@@ -267,13 +280,15 @@ class StreamedShard:
         if any(clip.file_name not in inventory.names(clip.folder) for clip in clips):
             return None
         bad = [member for member in members if member.state == "bad"]
-        return self._stored_rows(clips, bad, inventory, on_left_out)
+        rates = ledger.rates(self.tarball.split)
+        return self._stored_rows(clips, bad, inventory, rates, on_left_out)
 
     def _stored_rows(
         self,
         clips: Iterable[ClipRow],
         bad: Iterable[ClipRow],
         inventory: Inventory,
+        rates: Rates,
         on_left_out: OnLeftOut,
     ) -> Iterator[TarballClip]:
         for member in bad:
@@ -286,8 +301,9 @@ class StreamedShard:
             if label is None and not folder.startswith("_"):
                 label = folder
             path = str(inventory.path(clip.folder, clip.file_name))
+            fps = rates.get(clip.folder, {}).get(clip.file_name)
             found = Clip(self.tarball.split, label, *times)
-            yield TarballClip(found, path, None, clip.source, clip.position)
+            yield TarballClip(found, path, None, clip.source, fps, clip.position)
 
     def _streamed(self, on_left_out: OnLeftOut) -> Iterator[TarballClip]:
         whole = self.tarball.path
@@ -301,7 +317,8 @@ class StreamedShard:
             ):
                 path = self._member(streamed.file_name)
                 if streamed.problem is None and streamed.clip is not None:
-                    yield TarballClip(streamed.clip, path, streamed.data, "cvdf", streamed.position)
+                    of_file = (streamed.data, "cvdf", streamed.fps)
+                    yield TarballClip(streamed.clip, path, *of_file, streamed.position)
                 else:
                     self._leave_out(path, streamed.problem or "odd_name", on_left_out)
         except (DamagedTarballError, MirrorChangedError) as error:
@@ -333,7 +350,8 @@ def digest_of(shards: Iterable[StoredShard]) -> str:
             times = parse_file_name(name) if shard.labels else None
             label = shard.labels.get(times) if times else None
             place = shard.elsewhere.get(name)
-            digest.update(f"{name} {shard.other_sources.get(name)} {label} {place}\n".encode())
+            source, rate = shard.other_sources.get(name), shard.rates.get(name)
+            digest.update(f"{name} {source} {label} {place} {rate}\n".encode())
     return digest.hexdigest()
 
 
@@ -344,6 +362,7 @@ def make_columns(
     labels: Iterable[str | None],
     videos: list[dict[str, Any]],
     sources: list[str],
+    rates: list[float | None],
 ) -> dict[str, list[Any]]:
     """Return the columns of rows, as `k600.loading.columns.ROWS` has them.
 
@@ -353,6 +372,7 @@ def make_columns(
         labels: Class name of each; None where there is none.
         videos: `path` and `bytes` of each; one of them is None.
         sources: Where each came from: `cvdf`, `youtube` or `local`.
+        rates: Frames per second of each one's file; None where unknown.
     """
     return {
         "video": videos,
@@ -362,10 +382,11 @@ def make_columns(
         "time_end": [clip[2] for clip in times],
         "split": [split] * len(times),
         "source": sources,
+        "fps": rates,
     }
 
 
-def record_of(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
+def record_of(clip: Clip, path: str, data: bytes | None, source: str, fps: float | None) -> Record:
     """Return a clip's row.
 
     Args:
@@ -373,6 +394,7 @@ def record_of(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
         path: Where its file is, or what it is called.
         data: The file's bytes; None if they are at `path`.
         source: `cvdf`, `youtube` or `local`.
+        fps: Frames per second of the file; None where unknown.
     """
     columns = make_columns(
         clip.split,
@@ -380,5 +402,6 @@ def record_of(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
         labels=[clip.label],
         videos=[{"path": path, "bytes": data}],
         sources=[source],
+        rates=[fps],
     )
     return {name: value for name, (value,) in columns.items()}

@@ -30,8 +30,9 @@ CLASSES = (
 _IDS = ("-aFirstHyph", "_aFirstUnde", "__twoUnders", "Zclip_-plai", "zclip00last")
 _SHARED_ID = "BOTHcl4sses"
 _GROUNDS = {
-    "water": ("water", "diving", "swimming", "surfing", "sailing", "kayak"),
-    "snow": ("ski", "snow", "ice ", "mountain"),
+    "water": ("canoe", "diving", "kayak", "sailing", "surfing", "swimming", "water"),
+    "grass": ("dog", "football", "golf", "grass", "mow", "soccer"),
+    "snow": ("ice ", "mountain", "ski", "snow"),
 }
 """Words of a class name that tell the ground."""
 
@@ -155,7 +156,7 @@ def _ground_of(label: str) -> str:
     for ground, words in _GROUNDS.items():
         if any(word in label for word in words):
             return ground
-    return ("grass", "sand")[len(label) % 2]
+    return "sand"
 
 
 def _write_class(

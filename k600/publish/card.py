@@ -1,7 +1,8 @@
 """The dataset card of a published dataset: `card.md`, with the numbers and tables that are its own.
 
 In the template, what stands between `<!-- only NAME ... -->` and `<!-- end -->` is for cards of
-these kinds alone, or for those that are `private`, or have `several` splits, or clips `left_out`.
+these kinds alone, or for those that are `private`, or have `several` splits, or clips
+`left_out` or `encoded` anew.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class SplitFacts:
     """Whether all classes and clips were requested."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """How many clips and tarballs had to be left out, by reason: keys of `k600.reasons.REASONS`."""
+    encoded: str = ""
+    """How clips were encoded anew, in words; empty for clips as their source has them."""
     index_sha256: str = ""
     """Of the split's index (`k600.publish.clip_index`); empty if it has none."""
 
@@ -60,6 +63,9 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
         parts.add("several")
     if left_out:
         parts.add("left_out")
+    encoded = [f"- `{split.split}`: {split.encoded}." for split in splits if split.encoded]
+    if encoded:
+        parts.add("encoded")
 
     template = _pick(_TEMPLATE.read_text("utf-8"), parts)
     info = read_info("all")
@@ -75,6 +81,7 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
         video=PUBLISHED[kind][0].name,
         splits=_splits_table(splits),
         left_out=left_out,
+        encoded="\n".join(encoded),
         columns=markdown_table(PUBLISHED[kind]),
         index_columns=markdown_table(CLIP_INDEX),
         unlabelled=f": {unlabelled:,} here have none" if unlabelled else "",

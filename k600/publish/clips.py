@@ -24,7 +24,12 @@ from k600.publish.clip_index import has_index
 from k600.publish.formats import embedded_row, write_clips
 from k600.publish.markers import SplitResult, find_damaged, pin_request, read_marker, to_json
 from k600.publish.recipe import SplitJob
-from k600.publish.shards import check_number_of_files, scratch_folder, send_shards
+from k600.publish.shards import (
+    USUAL_CLIP_BYTES,
+    check_number_of_files,
+    scratch_folder,
+    send_shards,
+)
 from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.reading import READINGS
 
@@ -34,7 +39,6 @@ _AHEAD_BYTES = 128 << 20
 """Requested ahead of a group's tarballs, all together."""
 
 _USUAL_CLIPS = {"train": 713, "validation": 50, "test": 993}  # in a tarball, about
-_USUAL_CLIP_BYTES = 1_500_000
 
 _FAILED_READINGS = ("tarball_damaged", "tarball_changed")
 
@@ -194,7 +198,7 @@ def _parts(job: SplitJob) -> dict[str, _Part]:
     streams = stream_split(job.request, job.split, offline=job.offline)
     ahead_bytes = _AHEAD_BYTES // job.recipe.mix
     parts = {_name_of(part): _with_less_ahead(part, ahead_bytes) for part in streams}
-    expected = sum(map(_usual_clips, parts.values())) * _USUAL_CLIP_BYTES
+    expected = sum(map(_usual_clips, parts.values())) * USUAL_CLIP_BYTES
     check_number_of_files(job.split, expected, job.recipe.shard_size_mb)
     return parts
 
@@ -211,12 +215,13 @@ def _embedded_rows(part: _Part, on_left_out: OnLeftOut, seen: _Seen) -> Iterator
         for found in part.clips(on_left_out):
             data = _bytes_at(found.path) if found.data is None else found.data
             name = part.tarball.name
-            yield embedded_row(found.clip, data, found.source, name, found.position)
+            yield embedded_row(found.clip, data, found.source, name, found.position, fps=found.fps)
         return
 
     for stored in part.clips():
         at = seen.get((stored.folder, stored.clip.file_name), (None, None))
-        yield embedded_row(stored.clip, _bytes_at(stored.path), stored.source, *at)
+        data = _bytes_at(stored.path)
+        yield embedded_row(stored.clip, data, stored.source, *at, fps=stored.fps)
 
 
 def _bytes_at(path: str | Path) -> bytes:

@@ -48,11 +48,12 @@ def embedded_row(
     tarball: str | None,
     position: int | None,
     *,
+    fps: float | None,
     sha256: str | None = None,
 ) -> dict[str, Any]:
     """Return a clip's row (`k600.loading.columns.EMBEDDED`); its `sha256` is computed if needed."""
     return {
-        **record_of(clip, clip.file_name, data, source),
+        **record_of(clip, clip.file_name, data, source, fps),
         "tarball": tarball,
         "position": position,
         "sha256": sha256 or hashlib.sha256(data).hexdigest(),

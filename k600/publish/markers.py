@@ -35,6 +35,7 @@ from k600.publish.shards import is_entry
 from k600.splits import SPLITS
 from k600.store.store import META_DIR
 from k600.text import public_url
+from k600.video.encoding import Encoding
 
 logger = logging.getLogger("kinetics600")
 
@@ -137,11 +138,13 @@ def finish(
     result: SplitResult,
     *,
     whole: bool,
+    encoding: Encoding | None,
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Mark a split as done, remove stale files, and return the marker.
 
-    `whole` is whether all classes and clips were requested; `more` is noted, too.
+    `whole` is whether all classes and clips were requested, `encoding` how clips were encoded
+    anew; `more` is noted, too.
     """
     path = f"{META_DIR}/{split}/done.json"
     before = read_marker(destination, path)
@@ -158,6 +161,7 @@ def finish(
         parquet_bytes=sum(shard["size_bytes"] for shard in result.shards),
         whole=whole,
         left_out=dict(sorted(result.left_out.items())),
+        encoded="" if encoding is None else encoding.words,
         index_sha256=index_sha256,
     )
     # What lies where in a shard is in the index.

@@ -157,7 +157,10 @@ def _publish_split(job: SplitJob) -> PublishedSplit:
         message = f"kinetics600 {job.split}: there was not one clip to publish"
         raise NoClipsError(message, settled=True)
 
-    done = finish(job.destination, job.split, result, whole=job.request.is_whole)
+    request = job.request
+    done = finish(
+        job.destination, job.split, result, whole=request.is_whole, encoding=request.encoding
+    )
     shards = len(result.shards)
     logger.info(
         f"kinetics600 {job.split}: {done['clips']:,} clips in {shards:,} shards at "
