@@ -12,6 +12,7 @@ else that users need can be reached from here, too. The parts that do the work a
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -266,7 +267,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
                 now = note
                 request.reading.complain(note.message)
 
-        with hf.room_for_rows(self._cache_dir), hf.one_at_a_time(self._cache_dir):
+        with hf.writing_rows(self._cache_dir):
             note = Note.read(self._cache_dir)
             same = note is not None and note.digest == now.digest and output_dir is None
             if not same and not refetch:
@@ -335,9 +336,8 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
             self._outcomes[split] = outcome
             logger.info(outcome.summary())
             messages.append(outcome.missing_text())
-        message = "\n".join(filter(None, messages))
-        request.reading.complain(message)
-        return Note.of(request, self._outcomes.values(), message)
+        request.reading.complain("\n".join(filter(None, messages)))
+        return Note.of(request, self._outcomes.values())
 
 
 @takes_options
@@ -415,3 +415,5 @@ hf.show_log_lines()
 
 if __name__ == "kinetics600":
     register()
+elif __name__ == "__main__":  # `python -m kinetics600` is the command line, which is above this
+    importlib.import_module("k600.cli").main()

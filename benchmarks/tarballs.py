@@ -163,12 +163,20 @@ def _own_box(chance: random.Random) -> bytes:
 
 
 @cache
-def make_clip(seed: int, size_bytes: int, *, seconds: int = 10, fps: int = 25) -> bytes:
+def make_clip(
+    seed: int,
+    size_bytes: int,
+    *,
+    seconds: int = 10,
+    fps: int = 25,
+    width: int = 340,
+    height: int = 256,
+) -> bytes:
     """Return an MP4 of ten seconds, 340 x 256 pixels, with sound, of about that size."""
     import av
     import numpy as np
 
-    width, height, rate = 340, 256, 44_100
+    rate = 44_100
     chance = np.random.default_rng(seed)
     tiles = chance.integers(0, 255, (height // 16 + 8, width // 16 + 8), np.uint8)
     scene = np.kron(tiles, np.ones((16, 16), np.uint8)).astype(np.float32)

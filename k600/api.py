@@ -92,7 +92,8 @@ class Gallery:
         with open(self.path, encoding="utf-8") as file:
             page = html.escape(file.read())
         style = "width: 100%; height: 800px; border: 0"
-        return f'<iframe srcdoc="{page}" style="{style}" sandbox="allow-scripts"></iframe>'
+        allowed = "allow-scripts allow-downloads"
+        return f'<iframe srcdoc="{page}" style="{style}" sandbox="{allowed}"></iframe>'
 
 
 def gallery(
@@ -135,6 +136,7 @@ def publish(
     mix: int = 16,
     token: str | None = None,
     to_options: Mapping[str, Any] | None = None,
+    with_loader: bool = False,
     progress: Progress = progress,
     **options: Unpack[Options],
 ) -> Published:
@@ -152,6 +154,7 @@ def publish(
         mix: Embedded: tarballs read side by side, so classes in a file, 1 to 600.
         token: Of the Hub; default the one of this machine.
         to_options: fsspec storage options for `to`.
+        with_loader: Put this loader there, too, in the folder `loader`.
         progress: Opens progress bars; by default those of `datasets`.
         **options: The fields of `Kinetics600Config`; `seed` fixes the mixing, too.
 
@@ -171,6 +174,7 @@ def publish(
             private=private,
             token=token,
             to_options=to_options,
+            with_loader=with_loader,
             progress=progress,
             offline=is_offline(),
         )

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import logging
 import os
+import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from k600.errors import (
     MissingDependencyError,
     OptionError,
 )
-from k600.progress import Bar
+from k600.progress import Bar, Lines
 from k600.splits import CONFIGS
 from k600.store.files import digest_of_files, lock_at, make_folder
 from k600.translate import rows_error, translate_errors
@@ -35,7 +36,7 @@ from k600.values import listed
 
 logger = logging.getLogger("kinetics600")
 
-SCHEMA = "k600r1"  # stands for the source's hash in cache paths: new rows' meaning, new name
+SCHEMA = "k600r2"  # stands for the source's hash in cache paths: new rows' meaning, new name
 
 
 _UNUSED = {
@@ -377,6 +378,9 @@ def plain_errors() -> Iterator[None]:
     """Show an expected error as itself, without the way it took through threads."""
     try:
         yield
+    except KeyboardInterrupt:
+        logger.info("kinetics600: stopped; what came is kept, and the same call goes on from there")
+        raise
     except Kinetics600Error as error:
         plain = error.with_traceback(None)
     else:
@@ -393,9 +397,9 @@ def one_at_a_time(folder: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def room_for_rows(folder: str) -> Iterator[None]:
-    """Say it in our words if the volume of a folder of rows is full."""
-    with translate_errors(rows_error, Path(folder).parent):
+def writing_rows(folder: str) -> Iterator[None]:
+    """Write rows into a folder: one process at a time, and a full volume is told in our words."""
+    with translate_errors(rows_error, Path(folder).parent), one_at_a_time(folder), _without_bars():
         yield
 
 
@@ -411,11 +415,41 @@ class _Bar(Bar):
 
 
 @contextlib.contextmanager
-def progress(total: int, description: str, *, unit: str = "B") -> Iterator[_Bar]:
-    """Show the progress bar of `datasets`, with its switches."""
+def progress(total: int, description: str, *, unit: str = "B") -> Iterator[Bar]:
+    """Show the progress bar of `datasets`, with its switches; lines where no bar can be drawn."""
     text = f"kinetics600 {description}"
+    if not _draws_bars():
+        yield (
+            Bar()
+            if datasets.are_progress_bars_disabled()
+            else Lines(logger.info, total, text, unit)
+        )
+        return
     with _datasets_tqdm(total=total, desc=text, unit=unit, unit_scale=unit == "B") as bar:
         yield _Bar(bar)
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Have `datasets` draw none where a file or a pipe would hold them as one endless line."""
+    asked_for = datasets.config.HF_DATASETS_DISABLE_PROGRESS_BARS is not None
+    if _draws_bars() or asked_for or datasets.are_progress_bars_disabled():
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()
+
+
+def _draws_bars() -> bool:
+    """Whether bars can be drawn over: on a terminal, and in a notebook, which has its own."""
+    return _in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def _in_notebook() -> bool:
+    return any(kind.__module__ == "tqdm.notebook" for kind in _datasets_tqdm.__mro__)
 
 
 def hide_progress_bars() -> None:
@@ -424,12 +458,24 @@ def hide_progress_bars() -> None:
     _disable_hub_bars()
 
 
-class _OwnHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Shows the loader's lines on stderr, unless the program has set up logging itself."""
+class _OwnHandler(logging.Handler):
+    """Shows the loader's lines, unless the program has set up logging itself.
+
+    They go to stderr, above a bar that is drawn there; in a notebook, where that is a red box, only
+    warnings do.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not logging.getLogger().handlers:
-            super().emit(record)
+        if logging.getLogger().handlers:
+            return
+        try:
+            calm = record.levelno < logging.WARNING and _in_notebook()
+            stream = sys.stdout if calm else sys.stderr
+            if stream is not None:
+                with _datasets_tqdm.external_write_mode(stream):
+                    print(self.format(record), file=stream, flush=True)
+        except Exception:
+            self.handleError(record)
 
 
 def show_log_lines() -> None:

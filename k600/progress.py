@@ -1,10 +1,16 @@
-"""Progress bars, as commands and `datasets` make them for long work."""
+"""Progress of long work: bars, as commands and `datasets` make them, and lines in their place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+
+from rich.filesize import decimal
+
+_LOG_EVERY_SECONDS = 30
 
 
 class Bar:
@@ -32,3 +38,67 @@ class Progress(Protocol):
 def no_progress(total: int, description: str, *, unit: str = "B") -> Iterator[Bar]:
     """Show nothing."""
     yield Bar()
+
+
+class Lines(Bar):
+    """A line every 30 seconds, for log files and pipes."""
+
+    def __init__(self, say: Callable[[str], None], total: int, description: str, unit: str) -> None:
+        """Begin.
+
+        Args:
+            say: Shows a line.
+            total: All there is to do, in bytes or `unit`; 0 if unknown.
+            description: What is done.
+            unit: `B` for bytes, or what follows a number: ` clips`.
+        """
+        self._say, self._total, self._description = say, total, description
+        self._unit, self._done = unit, 0
+        self._started = self._shown = time.monotonic()
+        self._lock = threading.Lock()
+
+    def update(self, n: int, part: str = "") -> None:
+        with self._lock:
+            self._done += n
+            now = time.monotonic()
+            if now - self._shown < _LOG_EVERY_SECONDS:
+                return
+            self._shown = now
+            rate = self._done / (now - self._started)
+            left = (self._total - self._done) / rate if rate else 0
+            self._say(
+                f"{self._description}: {share_text(self._done, self._total, self._unit)}, "
+                f"{amount_text(int(rate), self._unit)}/s"
+                + (f", {time_of(left)} left" if self._total else "")
+            )
+
+
+def share_text(done: int, total: int, unit: str) -> str:
+    """Return the amount done of a total, where 0 is unknown.
+
+    Example:
+        >>> share_text(1500, 3000, "B"), share_text(1500, 3000, " clips"), share_text(7, 0, "B")
+        ('1.5 kB of 3.0 kB', '1,500 of 3,000 clips', '7 bytes')
+    """
+    if not total:
+        return amount_text(done, unit)
+    return f"{amount_text(done, unit if unit == 'B' else '')} of {amount_text(total, unit)}"
+
+
+def amount_text(number: int, unit: str) -> str:
+    """Return a number of bytes (`B`) or of something else in words."""
+    return decimal(number) if unit == "B" else f"{number:,}{unit}"
+
+
+def time_of(seconds: float) -> str:
+    """Return a duration in words.
+
+    Example:
+        >>> time_of(0), time_of(0.2), time_of(45), time_of(600), time_of(9000), time_of(190_000)
+        ('0 s', '1 s', '45 s', '10 min', '2.5 h', '2.2 days')
+    """
+    if seconds < 90:
+        return f"{max(seconds, 1) if seconds else 0:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

@@ -19,6 +19,7 @@ from k600.cli import app
 from k600.cli.request_options import REQUEST_PARAMETERS
 from k600.loading.columns import ROWS, markdown_table
 from k600.loading.options import OPTIONS, Option
+from k600.reasons import OPEN_REASONS, REASONS, WATCHED_REASONS
 from k600.store.files import write_whole
 
 __all__ = ["PAGES", "leaves", "with_generated"]
@@ -37,6 +38,7 @@ def with_generated(text: str) -> str:
     """
     parts = {
         "options": _options,
+        "reasons": _reasons,
         "columns": lambda: markdown_table(ROWS, types=True),
         "list of commands": _list_of_commands,
         "commands": _commands,
@@ -80,6 +82,14 @@ def _default_of(option: Option) -> str:
         return option.default_text
     default = f'"{option.default}"' if isinstance(option.default, str) else option.default
     return f"`{default}`"
+
+
+def _reasons() -> str:
+    rows = ["| reason | meaning | asked again |", "|---|---|---|"]
+    for reason, meaning in REASONS.items():
+        again = "when its tarball changes" if reason in WATCHED_REASONS else "no"
+        rows.append(f"| `{reason}` | {meaning} | {'yes' if reason in OPEN_REASONS else again} |")
+    return "\n".join(rows)
 
 
 def _list_of_commands() -> str:

@@ -138,8 +138,6 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
             warnings.catch_warnings(),
         ):
             here.setattr(logging.root, "handlers", [])  # pytest's own, beside which it is silent
-            for handler in logging.getLogger("kinetics600").handlers:
-                here.setattr(handler, "stream", sys.stderr)  # which capsys has replaced
             here.setattr(sys, "argv", ["kinetics600", *map(str, arguments)])
             if cwd is not None:
                 here.chdir(cwd)

@@ -72,6 +72,8 @@ class Hub:
         self.blobs: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
         """`(method, path)` of every request so far."""
+        self.sent: dict[str, int] = {}
+        """Bytes of files that were sent so far, by path in their repository."""
         self.uploads: list[str] = []
         """Hashes of the large files that came, each time one came."""
         self.faults: list[tuple[str, str, int]] = []
@@ -316,8 +318,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if wanted and self.command == "GET":
             start, end = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
             headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
-            return self._send(data[start : end + 1], 206, headers)
-        return self._send(data, 200, headers)
+            status, data = 206, data[start : end + 1]
+        else:
+            status = 200
+        if self.command == "GET":
+            with self.hub.lock:
+                self.hub.sent[path] = self.hub.sent.get(path, 0) + len(data)
+        return self._send(data, status, headers)
 
     def preupload(self, repo: str, revision: str, **_: Any) -> None:
         if self._repo(repo, write=True) is not None:

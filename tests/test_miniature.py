@@ -6,9 +6,9 @@ import itertools
 
 import numpy as np
 
-from k600.gallery.contact_sheet import draw_line
 from k600.gallery.thumbnails import preview_clip
 from k600.miniature import Miniature
+from k600.miniature.letters import draw_line
 
 
 def test_every_clip_says_that_it_is_a_miniature_and_looks_like_no_other(

@@ -18,9 +18,9 @@ MODULES = [
 ALLOWED = {
     ("k600/video/encoder.py", "av.open"): "writes an unfinished file, which the store names",
     ("k600/cli/completion.py", "path.open"): "adds a line to the user's own shell configuration",
-    ("k600/miniature.py", "av.open"): "writes into memory",
-    ("k600/miniature.py", "tarfile.open"): "writes into memory",
-    ("k600/miniature.py", "path.write_bytes"): "makes an example host, which is no store",
+    ("k600/miniature/clips.py", "av.open"): "writes into memory",
+    ("k600/miniature/host.py", "tarfile.open"): "writes into memory",
+    ("k600/miniature/host.py", "path.write_bytes"): "makes an example host, which is no store",
     ("k600/publish/formats.py", "tarfile.open"): "writes into an unfinished file",
 }
 """By module and call: why it is none that names a file."""

@@ -39,6 +39,7 @@ def clip_table(
         row["tarball"] = tarballs.get((found.folder, found.clip.file_name), "")
         row["size_bytes"] = found.path.stat().st_size
         row["sha256"] = sha256_of(found.path) if hashes else ""
+        row["fps"] = found.fps
 
         check = checks.get(found.place)
         if check is not None and check.size_bytes == row["size_bytes"]:

@@ -36,11 +36,12 @@ def _read_split(request: Request, split: str) -> SplitStatus:
     lists = KeptLists(request.mirror, store, split, network=False, keep=False)
     listing = {} if mixed else lists.listing()
     tarballs = {tarball.name for tarball in lists.tarballs()} | set(listing)
-    known, folders = request.ledger.view(split, sizes=True), Folders(store)
+    only = None if mixed else classes
+    known, folders = request.ledger.view(split, sizes=True, only=only), Folders(store)
     rows = known.tarballs
-    if classes is not None and not mixed:
-        tarballs &= set(classes)
-        rows = {name: row for name, row in rows.items() if name in classes}
+    if only is not None:
+        tarballs &= set(only)
+        rows = {name: row for name, row in rows.items() if name in only}
 
     inventory = Inventory(store, known, folders)
     labels = [folder.partition("/")[2] for folder in request.folders(split)]

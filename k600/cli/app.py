@@ -12,6 +12,7 @@ import click
 from k600.cli.completion import with_completion
 from k600.cli.exit_codes import EXIT_CODES
 from k600.cli.flag_names import speak_flags_of
+from k600.cli.request_options import complete_path
 from k600.cli.screen import hush
 from k600.errors import OptionError
 
@@ -47,8 +48,11 @@ class _Group(_Command, click.Group):
 
 @click.group(
     cls=_Group,
-    # A help is as wide as the terminal.
-    context_settings={"show_default": True, "max_content_width": 1_000},
+    context_settings={
+        "show_default": True,
+        "max_content_width": 1_000,  # a help is as wide as the terminal
+        "help_option_names": ["-h", "--help"],
+    },
 )
 @click.version_option(
     package_name="kinetics600", message="%(version)s", help="Show the version and exit."
@@ -71,7 +75,11 @@ def _hush_if(context: click.Context, _: click.Parameter, quiet: bool) -> bool:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 quiet = quiet_option("Show only errors, and what is missing.")
-data_dir = click.option("--data-dir", help="The store; default as for load_dataset.")
+data_dir = click.option(
+    "--data-dir",
+    shell_complete=complete_path("dir"),
+    help="The store; default as for load_dataset.",
+)
 lists_mirror = click.option("--mirror", help="The mirror whose lists count.")
 
 

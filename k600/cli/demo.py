@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from k600.cli.app import app
-from k600.cli.screen import console, make_table
+from k600.cli.screen import make_table, show, show_table
 
 _CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("validation", "the whole split", {}),
@@ -49,8 +49,7 @@ def _demo(folder: Path, *, keep: bool) -> None:
     from k600.miniature import make_miniature
     from k600.progress import no_progress
 
-    screen = console()
-    screen.print("Making a miniature of the host: small made-up clips in its own layout …")
+    show("Making a miniature of the host: small made-up clips in its own layout …")
     host = make_miniature(folder / "host")
     store = {"data_dir": str(folder / "clips"), "mirror": str(host.root)}
     options: dict[str, Any] = {**store, "test_labels": str(host.test_labels)}
@@ -70,18 +69,18 @@ def _demo(folder: Path, *, keep: bool) -> None:
         first = f"{rows[0]['youtube_id']} at {rows[0]['time_start']} s"
         counts = str(len(rows)), str(len(classes))
         table.add_row(f"{split}: {what}", *counts, first, f"{seconds:.2f}")
-    screen.print(table)
+    show_table(table)
 
     if keep:
         title = "Kinetics-600 in miniature: these are no real clips"
         page = kinetics600.gallery(ds, folder / "gallery.html", title=title).path
-        screen.print(f"The clips are in {store['data_dir']}.")
-        screen.print(f"See the clips: open {page} in a browser. See the store:")
+        show(f"The clips are in {store['data_dir']}.")
+        show(f"See the clips: open {page} in a browser. See the store:")
         words = ["--data-dir", store["data_dir"], "--mirror", store["mirror"]]
-        screen.print(f"  {shlex.join(['kinetics600', 'status', *words])}")
+        show(f"  {shlex.join(['kinetics600', 'status', *words])}")
     else:
         request = kinetics600.make_request(split, **options)
         outcome = fetch_split(request, split, progress=no_progress)
-        screen.print(dataclasses.replace(outcome, report="").missing_text())
-        screen.print("Nothing of it is left. To keep it all, and see the clips in a gallery:")
-        screen.print("  kinetics600 demo --folder SOMEWHERE")
+        show(dataclasses.replace(outcome, report="").missing_text(brief=False))
+        show("Nothing of it is left. To keep it all, and see the clips in a gallery:")
+        show("  kinetics600 demo --folder SOMEWHERE")

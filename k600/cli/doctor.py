@@ -7,14 +7,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from k600.cli.app import app, as_json, data_dir
 from k600.cli.exit_codes import AGAIN, DONE
 from k600.cli.flag_names import with_flags
 from k600.cli.request_options import as_given, request_of
-from k600.cli.screen import console, print_json
+from k600.cli.screen import print_json, show_aligned
 from k600.errors import Kinetics600Error
 from k600.network import is_offline
 from k600.text import printable
@@ -77,21 +76,15 @@ def _show(findings: list[Finding]) -> None:
         dataclasses.replace(each, detail=with_flags(each.detail), advice=with_flags(each.advice))
         for each in findings
     ]
-    screen = console()
-    if not screen.is_terminal:  # a line for each, which can be searched
-        width = max(len(finding.name) for finding in findings)
-        for finding in findings:
-            advice = f" -> {finding.advice}" if finding.advice else ""
-            screen.print(f"{finding.state:<8} {finding.name:<{width}}  {finding.detail}{advice}")
-        return
+    show_aligned(
+        (
+            Text(finding.state, _STYLES[finding.state]),
+            finding.name,
+            Text(printable(finding.detail)) + _advice(finding),
+        )
+        for finding in findings
+    )
 
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for finding in findings:
-        detail = Text(printable(finding.detail))
-        if finding.advice:
-            detail += Text(f"\n→ {printable(finding.advice)}", "cyan")
-        table.add_row(Text(finding.state, _STYLES[finding.state]), finding.name, detail)
-    screen.print(table)
+
+def _advice(finding: Finding) -> Text:
+    return Text(f"\n→ {printable(finding.advice)}" if finding.advice else "", "cyan")

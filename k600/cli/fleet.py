@@ -18,9 +18,10 @@ from k600.cli.app import (
     to_options,
 )
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
-from k600.cli.request_options import as_given, request_of, with_request_options
-from k600.cli.screen import Meter, console, make_table, print_json, say, time_of
+from k600.cli.request_options import as_given, complete_of, request_of, with_request_options
+from k600.cli.screen import Meter, make_table, print_json, say, show_table
 from k600.network import is_offline
+from k600.progress import time_of
 
 if TYPE_CHECKING:
     from k600.fleet.run import Fleet
@@ -34,17 +35,26 @@ if TYPE_CHECKING:
 @click.option("--work", help="With --to hf://USER/NAME: folder or URL for what is unfinished.")
 @i_have_the_rights
 @click.option(
-    "--format", default="parquet", help="parquet; webdataset (tar files); index (no clips)."
+    "--format",
+    default="parquet",
+    shell_complete=complete_of("parquet", "webdataset", "index"),
+    help="parquet; webdataset (tar files); index (no clips).",
 )
 @shard_size_mb
 @click.option("--shards-multiple-of", default=1, help="Make a multiple of so many shards.")
-@click.option("--executor", default="local", help="local, slurm or ray.")
+@click.option(
+    "--executor",
+    default="local",
+    shell_complete=complete_of("local", "slurm", "ray"),
+    help="local, slurm or ray.",
+)
 @click.option("--tasks", default=0, help="Tasks that share the tarballs; 0: one each.")
 @click.option("--logs", help="Slurm: folder that all machines see, for scripts, logs.")
 @json_option("--executor-options", help="More for datatrove's executor, as JSON.")
 @click.option("--estimate", is_flag=True, help="Only say how long it takes, and what it costs.")
 @click.option("--network", default=50.0, help="With --estimate: MB/s of one worker.")
 @click.option("--price", default=0.05, help="With --estimate: dollars an hour of one worker.")
+@click.option("--get-price", default=0.0004, help="With --estimate: dollars for 1,000 GETs.")
 @as_json
 @quiet
 def fleet(
@@ -54,6 +64,7 @@ def fleet(
     estimate: bool,
     network: float,
     price: float,
+    get_price: float,
     as_json: bool,
     quiet: bool,
     **how: Any,
@@ -67,7 +78,8 @@ def fleet(
 
     workers = options.get("num_workers")
     if estimate:
-        rates = {"network_mb_s": network, "dollars_per_hour": price, "workers": workers}
+        prices = {"dollars_per_hour": price, "dollars_per_1000_gets": get_price}
+        rates = {"network_mb_s": network, "workers": workers, **prices}
         _estimate(request_of(split, options), how, rates, as_json=as_json)
         return
 
@@ -118,10 +130,12 @@ def _estimate(
         print_json(dataclasses.asdict(found))
         return
 
+    requests = found.requests
     columns = ("workers", "time", "reading", "merging", "slowest tarball", "busy", "cost")
     caption = (
         f"{found.tarballs:,} tarballs, {found.tarball_bytes / 1e9:,.1f} GB; more than "
-        f"{found.enough_workers:,} workers hardly help"
+        f"{found.enough_workers:,} workers hardly help. In a bucket besides: about "
+        f"{requests.gets:,} GETs and {requests.puts:,} PUTs, ${requests.request_dollars:,.2f}"
     )
     table = make_table(*columns, caption=caption)
     for one in found.simulations:
@@ -134,4 +148,4 @@ def _estimate(
             f"{one.busy_share:.0%}",
             f"${one.dollars:,.2f}",
         )
-    console().print(table)
+    show_table(table)

@@ -15,12 +15,12 @@ from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
 from k600.cli.request_options import as_given, endpoint_url, request_of, with_request_options
 from k600.cli.screen import (
     Meter,
-    console,
     counts_of,
     make_table,
     percent_of,
     print_json,
     say,
+    show_table,
 )
 from k600.network import is_offline
 
@@ -160,7 +160,7 @@ def _show(found: Iterable[IndexedSplit]) -> None:
             f"{one.clips:,}",
             f"{one.placed_clips:,}{share}",
         )
-    console().print(table)
+    show_table(table)
     for one in found:
         for path in one.unplaced[:_MOST_NAMED]:
             say(f"{path}: all of it is compressed, so no clip can be read alone")

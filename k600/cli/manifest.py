@@ -13,7 +13,7 @@ import click
 
 from k600.cli.app import app, as_json, data_dir, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_splits
-from k600.cli.request_options import request_of, with_request_options
+from k600.cli.request_options import complete_path, request_of, with_request_options
 from k600.cli.screen import Meter, counts_of, print_json, say
 from k600.clip import Clip
 from k600.errors import NoClipsError
@@ -28,7 +28,11 @@ def manifest() -> None:
 @manifest.command()
 @with_request_options(source="local")
 @click.option(
-    "--out", type=Path, default="manifest.csv", help="The file to write, .csv or .parquet."
+    "--out",
+    type=Path,
+    default="manifest.csv",
+    shell_complete=complete_path("file"),
+    help="The file to write, .csv or .parquet.",
 )
 @click.option("--hashes/--no-hashes", default=True, help="Read every file for its SHA-256.")
 @quiet
@@ -71,7 +75,7 @@ def export(
 
 
 @manifest.command()
-@click.argument("file", type=Path)
+@click.argument("file", type=Path, shell_complete=complete_path("file"))
 @data_dir
 @click.option("--most", default=20, help="Most clips to name.")
 @as_json

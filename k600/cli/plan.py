@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -12,9 +13,10 @@ from rich.filesize import decimal
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_splits
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, console, make_table, print_json, say, time_of
+from k600.cli.screen import Meter, make_table, print_json, say, show_table
 from k600.errors import OptionError
 from k600.network import is_offline
+from k600.progress import time_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,7 +88,7 @@ def _plan(split: str, options: dict[str, Any], rate: float | None, *, as_json: b
     if as_json:
         print_json([forecast.as_plain() for forecast in found])
     else:
-        console().print(_table(found))
+        show_table(_table(found))
         files = found[0].free_files
         room = "" if files is None else f", which has room for {files:,} files"
         say(f"into {found[0].data_dir}{room}, from {found[0].mirror}")
@@ -97,26 +99,30 @@ def _plan(split: str, options: dict[str, Any], rate: float | None, *, as_json: b
 
 
 def _table(found: list[Forecast]) -> Table:
+    """Return a table of facts with a column for each split, so that it fits a narrow terminal."""
     from k600.loading.sources import WORDS
 
-    sources = [words.column for words in WORDS.values()]
-    columns = ("split", "here", "asked for", *sources, "disk", "free", "time")
-    table = make_table(*columns, text=["split"])
-    for forecast in found:
-        blocked = (forecast.unreachable or forecast.offline) and not forecast.seconds
-        table.add_row(
-            forecast.split,
-            f"{forecast.here_clips:,}",
-            _number(forecast.wanted_clips, "?"),
-            *(_cell(forecast, source, words) for source, words in WORDS.items()),
-            f"{decimal(forecast.needed_bytes)}\n{forecast.needed_files:,} files",
-            decimal(forecast.free_bytes),
-            "-" if blocked else time_of(forecast.seconds),
-        )
+    table = make_table("", *(forecast.split for forecast in found), text=[""])
+    facts: dict[str, Callable[[Forecast], str]] = {
+        "here": lambda one: f"{one.here_clips:,}",
+        "asked for": lambda one: _number(one.wanted_clips, "?"),
+        **{words.column: partial(_cell, source, words) for source, words in WORDS.items()},
+        "disk": lambda one: decimal(one.needed_bytes),
+        "files": lambda one: f"{one.needed_files:,}",
+        "free": lambda one: decimal(one.free_bytes),
+        "time": _time,
+    }
+    for name, cell in facts.items():
+        table.add_row(name, *map(cell, found))
     return table
 
 
-def _cell(forecast: Forecast, source: str, words: Words) -> str:
+def _time(forecast: Forecast) -> str:
+    blocked = (forecast.unreachable or forecast.offline) and not forecast.seconds
+    return "-" if blocked else time_of(forecast.seconds)
+
+
+def _cell(source: str, words: Words, forecast: Forecast) -> str:
     """Return what would come from a source, in words."""
     price = forecast.prices[source]
     if not price.count:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from k600.cli.flag_names import with_flags
 from k600.labels import NAMES, class_lists
@@ -16,6 +17,18 @@ from k600.splits import CONFIGS
 
 if TYPE_CHECKING:
     from k600.loading.request import Request
+
+Completion = Callable[[click.Context, click.Parameter, str], list[Any]]
+
+_PATHS = {
+    "manifest": "file",
+    "data_dir": "dir",
+    "mirror": "dir",
+    "test_labels": "file",
+    "index": "file",
+    "cookies": "file",
+}
+"""What the shell completes for options that may be paths."""
 
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
 _FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag is not None}
@@ -71,9 +84,9 @@ def _facts(option: Option) -> dict[str, Any]:
     text = with_flags(option.flag_help or option.help, _FLAGS).replace("`", "")
     facts: dict[str, Any] = {"help": text, "default": option.default}
     if option.allowed:
-        facts["shell_complete"] = lambda _context, _parameter, word: [
-            value for value in option.allowed if value.startswith(word)
-        ]
+        facts["shell_complete"] = complete_of(*option.allowed)
+    elif option.name in _PATHS:
+        facts["shell_complete"] = complete_path(_PATHS[option.name])
 
     if option.name == "classes":
         return {"help": text, "multiple": True, "shell_complete": complete_classes}
@@ -82,9 +95,22 @@ def _facts(option: Option) -> dict[str, Any]:
     return {**facts, "type": int if option.type in (int, int | None) else str}
 
 
-def complete_splits(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """Return the splits, and `all`, that begin with a word."""
-    return [name for name in CONFIGS if name.startswith(word)]
+def complete_of(*values: str) -> Completion:
+    """Return what completes one of some values."""
+
+    def complete(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
+        """Return the values that begin with a word."""
+        return [value for value in values if value.startswith(word)]
+
+    return complete
+
+
+def complete_path(kind: str) -> Completion:
+    """Return what lets the shell complete a path: of a `file` or a `dir`."""
+    return lambda _context, _parameter, word: [CompletionItem(word, type=kind)]
+
+
+complete_splits = complete_of(*CONFIGS)
 
 
 def complete_classes(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
@@ -93,7 +119,7 @@ def complete_classes(_context: click.Context, _parameter: click.Parameter, word:
         return [name for name in NAMES if name.startswith(word)]
     plain = str.maketrans({" ": "_", "'": None, "(": None, ")": None})
     spellings = [*class_lists(), *(name.translate(plain) for name in NAMES)]
-    return [spelling for spelling in spellings if spelling.startswith(word)]
+    return [each for each in spellings if each.lower().startswith(word.lower())]
 
 
 def request_of(split: str, options: Mapping[str, Any]) -> Request:

@@ -8,35 +8,33 @@ import io
 import json
 import logging
 import os
+import re
 import sys
-import threading
-import time
+import textwrap
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
-from rich.filesize import decimal
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
-    SpinnerColumn,
     Task,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Column, Table
 from rich.text import Text
 
 from k600.cli.exit_codes import PIPE_CLOSED
 from k600.cli.flag_names import with_flags
-from k600.progress import Bar
+from k600.progress import Bar, Lines, amount_text, share_text, time_of
 from k600.text import printable, printable_lines
 
-_LOG_EVERY_SECONDS = 30
 _WIDE = 72  # columns of a terminal that has room for a bar
 _PIPED_WIDTH = 160  # columns in a file or a pipe: a row of a table is one line
 _NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
@@ -99,20 +97,52 @@ def console(*, stderr: bool = False) -> Console:
         highlight=False,
         markup=False,
         emoji=False,
-        soft_wrap=not on_terminal,
+        soft_wrap=True,  # lines are folded here, so that what is to be copied is not
         width=None if on_terminal or stderr else _PIPED_WIDTH,
     )
 
 
+def show(text: str, *, bold: bool = False) -> None:
+    """Print text on stdout."""
+    show_text(text, screen=console(), style="bold" if bold else "")
+
+
 def say(text: str) -> None:
     """Print a message on stderr, with flags in place of options."""
-    console(stderr=True).print(with_flags(text))
+    show_text(with_flags(text), screen=console(stderr=True))
 
 
 def say_error(text: str) -> None:
     """Print an error on stderr, with flags in place of options."""
-    text = printable_lines(with_flags(text))
-    console(stderr=True).print(Text.assemble(("error: ", "bold red"), text))
+    show_text(f"error: {with_flags(text)}", screen=console(stderr=True), style="bold red", most=6)
+
+
+_COMMAND = re.compile(
+    r"(?:pip install|kinetics600(?! \w+:)) [^\s,;)][^,;)\n]*|(?<!\w)'[^'\n]+'|`[^`\n]+`"
+)
+"""What is meant for copying, within a sentence."""
+
+
+def show_text(text: str, *, screen: Console, style: str = "", most: int | None = None) -> None:
+    """Print text in lines as wide as a terminal; a style is that of its first `most` characters.
+
+    A command or a path stays in one line, and so does a line that is indented: it stands alone to
+    be copied, or is a row of a table.
+    """
+    text = printable_lines(text)
+    if screen.is_terminal:
+        text = "\n".join(_fold(line, screen.width) for line in text.split("\n"))
+    shown = Text(text)
+    shown.stylize(style, 0, most)
+    screen.print(shown)
+
+
+def _fold(line: str, width: int) -> str:
+    if line.startswith("  "):
+        return line
+    kept = _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), line)
+    folded = textwrap.wrap(kept, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(folded).replace("\xa0", " ")
 
 
 def print_json(value: Any) -> None:
@@ -121,20 +151,6 @@ def print_json(value: Any) -> None:
         print(json.dumps(value, indent=2), flush=True)
     except BrokenPipeError:
         leave_pipe()
-
-
-def time_of(seconds: float) -> str:
-    """Return a duration for people.
-
-    Example:
-        >>> time_of(0.2), time_of(45), time_of(600), time_of(9000)
-        ('< 1 s', '45 s', '10 min', '2.5 h')
-    """
-    if 0 < seconds < 1:
-        return "< 1 s"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def counts_of(counts: Mapping[str, int], *, by: str = "") -> str:
@@ -162,12 +178,63 @@ def percent_of(share: float) -> str:
 def make_table(*columns: str, text: Collection[str] = (), **facts: Any) -> Table:
     """Return an empty table; columns are of numbers, except those in `text`."""
     table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left", **facts
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        title_justify="left",
+        caption_justify="left",
+        **facts,
     )
     for column in columns:
         justify: JustifyMethod = "left" if column in text else "right"
-        table.add_column(column, justify=justify, overflow="fold")
+        table.add_column(column, justify=justify, no_wrap=column not in text)
     return table
+
+
+def show_table(table: Table) -> None:
+    """Print a table; where it is too wide, each row as a line with the others below it.
+
+    Numbers and words are never broken, so a table has a least width.
+    """
+    screen = console()
+    for column in table.columns:
+        cells = [str(column.header), *map(str, column.cells)]
+        words = cells if column.no_wrap else " ".join(cells).split()
+        column.min_width = max(map(cell_len, words), default=0)
+    if screen.measure(table, options=screen.options.update_width(10_000)).minimum <= screen.width:
+        screen.print(table, soft_wrap=not screen.is_terminal)
+        return
+
+    for title in filter(None, (table.title, table.caption)):
+        show_text(str(title), screen=screen)
+    names = [str(column.header) for column in table.columns]
+    for first, *cells in zip(*(column.cells for column in table.columns), strict=True):
+        screen.print(Text(str(first), "bold"))
+        told = [f"{name}: {cell}" for name, cell in zip(names[1:], cells, strict=True)]
+        said = ", ".join(each for each in told if not each.endswith((": ", ": ·")))
+        screen.print(Padding(Text(said), (0, 0, 0, 2)), soft_wrap=False)
+
+
+def show_aligned(rows: Iterable[Sequence[str | Text]]) -> None:
+    """Print lines whose beginnings are aligned; the last cell of each is folded within its column.
+
+    Where there is no terminal, each is one line, which can be searched.
+    """
+    screen = console()
+    cells = [[Text(printable_lines(c)) if isinstance(c, str) else c for c in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in cells), strict=True)]
+    if not screen.is_terminal:
+        for *first, last in cells:
+            padded = (f"{c.plain:<{width}}  " for c, width in zip(first, widths, strict=True))
+            screen.print("".join(padded) + last.plain.replace("\n", " "))
+        return
+
+    table = Table.grid(*(Column(no_wrap=True) for _ in widths), Column(overflow="fold"))
+    table.padding = (0, 2, 0, 0)
+    for row in cells:
+        table.add_row(*row)
+    screen.print(table, soft_wrap=False)
 
 
 def bar_of(share: float, *, style: str) -> Text:
@@ -193,7 +260,7 @@ class Meter:
             with Progress(*columns, console=screen, transient=True, expand=True) as progress:
                 yield _Bars(progress, total, description, unit)
         else:
-            yield _Lines(screen, total, description, unit)
+            yield Lines(say, total, description, unit)
 
 
 def _columns(width: int) -> list[ProgressColumn]:
@@ -203,8 +270,7 @@ def _columns(width: int) -> list[ProgressColumn]:
     amounts = _Amounts(table_column=Column(no_wrap=True))
     if width < _WIDE:
         return [name, amounts]
-    time_left = TimeRemainingColumn(table_column=Column(no_wrap=True))
-    return [SpinnerColumn("line"), name, BarColumn(16), amounts, time_left]
+    return [name, BarColumn(16), amounts, _TimeLeft(table_column=Column(no_wrap=True))]
 
 
 class _Bars(Bar):
@@ -221,36 +287,11 @@ class _Bars(Bar):
             self._progress.advance(self._parts[part], n)
 
     def begin(self, part: str, total: int) -> None:
-        name = f"  {printable(part)}"
+        name = f"  {printable(part.rpartition('/')[2].removesuffix('.tar.gz'))}"
         self._parts[part] = self._progress.add_task(name, total=total, unit=self._unit)
 
     def end(self, part: str) -> None:
         self._progress.remove_task(self._parts.pop(part))
-
-
-class _Lines(Bar):
-    """A line every 30 seconds, for log files."""
-
-    def __init__(self, screen: Console, total: int, description: str, unit: str) -> None:
-        self._screen, self._total, self._description = screen, total, description
-        self._unit, self._done = unit, 0
-        self._started = self._shown = time.monotonic()
-        self._lock = threading.Lock()
-
-    def update(self, n: int, part: str = "") -> None:
-        with self._lock:
-            self._done += n
-            now = time.monotonic()
-            if now - self._shown < _LOG_EVERY_SECONDS:
-                return
-            self._shown = now
-            rate = self._done / (now - self._started)
-            left = (self._total - self._done) / rate if rate else 0
-            self._screen.print(
-                f"{self._description}: {_share(self._done, self._total, self._unit)}, "
-                f"{_amount(int(rate), self._unit)}/s"
-                + (f", {time_of(left)} left" if self._total else "")
-            )
 
 
 class _Amounts(ProgressColumn):
@@ -259,16 +300,13 @@ class _Amounts(ProgressColumn):
     def render(self, task: Task) -> Text:
         unit = task.fields["unit"]
         done, total = int(task.completed), int(task.total or 0)
-        rate = f", {_amount(int(task.speed), unit)}/s" if task.speed and unit == "B" else ""
-        return Text(f"{_share(done, total, unit)}{rate}", style="cyan")
+        rate = f", {amount_text(int(task.speed), unit)}/s" if task.speed and unit == "B" else ""
+        return Text(f"{share_text(done, total, unit)}{rate}", style="cyan")
 
 
-def _share(done: int, total: int, unit: str) -> str:
-    """Return the amount done of a total, where 0 is unknown."""
-    if not total:
-        return _amount(done, unit)
-    return f"{_amount(done, unit) if unit == 'B' else f'{done:,}'} of {_amount(total, unit)}"
+class _TimeLeft(ProgressColumn):
+    """How long the rest takes, at the rate of the last minute."""
 
-
-def _amount(number: int, unit: str) -> str:
-    return decimal(number) if unit == "B" else f"{number:,}{unit}"
+    def render(self, task: Task) -> Text:
+        left = None if task.finished else task.time_remaining
+        return Text("" if left is None else time_of(left), style="cyan", justify="right")

@@ -23,14 +23,19 @@ from k600.cli.screen import (
     percent_of,
     print_json,
     say,
+    show,
+    show_aligned,
+    show_table,
 )
 from k600.reasons import REASONS
-from k600.text import printable, public_url
+from k600.text import public_url
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from k600.checks.counts import ClassStatus, SplitStatus, StoreStatus
+
+_WIDE = 80  # columns of a terminal that has room for a bar beside the counts
 
 
 @app.command()
@@ -89,31 +94,34 @@ def _flags(options: dict[str, Any]) -> list[str]:
 
 
 def _show(status: StoreStatus, *, by_class: bool) -> None:
-    screen = console()
-    screen.print(Text(printable(status.data_dir), "bold"), overflow="fold")
+    show(status.data_dir, bold=True)
     if not status.exists:
-        screen.print("There is no such folder yet: nothing is here.")
+        show("There is no such folder yet: nothing is here.")
         return
 
+    lines: list[tuple[Text, str | Text]] = []
     for split in status.splits:
-        screen.print(_headline(split))
-        for line in _details(split):
-            screen.print(" " * 12 + line)
+        lines.append(
+            (Text(split.split, "bold"), _headline(split, has_bar=console().width >= _WIDE))
+        )
+        lines += [(Text(), line) for line in _details(split)]
+    show_aligned(lines)
     rows = [(split.split, one) for split in status.splits for one in split.classes]
     if by_class and rows:
-        screen.print(_class_table(rows))
+        show_table(_class_table(rows))
 
 
-def _headline(split: SplitStatus) -> Text:
+def _headline(split: SplitStatus, *, has_bar: bool) -> Text:
     """Return the line of a split: how much of it is here."""
     here, wanted = split.counts.here_clips, split.wanted_clips
-    line = Text(f"{split.split:<12}", "bold")
+    line = Text()
     if wanted == 0:
         line += Text("0 clips: the host lists none of these classes")
     elif wanted:
         share = here / wanted
-        line += bar_of(share, style="green" if split.complete else "yellow")
-        line += Text(f"  {here:,} of {wanted:,} clips, {percent_of(share)}")
+        if has_bar:
+            line += bar_of(share, style="green" if split.complete else "yellow") + Text("  ")
+        line += Text(f"{here:,} of {wanted:,} clips, {percent_of(share)}")
     else:
         of = "all that its tarballs hold" if split.complete else "of an unknown number"
         line += Text(f"{here:,} clips, {of}")

@@ -10,7 +10,7 @@ import click
 from k600.cli.app import app, as_json, quiet_option
 from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, console, make_table, print_json, say
+from k600.cli.screen import Meter, make_table, print_json, say, show, show_table
 from k600.network import is_offline
 
 if TYPE_CHECKING:
@@ -52,24 +52,23 @@ def _show(report: Report) -> None:
     from k600.checks.repair import FATES
     from k600.video.probe import VERDICTS
 
-    screen = console()
     for split in report.splits:
         if split.clips:
-            screen.print(_table(split, report.depth))
+            show_table(_table(split, report.depth))
 
     found = [finding for split in report.splits for finding in (*split.bad, *split.short)]
     verdicts = {finding.verdict for finding in found}
     fates = {finding.fate for finding in found} - {"reported"}
     for meanings, seen in ((VERDICTS, verdicts), (FATES, fates)):
         for name in (name for name in meanings if name in seen):
-            screen.print(f"{name}: {meanings[name]}")
+            show(f"{name}: {meanings[name]}")
 
     for finding in found[:_MOST_LINES]:
         fate = "" if finding.fate == "reported" else f", {finding.fate}"
         detail = "; ".join(filter(None, (finding.detail, finding.why)))
-        screen.print(f"{finding.verdict}{fate}  {finding.path}  {detail}".rstrip(), soft_wrap=True)
+        show(f"{finding.verdict}{fate}  {finding.path}  {detail}".rstrip())
     if len(found) > _MOST_LINES:
-        screen.print(f"… and {len(found) - _MOST_LINES:,} more: --json names every one")
+        show(f"… and {len(found) - _MOST_LINES:,} more: --json names every one")
     say(
         f"{report.clips:,} clips that are here, {report.reused:,} of them verified before, "
         f"{len(report.bad):,} bad; {report.seconds:.1f} s, "

@@ -16,7 +16,8 @@ data/<split>/<number>-<hash>.parquet       the rows, or `.tar`; the card is READ
 .kinetics600/<split>/run.json              the request of the split; another is refused
 .kinetics600/<split>/units/<key>.json      a tarball was read: its clips, and what is no good
 .kinetics600/<split>/parts/<key>           its clips, one after the other; removed at the end
-.kinetics600/<split>/plan.parquet          which clip goes into which shard; removed at the end
+.kinetics600/<split>/plan.clips            which clip goes into which shard; removed at the end,
+.kinetics600/<split>/plan.json             as this: what is where in it
 .kinetics600/<split>/shards/<plan>-<n>.json  a shard is written; removed at the end
 .kinetics600/<split>/manifest.parquet      every clip, its SHA-256, its tarball and its shard
 .kinetics600/<split>/done.json             the split is done: its counts, its shards

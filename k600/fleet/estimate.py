@@ -16,11 +16,17 @@ from k600.fleet.options import Places, check_fleet, make_job
 from k600.fleet.units import find_units, tarballs_to_read
 from k600.loading.request import Request
 from k600.publish.recipe import Recipe
+from k600.publish.shards import USUAL_CLIP_BYTES
+from k600.video.encoding import Encoding
 
 NEAR_BEST = 1.1
 """Multiple of the shortest possible time that is good enough."""
 
 WORKERS = (1, 10, 100, 1_000)
+
+PUT_GETS = 12.5
+"""Price of a PUT in GETs, on S3."""
+_PUT_BYTES = 50 << 20  # of s3fs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,23 +39,26 @@ class Rates:
     """Per GB of tarball: from S3, gunzip, tar, boxes, SHA-256, to S3."""
     merge_cpu_seconds_per_gb: float = 8.5
     """Per GB of shard: from S3 in pieces, SHA-256, Parquet, to S3."""
-    resize_cpu_seconds_per_gb: float = 0.0
+    encode_cpu_seconds_per_gb: float = 0.0
     """Per GB of tarball."""
-    resized_share: float = 1.0
-    """Size of resized clips as a share of the original."""
+    encoded_share: float = 1.0
+    """Size of clips that were encoded anew, as a share of the original."""
     task_seconds: float = 2.0
     """Overhead of each tarball or shard."""
     plan_seconds_per_gb: float = 0.03
     """Planning and finishing, by one worker alone."""
     dollars_per_hour: float = 0.05
+    dollars_per_1000_gets: float = 0.0004
+    """An assumption: S3 Standard in us-east-1, by aws.amazon.com/s3/pricing."""
 
     def indexing(self) -> Rates:
         """Return the rates of a run that writes no clips, only where each lies."""
-        return replace(self, read_cpu_seconds_per_gb=1.8, resized_share=0.0)
+        return replace(self, read_cpu_seconds_per_gb=1.8, encoded_share=0.0)
 
-    def resizing(self) -> Rates:
-        """Return typical rates with resizing, which depends on the size of the clips."""
-        return replace(self, resize_cpu_seconds_per_gb=1_000.0, resized_share=0.4)
+    def encoding(self, encoding: Encoding) -> Rates:
+        """Return typical rates where clips are encoded anew, which depend on their size."""
+        share = encoding.usual_share
+        return replace(self, encode_cpu_seconds_per_gb=1_000.0, encoded_share=share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,17 @@ class Simulation:
 
 
 @dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests to the place of a run, if it is a bucket; those to the mirror are not among them."""
+
+    gets: int
+    """About one for each clip: a shard is written from a piece of every part."""
+    puts: int
+    """Of parts, shards and markers; large files go in pieces of 50 MiB."""
+    request_dollars: float
+
+
+@dataclass(frozen=True, slots=True)
 class FleetEstimate:
     """The estimate of a run."""
 
@@ -80,6 +100,8 @@ class FleetEstimate:
     """More than these hardly help."""
     simulations: tuple[Simulation, ...]
     """In ascending order of workers."""
+    requests: Requests
+    """The same for any number of workers."""
 
 
 def estimate_fleet(
@@ -89,19 +111,21 @@ def estimate_fleet(
     workers: int | None = None,
     network_mb_s: float = 50.0,
     dollars_per_hour: float = 0.05,
+    dollars_per_1000_gets: float = 0.0004,
     offline: bool = False,
 ) -> FleetEstimate:
     """Simulate the run for the tarballs' sizes on the mirror. Nothing is written.
 
     `workers` is simulated beside 1, 10, 100, 1,000 and as many as are enough. `network_mb_s` is of
-    one worker, in units of 1,000,000 bytes.
+    one worker, in units of 1,000,000 bytes. A PUT is taken to cost 12.5 GETs, as on S3.
     """
     recipe.check()
     check_fleet(request, offline=offline)
     if not network_mb_s > 0:
         raise OptionError(f"network: {network_mb_s} is not allowed, expected MB/s above 0")
-    if not dollars_per_hour >= 0:
-        raise OptionError(f"price: {dollars_per_hour} is not allowed, expected dollars, 0 or more")
+    for option, dollars in {"price": dollars_per_hour, "get_price": dollars_per_1000_gets}.items():
+        if not dollars >= 0:
+            raise OptionError(f"{option}: {dollars} is not allowed, expected dollars, 0 or more")
 
     nowhere = Places(work="", options={})
     sizes: list[int] = []
@@ -111,9 +135,13 @@ def estimate_fleet(
         units, _ = find_units(tarballs, job, on_missing=request.on_missing)
         sizes += [unit.size_bytes for unit in units]
 
-    rates = Rates(network_bytes_per_second=network_mb_s * 1e6, dollars_per_hour=dollars_per_hour)
+    rates = Rates(
+        network_bytes_per_second=network_mb_s * 1e6,
+        dollars_per_hour=dollars_per_hour,
+        dollars_per_1000_gets=dollars_per_1000_gets,
+    )
     if request.encoding is not None:
-        rates = rates.resizing()
+        rates = rates.encoding(request.encoding)
     if recipe.kind == "index":
         rates = rates.indexing()
     enough = enough_workers(sizes, shard_bytes=recipe.shard_bytes, rates=rates)
@@ -122,7 +150,25 @@ def estimate_fleet(
         simulate(sizes, number, shard_bytes=recipe.shard_bytes, rates=rates)
         for number in sorted(numbers)
     ]
-    return FleetEstimate(len(sizes), sum(sizes), enough, tuple(simulations))
+    requests = count_requests(sizes, shard_bytes=recipe.shard_bytes, rates=rates)
+    return FleetEstimate(len(sizes), sum(sizes), enough, tuple(simulations), requests)
+
+
+def count_requests(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rates) -> Requests:
+    """Return about how many requests a run over tarballs of these sizes makes to a bucket.
+
+    Example:
+        >>> count_requests([10**9] * 600, shard_bytes=500_000_000, rates=Rates()).gets
+        405000
+    """
+    left = sum(tarball_bytes) * rates.encoded_share
+    shards = round(left / shard_bytes)
+    clips = round(sum(tarball_bytes) / USUAL_CLIP_BYTES) if left else 0
+    # The marker of each, and the beginning, pieces and end of each upload of parts and shards.
+    puts = 3 * (len(tarball_bytes) + shards) + round(2 * left / _PUT_BYTES)
+    gets = clips + len(tarball_bytes) + 3 * shards  # markers, and the plan of each shard
+    dollars = (gets + PUT_GETS * puts) / 1_000 * rates.dollars_per_1000_gets
+    return Requests(gets, puts, dollars)
 
 
 def simulate(
@@ -135,8 +181,8 @@ def simulate(
         >>> round(one.read_seconds / two.read_seconds, 2)
         2.0
     """
-    share = rates.resized_share
-    read_cpu = rates.read_cpu_seconds_per_gb + rates.resize_cpu_seconds_per_gb
+    share = rates.encoded_share
+    read_cpu = rates.read_cpu_seconds_per_gb + rates.encode_cpu_seconds_per_gb
     reads = [_seconds(size, size * share, read_cpu, rates) for size in tarball_bytes]
 
     left = sum(tarball_bytes) * share
@@ -165,7 +211,7 @@ def enough_workers(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rat
     def seconds(workers: int) -> float:
         return simulate(tarball_bytes, workers, shard_bytes=shard_bytes, rates=rates).seconds
 
-    shards = round(sum(tarball_bytes) * rates.resized_share / shard_bytes)
+    shards = round(sum(tarball_bytes) * rates.encoded_share / shard_bytes)
     few, many = 1, max(1, len(tarball_bytes), shards)
     most = seconds(many) * NEAR_BEST
     while few < many:

@@ -11,7 +11,7 @@ from typing import Any
 from k600.errors import IncompleteError, NoClipsError
 from k600.fleet.merge import shard_path
 from k600.fleet.options import Job, OpenPlaces
-from k600.fleet.plan import Plan, read_plan
+from k600.fleet.plan import CLIPS, FACTS, Plan, read_plan
 from k600.fleet.units import AT_ONCE, Unit, UnitMarker, read_all_markers, read_markers
 from k600.loading.columns import MANIFEST, Column
 from k600.loading.manifest import ManifestRow, to_parquet
@@ -26,14 +26,14 @@ from k600.tarballs.stream import clip_of
 
 def finish_split(job: Job, places: OpenPlaces) -> None:
     """Mark a split as done and remove the parts; raise `IncompleteError` if a shard is missing."""
-    plan = read_plan(job, places.work)
-    paths = [shard_path(plan, number, job) for number in range(plan.shards)]
+    plan = read_plan(job, places.work, whole=True)
+    paths = [shard_path(plan, number, job) for number in range(len(plan.shards))]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = [*pool.map(lambda path: read_marker(places.work, path), paths)]
     markers = [marker for marker in found if marker is not None]
-    if len(markers) < plan.shards:
+    if len(markers) < len(paths):
         raise IncompleteError(
-            f"kinetics600 {job.split}: {plan.shards - len(markers):,} of {plan.shards:,} shards "
+            f"kinetics600 {job.split}: {len(paths) - len(markers):,} of {len(paths):,} shards "
             "are not written yet. Call again: what is done stays"
         )
 
@@ -46,6 +46,7 @@ def finish_split(job: Job, places: OpenPlaces) -> None:
         job.split,
         SplitResult(shards, unlabelled, len(shards), left_out=dict(plan.rejects)),
         whole=job.whole,
+        encoding=job.encoding,
         more={
             "tarballs": plan.tarballs,
             "plan": plan.digest,
@@ -74,7 +75,8 @@ def finish_index(
     left_out.update(reject.reason for marker in markers for reject in marker.rejects)
     unlabelled = sum(row["label"] is None for row in rows)
     result = SplitResult([entry], unlabelled, 1, left_out=dict(sorted(left_out.items())))
-    finish(places.shards, job.split, result, whole=job.whole, more={"tarballs": len(units)})
+    more = {"tarballs": len(units)}
+    finish(places.shards, job.split, result, whole=job.whole, encoding=None, more=more)
     tidy(job, places)
 
 
@@ -100,19 +102,19 @@ def tidy(job: Job, places: OpenPlaces) -> None:
     there = work.names(f"{META_DIR}/{job.split}")
     for name in sorted(there & {"parts", "shards"}):
         work.clear(job.meta_path(name))
-    # plan.json is an older release's.
-    left += [job.meta_path(name) for name in sorted(there & {"plan.parquet", "plan.json"})]
+    left += [job.meta_path(name) for name in sorted(there & {CLIPS, FACTS})]
     if left:
         work.commit(f"{job.split}: tidied", {}, delete=left)
 
 
 def _manifest(plan: Plan, names: Sequence[str], job: Job, work: FileDestination) -> bytes:
     """Return a manifest that `load_dataset` reads, with a column for the shard of each clip."""
-    keys = plan.table["part"].unique().to_pylist()
+    shards = [*plan.shards]
+    keys = sorted({placed.part for clips in shards for placed in clips})
     places = {key: marker.places for key, marker in read_markers(keys, job, work).items()}
     rows: list[dict[str, Any]] = []
-    for number, name in enumerate(names):
-        for placed in plan.clips(number):
+    for name, clips in zip(names, shards, strict=True):
+        for placed in clips:
             found, of_tarball = placed.found, places.get(placed.part, {})
             row = ManifestRow(
                 placed.clip,
@@ -120,6 +122,7 @@ def _manifest(plan: Plan, names: Sequence[str], job: Job, work: FileDestination)
                 placed.tarball,
                 found.size_bytes,
                 found.sha256,
+                found.fps,
                 of_tarball.get(found.file_name),
             )
             rows.append({**row.as_plain(), "shard": name})

@@ -13,10 +13,9 @@ from k600.errors import DestinationDamagedError
 from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.plan import PlacedClip, Plan, read_plan
 from k600.fleet.units import read_markers, read_unit
-from k600.loading.rows import record_of
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
-from k600.publish.formats import write_clips, write_tar
+from k600.publish.formats import embedded_row, write_clips, write_tar
 from k600.publish.markers import find_damaged, read_marker, to_json
 from k600.publish.shards import scratch_folder, send_shard
 
@@ -34,7 +33,7 @@ def merge_shards(job: Job, start: int, step: int, places: OpenPlaces) -> int:
     Returns the number of tarballs that were read again, as their parts were damaged.
     """
     plan = read_plan(job, places.work)
-    left = _find_unwritten(range(start, plan.shards, step), plan, job, places)
+    left = _find_unwritten(range(start, len(plan.shards), step), plan, job, places)
     at_once = SHARDS_IN_A_COMMIT if places.apart else 1
     with scratch_folder(places.work) as folder:
         parts = PartReader(job, places.work, folder)
@@ -72,7 +71,7 @@ def _write_shards(
     """Write shards, send them, then write their markers."""
     markers: dict[str, bytes] = {}
     for number in numbers:
-        clips = plan.clips(number)
+        clips = plan.shards[number]
         rows, prefix = parts.rows(clips), f"{number:05d}"
         if job.recipe.kind == "webdataset":
             shard = write_tar(rows, parts.folder, prefix=prefix)
@@ -109,7 +108,8 @@ class PartReader:
             for clip, data in ahead:
                 if data is None:
                     data = self._mend(clip)
-                yield record_of(clip.clip, clip.clip.file_name, data, "cvdf")
+                at, found = (clip.tarball, clip.found.position), clip.found
+                yield embedded_row(clip.clip, data, "cvdf", *at, fps=found.fps, sha256=found.sha256)
 
     def _read(self, clip: PlacedClip) -> bytes | None:
         """Return a clip's bytes; None if they are missing or have another SHA-256."""

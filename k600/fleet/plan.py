@@ -2,6 +2,10 @@
 
 Clips are ordered by a hash of seed and clip, which does not depend on the number of workers. Shards
 are consecutive ranges of nearly equal length, so every one mixes all classes.
+
+A plan of half a million clips has 20 MB, and a thousand workers need a thousandth of it each. So it
+is saved as small Parquet files one after the other, one for each shard, and as facts that say where
+each begins.
 """
 
 from __future__ import annotations
@@ -9,14 +13,12 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import pyarrow
-import pyarrow.compute
 import pyarrow.parquet
 
 from k600.clip import Clip, parse_file_name
@@ -24,13 +26,15 @@ from k600.errors import DestinationError, NoClipsError, OptionError
 from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.units import PartClip, Unit, UnitMarker, read_all_markers
 from k600.publish.destination import FileDestination
+from k600.publish.markers import read_json, to_json
 
-_NAME = "plan.parquet"
+FACTS = "plan.json"
+CLIPS = "plan.clips"
 _STRINGS = ("tarball", "part", "file_name", "label", "sha256")
 _SCHEMA = pyarrow.schema(
-    [("shard", pyarrow.int32())]
-    + [(name, pyarrow.string()) for name in _STRINGS]
-    + [(name, pyarrow.int64()) for name in ("offset_bytes", "size_bytes")]
+    [(name, pyarrow.string()) for name in _STRINGS]
+    + [(name, pyarrow.int64()) for name in ("position", "offset_bytes", "size_bytes")]
+    + [("fps", pyarrow.float64())]
 )
 _FOUND = [field.name for field in fields(PartClip)]
 
@@ -60,21 +64,11 @@ class Plan:
     split: str
     digest: str
     """Of the clips' SHA-256 and shards."""
-    shards: int
+    shards: Sequence[Sequence[PlacedClip]]
+    """The clips of each shard, in order; of a saved plan, read when they are asked for."""
     tarballs: int
     rejects: Mapping[str, int]
     """Counts of bad clips, and of tarballs that are not available, by reason."""
-    table: Any
-    """A row for each clip, in order."""
-
-    def clips(self, shard: int) -> list[PlacedClip]:
-        """Return the clips of a shard, in order."""
-        rows = self.table.filter(pyarrow.compute.equal(self.table["shard"], shard)).to_pylist()
-        clips: list[PlacedClip] = []
-        for row in rows:
-            found = PartClip(**{name: row[name] for name in _FOUND})
-            clips.append(PlacedClip(self.split, row["tarball"], row["part"], found))
-        return clips
 
 
 def count_shards(clips: int, video_bytes: int, *, shard_bytes: int, multiple_of: int) -> int:
@@ -143,21 +137,18 @@ def make_plan(
             f"kinetics600 {job.split}: there was not one clip in the tarballs", settled=True
         )
 
-    digest, rows = hashlib.sha256(), []
+    digest = hashlib.sha256()
     for number, clips in enumerate(shards):
         for placed in clips:
             digest.update(f"{number} {placed.clip.key} {placed.found.sha256}\n".encode())
-            place = {"shard": number, "tarball": placed.tarball, "part": placed.part}
-            rows.append({**place, **asdict(placed.found)})
     rejects = Counter(unavailable)
     rejects.update(reject.reason for marker in markers for reject in marker.rejects)
     return Plan(
         job.split,
         digest.hexdigest()[:16],
-        len(shards),
+        shards,
         len(units),
         dict(sorted(rejects.items())),
-        pyarrow.Table.from_pylist(rows, schema=_SCHEMA),
     )
 
 
@@ -166,20 +157,68 @@ def write_plan(
 ) -> None:
     """Make and save the plan: a task of its own, once all tarballs are read."""
     plan = make_plan(units, unavailable, job, places.work)
-    facts = {name: getattr(plan, name) for name in ("digest", "shards", "tarballs", "rejects")}
-    table = plan.table.replace_schema_metadata({"plan": json.dumps(facts)})
+    pieces = [_to_parquet(clips) for clips in plan.shards]
+    facts = {name: getattr(plan, name) for name in ("digest", "tarballs", "rejects")}
+    facts["begins"] = [0, *itertools.accumulate(map(len, pieces))]
+    files = {CLIPS: b"".join(pieces), FACTS: to_json(facts)}  # the facts last: they make it valid
+    files = {job.meta_path(name): data for name, data in files.items()}
+    places.work.commit(f"{job.split}: planned", files)
+
+
+def read_plan(job: Job, work: FileDestination, *, whole: bool = False) -> Plan:
+    """Return the saved plan: `whole`, or to be read shard by shard.
+
+    Raises `DestinationError` if there is none.
+    """
+    facts = read_json(work, job.meta_path(FACTS))
+    path = job.meta_path(CLIPS)
+    data = work.read(path) if whole else None
+    if facts is None or (whole and data is None):
+        raise _no_plan(job, work)
+
+    def read(start: int, end: int) -> bytes:
+        piece = work.read(path, start, end) if data is None else data[start:end]
+        if piece is None:
+            raise _no_plan(job, work)
+        return piece
+
+    return Plan(split=job.split, shards=_SavedShards(job.split, facts.pop("begins"), read), **facts)
+
+
+class _SavedShards(Sequence[Sequence[PlacedClip]]):
+    """The shards of a saved plan."""
+
+    def __init__(
+        self, split: str, begins: Sequence[int], read: Callable[[int, int], bytes]
+    ) -> None:
+        """Take where each shard's piece begins, and the last one ends, and how bytes are read."""
+        self._split, self._begins, self._read = split, begins, read
+
+    def __len__(self) -> int:
+        return len(self._begins) - 1
+
+    def __getitem__(self, number: Any) -> Any:
+        piece = self._read(self._begins[number], self._begins[number + 1])
+        clips = []
+        for row in pyarrow.parquet.read_table(io.BytesIO(piece)).to_pylist():
+            found = PartClip(**{name: row[name] for name in _FOUND})
+            clips.append(PlacedClip(self._split, row["tarball"], row["part"], found))
+        return clips
+
+
+def _to_parquet(clips: Iterable[PlacedClip]) -> bytes:
+    rows = [
+        {"tarball": placed.tarball, "part": placed.part, **asdict(placed.found)} for placed in clips
+    ]
     sink = io.BytesIO()
-    pyarrow.parquet.write_table(table, sink, compression="zstd")
-    places.work.commit(f"{job.split}: planned", {job.meta_path(_NAME): sink.getvalue()})
+    table = pyarrow.Table.from_pylist(rows, schema=_SCHEMA)
+    lean = {"use_dictionary": ["tarball", "part", "label"], "write_statistics": False}
+    pyarrow.parquet.write_table(table, sink, compression="zstd", **lean)
+    return sink.getvalue()
 
 
-def read_plan(job: Job, work: FileDestination) -> Plan:
-    """Return the saved plan; raise `DestinationError` if there is none."""
-    data = work.read(job.meta_path(_NAME))
-    if data is None:
-        raise DestinationError(
-            f"to: {work.address} has no plan of {job.split!r} yet, as not all tarballs have been "
-            "read. Call again"
-        )
-    table = pyarrow.parquet.read_table(io.BytesIO(data))
-    return Plan(split=job.split, table=table, **json.loads(table.schema.metadata[b"plan"]))
+def _no_plan(job: Job, work: FileDestination) -> DestinationError:
+    return DestinationError(
+        f"to: {work.address} has no plan of {job.split!r} yet, as not all tarballs have been read. "
+        "Call again"
+    )

@@ -24,6 +24,7 @@ from k600.fleet.units import (
 )
 from k600.loading.request import Request
 from k600.progress import Progress
+from k600.publish.clip_index import has_index, read_index
 from k600.publish.destination import FileDestination
 from k600.publish.markers import find_damaged, pin_request, read_marker
 from k600.publish.recipe import describe, digest_of_names
@@ -79,7 +80,7 @@ def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Prog
     done = read_marker(places.shards, job.meta_path("done.json"))
     if done is not None:
         damaged = find_damaged(places.shards, split, done["shards"], progress)
-        if not damaged and (recipe.kind == "index" or _has_manifest(done, job, places)):
+        if not damaged and (recipe.kind == "index" or _has_tables(done, job, places)):
             tidy(job, places)
             return SplitWork(job, (), (), {})
         if recipe.kind != "index":  # an index is made again of the markers
@@ -91,12 +92,11 @@ def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Prog
     return work
 
 
-def _has_manifest(done: Mapping[str, Any], job: Job, places: OpenPlaces) -> bool:
-    data = places.shards.read(job.meta_path("manifest.parquet"))
-    if data is None:
-        return False
-    expected = done.get("manifest_sha256")  # an older release noted none
-    return expected is None or expected == hashlib.sha256(data).hexdigest()
+def _has_tables(done: Mapping[str, Any], job: Job, places: OpenPlaces) -> bool:
+    """Whether a split that is done has its index and its manifest."""
+    data = places.shards.read(job.meta_path("manifest.parquet")) or b""
+    is_whole = hashlib.sha256(data).hexdigest() == done.get("manifest_sha256")
+    return is_whole and has_index(places.shards, job.split, done)
 
 
 def _prepare_repair(
@@ -123,12 +123,14 @@ def _prepare_repair(
 
     markers: dict[str, bytes] = {}
     needed: set[str] = set()
+    index = read_index(places.shards, job.split, done)
     for number, entry in enumerate(done["shards"]):
-        clips = plan.clips(number)
-        if entry["name"] in damaged:
+        clips, name = plan.shards[number], entry["name"]
+        if name in damaged or name not in index:
             needed.update(clip.part for clip in clips)
         else:
-            markers[shard_path(plan, number, job)] = shard_to_json(entry, clips)
+            noted = {**entry, "index": index[name]}
+            markers[shard_path(plan, number, job)] = shard_to_json(noted, clips)
     work.commit(f"{job.split}: what is good", markers)
 
     unavailable = Counter(done["left_out"]) - Counter(plan.rejects)  # as it was, not as it is now

@@ -75,6 +75,10 @@ class PartClip:
     offset_bytes: int
     size_bytes: int
     sha256: str
+    position: int
+    """Its place among the clips of its tarball, from 0."""
+    fps: float | None = None
+    """Frames per second; None where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +289,7 @@ def _find_entries(unit: Unit, job: Job, remote: RemoteFile) -> UnitMarker:
 def _write_part(unit: Unit, job: Job, remote: RemoteFile, path: Path) -> UnitMarker:
     clips: list[PartClip] = []
     rejects: list[Reject] = []
-    position = 0
+    offset = 0
     places: list[Any] = []
     found_clips = stream_tarball(
         job.mirror,
@@ -305,7 +309,8 @@ def _write_part(unit: Unit, job: Job, remote: RemoteFile, path: Path) -> UnitMar
                 continue
 
             digest = hashlib.sha256(data).hexdigest()
-            clips.append(PartClip(found.file_name, label, position, len(data), digest))
+            what = (found.file_name, label, offset, len(data), digest, found.position, found.fps)
+            clips.append(PartClip(*what))
             part.write(data)
-            position += len(data)
+            offset += len(data)
     return UnitMarker(unit, tuple(clips), tuple(rejects), *places)

@@ -1,10 +1,8 @@
-"""A contact sheet: one PNG with a grid of thumbnails, each with its class beneath.
-
-Letters are cut out of `font.png`, so that no font and no drawing library is needed.
-"""
+"""A contact sheet: one PNG of clips by class, a frame of each, in the look of the page."""
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import textwrap
@@ -13,23 +11,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-import numpy.typing as npt
-
-from k600.errors import OptionError
+from k600.errors import MissingDependencyError, OptionError
 from k600.gallery.rows import Row, check_target, previews, read_rows, write_file
-from k600.gallery.thumbnails import WIDTH, Image, Preview, to_png
+from k600.gallery.thumbnails import WIDTH, Preview
+from k600.text import printable
 from k600.values import whole_number
 
-_HEIGHT = 120  # of the field for a thumbnail, in pixels; WIDTH is its width
-_GAP = 16  # between tiles, and around them
-_LETTER_WIDTH, _LETTER_HEIGHT = 6, 13
-_LINE = _LETTER_HEIGHT + 3
-_CAPTION = 2 * _LINE + 4
+_HEIGHT = 120  # of the field for a frame, in pixels; WIDTH is its width
+_GAP, _MARGIN, _TOP = 16, 32, 96  # between tiles, around them, and down to the first heading
+_HEADING, _CAPTION = 30, 24  # above and below a frame
+_STEP = _HEADING + _HEIGHT + _CAPTION + 8
 
-_PAPER, _FIELD = (250, 250, 248), (232, 232, 228)
-_INK, _PALE, _ALARM = (29, 31, 33), (110, 114, 120), (176, 58, 46)
+_PAGE, _FIELD, _ALARM_WASH = "#f7f7f4", "#ecece7", "#fbeadf"  # as in `page.html`, by day
+_INK, _SOFT, _ALARM = "#1c1e21", "#5d6269", "#9a3412"
 
 
 def sheet_size(clips: int, columns: int) -> tuple[int, int]:
@@ -37,80 +31,140 @@ def sheet_size(clips: int, columns: int) -> tuple[int, int]:
 
     Example:
         >>> sheet_size(9, 8)
-        (1424, 360)
+        (1456, 484)
     """
     across, down = min(clips, columns), -(-clips // columns)
-    return _GAP + across * (WIDTH + _GAP), _GAP + down * (_HEIGHT + _CAPTION + _GAP)
+    width = 2 * _MARGIN + across * (WIDTH + _GAP) - _GAP
+    return max(width, 2 * _MARGIN + 2 * WIDTH), _TOP + down * _STEP + _MARGIN - 8
 
 
 def write_contact_sheet(
     rows: Iterable[Mapping[str, Any]],
     path: str | os.PathLike[str],
     *,
+    title: str = "Kinetics-600",
     columns: int = 8,
     most: int = 200,
 ) -> Path:
-    """Write a PNG with a grid of clips: a frame from each one's middle, class, id and split.
+    """Write a PNG with a grid of clips by class: a frame from each one's middle, id and times.
 
     As `write_gallery`, with `columns` clips side by side.
+
+    Raises:
+        MissingDependencyError: Pillow is not installed.
     """
     columns = whole_number("columns", columns, least=1)
     most = whole_number("most", most, least=1)
     target = check_target(path, "contact sheet")
 
-    shown = itertools.islice(read_rows(rows), most)
-    tiles = [_tile(row, preview) for row, preview in previews(shown)]
-    if not tiles:
+    clips = list(previews(itertools.islice(read_rows(rows), most)))
+    if not clips:
         raise OptionError("rows: the dataset is empty, there is nothing to show")
+    clips.sort(key=lambda clip: (clip[0].label is None, clip[0].label or ""))
 
-    width, height = sheet_size(len(tiles), columns)
-    sheet = np.full((height, width, 3), _PAPER, np.uint8)
-    for index, tile in enumerate(tiles):
-        down, across = divmod(index, columns)
-        top = _GAP + down * (_HEIGHT + _CAPTION + _GAP)
-        _paste(sheet, tile, top, _GAP + across * (WIDTH + _GAP))
-    write_file(target, to_png(sheet), "contact sheet")
+    try:
+        sheet = _Sheet(sheet_size(len(clips), columns))
+    except ImportError:
+        raise MissingDependencyError(
+            "contact sheet: it is drawn with Pillow: pip install pillow"
+        ) from None
+    labels = [_name(row) for row, _ in clips]
+    sheet.draw_title(title, clips=len(clips), classes=len(set(labels)))
+    for number, (row, preview) in enumerate(clips):
+        down, across = divmod(number, columns)
+        left, top = _MARGIN + across * (WIDTH + _GAP), _TOP + down * _STEP
+        goes_on = number > 0 and labels[number] == labels[number - 1]
+        if across == 0 or not goes_on:
+            here = labels[number : number + columns - across].count(labels[number])
+            width, colour = here * (WIDTH + _GAP) - _GAP, _SOFT if goes_on else _INK
+            sheet.draw_text(left, top, labels[number], width, size=15, colour=colour)
+        sheet.draw_clip(left, top + _HEADING, row, preview)
+    write_file(target, sheet.png(), "contact sheet")
     return target
 
 
-def _tile(row: Row, preview: Preview) -> Image:
-    tile = np.full((_HEIGHT + _CAPTION, WIDTH, 3), _PAPER, np.uint8)
-    tile[:_HEIGHT] = _FIELD
-    if preview.image is not None:
-        # A tall one is cropped to the field's height, evenly at both ends.
-        image = preview.image[max(0, preview.image.shape[0] - _HEIGHT) // 2 :][:_HEIGHT]
-        _paste(tile, image, (_HEIGHT - image.shape[0]) // 2, (WIDTH - image.shape[1]) // 2)
-    else:
-        for number, line in enumerate(textwrap.wrap(preview.problem or "no frame", 24)[:4]):
-            draw_line(tile, 8, 40 + _LINE * number, line, _ALARM)
+class _Sheet:
+    """An image to draw on, in pixels from the top left."""
 
-    draw_line(tile, 0, _HEIGHT + 6, row.label or "(no label)", _INK)
-    draw_line(tile, 0, _HEIGHT + 6 + _LINE, f"{row.youtube_id} {row.split}", _PALE)
-    return tile
+    def __init__(self, size: tuple[int, int]) -> None:
+        from PIL import Image, ImageDraw
+
+        self._image = Image.new("RGB", size, _PAGE)
+        self._draw = ImageDraw.Draw(self._image)
+
+    def draw_title(self, title: str, *, clips: int, classes: int) -> None:
+        said = f"{clips:,} clip{'s' * (clips > 1)}  ·  {classes:,} class{'es' * (classes > 1)}"
+        width = self._image.width - 2 * _MARGIN
+        self.draw_text(_MARGIN, 24, title, width, size=26, colour=_INK)
+        self.draw_text(_MARGIN, 58, said, width, size=13, colour=_SOFT)
+
+    def draw_clip(self, left: int, top: int, row: Row, preview: Preview) -> None:
+        """Draw a frame, a tall one whole, or the reason why there is none; and what it is."""
+        from PIL import Image, ImageOps
+
+        tile = Image.new("RGB", (WIDTH, _HEIGHT), _FIELD)
+        if preview.image is not None:
+            frame = Image.fromarray(preview.image)
+            fit = ImageOps.contain if frame.height > frame.width else ImageOps.fit
+            frame = fit(frame, (WIDTH, _HEIGHT))
+            tile.paste(frame, ((WIDTH - frame.width) // 2, (_HEIGHT - frame.height) // 2))
+        else:
+            tile.paste(_ALARM_WASH, (0, 0, WIDTH, _HEIGHT))
+        self._image.paste(tile, (left, top), _corners())
+        if preview.image is None:
+            reason = printable(preview.problem or "no frame")
+            for number, line in enumerate(textwrap.wrap(reason, 24)[:5]):
+                self.draw_text(left + 10, top + 24 + 16 * number, line, WIDTH - 20, colour=_ALARM)
+
+        below = top + _HEIGHT + 6
+        self.draw_text(left + 2, below, row.youtube_id or "no id", WIDTH - 60, colour=_INK)
+        if row.time_start is not None:
+            times = f"{row.time_start // 60}:{row.time_start % 60:02}"
+            self.draw_text(left + WIDTH - 2, below, times, 56, colour=_SOFT, anchor="ra")
+
+    def draw_text(
+        self,
+        left: int,
+        top: int,
+        text: str,
+        width: int,
+        *,
+        size: int = 12,
+        colour: str,
+        anchor: str = "la",
+    ) -> None:
+        """Draw a line of text; one that is too long ends in dots."""
+        font, text = _font(size), printable(text)
+        if font.getlength(text) > width:
+            text = text[: width // 2]  # no letter is so narrow
+            while text and font.getlength(f"{text}…") > width:
+                text = text[:-1]
+            text = f"{text}…"
+        self._draw.text((left, top), text, fill=colour, font=font, anchor=anchor)
+
+    def png(self) -> bytes:
+        data = io.BytesIO()
+        self._image.save(data, "PNG", optimize=True)
+        return data.getvalue()
 
 
-def _paste(image: Image, part: Image, top: int, left: int) -> None:
-    image[top : top + part.shape[0], left : left + part.shape[1]] = part
-
-
-def draw_line(image: Image, left: int, top: int, text: str, colour: tuple[int, int, int]) -> None:
-    """Draw a line of ASCII (else `?`), letters 6 × 13 pixels; a line too long ends in dots."""
-    most = (image.shape[1] - left) // _LETTER_WIDTH
-    if len(text) > most:
-        text = text[: most - 2] + ".."
-    for place, letter in enumerate(text):
-        glyph = _glyphs()[ord(letter if " " <= letter <= "~" else "?") - ord(" ")]
-        x = left + place * _LETTER_WIDTH
-        image[top : top + _LETTER_HEIGHT, x : x + _LETTER_WIDTH][glyph] = colour
+def _name(row: Row) -> str:
+    return row.label or "(no label)"
 
 
 @cache
-def _glyphs() -> npt.NDArray[np.bool_]:
-    """Return the letters from space to `~`: 95 × height × width, True where there is ink."""
-    # X11's "misc-fixed" 6x13, a font in the public domain, its letters side by side.
-    with open(Path(__file__).with_name("font.png"), "rb") as file:
-        with av.open(file, format="png_pipe") as container:
-            font = next(container.decode(video=0)).to_ndarray(format="gray")
-    rows = (font > 127).reshape(_LETTER_HEIGHT, 95, _LETTER_WIDTH)
-    glyphs: npt.NDArray[np.bool_] = rows.swapaxes(0, 1)
-    return glyphs
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+@cache
+def _corners() -> Any:
+    """Return the mask of a frame with round corners, drawn large so that they are smooth."""
+    from PIL import Image, ImageDraw
+
+    mask = Image.new("L", (4 * WIDTH, 4 * _HEIGHT))
+    shape = (0, 0, mask.width - 1, mask.height - 1)
+    ImageDraw.Draw(mask).rounded_rectangle(shape, radius=40, fill=255)
+    return mask.resize((WIDTH, _HEIGHT))

@@ -8,13 +8,15 @@ it.
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import html
+import io
 import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,13 @@ from urllib.parse import quote
 from k600.errors import OptionError
 from k600.gallery.rows import Row, check_target, count_rows, previews, read_rows, write_file
 from k600.gallery.thumbnails import Preview, to_jpeg
+from k600.labels import NAMES
+from k600.splits import SPLITS
+from k600.text import csv_cell
 from k600.values import whole_number
+
+_MANIFEST = ("split", "label", "youtube_id", "time_start", "time_end")
+"""The columns of a manifest that name a clip."""
 
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}", re.ASCII)
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
@@ -55,9 +63,35 @@ def write_gallery(
         >>> write_gallery(rows, tempfile.mkdtemp() + "/gallery.html").name
         'gallery.html'
     """
+    target = check_target(path, "gallery")
+
+    def link(_: int, file: str) -> tuple[str, str]:
+        return _shown_path(file, target.parent), _link(file, target.parent)
+
+    page = make_page(rows, title=title, embed_bytes=embed_bytes, most=most, link=link)
+    write_file(target, page, "gallery")
+    return target
+
+
+def make_page(
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    title: str,
+    embed_bytes: int,
+    most: int,
+    link: Callable[[int, str], tuple[str, str]],
+) -> bytes:
+    """Return such a page.
+
+    Args:
+        rows: As of `write_gallery`, and so are title and limits.
+        title: Title of the page.
+        embed_bytes: Most bytes of clips to put in.
+        most: Most clips to show.
+        link: Returns, of a clip's number and its file, the path to show and the address to link.
+    """
     embed_bytes = whole_number("embed_bytes", embed_bytes, least=0)
     most = whole_number("most", most, least=1)
-    target = check_target(path, "gallery")
 
     found = read_rows(rows)
     clips: list[dict[str, Any]] = []
@@ -69,19 +103,21 @@ def write_gallery(
             room_bytes -= len(data)
             block = f'<script type="text/plain" id="video-{len(clips)}">{_base64(data)}</script>'
             videos.append(block)
-        clips.append(_clip(row, preview, target.parent, embedded=data is not None))
+        file = row.video if isinstance(row.video, str) and preview.size_bytes is not None else None
+        place = link(len(clips), file) if file else (row.path, None)
+        clips.append(_clip(row, preview, *place, embedded=data is not None))
     if not clips:
         raise OptionError("rows: the dataset is empty, there is nothing to show")
 
     facts = {
+        "manifest": _csv(_MANIFEST),
         "title": str(title),
         "more": next(found, None) is not None,
         "total": count_rows(rows),
         "embed_bytes": embed_bytes,
         "clips": clips,
     }
-    write_file(target, _page(facts, videos), "gallery")
-    return target
+    return _page(facts, videos)
 
 
 def _page(facts: Mapping[str, Any], videos: Iterable[str]) -> bytes:
@@ -109,9 +145,10 @@ def _data(row: Row, preview: Preview, room: int) -> bytes | None:
     return data if len(data) <= room else None
 
 
-def _clip(row: Row, preview: Preview, folder: Path, *, embedded: bool) -> dict[str, Any]:
+def _clip(
+    row: Row, preview: Preview, path: str | None, link: str | None, *, embedded: bool
+) -> dict[str, Any]:
     """Return the facts about a clip for the page's script."""
-    file = row.video if isinstance(row.video, str) and preview.size_bytes is not None else None
     return {
         "label": row.label,
         "id": row.youtube_id,
@@ -119,8 +156,8 @@ def _clip(row: Row, preview: Preview, folder: Path, *, embedded: bool) -> dict[s
         "source": row.source,
         "start": row.time_start,
         "end": row.time_end,
-        "path": _shown_path(file, folder) if file else row.path,
-        "link": _link(file, folder) if file else None,
+        "path": path,
+        "link": link,
         "youtube": _youtube(row),
         "embedded": embedded,
         "bytes": preview.size_bytes,
@@ -129,8 +166,24 @@ def _clip(row: Row, preview: Preview, folder: Path, *, embedded: bool) -> dict[s
         "height": preview.height,
         "fps": preview.fps,
         "problem": preview.problem,
+        "manifest": _manifest_line(row),
         "picture": None if preview.image is None else _base64(to_jpeg(preview.image)),
     }
+
+
+def _manifest_line(row: Row) -> str | None:
+    """Return a clip's line of a manifest; None if it cannot be named there."""
+    named = row.label in NAMES or (row.label is None and row.split == "test")
+    times = row.time_start is not None and row.time_end is not None
+    if not (named and times and row.split in SPLITS and _YOUTUBE_ID.fullmatch(row.youtube_id)):
+        return None
+    return _csv([getattr(row, name) for name in _MANIFEST])
+
+
+def _csv(cells: Sequence[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(map(csv_cell, cells))
+    return line.getvalue()
 
 
 def _base64(data: bytes) -> str:

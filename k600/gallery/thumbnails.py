@@ -66,12 +66,15 @@ def preview_clip(video: bytes | str | None) -> Preview:
 
 def to_jpeg(image: Image) -> bytes:
     """Return an image as a JPEG of middling quality, some kB."""
-    return _encoded("mjpeg", image, "yuv420p", {"qmin": "4", "qmax": "4", "flags": "bitexact"})
+    context = av.CodecContext.create("mjpeg", "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.height, context.width = image.shape[:2]
+    context.pix_fmt, context.time_base, context.color_range = "yuv420p", Fraction(1, 1), 2  # full
+    context.options = {"qmin": "4", "qmax": "4", "flags": "bitexact"}
 
-
-def to_png(image: Image) -> bytes:
-    """Return an image as a PNG."""
-    return _encoded("png", image, "rgb24", {})
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+    frame = frame.reformat(format="yuv420p", dst_color_range="JPEG")
+    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 
 
 def _size(path: str) -> int:
@@ -136,18 +139,6 @@ def _thumbnail(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Image:
     if turn.flipped:
         image = image[::-1]
     return np.ascontiguousarray(image, dtype=np.uint8)
-
-
-def _encoded(codec: str, image: Image, pixels: str, options: dict[str, str]) -> bytes:
-    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-    context = av.CodecContext.create(codec, "w")
-    assert isinstance(context, av.VideoCodecContext)
-    context.height, context.width = image.shape[:2]
-    context.pix_fmt, context.time_base, context.options = pixels, Fraction(1, 1), options
-    if codec == "mjpeg":
-        context.color_range = 2  # JPEG's full range
-        frame = frame.reformat(format=pixels, dst_color_range="JPEG")
-    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 
 
 def _reason(video: bytes | str, error: Exception) -> str:

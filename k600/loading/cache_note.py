@@ -52,12 +52,12 @@ class Note:
     missing: int
     """How many clips that were asked for are missing."""
     message: str
-    """What was said of them."""
+    """What is to be said of them when the rows serve again."""
     files: dict[str, list[int]] = field(default_factory=dict, compare=False)
     """Size in bytes and CRC-32 of each file of rows beside the note."""
 
     @classmethod
-    def of(cls, request: Request, outcomes: Iterable[Outcome], message: str) -> Note:
+    def of(cls, request: Request, outcomes: Iterable[Outcome]) -> Note:
         """Return the note for rows made for a request from these outcomes, one a split."""
         outcomes = list(outcomes)
         digest = hashlib.sha256("".join(outcome.digest for outcome in outcomes).encode())
@@ -67,7 +67,7 @@ class Note:
             all(outcome.settled for outcome in outcomes),
             {folder: at for outcome in outcomes for folder, at in outcome.stamps.items()},
             sum(len(outcome.missing) for outcome in outcomes),
-            message,
+            "\n".join(filter(None, (outcome.missing_text(brief=True) for outcome in outcomes))),
         )
 
     @classmethod

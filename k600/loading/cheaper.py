@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rich.filesize import decimal
 
+from k600.progress import time_of
 from k600.tarballs.extract import TarballRead
 
 LITTLE_BYTES = 2_000_000_000
@@ -139,8 +140,3 @@ def expected_bytes(read: TarballRead, size_bytes: int) -> float:
         return min(size_bytes, read.most * MEAN_CLIP_BYTES)
     clips = len(read.wanted or ())
     return size_bytes * clips / (clips + 1)
-
-
-def time_of(seconds: float) -> str:
-    """Return a duration in words, at least a second."""
-    return f"{max(seconds, 1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"

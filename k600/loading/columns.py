@@ -8,6 +8,7 @@ computes it: for rows, `k600.loading.rows.make_columns`. Nothing here knows `dat
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,9 +67,17 @@ _SOURCE = Column(
     "before)",
 )
 _SOURCE_OF_SEEN = replace(_SOURCE, meaning=f"{_SOURCE.meaning}; null where no file was seen")
+_FPS = Column(
+    "fps",
+    "float64",
+    "frames per second of the clip's file, on average, if it was encoded anew; null where unknown",
+)
 _URL = Column("url", "string", "the video on YouTube, at the clip's start")
 _TARBALL = Column(
     "tarball", "string", "name of the CVDF's tarball for the clip; null where unknown"
+)
+_POSITION = Column(
+    "position", "int32", "its place among the clips of its tarball, from 0; null where unknown"
 )
 _SIZE_BYTES = Column("size_bytes", "int64", "of the clip's file; null where no file was seen")
 _SHA256 = Column(
@@ -79,7 +88,6 @@ _REASON = Column("reason", "string", "why it is so; empty for a clip that is the
 _DURATION = Column("duration_seconds", "float64", "how long the file plays")
 _WIDTH = Column("width", "int64", "pixels")
 _HEIGHT = Column("height", "int64", "pixels")
-_FPS = Column("fps", "float64", "frames per second")
 
 _OF_ENTRY = (  # as in `Entry`
     Column("entry_offset", "int64", "first byte of the file to ask for"),
@@ -98,8 +106,25 @@ PLACE = (
 """Where a clip lies in its tarball (`k600.clip.Place`), besides `split` and `tarball`: what one
 request for a range of bytes takes; null where unknown."""
 
-ROWS = (_VIDEO, _LABEL, _YOUTUBE_ID, _TIME_START, _TIME_END, _SPLIT, _SOURCE)
-"""A row of the dataset, loaded, streamed or published with its clip."""
+ROWS = (_VIDEO, _LABEL, _YOUTUBE_ID, _TIME_START, _TIME_END, _SPLIT, _SOURCE, _FPS)
+"""A row of the dataset, loaded or streamed."""
+
+EMBEDDED = (*ROWS, _TARBALL, _POSITION, replace(_SHA256, meaning="of the clip, in hexadecimal"))
+"""A row that was published with its clip."""
+
+CLIP_INDEX = (
+    _SPLIT,
+    _LABEL,
+    _YOUTUBE_ID,
+    _TIME_START,
+    _TIME_END,
+    Column("file", "string", "the published file that holds the clip, from the dataset's root"),
+    Column("row_group", "int32", "its row group there, from 0; null in a tar"),
+    Column("row", "int32", "its row in the row group, from 0; in a tar, its number there"),
+    Column("file_offset", "int64", "the file's byte at which the clip itself begins, an MP4"),
+    Column("size_bytes", "int64", "how many bytes it has, one after the other"),
+)
+"""Which bytes of which published file a clip is: the configuration `index` of published clips."""
 
 METADATA = (
     _SPLIT,
@@ -112,11 +137,12 @@ METADATA = (
     _TARBALL,
     _SIZE_BYTES,
     _SHA256,
+    _FPS,
     *PLACE,
 )
 """A row of published metadata."""
 
-FACTS = (_CLASS, *ROWS[2:])
+FACTS = (_CLASS, *EMBEDDED[2:])
 """What the JSON file beside a clip in a WebDataset tar says of it."""
 
 _TAR = (
@@ -145,6 +171,7 @@ MANIFEST = (
     _TARBALL,
     _SIZE_BYTES,
     _SHA256,
+    _FPS,
     *PLACE,
 )
 """A row of a manifest; the first five are always there."""
@@ -154,7 +181,7 @@ INDEX = (*MANIFEST[:5], _TARBALL, *PLACE)
 INDEX_FILE = "index.parquet"
 """Name of an index in the folder `data/<split>` of the place where it was published."""
 
-PUBLISHED = {"embedded": ROWS, "metadata": METADATA, "webdataset": _TAR, "index": INDEX}
+PUBLISHED = {"embedded": EMBEDDED, "metadata": METADATA, "webdataset": _TAR, "index": INDEX}
 """What `datasets` finds in a published dataset, by kind of publication."""
 
 CLIP_TABLE = (
@@ -165,7 +192,6 @@ CLIP_TABLE = (
     _DURATION,
     _WIDTH,
     _HEIGHT,
-    _FPS,
 )
 """A row of the table of all clips of a request, those that are missing, too; empty where unknown.
 Of those that are there it is a manifest."""
@@ -175,6 +201,7 @@ REPEATING = frozenset(
     {
         *("label", "split", "source", "packing"),
         *("tarball", "tarball_etag", "tarball_bytes", "tarball_clips"),
+        *("file", "row_group"),
     }
 )
 """Names of columns that are worth a dictionary in Parquet."""
@@ -213,11 +240,16 @@ def whole(name: str, value: Any) -> int:
     return number
 
 
-def arrow_schema(columns: Sequence[Column]) -> Any:
-    """Return the Arrow schema of a table with these columns."""
+def arrow_schema(columns: Sequence[Column], *, noted: bool = False) -> Any:
+    """Return the Arrow schema of a table with these columns.
+
+    With `noted`, it says what features they are, as `datasets` reads it: class names and videos.
+    """
     import pyarrow
 
-    return pyarrow.schema([(column.name, column.arrow_type) for column in columns])
+    schema = pyarrow.schema([(column.name, column.arrow_type) for column in columns])
+    note = json.dumps({"info": {"features": feature_types(columns)}})
+    return schema.with_metadata({"huggingface": note}) if noted else schema
 
 
 def feature_types(columns: Sequence[Column]) -> dict[str, dict[str, Any]]:

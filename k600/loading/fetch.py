@@ -94,6 +94,8 @@ class Load:
     """Chosen clips that no source gave, with the reason."""
     details: dict[Candidate, str] = field(default_factory=dict)
     """More words on that."""
+    proved: set[Candidate] = field(default_factory=set)
+    """Clips that came and are what the manifest means."""
     read: set[Tarball] = field(default_factory=set)
     """Tarballs that were read."""
     plan: Plan = field(default_factory=Plan)
@@ -157,6 +159,7 @@ class Load:
         self.fetched[source] += fetched.count
         self.fetched_bytes[source] += fetched.received_bytes
         self.details |= fetched.details
+        self.proved.update(fetched.proved)
         self.stamps = self.state.stamps()
         doubted = self.state.host.doubted.union(fetched.doubted)
         state = self.state.with_host(doubted=doubted).with_failures(fetched.failures).now()
@@ -189,7 +192,7 @@ def _outcome_of_chosen(load: Load, before: State) -> Outcome:
     state, plan = load.state, load.plan
     refused = dict(plan.refused)
     here = {folder: set(names) for folder, names in plan.here.items()}
-    for clip in differing_clips(state, plan.chosen):
+    for clip in differing_clips(state, (c for c in plan.chosen if c not in load.proved)):
         refused[clip] = "differs"
         here[state.place_of(clip) or ""].discard(clip[1])
 
@@ -215,10 +218,12 @@ def _outcome(
 ) -> Outcome:
     """Return the outcome of a load, and write its report."""
     state, request = load.state, load.state.request
-    report = ""
-    if missing and state.network and state.writable:
-        name = f"reports/{state.split}-missing.csv"
-        report = str(request.store.write_own(name, missing_csv(missing)))
+    report, name, is_known = "", f"reports/{state.split}-missing.csv", False
+    if missing:
+        named = missing_csv(missing)
+        is_known = request.store.read_own(name) == named
+        if state.network and state.writable:
+            report = str(request.store.write_own(name, named))
     return Outcome(
         state.split,
         tuple(shards),
@@ -228,6 +233,7 @@ def _outcome(
         load.stamps,
         labelled=not state.split.is_mixed or bool(state.labels or request.manifest),
         report=report,
+        is_known=is_known,
         **more,
     )
 

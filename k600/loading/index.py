@@ -37,6 +37,12 @@ _MOST_BYTES = 512 << 20
 _MOST_ROWS = 10_000_000  # the host has 0.5 million clips
 
 
+_ADVICE = (
+    "Make one by kinetics600 index build, pass index=… its file, URL or 'hf://' path (or set "
+    "KINETICS600_INDEX), or leave it out"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Index:
     """An index in memory, as Arrow holds it: 530,000 rows take some 60 MB."""
@@ -179,10 +185,7 @@ def read_index(data: bytes, name: str) -> Index:
         return Index(name, pyarrow.table(columns))
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise IndexFileError(
-            f"index: '{name}' cannot be read ({why}). Make one by kinetics600 index build, or "
-            "leave index out"
-        ) from None
+        raise IndexFileError(f"index: '{name}' cannot be read ({why}). {_ADVICE}") from None
 
 
 def _read_parquet(source: Any) -> Iterator[tuple[str, Any]]:
@@ -236,6 +239,14 @@ def _column(array: Any, name: str) -> Any:
     if pc.any(pc.greater(pc.binary_length(column.dictionary), _ID_BYTES)).as_py():
         raise ValueError(f"a youtube_id has more than {_ID_BYTES} bytes")
     return column.cast(pyarrow.string())
+
+
+def _not_had(error: MirrorError | ListError, shown: str) -> MirrorError | ListError:
+    """Return an error of the mirror in words about an index: advice on tarballs would mislead."""
+    why = str(error).partition(". ")[0].removeprefix("mirror: ")
+    if isinstance(error, MirrorNotFoundError):
+        why = "it does not exist"
+    return type(error)(f"index: {shown} cannot be had ({why}). {_ADVICE}")
 
 
 @dataclass(frozen=True)
@@ -296,7 +307,7 @@ class IndexFile:
                 logger.warning("index: there is no %s", shown)
                 return None
             if index is None:
-                raise type(error)(f"index: {shown} cannot be had ({error}). Leave it out") from None
+                raise _not_had(error, shown) from error
             logger.warning("index: %s cannot be had, so the kept one serves (%s)", shown, error)
             return index
 

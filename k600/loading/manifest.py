@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +40,7 @@ from k600.store.store import META_DIR, Store
 from k600.text import csv_cell, text_of
 
 _NAMES = [column.name for column in MANIFEST]
-_OF_CLIP, _OF_FILE = _NAMES[:5], _NAMES[5:9]
+_OF_CLIP, _OF_FILE = _NAMES[:5], _NAMES[5:10]
 _SUFFIXES = (".csv", ".parquet")
 
 
@@ -56,6 +57,8 @@ class ManifestRow:
     """0 where unknown."""
     sha256: str = ""
     """Of the file, in hexadecimal; empty where unknown."""
+    fps: float | None = None
+    """Frames per second of the file; None where unknown."""
     place: Place | None = None
     """Where the clip lies in its tarball, if that is known."""
 
@@ -63,6 +66,10 @@ class ManifestRow:
     def was_seen(self) -> bool:
         """Whether somebody had the clip's file, so that it is no matter if a list names it."""
         return bool(self.sha256 or self.size_bytes)
+
+    def is_proved_by(self, data: bytes) -> bool:
+        """Return whether these bytes are surely those of the file that is meant."""
+        return bool(self.sha256) and hashlib.sha256(data).hexdigest() == self.sha256
 
     def as_plain(self) -> dict[str, Any]:
         """Return the row's columns by name, as `k600.loading.columns.MANIFEST` has them."""
@@ -195,7 +202,7 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
     Raises:
         ManifestError: A clip has no file, or it cannot be read.
     """
-    files: list[tuple[Clip, str, Path]] = []
+    files: list[tuple[Clip, str, Path, float | None]] = []
     clips: dict[tuple[Path, str], list[Clip]] = {}
     for row in rows:
         label = None if row["label"] is None else NAMES[row["label"]]
@@ -207,19 +214,19 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
             (p for p in path.parents if (p / META_DIR / "ledger.sqlite").exists()), path.parent
         )
         clips.setdefault((root, clip.split), []).append(clip)
-        files.append((clip, row["source"], path))
+        files.append((clip, row["source"], path, row.get("fps")))
 
     where: dict[Clip, tuple[str, Place | None]] = {}
     for (root, split), of_store in clips.items():
         where |= _in_tarballs(Ledger(Store.at(root).ledger_path), split, of_store)
 
-    def proved(clip: Clip, source: str, path: Path) -> ManifestRow:
+    def proved(clip: Clip, source: str, path: Path, fps: float | None) -> ManifestRow:
         tarball, place = where[clip]
         try:
             size_bytes, sha256 = path.stat().st_size, sha256_of(path)
         except OSError as error:
             raise ManifestError(f"ds: '{path}' cannot be read ({error.strerror})") from None
-        return ManifestRow(clip, source, tarball, size_bytes, sha256, place)
+        return ManifestRow(clip, source, tarball, size_bytes, sha256, fps, place)
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda file: proved(*file), files))
@@ -322,5 +329,17 @@ def _row(fields: Mapping[str, Any]) -> ManifestRow:
     sha256 = str(fields.get("sha256") or "").lower()
     if size_bytes < 0 or (sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256)):
         raise ValueError(f"size_bytes, sha256: {size_bytes}, {sha256!r} are none of a file")
+    fps = _rate(fields.get("fps") or None)
     place = place_of(Tarball(split, tarball), fields) if tarball else None
-    return ManifestRow(clip, source, tarball, size_bytes, sha256, place)
+    return ManifestRow(clip, source, tarball, size_bytes, sha256, fps, place)
+
+
+def _rate(value: Any) -> float | None:
+    """Return frames per second as a table has them; `ValueError` says that they are none."""
+    try:
+        rate = None if value is None else float(value)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if rate is not None and not 0 < rate < math.inf:
+        raise ValueError(f"fps: {value!r:.50} is no number of frames per second")
+    return rate

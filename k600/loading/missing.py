@@ -61,6 +61,7 @@ def stored_shards(
                 _other_sources(names, own, cut.get(folder, ()), elsewhere, usual),
                 state.labels,
                 elsewhere,
+                state.known.rates.get(folder, {}),
             )
         )
     return shards

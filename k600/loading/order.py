@@ -72,6 +72,7 @@ def clips_schema() -> Any:
             # Of a clip of the store: its file, relative to the store; null for one of the host.
             ("path", text),
             ("source", word),
+            ("fps", pyarrow.float64()),
             # Of a clip of the host: where it lies there.
             ("tarball", word),
             *((each.name, word if each.kind == "string" else number) for each in PLACE),
@@ -253,12 +254,12 @@ class _Reader:
         except MirrorRangesError as error:
             raise MirrorRangesError(f"shuffle_clips: {error}. Stream without it") from error
 
-        data, problem = checked_clip(data, self._reading.encoding)
+        data, problem, fps = checked_clip(data, self._reading.encoding)
         if problem is None and _differs(values, data):
             problem = "differs"
         if problem is not None:
             return _Problem(f"{what} is left out: {problem}: {REASONS[problem]}")
-        return record_of(clip, what, data, "cvdf")
+        return record_of(clip, what, data, "cvdf", fps)
 
     def _from_store(self, clip: Clip, values: Mapping[str, Any]) -> Record | _Problem:
         path = self._reading.store.root / values["path"]
@@ -268,7 +269,7 @@ class _Reader:
                 return _Problem(f"{clip.key} is left out: {REASONS['differs']}")
         except OSError as error:
             return _Problem(f"{clip.key} is left out: '{path}': {error.strerror}", error)
-        return record_of(clip, str(path), None, values["source"])
+        return record_of(clip, str(path), None, values["source"], values.get("fps"))
 
     def _lose(self, tarball: Tarball, error: MirrorError) -> _Problem:
         if tarball in self._lost:

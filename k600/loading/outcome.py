@@ -58,6 +58,8 @@ class Outcome:
     """False if the labels of the test split could not be had."""
     report: str = ""
     """Path of the CSV that names every missing clip; empty if none is missing."""
+    is_known: bool = False
+    """Whether the last report in the store named the same ones."""
 
     @property
     def clips(self) -> int:
@@ -144,9 +146,14 @@ class Outcome:
             sources[shard.source] += len(shard.names) - len(shard.other_sources)
         return +sources
 
-    def missing_text(self) -> str:
-        """Return which clips and labels are missing, and why; empty if none is."""
-        return "\n".join(filter(None, (self._missing_clips(), self._missing_labels())))
+    def missing_text(self, *, brief: bool | None = None) -> str:
+        """Return which clips and labels are missing, and why; empty if none is.
+
+        Args:
+            brief: Say it in one line; by default if it was reported before.
+        """
+        brief = self.is_known if brief is None else brief
+        return "\n".join(filter(None, (self._missing_clips(brief=brief), self._missing_labels())))
 
     def _missing_labels(self) -> str:
         count = sum(len(shard.names) for shard in self.shards if shard.label is None)
@@ -157,7 +164,7 @@ class Outcome:
             "could not be had. The next call asks for it again; test_labels=… may be a file"
         )
 
-    def _missing_clips(self) -> str:
+    def _missing_clips(self, *, brief: bool) -> str:
         short = self.asked is not None and self.clips < self.asked
         if short and not self.missing:
             return (
@@ -181,6 +188,13 @@ class Outcome:
         )
         if self.asked is not None:
             count = f"only {self.clips:,} of {self.asked:,} clips could be had, as {count}"
+        if brief:
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in count_reasons(self.missing))
+            see = f"; see {self.report}" if self.report else ""
+            return (
+                f"kinetics600 {self.split}: {count} that were asked for are not there, as before: "
+                f"{reasons}{see}"
+            )
         return (
             f"kinetics600 {self.split}: {count} that were asked for are not there:\n"
             f"{missing_table(self.missing)}\n  "
@@ -191,13 +205,15 @@ class Outcome:
 
 def missing_table(missing: Iterable[Missing]) -> str:
     """Return reasons and counts as an aligned text table, most frequent first."""
-    reasons = Counter(clip.reason for clip in missing)
-    width = max(map(len, reasons), default=0)
-    lines = [
-        f"  {count:>9,}  {reason:<{width}}  {REASONS[reason]}"
-        for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    return "\n".join(lines)
+    counts = count_reasons(missing)
+    width = max((len(reason) for reason, _ in counts), default=0)
+    return "\n".join(f"  {n:>9,}  {reason:<{width}}  {REASONS[reason]}" for reason, n in counts)
+
+
+def count_reasons(missing: Iterable[Missing]) -> list[tuple[str, int]]:
+    """Return each reason and how many clips are missing for it, most frequent first."""
+    counts = Counter(clip.reason for clip in missing)
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def missing_csv(missing: Iterable[Missing]) -> bytes:

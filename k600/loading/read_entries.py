@@ -29,6 +29,7 @@ from k600.errors import (
     MirrorUnreachableError,
 )
 from k600.loading.ask_host import failure_of
+from k600.loading.candidates import clip_at
 from k600.loading.plan import Plan, is_usable
 from k600.loading.read_tarballs import GIVE_UP_AFTER
 from k600.loading.selection import Candidate
@@ -62,10 +63,11 @@ class EntrySource(Source):
         """Return what the clips of a plan take that come by one request each."""
         entries = [place.entry for place in plan.entries.values()]
         size_bytes = sum(entry.span_bytes for entry in entries)
+        stored = sum(entry.size_bytes for entry in entries)
         return Price(
             count=len(entries),
             size_bytes=size_bytes,
-            space=Space(sum(entry.size_bytes for entry in entries), len(entries)),
+            space=Space(state.request.stored_bytes(stored), len(entries)),
             seconds=size_bytes / bytes_per_second,
         )
 
@@ -99,6 +101,7 @@ class EntrySource(Source):
             refused=run.refused,
             failures=run.failures,
             doubted=run.doubted,
+            proved=run.proved,
             count=run.count,
             received_bytes=run.received_bytes,
         )
@@ -112,6 +115,8 @@ class _Written:
     place: Place
     row: ClipRow
     part: Path
+    proved: bool
+    """Whether it has the SHA-256 that the manifest says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,7 @@ class _Run:
     refused: dict[Candidate, str] = field(default_factory=dict)
     failures: dict[Tarball, Failure] = field(default_factory=dict)
     doubted: set[Tarball] = field(default_factory=set)
+    proved: set[Candidate] = field(default_factory=set)
     count: int = 0
     received_bytes: int = 0
     in_a_row: int = 0
@@ -179,14 +185,12 @@ class _Run:
         data = read_clip(request.mirror, place, name, stop=self.stop)
         folder = self.state.place_of(candidate) or f"{self.state.split}/{label}"
         row = ClipRow(place.tarball, -1, folder, name, "have", "", "cvdf", len(data))
-        part, size, problem = write_clip(self.incoming, [data], row, request.encoding)
-        if problem == "not_encoded":  # not the clip's fault: the next call tries again
-            row = row._replace(state="skipped", reason=problem, source="")
-        elif problem is not None:
-            row = row._replace(state="bad", reason=problem, size_bytes=size)
-        else:
-            row = row._replace(size_bytes=size, crc32=place.entry.crc32)
-        return _Written(candidate, place, row, part)
+        part, row = write_clip(self.incoming, [data], row, request.encoding)
+        if row.state == "have":
+            row = row._replace(crc32=place.entry.crc32)
+        said = self.state.origin.get(clip_at(candidate, self.state.split))
+        proved = request.encoding is None and said is not None and said.is_proved_by(data)
+        return _Written(candidate, place, row, part, proved)
 
     def _take(self, future: Future[_Written], place: Place) -> bool:
         """Return whether a clip came, or note why it did not; raise what ends the run."""
@@ -235,6 +239,7 @@ class _Run:
             for folder in {store.root / each.row.folder for each in new}:
                 flush(folder)
             self.count += len(new)
+            self.proved.update(each.candidate for each in new if each.proved)
             if any(landing.proved for landing in landings):
                 with ledger.transaction() as opened:
                     for landing in landings:

@@ -178,6 +178,7 @@ def space_needed(state: State, reads: Sequence[TarballRead], *, refetch: bool = 
         # H.264 hardly shrinks under gzip, so a tarball's size is that of its clips.
         of_some = read.wanted is not None or read.most is not None
         own_bytes = min(remote.size_bytes, clips * MEAN_CLIP_BYTES if of_some else sys.maxsize)
+        own_bytes = state.request.stored_bytes(own_bytes)
         files += _OWN_FILES
         if read.until_found or refetch:  # nothing of it is there, or it will lie there twice
             size_bytes, files = size_bytes + own_bytes, files + clips

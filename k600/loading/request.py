@@ -72,6 +72,10 @@ class Request:
         """Where the clips of a stream are read, and how."""
         return Reading(self.store, self.mirror, self.on_missing, self.encoding)
 
+    def stored_bytes(self, size_bytes: int) -> int:
+        """Return about how much clips of the host take on disk that are so large there."""
+        return size_bytes if self.encoding is None else int(size_bytes * self.encoding.usual_share)
+
     @property
     def sources(self) -> frozenset[str]:
         """Where clips may come from that are not in the store: `cvdf`, `youtube`, both, neither."""

@@ -28,7 +28,7 @@ from k600.mirror.reader import AHEAD_BYTES
 from k600.reasons import REASONS
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger
-from k600.store.rows import ClipRow
+from k600.store.rows import ClipRow, Rates
 from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
 from k600.text import printable
@@ -65,6 +65,22 @@ class Reading(NamedTuple):
             logger.warning(message)
 
 
+class TarballClip(NamedTuple):
+    """A clip of a tarball that is streamed, or of which the store has all."""
+
+    clip: Clip
+    path: str
+    """Its file, or `<host's split>/<tarball>/<file name>`."""
+    data: bytes | None
+    """None if it is in the store."""
+    source: str
+    """Where it came from: `cvdf`, `youtube` or `local`."""
+    fps: float | None
+    """Frames per second of its file; None where unknown."""
+    position: int
+    """Its place among the tarball's clips, from 0."""
+
+
 class StoredClip(NamedTuple):
     """A clip that is in the store."""
 
@@ -77,6 +93,8 @@ class StoredClip(NamedTuple):
     """`<split>/<class name>`: where it would be, if no other tool had put it elsewhere."""
     source: str
     """Where it came from: `cvdf`, `youtube` or `local`."""
+    fps: float | None
+    """Frames per second of its file; None where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +117,8 @@ class StoredShard:
     """Labels of test clips by (id, start, end); they overrule the folder."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Where clips lie that are not at their own place, relative to the store, by file name."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Frames per second of files that the loader encoded, by file name."""
 
     @property
     def address(self) -> str:
@@ -122,7 +142,12 @@ class StoredShard:
             clip = Clip(self.split, self.labels.get(times, self.label), *times)
             place = self.elsewhere.get(name, f"{self.folder}/{name}")
             source = self.other_sources.get(name, self.source)
-            yield StoredClip(clip, self.store.root / place, place, self.folder, source)
+            rate = self._rate(name, source)
+            yield StoredClip(clip, self.store.root / place, place, self.folder, source, rate)
+
+    def _rate(self, name: str, source: str) -> float | None:
+        """Return the rate of a clip's file; it is not known of a file that was there before."""
+        return None if source == "local" else self.rates.get(name)
 
     def _times(self) -> list[tuple[str, int, int]]:
         """Return YouTube id, start and end of each clip; the inventory holds no other names."""
@@ -139,12 +164,14 @@ class StoredShard:
             if name in self.elsewhere:
                 places[number] = str(self.store.root / self.elsewhere[name])
 
+        sources = [self.other_sources.get(name, self.source) for name in self.names]
         return make_columns(
             self.split,
             times,
             labels=[self.labels.get(each, self.label) for each in times],
             videos=[{"path": place, "bytes": None} for place in places],
-            sources=[self.other_sources.get(name, self.source) for name in self.names],
+            sources=sources,
+            rates=[self._rate(*each) for each in zip(self.names, sources, strict=True)],
         )
 
 
@@ -183,6 +210,14 @@ class StreamedShard:
     def records(self, on_left_out: OnLeftOut = _ignore) -> Iterator[Record]:
         """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
 
+        Arguments and errors are those of `clips`.
+        """
+        for found in self.clips(on_left_out):
+            yield record_of(*found[:-1])
+
+    def clips(self, on_left_out: OnLeftOut = _ignore) -> Iterator[TarballClip]:
+        """Yield the clips in the tarball's order.
+
         Args:
             on_left_out: Called with each clip that is no good, and with the tarball if it is none
                 or proves damaged at its end: then what came before may be damaged, too.
@@ -191,25 +226,27 @@ class StreamedShard:
             IncompleteError: A clip is no good and `on_missing` is `raise`.
             MirrorError: The tarball cannot be read.
         """
-        rows: Iterable[tuple[Clip, str, bytes | None, str]] | None = self._stored(on_left_out)
-        if rows is None:
-            rows = self._streamed(on_left_out)
+        clips: Iterable[TarballClip] | None = self._stored(on_left_out)
+        if clips is None:
+            clips = self._streamed(on_left_out)
 
         left = None if self.only is None else set(self.only)
-        for clip, path, data, source in rows:
+        for found in clips:
+            clip = found.clip
             if left is not None:
                 if clip.file_name not in left:
                     continue
                 left.remove(clip.file_name)
 
             proof = (self.only or {}).get(clip.file_name)
-            if proof and hashlib.sha256(data or Path(path).read_bytes()).hexdigest() != proof:
+            data = found.data or (Path(found.path).read_bytes() if proof else b"")
+            if proof and hashlib.sha256(data).hexdigest() != proof:
                 on_left_out(self._member(clip.file_name), "differs")
                 self.reading.complain(f"{clip.key} is left out: {REASONS['differs']}")
                 continue
 
             if self.classes is None or clip.label in self.classes:
-                yield record_of(clip, path, data, source)
+                yield found
             if left is not None and not left:
                 return
 
@@ -222,7 +259,7 @@ class StreamedShard:
         """Return what to call a clip: where it lies on the host, no file of this machine."""
         return f"{self.tarball.path}/{file_name}"
 
-    def _stored(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, None, str]] | None:
+    def _stored(self, on_left_out: OnLeftOut) -> Iterator[TarballClip] | None:
         """Return the tarball's clips in its own order if the store has them all."""
         ledger = Ledger(self.reading.store.ledger_path, self.reading.mirror.identity)
         row = ledger.tarball(self.tarball)
@@ -243,15 +280,17 @@ class StreamedShard:
         if any(clip.file_name not in inventory.names(clip.folder) for clip in clips):
             return None
         bad = [member for member in members if member.state == "bad"]
-        return self._stored_rows(clips, bad, inventory, on_left_out)
+        rates = ledger.rates(self.tarball.split)
+        return self._stored_rows(clips, bad, inventory, rates, on_left_out)
 
     def _stored_rows(
         self,
         clips: Iterable[ClipRow],
         bad: Iterable[ClipRow],
         inventory: Inventory,
+        rates: Rates,
         on_left_out: OnLeftOut,
-    ) -> Iterator[tuple[Clip, str, None, str]]:
+    ) -> Iterator[TarballClip]:
         for member in bad:
             self._leave_out(self._member(member.file_name), member.reason, on_left_out)
         for clip in clips:
@@ -262,9 +301,11 @@ class StreamedShard:
             if label is None and not folder.startswith("_"):
                 label = folder
             path = str(inventory.path(clip.folder, clip.file_name))
-            yield Clip(self.tarball.split, label, *times), path, None, clip.source
+            fps = rates.get(clip.folder, {}).get(clip.file_name)
+            found = Clip(self.tarball.split, label, *times)
+            yield TarballClip(found, path, None, clip.source, fps, clip.position)
 
-    def _streamed(self, on_left_out: OnLeftOut) -> Iterator[tuple[Clip, str, bytes, str]]:
+    def _streamed(self, on_left_out: OnLeftOut) -> Iterator[TarballClip]:
         whole = self.tarball.path
         try:
             for streamed in stream_tarball(
@@ -276,7 +317,8 @@ class StreamedShard:
             ):
                 path = self._member(streamed.file_name)
                 if streamed.problem is None and streamed.clip is not None:
-                    yield streamed.clip, path, streamed.data, "cvdf"
+                    of_file = (streamed.data, "cvdf", streamed.fps)
+                    yield TarballClip(streamed.clip, path, *of_file, streamed.position)
                 else:
                     self._leave_out(path, streamed.problem or "odd_name", on_left_out)
         except (DamagedTarballError, MirrorChangedError) as error:
@@ -308,7 +350,8 @@ def digest_of(shards: Iterable[StoredShard]) -> str:
             times = parse_file_name(name) if shard.labels else None
             label = shard.labels.get(times) if times else None
             place = shard.elsewhere.get(name)
-            digest.update(f"{name} {shard.other_sources.get(name)} {label} {place}\n".encode())
+            source, rate = shard.other_sources.get(name), shard.rates.get(name)
+            digest.update(f"{name} {source} {label} {place} {rate}\n".encode())
     return digest.hexdigest()
 
 
@@ -319,6 +362,7 @@ def make_columns(
     labels: Iterable[str | None],
     videos: list[dict[str, Any]],
     sources: list[str],
+    rates: list[float | None],
 ) -> dict[str, list[Any]]:
     """Return the columns of rows, as `k600.loading.columns.ROWS` has them.
 
@@ -328,6 +372,7 @@ def make_columns(
         labels: Class name of each; None where there is none.
         videos: `path` and `bytes` of each; one of them is None.
         sources: Where each came from: `cvdf`, `youtube` or `local`.
+        rates: Frames per second of each one's file; None where unknown.
     """
     return {
         "video": videos,
@@ -337,10 +382,11 @@ def make_columns(
         "time_end": [clip[2] for clip in times],
         "split": [split] * len(times),
         "source": sources,
+        "fps": rates,
     }
 
 
-def record_of(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
+def record_of(clip: Clip, path: str, data: bytes | None, source: str, fps: float | None) -> Record:
     """Return a clip's row.
 
     Args:
@@ -348,6 +394,7 @@ def record_of(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
         path: Where its file is, or what it is called.
         data: The file's bytes; None if they are at `path`.
         source: `cvdf`, `youtube` or `local`.
+        fps: Frames per second of the file; None where unknown.
     """
     columns = make_columns(
         clip.split,
@@ -355,5 +402,6 @@ def record_of(clip: Clip, path: str, data: bytes | None, source: str) -> Record:
         labels=[clip.label],
         videos=[{"path": path, "bytes": data}],
         sources=[source],
+        rates=[fps],
     )
     return {name: value for name, (value,) in columns.items()}

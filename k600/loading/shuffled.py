@@ -17,6 +17,7 @@ from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.order import Stretch, clips_schema, cut_order
 from k600.loading.plan import Plan, by_folder, make_plan, tarballs_of_clips
 from k600.loading.request import Request
+from k600.loading.rows import StoredClip
 from k600.loading.selection import Candidate
 from k600.loading.state import State
 from k600.loading.stream import state_to_stream, stream_split
@@ -60,7 +61,7 @@ def shuffle_split(request: Request, split: str, *, offline: bool = False) -> lis
 
     proofs = {(c.label or UNLABELED, c.file_name): row.sha256 for c, row in state.origin.items()}
     rows = itertools.chain(
-        ((clip, {"path": path, "source": source}) for clip, (path, source) in stored.items()),
+        ((c, {"path": s.place, "source": s.source, "fps": s.fps}) for c, s in stored.items()),
         ((clip, {"tarball": p.tarball.name, **place_values(p)}) for clip, p in places.items()),
     )
     table = _joined([*_tables(rows, proofs), *indexed])
@@ -199,16 +200,14 @@ def _lacks(state: State, stored: Collection[Candidate]) -> Callable[[Candidate],
 
 def _stored(
     state: State, here: Mapping[str, Collection[str]] | None = None
-) -> dict[Candidate, tuple[str, str]]:
-    """Return clips in the store, by default all that are there: the file of each, relative to the
-    store, and its source.
-    """
+) -> dict[Candidate, StoredClip]:
+    """Return clips in the store, by default all that are there."""
     found = {}
     for shard in stored_shards(state, here):
         for clip in shard.clips():
             if clip.source == "youtube" and state.network and not state.request.has_youtube:
                 continue
-            found[clip.clip.label or UNLABELED, clip.clip.file_name] = clip.place, clip.source
+            found[clip.clip.label or UNLABELED, clip.clip.file_name] = clip
     return found
 
 

@@ -74,6 +74,8 @@ class Fetched:
     """Tarballs that could not be read."""
     doubted: Collection[Tarball] = ()
     """Tarballs in which clips do not lie where they were known to."""
+    proved: Collection[Candidate] = ()
+    """Clips that have the SHA-256 that the manifest says: they need not be read again for that."""
     given_up: Kinetics600Error | None = None
     """Why it is not to be asked for anything more in this call: raised if nothing else serves."""
     count: int = 0

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from k600.clip import Clip, Listing, Tarball, TestLabels, names_of_classes
 from k600.errors import Kinetics600Error, OfflineError
@@ -59,7 +60,7 @@ class HostView:
     """Those in which a clip did not lie where it was known to: they are read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """What is known and what is there, as plain data; and what may be done about it."""
 
@@ -104,12 +105,12 @@ class State:
         by_name = self.request.classes is not None and not self.split.is_mixed
         return by_name or bool(self.host.tarballs)
 
-    @property
+    @cached_property
     def tarballs(self) -> list[Tarball]:
         """The tarballs that may hold clips of the request, in id order."""
         return tarballs_of(self.request, self.split, self.host)
 
-    @property
+    @cached_property
     def wanted(self) -> frozenset[str] | None:
         """The file names asked for where that is not simply all of each tarball."""
         return wanted_names(self.request, self.split, self.labels)

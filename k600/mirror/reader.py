@@ -8,11 +8,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from k600.errors import MirrorError, MirrorRangesError, MirrorUnreachableError, Stopped
+from k600.errors import MirrorError, MirrorRangesError, MirrorUnreachableError
 from k600.mirror.source import Source
 from k600.mirror.web import LEAST_BLOCK_BYTES, Block, Version
 
@@ -88,7 +88,7 @@ class Reader(io.RawIOBase):
         return count
 
     def next_block(self) -> memoryview:
-        """Return the next bytes, valid until the next call; none at the end only."""
+        """Return the next bytes; none at the end only."""
         self._fill()
         block, self._block = self._block, memoryview(b"")
         return block
@@ -101,8 +101,7 @@ class Reader(io.RawIOBase):
     def _fill(self) -> None:
         """Get the next block if the current one is read."""
         while not self._block:
-            if self._stop.is_set():
-                raise Stopped("stopped")
+            self._source.go_on()
             block = next(self._blocks, None)
             if block is None:
                 return
@@ -134,8 +133,7 @@ class Reader(io.RawIOBase):
     def _look(self, path: str) -> RemoteFile:
         """Return what is at a path: its first bytes, requested at once, say so where they can."""
         if self._mirror.is_network and self._source.address():
-            for size in (FIRST_BLOCK_BYTES, 2 * FIRST_BLOCK_BYTES):
-                self._ask(self._position + size, Version())
+            self._ask(self._position + FIRST_BLOCK_BYTES, Version())
             with contextlib.suppress(MirrorError):
                 etag, size_bytes = version = self._wait(self._asked[0]).version
                 if etag is not None and size_bytes is not None:
@@ -145,8 +143,8 @@ class Reader(io.RawIOBase):
             self._position = self._start
         return self._mirror.head(path)
 
-    def _ranges(self) -> Generator[bytes | memoryview, None, None]:
-        """Yield the object's bytes in order, each piece valid until the next one."""
+    def _ranges(self) -> Generator[bytes, None, None]:
+        """Yield the object's bytes in order."""
         size, length = self.remote.size_bytes, FIRST_BLOCK_BYTES
         may_be_near = True
         while self._asked or self._position < size:
@@ -170,11 +168,9 @@ class Reader(io.RawIOBase):
                 yield from self._whole()
                 return
             self._source.check(self._version, block.version)
-            for piece in block.pieces:
-                yield piece
-                self._source.give_back(piece)
+            yield from block.pieces
 
-    def _whole(self) -> Generator[bytes | memoryview, None, None]:
+    def _whole(self) -> Generator[bytes, None, None]:
         """Yield the object from a server that can only send all of it, or from a disk."""
         self._source.proved = False
         size, position = self.remote.size_bytes, 0
@@ -190,29 +186,18 @@ class Reader(io.RawIOBase):
 
     def _ask(self, end: int, expected: Version) -> None:
         """Request what comes next, up to `end`."""
-        answer: Future[Block] = Future()
-        start, self._position = self._position, end
-
-        def work() -> None:
-            try:
-                answer.set_result(self._source.read(start, end, expected))
-            except Exception as error:
-                answer.set_exception(error)
-
-        # A daemon: nothing waits for a server that never answers, not even Python's end.
-        threading.Thread(target=work, name="k600-range", daemon=True).start()
-        self._asked.append(_Asked(start, end, answer, time.monotonic()))
+        answer = self._source.begin(self._position, end, expected)
+        self._asked.append(_Asked(self._position, end, answer, time.monotonic()))
+        self._position = end
 
     def _wait(self, asked: _Asked) -> Block:
         """Return a range; request more at a time if it was waited for, and the line is not slow."""
-        if not asked.answer.done():
-            while not wait((asked.answer,), timeout=0.2).done:
-                if self._stop.is_set():
-                    raise Stopped("stopped")
-            if time.monotonic() - asked.at < _SOON_SECONDS:
-                most = max(self._most_bytes() // FIRST_BLOCK_BYTES, _RANGES_AT_FIRST)
-                self._most_ranges = min(2 * self._most_ranges, most, _MOST_RANGES)
-        return asked.answer.result()
+        was_there = asked.answer.done()
+        block = self._source.result(asked.answer)
+        if not was_there and time.monotonic() - asked.at < _SOON_SECONDS:
+            most = max(self._most_bytes() // FIRST_BLOCK_BYTES, _RANGES_AT_FIRST)
+            self._most_ranges = min(2 * self._most_ranges, most, _MOST_RANGES)
+        return block
 
     def _may_ask(self) -> bool:
         """Return whether one more range may be requested, by number and size of pending ones."""

@@ -11,8 +11,9 @@ import contextlib
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from urllib3.exceptions import HTTPError
@@ -26,7 +27,7 @@ from k600.errors import (
     Stopped,
 )
 from k600.mirror import web
-from k600.mirror.web import LEAST_BLOCK_BYTES, PIECE_BYTES, Address, Block, Version
+from k600.mirror.web import LEAST_BLOCK_BYTES, Address, Block, Version
 from k600.retry import Retry
 from k600.translate import mirror_error, translate_errors
 
@@ -37,7 +38,7 @@ _ADDRESS_SECONDS = 300.0
 """How long a signed address is used; the credentials may expire not much later."""
 _WITHOUT_SECONDS = 60.0
 """How long s3fs alone is asked where a signed address did not serve."""
-_PIECE_BYTES = 512 << 10
+_PART_BYTES = 512 << 10
 _NEAR_SECONDS = 0.01
 """A server that answers sooner is in the same building."""
 _PATIENCE_SECONDS = 0.5
@@ -56,7 +57,6 @@ class Source:
         self.is_over = False
         self._mirror, self._path, self._url = mirror, path, f"{mirror}/{path}"
         self._stop = stop or threading.Event()
-        self._free = deque[memoryview]()
         self._address: Address | None = None
         self._address_until = 0.0
 
@@ -78,11 +78,10 @@ class Source:
             MirrorError: They cannot be read.
         """
         retry, length = self.retry(0.1), end - start
-        pieces: list[memoryview] = []
+        pieces: list[bytes] = []
         failed = False
         while start < end:
-            if self._is_over():
-                raise Stopped("stopped")
+            self.go_on()
             try:
                 if failed:
                     self.look(expected, end)
@@ -104,9 +103,6 @@ class Source:
             end = end if expected.size_bytes is None else min(end, expected.size_bytes)
             retry.restart()
         return Block(pieces, block.version)
-
-    def _is_over(self) -> bool:
-        return self.is_over or self._stop.is_set()
 
     def retry(self, first_pause_seconds: float) -> Retry:
         """Return how long, and after which pauses, a request may keep failing."""
@@ -132,20 +128,46 @@ class Source:
         if (now.size_bytes or 0) < end:
             raise MirrorError(f"mirror: {self._url} has {now.size_bytes:,} bytes, not {end:,}")
 
-    def stream(self, size_bytes: int) -> Iterator[bytes | memoryview]:
-        """Yield an object by one request, in pieces that are valid until the next one."""
+    def begin(self, start: int, end: int, expected: Version) -> Future[Block]:
+        """Read a range (`read`) in a thread of its own; `result` waits for it."""
+        answer: Future[Block] = Future()
+
+        def work() -> None:
+            try:
+                answer.set_result(self.read(start, end, expected))
+            except Exception as error:
+                answer.set_exception(error)
+
+        # A daemon: nothing waits for a server that never answers, not even Python's end.
+        threading.Thread(target=work, name="k600-range", daemon=True).start()
+        return answer
+
+    def result(self, answer: Future[Block]) -> Block:
+        """Return a range that was begun, or raise as `read` does; `Stopped` soon after a stop."""
+        while not wait((answer,), timeout=0.2).done:
+            self.go_on()
+        return answer.result()
+
+    def go_on(self, deadline: float = math.inf) -> None:
+        """Raise `Stopped` if told to stop, and `TimeoutError` after a deadline."""
+        if self.is_over or self._stop.is_set():
+            raise Stopped("stopped")
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer takes too long")
+
+    def stream(self, size_bytes: int) -> Iterator[bytes]:
+        """Yield an object by one request."""
         with translate_errors(mirror_error, self._url):
             if self._mirror.is_web and (address := self.address()):
                 yield from web.stream(address, seconds=self._mirror.request_seconds)
                 return
-            memory = memoryview(bytearray(_PIECE_BYTES))
             fs, full = self._mirror.connect(self._path)
             with fs.open(full, "rb", block_size=0, size=size_bytes) as file:
-                while count := file.readinto(memory):
-                    yield memory[:count]
+                while part := file.read(_PART_BYTES):
+                    yield part
 
-    def straight(self, start: int, expected: Version) -> Iterator[memoryview]:
-        """Yield the bytes from `start` on by one request, in pieces valid until the next one.
+    def straight(self, start: int, expected: Version) -> Iterator[bytes]:
+        """Yield the bytes from `start` on by one request.
 
         From a near server that is least work: no thread is woken for each range, and the memory is
         so small that it stays in the processor's cache. They end early if anything goes wrong, or
@@ -154,19 +176,15 @@ class Source:
         size, address = expected.size_bytes or 0, self.address()
         if address is None or start >= size:
             return
+        options: dict[str, Any] = {"size_bytes": size, "check": self.go_on}
+        options["seconds"] = _PATIENCE_SECONDS
         with (
             contextlib.suppress(MirrorError),
-            self._get(address, start, size, size, _PATIENCE_SECONDS) as (version, pieces),
+            translate_errors(mirror_error, self._url),
+            web.get(address, self._url, start, size, **options) as (version, parts),
         ):
             self.check(expected, version)
-            for piece in pieces:
-                yield piece
-                self.give_back(piece)
-
-    def give_back(self, piece: memoryview) -> None:
-        """Use the memory of a piece again."""
-        if len(piece) == PIECE_BYTES:
-            self._free.append(piece)
+            yield from parts
 
     def address(self) -> Address | None:
         """Return an address for plain requests, if there is one."""
@@ -191,60 +209,30 @@ class Source:
             raise MirrorUnreachableError(
                 f"mirror: {self._url} sent {len(data):,} bytes for a range of {end - start:,}"
             )
-        return Block([memoryview(data)], Version())
+        return Block([data], Version())
 
     def _read_by_web(self, address: Address, start: int, end: int, size: int | None) -> Block:
-        pieces: list[memoryview] = []
+        """Return what came of a range before its time was over or its connection broke."""
+        pieces: list[bytes] = []
         begin, seconds = time.monotonic(), self._mirror.request_seconds
-        try:
-            with self._get(address, start, end, size, seconds, seconds) as (version, parts):
-                self.near = self.near or time.monotonic() - begin < _NEAR_SECONDS
-                try:
-                    pieces.extend(parts)
-                except (OSError, HTTPError):
-                    if sum(map(len, pieces)) < LEAST_BLOCK_BYTES:
-                        raise
-                return Block(pieces, version)
-        except MirrorRangesError:
-            if size is None:
-                raise
-            with self._get(address, size - 1, size, size, seconds, seconds):
+        check = partial(self.go_on, begin + seconds)
+        options: dict[str, Any] = {"size_bytes": size, "seconds": seconds, "check": check}
+        with translate_errors(mirror_error, self._url):
+            try:
+                with web.get(address, self._url, start, end, **options) as (version, parts):
+                    self.near = self.near or time.monotonic() - begin < _NEAR_SECONDS
+                    try:
+                        pieces.extend(parts)
+                    except (OSError, HTTPError):
+                        if sum(map(len, pieces)) < LEAST_BLOCK_BYTES:
+                            raise
+                    return Block(pieces, version)
+            except MirrorRangesError:
+                if size is None:
+                    raise
+            with web.get(address, self._url, size - 1, size, **options):
                 pass  # it raises that again, if it stays
-            raise MirrorUnreachableError(f"mirror: {self._url} sent no range once") from None
-
-    @contextlib.contextmanager
-    def _get(
-        self,
-        address: Address,
-        start: int,
-        end: int,
-        size_bytes: int | None,
-        silent_seconds: float,
-        most_seconds: float = math.inf,
-    ) -> Iterator[tuple[Version, Iterator[memoryview]]]:
-        """Request a range, to come in `most_seconds` or as far as it does."""
-        deadline = time.monotonic() + most_seconds
-
-        def check() -> None:
-            if self._is_over():
-                raise Stopped("stopped")
-            if time.monotonic() > deadline:
-                raise TimeoutError("the answer takes too long")
-
-        with (
-            translate_errors(mirror_error, self._url),
-            web.get(
-                address,
-                self._url,
-                start,
-                end,
-                size_bytes=size_bytes,
-                seconds=silent_seconds,
-                check=check,
-                free=self._free,
-            ) as answer,
-        ):
-            yield answer
+        raise MirrorUnreachableError(f"mirror: {self._url} sent no range once")
 
     def _info(self) -> Version:
         """Return ETag and size by fsspec."""

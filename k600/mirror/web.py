@@ -11,7 +11,6 @@ import contextlib
 import os
 import ssl
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cache
@@ -28,8 +27,8 @@ from k600.text import public_url
 
 LEAST_BLOCK_BYTES = 64 << 10
 """Fewer are not worth a request, and not worth keeping where a connection broke."""
-PIECE_BYTES = 256 << 10
-"""Of memory that is used again. (Reads of 64 KiB took 0.15 CPU s/GB more on loopback.)"""
+_PART_BYTES, _LARGE_BYTES = 256 << 10, 48 << 10
+"""(Reads of 64 KiB took 0.15 CPU s/GB more on loopback.)"""
 _MOST_REDIRECTS = 10
 _LOOK_SECONDS = 0.2
 """How often is looked, while nothing comes, whether to go on."""
@@ -51,7 +50,7 @@ class Version(NamedTuple):
 class Block(NamedTuple):
     """Bytes of an object, in pieces, and which object that was."""
 
-    pieces: list[memoryview]
+    pieces: list[bytes]
     version: Version
 
 
@@ -162,13 +161,11 @@ def get(
     size_bytes: int | None,
     seconds: float,
     check: Callable[[], object],
-    free: deque[memoryview],
-) -> Iterator[tuple[Version, Iterator[memoryview]]]:
-    """Request the bytes `[start, end)`, or as many of them as there are; they come in pieces.
+) -> Iterator[tuple[Version, Iterator[bytes]]]:
+    """Request the bytes `[start, end)`, or as many of them as there are; they come in parts.
 
     The connection may be silent for `seconds`; `check` is called again and again, and may raise.
-    What came before the connection broke is yielded. `name` is for messages. Memory that is `free`
-    is used again.
+    What came before the connection broke is yielded. `name` is for messages.
 
     Raises:
         MirrorRangesError: The server sends the whole object, of `size_bytes`, instead.
@@ -180,7 +177,7 @@ def get(
         said, last = answer.headers.get("Content-Range", "").partition("/")[0], start + length
         right = answer.status == 206 and said == f"bytes {start}-{last - 1}"
         if right and last in (end, version.size_bytes):
-            yield version, _received(answer, length, check, free)
+            yield version, _parts(answer, check)
             return
         if answer.status == 200 and size_bytes in (None, length):
             raise MirrorRangesError(
@@ -196,34 +193,29 @@ def get(
 def stream(address: Address, *, seconds: float) -> Iterator[bytes]:
     """Yield all of an object by one request."""
     with _request("GET", address, seconds) as answer:
-        while piece := answer.read1(PIECE_BYTES):
-            yield piece
+        yield from _parts(answer)
 
 
-def _received(
-    answer: urllib3.BaseHTTPResponse,
-    length: int,
-    check: Callable[[], object],
-    free: deque[memoryview],
-) -> Iterator[memoryview]:
-    """Yield a body in pieces, also what came before an error."""
-    while length:
-        try:
-            piece = free.pop()
-        except IndexError:
-            piece = memoryview(bytearray(min(length, PIECE_BYTES)))
-        filled, most = 0, min(length, len(piece))
-        try:
-            while filled < most:
-                check()
-                part = answer.read1(most - filled)
-                piece[filled : filled + len(part)] = part
-                filled += len(part)
-        except (OSError, HTTPError):
-            yield piece[:filled]
-            raise
-        yield piece[:filled]
-        length -= filled
+def _parts(
+    answer: urllib3.BaseHTTPResponse, check: Callable[[], object] = lambda: None
+) -> Iterator[bytes]:
+    """Yield a body in parts, small ones joined (TLS gives 16 KiB at a time), also before an error.
+
+    Large ones are what was read: to copy them, or to read into memory used again, costs more.
+    """
+    parts, size = list[bytes](), 0
+    try:
+        while part := answer.read1(_PART_BYTES):
+            check()
+            parts.append(part)
+            size += len(part)
+            if len(part) >= _LARGE_BYTES or size >= _PART_BYTES:
+                yield b"".join(parts)  # of one part, that itself
+                parts, size = [], 0
+    except (OSError, HTTPError):
+        yield b"".join(parts)
+        raise
+    yield b"".join(parts)
 
 
 @contextlib.contextmanager

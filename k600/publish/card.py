@@ -1,7 +1,8 @@
 """The dataset card of a published dataset: `card.md`, with the numbers and tables that are its own.
 
 In the template, what stands between `<!-- only NAME ... -->` and `<!-- end -->` is for cards of
-these kinds alone, or for those that are `private`, or have `several` splits, or clips `left_out`.
+these kinds alone, or for those that are `private`, or have `several` splits, clips `left_out` or
+`encoded` anew, or the `loader`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 from rich.filesize import decimal
 
 from k600.labels import NAMES
-from k600.loading.columns import FACTS, PUBLISHED, Column, markdown_table
+from k600.loading.columns import CLIP_INDEX, FACTS, PUBLISHED, Column, markdown_table
 from k600.loading.infos import read_info
+from k600.publish.clip_index import index_path
 from k600.reasons import REASONS
 from k600.splits import Split
 from k600.text import printable
@@ -41,22 +43,35 @@ class SplitFacts:
     """Whether all classes and clips were requested."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """How many clips and tarballs had to be left out, by reason: keys of `k600.reasons.REASONS`."""
+    encoded: str = ""
+    """How clips were encoded anew, in words; empty for clips as their source has them."""
+    index_sha256: str = ""
+    """Of the split's index (`k600.publish.clip_index`); empty if it has none."""
 
 
-def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: bool) -> str:
+def write_card(
+    kind: str,
+    splits: Sequence[SplitFacts],
+    *,
+    name: str,
+    private: bool,
+    has_loader: bool = False,
+) -> str:
     """Return the card, front matter and text; `name` is what `load_dataset` takes."""
     import yaml
 
     configs = _configs(kind, splits)
     left_out = _left_out_table(splits)
     unlabelled = sum(split.unlabelled for split in splits if Split(split.split).is_mixed)
-    parts = {kind}
-    if private and kind in ("embedded", "webdataset"):
-        parts.add("private")
-    if len(splits) > 1:
-        parts.add("several")
-    if left_out:
-        parts.add("left_out")
+    encoded = [f"- `{split.split}`: {split.encoded}." for split in splits if split.encoded]
+    holds = {
+        "private": private and kind in ("embedded", "webdataset"),
+        "several": len(splits) > 1,
+        "left_out": left_out,
+        "encoded": encoded,
+        "loader": has_loader,
+    }
+    parts = {kind, *(name for name in holds if holds[name])}
 
     template = _pick(_TEMPLATE.read_text("utf-8"), parts)
     info = read_info("all")
@@ -67,11 +82,14 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
         license=info.get("license", ""),
         citation=info.get("citation", ""),
         name=printable(name),
-        config=splits[min(1, len(splits) - 1)].split,  # validation, which is small, if it is there
+        url=printable(name if name.startswith("./") else f"hf://datasets/{name}"),
+        config=min(splits, key=lambda split: split.parquet_bytes).split,  # quick to try
         video=PUBLISHED[kind][0].name,
         splits=_splits_table(splits),
         left_out=left_out,
+        encoded="\n".join(encoded),
         columns=markdown_table(PUBLISHED[kind]),
+        index_columns=markdown_table(CLIP_INDEX),
         unlabelled=f": {unlabelled:,} here have none" if unlabelled else "",
     )
 
@@ -84,16 +102,21 @@ def _configs(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
     configs: dict[str, Sequence[SplitFacts]] = {split.split: [split] for split in splits}
     if len(splits) > 1:
         configs["all"] = splits
-    files = {name: [_data_files(part, kind) for part in parts] for name, parts in configs.items()}
+    data_files = {
+        name: [_data_files(part, kind) for part in parts] for name, parts in configs.items()
+    }
     entries: list[dict[str, Any]] = [
-        {"config_name": name, "data_files": files[name]} for name in configs
+        {"config_name": name, "data_files": data_files[name]} for name in configs
     ]
     entries[-1]["default"] = True
-    return {
-        "configs": entries,
-        # No counts: `datasets` would refuse the fewer rows that `filters` leaves.
-        "dataset_info": [{"config_name": name, "features": _features(kind)} for name in configs],
-    }
+    # No counts: `datasets` would refuse the fewer rows that `filters` leaves.
+    infos = [{"config_name": name, "features": _features(PUBLISHED[kind])} for name in configs]
+    indexed = [split.split for split in splits if split.index_sha256]
+    if indexed and kind == "embedded":  # `datasets` reads all files of a dataset in one format
+        files = [{"split": split, "path": index_path(split)} for split in indexed]
+        entries.append({"config_name": "index", "data_files": files})
+        infos.append({"config_name": "index", "features": _features(CLIP_INDEX)})
+    return {"configs": entries, "dataset_info": infos}
 
 
 def _size_category(count: int) -> str:
@@ -105,8 +128,8 @@ def _data_files(part: SplitFacts, kind: str) -> dict[str, str]:
     return {"split": part.split, "path": f"data/{part.split}/*.{ending}"}
 
 
-def _features(kind: str) -> list[dict[str, Any]]:
-    return [_yaml_feature(column) for column in PUBLISHED[kind]]
+def _features(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    return [_yaml_feature(column) for column in columns]
 
 
 def _yaml_feature(column: Column) -> dict[str, Any]:

@@ -20,10 +20,16 @@ from k600.loading.request import Request
 from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
 from k600.loading.stream import stream_split
 from k600.progress import Bar
-from k600.publish.formats import write_clips
+from k600.publish.clip_index import has_index
+from k600.publish.formats import embedded_row, write_clips
 from k600.publish.markers import SplitResult, find_damaged, pin_request, read_marker, to_json
 from k600.publish.recipe import SplitJob
-from k600.publish.shards import check_number_of_files, scratch_folder, send_shards
+from k600.publish.shards import (
+    USUAL_CLIP_BYTES,
+    check_number_of_files,
+    scratch_folder,
+    send_shards,
+)
 from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.reading import READINGS
 
@@ -33,11 +39,12 @@ _AHEAD_BYTES = 128 << 20
 """Requested ahead of a group's tarballs, all together."""
 
 _USUAL_CLIPS = {"train": 713, "validation": 50, "test": 993}  # in a tarball, about
-_USUAL_CLIP_BYTES = 1_500_000
 
 _FAILED_READINGS = ("tarball_damaged", "tarball_changed")
 
 _Part = StreamedShard | StoredShard
+_Seen = Mapping[tuple[str, str], tuple[str | None, int | None]]
+"""Tarball and position of clips, by folder and file name."""
 
 
 def check_embeddable(request: Request, *, offline: bool) -> None:
@@ -68,7 +75,7 @@ def publish_clips(job: SplitJob) -> SplitResult:
     done = read_marker(destination, job.own("done.json"))
     entries = [] if done is None else done["shards"]
     damaged = find_damaged(destination, split, entries, job.progress)
-    if done is not None and not damaged:
+    if done is not None and not damaged and has_index(destination, split, done):
         left_out = done.get("left_out", {})
         return SplitResult(entries, done["unlabelled"], 0, left_out=left_out)
 
@@ -78,6 +85,8 @@ def publish_clips(job: SplitJob) -> SplitResult:
     others = [entry for entry in others if entry["name"] not in checked]
     damaged |= find_damaged(destination, split, others, job.progress)
 
+    from_store = any(isinstance(part, StoredShard) for part in parts.values())
+    seen = _seen_in_tarballs(job) if from_store else {}
     result = SplitResult([], 0, 0)
     total = sum(map(_usual_clips, parts.values()))
     with job.progress(total, f"{split}, publishing", unit=" clips") as bar:
@@ -92,7 +101,7 @@ def publish_clips(job: SplitJob) -> SplitResult:
                 result.add(marker)
                 continue
 
-            new = _make_group(job, number, group, bar)
+            new = _make_group(job, number, group, seen, bar)
             if marker is not None:
                 _check_no_smaller(job, marker, new, lost)
             destination.commit(f"{split}: group {number}", {path: to_json(new)})
@@ -113,7 +122,19 @@ def _marked_groups(job: SplitJob) -> dict[str, dict[str, Any]]:
     return {path: marker for path, marker in found.items() if marker is not None}
 
 
-def _make_group(job: SplitJob, number: int, parts: Sequence[_Part], bar: Bar) -> dict[str, Any]:
+def _seen_in_tarballs(job: SplitJob) -> _Seen:
+    """Return tarball and position of the clips that this machine has seen in one."""
+    clips = job.request.ledger.clips(job.split)
+    return {
+        (clip.folder, clip.file_name): (clip.tarball.name, clip.position)
+        for clip in clips
+        if clip.position >= 0
+    }
+
+
+def _make_group(
+    job: SplitJob, number: int, parts: Sequence[_Part], seen: _Seen, bar: Bar
+) -> dict[str, Any]:
     """Make and send a group's shards, without tarballs that prove damaged; return its marker."""
     damaged: dict[str, str] = {}
     failed: Counter[str] = Counter()
@@ -122,7 +143,7 @@ def _make_group(job: SplitJob, number: int, parts: Sequence[_Part], bar: Bar) ->
             left_out: dict[str, str] = {}
             kept = [part for part in parts if failed[part.address] < READINGS]
             rows = shuffle(
-                [_embedded_rows(part, left_out.__setitem__) for part in kept],
+                [_embedded_rows(part, left_out.__setitem__, seen) for part in kept],
                 seed=f"{job.request.limits.seed}/{job.split}/{number}",
                 size_of=lambda row: len(row["video"]["bytes"]),
                 most_bytes=BUFFER_BYTES,
@@ -177,7 +198,7 @@ def _parts(job: SplitJob) -> dict[str, _Part]:
     streams = stream_split(job.request, job.split, offline=job.offline)
     ahead_bytes = _AHEAD_BYTES // job.recipe.mix
     parts = {_name_of(part): _with_less_ahead(part, ahead_bytes) for part in streams}
-    expected = sum(map(_usual_clips, parts.values())) * _USUAL_CLIP_BYTES
+    expected = sum(map(_usual_clips, parts.values())) * USUAL_CLIP_BYTES
     check_number_of_files(job.split, expected, job.recipe.shard_size_mb)
     return parts
 
@@ -188,17 +209,26 @@ def _with_less_ahead(part: _Part, most_bytes: int) -> _Part:
     return replace(part, ahead_bytes=min(part.ahead_bytes, most_bytes))
 
 
-def _embedded_rows(part: _Part, on_left_out: OnLeftOut) -> Iterator[dict[str, Any]]:
-    """Yield a tarball's rows with the clips' bytes, and no path of this machine."""
-    for row in part.records(on_left_out):
-        path, data = row["video"]["path"], row["video"]["bytes"]
-        if data is None:
-            try:
-                data = Path(path).read_bytes()
-            except OSError as error:
-                raise StoreError(f"data_dir: '{path}' cannot be read ({error.strerror})") from None
-        name = path.replace("\\", "/").rpartition("/")[2]
-        yield {**row, "video": {"bytes": data, "path": name}}
+def _embedded_rows(part: _Part, on_left_out: OnLeftOut, seen: _Seen) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a tarball, or a folder of the store, with the clips' bytes."""
+    if isinstance(part, StreamedShard):
+        for found in part.clips(on_left_out):
+            data = _bytes_at(found.path) if found.data is None else found.data
+            name = part.tarball.name
+            yield embedded_row(found.clip, data, found.source, name, found.position, fps=found.fps)
+        return
+
+    for stored in part.clips():
+        at = seen.get((stored.folder, stored.clip.file_name), (None, None))
+        data = _bytes_at(stored.path)
+        yield embedded_row(stored.clip, data, stored.source, *at, fps=stored.fps)
+
+
+def _bytes_at(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise StoreError(f"data_dir: '{path}' cannot be read ({error.strerror})") from None
 
 
 def _name_of(part: _Part) -> str:

@@ -7,6 +7,7 @@ are written as `datasets` expects them. In a tar, a clip is three files of one n
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -19,23 +20,44 @@ from typing import IO, Any, cast
 import pyarrow
 import pyarrow.parquet
 
+from k600.clip import Clip
 from k600.labels import NAMES
 from k600.loading.columns import (
+    EMBEDDED,
     FACTS,
     INDEX,
     INDEX_FILE,
     METADATA,
     REPEATING,
-    ROWS,
     Column,
     arrow_schema,
-    feature_types,
 )
+from k600.loading.rows import record_of
+from k600.publish.clip_index import line_of
 from k600.publish.shards import HashingFile, Shard
 
 MOST_GROUP_ROWS = 100
 MOST_GROUP_BYTES = 32 << 20  # the Hub allows far more; writing holds a group three times
 _TABLE_GROUP_ROWS = 10_000
+
+
+def embedded_row(
+    clip: Clip,
+    data: bytes,
+    source: str,
+    tarball: str | None,
+    position: int | None,
+    *,
+    fps: float | None,
+    sha256: str | None = None,
+) -> dict[str, Any]:
+    """Return a clip's row (`k600.loading.columns.EMBEDDED`); its `sha256` is computed if needed."""
+    return {
+        **record_of(clip, clip.file_name, data, source, fps),
+        "tarball": tarball,
+        "position": position,
+        "sha256": sha256 or hashlib.sha256(data).hexdigest(),
+    }
 
 
 def write_clips(
@@ -51,8 +73,8 @@ def write_clips(
     try:
         for group in _row_groups(rows, shard_bytes):
             if group:
-                writer = writer or _Writer(folder / f"{prefix}-{number:03d}.part", ROWS)
-                writer.write(group, video_bytes=sum(map(_size_of, group)))
+                writer = writer or _Writer(folder / f"{prefix}-{number:03d}.part", EMBEDDED)
+                writer.write(group)
             elif writer is not None:
                 shard = writer.finish(prefix if shard_bytes is None else f"{prefix}-{number:03d}")
                 writer, number = None, number + 1
@@ -120,8 +142,7 @@ class _Writer:
     """One Parquet file that is being written."""
 
     def __init__(self, path: Path, columns: Sequence[Column]) -> None:
-        note = json.dumps({"info": {"features": feature_types(columns)}})
-        self._schema = arrow_schema(columns).with_metadata({"huggingface": note})
+        self._schema = arrow_schema(columns, noted=True)
         plain = [column.name for column in columns if column.kind != "video"]
         compression = dict.fromkeys(plain, "zstd")
         if len(plain) < len(columns):  # H.264 gets no smaller
@@ -135,18 +156,36 @@ class _Writer:
             write_statistics=plain,
             write_page_index=True,
         )
-        self._clips = self._video_bytes = 0
+        self._clips = self._video_bytes = self._row_groups = 0
+        self._index: list[str] = []
 
-    def write(self, rows: Sequence[Mapping[str, Any]], *, video_bytes: int = 0) -> None:
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows as one row group."""
         table = pyarrow.Table.from_pylist([*rows], schema=self._schema)
+        start = self._file.tell()
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        if "video" in self._schema.names:
+            self._find_clips(rows, start)
         self._clips += len(rows)
-        self._video_bytes += video_bytes
+        self._row_groups += 1
+
+    def _find_clips(self, rows: Sequence[Mapping[str, Any]], start: int) -> None:
+        """Note where the clips of a row group lie, which was written from byte `start` on."""
+        with self._file.written() as written:
+            for number, row in enumerate(rows):
+                clip = row["video"]["bytes"]
+                start = written.find(clip, start)
+                assert start >= 0  # nothing splits a value, or packs it
+                where = {"row_group": self._row_groups, "number": number, "file_offset": start}
+                self._index.append(line_of(row, **where))
+                start += len(clip)
+                self._video_bytes += len(clip)
 
     def finish(self, prefix: str) -> Shard:
         self._writer.close()
-        return self._file.finish(prefix, "parquet", self._clips, self._video_bytes)
+        return self._file.finish(
+            prefix, "parquet", self._clips, self._video_bytes, tuple(self._index)
+        )
 
     def abandon(self) -> None:
         self._file.abandon()
@@ -155,21 +194,23 @@ class _Writer:
 def write_tar(rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str) -> Shard:
     """Write rows of the dataset, `video.bytes` set, as one tar; one row is held at a time."""
     file = HashingFile(folder / f"{prefix}.part")
-    clips = video_bytes = 0
+    index: list[str] = []
+    video_bytes = 0
     try:
         with tarfile.open(
             fileobj=cast(IO[bytes], file), mode="w", format=tarfile.GNU_FORMAT
         ) as tar:
             for row in rows:
                 data, key = row["video"]["bytes"], _key(row)
+                at = cast(Any, tar).offset + tarfile.BLOCKSIZE  # behind the clip's header
+                index.append(line_of(row, row_group=None, number=len(index), file_offset=at))
                 _add(tar, f"{key}.mp4", data)
                 if row["label"] is not None:
                     _add(tar, f"{key}.cls", str(row["label"]).encode())
                 _add(tar, f"{key}.json", json.dumps(_facts(row), sort_keys=True).encode())
                 cast(Any, tar).members.clear()  # tarfile would keep every header
-                clips += 1
                 video_bytes += len(data)
-        return file.finish(prefix, "tar", clips, video_bytes)
+        return file.finish(prefix, "tar", len(index), video_bytes, tuple(index))
     except BaseException:
         file.abandon()
         raise

@@ -1,7 +1,9 @@
 """Markers and card of a published place: the request it holds, and what is done.
 
 README.md                                     the card; written last
+loader/                                       this loader, if it was asked for
 data/<split>/<group>-<number>-<hash>.parquet  the rows
+index/<split>.parquet                         where each clip lies in them, if they hold clips
 .kinetics600/<split>/run.json                 the request; another one is refused
 .kinetics600/<split>/groups/<group>.json      a group of tarballs is done: its shards, and which
                                               clips had to be left out, and why
@@ -17,6 +19,7 @@ fleet does the same with a marker for each shard.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import re
@@ -27,19 +30,26 @@ from typing import Any
 from k600.errors import DestinationTakenError
 from k600.progress import Progress
 from k600.publish.card import SplitFacts, write_card
+from k600.publish.clip_index import index_path, make_index
 from k600.publish.destination import Destination, Proof
 from k600.publish.shards import is_entry
 from k600.splits import SPLITS
 from k600.store.store import META_DIR
 from k600.text import public_url
+from k600.video.encoding import Encoding
 
 logger = logging.getLogger("kinetics600")
+
+LOADER = f"{META_DIR}/loader.json"
+"""Notes which files of this loader are in the folder `loader`, if it was published, too."""
 
 
 def check_place(destination: Destination, kind: str) -> None:
     """Raise `DestinationTakenError` if a place holds anything but a run of this kind."""
     begun = {*SPLITS} & destination.names(META_DIR)
-    ours = {".gitattributes", META_DIR} | ({"README.md", "data"} if begun else set())
+    ours = {".gitattributes", META_DIR} | (
+        {"README.md", "data", "index", "loader"} if begun else set()
+    )
     if others := sorted(destination.names("") - ours):
         some = ", ".join(map(repr, others[:5]))
         raise DestinationTakenError(
@@ -134,12 +144,21 @@ def finish(
     result: SplitResult,
     *,
     whole: bool,
+    encoding: Encoding | None,
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Mark a split as done, remove stale files, and return the marker.
 
-    `whole` is whether all classes and clips were requested; `more` is noted, too.
+    `whole` is whether all classes and clips were requested, `encoding` how clips were encoded
+    anew; `more` is noted, too.
     """
+    path = f"{META_DIR}/{split}/done.json"
+    before = read_marker(destination, path)
+    index = make_index(split, result.shards)
+    if index is not None:
+        index_sha256 = hashlib.sha256(index).hexdigest()
+    else:  # of tables, or of clips of which nothing changed
+        index_sha256 = (before or {}).get("index_sha256", "")
     facts = SplitFacts(
         split,
         clips=sum(shard["clips"] for shard in result.shards),
@@ -148,14 +167,21 @@ def finish(
         parquet_bytes=sum(shard["size_bytes"] for shard in result.shards),
         whole=whole,
         left_out=dict(sorted(result.left_out.items())),
+        encoded="" if encoding is None else encoding.words,
+        index_sha256=index_sha256,
     )
-    done = {**dataclasses.asdict(facts), **(more or {}), "shards": result.shards}
+    # What lies where in a shard is in the index.
+    shards = [{k: v for k, v in shard.items() if k != "index"} for shard in result.shards]
+    done = {**dataclasses.asdict(facts), **(more or {}), "shards": shards}
 
-    folder, path = f"data/{split}", f"{META_DIR}/{split}/done.json"
+    folder = f"data/{split}"
+    files = {path: to_json(done)}
+    if index is not None and destination.read(index_path(split)) != index:
+        files = {index_path(split): index, **files}
     stale = sorted(destination.names(folder) - {shard["name"] for shard in result.shards})
-    if stale or result.new or read_marker(destination, path) != done:
+    if stale or result.new or len(files) > 1 or before != done:
         delete = [f"{folder}/{name}" for name in stale]
-        destination.commit(f"{split}: done", {path: to_json(done)}, delete)
+        destination.commit(f"{split}: done", files, delete)
     return done
 
 
@@ -165,7 +191,8 @@ def update_card(destination: Destination, kind: str, *, name: str, private: bool
     names = [field.name for field in dataclasses.fields(SplitFacts)]
     known = [{key: each[key] for key in names if key in each} for each in done if each]
     facts = [SplitFacts(**each) for each in known]
-    card = write_card(kind, facts, name=name, private=private).encode()
+    has_loader = LOADER.rpartition("/")[2] in destination.names(META_DIR)
+    card = write_card(kind, facts, name=name, private=private, has_loader=has_loader).encode()
     if destination.read("README.md") != card:
         destination.commit("The card", {"README.md": card})
 

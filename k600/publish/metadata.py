@@ -70,7 +70,7 @@ def metadata_rows(
     def row_of_stored(found: StoredClip) -> Row:
         size_bytes, sha256 = found.path.stat().st_size, sha256_of(found.path)
         on_clip()
-        return row_of(found.clip, found.source, size_bytes, sha256)
+        return row_of(found.clip, found.source, size_bytes, sha256, found.fps)
 
     with ThreadPoolExecutor() as pool:
         rows = list(pool.map(row_of_stored, stored))
@@ -126,6 +126,7 @@ def _row(
     source: str | None = None,
     size_bytes: int | None = None,
     sha256: str | None = None,
+    fps: float | None = None,
 ) -> Row:
     return {
         "split": clip.split,
@@ -138,6 +139,7 @@ def _row(
         "tarball": tarball,
         "size_bytes": size_bytes,
         "sha256": sha256,
+        "fps": fps,
     }
 
 

@@ -22,7 +22,7 @@ from k600.video.encoding import describe_encoding
 KINDS = ("metadata", "embedded", "index")
 """What one machine publishes. (Tar files are made by a fleet.)"""
 
-PUBLISHED_FORMATS = {"metadata": 2, "embedded": 1, "webdataset": 1, "index": 1}
+PUBLISHED_FORMATS = {"metadata": 3, "embedded": 2, "webdataset": 2, "index": 1}
 """What a published row of each kind means: with another number, places begun before are refused."""
 
 _MOST = {"shard_size_mb": MOST_SHARD_MB, "mix": 600, "shards_multiple_of": 4_096}

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import mmap
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from k600.store.store import Store
 from k600.translate import shard_error, translate_errors
 
 MOST_SHARD_MB = 1_900  # below 2 GB with all that is around the clips
+USUAL_CLIP_BYTES = 1_500_000
 MOST_FILES = 9_000  # of the Hub's 10,000 in a folder
 
 _ENTRY = {"name": str, "clips": int, "video_bytes": int, "size_bytes": int, "sha256": str}
@@ -39,6 +41,8 @@ class Shard:
     video_bytes: int
     size_bytes: int
     sha256: str
+    index: Sequence[str] = ()
+    """Where each of its clips lies in it (`k600.publish.clip_index`); none of a table."""
 
 
 def is_entry(value: Any) -> bool:
@@ -69,15 +73,28 @@ class HashingFile:
         self._digest.update(data)
         return self._file.write(data)
 
+    @contextlib.contextmanager
+    def written(self) -> Iterator[mmap.mmap]:
+        """Open what is written so far, to be searched."""
+        self._file.flush()
+        with (
+            open(self._path, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            yield data
+
     def __getattr__(self, name: str) -> Any:  # `tell`, `flush`, `close`, `closed`
         return getattr(self._file, name)
 
-    def finish(self, prefix: str, ending: str, clips: int, video_bytes: int) -> Shard:
+    def finish(
+        self, prefix: str, ending: str, clips: int, video_bytes: int, index: Sequence[str] = ()
+    ) -> Shard:
         """Close the file and name it after its bytes."""
         self._file.close()
         sha256 = self._digest.hexdigest()
         name = f"{prefix}-{sha256[:16]}.{ending}"
-        return Shard(self._path, name, clips, video_bytes, self._path.stat().st_size, sha256)
+        size_bytes = self._path.stat().st_size
+        return Shard(self._path, name, clips, video_bytes, size_bytes, sha256, index)
 
     def abandon(self) -> None:
         """Close and remove the file."""
@@ -106,8 +123,7 @@ def send_shard(shard: Shard, destination: Destination, folder: str) -> dict[str,
     """Send a shard, remove it here, and return what a marker notes of it."""
     etag = destination.send(f"{folder}/{shard.name}", shard.path, shard.sha256)
     shard.path.unlink(missing_ok=True)
-    entry = asdict(shard)
-    del entry["path"]
+    entry = {name: value for name, value in asdict(shard).items() if name != "path" and value != ()}
     return {**entry, "etag": etag} if etag else entry
 
 

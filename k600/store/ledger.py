@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
+import itertools
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from k600.store.rows import (
     CheckRow,
     ClipRow,
     LedgerView,
+    Rates,
     StoredGroup,
     TarballRow,
     without_clips,
@@ -45,6 +47,7 @@ _TABLES: Mapping[object, tuple[str, tuple[str, ...]]] = {
     CheckRow: ("checks", CheckRow._fields),
 }
 
+_CLIP = ClipRow._fields[:-1]  # (rates have a table of their own, as hardly any store has some)
 _OF_OBJECTS = ("objects", "entries", "checkpoints")
 
 T = TypeVar("T")
@@ -68,13 +71,18 @@ class Ledger:
             opened._open = lambda **_: contextlib.nullcontext(db)
             yield opened
 
-    def view(self, split: str, *, sizes: bool = False) -> LedgerView:
-        """Return all that is known of a split; with `sizes`, also of each stored clip."""
+    def view(
+        self, split: str, *, sizes: bool = False, only: Collection[str] | None = None
+    ) -> LedgerView:
+        """Return all that is known of a split, or of its clips in some tarballs `only`; with
+        `sizes`, also of each stored clip.
+        """
         groups: list[StoredGroup] = []
         others: list[ClipRow] = []
         with self._open() as db:
-            for mirror in self._mirrors(db):
-                for tarball, stored, left in _stored_groups(db, mirror, split, sizes=sizes):
+            names = (None,) if only is None else only
+            for mirror, name in itertools.product(self._mirrors(db), names):
+                for tarball, stored, left in _stored_groups(db, mirror, split, name, sizes=sizes):
                     groups += stored
                     if left:
                         more = "AND state IS NOT 'have'"
@@ -82,8 +90,10 @@ class Ledger:
 
             tarballs, adopted = self._tarball_rows(db, split), _rows(db, AdoptedRow, split)
             answers = _rows(db, AnswerRow, split)
-            theirs = without_clips(self._groups_of_others(db, split), groups, answers)
-        return LedgerView(tarballs, groups, others, answers, adopted, theirs)
+            theirs = [group for name in names for group in self._groups_of_others(db, split, name)]
+            theirs = without_clips(theirs, groups, answers)
+            rates = _rates(db, split)
+        return LedgerView(tarballs, groups, others, answers, adopted, theirs, rates)
 
     def tarballs(self, split: str) -> dict[str, TarballRow]:
         """Return the rows of a split's tarballs by name; of two mirrors' rows, a `done` one."""
@@ -186,9 +196,10 @@ class Ledger:
                 )
             _take_from_others(db, mirror, row.tarball, clips)
 
-            rows = ((mirror, split, name, *clip[1:]) for clip in clips)
+            rows = ((mirror, split, name, *clip[1 : len(_CLIP)]) for clip in clips)
             verb = "INSERT" if replace else "INSERT OR REPLACE"
             db.executemany(f"{verb} INTO clips VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            _record_rates(db, split, ((c.folder, c.file_name, c.fps) for c in clips))
             state = [getattr(row, column) for column in _TARBALL[1:]]
             db.execute(
                 f"INSERT OR REPLACE INTO tarballs (mirror, split, {', '.join(_TARBALL)}, failed_at)"
@@ -254,9 +265,16 @@ class Ledger:
         with self._open() as db:
             return _rows(db, AnswerRow, split, folder)
 
-    def record_stored(self, clip: Clip, size_bytes: int, version: str) -> None:
+    def rates(self, split: str) -> Rates:
+        """Return how many frames per second the files have that the loader encoded."""
+        with self._open() as db:
+            return _rates(db, split)
+
+    def record_stored(
+        self, clip: Clip, size_bytes: int, version: str, fps: float | None = None
+    ) -> None:
         """Record that a clip comes from YouTube; written before the clip gets its name."""
-        self._record_answer(clip, ("have", "", ""), version, size_bytes=size_bytes)
+        self._record_answer(clip, ("have", "", ""), version, size_bytes=size_bytes, fps=fps)
 
     def record_refused(
         self, clip: Clip, kind: str, code: str, message: str, version: str, circumstances: str = ""
@@ -272,6 +290,7 @@ class Ledger:
         circumstances: str = "",
         *,
         size_bytes: int = 0,
+        fps: float | None = None,
     ) -> None:
         today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
         key = (clip.split, clip.folder, clip.file_name)
@@ -286,6 +305,28 @@ class Ledger:
             versions += last != version
             row = (*key[1:], *answer, version, size_bytes, times + 1, days, first_on, today)
             _replace_rows(db, AnswerRow, clip.split, [(*row, circumstances, versions)])
+            _record_rates(db, clip.split, [(clip.folder, clip.file_name, fps)])
+
+    def forget_stored(
+        self, split: str, tarball: Tarball | None, folder: str, names: Iterable[str]
+    ) -> None:
+        """Record that clips of a folder are not stored any more, as if none had been wanted.
+
+        `tarball` is where all mirrors have them; None for clips from YouTube.
+        """
+        keys = [(split, folder, name) for name in names]
+        this = "split = ? AND folder = ? AND file_name = ?"
+        with self._open(write=True) as db:
+            if tarball is None:
+                db.executemany(f"DELETE FROM answers WHERE {this} AND kind = 'have'", keys)
+            for mirror in self._mirrors(db) if tarball is not None else ():
+                db.executemany(
+                    "UPDATE clips SET state = 'skipped', source = '' WHERE mirror = ? AND "
+                    f"tarball = ? AND {this} AND state = 'have'",
+                    ((mirror, tarball.name, *key) for key in keys) if tarball else (),
+                )
+            for table in ("checks", "rates"):
+                db.executemany(f"DELETE FROM {table} WHERE {this}", keys)
 
     def adopted(self, split: str, folder: str | None = None) -> list[AdoptedRow]:
         """Return the adopted clips of a split or one folder, by folder and file name."""
@@ -376,6 +417,22 @@ def _replace_rows(
     db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
 
 
+def _rates(db: sqlite3.Connection, split: str) -> Rates:
+    found: dict[str, dict[str, float]] = {}
+    columns = ("folder", "file_name", "fps")
+    for folder, file_name, fps in read_rows(db, "rates", columns, split=split):
+        found.setdefault(folder, {})[file_name] = fps
+    return found
+
+
+def _record_rates(
+    db: sqlite3.Connection, split: str, rates: Iterable[tuple[str, str, float | None]]
+) -> None:
+    """Record the rates of files, each a folder, a name and what is known of it."""
+    rows = ((split, *rate) for rate in rates if rate[2] is not None)
+    db.executemany("INSERT OR REPLACE INTO rates VALUES (?, ?, ?, ?)", rows)
+
+
 def _marks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
 
@@ -455,7 +512,7 @@ def _clip_rows(
     keys: dict[str, Any] = {"mirror": mirror, "split": split, "tarball": tarball}
     keys["file_name"] = file_name
     unit = cache(partial(Tarball, split))
-    rows = read_rows(db, "clips", ClipRow._fields, order, **keys)
+    rows = read_rows(db, "clips", _CLIP, order, **keys)
     return [ClipRow(unit(row[0]), *row[1:]) for row in rows]
 
 
@@ -533,6 +590,11 @@ def _take_from_others(
 ) -> None:
     """Record that files are from this tarball now, not from YouTube or another mirror."""
     mine = {(c.folder, c.file_name): c for c in clips if (c.state, c.source) == ("have", "cvdf")}
+    db.executemany(
+        "DELETE FROM rates WHERE (split, folder, file_name) IN (SELECT split, folder, file_name "
+        "FROM answers WHERE split = ? AND folder = ? AND file_name = ? AND kind = 'have')",
+        ((tarball.split, *key) for key in mine),
+    )
     db.executemany(
         "DELETE FROM answers WHERE split = ? AND folder = ? AND file_name = ? AND kind = 'have'",
         ((tarball.split, *key) for key in mine),

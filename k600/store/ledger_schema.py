@@ -94,6 +94,11 @@ ALTER TABLE answers RENAME COLUMN yt_dlp TO version;
 ALTER TABLE answers ADD COLUMN circumstances TEXT NOT NULL DEFAULT '';
 ALTER TABLE answers ADD COLUMN versions INTEGER NOT NULL DEFAULT 1;
 """,
+    """
+CREATE TABLE rates (
+    split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, fps REAL NOT NULL,
+    PRIMARY KEY (split, folder, file_name)) WITHOUT ROWID;
+""",
 )
 """The changes that each version of the file makes to the one before."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -48,6 +48,8 @@ class ClipRow(NamedTuple):
     size_bytes: int
     crc32: int | None = None
     """CRC-32 of its bytes in the tarball, unless an older release wrote the row."""
+    fps: float | None = None
+    """Frames per second of a new file, which is recorded; rows that are read do not have it."""
 
 
 class Checkpoint(NamedTuple):
@@ -159,6 +161,10 @@ class StoredGroup(NamedTuple):
     """Bytes by file name, if they were asked for."""
 
 
+Rates = Mapping[str, Mapping[str, float]]
+"""Frames per second of files that the loader encoded, by folder and file name."""
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerView:
     """All that a ledger holds of one split at one moment."""
@@ -173,6 +179,7 @@ class LedgerView:
     adopted: Sequence[AdoptedRow] = ()
     other_mirrors: Sequence[StoredGroup] = ()
     """Stored clips that came from another mirror than the ledger's."""
+    rates: Rates = field(default_factory=dict)
 
     def with_tarballs(self, names: Collection[str], theirs: LedgerView) -> LedgerView:
         """Return the view with some tarballs, and their clips, as another mirror has them."""

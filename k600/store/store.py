@@ -66,6 +66,15 @@ class Store:
         root = Path(os.path.abspath(os.path.expanduser(os.fspath(data_dir))))
         return cls(root) if encoding is None else cls(root / encoding.name, within=True)
 
+    @classmethod
+    def all_at(cls, data_dir: str | os.PathLike[str]) -> list[Store]:
+        """Return the store at a folder, and those in it for clips that are encoded anew."""
+        first = cls.at(data_dir)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            inner = sorted(path.parent for path in first.root.glob(f"*/{META_DIR}"))
+            return [first, *(cls(folder, within=True) for folder in inner)]
+        return [first]
+
     @property
     def ledger_path(self) -> Path:
         return self._own("ledger.sqlite")
@@ -291,6 +300,23 @@ class Store:
                     shutil.rmtree(left, ignore_errors=True)
                     if not os.path.lexists(left):  # else another member of the group may remove it
                         lock_path.unlink(missing_ok=True)
+
+    def remove_own(self) -> bool:
+        """Remove the store's own folder, and so all that is known of its clips.
+
+        Returns:
+            Whether it is gone; it stays while a run is at work.
+        """
+        own = self._own("")
+        self.check_inside(own)
+        self._remove_unfinished()
+        if any(self._own("incoming").glob("*.lock")):
+            return False
+        with translate_errors(store_error, own):
+            shutil.rmtree(own)
+        with contextlib.suppress(OSError):  # it holds something else
+            self.root.rmdir()
+        return True
 
     @contextlib.contextmanager
     def only_one(self, name: str, stop: threading.Event) -> Iterator[None]:

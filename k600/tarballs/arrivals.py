@@ -41,29 +41,33 @@ def write_clip(
     chunks: Iterable[bytes | memoryview],
     row: ClipRow,
     encoding: Encoding | None,
-) -> tuple[Path, int, str | None]:
-    """Write a clip to an unfinished file, checked and encoded, and return what `Incoming.write`
-    does; `not_encoded` is a problem that is not the clip's fault.
+) -> tuple[Path, ClipRow]:
+    """Write a clip to an unfinished file, checked and encoded; return that, and the clip's row.
+
+    Its state says whether the clip is good. Where it could not be encoded, which is not its fault,
+    it is `skipped`, so that the next call tries again.
     """
     part, size, problem = incoming.write(chunks, box_problem)
-    if problem is not None or encoding is None:
-        return part, size, problem
+    if problem is not None:
+        return part, row._replace(state="bad", reason=problem, size_bytes=size)
+    if encoding is None:
+        return part, row._replace(size_bytes=size)
 
-    encoded = incoming.new_part()
+    anew = incoming.new_part()
     try:
-        with open(part, "rb") as source, translate_errors(store_error, encoded):
-            made = reencode_clip(source, encoded, encoding)
+        with open(part, "rb") as source, translate_errors(store_error, anew):
+            encoded = reencode_clip(source, anew, encoding)
     except (CutError, EncoderError) as error:
         part.unlink()
-        encoded.unlink(missing_ok=True)
+        anew.unlink(missing_ok=True)
         if isinstance(error, CutError):
-            return part, size, error.code
+            return part, row._replace(state="bad", reason=error.code, size_bytes=size)
         logger.warning("%s/%s is left out: %s", row.tarball.path, row.file_name, error)
-        return part, size, "not_encoded"
-    if not made:
-        return part, size, None
+        return part, row._replace(state="skipped", reason="not_encoded", source="")
+    if not encoded.is_new:
+        return part, row._replace(size_bytes=size, fps=encoded.fps)
     part.unlink()
-    return encoded, encoded.stat().st_size, None
+    return anew, row._replace(size_bytes=anew.stat().st_size, fps=encoded.fps)
 
 
 @dataclass(frozen=True, slots=True)

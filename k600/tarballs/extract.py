@@ -411,13 +411,11 @@ class Extraction:
             if member.chunks.crc32 == kept.crc32:
                 return row._replace(size_bytes=kept.size_bytes, crc32=kept.crc32)
 
-        part, size, problem = write_clip(extractor.incoming, chunks, row, extractor.encoding)
-        if problem == "not_encoded":  # not the clip's fault: the next call tries again
-            return kept or row._replace(state="skipped", reason=problem, source="")
-        if problem is not None:
-            return kept or row._replace(state="bad", reason=problem, size_bytes=size)
+        part, row = write_clip(extractor.incoming, chunks, row, extractor.encoding)
+        if row.state != "have":
+            return kept or row
 
-        row = row._replace(size_bytes=size, crc32=member.chunks.crc32)
+        row = row._replace(crc32=member.chunks.crc32)
         if is_there and not extractor.rewrite and filecmp.cmp(part, path, shallow=False):
             part.unlink()
             return row

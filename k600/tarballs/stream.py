@@ -32,6 +32,10 @@ class StreamedClip:
     data: bytes
     problem: str | None
     """A key of `k600.reasons.REASONS`; None for a good clip."""
+    fps: float | None
+    """Frames per second; None for a clip that was not looked into."""
+    position: int
+    """Its place among the tarball's clips, from 0."""
 
 
 def stream_tarball(
@@ -58,21 +62,23 @@ def stream_tarball(
         ahead_bytes=min(ahead_bytes, _AHEAD_AT_FIRST_BYTES),
         most_ahead_bytes=ahead_bytes,
     ) as members:
-        for member in members:
+        for position, member in enumerate(members):
             name = member.file_name
             if name in seen:
                 continue
-            data, problem = b"", member.problem
+            data, problem, fps = b"", member.problem, None
             if problem is None:
-                data, problem = checked_clip(b"".join(member.chunks), encoding)
+                data, problem, fps = checked_clip(b"".join(member.chunks), encoding)
             if problem is None:
                 seen.add(name)
-            yield StreamedClip(name, clip_of(tarball, name, labels), data, problem)
+            clip = clip_of(tarball, name, labels)
+            yield StreamedClip(name, clip, data, problem, fps, position)
     on_end(members.packing or "", members.entries)
 
 
-def checked_clip(data: bytes, encoding: Encoding | None) -> tuple[bytes, str | None]:
-    """Return a clip as it is streamed, and its problem: a key of `k600.reasons.REASONS`, or None.
+def checked_clip(data: bytes, encoding: Encoding | None) -> tuple[bytes, str | None, float | None]:
+    """Return a clip as it is streamed; its problem, a key of `k600.reasons.REASONS`, or None; and
+    its frames per second, None where nobody looked.
 
     Args:
         data: Its bytes in the tarball.
@@ -80,16 +86,16 @@ def checked_clip(data: bytes, encoding: Encoding | None) -> tuple[bytes, str | N
     """
     problem = box_problem(io.BytesIO(data))
     if problem is not None or encoding is None:
-        return data, problem
+        return data, problem, None
     with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
         target = Path(folder, "clip.mp4")
         try:
-            made = reencode_clip(io.BytesIO(data), target, encoding)
+            encoded = reencode_clip(io.BytesIO(data), target, encoding)
         except CutError as error:
-            return data, error.code
+            return data, error.code, None
         except EncoderError:
-            return data, "not_encoded"
-        return target.read_bytes() if made else data, None
+            return data, "not_encoded", None
+        return target.read_bytes() if encoded.is_new else data, None, encoded.fps
 
 
 def clip_of(tarball: Tarball, file_name: str, labels: TestLabels) -> Clip | None:

@@ -222,6 +222,13 @@ class Encoded(NamedTuple):
     """The time at which its last frame ends."""
     fps: float | None
     """Frames per second, on average; None if the file does not say so."""
+    is_new: bool = True
+    """Whether there is such a file; else the source is to stay as it is."""
+
+
+def rate_of(stream: Any) -> float | None:
+    """Return how many frames per second a stream has, on average; None if it does not say so."""
+    return float(stream.average_rate) if stream.average_rate else None
 
 
 def read_back(path: Path, frames: int) -> Encoded:
@@ -237,7 +244,7 @@ def read_back(path: Path, frames: int) -> Encoded:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"err_detect": "explode"}
-        fps = float(stream.average_rate) if stream.average_rate else None
+        fps = rate_of(stream)
         for frame in container.decode(stream):
             found += 1
             seconds = max(seconds, float((frame.pts + (frame.duration or 0)) * stream.time_base))

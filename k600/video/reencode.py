@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from k600.video.cut import CutError
-from k600.video.encoder import Encoded, Mp4Writer, read_back
+from k600.video.encoder import Encoded, Mp4Writer, rate_of, read_back
 from k600.video.encoding import Encoding
 from k600.video.probe import best_stream, is_disk_error, open_mp4, playable_stream
 
 
-def reencode_clip(source: IO[bytes], target: Path, encoding: Encoding) -> Encoded | None:
-    """Write a clip encoded anew; None if it stays as it is, as `encoding` says of small ones.
+def reencode_clip(source: IO[bytes], target: Path, encoding: Encoding) -> Encoded:
+    """Write a clip encoded anew, or nothing if it stays as it is, as `encoding` says of small ones.
 
     H.264 (`yuv420p`), the same bytes for the same clip under one version of PyAV; displayed as the
     source is (see `FrameShaper`). Audio is copied. The finished file is decoded in full. After an
@@ -33,7 +33,7 @@ def reencode_clip(source: IO[bytes], target: Path, encoding: Encoding) -> Encode
             if video.codec_context is None:
                 raise CutError("damaged", "nothing can decode the frames in it")
             if encoding.leaves(video.codec_context.width, video.codec_context.height):
-                return None
+                return Encoded(0.0, rate_of(video), is_new=False)
             frames = _copy(container, video, target, encoding)
     except av.error.FFmpegError as error:  # of the demuxer or a decoder; others are EncoderError
         if is_disk_error(error):

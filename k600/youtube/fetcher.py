@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 from yt_dlp import YoutubeDL
@@ -49,6 +49,15 @@ class RefusedError(Exception):
         self.refusal = refusal
 
 
+class Fetched(NamedTuple):
+    """A clip that was written."""
+
+    received_bytes: int
+    """Of media."""
+    fps: float | None
+    """Frames per second of its file."""
+
+
 @dataclass(slots=True)
 class VideoFetcher:
     """Fetches clips, one at a time, for one thread."""
@@ -66,8 +75,8 @@ class VideoFetcher:
     _is_blocked: bool = field(default=False, init=False)
     """Whether a block was met that a second try has not proved to be of the first's clients."""
 
-    def fetch(self, clip: Clip, part: Path) -> int:
-        """Write a clip into the file `part`, cut and checked; return the bytes of media received.
+    def fetch(self, clip: Clip, part: Path) -> Fetched:
+        """Write a clip into the file `part`, cut and checked.
 
         After an error there is no file.
 
@@ -84,18 +93,18 @@ class VideoFetcher:
 
         if cheap and self._in_vain < _MOST_IN_VAIN:
             try:
-                received_bytes = self._fetch_by(cheap[0], clip, part)
+                fetched = self._fetch_by(cheap[0], clip, part)
             except RefusedError as error:
                 if not self._is_worth_a_second_try(error.refusal):
                     raise
                 self._is_blocked = error.refusal.kind == "blocked"
             else:
                 self._in_vain, self._is_blocked = 0, False
-                return received_bytes
+                return fetched
 
-        received_bytes = self._fetch_by(usual, clip, part)
+        fetched = self._fetch_by(usual, clip, part)
         self._in_vain, self._is_blocked = self._in_vain + 1, False
-        return received_bytes
+        return fetched
 
     def _is_worth_a_second_try(self, refusal: Refusal) -> bool:
         """Whether other clients may get a video: sometimes one of them alone is refused."""
@@ -103,7 +112,7 @@ class VideoFetcher:
             return refusal.code in ("bot", "http_403") and not self._is_blocked
         return refusal.kind == "client" or refusal.code in OF_ONE_CLIENT
 
-    def _fetch_by(self, downloader: _Downloader, clip: Clip, part: Path) -> int:
+    def _fetch_by(self, downloader: _Downloader, clip: Clip, part: Path) -> Fetched:
         downloader.forget_evidence()
         try:
             info = self._extract_info(downloader, clip)
@@ -146,8 +155,10 @@ class VideoFetcher:
             raise RefusedError(Refusal("clip", "out_of_range", message))
         return info
 
-    def _cut(self, downloader: _Downloader, info: Mapping[str, Any], clip: Clip, part: Path) -> int:
-        """Read the clip's part of the media, and cut it; return how many bytes were received."""
+    def _cut(
+        self, downloader: _Downloader, info: Mapping[str, Any], clip: Clip, part: Path
+    ) -> Fetched:
+        """Read the clip's part of the media, and cut it."""
         formats = info.get("requested_formats") or [info]
         media = [_Media(downloader, entry) for entry in formats]
         audio = media[1] if len(media) > 1 else formats[0].get("acodec") not in (None, "none")
@@ -180,7 +191,7 @@ class VideoFetcher:
 
         if (shortage := _shortage(clip, encoded.seconds, seconds)) is not None:
             raise RefusedError(shortage)
-        return sum(each.received_bytes for each in media)
+        return Fetched(sum(each.received_bytes for each in media), encoded.fps)
 
 
 class _Downloader(YoutubeDL):

@@ -264,7 +264,7 @@ class YouTubeWorkers:
             part = incoming.new_part()
             try:
                 with translate_errors(store_error, part):
-                    received_bytes = fetcher.fetch(clip, part)
+                    fetched = fetcher.fetch(clip, part)
             except RefusedError as error:
                 if fetcher.is_signed_out:
                     self._say_signed_out("are no longer valid")
@@ -275,11 +275,12 @@ class YouTubeWorkers:
                 raise Stopped("stopped")
 
             flush(part)
-            self.ledger.record_stored(clip, part.stat().st_size, yt_dlp_version())
+            size_bytes = part.stat().st_size
+            self.ledger.record_stored(clip, size_bytes, yt_dlp_version(), fetched.fps)
             incoming.place(part, target)
             with translate_errors(store_error, target.parent):
                 sync_folder(target.parent)
-            return received_bytes
+            return fetched.received_bytes
 
     def _wait(self, pause_seconds: float, blocked: Refusal) -> None:
         """Wait before YouTube is tried again, or give it up if no patience is left."""

@@ -76,8 +76,8 @@ def cut_inside(data: bytes, share: float) -> bytes:
 
 def flipped(data: bytes) -> bytes:
     at, length = boxes(data)[b"mdat"]
-    middle = at + length // 2
-    return data[:middle] + bytes(b ^ 0xFF for b in data[middle : middle + 40]) + data[middle + 40 :]
+    begin, end = at + length // 2, at + length * 3 // 4  # more than a decoder conceals
+    return data[:begin] + bytes(byte ^ 0xFF for byte in data[begin:end]) + data[end:]
 
 
 def without_index(data: bytes) -> bytes:

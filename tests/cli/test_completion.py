@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
 
 from k600.cli import app
+from k600.labels import class_lists
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
 STARTUP = {
@@ -51,6 +53,37 @@ def test_another_shell_is_named() -> None:
     done = run(Path("/nonexistent"), "csh", "--install-completion")
     assert done.exit_code == 2
     assert "bash, zsh, fish" in done.output
+
+
+@pytest.mark.parametrize(
+    ("line", "start", "words"),
+    [
+        ("download", "val", ["validation"]),
+        ("download train --source", "", ["auto", "cvdf", "youtube", "local"]),
+        (
+            "download train --class",
+            "passing_a",
+            ["passing_American_football_in_game", "passing_american_football_not_in_game"],
+        ),
+        ("status --class", "zum", ["zumba"]),
+        ("classes", "zum", ["zumba"]),
+        ("fleet train --executor", "s", ["slurm"]),
+        ("fleet train --format", "web", ["webdataset"]),
+    ],
+)
+def test_values_are_completed(line: str, start: str, words: list[str]) -> None:
+    shell = BashComplete(app, {}, "kinetics600", "_KINETICS600_COMPLETE")
+    found = shell.get_completions(line.split(), start)
+    assert [item.value for item in found] == words
+
+
+def test_all_class_names_are_completed_and_paths_by_the_shell() -> None:
+    shell = BashComplete(app, {}, "kinetics600", "_KINETICS600_COMPLETE")
+    found = shell.get_completions(["download", "train", "--class"], "")
+    assert len({item.value for item in found} - {*class_lists()}) == 600
+    for flag, kind in (("--data-dir", "dir"), ("--manifest", "file"), ("--index", "file")):
+        (item,) = shell.get_completions(["download", "train", flag], "some/pl")
+        assert (item.value, item.type) == ("some/pl", kind)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")

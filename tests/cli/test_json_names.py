@@ -19,7 +19,7 @@ from tests.cli.test_terminals import LEAVES, is_json
 from tests.conftest import Command
 
 PAGE = (Path(kinetics600.__file__).parent / "docs/command_line.md").read_text()
-SECTION = PAGE.partition("What the names in the JSON mean")[2].partition("</details>")[0]
+SECTION = PAGE.partition("## Names in the JSON")[2]
 MEANINGS = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", SECTION, re.M))
 SOURCES = {"cvdf", "youtube", "local"}
 
@@ -50,6 +50,9 @@ LINES = {  # in an order in which one has what the one before left
     "publish": ["validation", "--to", "published", "--embed", "--i-have-the-rights"],
     "fleet": ["validation", "--to", "shards", "--workers", "1"],
     "fleet ": ["train", "--estimate"],
+    "export lists": ["validation"],
+    "list": [],
+    "delete": ["validation", "--yes"],
 }
 
 

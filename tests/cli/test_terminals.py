@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import re
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
-from fcntl import ioctl
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +17,7 @@ import pytest
 
 from k600.cli import app
 from k600.miniature import Miniature
+from tests.terminals import in_terminal
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
 NAME = os.fsdecode("clips-é漢\u202e-".encode() + b"\xff")
@@ -45,6 +41,9 @@ COMMANDS = {  # in an order in which one has what the one before left
     "index publish": [f"./{NAME}-index"],
     "publish": ["validation", "--to", NAME],
     "fleet": ["train", "--estimate"],
+    "export lists": ["validation", "--out", "lists"],
+    "list": [],
+    "delete": ["test", "--yes"],
 }
 
 IN_ONE_PROCESS = """
@@ -86,34 +85,6 @@ def place(miniature: Miniature, tmp_path: Path) -> dict[str, str]:
         "KINETICS600_MIRROR": str(miniature.root),
         "KINETICS600_HOME": str(tmp_path / HOME),
     }
-
-
-def in_terminal(
-    place: dict[str, str], folder: Path, *arguments: str, columns: int
-) -> tuple[int, str]:
-    """Run in a pseudo-terminal of a width; return exit code and all that was shown."""
-    ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    process = subprocess.Popen(
-        [str(PROGRAM), *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        cwd=folder,
-        env={"TERM": "xterm-256color", **place},
-    )
-    os.close(theirs)
-    shown = b""
-    with os.fdopen(ours, "rb", buffering=0) as file:
-        while True:
-            try:
-                part = file.read(65536)
-            except OSError:  # how Linux says that the other end is closed
-                break
-            if not part:
-                break
-            shown += part
-    return process.wait(), shown.decode(errors="replace")
 
 
 def test_every_command_is_in_the_table() -> None:
@@ -161,23 +132,10 @@ def is_json(command: Any) -> bool:
     return any("--json" in parameter.opts for parameter in command.params)
 
 
-@pytest.mark.parametrize("columns", [80, 40])
-def test_a_bar_is_one_line(place: dict[str, str], tmp_path: Path, columns: int) -> None:
-    """A bar that broke over two lines would leave one behind at each of its steps."""
-    code, shown = in_terminal(place, tmp_path, "download", "train", columns=columns)
-    assert code == 0
-    bars = [
-        re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)
-        for line in re.split(r"\r|\n|\x1b\[[12]?[AK]", shown)
-        if " of " in line and "clips" not in line
-    ]
-    assert any("train" in bar for bar in bars)
-    assert max(map(len, bars)) <= columns
-    assert all(re.search(r"\d \w?[Bb]\S* of \d", bar) for bar in bars)  # nothing is broken off
-
-
 def test_a_dumb_terminal_gets_plain_lines(place: dict[str, str], tmp_path: Path) -> None:
-    code, shown = in_terminal({**place, "TERM": "dumb"}, tmp_path, "download", "train", columns=80)
+    code, shown = in_terminal(
+        {**place, "TERM": "dumb"}, tmp_path, PROGRAM, "download", "train", columns=80
+    )
     assert code == 0
     assert "\x1b" not in shown
 
@@ -214,6 +172,7 @@ def test_quiet_is_quiet(place: dict[str, str], own_miniature: Miniature, tmp_pat
         "download": ["train"],
         "verify": ["train", "--deep", "--repair"],
         "manifest export": ["train", "--source", "auto"],
+        "export lists": ["train", "--out", "lists"],
         "index build": ["train", "--to", "index.parquet"],
         "index publish": ["./index", "train"],
         "publish": ["train", "--to", "published", "--embed", "--i-have-the-rights"],
@@ -227,5 +186,5 @@ def test_quiet_is_quiet(place: dict[str, str], own_miniature: Miniature, tmp_pat
         if name == "manifest export":  # all come
             place["KINETICS600_HOME"] = str(tmp_path / "other")
         line = [*name.split(), *arguments, "--quiet"]
-        assert (name, *in_terminal(place, tmp_path, *line, columns=80)) == (name, 0, "")
+        assert (name, *in_terminal(place, tmp_path, PROGRAM, *line, columns=80)) == (name, 0, "")
     assert clip.stat().st_size > 999

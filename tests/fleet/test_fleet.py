@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from datasets.distributed import split_dataset_by_node
 import kinetics600
 from k600.clip import Tarball, file_name_of
 from k600.errors import (
+    DestinationError,
     DestinationTakenError,
     IncompleteError,
     Kinetics600Error,
@@ -30,9 +32,11 @@ from k600.errors import (
     NoClipsError,
     OptionError,
 )
-from k600.fleet.options import Job, Places, Workforce, choose_places, fleet_recipe
+from k600.fleet.options import Job, Places, Workforce, choose_places, fleet_recipe, make_job
+from k600.fleet.plan import read_plan, write_plan
+from k600.fleet.prepare import prepare_split
 from k600.fleet.run import Fleet, run_fleet
-from k600.fleet.units import Unit, read_unit
+from k600.fleet.units import Unit, read_unit, read_units
 from k600.loading.columns import place_of
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
@@ -48,7 +52,7 @@ from tests.faults.test_http import on_clips, served
 from tests.fleets import made, stored, wait_for
 from tests.hub import environment, loopback_hub
 from tests.servers import S3Server, web_server
-from tests.without_loader import WITHOUT_LOADER
+from tests.without_loader import WITHOUT_LOADER, run_one_class
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
 FOUR = fleet_recipe(shards_multiple_of=4)
@@ -127,7 +131,7 @@ def test_four_tasks_make_the_same_bytes_as_one_and_a_rerun_makes_none(
 
 
 NOTE = b"""{
- "format": 1,
+ "format": 2,
  "kind": "embedded",
  "split": "validation",
  "classes": null,
@@ -144,10 +148,10 @@ NOTE = b"""{
  "tarballs": "6 (761db8bae58809de)"
 }
 """
-"""What the first release noted of a request."""
+"""What is noted of a request; who changes it gives the rows another format."""
 
 
-def test_a_place_of_the_first_release_goes_on_unless_a_fleet_s_files_mean_something_else(
+def test_a_place_begun_before_goes_on_unless_its_files_mean_something_else(
     run: Run, miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "a"
@@ -162,11 +166,14 @@ def test_a_place_of_the_first_release_goes_on_unless_a_fleet_s_files_mean_someth
     units = [json.loads(path.read_bytes()) for path in notes.glob("units/*.json")]
     assert len(units) == 6
     for unit in units:
-        words = json.dumps([unit["url"], unit["etag"], {"format": 1, "short_side": None}])
+        words = json.dumps([unit["url"], unit["etag"], {"format": 2, "short_side": None}])
         assert unit["key"] == hashlib.sha256(words.encode()).hexdigest()[:16]
 
     monkeypatch.setattr("k600.fleet.options.PARTS_FORMAT", 2)
     with pytest.raises(DestinationTakenError, match="request: parts_format was None, now 2"):
+        run(place)
+    (notes / "run.json").write_bytes(NOTE.replace(b'"format": 2', b'"format": 1'))
+    with pytest.raises(DestinationTakenError, match="request: format was 1, now 2"):
         run(place)
 
 
@@ -176,6 +183,26 @@ def without_etags(files: dict[str, bytes]) -> dict[str, bytes]:
     done = json.loads(files[path])
     assert all(shard.pop("etag") for shard in done["shards"])
     return {**files, path: to_json(done)}
+
+
+def test_a_worker_reads_of_the_plan_what_is_its_own(miniature: Miniature, tmp_path: Path) -> None:
+    request = kinetics600.make_request("validation", mirror=str(miniature.root), data_dir=tmp_path)
+    job = make_job(request, "validation", FOUR, Places(work=str(tmp_path / "out"), options={}))
+    with job.places.open() as places:
+        work = prepare_split(request, job, places, no_progress)
+        read_units(job, work.units, places)
+        write_plan(job, work.units, {}, places)
+        whole = read_plan(job, places.work, whole=True)
+        saved = tmp_path / "out" / job.meta_path("plan.clips")
+        data = saved.read_bytes()
+        begins = json.loads(saved.with_name("plan.json").read_bytes())["begins"]
+        for number, (start, end) in enumerate(itertools.pairwise(begins)):
+            saved.write_bytes(bytes(start) + data[start:end] + bytes(len(data) - end))
+            assert read_plan(job, places.work).shards[number] == whole.shards[number]
+        assert [len(clips) for clips in whole.shards] == [7, 8, 7, 8]
+        saved.unlink()
+        with pytest.raises(DestinationError, match="no plan of 'validation' yet"):
+            read_plan(job, places.work, whole=True)
 
 
 def test_the_manifest_says_where_each_clip_lies_on_the_host(
@@ -478,8 +505,17 @@ def test_what_is_written_loads_where_the_loader_is_not_installed(
         assert said["splits"] == {"validation": 30, "test": 12}
         assert said["unlabelled"] == sum(label is None for label in miniature.labels.values())
     assert found["plain"] == found["mp4"]["hashes"]
+    for place in ("rows", "tars"):
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "hf")}
+        card = (tmp_path / place / "README.md").read_text("utf-8")
+        for old in ('"test"', "index/test"):
+            card = card.replace(old, old.replace("test", "validation"))
+        one = run_one_class(card, environment, tmp_path)
+        clips = miniature.clips["validation"]["surfing water"].values()
+        assert one["hashes"] == sorted(hashlib.sha256(data).hexdigest() for data in clips)
     assert {*found["facts"]} == {
-        *("label", "youtube_id", "time_start", "time_end", "split", "source")
+        *("label", "youtube_id", "time_start", "time_end", "split", "source"),
+        *("tarball", "position", "sha256", "fps"),
     }
 
 
@@ -496,7 +532,7 @@ def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> Non
             assert process.returncode == 3, said  # two clips of the host are no good
             found.append(json.loads(out))
             there = hub.files("owner/clips")
-            assert len(hub.uploads) == 5  # four shards and the manifest
+            assert len(hub.uploads) == 6  # four shards, the index and the manifest
         assert hub.repos["owner/clips"].private
         assert found[0]["address"] == f"{hub.url}/datasets/owner/clips"
         assert found[0]["splits"][0]["shards"] == 4
@@ -504,7 +540,7 @@ def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> Non
     shards = {name for name in there if name.startswith("data/")}
     assert len(shards) == 4
     assert {*there} - shards == {
-        *("README.md", ".gitattributes"),
+        *("README.md", ".gitattributes", "index/validation.parquet"),
         *(f".kinetics600/validation/{name}" for name in ("run.json", "done.json")),
         ".kinetics600/validation/manifest.parquet",
     }
@@ -562,11 +598,16 @@ def test_in_python(miniature: Miniature, tmp_path: Path, finished: Path) -> None
 
 
 def test_clips_are_made_smaller_on_the_way(run: Run, miniature: Miniature, tmp_path: Path) -> None:
-    run(tmp_path / "a", classes=CLASSES[:2], short_side=48, workers=2)
-    run(tmp_path / "b/a", classes=CLASSES[:2], short_side=48)
+    small: Any = {"classes": CLASSES[:2], "short_side": 48, "encode": "training", "frame_step": 2}
+    run(tmp_path / "a", workers=2, **small)
+    run(tmp_path / "b/a", **small)
     assert made(tmp_path / "a") == made(tmp_path / "b/a")
     table = pyarrow.parquet.read_table(tmp_path / "a/.kinetics600/validation/manifest.parquet")
     assert len(table) == 10
+    assert {*table["fps"].to_pylist()} == {2.5}  # half of the miniature's
+    (shard, *_) = (tmp_path / "a/data/validation").iterdir()
+    assert {*pyarrow.parquet.read_table(shard, columns=["fps"])["fps"].to_pylist()} == {2.5}
+    assert "one of 2 frames, each at its own time" in (tmp_path / "a/README.md").read_text()
     assert not {*table["sha256"].to_pylist()} & {*clips_of(miniature, "validation")}
 
 
@@ -777,6 +818,9 @@ def test_on_the_command_line(miniature: Miniature, tmp_path: Path, command: Comm
     found = json.loads(out)
     assert found["tarballs"] == 6
     assert [one["workers"] for one in found["simulations"]] == [1, 3, 6, 10, 100, 1000]
+    shown, _ = said("train", "--estimate", "--get-price", "1000")
+    assert f"{found['requests']['gets']:,} GETs and {found['requests']['puts']:,} PUTs" in shown
+    assert "get-price: -1.0 is not" in said("train", "--estimate", "--get-price=-1", code=2)[1]
     assert not (tmp_path / "clips").exists()
     assert "to: say where to" in said("train", code=2)[1]
     assert "network: 0.0 is not" in said("train", "--estimate", "--network", "0", code=2)[1]

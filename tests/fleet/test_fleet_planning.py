@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from k600.clip import Tarball
 from k600.errors import OptionError
-from k600.fleet.estimate import Rates, enough_workers, simulate
+from k600.fleet.estimate import Rates, Requests, count_requests, enough_workers, simulate
 from k600.fleet.plan import count_shards, deal_clips
 from k600.fleet.units import PartClip, Unit, UnitMarker, deal_units
 from k600.labels import NAMES
 from k600.mirror.mirror import RemoteFile
+from k600.video.encoding import Encoding
 
 
 def unit(name: str, size: int) -> Unit:
@@ -32,7 +33,7 @@ def markers(classes: int, clips: int, size: int = 1_000) -> list[UnitMarker]:
     for label in NAMES[:classes]:
         names = [f"clip{number:07d}_000000_000010.mp4" for number in range(clips)]
         held = [
-            PartClip(name, label, size * i, size, f"{label}{i}") for i, name in enumerate(names)
+            PartClip(name, label, size * i, size, f"{label}{i}", i) for i, name in enumerate(names)
         ]
         found.append(UnitMarker(unit(label, size * clips), tuple(held), ()))
     return found
@@ -88,7 +89,7 @@ def test_shards_depend_on_clips_and_seed_alone_and_mix_all_classes() -> None:
 
 
 def test_a_clip_in_two_tarballs_is_taken_once() -> None:
-    clip = PartClip("clip0000000_000000_000010.mp4", "zumba", 0, 10, "")
+    clip = PartClip("clip0000000_000000_000010.mp4", "zumba", 0, 10, "", 0)
     units = [Unit(Tarball("test", f"part_{n}"), f"{n}", "", "", 10) for n in range(2)]
     found = [UnitMarker(unit, (clip,), ()) for unit in units]
     for order in (found, found[::-1]):
@@ -121,5 +122,17 @@ def test_an_estimate_grows_less_with_more_workers_until_the_slowest_tarball_is_l
     assert many.dollars > simulate(sizes, 10, shard_bytes=500_000_000, rates=rates).dollars
     enough = enough_workers(sizes, shard_bytes=500_000_000, rates=rates)
     assert run(enough) <= 1.1 * run(2_000) < run(enough - 1)
-    slow = simulate(sizes, 10, shard_bytes=500_000_000, rates=rates.resizing())
+    encoding = rates.encoding(Encoding(short_side=256))
+    slow = simulate(sizes, 10, shard_bytes=500_000_000, rates=encoding)
     assert slow.read_seconds > 10 * simulate(sizes, 10, shard_bytes=10**9, rates=rates).read_seconds
+
+
+def test_requests_to_a_bucket_are_about_one_a_clip_and_priced() -> None:
+    train = [1_080_000_000] * 600
+    rates = Rates(dollars_per_1000_gets=0.1)
+    found = count_requests(train, shard_bytes=500_000_000, rates=rates)
+    assert 432_000 < found.gets < 440_000
+    assert 28_000 < found.puts < 34_000
+    assert found.request_dollars == pytest.approx((found.gets + 12.5 * found.puts) / 10_000)
+    index = count_requests(train, shard_bytes=500_000_000, rates=rates.indexing())
+    assert index == Requests(600, 1_800, pytest.approx((600 + 12.5 * 1_800) / 10_000))

@@ -12,8 +12,10 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Mapping
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -23,7 +25,7 @@ import datasets
 import pytest
 
 import k600.store.store
-from k600.errors import OptionError, StoreError
+from k600.errors import MissingDependencyError, OptionError, StoreError
 from k600.gallery.contact_sheet import sheet_size, write_contact_sheet
 from k600.gallery.page import write_gallery
 from k600.gallery.thumbnails import preview_clip
@@ -32,6 +34,9 @@ from k600.miniature import make_clip
 from tests.conftest import Load
 
 CLIP = make_clip(1)
+needs_pillow = pytest.mark.skipif(
+    find_spec("PIL") is None, reason="Pillow is in requirements.txt: pip install pillow"
+)
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028{{videos}}"
 
 
@@ -123,6 +128,7 @@ def test_every_clip_is_there_with_its_facts(tmp_path: Path) -> None:
         "height": 96,
         "fps": 5.0,
         "problem": None,
+        "manifest": "validation,air drumming,clip0000003,12,22\n",
     }
     assert len(jpeg) < 8000
     with av.open(io.BytesIO(jpeg), format="jpeg_pipe") as picture:
@@ -230,6 +236,11 @@ def test_a_clip_that_cannot_be_decoded_says_why(video: Any, reason: str, tmp_pat
     assert [bool(clip["picture"]) for clip in page.clips] == [True, False, True]
     assert re.search(reason, page.clips[1]["problem"])
     assert not page.clips[1]["embedded"]
+
+
+@needs_pillow
+@pytest.mark.parametrize("video", [None, {"path": "a.mp4", "bytes": CLIP[:900]}])
+def test_a_contact_sheet_says_what_cannot_be_decoded(video: Any, tmp_path: Path) -> None:
     write_contact_sheet([row(1), row(video=video)], tmp_path / "sheet.png")
 
 
@@ -269,7 +280,9 @@ def test_options_are_checked(options: Mapping[str, Any], tmp_path: Path) -> None
         write_contact_sheet([row()], tmp_path / "page", columns=0)
 
 
-@pytest.mark.parametrize("write", [write_gallery, write_contact_sheet])
+@pytest.mark.parametrize(
+    "write", [write_gallery, pytest.param(write_contact_sheet, marks=needs_pillow)]
+)
 def test_a_page_that_cannot_be_written_leaves_the_old_one(
     write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,21 +345,48 @@ def test_loaded_datasets_of_every_kind_are_shown(load: Load, tmp_path: Path) -> 
     assert gallery(stream.cast_column("video", datasets.Video(decode=True)), tmp_path).videos
 
 
-def test_a_contact_sheet_is_a_png_of_the_expected_size(tmp_path: Path) -> None:
-    rows = [row(n) for n in range(9)] + [row(label=HOSTILE), row(label=None, video=None)]
-    path = write_contact_sheet(rows, tmp_path / "sheet.png", columns=4)
-    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+def has_ink(picture: Any, left: int, top: int, width: int, height: int) -> bool:
+    return bool((picture[top : top + height, left : left + width] < 110).all(axis=2).any())
+
+
+@needs_pillow
+def test_a_contact_sheet_is_a_png_with_a_heading_for_each_class(tmp_path: Path) -> None:
+    rows = [row(n, label=(7, 3)[n % 2]) for n in range(6)]
+    tall = {"path": "tall.mp4", "bytes": make_clip(6, width=96, height=192)}
+    rows += [row(label=None, video=None), row(label=3, video=tall), row(label=HOSTILE)]
+    path = write_contact_sheet(rows, tmp_path / "sheet.png", columns=4, title="Nine")
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
-    assert (frame.width, frame.height) == sheet_size(11, 4) == (720, 532)
-    picture = frame.to_ndarray(format="rgb24")
-    expected = preview_clip(make_clip(5)).image
-    assert expected is not None
-    left, top = 16 + 1 * 176, 16 + 1 * 172
-    assert (picture[top : top + 120, left : left + 160] == expected).all()
-    caption = picture[top + 126 : top + 139, left : left + 160]
-    assert 50 < (caption < 128).all(axis=2).sum() < 600
-    assert sheet_size(2, 8)[0] == sheet_size(2, 2)[0]
+    assert (frame.width, frame.height) == sheet_size(9, 4) == (752, 96 + 3 * 182 + 24)
+    picture = frame.to_ndarray(format="rgb24").astype(int)
+
+    # By class: the hostile one, four of one class, three of another, no label.
+    assert has_ink(picture, 32, 24, 200, 30)
+    headings = [
+        [has_ink(picture, 32 + across * 176, 96 + 182 * down, 160, 20) for across in range(4)]
+        for down in range(3)
+    ]
+    assert headings == [
+        [True, True, False, False],
+        [True, True, False, False],  # what goes on is named again
+        [True, False, False, False],
+    ]
+    for number in range(9):
+        down, across = divmod(number, 4)
+        assert has_ink(picture, 32 + across * 176, 96 + 182 * down + 30 + 126, 90, 16)
+
+    first = preview_clip(make_clip(0)).image
+    assert first is not None
+    assert (picture[136:236, 32:192] == first[10:110]).all()  # but for its round corners
+    beside_the_tall_one = picture[96 + 182 + 30 + 60, 32 + 4]
+    assert beside_the_tall_one.tolist() == [236, 236, 231]
+
+
+@needs_pillow
+def test_a_contact_sheet_needs_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingDependencyError, match="pip install pillow"):
+        write_contact_sheet([row()], tmp_path / "sheet.png")
 
 
 def test_a_picture_is_from_the_middle() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import kinetics600
 from k600.gallery.page import write_gallery
+from k600.gallery.serve import PageServer, make_served_page
 from k600.labels import NAMES
+from k600.miniature import make_clip
 from tests.gallery.test_gallery import CLIP, on_disk, row
 
 playwright = pytest.importorskip(
@@ -168,6 +172,100 @@ def test_search_and_filters_narrow_what_is_shown(twelve: Path, browse: Open) -> 
     expect(page.locator("#bars button:visible")).to_have_count(1)
 
 
+def test_classes_without_a_clip_are_hidden_while_searching(twelve: Path, browse: Open) -> None:
+    page = browse(twelve)
+    bars = page.locator("#bars button:visible")
+    page.fill("#search", "zumba")
+    expect(bars).to_have_count(1)
+    page.click("#bars button:has-text('zumba')")
+    page.fill("#search", "surfing")
+    expect(bars).to_have_count(2)  # the one that was chosen stays, to be let go
+    page.fill("#search", "")
+    expect(bars).to_have_count(3)
+
+
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of clips of 10, 10, 4 and 6 seconds, of two classes, one of them tall."""
+    shapes = [(10, 128, 96), (10, 96, 128), (4, 128, 96), (6, 256, 192)]
+    rows = [
+        row(
+            n,
+            video={"path": f"{n}.mp4", "bytes": make_clip(n, seconds=s, width=w, height=h)},
+            label=NAMES.index(CLASSES[n % 2]),
+            youtube_id=f"-clip00000{n}",
+        )
+        for n, (s, w, h) in enumerate(shapes)
+    ]
+    rows.append(row(9, label=700))
+    return write_gallery(rows, tmp_path_factory.mktemp("unlike") / "gallery.html")
+
+
+@pytest.mark.parametrize(
+    ("way", "order"),
+    [("class", "02413"), ("longest", "04132"), ("shortest", "23041"), ("largest", None)],
+)
+def test_clips_are_sorted(way: str, order: str | None, unlike: Path, browse: Open) -> None:
+    page = browse(unlike)
+    page.select_option("#sort", label="smallest")
+    page.select_option("#sort", label=way)
+    found = [int(tile.get_attribute("data-index")) for tile in tiles(page).all()]
+    sizes = page.evaluate("clips.map((clip) => clip.bytes)")
+    assert found == ([*map(int, order)] if order else sorted(found, key=lambda n: -sizes[n]))
+    expect(page.locator(".group h2:visible")).to_have_count(3 if way == "class" else 0)
+    page.focus("#search")
+    page.keyboard.press("ArrowDown")
+    has_focus(page, found[0])
+    page.keyboard.press("ArrowRight")
+    has_focus(page, found[1])
+
+
+def test_a_duration_is_shown_where_it_differs_and_a_tall_clip_whole(
+    unlike: Path, browse: Open
+) -> None:
+    page = browse(unlike)
+    badges = page.locator(".badge")
+    expect(badges).to_have_count(2)
+    assert sorted(badges.all_text_contents()) == ["4 s", "6 s"]
+    wait(page, "[...document.images].every((image) => image.naturalWidth > 0)")
+    fits = "(image) => getComputedStyle(image).objectFit"
+    shown = {n: page.locator(f".tile[data-index='{n}'] img").evaluate(fits) for n in range(4)}
+    assert shown == {0: "cover", 1: "contain", 2: "cover", 3: "cover"}
+    tiles(page).first.click()
+    terms = page.locator("#facts dt").all_text_contents()
+    assert {"Resolution", "Time in video"} < set(terms)
+
+
+def test_selected_clips_are_saved_as_a_manifest(unlike: Path, browse: Open, tmp_path: Path) -> None:
+    page = browse(unlike)
+    expect(page.locator("#picks")).to_be_hidden()
+    expect(page.locator(".pick input")).to_have_count(4)  # no manifest can name "label 700"
+    page.locator(".tile[data-index='2']").focus()
+    page.keyboard.press("x")
+    page.locator(".pick input[data-index='3']").check()
+    page.locator(".pick input[data-index='0']").check()
+    page.locator(".pick input[data-index='0']").uncheck()
+    expect(page.locator("#picks")).to_contain_text("2 clips selected.")
+
+    with page.expect_download() as download:
+        page.click("#save")
+    assert download.value.suggested_filename == "manifest.csv"
+    download.value.save_as(tmp_path / "manifest.csv")
+    page.wrong.clear()  # a download leaves its address, as watch() sees it
+    chosen = kinetics600.make_request("validation", manifest=tmp_path / "manifest.csv").manifest
+    assert chosen is not None
+    assert [(each.clip.label, each.clip.youtube_id) for each in chosen.rows] == [
+        ("abseiling", "-clip000002"),
+        ("surfing water", "-clip000003"),
+    ]
+
+    page.fill("#search", "abseiling")
+    page.click("#pick-shown")
+    expect(page.locator("#picks")).to_contain_text("3 clips selected.")
+    page.click("#pick-none")
+    expect(page.locator("#picks")).to_be_hidden()
+
+
 def test_an_embedded_clip_plays_by_enter_and_escape_leads_back(twelve: Path, browse: Open) -> None:
     page = browse(twelve)
     page.locator(".tile").nth(2).focus()
@@ -197,6 +295,24 @@ def test_a_clip_on_disk_plays_by_a_click(folder: str, tmp_path: Path, browse: Op
     assert link.evaluate("(link) => link.protocol") == "file:"
     page.click("#close")
     has_focus(page, 0)
+
+
+def test_a_served_clip_plays_and_can_be_sought(tmp_path: Path, browser: Any) -> None:
+    server = PageServer(make_served_page([on_disk(tmp_path / "a b.mp4")]), port=0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with server, browser.new_context() as context:
+        page = context.new_page()
+        wrong: list[str] = []
+        page.on("console", lambda message: wrong.append(message.text))
+        page.goto(server.url)
+        tiles(page).click()
+        plays(page)
+        page.evaluate("video.currentTime = 7")
+        wait(page, "video.currentTime >= 7 && video.currentTime < 9")
+        server.shutdown()
+        thread.join()
+    assert wrong == []
 
 
 def test_what_cannot_be_played_says_why(tmp_path: Path, browse: Open) -> None:

@@ -28,9 +28,10 @@ from k600.loading.columns import (
 from k600.loading.manifest import ManifestRow, write_manifest
 from k600.loading.rows import record_of
 from k600.miniature import Miniature
+from k600.publish.formats import embedded_row
 from k600.publish.metadata import metadata_rows
 
-ROWS_BY_SCHEMA = {"k600r1": "b375dcd5b4320437"}
+ROWS_BY_SCHEMA = {"k600r1": "b375dcd5b4320437", "k600r2": "d0240bc3cd9234b6"}
 """Digests of the feature types of rows by every `k600.hf.SCHEMA` there was; only added to."""
 
 TABLES = {**PUBLISHED, "facts": FACTS, "manifest": MANIFEST, "table of clips": CLIP_TABLE}
@@ -69,9 +70,12 @@ def test_arrow_has_each_as_datasets_would(columns: tuple[Column, ...]) -> None:
 
 
 def test_rows_have_the_declared_columns_in_their_order() -> None:
-    assert [*record_of(CLIP, "name.mp4", b"data", "cvdf")] == names(ROWS)
-    assert names(FACTS) == names(ROWS)[1:]
-    assert PUBLISHED["embedded"] == ROWS
+    assert [*record_of(CLIP, "name.mp4", b"data", "cvdf", None)] == names(ROWS)
+    of_tarball = ["tarball", "position", "sha256"]
+    row = embedded_row(CLIP, b"data", "cvdf", "zumba", 7, fps=6.25)
+    assert [*row] == names(PUBLISHED["embedded"]) == names(ROWS) + of_tarball
+    assert [row[name] for name in of_tarball] == ["zumba", 7, hashlib.sha256(b"data").hexdigest()]
+    assert names(FACTS) == names(PUBLISHED["embedded"])[1:]
 
 
 def test_a_manifest_s_file_has_them_and_the_table_of_clips_has_a_manifest_s(tmp_path: Path) -> None:

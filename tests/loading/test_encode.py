@@ -10,8 +10,12 @@ import datasets
 import pytest
 
 import kinetics600
-from k600.errors import OptionError
+from k600.clip import Clip, Tarball
+from k600.errors import ManifestError, OptionError
+from k600.loading.manifest import read_manifest
 from k600.miniature import CLASSES, Miniature
+from k600.store.ledger import Ledger
+from k600.store.rows import ClipRow, TarballRow
 from k600.video.probe import probe_clip
 from tests.conftest import Load, contents, expected
 
@@ -19,13 +23,13 @@ TRAINING = {"encode": "training", "frame_step": 2}
 FOLDER = "training_crf_23_step_2"
 
 
-def clips_of(rows: Any) -> dict[str, bytes]:
-    """Return the clips of rows by class, YouTube id and start, as they are stored or streamed."""
+def clips_of(rows: Any) -> dict[str, tuple[bytes, float]]:
+    """Return the clips of rows, and their rates, by class, YouTube id and start."""
     found = {}
     for row in rows:
         video = row["video"]
         data = video["bytes"] or Path(video["path"]).read_bytes()
-        found[f"{row['label']} {row['youtube_id']} {row['time_start']}"] = data
+        found[f"{row['label']} {row['youtube_id']} {row['time_start']}"] = data, row["fps"]
     return found
 
 
@@ -86,6 +90,51 @@ def test_a_clip_of_an_older_version_is_never_taken(
     assert [p.partition("/")[2] for p in after] == [p.partition("/")[2] for p in before]
 
 
+def test_a_manifest_and_a_shuffled_stream_say_the_rate_as_well(
+    load: Load, folders: dict[str, Any], miniature: Miniature, tmp_path: Path
+) -> None:
+    rows = load("train", classes=CLASSES[0], **TRAINING)["train"]
+    assert {*rows["fps"]} == {2.5}
+    manifest = Path(kinetics600.save_manifest(rows, tmp_path / "mine.csv"))
+    assert {row.fps for row in read_manifest(manifest).rows} == {2.5}
+
+    shuffled = load("train", classes=CLASSES[0], streaming=True, shuffle_clips=True, **TRAINING)
+    assert {row["fps"] for row in shuffled["train"]} == {2.5}
+
+    manifest.write_text(manifest.read_text().replace(",2.5,", ",fast,", 1))
+    with pytest.raises(ManifestError, match="row 1 of .*: fps: 'fast' is no number of frames"):
+        read_manifest(manifest)
+
+
+def test_the_rate_goes_with_the_file_that_had_it(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite", "mirror")
+    clip, tarball = Clip("train", "zumba", "abcdefghijk", 0, 10), Tarball("train", "zumba")
+    ledger.record_stored(clip, 1_000, "2026.8.19", fps=29.97)
+    rate = {clip.folder: {clip.file_name: 29.97}}
+    assert ledger.rates("train") == ledger.view("train").rates == rate
+
+    row = TarballRow(tarball, "partial", '"etag"', 5_000)
+    has = ClipRow(tarball, 0, clip.folder, clip.file_name, "have", "", "cvdf", 2_000, 7)
+    ledger.record(row, [has])  # the original in place of the cut
+    assert ledger.rates("train") == {}
+    ledger.record(row, [has._replace(fps=6.25)])
+    ledger.record(row, [has])  # seen again, and as it was
+    assert ledger.rates("train") == {clip.folder: {clip.file_name: 6.25}}
+
+
+def test_an_estimate_knows_how_large_clips_become() -> None:
+    def estimate(**options: Any) -> float:
+        request = kinetics600.make_request("train", **options)
+        return request.stored_bytes(1_000_000) / 1e6
+
+    assert estimate() == 1
+    assert estimate(short_side=256) == pytest.approx(0.4)
+    assert estimate(short_side=4_000) == 1
+    small = {"short_side": 256, "encode": "training"}
+    assert estimate(**small) > estimate(**small, crf=25) > estimate(short_side=256)
+    assert estimate(**small) > estimate(**small, frame_step=4)
+
+
 def test_every_nth_frame_of_each_clip_is_kept(load: Load) -> None:
     whole, half = (
         load("train", classes=CLASSES[0], **options)["train"] for options in ({}, TRAINING)
@@ -94,6 +143,7 @@ def test_every_nth_frame_of_each_clip_is_kept(load: Load) -> None:
         probes = [probe_clip(Path(row["video"]["path"]), seconds=10) for row in (one, other)]
         assert probes[1].verdict == probes[0].verdict
         assert probes[1].fps == pytest.approx(probes[0].fps / 2)
+        assert (one["fps"], other["fps"]) == (None, pytest.approx(probes[1].fps))
         assert probes[1].duration_seconds == pytest.approx(probes[0].duration_seconds, abs=0.01)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import os
 import shutil
@@ -154,6 +155,23 @@ def test_few_at_a_time_and_however_often_they_get_names_all_clips_come(
         f"train/{label}/{name}": host.miniature.clips["train"][label][name]
         for label, name in chosen
     }
+
+
+def test_a_clip_that_came_by_itself_has_the_checksum_of_the_manifest_or_is_named(
+    host: Host,
+) -> None:
+    host.note(host.places())
+    rows = []
+    for label, name in (chosen := one_of_each(host)[:2]):
+        times = parse_file_name(name)
+        assert times is not None
+        first, its_name = chosen[0]  # of the second clip, the manifest has the first one's
+        sha256 = hashlib.sha256(host.miniature.clips["train"][first][its_name]).hexdigest()
+        rows.append(ManifestRow(Clip("train", label, *times), "cvdf", label, sha256=sha256))
+    manifest = str(write_manifest(rows, host.data_dir.parent / "chosen.csv"))
+    for _ in range(2):  # as it comes, and as it is there
+        _, done = host.fetch(host.request(manifest=manifest))
+        assert (done.clips, [clip.reason for clip in done.missing]) == (1, ["differs"])
 
 
 def spoil_entry(place: Place, **changes: int) -> Place:
@@ -322,7 +340,15 @@ def test_a_test_clip_is_found_without_a_search_and_changes_no_later_choice(host:
 
 
 @pytest.mark.parametrize(
-    "limits", [{}, {"shuffle": True, "seed": 2}, {"max_per_class": 1, "shuffle": True}]
+    "limits",
+    [
+        {},
+        {"shuffle": True, "seed": 2},
+        {"max_per_class": 1, "shuffle": True},
+        {"max_per_class": 1},
+        {"max_per_class": 2},
+        {"balanced": True},
+    ],
 )
 def test_with_an_index_test_clips_are_chosen_as_ever_and_no_tarball_is_read(
     host: Host, limits: dict[str, Any]

@@ -291,8 +291,11 @@ def test_the_kept_one_serves_where_the_address_does_not_answer(
         (tmp_path / "web/index.csv").unlink()
         assert file_at(address, tmp_path / "clips").of("train") is not None
         assert "so the kept one serves" in lines.text
-        with pytest.raises(MirrorNotFoundError, match=rf"^index: {address} cannot be had"):
+        with pytest.raises(MirrorNotFoundError) as caught:
             file_at(address, tmp_path / "other").of("train")
+        assert str(caught.value).startswith(f"index: {address} cannot be had (it does not exist).")
+        assert "KINETICS600_INDEX" in str(caught.value)
+        assert "k600_val_path" not in str(caught.value)  # as a mirror's address is to be checked
 
 
 def test_nothing_is_kept_where_nothing_may_be_written_or_nothing_was_fetched(
@@ -304,7 +307,7 @@ def test_nothing_is_kept_where_nothing_may_be_written_or_nothing_was_fetched(
         assert file_at(address, tmp_path / "clips", keep=False).of("train") is not None
     assert file_at(str(path), tmp_path / "clips", offline=True).of("train") is not None
     assert not (tmp_path / "clips").exists()
-    with pytest.raises(OfflineError, match=rf"^index: {address} cannot be had"):
+    with pytest.raises(OfflineError, match=rf"^index: {address} cannot be had .*KINETICS600_INDEX"):
         file_at(address, tmp_path / "clips", offline=True).of("train")
 
 

@@ -579,6 +579,7 @@ def test_clips_are_made_smaller_on_the_way(
     for row in ds.take(2):
         with av.open(io.BytesIO(row["video"]["bytes"])) as video:
             assert (video.streams.video[0].width, video.streams.video[0].height) == (64, 48)
+            assert row["fps"] == float(video.streams.video[0].average_rate)
 
 
 def test_the_test_split_is_shuffled_and_labelled(

@@ -99,7 +99,7 @@ def test_whoever_opens_it_so_needs_no_question_of_its_own_for_the_size(
         with Mirror(server.url).open("object") as raw:
             assert b"".join(iter(lambda: raw.read(100_000), b"")) == DATA
         methods = [method for method, path in server.requests]
-        # Two ranges while nothing is known; where these are none, what it is, and then all of it.
+        # A range while nothing is known; where there are none, what it is, and then all of it.
         assert methods.count("HEAD") == (0 if ranges else 1)
         assert ranges or len(methods) <= 14
 

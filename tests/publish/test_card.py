@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -15,6 +16,7 @@ from huggingface_hub import DatasetCard
 import kinetics600
 from k600.loading.columns import PUBLISHED
 from k600.publish.card import SplitFacts, write_card
+from k600.video.encoding import Encoding
 from tests.hub import card_errors
 
 FACTS = [
@@ -46,6 +48,15 @@ def test_datasets_reads_what_a_card_says(kind: str) -> None:
     assert ("It is private" in card.text) == (kind == "embedded")
     for label in ("owner/name", "video-classification"):
         assert label in card.content
+
+
+def test_a_card_says_how_clips_were_encoded() -> None:
+    words = Encoding(short_side=256, encode="training", frame_step=4).words
+    facts = [FACTS[0], replace(FACTS[1], encoded=words)]
+    card = write_card("embedded", facts, name="owner/name", private=True)
+    assert "\n- `validation`: H.264, CRF 23, the shorter side at most 256 pixels, a key" in card
+    assert "one of 4 frames, each at its own time.\n\n## Columns" in card
+    assert "encoded anew:" not in write_card("embedded", FACTS, name="owner/name", private=True)
 
 
 def test_one_split_is_one_configuration() -> None:

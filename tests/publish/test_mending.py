@@ -298,18 +298,30 @@ def tarballs_in(manifest: bytes, shard: str) -> set[str]:
 
 
 @pytest.mark.parametrize("spoilt", [None, b"", b"{"])
-@pytest.mark.parametrize("name", ["manifest.parquet", "done.json"])
-def test_the_notes_of_a_fleet_are_made_again_too(
-    spoilt: bytes | None, name: str, tmp_path: Path, options: dict[str, Any]
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (fleet, ".kinetics600/validation/manifest.parquet"),
+        (fleet, ".kinetics600/validation/done.json"),
+        (fleet, "index/validation.parquet"),
+        (fleet_of_tars, "index/validation.parquet"),
+        (publish_embedded, "index/validation.parquet"),
+    ],
+)
+def test_notes_and_indexes_are_made_again_too(
+    make: Callable[..., Any],
+    spoilt: bytes | None,
+    name: str,
+    made: Callable[..., Path],
+    tmp_path: Path,
+    options: dict[str, Any],
 ) -> None:
-    place = folder(tmp_path / "published")
-    fleet(place, **options)
+    place = folder(shutil.copytree(made(make), tmp_path / "published"))
     before = place.files()
-    path = f".kinetics600/validation/{name}"
-    place.delete(path)
+    place.delete(name)
     if spoilt is not None:
-        place.write(path, spoilt)
-    fleet(place, **options)
+        place.write(name, spoilt)
+    make(place, **options)
     assert place.files() == before
 
 

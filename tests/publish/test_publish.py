@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -46,7 +47,7 @@ from tests.faults.host import faulty_host
 from tests.faults.test_http import first, on_clips, spoil
 from tests.hub import STRANGER, TOKEN, Hub, RateLimit, environment, loopback_hub
 from tests.servers import S3Server
-from tests.without_loader import WITHOUT_LOADER
+from tests.without_loader import WITHOUT_LOADER, run_one_class
 
 COMMAND = "import k600.cli.publish; from k600.cli import main; main()"
 EMBEDDED = Recipe(kind="embedded", shard_size_mb=1, mix=2)
@@ -302,6 +303,21 @@ def test_embedded_from_the_store_without_the_mirror(
     assert {row["source"] for row in rows} == {"cvdf"}
 
 
+def test_embedded_rows_say_where_in_their_tarball_they_were(
+    put: Publish, large: Miniature, tmp_path: Path, load: Any
+) -> None:
+    put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "streamed"))
+    load("train", mirror=str(large.root))
+    put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "stored"), more={"source": "local"})
+    for place in ("streamed", "stored"):
+        rows = rows_of(tmp_path / place, "train")
+        assert len(rows) == 30
+        for row in rows:
+            names = [*large.clips["train"][row["tarball"]]]
+            assert row["video"]["path"] == names[row["position"]]
+            assert row["sha256"] == hashlib.sha256(row["video"]["bytes"]).hexdigest()
+
+
 LOADS = (
     WITHOUT_LOADER
     + """
@@ -372,6 +388,66 @@ def test_what_is_published_loads_where_the_loader_is_not_installed(
     assert roots == {"README.md", ".gitattributes"}
 
 
+def test_the_card_s_way_reads_one_class_for_its_own_bytes(
+    hub: Hub, put: Publish, large: Miniature, tmp_path: Path
+) -> None:
+    put("owner/clips", "train", EMBEDDED, host=large)
+    files = hub.files("owner/clips")
+    hub.sent.clear()
+    found = run_one_class(files["README.md"].decode(), environment(hub, tmp_path), tmp_path)
+    clips = large.clips["train"]["surfing water"]
+    assert found["hashes"] == sorted(hashlib.sha256(data).hexdigest() for data in clips.values())
+    assert found["ids"] == sorted(name[:11] for name in clips)
+    assert {path.partition("/")[0] for path in hub.sent} == {"README.md", "index", "data"}
+    data = {path: count for path, count in hub.sent.items() if path.startswith("data/")}
+    assert sum(data.values()) == sum(map(len, clips.values()))
+    assert sum(len(files[path]) for path in data) > 2 * sum(data.values())  # classes are mixed
+
+
+BY_NAME = (
+    WITHOUT_LOADER
+    + """
+import datasets
+ds = datasets.load_dataset("owner/kinetics600", split="validation")
+print(len(ds), ds.features["label"].int2str(ds[0]["label"]))
+"""
+)
+
+
+def test_a_repository_with_the_loader_loads_by_its_name_and_by_the_loader(
+    hub: Hub, put: Publish, miniature: Miniature, tmp_path: Path
+) -> None:
+    put("owner/kinetics600", with_loader=True)
+    commits = len(hub.repos["owner/kinetics600"].commits)
+    put("owner/kinetics600", with_loader=True)
+    assert len(hub.repos["owner/kinetics600"].commits) == commits
+    files = hub.files("owner/kinetics600")
+    assert {path for path in files if "/" not in path} == {"README.md", ".gitattributes"}
+    assert not [path for path in files if "pycache" in path]
+
+    card = files["README.md"].decode()
+    used = re.search(r"## The loader\n.*?```python\n(.*?)```", card, re.S)
+    assert used is not None
+    shown = 'print(kinetics600.__file__)\nprint(len(clips["validation"]))\n'
+    environ = environment(hub, tmp_path) | {"KINETICS600_MIRROR": str(miniature.root)}
+    environ["KINETICS600_HOME"] = str(tmp_path / "own")
+    words = []
+    for program in (BY_NAME, used[1] + shown):
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", program],
+            env=environ,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        words += done.stdout.split()
+    assert words[0] == "29"
+    assert Path(words[-2]).parent.name == "loader"
+    assert Path(words[-2]).is_relative_to(tmp_path / "hf")
+    assert words[-1] == "10"
+
+
 def test_a_killed_run_goes_on_and_sends_only_what_is_missing(
     hub: Hub, put: Publish, large: Miniature, tmp_path: Path
 ) -> None:
@@ -398,11 +474,12 @@ def test_a_killed_run_goes_on_and_sends_only_what_is_missing(
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)["splits"][0]
     assert said["shards"] - said["new_shards"] == len(seen)
-    assert len(set(hub.uploads)) == len(hub.uploads) == said["shards"] > len(first) == 5
+    assert len(set(hub.uploads)) == len(hub.uploads) == said["shards"] + 1  # the index
+    assert len(hub.uploads) > len(first) == 5
     put(None, "train", EMBEDDED, host=large, to=str(tmp_path / "undisturbed"))
     undisturbed = {path.name for path in (tmp_path / "undisturbed/data/train").iterdir()}
     there = hub.files("owner/clips")
-    assert {p.rpartition("/")[2] for p in there if p.endswith(".parquet")} == undisturbed
+    assert {p.rpartition("/")[2] for p in there if p.startswith("data/")} == undisturbed
     assert hub.repos["owner/clips"].private
     assert not [*(tmp_path / "clips").rglob("*.parquet")]  # nothing is left in flight
     before = hub.repos["owner/clips"].head

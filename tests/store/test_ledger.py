@@ -75,6 +75,16 @@ def test_rows_come_back_in_the_tarball_s_order(tmp_path: Path) -> None:
     assert ledger.clips("train", "yoga") == ledger.clips("test") == []
 
 
+def test_of_some_tarballs_only_their_clips_are_viewed(tmp_path: Path) -> None:
+    ledger, yoga = Ledger(tmp_path / "ledger.sqlite", MIRROR), Tarball("train", "yoga")
+    ledger.record(ROW, [clip("a", 0), clip("b", 1, "bad")])
+    other = clip("c", 0)._replace(tarball=yoga, folder="train/yoga")
+    ledger.record(replace(ROW, tarball=yoga), [other])
+    whole, part = ledger.view("train"), ledger.view("train", only=["zumba", "abseiling"])
+    assert [group.tarball.name for group in whole.groups] == ["yoga", "zumba"]
+    assert [*part.groups, *part.others] == [*whole.groups[1:], *whole.others]
+
+
 def test_recording_again_replaces(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite", MIRROR)
     ledger.record(ROW, [clip("a", 0), clip("b", 1)])

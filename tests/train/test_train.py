@@ -631,7 +631,7 @@ def in_page(tool: str, data_dir: Path, split: str = "train") -> Any:
 
     page = (Path(kinetics600.__file__).parent / "docs/coming_from.md").read_text()
     section = page.partition("## In other tools")[2].partition("\n## ")[0]
-    snippets = re.findall(r"```py\n(.*?)```", section, re.S)
+    snippets = re.findall(r"```python\n(.*?)```", section, re.S)
     (snippet,) = (each for each in snippets if tool in each)
     names = {"kinetics600": kinetics600, "datasets": datasets, "data_dir": str(data_dir)}
     exec(compile(snippet, "coming_from.md", "exec"), names)

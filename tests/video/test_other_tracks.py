@@ -88,7 +88,7 @@ def test_a_clip_is_its_pictures_and_sound(
         probe = probe_clip(clip, seconds=3, deep=deep)
         assert (probe.verdict, probe.width, probe.height) == ("ok", 320, 180), probe
     with open(clip, "rb") as file:
-        assert reencode_clip(file, small, Encoding(short_side=90))
+        assert reencode_clip(file, small, Encoding(short_side=90)).is_new
     assert numbers(small) == FRAMES
     cut_clip(clip, cut, 1, 3, audio=True)
     assert numbers(cut) == FRAMES[10:]
@@ -124,7 +124,7 @@ def test_sound_that_an_mp4_cannot_hold_is_encoded(tmp_path: Path) -> None:
                 if packet.dts is not None:
                     packet.stream = video
                     target.mux(packet)
-    assert reencode_clip(clip, small, Encoding(short_side=90))
+    assert reencode_clip(clip, small, Encoding(short_side=90)).is_new
     assert numbers(small) == FRAMES
     with av.open(str(small)) as container:
         heard = container.streams.audio[0]

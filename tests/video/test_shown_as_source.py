@@ -76,7 +76,7 @@ def test_colours_stay_what_they_are(kind: str, tmp_path: Path) -> None:
     source = make_video(tmp_path / "source.mp4", *COLOURS[kind])
     small, cut = tmp_path / "small.mp4", tmp_path / "cut.mp4"
     with open(source, "rb") as file:
-        assert reencode_clip(file, small, Encoding(short_side=96))
+        assert reencode_clip(file, small, Encoding(short_side=96)).is_new
     cut_clip(source, cut, 0, 1)
     check(source, small)
     check(source, cut)
@@ -116,7 +116,7 @@ def test_all_eight_ways_to_hold_a_camera(matrix: tuple[int, ...], tmp_path: Path
     source.write_bytes(with_matrix(plain.read_bytes(), *matrix))
     small, cut = tmp_path / "small.mp4", tmp_path / "cut.mp4"
     with open(source, "rb") as file:
-        assert reencode_clip(file, small, Encoding(short_side=96))
+        assert reencode_clip(file, small, Encoding(short_side=96)).is_new
     cut_clip(source, cut, 0, 1)
     lies = matrix[0] == 0
     assert (said(small)["width"], said(small)["height"]) == ((96, 160) if lies else (160, 96))
@@ -129,7 +129,7 @@ def test_all_eight_ways_to_hold_a_camera(matrix: tuple[int, ...], tmp_path: Path
     apart = np.abs(shown(source, width, height)[0].astype(int) - picture)
     assert np.percentile(apart, 85) <= 8  # the gallery's, too
     with open(small, "rb") as file:  # what is upright stays so
-        assert not reencode_clip(file, tmp_path / "smaller.mp4", Encoding(short_side=96))
+        assert not reencode_clip(file, tmp_path / "smaller.mp4", Encoding(short_side=96)).is_new
 
 
 def test_odd_sizes_lose_no_more_than_a_row(tmp_path: Path) -> None:

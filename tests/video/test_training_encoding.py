@@ -116,7 +116,7 @@ def sound_of(data: bytes) -> list[tuple[float, bytes]]:
 
 def encoded(data: bytes, encoding: Encoding) -> bytes:
     target = Path(os.environ["HF_HOME"], "encoded.mp4")
-    assert reencode_clip(io.BytesIO(data), target, encoding)
+    assert reencode_clip(io.BytesIO(data), target, encoding).is_new
     return target.read_bytes()
 
 

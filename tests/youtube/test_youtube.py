@@ -218,7 +218,9 @@ def test_a_cut_holds_exactly_the_frames_of_its_time(
     youtube.videos["counter0000"] = good_video(fps=fps, media=media)
     found, _ = ask(youtube, store, clip("counter0000", start, end), short_side=180)
     assert found.stored, found.refused
-    path = store.path("train/zumba", clip("counter0000", start, end).file_name)
+    name = clip("counter0000", start, end).file_name
+    path = store.path("train/zumba", name)
+    assert Ledger(store.ledger_path).rates("train") == {"train/zumba": {name: pytest.approx(fps)}}
     with av.open(str(path)) as container:
         numbers = [read_counter(frame) for frame in container.decode(video=0)]
     assert numbers == list(range(start * fps, min(end, 10) * fps))

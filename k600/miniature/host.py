@@ -1,8 +1,4 @@
-"""A miniature of the host, for the demo and tests: its layout and flaws, with small H.264 clips.
-
-The clips show a moving coloured square and the word MINIATURE, so that none is mistaken for one of
-Kinetics; the first five of a class also its name, their split and number.
-"""
+"""The miniature host: its lists and tarballs, in the layout of the real one and with its flaws."""
 
 from __future__ import annotations
 
@@ -12,10 +8,9 @@ import tarfile
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
+from k600.miniature.clips import make_clip
 from k600.splits import HOST_FOLDERS, SPLITS, Split
 
 URL = "https://s3.amazonaws.com/kinetics/600"
@@ -34,6 +29,12 @@ CLASSES = (
 
 _IDS = ("-aFirstHyph", "_aFirstUnde", "__twoUnders", "Zclip_-plai", "zclip00last")
 _SHARED_ID = "BOTHcl4sses"
+_GROUNDS = {
+    "water": ("canoe", "diving", "kayak", "sailing", "surfing", "swimming", "water"),
+    "grass": ("dog", "football", "golf", "grass", "mow", "soccer"),
+    "snow": ("ice ", "mountain", "ski", "snow"),
+}
+"""Words of a class name that tell the ground."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,14 @@ def make_miniature(
     clips_per_class: int = 5,
     flaws: bool = True,
     shared_names: bool = True,
+    clip_size: tuple[int, int] = (128, 96),
 ) -> Miniature:
     """Make a miniature host, `600/` and `kinetics600.tar.gz`, in an empty or new folder.
 
     The real data's flaws are an empty and a truncated clip, and clips that are listed but in no
     tarball. `shared_names` gives clips of different classes the same file names, which is harsher
-    than the real data (there, an id is in two classes at other times).
+    than the real data (there, an id is in two classes at other times). `clip_size` is the clips'
+    width and height in pixels.
 
     Example:
         >>> import tempfile
@@ -76,7 +79,7 @@ def make_miniature(
     for split in ("train", "validation"):
         listed = {}
         for number, label in enumerate(classes):
-            good = _class_clips(split, number, clips_per_class, label)
+            good = _class_clips(split, number, clips_per_class, label, clip_size)
             if not shared_names:
                 good = {f"{number:02d}{name[2:]}": data for name, data in good.items()}
             clips[split][label] = good
@@ -84,7 +87,7 @@ def make_miniature(
             listed[label] = _write_class(root, split, label, good, has_flaws, number == 0)
         _write_listing(root, split, listed)
 
-    labels = _write_test_split(root, classes, clips["test"])
+    labels = _write_test_split(root, classes, clips["test"], clip_size)
     rows = [
         f"{name[:11]},{int(name[12:18])},{int(name[19:25])},test"
         for name, label in labels.items()
@@ -121,53 +124,9 @@ def make_tarball(
     return gzip.compress(data, 6, mtime=0) if gzipped else data
 
 
-@lru_cache(maxsize=256)
-def make_clip(
-    seed: int,
-    *,
-    seconds: int = 10,
-    fps: int = 5,
-    width: int = 128,
-    height: int = 96,
-    words: tuple[str, ...] = (),
-) -> bytes:
-    """Return a small MP4 (H.264, yuv420p, no audio) whose frames depend on `seed`.
-
-    `words` are lines of ASCII to be drawn from the top left, 13 pixels each.
-    """
-    import av
-    import numpy as np
-
-    from k600.gallery.contact_sheet import draw_line
-
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        quality = "42" if words else "30"  # letters take bytes
-        stream = container.add_stream("libx264", rate=fps, options={"crf": quality})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.thread_count = 1  # the same bytes on every machine
-        stream.codec_context.time_base = Fraction(1, fps)
-
-        image = np.zeros((height, width, 3), np.uint8)
-        for number, line in enumerate(words):
-            draw_line(image, 2, 1 + 13 * number, line, (255, 255, 255))
-        letters = image.any(axis=2)
-
-        colour = [(seed * step) % 200 + 55 for step in (37, 91, 151)]
-        for index in range(seconds * fps):
-            image[:] = [value // 3 for value in colour]
-            left = (seed * 7 + index * 3) % (width - 24)
-            top = (seed * 13 + index * 2) % (height - 24)
-            image[top : top + 24, left : left + 24] = colour[::-1]
-            image[letters] = [value // 3 + 120 for value in colour]
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts = index
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return buffer.getvalue()
-
-
-def _class_clips(split: str, number: int, count: int, label: str) -> dict[str, bytes]:
+def _class_clips(
+    split: str, number: int, count: int, label: str, size: tuple[int, int]
+) -> dict[str, bytes]:
     """Return a class's clips by name: one id is in two classes, one name in two splits."""
     title = ("MINIATURE", *textwrap.wrap(label, 20))
     base = 1000 * SPLITS.index(split) + 50 * number
@@ -186,8 +145,18 @@ def _class_clips(split: str, number: int, count: int, label: str) -> dict[str, b
 
         words = (*title, f"{split} {index}") if index < 5 else title[:1]
         name = f"{youtube_id}_{start:06d}_{start + 10:06d}.mp4"
-        clips[name] = make_clip(base + index, words=words)
+        clips[name] = make_clip(
+            base + index, width=size[0], height=size[1], words=words, ground=_ground_of(label)
+        )
     return clips
+
+
+def _ground_of(label: str) -> str:
+    """Return the ground on which a class is shown: the same in all of its clips."""
+    for ground, words in _GROUNDS.items():
+        if any(word in label for word in words):
+            return ground
+    return "sand"
 
 
 def _write_class(
@@ -215,14 +184,14 @@ def _write_class(
 
 
 def _write_test_split(
-    root: Path, classes: list[str], clips: dict[str, dict[str, bytes]]
+    root: Path, classes: list[str], clips: dict[str, dict[str, bytes]], clip_size: tuple[int, int]
 ) -> dict[str, str | None]:
     """Write two tarballs of mixed classes, add their clips, and return the label of each."""
     labels: dict[str, str | None] = {}
     for part in range(2):
         good = {}
         for number, label in enumerate(classes[part::2]):
-            for name, data in _class_clips("test", 2 * number + part, 2, label).items():
+            for name, data in _class_clips("test", 2 * number + part, 2, label, clip_size).items():
                 good[name] = data
                 unlabelled = name.startswith("__") or number == part == 1
                 labels[name] = None if unlabelled else label

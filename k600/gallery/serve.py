@@ -1,0 +1,168 @@
+"""Serve a page of clips to a browser, here or through ssh: the page and its clips alone."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import re
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from k600.errors import OptionError
+from k600.gallery.page import make_page
+from k600.values import whole_number
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPage:
+    """A page whose clips are read from their files as they are played."""
+
+    html: bytes
+    files: Mapping[str, Path]
+    """The files of its clips, by their addresses below the page's."""
+
+
+def make_served_page(
+    rows: Iterable[Mapping[str, Any]], *, title: str = "Kinetics-600", most: int = 2000
+) -> ServedPage:
+    """Return the page that `write_gallery` would write, its clips linked and not put in."""
+    files: dict[str, Path] = {}
+
+    def link(number: int, file: str) -> tuple[str, str]:
+        address = f"clips/{number}.mp4"
+        files[address] = Path(file)
+        return file, address
+
+    return ServedPage(make_page(rows, title=title, embed_bytes=0, most=most, link=link), files)
+
+
+class PageServer(ThreadingHTTPServer):
+    """Serves one page, below an address that cannot be guessed; `serve_forever` does the work.
+
+    Others on the machine reach its loopback, too, and pages of the web may try to: so the address
+    is a secret, as a notebook's is.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, page: ServedPage, *, host: str = LOOPBACK, port: int = 8600) -> None:
+        """Listen.
+
+        Args:
+            page: What to serve.
+            host: The address to listen at; others than this machine reach all but loopback.
+            port: 0 for any that is free.
+
+        Raises:
+            OptionError: Nothing can listen there.
+        """
+        port = whole_number("port", port, least=0, most=65_535)
+        self.page, self.secret = page, secrets.token_urlsafe(12)
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            super().__init__((host, port), _Handler)
+        except OSError as error:
+            raise OptionError(
+                f"port: {port} of {host} cannot be listened at ({error.strerror}); pass another, "
+                "or 0 for any that is free"
+            ) from None
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        host, port = str(self.server_address[0]), self.server_address[1]
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{port}/{self.secret}/"
+
+    @property
+    def ssh(self) -> str:
+        """The command that brings the page's address to another machine."""
+        port, user = self.server_address[1], "USER"
+        with contextlib.suppress(KeyError, OSError, ImportError):
+            user = getpass.getuser()
+        return f"ssh -L {port}:{LOOPBACK}:{port} {user}@{socket.gethostname()}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers for the page's address and those of its clips, with ranges, so that one can seek."""
+
+    server: PageServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        page, prefix = self.server.page, f"/{self.server.secret}/"
+        path = self.path.partition("?")[0]
+        address = path.removeprefix(prefix)
+        if path == prefix:
+            self._begin(HTTPStatus.OK, len(page.html), "text/html; charset=utf-8")
+            self._write(page.html)
+        elif path.startswith(prefix) and address in page.files:
+            self._send_clip(page.files[address])
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _send_clip(self, path: Path) -> None:
+        try:
+            file = path.open("rb")
+        except OSError:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        with file:
+            size = file.seek(0, 2)
+            begin, end = _range(self.headers.get("Range", ""), size)
+            if begin == 0 and end == size:
+                self._begin(HTTPStatus.OK, size, "video/mp4")
+            else:
+                self._begin(
+                    HTTPStatus.PARTIAL_CONTENT,
+                    end - begin,
+                    "video/mp4",
+                    {"Content-Range": f"bytes {begin}-{end - 1}/{size}"},
+                )
+            file.seek(begin)
+            self._write(file.read(end - begin))
+
+    def _begin(
+        self, status: HTTPStatus, size: int, kind: str, more: Mapping[str, str] | None = None
+    ) -> None:
+        self.send_response(status)
+        headers = {"Content-Type": kind, "Content-Length": size, "Accept-Ranges": "bytes"}
+        quiet = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+        for name, value in {**headers, **quiet, **(more or {})}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+
+    def _write(self, data: bytes) -> None:
+        if self.command == "HEAD":
+            return
+        with contextlib.suppress(ConnectionError):  # a browser leaves a clip as it likes
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet: the terminal shows where the page is."""
+
+
+def _range(header: str, size: int) -> tuple[int, int]:
+    """Return where the bytes that a request wants begin and end; of what is odd, all of them.
+
+    Example:
+        >>> _range("bytes=2-4", 10), _range("bytes=-3", 10), _range("bytes=7-", 10)
+        ((2, 5), (7, 10), (7, 10))
+    """
+    found = re.fullmatch(r"bytes=(\d*)-(\d*)", header)
+    if found is None or not any(found.groups()):
+        return 0, size
+    first, last = found.groups()
+    begin = int(first) if first else max(0, size - int(last))
+    end = min(size, int(last) + 1) if first and last else size
+    return (begin, end) if begin < end else (0, size)

@@ -1,0 +1,88 @@
+"""The configuration `index` of published clips: which bytes of which published file each clip is.
+
+A shard mixes many classes, so whoever wants one class would read all of them. A clip lies in its
+shard as it is, in one piece: with the index it is one request for a range of bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow.parquet
+
+from k600.loading.columns import CLIP_INDEX, arrow_schema
+from k600.publish.destination import Destination
+
+_NOTED = tuple(column.name for column in CLIP_INDEX if column.name not in ("split", "file"))
+
+
+def index_path(split: str) -> str:
+    """Return the path of a split's index."""
+    return f"index/{split}.parquet"
+
+
+def line_of(row: Mapping[str, Any], *, row_group: int | None, number: int, file_offset: int) -> str:
+    """Return what a shard's marker notes of a clip, its values in the order of the columns.
+
+    Args:
+        row: The clip's row, with its bytes.
+        row_group: Its row group in the file; None in a tar.
+        number: Its row in the row group; in a tar, its number there.
+        file_offset: Where its bytes begin in the file.
+    """
+    place = {"row_group": row_group, "row": number, "file_offset": file_offset}
+    values = {**row, **place, "size_bytes": len(row["video"]["bytes"])}
+    return _line(values)
+
+
+def make_index(split: str, shards: Sequence[Mapping[str, Any]]) -> bytes | None:
+    """Return the index of shards, by their markers' entries; None if one has no clips noted."""
+    if not all(shard.get("index") for shard in shards):
+        return None
+    rows = []
+    for shard in shards:
+        file = {"split": split, "file": f"data/{split}/{shard['name']}"}
+        rows += [{**file, **_values(line)} for line in shard["index"]]
+    sink = io.BytesIO()
+    table = pyarrow.Table.from_pylist(rows, schema=arrow_schema(CLIP_INDEX, noted=True))
+    pyarrow.parquet.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return " ".join("-" if values[name] is None else str(values[name]) for name in _NOTED)
+
+
+def _values(line: str) -> dict[str, Any]:
+    values: dict[str, Any] = dict(zip(_NOTED, line.split(" "), strict=True))
+    for name in values:
+        if name != "youtube_id":
+            values[name] = None if values[name] == "-" else int(values[name])
+    return values
+
+
+def has_index(destination: Destination, split: str, done: Mapping[str, Any]) -> bool:
+    """Whether the index of a split is there, as the marker `done` notes it."""
+    return _read(destination, split, done) is not None
+
+
+def read_index(
+    destination: Destination, split: str, done: Mapping[str, Any]
+) -> dict[str, list[str]]:
+    """Return what markers noted of a split's clips, by shard; none if its index is gone."""
+    data = _read(destination, split, done)
+    if data is None:
+        return {}
+    lines: dict[str, list[str]] = {}
+    for row in pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist():
+        lines.setdefault(row["file"].rpartition("/")[2], []).append(_line(row))
+    return lines
+
+
+def _read(destination: Destination, split: str, done: Mapping[str, Any]) -> bytes | None:
+    data = destination.read(index_path(split)) or b""
+    is_whole = hashlib.sha256(data).hexdigest() == done.get("index_sha256")
+    return data if is_whole else None

@@ -1,0 +1,143 @@
+"""Delete clips that loads brought into a store, and nothing else: counted first, then removed.
+
+A clip is the loader's own if the ledger says so and its file still has the size noted there. Files
+go before their rows do: whoever is killed in between leaves rows without files, which are clips
+that the next load fetches again if it is asked for them, as it does after a whole deletion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import stat
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from k600.clip import Tarball
+from k600.splits import Split
+from k600.store.files import sync_folder
+from k600.store.ledger import Ledger
+from k600.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class OwnClips:
+    """Clips in one folder of a store that came from one tarball, or from YouTube."""
+
+    tarball: Tarball | None
+    """None for YouTube's."""
+    folder: str
+    """`<split>/<class name>`."""
+    sizes: Mapping[str, int]
+    """Bytes by file name, for each that is there."""
+    gone: frozenset[str]
+    """Names that the ledger has, but the folder has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What of one split is to be deleted."""
+
+    split: str
+    parts: tuple[OwnClips, ...]
+    others: int
+    """Clips in the same folders that a user or another tool put there, or changed: they stay."""
+
+    @property
+    def clips(self) -> int:
+        """How many clips are deleted."""
+        return sum(len(part.sizes) for part in self.parts)
+
+    @property
+    def size_bytes(self) -> int:
+        """Their bytes."""
+        return sum(sum(part.sizes.values()) for part in self.parts)
+
+
+def plan_removal(store: Store, split: str, classes: Collection[str] | None = None) -> Removal:
+    """Return what of a split would be deleted; nothing is.
+
+    Args:
+        store: The store.
+        split: One of its splits.
+        classes: Canonical names of the classes to delete; None for all of the split. Test clips
+            are of the class whose folder they are in.
+    """
+    known = Ledger(store.ledger_path).view(split, sizes=True)
+    labels = classes or [folder.partition("/")[2] for folder in Split(split).folders(None)]
+    folders = {f"{split}/{label}" for label in labels}
+
+    recorded = [
+        (group.tarball, group.folder, group.sizes)
+        for group in known.groups
+        if group.source in ("cvdf", "youtube")
+    ]
+    cuts: dict[str, dict[str, int]] = {}
+    for answer in known.answers:
+        if answer.kind == "have":
+            cuts.setdefault(answer.folder, {})[answer.file_name] = answer.size_bytes
+    recorded += [(None, folder, sizes) for folder, sizes in cuts.items()]  # type: ignore[misc]
+
+    here = {folder: store.inventory(folder) for folder in sorted(folders)}
+    parts = []
+    for tarball, folder, sizes in recorded:
+        if folder in here:
+            own, gone = dict[str, int](), set[str]()
+            for name, size_bytes in sizes.items():
+                found = _size_of(store.path(folder, name))
+                if found is None:
+                    gone.add(name)
+                elif found == size_bytes and name in here[folder]:
+                    own[name] = size_bytes
+                    here[folder].discard(name)  # two mirrors may both have it
+            parts.append(OwnClips(tarball, folder, own, frozenset(gone)))
+    return Removal(split, tuple(parts), sum(map(len, here.values())))
+
+
+def remove_clips(
+    store: Store, removal: Removal, *, on_clip: Callable[[], object] = lambda: None
+) -> None:
+    """Delete what was planned, and folders that are empty then.
+
+    Runs that read the same tarballs are waited for. A clip that changed meanwhile stays.
+    """
+    ledger = Ledger(store.ledger_path)
+    for part in removal.parts:
+        with _alone(store, part.tarball):
+            gone = set(part.gone)
+            for name, size_bytes in part.sizes.items():
+                path = store.path(part.folder, name)
+                if _size_of(path) == size_bytes and store.outside_link(part.folder) is None:
+                    path.unlink(missing_ok=True)
+                    gone.add(name)
+                on_clip()
+            folder = store.root / part.folder
+            if part.sizes and folder.is_dir():
+                sync_folder(folder)
+            ledger.forget_stored(removal.split, part.tarball, part.folder, gone)
+
+    folders = {store.root / part.folder for part in removal.parts}
+    for path in itertools.chain(folders, [store.root / removal.split]):
+        with contextlib.suppress(OSError):  # it holds something, or is gone
+            path.rmdir()
+
+
+@contextlib.contextmanager
+def _alone(store: Store, tarball: Tarball | None) -> Iterator[None]:
+    if tarball is None:
+        yield
+        return
+    with store.only_one(f"{tarball.split}--{tarball.name}", threading.Event()):
+        yield
+
+
+def _size_of(path: Path) -> int | None:
+    """Return the size of a file that is no link; None if there is none, -1 for anything else."""
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
