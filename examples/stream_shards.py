@@ -1,8 +1,8 @@
 """Train from shuffled shards in a plain PyTorch loop: several processes, and exact resumption.
 
     python examples/stream_shards.py --folder F
-    torchrun --nproc-per-node 2 examples/stream_shards.py --folder F --until 6    # stops there,
-    torchrun --nproc-per-node 2 examples/stream_shards.py --folder F              # and goes on
+    torchrun --nproc-per-node 2 examples/stream_shards.py --folder F --until 6    # stopped,
+    torchrun --nproc-per-node 2 examples/stream_shards.py --folder F              # goes on
 
 Shards of `kinetics600 fleet` and `publish --embed` are mixed already. So `shuffle` mixes them only
 by `buffer_size=1`: `state_dict` holds no clips, and what waits in a larger buffer would be lost.
@@ -42,10 +42,8 @@ def main() -> None:
     parser.add_argument("--until", type=int, help="stop after so many, as if the machine was lost")
     args = parser.parse_args()
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    alone = (
-        {} if world > 1 else {"store": torch.distributed.HashStore(), "rank": 0, "world_size": 1}
-    )
-    torch.distributed.init_process_group("gloo", **alone)
+    store = None if world > 1 else torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
     if rank == 0 and not (args.folder / "shards").exists():
         make_shards(args.folder)
     torch.distributed.barrier()

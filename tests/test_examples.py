@@ -66,6 +66,7 @@ def test_pre_training_fills_in_what_is_hidden(tmp_path: Path) -> None:
     assert last < 0.7 * first
 
 
+@pytest.mark.timeout(600)
 def test_two_processes_go_on_exactly_where_they_were_stopped(tmp_path: Path) -> None:
     program = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
     options = ("stream_shards.py", "--steps", "9", "--folder")
