@@ -44,17 +44,15 @@ def next_unlisted(
 
     done = {name for name, row in state.known.tarballs.items() if row.state == "done"}
     counted = limits.by_class
-    # Where classes are counted, clips that are there come first, and reading brings more of them
-    # than are chosen: only who reads the same tarballs then chooses the same.
-    usable = limits.shuffle or not counted
-    unknown = {t.name for t in state.host.tarballs} - done if usable else set[str]()
+    unknown = {tarball.name for tarball in state.host.tarballs} - done
     unknown -= {tarball.name for tarball in state.host.doubted}
     read_as = {name: (row.etag, row.size_bytes) for name, row in state.known.tarballs.items()}
     indexed = state.places.members(unknown, read_as)
-    clips = {name: (label, name) for label, name in first}
+    clips = {clip[1]: clip for clip in first}
     if not limits.shuffle:
         clips |= _there(state)
     where: dict[str, Tarball] = {}
+    brought = set[str]()
     unread, own = "", set[str]()
     for name in walk_order([tarball.name for tarball in state.host.tarballs], limits):
         if name in failed:
@@ -62,10 +60,20 @@ def next_unlisted(
         members = [
             clip for clip in state.members.get(name, ()) if is_wanted(clip.file_name, wanted)
         ]
-        for file_name in _good(members, indexed.get(name), is_read=name in done):
-            if is_wanted(file_name, wanted):
-                clips.setdefault(file_name, (label_of(file_name, state.labels), file_name))
-                where.setdefault(file_name, Tarball(state.split, name))
+        good = _good(members, indexed.get(name), is_read=name in done)
+        good = [file_name for file_name in good if is_wanted(file_name, wanted)]
+        if name in indexed and counted and not limits.shuffle:
+            # Clips that are there come first, and reading would bring all of the classes that have
+            # too few, more of them than are chosen: so who asks for single ones chooses the same.
+            chosen = walk_clips([*clips.values()], limits, classes=classes)
+            short = _of_short_classes(state, chosen)
+            if not short or len(chosen) == limits.max_samples:
+                break
+            brought.update(short.intersection(good))
+            clips = {**{clip[1]: clip for clip in first}, **_there(state, brought), **clips}
+        for file_name in good:
+            clips.setdefault(file_name, (label_of(file_name, state.labels), file_name))
+            where.setdefault(file_name, Tarball(state.split, name))
         retry = request.retry_errors and Tarball(state.split, name) not in read
         known = name in done or name in indexed
         if not known or (retry and any(clip.state in ("bad", "absent") for clip in members)):
@@ -141,11 +149,15 @@ def _of_short_classes(state: State, chosen: Sequence[Candidate]) -> frozenset[st
     return names_of_classes(short, state.labels)
 
 
-def _there(state: State) -> dict[str, Candidate]:
-    """Return the clips that are in the store, in the dataset's order."""
+def _there(state: State, brought: Iterable[str] = ()) -> dict[str, Candidate]:
+    """Return the clips that are in the store, or would be, in the dataset's order."""
+    more: dict[str, set[str]] = {}
+    for name in brought:
+        more.setdefault(f"{state.split}/{label_of(name, state.labels)}", set()).add(name)
+
     found: dict[str, Candidate] = {}
     for folder in state.request.folders(state.split):
-        for name in sorted(state.inventory.names(folder)):
+        for name in sorted(more.get(folder, set()).union(state.inventory.names(folder))):
             label = label_of(name, state.labels)
             label = folder.partition("/")[2] if label == UNLABELED else label
             if state.request.classes is None or label in state.request.classes:

@@ -340,7 +340,15 @@ def test_a_test_clip_is_found_without_a_search_and_changes_no_later_choice(host:
 
 
 @pytest.mark.parametrize(
-    "limits", [{}, {"shuffle": True, "seed": 2}, {"max_per_class": 1, "shuffle": True}]
+    "limits",
+    [
+        {},
+        {"shuffle": True, "seed": 2},
+        {"max_per_class": 1, "shuffle": True},
+        {"max_per_class": 1},
+        {"max_per_class": 2},
+        {"balanced": True},
+    ],
 )
 def test_with_an_index_test_clips_are_chosen_as_ever_and_no_tarball_is_read(
     host: Host, limits: dict[str, Any]
