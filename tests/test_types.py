@@ -153,6 +153,8 @@ def test_signatures_name_every_option() -> None:
         shown = inspect.signature(function).parameters
         assert [*shown][-len(OPTIONS) :] == list(OPTIONS)
         assert all(shown[name].default == OPTIONS[name].default for name in OPTIONS)
+    for option in OPTIONS.values():
+        assert f"\n            {option.name}: {option.help}" in kinetics600.fleet.__doc__
 
 
 @pytest.mark.parametrize("use_jedi", [False, True])

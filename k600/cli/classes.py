@@ -11,7 +11,7 @@ from k600.cli.app import app, as_json, data_dir, lists_mirror
 from k600.cli.exit_codes import AGAIN
 from k600.cli.request_options import complete_classes, request_of
 from k600.cli.screen import make_table, print_json, say, show_table
-from k600.labels import find_classes, label_id
+from k600.labels import class_lists, find_classes, label_id
 
 
 @app.command()
@@ -54,6 +54,9 @@ def classes(query: str, data_dir: str | None, mirror: str | None, as_json: bool)
     if not exact:
         say(f"No class has {query!r} in its name. The nearest:")
     _show(rows, list(counts) if any(counts.values()) else [])
+    subset = class_lists().get(query)
+    if subset is not None:
+        say(f"{subset.source}. Not in Kinetics-600: {', '.join(subset.missing) or 'none'}.")
 
 
 def _show(rows: list[dict[str, Any]], splits: list[str]) -> None:

@@ -81,10 +81,7 @@ def gallery(
 
     written = {}
     if out is not None or not serve:
-        page = write_gallery(rows(), out or "gallery.html", title=title, most=most)
-        written["out"] = str(page)
-        if opens and not serve:
-            _open(page.as_uri())
+        written["out"] = str(write_gallery(rows(), out or "gallery.html", title=title, most=most))
     if contact_sheet is not None:
         written["contact_sheet"] = str(write_contact_sheet(rows(), contact_sheet, title=title))
     server = None
@@ -104,9 +101,9 @@ def gallery(
             say(f"It shows {shown:,} of {clips:,} clips; --most shows more")
         if server is not None:
             _tell(server)
+    if opens:
+        _open(Path(written["out"]).as_uri() if server is None else server.url)
     if server is not None:
-        if opens:
-            _open(server.url)
         with server, contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
     sys.exit(code_of_splits(outcomes) if fetches else DONE)
@@ -123,4 +120,4 @@ def _tell(server: PageServer) -> None:
 
 def _open(url: str) -> None:
     if not webbrowser.open(url):
-        say(f"No browser can be opened here: open {url} in one, or use --serve from elsewhere")
+        say(f"No browser opens here: open {url} in one, or use --serve to see it from elsewhere")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, get_type_hints
@@ -125,9 +126,9 @@ def attribute_docs() -> str:
 
 
 def takes_options(function: _Function) -> _Function:
-    """Have the signature of a function name every option, where the code says `**options`.
+    """Have a function's signature and docstring name every option, where the code says `**options`.
 
-    So `help` shows them, and IPython and notebooks complete them.
+    So `help` shows them with their meaning, and IPython and notebooks complete them.
     """
     signature = inspect.signature(function)
     *own, _ = signature.parameters.values()
@@ -138,6 +139,10 @@ def takes_options(function: _Function) -> _Function:
     ]
     shown = signature.replace(parameters=[*own, *options])
     setattr(function, "__signature__", shown)  # noqa: B010 - no type of a function has it
+    if function.__doc__ is not None:  # as with python -OO
+        meanings = "".join(f"\n            {each.name}: {each.help}" for each in OPTIONS.values())
+        described = re.sub(r"(\n +\*\*options: .*)", rf"\1{meanings}", function.__doc__)
+        function.__doc__ = described
     return function
 
 

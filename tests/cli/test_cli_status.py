@@ -256,6 +256,12 @@ def test_classes_counts_what_the_lists_say(load: Load, at: tuple[str, ...]) -> N
     assert json.loads(done.stdout) == [row]
 
 
+def test_classes_of_a_published_subset_come_with_its_source(at: tuple[str, ...]) -> None:
+    done = run("classes", "kinetics-sounds", *at)
+    assert "Look, Listen and Learn" in done.stderr
+    assert "Not in Kinetics-600: fingerpicking, patting, typing." in done.stderr
+
+
 def test_classes_says_when_nothing_is_found(at: tuple[str, ...]) -> None:
     done = run("classes", "qqqqqq", *at)
     assert (done.exit_code, done.stdout) == (1, "")

@@ -50,6 +50,7 @@ LINES = {  # in an order in which one has what the one before left
     "publish": ["validation", "--to", "published", "--embed", "--i-have-the-rights"],
     "fleet": ["validation", "--to", "shards", "--workers", "1"],
     "fleet ": ["train", "--estimate"],
+    "export lists": ["validation"],
     "list": [],
     "delete": ["validation", "--yes"],
 }

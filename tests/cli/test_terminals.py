@@ -41,8 +41,9 @@ COMMANDS = {  # in an order in which one has what the one before left
     "index publish": [f"./{NAME}-index"],
     "publish": ["validation", "--to", NAME],
     "fleet": ["train", "--estimate"],
+    "export lists": ["validation", "--out", "lists"],
     "list": [],
-    "delete": ["validation", "--yes"],
+    "delete": ["test", "--yes"],
 }
 
 IN_ONE_PROCESS = """
@@ -171,6 +172,7 @@ def test_quiet_is_quiet(place: dict[str, str], own_miniature: Miniature, tmp_pat
         "download": ["train"],
         "verify": ["train", "--deep", "--repair"],
         "manifest export": ["train", "--source", "auto"],
+        "export lists": ["train", "--out", "lists"],
         "index build": ["train", "--to", "index.parquet"],
         "index publish": ["./index", "train"],
         "publish": ["train", "--to", "published", "--embed", "--i-have-the-rights"],

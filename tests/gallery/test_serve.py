@@ -133,3 +133,17 @@ def look_and_end(running: subprocess.Popen[str]) -> None:
     rest = running.stderr.read()
     assert running.wait() == 0, rest
     assert "Traceback" not in rest
+
+
+def test_the_command_opens_the_page_in_the_browser(
+    own_miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > "{tmp_path}/opened"\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    places = ["--data-dir", str(tmp_path / "clips"), "--mirror", str(own_miniature.root)]
+    command = ["gallery", "validation", "--source", "cvdf", "--class", "zumba", "--open"]
+    program = [sys.executable, "-c", "from k600.cli import main; main()"]
+    subprocess.run([*program, *command, *places], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "opened").read_text().strip() == (tmp_path / "gallery.html").as_uri()

@@ -1,0 +1,122 @@
+"""Lists of paths and labels, as other trainers read them: a line `path label_id` for each clip.
+
+All of them split such a line at its blank, PyTorchVideo at the last one. Some class names have
+blanks, so a folder whose path has one is reached by a link beside the list.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from k600.errors import OptionError, StoreError
+from k600.loading.rows import StoredShard
+from k600.store.files import make_folder, write_whole
+from k600.translate import store_error, translate_errors
+
+_CSV = MappingProxyType({"train": "train.csv", "validation": "val.csv", "test": "test.csv"})
+_MMACTION = MappingProxyType(
+    {
+        split: f"kinetics600_{part}_list_videos.txt"
+        for split, part in (("train", "train"), ("validation", "val"), ("test", "test"))
+    }
+)
+
+LIST_NAMES: Mapping[str, Mapping[str, str]] = {
+    "slowfast": _CSV,
+    "timesformer": _CSV,
+    "videomae": _CSV,
+    "pytorchvideo": _CSV,
+    "mmaction2": _MMACTION,
+}
+"""What each tool's configurations call the list of a split, by split."""
+
+LINKS = "clips"
+"""The folder of links beside the lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathList:
+    """A list that was written."""
+
+    split: str
+    out: str
+    """Its path."""
+    clips: int
+    """Lines in it."""
+    unlabelled_clips: int
+    """Test clips without a label, which are left out."""
+
+
+def write_path_list(split: str, shards: Sequence[StoredShard], out: Path, *, tool: str) -> PathList:
+    """Write the list of a split's clips into a folder, and links to folders with blanks.
+
+    Args:
+        split: `train`, `validation` or `test`.
+        shards: The clips, as a load has them.
+        out: The folder; its path may have no blank, as no tool could read it.
+        tool: A key of `LIST_NAMES`.
+
+    Raises:
+        OptionError: The path of the folder has a blank.
+        StoreError: It cannot be written, or links cannot be made there.
+    """
+    out = Path(os.path.abspath(os.path.expanduser(out)))
+    if re.search(r"\s", str(out)):
+        raise OptionError(
+            f"out: '{out}' is not allowed, as it has a blank, at which these tools end a path. "
+            "Choose another folder"
+        )
+    links = _Links(out / LINKS / split)
+    lines, unlabelled = [], 0
+    for record in (record for shard in shards for record in shard.records()):
+        if record["label"] is None:
+            unlabelled += 1
+            continue
+        folder, name = os.path.split(record["video"]["path"])
+        lines.append(f"{links.path_of(folder)}/{name} {record['label']}\n")
+
+    path = out / LIST_NAMES[tool][split]
+    with translate_errors(store_error, path):
+        make_folder(out)
+        write_whole(path, "".join(lines).encode())
+    return PathList(split, str(path), len(lines), unlabelled)
+
+
+class _Links:
+    """Links to folders whose paths have blanks, below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._paths: dict[str, str] = {}
+        """By folder: its own path, or its link's."""
+
+    def path_of(self, folder: str) -> str:
+        """Return a path of a folder without blanks."""
+        if folder not in self._paths:
+            has_blank = re.search(r"\s", folder)
+            self._paths[folder] = self._link_to(folder) if has_blank else folder
+        return self._paths[folder]
+
+    def _link_to(self, folder: str) -> str:
+        plain = re.sub(r"['()]", "", re.sub(r"\s", "_", os.path.basename(folder)))
+        taken: Iterable[str] = self._paths.values()
+        link, number = self._root / plain, 1
+        while str(link) in taken:  # the same class in another tool's tree
+            number += 1
+            link = self._root / f"{plain}_{number}"
+
+        with translate_errors(store_error, link):
+            make_folder(self._root)
+            if not link.is_symlink() and link.exists():
+                raise StoreError(f"out: '{link}' is in the way of a link; choose another folder")
+            if not (link.is_symlink() and os.readlink(link) == folder):
+                new = self._root / f".{uuid.uuid4().hex}"
+                new.symlink_to(folder, target_is_directory=True)
+                os.replace(new, link)
+        return str(link)
