@@ -88,7 +88,7 @@ def make_page(
         title: Title of the page.
         embed_bytes: Most bytes of clips to put in.
         most: Most clips to show.
-        place_of: Returns, of a clip's number and its file, the path to show and the address to link.
+        place_of: Returns the path to show and the address to link, of a clip's number and its file.
     """
     embed_bytes = whole_number("embed_bytes", embed_bytes, least=0)
     most = whole_number("most", most, least=1)
