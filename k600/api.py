@@ -136,6 +136,7 @@ def publish(
     mix: int = 16,
     token: str | None = None,
     to_options: Mapping[str, Any] | None = None,
+    with_loader: bool = False,
     progress: Progress = progress,
     **options: Unpack[Options],
 ) -> Published:
@@ -153,6 +154,7 @@ def publish(
         mix: Embedded: tarballs read side by side, so classes in a file, 1 to 600.
         token: Of the Hub; default the one of this machine.
         to_options: fsspec storage options for `to`.
+        with_loader: Put this loader there, too, in the folder `loader`.
         progress: Opens progress bars; by default those of `datasets`.
         **options: The fields of `Kinetics600Config`; `seed` fixes the mixing, too.
 
@@ -172,6 +174,7 @@ def publish(
             private=private,
             token=token,
             to_options=to_options,
+            with_loader=with_loader,
             progress=progress,
             offline=is_offline(),
         )

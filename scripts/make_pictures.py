@@ -124,7 +124,9 @@ def draw(plot: Plot) -> None:
 
     found = recorded(plot)
     names, values = [*found], [*found.values()]
-    figure, axes = pyplot.subplots(figsize=(6.4, 0.55 + 0.33 * len(values)), dpi=140)
+    height = 0.45 + 0.32 * len(values)
+    figure = pyplot.figure(figsize=(7.2, height), dpi=140)
+    axes = figure.add_axes((0.31, 0.02, 0.67, 1 - 0.36 / height))
     bars = axes.barh(names, values, color=[OURS, *[OTHERS] * (len(values) - 1)], height=0.62)
     axes.bar_label(bars, [f"{value:.3g} {plot.unit}".strip() for value in values], padding=4)
     axes.set_title(plot.title, loc="left", fontsize=10)

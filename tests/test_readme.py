@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
+import os
 import re
 import shlex
 import subprocess
@@ -47,6 +48,7 @@ def place(miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(request, "DEFAULT_TEST_LABELS", str(miniature.test_labels))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))  # as a shell has it
     level = logging.getLogger("kinetics600").level
     yield tmp_path
     logging.getLogger("kinetics600").setLevel(level)
@@ -78,6 +80,7 @@ def works(package: str) -> bool:
 def run_lines(code: str, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the commands of a shell; what installs, and the tests, are run by `.ci/run`."""
     for line in re.split(r"\n| && ", code.replace("\\\n", "")):
+        line = os.path.expandvars(line)
         program, *words = shlex.split(line, comments=True) or [""]
         if program == "export":
             monkeypatch.setenv(*words[0].split("=", 1))

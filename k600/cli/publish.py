@@ -23,6 +23,7 @@ from k600.splits import CONFIGS
 @to_options
 @click.option("--embed", is_flag=True, help="Publish the clips themselves, not only metadata.")
 @i_have_the_rights
+@click.option("--with-loader", is_flag=True, help="Put this loader there, too.")
 @click.option("--public", is_flag=True, help="Everyone may see the repository, clips or not.")
 @click.option("--private", is_flag=True, help="Not everyone may; what --embed does anyway.")
 @shard_size_mb

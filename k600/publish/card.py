@@ -1,8 +1,8 @@
 """The dataset card of a published dataset: `card.md`, with the numbers and tables that are its own.
 
 In the template, what stands between `<!-- only NAME ... -->` and `<!-- end -->` is for cards of
-these kinds alone, or for those that are `private`, or have `several` splits, or clips
-`left_out` or `encoded` anew.
+these kinds alone, or for those that are `private`, or have `several` splits, clips `left_out` or
+`encoded` anew, or the `loader`.
 """
 
 from __future__ import annotations
@@ -49,23 +49,32 @@ class SplitFacts:
     """Of the split's index (`k600.publish.clip_index`); empty if it has none."""
 
 
-def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: bool) -> str:
+def write_card(
+    kind: str,
+    splits: Sequence[SplitFacts],
+    *,
+    name: str,
+    private: bool,
+    has_loader: bool = False,
+) -> str:
     """Return the card, front matter and text; `name` is what `load_dataset` takes."""
     import yaml
 
     configs = _configs(kind, splits)
     left_out = _left_out_table(splits)
     unlabelled = sum(split.unlabelled for split in splits if Split(split.split).is_mixed)
-    parts = {kind}
-    if private and kind in ("embedded", "webdataset"):
-        parts.add("private")
-    if len(splits) > 1:
-        parts.add("several")
-    if left_out:
-        parts.add("left_out")
     encoded = [f"- `{split.split}`: {split.encoded}." for split in splits if split.encoded]
-    if encoded:
-        parts.add("encoded")
+    is_here = name.startswith("./")
+    holds = {
+        "private": private and kind in ("embedded", "webdataset"),
+        "several": len(splits) > 1,
+        "left_out": left_out,
+        "encoded": encoded,
+        "loader": has_loader,
+        "loader_here": has_loader and is_here,
+        "loader_on_hub": has_loader and not is_here,
+    }
+    parts = {kind, *(name for name in holds if holds[name])}
 
     template = _pick(_TEMPLATE.read_text("utf-8"), parts)
     info = read_info("all")
@@ -76,7 +85,7 @@ def write_card(kind: str, splits: Sequence[SplitFacts], *, name: str, private: b
         license=info.get("license", ""),
         citation=info.get("citation", ""),
         name=printable(name),
-        url=printable(name if name.startswith("./") else f"hf://datasets/{name}"),
+        url=printable(name if is_here else f"hf://datasets/{name}"),
         config=min(splits, key=lambda split: split.parquet_bytes).split,  # quick to try
         video=PUBLISHED[kind][0].name,
         splits=_splits_table(splits),

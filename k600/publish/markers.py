@@ -1,6 +1,7 @@
 """Markers and card of a published place: the request it holds, and what is done.
 
 README.md                                     the card; written last
+loader/                                       this loader, if it was asked for
 data/<split>/<group>-<number>-<hash>.parquet  the rows
 index/<split>.parquet                         where each clip lies in them, if they hold clips
 .kinetics600/<split>/run.json                 the request; another one is refused
@@ -39,11 +40,16 @@ from k600.video.encoding import Encoding
 
 logger = logging.getLogger("kinetics600")
 
+LOADER = f"{META_DIR}/loader.json"
+"""Notes which files of this loader are in the folder `loader`, if it was published, too."""
+
 
 def check_place(destination: Destination, kind: str) -> None:
     """Raise `DestinationTakenError` if a place holds anything but a run of this kind."""
     begun = {*SPLITS} & destination.names(META_DIR)
-    ours = {".gitattributes", META_DIR} | ({"README.md", "data", "index"} if begun else set())
+    ours = {".gitattributes", META_DIR} | (
+        {"README.md", "data", "index", "loader"} if begun else set()
+    )
     if others := sorted(destination.names("") - ours):
         some = ", ".join(map(repr, others[:5]))
         raise DestinationTakenError(
@@ -185,7 +191,8 @@ def update_card(destination: Destination, kind: str, *, name: str, private: bool
     names = [field.name for field in dataclasses.fields(SplitFacts)]
     known = [{key: each[key] for key in names if key in each} for each in done if each]
     facts = [SplitFacts(**each) for each in known]
-    card = write_card(kind, facts, name=name, private=private).encode()
+    has_loader = LOADER.rpartition("/")[2] in destination.names(META_DIR)
+    card = write_card(kind, facts, name=name, private=private, has_loader=has_loader).encode()
     if destination.read("README.md") != card:
         destination.commit("The card", {"README.md": card})
 

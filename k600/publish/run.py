@@ -20,6 +20,7 @@ from k600.publish.clips import check_embeddable, publish_clips
 from k600.publish.destination import FileDestination
 from k600.publish.formats import write_index, write_metadata
 from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
+from k600.publish.loader import publish_loader
 from k600.publish.markers import (
     SplitResult,
     check_place,
@@ -75,6 +76,7 @@ def publish(
     token: str | None = None,
     endpoint: str | None = None,
     to_options: Mapping[str, Any] | None = None,
+    with_loader: bool = False,
     progress: Progress,
     offline: bool = False,
 ) -> Published:
@@ -90,6 +92,7 @@ def publish(
             "that may change. Load with it, save_manifest(…), and publish with manifest=…"
         )
     rights = flag("i_have_the_rights", i_have_the_rights)
+    with_loader = flag("with_loader", with_loader)
     if private is not None:
         private = flag("private", private)
     if recipe.kind == "embedded":
@@ -118,6 +121,8 @@ def publish(
             _publish_split(SplitJob(request, split, destination, recipe, progress, offline))
             for split in splits
         ]
+        if with_loader:
+            publish_loader(destination)
         is_private = isinstance(destination, HubDestination) and bool(destination.private)
         update_card(destination, recipe.kind, name=name, private=is_private)
     return Published(destination.address, recipe.kind, tuple(published))

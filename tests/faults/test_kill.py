@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from typing import Any
 
 import pytest
 
+import kinetics600
+from k600.clip import Tarball
 from k600.miniature import Miniature, make_miniature
 from tests.conftest import contents, expected
 from tests.faults.host import faulty_host
 from tests.faults.jobs import Job, Jobs
 from tests.faults.trial import Note, assert_intact, assert_whole, visible
+from tests.places import make_plain, places_in, write_index
 from tests.youtube_replica import youtube_replica
 from tests.youtube_videos import good_video
 
@@ -96,6 +100,39 @@ def test_a_load_of_tarballs(
             bytes_twice += max(again, 0)
     note("SIGKILL in a load of tarballs", times=killer.kills, recovered=killer.kills,
          bytes_twice=bytes_twice)  # fmt: skip
+
+
+@pytest.mark.parametrize("times", [2, *HOW_OFTEN[1:]])
+def test_a_load_of_clips_by_one_request_each(
+    times: int, forge: Jobs, large: Miniature, tmp_path: Path, note: Note
+) -> None:
+    root = tmp_path / "600"
+    shutil.copytree(large.root, root)
+    make_plain(root)
+    with faulty_host(tmp_path) as host:
+        options: dict[str, Any] = {"split": "train", **host.mirror_of("http")}
+        request = kinetics600.make_request(**options, data_dir=str(tmp_path / "clips"))
+        tarballs = [Tarball("train", label) for label in large.clips["train"]]
+        found = [each for t in tarballs for each in places_in(request, t, root).items()]
+        options |= {"index": write_index(found, tmp_path / "index.parquet"), "max_per_class": 30}
+        calm = places(tmp_path, "undisturbed")
+        rows, seconds = undisturbed(forge, "load", **options, **calm)
+        wanted, sent = contents(calm["data_dir"]), host.sent_bytes
+        assert len(wanted) == 4 * 30
+
+        killer, round_number, more = Killer(random.Random(SEED), seconds), 0, 0
+        while killer.kills < times:
+            mine = places(tmp_path, f"killed-{round_number}")
+            round_number += 1
+            host.sent_bytes, before = 0, killer.kills
+            look = partial(assert_intact, mine["data_dir"], wanted)
+            killer.kill(forge.start("load", **options, **mine), look)
+            assert forge.run("load", **options, **mine) == rows
+            assert_whole(mine["data_dir"], wanted)
+            assert host.sent_bytes <= (1 + killer.kills - before) * sent
+            more += host.sent_bytes - sent
+    note("SIGKILL in a load of clips by one request each", times=killer.kills,
+         recovered=killer.kills, bytes_twice=more)  # fmt: skip
 
 
 @pytest.mark.parametrize("times", [2, *HOW_OFTEN[1:]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -401,6 +402,50 @@ def test_the_card_s_way_reads_one_class_for_its_own_bytes(
     data = {path: count for path, count in hub.sent.items() if path.startswith("data/")}
     assert sum(data.values()) == sum(map(len, clips.values()))
     assert sum(len(files[path]) for path in data) > 2 * sum(data.values())  # classes are mixed
+
+
+BY_NAME = (
+    WITHOUT_LOADER
+    + """
+import datasets
+ds = datasets.load_dataset("owner/kinetics600", split="validation")
+print(len(ds), ds.features["label"].int2str(ds[0]["label"]))
+"""
+)
+
+
+def test_a_repository_with_the_loader_loads_by_its_name_and_by_the_loader(
+    hub: Hub, put: Publish, miniature: Miniature, tmp_path: Path
+) -> None:
+    put("owner/kinetics600", with_loader=True)
+    commits = len(hub.repos["owner/kinetics600"].commits)
+    put("owner/kinetics600", with_loader=True)
+    assert len(hub.repos["owner/kinetics600"].commits) == commits
+    files = hub.files("owner/kinetics600")
+    assert {path for path in files if "/" not in path} == {"README.md", ".gitattributes"}
+    assert not [path for path in files if "pycache" in path]
+
+    card = files["README.md"].decode()
+    used = re.search(r"## The loader\n.*?```python\n(.*?)```", card, re.S)
+    assert used is not None
+    shown = 'print(kinetics600.__file__)\nprint(len(clips["validation"]))\n'
+    environ = environment(hub, tmp_path) | {"KINETICS600_MIRROR": str(miniature.root)}
+    environ["KINETICS600_HOME"] = str(tmp_path / "own")
+    words = []
+    for program in (BY_NAME, used[1] + shown):
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", program],
+            env=environ,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        words += done.stdout.split()
+    assert words[0] == "29"
+    assert Path(words[-2]).parent.name == "loader"
+    assert Path(words[-2]).is_relative_to(tmp_path / "hf")
+    assert words[-1] == "10"
 
 
 def test_a_killed_run_goes_on_and_sends_only_what_is_missing(

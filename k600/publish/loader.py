@@ -1,0 +1,50 @@
+"""The loader itself as part of what is published, in a folder: no script may be at the top.
+
+`datasets` refuses a repository with a script of the repository's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from k600.publish.destination import Destination
+from k600.publish.markers import LOADER, read_json, to_json
+
+_ROOT = Path(__file__).parents[2]
+_FOLDERS = ("k600", "kinetics600-stubs")
+_FILES = (
+    *("kinetics600.py", "pyproject.toml", "requirements.txt", "dataset_infos.json"),
+    *("README.md", "LICENSE"),
+)
+"""In a checkout, which `pip install` takes; of an installed loader only some are there."""
+
+
+def publish_loader(destination: Destination) -> None:
+    """Write the loader that runs into the folder `loader` of a place, unless it is there."""
+    files = {f"loader/{name}": data for name, data in _loader_files()}
+    names = sorted(files)
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{name} {hashlib.sha256(files[name]).hexdigest()}\n".encode())
+
+    now = {"sha256": digest.hexdigest(), "files": names}
+    before = read_json(destination, LOADER) or {}
+    if before != now:
+        stale = sorted({*before.get("files", ())} - files.keys())
+        destination.commit("The loader", {**files, LOADER: to_json(now)}, delete=stale)
+
+
+def _loader_files() -> Iterator[tuple[str, bytes]]:
+    """Yield the loader's files: path below its folder, and content."""
+    paths = [_ROOT / name for name in _FILES]
+    for folder in _FOLDERS:
+        paths += sorted((_ROOT / folder).rglob("*"))
+    for path in paths:
+        if path.is_file() and path.suffix != ".pyc":
+            yield path.relative_to(_ROOT).as_posix(), path.read_bytes()
+    if not (_ROOT / "requirements.txt").is_file():  # of an installed loader
+        needed = [line for line in metadata.requires("kinetics600") or () if "extra ==" not in line]
+        yield "requirements.txt", "\n".join([*needed, ""]).encode()
