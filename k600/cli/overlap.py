@@ -60,8 +60,15 @@ def overlap(split: str, out: Path | None, as_json: bool, **options: Any) -> None
             writer.writerow(map(csv_cell, cells))
         write_whole(out, text.getvalue().encode())
     if as_json:
-        counts = {"known_clips": clips, "in_train_clips": len(found), "in_train_time_clips": in_time}
-        print_json({"split": split, **counts, "out": None if out is None else str(out)})
+        print_json(
+            {
+                "split": split,
+                "known_clips": clips,
+                "in_train_clips": len(found),
+                "in_train_time_clips": in_time,
+                "out": None if out is None else str(out),
+            }
+        )
         return
 
     table = make_table("split", "clips", "video in train", "seconds in common", text=["split"])
