@@ -36,12 +36,14 @@ def make_served_page(
     """Return the page that `write_gallery` would write, its clips linked and not put in."""
     files: dict[str, Path] = {}
 
-    def link(number: int, file: str) -> tuple[str, str]:
+    def place_of(number: int, file: str) -> tuple[str, str]:
         address = f"clips/{number}.mp4"
         files[address] = Path(file)
         return file, address
 
-    return ServedPage(make_page(rows, title=title, embed_bytes=0, most=most, link=link), files)
+    return ServedPage(
+        make_page(rows, title=title, embed_bytes=0, most=most, place_of=place_of), files
+    )
 
 
 class PageServer(ThreadingHTTPServer):
