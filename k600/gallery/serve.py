@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any
 
 from k600.errors import OptionError
@@ -76,6 +77,10 @@ class PageServer(ThreadingHTTPServer):
                 f"port: {port} of {host} cannot be listened at ({error.strerror}); pass another, "
                 "or 0 for any that is free"
             ) from None
+
+    def server_bind(self) -> None:
+        """Bind without asking the network for this machine's name, which may take long."""
+        TCPServer.server_bind(self)
 
     @property
     def url(self) -> str:
