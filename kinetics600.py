@@ -15,6 +15,7 @@ import dataclasses
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,9 +35,9 @@ from k600.loading.infos import read_info
 from k600.loading.options import (
     OPTIONS,
     OptionFields,
-    attribute_docs,
     check_option_names,
     takes_options,
+    with_attribute_docs,
 )
 from k600.loading.outcome import Outcome
 from k600.loading.request import Request, check_config_name, check_split_names
@@ -76,6 +77,7 @@ __version__ = "0.1.0"
 logger = logging.getLogger("kinetics600")
 
 
+@with_attribute_docs
 @dataclasses.dataclass
 class Kinetics600Config(OptionFields, datasets.BuilderConfig):
     """The options of a load; all are keyword arguments of `load_dataset`.
@@ -84,9 +86,6 @@ class Kinetics600Config(OptionFields, datasets.BuilderConfig):
         >>> Kinetics600Config(name="validation", classes="zumba").classes
         'zumba'
     """
-
-
-Kinetics600Config.__doc__ = f"{Kinetics600Config.__doc__}\n{attribute_docs()}"
 
 
 _WORDS = ("description", "citation", "homepage", "license")
@@ -414,6 +413,8 @@ def __dir__() -> list[str]:
 hf.show_log_lines()
 
 if __name__ == "kinetics600":
+    # As `os` does with `os.path`: what is reached from here can be imported from here.
+    sys.modules.update({"kinetics600.errors": errors, "kinetics600.train": train})
     register()
 elif __name__ == "__main__":  # `python -m kinetics600` is the command line, which is above this
     importlib.import_module("k600.cli").main()

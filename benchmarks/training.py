@@ -1,17 +1,20 @@
-"""Clips a second into `pixel_values`: 16 frames, every fourth, of 224 x 224 pixels.
+"""Whole samples a second, from clips as they are and as `encode="training"` stores them.
 
-    python -m benchmarks.training [--clips 24] [--epochs 5] [--json FILE]
+    python -m benchmarks.training [--clips 4] [--rows 16] [--epochs 5] [--sizes 340x256 1280x720]
 
-The clips, DataLoader, scaling, crop and normalisation are the same; what differs is who decodes:
+A sample is 16 frames, every fourth, from a random place: scaled to a short side of 256, and a
+random crop of 224 x 224.
+The places, DataLoader, scaling and crop are the same; what differs is what is stored, who decodes,
+and who makes floats:
 
-- `k600.train`: `ClipTransform`, that is torchcodec with one thread;
-- `PyAV, frames`: decode from the clip's start to the last frame that is needed, keep those;
-- `PyAV, whole`: decode the whole clip, then pick, as `torchvision.io.read_video` did (it went
-  out of torchvision with 0.28).
+- `PyAV`: a careful loop over the original: decode from its start to the last frame that is needed,
+  convert those, normalise. This is what the others are compared to;
+- `k600.train`: `ClipTransform`, with `output="uint8"` but for the one row that says float32; of
+  originals, clips encoded for training, and of these every fourth frame (taken with stride 1).
 
-They take turns, epoch by epoch, after one that warms up; their workers live on. All of them use one
-thread a process. Prints a Markdown table of medians with the least and the most; CPU time is that
-of 0 workers, and says most on a machine that is busy otherwise.
+They take turns, epoch by epoch, after one that warms up; workers live on, with one thread each.
+Prints a Markdown table of medians. CPU time is that of 0 workers, and says most on a machine that
+is busy otherwise. PSNR is that of all frames stored, beside the original scaled to their size.
 """
 
 from __future__ import annotations
@@ -33,31 +36,44 @@ import numpy as np
 import torch
 
 from k600.train import ClipTransform, collate
-from k600.train.pixels import crop_places, normalised, scaled
+from k600.train.pixels import IMAGENET_MEAN, IMAGENET_STD, crop_places, normalised, scaled
+from k600.video.encoding import Encoding
+from k600.video.reencode import reencode_clip
 
 NUM_FRAMES, STRIDE, SHORT_SIDE, CROP = 16, 4, 256, 224
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WORKERS = (0, 1, 2)
+ENCODINGS = {
+    "original": None,
+    "training": Encoding(short_side=SHORT_SIDE, encode="training"),
+    "training, every 4th frame": Encoding(
+        short_side=SHORT_SIDE, encode="training", frame_step=STRIDE
+    ),
+}
+
+Way = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def make_scene(seed: int, *, seconds: int = 10, fps: int = 25) -> bytes:
-    """Return an H.264 clip of 340 x 256 pixels: a camera pans over texture, something moves, grain.
+def make_scene(
+    seed: int, *, width: int = 340, height: int = 256, seconds: int = 10, fps: int = 25
+) -> bytes:
+    """Return an H.264 clip: a camera pans over texture, something moves, the film has grain.
 
-    Coded as x264 does by default (crf 23, B-frames, a keyframe every 250 frames): about 200 kB.
+    Coded as x264 does by default (crf 23, B-frames, a keyframe every 250 frames).
     """
-    width, height = 340, 256
     chance = np.random.default_rng(seed)
     tiles = chance.integers(0, 255, (height // 16 + 8, width // 16 + 8, 3), np.uint8)
-    scene = np.kron(tiles, np.ones((16, 16, 1), np.uint8))
+    scene = np.kron(tiles, np.ones((16, 16, 1), np.uint8)).astype(np.int16)
+    grain = [chance.normal(0, 4, (height, width, 3)).astype(np.int16) for _ in range(8)]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "23"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for index in range(seconds * fps):
             left, top = int(40 + 40 * np.sin(index / 30)), int(30 + 30 * np.cos(index / 40))
-            picture = scene[top : top + height, left : left + width].astype(np.float32)
+            picture = scene[top : top + height, left : left + width].copy()
             x = (2 * index + 7 * seed) % (width - 60)
             picture[80:140, x : x + 60] = (200, 40, 60)
-            picture += chance.normal(0, 4, picture.shape)
+            picture += grain[index % 8]
             frame = av.VideoFrame.from_ndarray(
                 picture.clip(0, 255).astype(np.uint8), format="rgb24"
             )
@@ -70,19 +86,19 @@ def make_scene(seed: int, *, seconds: int = 10, fps: int = 25) -> bytes:
 class Clips(torch.utils.data.Dataset):  # type: ignore[type-arg]
     """Rows as `load_dataset` gives them, through one way."""
 
-    def __init__(self, paths: list[str], way: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def __init__(self, paths: list[Path], way: Way) -> None:
         self.paths, self.way = paths, way
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        video = {"path": self.paths[index], "bytes": None}
-        return self.way({"video": video, "label": 0})
+        video = {"path": str(self.paths[index]), "bytes": None}
+        return self.way({"video": video, "label": 0, "youtube_id": self.paths[index].stem})
 
 
-def with_pyav(row: dict[str, Any], *, whole: bool) -> dict[str, Any]:
-    chance = random.Random(row["video"]["path"])
+def with_pyav(row: dict[str, Any]) -> dict[str, Any]:
+    chance = random.Random(row["youtube_id"])
     with av.open(row["video"]["path"]) as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
@@ -90,87 +106,130 @@ def with_pyav(row: dict[str, Any], *, whole: bool) -> dict[str, Any]:
         wanted = range(chance.randint(0, room), stream.frames, STRIDE)[:NUM_FRAMES]
         frames = []
         for index, frame in enumerate(container.decode(stream)):
-            if whole or index in wanted:
+            if index in wanted:
                 frames.append(frame.to_ndarray(format="rgb24"))
-            if not whole and index == wanted[-1]:
+            if index == wanted[-1]:
                 break
-    if whole:
-        frames = [frames[index] for index in wanted]
     pictures = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
     pictures = scaled(pictures, short_side=SHORT_SIDE, at_least=CROP)
     height, width = pictures.shape[-2:]
     [(top, left)] = crop_places("random", height, width, CROP, chance)
     square = pictures[..., top : top + CROP, left : left + CROP]
-    return {"pixel_values": normalised(square, mean=MEAN, std=STD), "labels": row["label"]}
+    pixels = normalised(square, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return {"pixel_values": pixels, "labels": row["label"]}
 
 
-def with_pyav_frames(row: dict[str, Any]) -> dict[str, Any]:
-    return with_pyav(row, whole=False)
+def ours(output: str, stride: int = STRIDE) -> Way:
+    options = {"num_frames": NUM_FRAMES, "short_side": SHORT_SIDE, "crop": CROP}
+    return ClipTransform(**options, stride=stride, crop_mode="random", output=output)
 
 
-def with_pyav_whole(row: dict[str, Any]) -> dict[str, Any]:
-    return with_pyav(row, whole=True)
+WAYS: dict[str, tuple[str, Way]] = {
+    "PyAV": ("original", with_pyav),
+    "k600.train, float32": ("original", ours("float32")),
+    "k600.train": ("original", ours("uint8")),
+    "k600.train, training": ("training", ours("uint8")),
+    "k600.train, training, every 4th frame": ("training, every 4th frame", ours("uint8", 1)),
+}
+
+
+def encoded(paths: list[Path], encoding: Encoding) -> tuple[list[Path], float]:
+    """Encode clips; return the files, and CPU seconds a clip."""
+    folder = paths[0].parent.parent / encoding.name
+    folder.mkdir(exist_ok=True)
+    began = time.process_time()
+    for path in paths:
+        with open(path, "rb") as file:
+            reencode_clip(file, folder / path.name, encoding)
+    return [folder / path.name for path in paths], (time.process_time() - began) / len(paths)
+
+
+def psnr(original: Path, stored: Path, step: int) -> float:
+    """Return the peak signal-to-noise ratio of stored frames, in dB."""
+    with av.open(str(original)) as first, av.open(str(stored)) as second:
+        errors = []
+        kept = itertools.islice(first.decode(video=0), 0, None, step)
+        for before, after in zip(kept, second.decode(video=0), strict=True):
+            size = {"width": after.width, "height": after.height, "format": "rgb24"}
+            wanted = before.reformat(**size, interpolation="BICUBIC").to_ndarray()
+            errors.append(np.square(wanted.astype(int) - after.to_ndarray(format="rgb24")).mean())
+    return float(10 * np.log10(255**2 / np.mean(errors)))
+
+
+def measure(files: dict[str, list[Path]], *, rows: int, epochs: int) -> dict[str, dict[str, Any]]:
+    """Return what each way's epochs took: clips a second by workers, CPU ms a clip, its ratio."""
+    loaders = {
+        (name, workers): torch.utils.data.DataLoader(
+            Clips(list(itertools.islice(itertools.cycle(files[stored]), rows)), way),
+            batch_size=8,
+            num_workers=workers,
+            collate_fn=collate,
+            persistent_workers=workers > 0,
+        )
+        for workers in WORKERS
+        for name, (stored, way) in WAYS.items()
+    }
+    found: dict[str, dict[str, Any]] = {
+        name: {"cpu_ms": [], "rates": {workers: [] for workers in WORKERS}} for name in WAYS
+    }
+    for epoch in range(epochs + 1):
+        for (name, workers), loader in loaders.items():
+            start, start_cpu = time.perf_counter(), time.process_time()
+            count = sum(len(batch["labels"]) for batch in loader)
+            if not epoch:
+                continue  # this one starts the workers
+            found[name]["rates"][workers].append(count / (time.perf_counter() - start))
+            if not workers:
+                found[name]["cpu_ms"].append(1000 * (time.process_time() - start_cpu) / count)
+    for runs in found.values():
+        pairs = zip(found["PyAV"]["cpu_ms"], runs["cpu_ms"], strict=True)
+        runs["times_faster"] = statistics.median(theirs / mine for theirs, mine in pairs)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--clips", type=int, default=24, help="different clips")
-    parser.add_argument("--rows", type=int, default=48, help="rows of an epoch")
+    parser.add_argument("--clips", type=int, default=4, help="different clips")
+    parser.add_argument("--rows", type=int, default=16, help="rows of an epoch")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--sizes", nargs="+", default=["340x256", "640x360", "1280x720"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    ways: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-        "k600.train": ClipTransform(
-            num_frames=NUM_FRAMES,
-            stride=STRIDE,
-            short_side=SHORT_SIDE,
-            crop=CROP,
-            crop_mode="random",
-        ),
-        "PyAV, frames": with_pyav_frames,
-        "PyAV, whole": with_pyav_whole,
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        paths = []
-        for seed in range(options.clips):
-            paths.append(str(Path(folder, f"{seed}.mp4")))
-            Path(paths[-1]).write_bytes(make_scene(seed))
-        size = statistics.mean(Path(path).stat().st_size for path in paths)
-        rows = list(itertools.islice(itertools.cycle(paths), options.rows))
-        loaders = {
-            (name, workers): torch.utils.data.DataLoader(
-                Clips(rows, way),
-                batch_size=8,
-                num_workers=workers,
-                collate_fn=collate,
-                persistent_workers=workers > 0,
-            )
-            for workers in (0, 1, 2)
-            for name, way in ways.items()
-        }
-        rates: dict[tuple[str, int], list[float]] = {key: [] for key in loaders}
-        cpu: dict[tuple[str, int], list[float]] = {key: [] for key in loaders}
-        for epoch in range(options.epochs + 1):
-            for key, loader in loaders.items():
-                start, start_cpu = time.perf_counter(), time.process_time()
-                count = sum(len(batch["labels"]) for batch in loader)
-                if epoch:  # the first starts the workers
-                    rates[key].append(count / (time.perf_counter() - start))
-                    cpu[key].append(1000 * (time.process_time() - start_cpu) / count)
-    print(f"{options.clips} clips of {size / 1e3:.0f} kB, {options.rows} rows, torch", end=" ")
-    print(f"{torch.__version__}, PyAV {av.__version__}; clips a second (least to most)\n")
-    print("| way | 0 workers | 1 worker | 2 workers | CPU ms a clip |\n|---|---|---|---|---|")
-    for name in ways:
-        cells = [*(rates[name, workers] for workers in (0, 1, 2)), cpu[name, 0]]
-        texts = (f"{statistics.median(c):.1f} ({min(c):.1f} to {max(c):.1f})" for c in cells)
-        print(f"| {name} | {' | '.join(texts)} |")
+    print(
+        f"{options.clips} clips of 10 s, {options.rows} rows, torch {torch.__version__}, ", end=""
+    )
+    print(f"PyAV {av.__version__}; whole samples a second, CPU ratios of 0 workers\n")
+    workers = " | ".join(f"{number} workers" for number in WORKERS)
+    print(f"| original | way | kB | PSNR | CPU s to store | {workers} | CPU ms | times faster |")
+    print("|---|---|---|---|---|" + "---|" * len(WORKERS) + "---|---|", flush=True)
+
+    kept = {}
+    for size in options.sizes:
+        width, height = map(int, size.split("x"))
+        with tempfile.TemporaryDirectory() as folder:
+            originals = [Path(folder, "original", f"{seed}.mp4") for seed in range(options.clips)]
+            originals[0].parent.mkdir()
+            for seed, path in enumerate(originals):
+                path.write_bytes(make_scene(seed, width=width, height=height))
+            files, texts = {}, {}
+            for stored, encoding in ENCODINGS.items():
+                files[stored], cost, quality = originals, "", ""
+                if encoding is not None:
+                    files[stored], seconds = encoded(originals, encoding)
+                    pairs = zip(originals, files[stored], strict=True)
+                    decibels = [psnr(*pair, encoding.frame_step) for pair in pairs]
+                    cost, quality = f"{seconds:.2f}", f"{statistics.mean(decibels):.1f}"
+                kb = statistics.mean(path.stat().st_size for path in files[stored]) / 1e3
+                texts[stored] = f"{kb:.0f} | {quality} | {cost}"
+            kept[size] = measure(files, rows=options.rows, epochs=options.epochs)
+
+        for name, runs in kept[size].items():
+            rates = " | ".join(f"{statistics.median(runs['rates'][n]):.1f}" for n in WORKERS)
+            cpu = f"{statistics.median(runs['cpu_ms']):.1f} | {runs['times_faster']:.1f}"
+            print(f"| {size} | {name} | {texts[WAYS[name][0]]} | {rates} | {cpu} |", flush=True)
     if options.json:
-        runs = [
-            {"way": key[0], "workers": key[1], "clips_per_second": found, "cpu_ms": cpu[key]}
-            for key, found in rates.items()
-        ]
-        options.json.write_text(json.dumps({"clip_bytes": size, "runs": runs}, indent=1) + "\n")
+        options.json.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

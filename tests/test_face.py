@@ -31,6 +31,22 @@ def test_errors_and_training_are_reached_from_it_and_where_they_were() -> None:
     assert kinetics600.Gallery("page.html").path == "page.html"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from kinetics600.train import ClipTransform",
+        "import kinetics600.errors; kinetics600.errors.OptionError",
+        "import kinetics600.train, k600.train; assert kinetics600.train is k600.train",
+    ],
+)
+def test_errors_and_training_are_imported_from_it(line: str) -> None:
+    subprocess.run([sys.executable, "-c", line], cwd=FILE.parent, check=True)
+
+
+def test_the_public_face_is_thin() -> None:
+    assert len(FILE.read_text("utf-8").splitlines()) <= 420
+
+
 def test_to_import_it_imports_no_torch() -> None:
     program = """
 import sys, kinetics600

@@ -33,6 +33,8 @@ from pathlib import Path
 import datasets
 import kinetics600
 from kinetics600 import load_dataset
+from kinetics600.errors import OptionError
+from kinetics600.train import ClipTransform, collate
 
 folder = Path("clips")
 rows = load_dataset("validation", classes={"zumba"}, max_samples=3, data_dir=folder)
@@ -46,9 +48,11 @@ builder = kinetics600.Kinetics600(config_name="train").of("train[:3]")
 named: str | None = kinetics600.Kinetics600Config(name="train", on_missing="skip").on_missing
 page: str = kinetics600.gallery(rows).path
 names: list[str] = kinetics600.labels()
+samples = rows.with_transform(ClipTransform(num_frames=16, stride=4))
+together = collate
 try:
     request = kinetics600.make_request("train", seed=3)
-except kinetics600.errors.OptionError:
+except (OptionError, kinetics600.errors.MirrorError):
     kinetics600.publish("me/mine", "validation", shuffle=True)
 """
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from types import MappingProxyType
 
 from k600.errors import OptionError, StoreError
 from k600.loading.rows import StoredShard
-from k600.store.files import make_folder, write_whole
+from k600.store.files import link_folder, make_folder, write_whole
 from k600.translate import store_error, translate_errors
 
 _CSV = MappingProxyType({"train": "train.csv", "validation": "val.csv", "test": "test.csv"})
@@ -116,7 +115,5 @@ class _Links:
             if not link.is_symlink() and link.exists():
                 raise StoreError(f"out: '{link}' is in the way of a link; choose another folder")
             if not (link.is_symlink() and os.readlink(link) == folder):
-                new = self._root / f".{uuid.uuid4().hex}"
-                new.symlink_to(folder, target_is_directory=True)
-                os.replace(new, link)
+                link_folder(link, folder)
         return str(link)

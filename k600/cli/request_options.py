@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from k600.cli.flag_names import with_flags
 from k600.labels import NAMES, class_lists
-from k600.loading.options import OPTIONS, Option
+from k600.loading.options import ENCODING_OPTIONS, OPTIONS, Option
 from k600.splits import CONFIGS
 
 if TYPE_CHECKING:
@@ -77,6 +77,19 @@ def with_request_options(
         return argument(run)
 
     return decorate
+
+
+def with_encoding_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say how clips are encoded anew, and so in which store."""
+    for name in reversed(ENCODING_OPTIONS):
+        click.option(_FLAGS[name], name, **_facts(OPTIONS[name]))(command)
+    return command
+
+
+def encoding_flags(options: Mapping[str, Any]) -> list[str]:
+    """Return those of these options that were given as words of a shell."""
+    given = [name for name in ENCODING_OPTIONS if options[name] != OPTIONS[name].default]
+    return [word for name in given for word in (_FLAGS[name], str(options[name]))]
 
 
 def _facts(option: Option) -> dict[str, Any]:

@@ -14,7 +14,14 @@ from rich.text import Text
 
 from k600.cli.app import app, as_json, data_dir, lists_mirror
 from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
-from k600.cli.request_options import SPLIT, complete_classes, complete_splits, request_of
+from k600.cli.request_options import (
+    SPLIT,
+    complete_classes,
+    complete_splits,
+    encoding_flags,
+    request_of,
+    with_encoding_options,
+)
 from k600.cli.screen import (
     bar_of,
     console,
@@ -51,6 +58,7 @@ _WIDE = 80  # columns of a terminal that has room for a bar beside the counts
     "--classes", "every", is_flag=True, help="A row for each incomplete class, worst first."
 )
 @data_dir
+@with_encoding_options
 @lists_mirror
 @as_json
 def status(split: str, every: bool, as_json: bool, **options: Any) -> None:
@@ -90,7 +98,7 @@ def _flags(options: dict[str, Any]) -> list[str]:
     for flag, value in (("--data-dir", options["data_dir"]), ("--mirror", options["mirror"])):
         if value is not None:
             flags += [flag, public_url(value)]
-    return flags
+    return flags + encoding_flags(options)
 
 
 def _show(status: StoreStatus, *, by_class: bool) -> None:

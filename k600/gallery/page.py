@@ -65,10 +65,10 @@ def write_gallery(
     """
     target = check_target(path, "gallery")
 
-    def link(_: int, file: str) -> tuple[str, str]:
+    def place_of(_: int, file: str) -> tuple[str, str]:
         return _shown_path(file, target.parent), _link(file, target.parent)
 
-    page = make_page(rows, title=title, embed_bytes=embed_bytes, most=most, link=link)
+    page = make_page(rows, title=title, embed_bytes=embed_bytes, most=most, place_of=place_of)
     write_file(target, page, "gallery")
     return target
 
@@ -79,7 +79,7 @@ def make_page(
     title: str,
     embed_bytes: int,
     most: int,
-    link: Callable[[int, str], tuple[str, str]],
+    place_of: Callable[[int, str], tuple[str, str]],
 ) -> bytes:
     """Return such a page.
 
@@ -88,7 +88,7 @@ def make_page(
         title: Title of the page.
         embed_bytes: Most bytes of clips to put in.
         most: Most clips to show.
-        link: Returns, of a clip's number and its file, the path to show and the address to link.
+        place_of: Returns the path to show and the address to link, of a clip's number and its file.
     """
     embed_bytes = whole_number("embed_bytes", embed_bytes, least=0)
     most = whole_number("most", most, least=1)
@@ -104,7 +104,7 @@ def make_page(
             block = f'<script type="text/plain" id="video-{len(clips)}">{_base64(data)}</script>'
             videos.append(block)
         file = row.video if isinstance(row.video, str) and preview.size_bytes is not None else None
-        place = link(len(clips), file) if file else (row.path, None)
+        place = place_of(len(clips), file) if file else (row.path, None)
         clips.append(_clip(row, preview, *place, embedded=data is not None))
     if not clips:
         raise OptionError("rows: the dataset is empty, there is nothing to show")

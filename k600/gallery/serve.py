@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any
 
 from k600.errors import OptionError
@@ -36,12 +37,14 @@ def make_served_page(
     """Return the page that `write_gallery` would write, its clips linked and not put in."""
     files: dict[str, Path] = {}
 
-    def link(number: int, file: str) -> tuple[str, str]:
+    def place_of(number: int, file: str) -> tuple[str, str]:
         address = f"clips/{number}.mp4"
         files[address] = Path(file)
         return file, address
 
-    return ServedPage(make_page(rows, title=title, embed_bytes=0, most=most, link=link), files)
+    return ServedPage(
+        make_page(rows, title=title, embed_bytes=0, most=most, place_of=place_of), files
+    )
 
 
 class PageServer(ThreadingHTTPServer):
@@ -74,6 +77,10 @@ class PageServer(ThreadingHTTPServer):
                 f"port: {port} of {host} cannot be listened at ({error.strerror}); pass another, "
                 "or 0 for any that is free"
             ) from None
+
+    def server_bind(self) -> None:
+        """Bind without asking the network for this machine's name, which may take long."""
+        TCPServer.server_bind(self)
 
     @property
     def url(self) -> str:

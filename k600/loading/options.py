@@ -24,6 +24,7 @@ from k600.video.encoding import ENCODINGS
 from k600.youtube.options import check_browser, check_cookies, check_parameters, check_proxy_url
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Class = TypeVar("_Class", bound=type)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +119,13 @@ def choice_error(why: str, *, but: Collection[str] = ()) -> OptionError:
     return OptionError(f"{', '.join(names)}: {why}")
 
 
-def attribute_docs() -> str:
-    """Return the section of a class's docstring that describes every option as an attribute."""
+def with_attribute_docs(described: _Class) -> _Class:
+    """Have the docstring of a class describe every option as an attribute."""
     section = ["Attributes:"]
     section += [f"    {each.name}: {each.help} {each.more}".rstrip() for each in OPTIONS.values()]
-    return textwrap.indent("\n".join(section), "    ")
+    text = textwrap.indent("\n".join(section), "    ")
+    described.__doc__ = f"{described.__doc__}\n{text}"
+    return described
 
 
 def takes_options(function: _Function) -> _Function:

@@ -64,12 +64,15 @@ def write_card(
     left_out = _left_out_table(splits)
     unlabelled = sum(split.unlabelled for split in splits if Split(split.split).is_mixed)
     encoded = [f"- `{split.split}`: {split.encoded}." for split in splits if split.encoded]
+    is_here = name.startswith("./")
     holds = {
         "private": private and kind in ("embedded", "webdataset"),
         "several": len(splits) > 1,
         "left_out": left_out,
         "encoded": encoded,
         "loader": has_loader,
+        "loader_here": has_loader and is_here,
+        "loader_on_hub": has_loader and not is_here,
     }
     parts = {kind, *(name for name in holds if holds[name])}
 
@@ -82,7 +85,7 @@ def write_card(
         license=info.get("license", ""),
         citation=info.get("citation", ""),
         name=printable(name),
-        url=printable(name if name.startswith("./") else f"hf://datasets/{name}"),
+        url=printable(name if is_here else f"hf://datasets/{name}"),
         config=min(splits, key=lambda split: split.parquet_bytes).split,  # quick to try
         video=PUBLISHED[kind][0].name,
         splits=_splits_table(splits),

@@ -40,15 +40,15 @@ def line_of(row: Mapping[str, Any], *, row_group: int | None, number: int, file_
 
 def make_index(split: str, shards: Sequence[Mapping[str, Any]]) -> bytes | None:
     """Return the index of shards, by their markers' entries; None if one has no clips noted."""
-    if not all(shard.get("index") for shard in shards):
+    if not shards or not all(shard.get("index") for shard in shards):
         return None
-    rows = []
-    for shard in shards:
+    tables, schema = [], arrow_schema(CLIP_INDEX, noted=True)
+    for shard in shards:  # one by one, as dicts of half a million rows would take 300 MB
         file = {"split": split, "file": f"data/{split}/{shard['name']}"}
-        rows += [{**file, **_values(line)} for line in shard["index"]]
+        rows = [{**file, **_values(line)} for line in shard["index"]]
+        tables.append(pyarrow.Table.from_pylist(rows, schema=schema))
     sink = io.BytesIO()
-    table = pyarrow.Table.from_pylist(rows, schema=arrow_schema(CLIP_INDEX, noted=True))
-    pyarrow.parquet.write_table(table, sink, compression="zstd")
+    pyarrow.parquet.write_table(pyarrow.concat_tables(tables), sink, compression="zstd")
     return sink.getvalue()
 
 
@@ -77,8 +77,9 @@ def read_index(
     if data is None:
         return {}
     lines: dict[str, list[str]] = {}
-    for row in pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist():
-        lines.setdefault(row["file"].rpartition("/")[2], []).append(_line(row))
+    for batch in pyarrow.parquet.ParquetFile(io.BytesIO(data)).iter_batches(10_000):
+        for row in batch.to_pylist():
+            lines.setdefault(row["file"].rpartition("/")[2], []).append(_line(row))
     return lines
 
 

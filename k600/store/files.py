@@ -70,6 +70,13 @@ def move_into_place(part: Path, path: Path, *, flushed: bool = True) -> None:
         sync_folder(path.parent)
 
 
+def link_folder(path: Path, folder: str) -> None:
+    """Make a link to a folder; one that is there is replaced."""
+    new = path.with_name(f".{uuid.uuid4().hex}")
+    new.symlink_to(folder, target_is_directory=True)
+    os.replace(new, path)
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, and flush their names."""
     new = []

@@ -133,7 +133,9 @@ class _PyAVVideo:
         self._shown = sorted(shown, key=self._pts.__getitem__)
         if not self._shown:
             raise ValueError("there are no frames in it")
-        self._seconds = [float(self._pts[place] * stream.time_base) for place in self._shown]
+        tick = stream.time_base  # (a Fraction, which is slow to multiply)
+        ticks = (self._pts[place] for place in self._shown)
+        self._seconds = [pts * tick.numerator / tick.denominator for pts in ticks]
         self.begin_seconds, self.last_seconds = self._seconds[0], self._seconds[-1]
 
     def __len__(self) -> int:

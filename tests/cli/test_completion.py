@@ -96,7 +96,11 @@ _kinetics600_completion kinetics600
 echo "${COMPREPLY[@]}"
 """
     place = {"HOME": str(tmp_path), "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"}
-    for start, words in (("pu", "publish"), ("d", "download doctor demo"), ("--ver", "--version")):
+    for start, words in (
+        ("pu", "publish"),
+        ("d", "download delete doctor demo"),
+        ("--ver", "--version"),
+    ):
         done = subprocess.run(
             ["bash", "-c", script, "bash", start], env=place, capture_output=True, text=True
         )

@@ -42,7 +42,7 @@ WRONG = {
 
 
 def test_every_command_on_a_request_has_every_flag() -> None:
-    assert len(ON_A_REQUEST) == 9
+    assert len(ON_A_REQUEST) == 10
     for name in ON_A_REQUEST:
         flags = flags_of(LEAVES[name])
         assert {option: flags[option] for option in FLAGS} == FLAGS

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from k600.miniature import CLASSES, Miniature
 from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, TarballRow
 from k600.video.probe import probe_clip
-from tests.conftest import Load, contents, expected
+from tests.conftest import Command, Load, contents, expected
 
 TRAINING = {"encode": "training", "frame_step": 2}
 FOLDER = "training_crf_23_step_2"
@@ -76,7 +79,10 @@ def test_each_encoding_has_its_own_folder_and_cached_rows(
 
 
 def test_a_clip_of_an_older_version_is_never_taken(
-    load: Load, folders: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    load: Load,
+    folders: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    lines: pytest.LogCaptureFixture,
 ) -> None:
     def places() -> list[str]:
         rows = load("train", classes=CLASSES[0], **TRAINING)["train"]
@@ -84,8 +90,10 @@ def test_a_clip_of_an_older_version_is_never_taken(
 
     before = places()
     assert {place.partition("/")[0] for place in before} == {FOLDER}
+    assert "older release" not in lines.text
     monkeypatch.setattr("k600.video.encoding._VERSIONS", {None: 1, "training": 2})
     after = places()
+    assert f"/{FOLDER}/train' are not used, as an older release made them" in lines.text
     assert {place.partition("/")[0] for place in after} == {f"{FOLDER}_v2"}
     assert [p.partition("/")[2] for p in after] == [p.partition("/")[2] for p in before]
 
@@ -104,6 +112,45 @@ def test_a_manifest_and_a_shuffled_stream_say_the_rate_as_well(
     manifest.write_text(manifest.read_text().replace(",2.5,", ",fast,", 1))
     with pytest.raises(ManifestError, match="row 1 of .*: fps: 'fast' is no number of frames"):
         read_manifest(manifest)
+
+
+def test_commands_know_them_and_repair_brings_the_same_bytes(
+    command: Command, miniature: Miniature, tmp_path: Path
+) -> None:
+    env = {"KINETICS600_HOME": str(tmp_path), "KINETICS600_MIRROR": str(miniature.root)}
+    asked = ("train", "--class", CLASSES[0], "--encode", "training", "--frame-step", "2")
+
+    def run(name: str, *options: str) -> Any:
+        done = command(name, *asked, "--json", *options, env=env)
+        found = json.loads(done.stdout)
+        return found[0] if isinstance(found, list) else found["splits"][0]
+
+    shown = command("status", *asked, env=env)
+    assert shlex.join(("kinetics600", "plan", *asked)) in shown.stdout + shown.stderr
+    planned = run("plan")
+    assert planned["needed_bytes"] == pytest.approx(1.2 * planned["tarball_bytes"], rel=0.01)
+    run("download")
+    before = contents(tmp_path)
+    assert {path.partition("/")[0] for path in before} == {FOLDER}
+    assert run("plan")["tarball_bytes"] == 0
+    assert run("status")["counts"]["here_clips"] == len(before)
+
+    damaged = tmp_path / min(before)
+    damaged.write_bytes(damaged.read_bytes()[:900])
+    run("verify", "--repair")
+    assert contents(tmp_path) == before
+    table = run_table(command, tmp_path, env, asked)
+    assert {row["fps"] for row in table} == {"2.5"}
+
+
+def run_table(
+    command: Command, folder: Path, env: dict[str, str], asked: tuple[str, ...]
+) -> list[dict[str, str]]:
+    """Return the rows of the table of clips that `manifest export` writes."""
+    path = folder / "clips.csv"
+    done = command("manifest", "export", *asked, "--out", path, env=env)
+    assert done.returncode == 0, done.stderr
+    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
 
 
 def test_the_rate_goes_with_the_file_that_had_it(tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def test_one_split_is_one_configuration() -> None:
     assert matter["size_categories"] == ["10K<n<100K"]
 
 
+@pytest.mark.parametrize(
+    ("name", "root"),
+    [("owner/name", 'root = snapshot_download("owner/name"'), ("./k600", 'root = "./k600"')],
+)
+def test_a_card_says_how_to_use_the_loader_that_is_there(name: str, root: str) -> None:
+    card = write_card("metadata", FACTS, name=name, private=False, has_loader=True)
+    assert card.count("root = ") == card.count(root) == 1
+    assert "## The loader" not in write_card("metadata", FACTS, name=name, private=False)
+
+
 def test_this_projects_own_card_is_valid_and_says_what_it_is() -> None:
     readme = (Path(kinetics600.__file__).parent / "README.md").read_text("utf-8")
     match = re.match(r"---\n(.*?)\n---\n", readme, re.S)

@@ -1,0 +1,1 @@
+from k600.errors import *
