@@ -143,6 +143,16 @@ def file_name_of(youtube_id: str, start: int, end: int) -> str:
     return f"{youtube_id}_{start:06d}_{end:06d}.mp4"
 
 
+def video_of(file_name: str) -> str:
+    """Return the YouTube id in a clip's file name.
+
+    Example:
+        >>> video_of("-_abcdefghi_000012_000022.mp4")
+        '-_abcdefghi'
+    """
+    return file_name[:11]
+
+
 def parse_file_name(name: str) -> tuple[str, int, int] | None:
     """Return `(youtube_id, time_start, time_end)` of a clip's file name, None if it is not one.
 

@@ -60,7 +60,7 @@ def verify_clips(
         OptionError: The request has limits.
         NoClipsError: The store has no clip of the request.
     """
-    if request.limits.limited:
+    if request.limits.limited or request.exclude_overlap:
         raise choice_error(
             "whole splits or classes are verified, or the clips of a manifest; leave them out",
             but=("manifest",),

@@ -159,7 +159,7 @@ def count_requests(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rat
 
     Example:
         >>> count_requests([10**9] * 600, shard_bytes=500_000_000, rates=Rates()).gets
-        405000
+        404200
     """
     left = sum(tarball_bytes) * rates.encoded_share
     shards = round(left / shard_bytes)

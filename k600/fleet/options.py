@@ -214,7 +214,7 @@ def check_fleet(request: Request, *, offline: bool) -> None:
             "source: 'local' is not allowed: the fleet reads tarballs. Run 'kinetics600 publish "
             "--embed --source local' for what is in data_dir"
         )
-    if request.chooses:
+    if request.is_selective:
         raise choice_error(
             "not allowed, as the fleet reads whole tarballs. Choose by classes, or run "
             "'kinetics600 publish --embed' on one machine"

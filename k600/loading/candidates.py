@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from k600.clip import Clip, file_name_of, label_of, parse_file_name
+from k600.clip import Clip, file_name_of, label_of, parse_file_name, video_of
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
 from k600.labels import NAMES
 from k600.loading.selection import Candidate
@@ -119,6 +119,9 @@ def listed_or_found(listed: Mapping[str, Sequence[str]], state: State) -> Candid
     found: dict[str, Sequence[str]] = {}
     for label in classes:
         names = listed.get(label, ())
+        if state.without:
+            names = [name for name in names if video_of(name) not in state.without]
+            more[label] = {name for name in more[label] if video_of(name) not in state.without}
         others = more[label].difference(elsewhere, names)
         if names or others:
             found[label] = [*names, *sorted(others)] if others else names

@@ -17,7 +17,6 @@ from k600.loading.request import Request
 from k600.loading.sources import WORDS, Price
 from k600.loading.state import Failure, State, read_state
 from k600.reasons import PASSING_REASONS
-from k600.tarballs.extract import is_wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +161,7 @@ def _counts(state: State, plan: Plan) -> tuple[int, int | None]:
     names = [name for found in plan.here.values() for name in found]
     if state.request.chooses:
         return len(names), plan.wanted
-    wanted = state.wanted
-    here = sum(is_wanted(name, wanted) for name in names)
+    here = sum(map(state.wants, names))
 
     host, listing = state.host, state.host.listing
     tarballs = state.tarballs

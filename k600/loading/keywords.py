@@ -37,6 +37,9 @@ class Options(TypedDict, total=False):
     manifest: str | os.PathLike[str] | None
     """A file written by `save_manifest`: exactly its clips, instead of classes and limits."""
 
+    exclude_overlap: bool
+    """Leave out clips of validation and test whose video is in train, too."""
+
     source: Literal["auto", "cvdf", "youtube", "local"]
     """Where clips come from that are not in `data_dir`."""
 

@@ -16,7 +16,6 @@ from k600.loading.state import Failure, State
 from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED
 from k600.store.rows import StoredGroup
-from k600.tarballs.extract import is_wanted
 from k600.tarballs.reading import is_condemned, noted_failure
 
 
@@ -102,7 +101,7 @@ def _other_sources(
 def missing_clips(state: State) -> list[Missing]:
     """Name every clip of a request for whole classes that is not there, with the reason."""
     request, split, known = state.request, state.split, state.known
-    wanted, here = state.wanted, state.inventory.names
+    here = state.inventory.names
     tarballs = state.tarballs
     asked = set(tarballs)
     broken = dict(state.host.failures)
@@ -112,7 +111,7 @@ def missing_clips(state: State) -> list[Missing]:
     missing: dict[tuple[str, str], Missing] = {}
 
     def miss(tarball: Tarball, folder: str, name: str, reason: str, detail: str = "") -> None:
-        if name not in here(folder) and is_wanted(name, wanted):
+        if name not in here(folder) and state.wants(name):
             label = folder.partition("/")[2]
             label = "" if label == UNLABELED else label
             clip = Missing(split, label, name, tarball.name, reason, detail)

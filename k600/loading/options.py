@@ -291,6 +291,15 @@ class OptionFields:
         chooses=True,
         in_cache_key=True,
     )
+    exclude_overlap: bool = _option(
+        False,
+        help="Leave out clips of validation and test whose video is in train, too.",
+        more="About half of validation are. The host's list of train's clips says so (some 20 MB, "
+        "fetched once and kept in `data_dir`, so that it serves offline). A whole split or class "
+        "is read to its end all the same.",
+        chooses=True,
+        in_cache_key=True,
+    )
     source: str = _option(
         "auto",
         help="Where clips come from that are not in `data_dir`.",

@@ -149,6 +149,7 @@ def _of_whole_classes(
         state.known,
         state.inventory.names,
         wanted=state.wanted,
+        without=state.without,
         retry_errors=retry and network,
         refetch=refetch and network,
         listing=host.listing,

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from k600.clip import Place, Tarball
+from k600.clip import Place, Tarball, video_of
 from k600.loading.selection import Candidate
 from k600.store.rows import ClipRow, LedgerView, StoredGroup
 from k600.tarballs.extract import TarballRead, is_wanted
@@ -26,6 +26,7 @@ def plan_reads(
     here: Callable[[str], Collection[str]],
     *,
     wanted: frozenset[str] | None = None,
+    without: frozenset[str] = frozenset(),
     retry_errors: bool = False,
     refetch: bool = False,
     listing: Mapping[str, Collection[str]] | None = None,
@@ -38,13 +39,18 @@ def plan_reads(
         known: What the ledger says of this split.
         here: Returns the file names in a store folder (`<split>/<class name>`).
         wanted: The file names asked for; None for all.
+        without: YouTube ids of videos whose clips are not asked for.
         retry_errors: Ask again for what a tarball was proved not to hold.
         refetch: Ask again for everything.
         listing: File names that each class should hold, as far as known.
         copies: File names, by store folder, of clips that the tarballs' own are to replace.
     """
 
+    def wants(name: str) -> bool:
+        return is_wanted(name, wanted) and video_of(name) not in without
+
     def lacking_of(folder: str, names: frozenset[str]) -> frozenset[str]:
+        names = frozenset(filter(wants, names)) if without else names
         return names.difference(here(folder)) | names.intersection((copies or {}).get(folder, ()))
 
     held: dict[str, list[StoredGroup]] = defaultdict(list)
@@ -52,14 +58,14 @@ def plan_reads(
         held[group.tarball.name].append(group)
     others: dict[str, list[ClipRow]] = defaultdict(list)
     for clip in known.others:
-        if is_wanted(clip.file_name, wanted):
+        if wants(clip.file_name):
             others[clip.tarball.name].append(clip)
 
     reads = []
     for tarball in tarballs:
         row, own = known.tarballs.get(tarball.name), others[tarball.name]
         if refetch:
-            reads.append(TarballRead(tarball, wanted))
+            reads.append(TarballRead(tarball, wanted, without))
             continue
 
         if row is None or row.state != "done":
@@ -69,11 +75,11 @@ def plan_reads(
             unproved = any(group.source == "cvdf" for group in held[tarball.name])
             folder = f"{tarball.split}/{tarball.label}"
             if not listed or unproved or lacking_of(folder, listed):
-                reads.append(TarballRead(tarball, wanted))
+                reads.append(TarballRead(tarball, wanted, without))
             continue
 
         if retry_errors and any(clip.state in ("bad", "absent") for clip in own):
-            reads.append(TarballRead(tarball, wanted))
+            reads.append(TarballRead(tarball, wanted, without))
             continue
 
         lacking = set[str]()
@@ -82,7 +88,7 @@ def plan_reads(
                 lacking |= lacking_of(clip.folder, frozenset((clip.file_name,)))
         for group in held[tarball.name]:
             vanished = lacking_of(group.folder, group.names)
-            lacking |= {name for name in vanished if is_wanted(name, wanted)}
+            lacking |= set(filter(wants, vanished))
         if lacking:
             reads.append(TarballRead(tarball, frozenset(lacking), until_found=True))
     return reads

@@ -41,6 +41,8 @@ class Request:
     """How many clips of each split to take, and which first."""
     manifest: Manifest | None
     """Exactly these clips, instead of classes and limits."""
+    exclude_overlap: bool
+    """Leave out clips of validation and test whose video is in train, too."""
     source: str
     """`auto`, `cvdf`, `youtube` or `local`."""
     youtube: YouTubeOptions
@@ -122,7 +124,12 @@ class Request:
     @property
     def is_whole(self) -> bool:
         """Whether all classes and clips of its splits are asked for."""
-        return self.classes is None and not self.chooses
+        return self.classes is None and not self.is_selective
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether some clips of its classes are left out on purpose."""
+        return self.chooses or self.exclude_overlap
 
     @property
     def chooses(self) -> bool:
@@ -203,10 +210,11 @@ def make_request(
     limits = _made_of(Limits, values)
     splits = SPLITS if config_name == "all" else (config_name,)
     if values["manifest"] is not None:
-        if limits.limited or values["classes"] is not None:
+        given = limits.limited or values["classes"] is not None or values["exclude_overlap"]
+        if given:
             raise OptionError(
                 "manifest: it says itself which clips are meant; leave out classes=…, "
-                "max_samples=… and max_per_class=…"
+                "max_samples=…, max_per_class=… and exclude_overlap=…"
             )
         values["manifest"] = read_manifest(values["manifest"])
         splits = _splits_of(values["manifest"], config_name, splits)

@@ -187,6 +187,8 @@ class StreamedShard:
     only: Mapping[str, str] | None = None
     """Yield the clips of these file names only, and read no further than the last: each with the
     SHA-256 that it must have, empty where unknown."""
+    without: frozenset[str] = frozenset()
+    """Leave out the clips of these videos, by YouTube id."""
     retry_errors: bool = False
     """Read a tarball anew of which clips were proved not to be had."""
     ahead_bytes: int = AHEAD_BYTES
@@ -245,7 +247,8 @@ class StreamedShard:
                 self.reading.complain(f"{clip.key} is left out: {REASONS['differs']}")
                 continue
 
-            if self.classes is None or clip.label in self.classes:
+            is_asked_for = self.classes is None or clip.label in self.classes
+            if is_asked_for and clip.youtube_id not in self.without:
                 yield found
             if left is not None and not left:
                 return

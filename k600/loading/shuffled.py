@@ -45,6 +45,11 @@ def shuffle_split(request: Request, split: str, *, offline: bool = False) -> lis
         MirrorError, ListError: The mirror's lists cannot be had.
         NoClipsError: Not one of the clips can be had.
     """
+    if request.exclude_overlap:
+        raise OptionError(
+            "exclude_overlap: True is not allowed with shuffle_clips=True. Stream without it, or "
+            "load with exclude_overlap=True, save_manifest(…), and pass manifest=…"
+        )
     state = state_to_stream(request, split, offline=offline)
     indexed: list[Any] = []
     if request.chooses:

@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from k600.clip import Clip, Listing, Tarball, TestLabels, names_of_classes
+from k600.clip import Clip, Listing, Tarball, TestLabels, names_of_classes, video_of
 from k600.errors import Kinetics600Error, OfflineError
 from k600.labels import NAMES
 from k600.loading.index import IndexFile
 from k600.loading.link_rate import recall_rate
 from k600.loading.manifest import ManifestRow
+from k600.loading.overlap import videos_in_train
 from k600.loading.places import Places
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
@@ -24,6 +25,7 @@ from k600.store.inventory import Folders, Inventory, is_unchanged, watched_folde
 from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, LedgerView
 from k600.tarballs.catalog import KeptLists, read_test_labels
+from k600.tarballs.extract import is_wanted
 from k600.text import public_url
 
 
@@ -83,6 +85,8 @@ class State:
     """Whether the store may be written to, as `Store.prepare` has proved."""
     places: Places
     """Where clips lie in their tarballs; read from ledger, manifest and index as it is asked."""
+    without: frozenset[str] = frozenset()
+    """YouTube ids of videos whose clips are left out."""
     members: Mapping[str, Sequence[ClipRow]] = field(default_factory=dict)
     """What is known of each tarball's clips in its own order, where `is_unlisted`."""
     bytes_per_second: float | None = None
@@ -114,6 +118,10 @@ class State:
     def wanted(self) -> frozenset[str] | None:
         """The file names asked for where that is not simply all of each tarball."""
         return wanted_names(self.request, self.split, self.labels)
+
+    def wants(self, file_name: str) -> bool:
+        """Return whether a clip is asked for, of those that the tarballs of the request hold."""
+        return is_wanted(file_name, self.wanted) and video_of(file_name) not in self.without
 
     def now(self) -> State:
         """Read ledger and store again; what the host said of its tarballs is asked anew."""
@@ -158,7 +166,7 @@ class State:
         self, known: LedgerView, ledger: Ledger, names: Collection[str] | None = None
     ) -> State:
         """Return the same with what a ledger says, or says of some tarballs."""
-        inventory = Inventory(self.request.store, known)
+        inventory = Inventory(self.request.store, known, without=self.without)
         members = _members(ledger, self.split) if self.is_unlisted else {}
         if names is not None:
             members = {**self.members, **{n: rows for n, rows in members.items() if n in names}}
@@ -233,7 +241,10 @@ def read_state(
         write=writable,
         listed=folders,
     )
-    inventory = Inventory(store, known, folders)
+    without = frozenset[str]()
+    if request.exclude_overlap and split != "train":
+        without = videos_in_train(request, offline=offline, keep=writable)
+    inventory = Inventory(store, known, folders, without=without)
 
     kept = KeptLists(request.mirror, store, split, network=False, keep=False)
     names = kept.test_names() if split.is_mixed and request.chooses and not labels else ()
@@ -250,6 +261,7 @@ def read_state(
         may_ask,
         writable,
         _places(request, split, offline=offline, keep=writable),
+        without,
         bytes_per_second=recall_rate(store, request.mirror),
     )
     if not state.is_unlisted:

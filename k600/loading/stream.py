@@ -119,6 +119,7 @@ def _streamed(
         state.labels,
         classes=request.classes if state.split.is_mixed and only is None else None,
         only=only,
+        without=state.without,
         retry_errors=request.retry_errors,
     )
 

@@ -16,7 +16,7 @@ from k600.loading.selection import Candidate, share_of, walk_clips, walk_order
 from k600.loading.state import State
 from k600.splits import UNLABELED
 from k600.store.rows import ClipRow
-from k600.tarballs.extract import TarballRead, is_wanted
+from k600.tarballs.extract import TarballRead
 
 _TARBALL_BYTES = 1_470_000_000
 """Mean size of a test tarball: each is read whole where clips are counted by class."""
@@ -57,11 +57,9 @@ def next_unlisted(
     for name in walk_order([tarball.name for tarball in state.host.tarballs], limits):
         if name in failed:
             continue
-        members = [
-            clip for clip in state.members.get(name, ()) if is_wanted(clip.file_name, wanted)
-        ]
+        members = [clip for clip in state.members.get(name, ()) if state.wants(clip.file_name)]
         good = _good(members, indexed.get(name), is_read=name in done)
-        good = [file_name for file_name in good if is_wanted(file_name, wanted)]
+        good = [file_name for file_name in good if state.wants(file_name)]
         if name in indexed and counted and not limits.shuffle:
             # Clips that are there come first, and reading would bring all of the classes that have
             # too few, more of them than are chosen: so who asks for single ones chooses the same.
@@ -91,7 +89,9 @@ def next_unlisted(
         before = len(walk_clips(others, limits, classes=classes))
         most = None if counted else (limits.max_samples or 0) - before
         tarball = Tarball(state.split, unread)
-        more = TarballRead(tarball, wanted, until_found=most is not None, most=most, goes_on=True)
+        more = TarballRead(
+            tarball, wanted, state.without, until_found=most is not None, most=most, goes_on=True
+        )
         return chosen, [more], limits.max_samples
 
     lost = counted and failed and wanted

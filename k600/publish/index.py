@@ -76,7 +76,7 @@ def build_index(
         MirrorError, ListError: The mirror cannot serve the request at all.
         StoreError: The store's ledger cannot be written.
     """
-    if request.chooses:
+    if request.is_selective:
         raise choice_error("not allowed, as an index is of whole tarballs. Choose by classes")
     if request.encoding is not None:
         raise OptionError(

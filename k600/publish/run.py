@@ -86,6 +86,11 @@ def publish(
     """
     choice("kind", recipe.kind, KINDS)
     recipe.check()
+    if request.exclude_overlap:
+        raise OptionError(
+            "exclude_overlap: True is not allowed here, as what is left out follows from a list "
+            "that may change. Load with it, save_manifest(…), and publish with manifest=…"
+        )
     rights = flag("i_have_the_rights", i_have_the_rights)
     with_loader = flag("with_loader", with_loader)
     if private is not None:

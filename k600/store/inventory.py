@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from k600.clip import Tarball, parse_file_name
+from k600.clip import Tarball, parse_file_name, video_of
 from k600.errors import UnknownClassError
 from k600.labels import NAMES, canonical
 from k600.splits import UNLABELED
@@ -112,8 +112,16 @@ class Folders:
 class Inventory:
     """The intact clips of one split in the store."""
 
-    def __init__(self, store: Store, known: LedgerView, folders: Folders | None = None) -> None:
-        """List nothing yet."""
+    def __init__(
+        self,
+        store: Store,
+        known: LedgerView,
+        folders: Folders | None = None,
+        *,
+        without: Collection[str] = (),
+    ) -> None:
+        """List nothing yet; clips of the videos `without` count as not there."""
+        self._without = without
         self._store, self._folders, self._hidden = store, folders or Folders(store), known.hidden()
         self._rows: dict[str, list[AdoptedRow]] = {}
         for row in known.adopted:
@@ -149,6 +157,8 @@ class Inventory:
         own: Set[str] = self._folders.names(folder)
         if folder in self._hidden:
             own = own - self._hidden[folder]
+        if self._without:
+            own = {name for name in own if video_of(name) not in self._without}
         for row in rows:
             bad = row.problem and row.is_at_place and row.file_name in own
             if bad and is_unchanged(self._store.root / row.path, row):
@@ -157,6 +167,8 @@ class Inventory:
         elsewhere: dict[str, str] = {}
         for row in rows:  # others may have one twice
             if row.problem or row.is_at_place or row.file_name in own:
+                continue
+            if video_of(row.file_name) in self._without:
                 continue
             if row.file_name in self._folders.names(os.path.dirname(row.path)):
                 elsewhere.setdefault(row.file_name, row.path)

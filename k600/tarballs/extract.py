@@ -12,7 +12,7 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from k600.clip import Entry, Listing, Tarball, TestLabels
+from k600.clip import Entry, Listing, Tarball, TestLabels, video_of
 from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError, Stopped
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
@@ -56,6 +56,8 @@ class TarballRead:
     tarball: Tarball
     wanted: frozenset[str] | None = None
     """File names to store; None for every clip in it."""
+    without: frozenset[str] = frozenset()
+    """YouTube ids of videos whose clips are not stored all the same."""
     until_found: bool = False
     """Whether reading may stop after the last wanted clip."""
     most: int | None = None
@@ -72,7 +74,7 @@ class TarballRead:
 
     def wants(self, name: str) -> bool:
         """Return whether a file of the tarball is to be stored."""
-        return is_wanted(name, self.wanted)
+        return is_wanted(name, self.wanted) and video_of(name) not in self.without
 
 
 @dataclass(frozen=True, slots=True)

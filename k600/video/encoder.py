@@ -63,6 +63,7 @@ class Mp4Writer:
         """How many were written."""
         self._added = 0
         self._frame_step = encoding.frame_step
+        self._always_ends_alike = encoding.encode is not None
         self._video = video
         self._shaper = FrameShaper(video, encoding.short_side)
         self._last_pts: int | None = None
@@ -160,14 +161,14 @@ class Mp4Writer:
     def finish(self, *, hold_last: bool = False) -> None:
         """Write what the encoders hold back; with `hold_last`, the last frame's own duration.
 
-        (A frame is displayed until the next; encoders make the last one as short as the others,
-        or, of every so-many-th, as long: so that it always has its own.)
+        (A frame is displayed until the next; encoders make the last one as short as the others.
+        What is encoded for training always ends as its source does, whichever frames are kept.)
         """
         if not self.frames:
             return
         with _translate_errors():
             packets = self._encoder.encode(None)
-            if packets and (self._frame_step > 1 or (hold_last and self._is_held)):
+            if packets and (self._always_ends_alike or (hold_last and self._is_held)):
                 packets[-1].duration = self._end - (packets[-1].pts or 0)
             self._output.mux(packets)
             if self._audio is not None:

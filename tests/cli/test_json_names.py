@@ -51,6 +51,7 @@ LINES = {  # in an order in which one has what the one before left
     "fleet": ["validation", "--to", "shards", "--workers", "1"],
     "fleet ": ["train", "--estimate"],
     "export lists": ["validation"],
+    "overlap": [],
     "list": [],
     "delete": ["validation", "--yes"],
 }

@@ -42,6 +42,7 @@ COMMANDS = {  # in an order in which one has what the one before left
     "publish": ["validation", "--to", NAME],
     "fleet": ["train", "--estimate"],
     "export lists": ["validation", "--out", "lists"],
+    "overlap": [],
     "list": [],
     "delete": ["test", "--yes"],
 }

@@ -24,6 +24,7 @@ OTHER: dict[str, Any] = {
     "shuffle": True,
     "shuffle_clips": True,
     "seed": 51,
+    "exclude_overlap": True,
     "source": "cvdf",
     "data_dir": "/elsewhere",
     "short_side": 256,

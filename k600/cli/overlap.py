@@ -1,0 +1,79 @@
+"""`kinetics600 overlap`: clips of validation and test whose videos are in train, too."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import click
+
+from k600.cli.app import app, as_json, data_dir, lists_mirror
+from k600.cli.request_options import complete_of, complete_path, request_of
+from k600.cli.screen import make_table, percent_of, print_json, say, show_table
+from k600.network import is_offline
+from k600.store.files import write_whole
+from k600.text import csv_cell
+from k600.values import choice
+
+_SPLITS = ("validation", "test")
+
+
+@app.command()
+@click.argument(
+    "split",
+    metavar="[{validation|test}]",
+    default="validation",
+    shell_complete=complete_of(*_SPLITS),
+)
+@data_dir
+@lists_mirror
+@click.option("--test-labels", help="URL or path of DeepMind's list of test clips.")
+@click.option(
+    "--out",
+    type=Path,
+    shell_complete=complete_path("file"),
+    help="Also a CSV with a row for each such clip.",
+)
+@as_json
+def overlap(split: str, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Count the clips whose videos are in train, too, and those with seconds in common.
+
+    By the host's lists, which are fetched if none are kept (some 20 MB); for the test split, by
+    DeepMind's list and by what is known of its tarballs. --exclude-overlap of a load leaves these
+    clips out.
+
+    Example: kinetics600 overlap validation --out overlap.csv
+    """
+    from k600.checks.overlap import read_overlaps
+
+    choice("split", split, _SPLITS)
+    clips, found = read_overlaps(request_of(split, options), split, offline=is_offline())
+    in_time = sum(one.is_in_time for one in found)
+    if out is not None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("label", "file_name", "seconds_in_common", "train_clips"))
+        for one in found:
+            cells = (one.label, one.file_name, str(one.is_in_time), " ".join(one.train_clips))
+            writer.writerow(map(csv_cell, cells))
+        write_whole(out, text.getvalue().encode())
+    if as_json:
+        print_json(
+            {
+                "split": split,
+                "known_clips": clips,
+                "in_train_clips": len(found),
+                "in_train_time_clips": in_time,
+                "out": None if out is None else str(out),
+            }
+        )
+        return
+
+    table = make_table("split", "clips", "video in train", "seconds in common", text=["split"])
+    shares = (f"{n:,} ({percent_of(n / clips if clips else 0)})" for n in (len(found), in_time))
+    table.add_row(split, f"{clips:,}", *shares)
+    show_table(table)
+    if out is not None:
+        say(f"written: {out}")
