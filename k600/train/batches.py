@@ -120,8 +120,9 @@ def normalize_inputs(model: Any, **options: Any) -> Any:
 def epoch_callback(transform: ClipTransform) -> Any:
     """Return a `TrainerCallback` that calls `transform.set_epoch` as each epoch begins.
 
-    A run that goes on from a checkpoint goes on in that epoch. It warns where a dataset was split
-    by hand for several processes, which `Trainer` does itself: parts of it would never be seen.
+    A run that goes on from a checkpoint goes on in that epoch; of a stream, whose length `Trainer`
+    does not know, in the first only. It warns where a dataset was split by hand for several
+    processes, which `Trainer` does itself: parts of it would never be seen.
 
     Raises:
         MissingDependencyError: No transformers.
