@@ -83,6 +83,7 @@ def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
     """Compare the store with FILE, to the last byte of each clip.
 
     FILE is a manifest as .csv or .parquet. Exit code 0 if all are there and the same, 1 if not.
+    Clips that were encoded anew are in a folder of their own: pass that as --data-dir.
 
     Example: kinetics600 manifest check validation.parquet --data-dir /data/k600
     """
