@@ -18,6 +18,9 @@ from k600.video.display import FrameShaper
 from k600.video.encoding import Encoding
 from k600.video.probe import is_disk_error
 
+_MOST_IN_RATE = (1 << 31) - 1
+"""FFmpeg's largest numerator and denominator."""
+
 
 def has_codec(mode: Literal["r", "w"], name: str) -> bool:
     """Whether PyAV has a decoder (`r`) or an encoder (`w`) of this name."""
@@ -73,6 +76,7 @@ class Mp4Writer:
             flags = {"movflags": "+faststart"}
             self._output = av.open(str(target), "w", format="mp4", options=flags)
             rate = Fraction(video.average_rate or video.guessed_rate or 30) / self._frame_step
+            rate = rate.limit_denominator(_MOST_IN_RATE)
             self._encoder = self._output.add_stream("libx264", rate=rate)
 
         self._encoder.options = dict(encoding.x264)
