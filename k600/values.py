@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -27,6 +28,15 @@ def whole_number(option: str, value: object, *, least: int, most: int | None = N
         allowed = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
         raise OptionError(f"{option}: {value!r} is not allowed, expected a whole number {allowed}")
     return int(number)
+
+
+def positive(option: str, value: object) -> float:
+    """Return an option's value as Python's own number, finite and more than 0."""
+    number = plain(value)
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if not is_number or not 0 < number < math.inf:
+        raise OptionError(f"{option}: {value!r} is not allowed, expected a number more than 0")
+    return float(number)
 
 
 def flag(option: str, value: object) -> bool:

@@ -360,6 +360,7 @@ class OptionFields:
         more="A sampler's stride then counts such frames; the column `fps` says how many a second "
         "there are.",
         least=1,
+        most=1_000,
         in_cache_key=True,
         encodes=True,
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+import re
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from k600.errors import OptionError
@@ -20,7 +23,7 @@ from k600.train.pixels import (
     scaled,
 )
 from k600.train.sampling import clips_at, places
-from k600.values import choice, whole_number
+from k600.values import choice, flag, positive, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,19 +125,35 @@ class ClipTransform:
             value = getattr(self, name)
             if value is not None or name in ("num_frames", "crop", "audio_rate"):
                 whole_number(name, value, least=1)
-        if self.audio_seconds is not None and not self.audio_seconds > 0:
+        for name in ("fps", "audio_seconds"):
+            if getattr(self, name) is not None:
+                positive(name, getattr(self, name))
+        flag("flip", self.flip)
+        whole_number("seed", self.seed, least=-sys.maxsize)
+
+        if self.augment is not None and not callable(self.augment):
             raise OptionError(
-                f"audio_seconds: {self.audio_seconds!r} is not allowed, expected more than 0"
+                f"augment: {self.augment!r} is not allowed, expected a function of a clip"
             )
-        if isinstance(self.keep, str) or set(self.keep) & {*KEYS, "labels", "audio"}:
+        if self.label_ids is not None and not isinstance(self.label_ids, Mapping):
+            raise OptionError(
+                f"label_ids: a {type(self.label_ids).__name__} is not allowed, expected a dict, as "
+                "align_labels returns it"
+            )
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", str(self.device)):
+            raise OptionError(
+                f"device: {self.device!r} is not allowed, expected 'cpu', 'cuda' or 'cuda:0'"
+            )
+        own = {*KEYS, "labels", "audio"}
+        if not _is_of(self.keep, str) or own & set(self.keep):
             raise OptionError(
                 f"keep: {self.keep!r} is not allowed, expected a tuple of names of columns"
             )
 
-        if self.fps is not None and (self.stride is not None or not self.fps > 0):
+        if self.fps is not None and self.stride is not None:
             raise OptionError(
-                f"fps: {self.fps!r} with stride={self.stride!r} is not allowed, expected more than "
-                "0, and no stride"
+                f"fps: {self.fps!r} with stride={self.stride!r} is not allowed, expected one "
+                "of the two"
             )
         if self.short_side is not None and self.crop > self.short_side:
             raise OptionError(
@@ -145,7 +164,8 @@ class ClipTransform:
                 f"clips_per_video: {self.clips_per_video!r} is not allowed with sampling='center', "
                 "expected None or 1; sampling='uniform' gives several"
             )
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(self.std):
+        both = (self.mean, self.std)
+        if not all(_is_of(each, Real) and len(each) == 3 for each in both) or not all(self.std):
             raise OptionError(
                 f"mean, std: {self.mean!r}, {self.std!r} are not allowed, expected 3 numbers "
                 "each, and no std of 0"
@@ -203,7 +223,7 @@ class ClipTransform:
         starts = places(self.sampling, self.clips_per_video or 1, chance)
         step = 4 if self.stride is None and self.fps is None else self.stride
         try:
-            with opened(row["video"], device=self.device) as video:
+            with opened(row["video"], device=str(self.device)) as video:
                 clips, middles = clips_at(
                     video, starts, num_frames=self.num_frames, step=step, fps=self.fps
                 )
@@ -248,11 +268,12 @@ class ClipTransform:
     def _augmented(self, clip: Tensor, chance: random.Random) -> Tensor:
         torch = import_torch()
         assert self.augment is not None
-        with torch.random.fork_rng(devices=[] if self.device == "cpu" else None):
+        with torch.random.fork_rng(devices=[] if str(self.device) == "cpu" else None):
             torch.manual_seed(chance.getrandbits(63))
             found = self.augment(clip)
         if not isinstance(found, torch.Tensor) or found.dtype != torch.uint8 or found.ndim != 4:
-            what = f"{getattr(found, 'dtype', type(found).__name__)} {tuple(clip.shape)}"
+            shape = tuple(getattr(found, "shape", ()))
+            what = f"{getattr(found, 'dtype', type(found).__name__)} {shape}"
             raise OptionError(f"augment: gave {what}, expected uint8 (T, C, H, W)")
         return found
 
@@ -282,6 +303,13 @@ class ClipTransform:
                 "rows apart; keep these columns"
             )
         return random.Random(f"{self.seed} {self._shared.epoch} {name}")
+
+
+def _is_of(values: object, kind: type) -> bool:
+    """Return whether these are several values, each of a kind."""
+    if not isinstance(values, Collection) or isinstance(values, str):
+        return False
+    return all(isinstance(value, kind) for value in values)
 
 
 def _name_of(row: Mapping[str, Any]) -> str:

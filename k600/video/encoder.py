@@ -18,6 +18,9 @@ from k600.video.display import FrameShaper
 from k600.video.encoding import Encoding
 from k600.video.probe import is_disk_error
 
+_MOST_IN_RATE = (1 << 31) - 1
+"""FFmpeg's largest numerator and denominator."""
+
 
 def has_codec(mode: Literal["r", "w"], name: str) -> bool:
     """Whether PyAV has a decoder (`r`) or an encoder (`w`) of this name."""
@@ -60,6 +63,7 @@ class Mp4Writer:
         """How many were written."""
         self._added = 0
         self._frame_step = encoding.frame_step
+        self._always_ends_alike = encoding.encode is not None
         self._video = video
         self._shaper = FrameShaper(video, encoding.short_side)
         self._last_pts: int | None = None
@@ -72,6 +76,7 @@ class Mp4Writer:
             flags = {"movflags": "+faststart"}
             self._output = av.open(str(target), "w", format="mp4", options=flags)
             rate = Fraction(video.average_rate or video.guessed_rate or 30) / self._frame_step
+            rate = rate.limit_denominator(_MOST_IN_RATE)
             self._encoder = self._output.add_stream("libx264", rate=rate)
 
         self._encoder.options = dict(encoding.x264)
@@ -156,14 +161,14 @@ class Mp4Writer:
     def finish(self, *, hold_last: bool = False) -> None:
         """Write what the encoders hold back; with `hold_last`, the last frame's own duration.
 
-        (A frame is displayed until the next; encoders make the last one as short as the others,
-        or, of every so-many-th, as long: so that it always has its own.)
+        (A frame is displayed until the next; encoders make the last one as short as the others.
+        What is encoded for training always ends as its source does, whichever frames are kept.)
         """
         if not self.frames:
             return
         with _translate_errors():
             packets = self._encoder.encode(None)
-            if packets and (self._frame_step > 1 or (hold_last and self._is_held)):
+            if packets and (self._always_ends_alike or (hold_last and self._is_held)):
                 packets[-1].duration = self._end - (packets[-1].pts or 0)
             self._output.mux(packets)
             if self._audio is not None:

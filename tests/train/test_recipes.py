@@ -119,6 +119,19 @@ def test_audio_comes_with_the_clip_it_was_recorded_with() -> None:
         ({"keep": ("labels",)}, "keep: .*labels"),
         ({"audio_seconds": 0}, "audio_seconds: 0 "),
         ({"audio_rate": 0}, "audio_rate: 0 "),
+        ({"audio_seconds": "2"}, "audio_seconds: '2' "),
+        ({"audio_seconds": float("inf")}, "audio_seconds: inf "),
+        ({"fps": "8"}, "fps: '8' "),
+        ({"fps": float("nan")}, "fps: nan "),
+        ({"keep": 5}, "keep: 5 "),
+        ({"keep": ("youtube_id", 1)}, "keep: .*1"),
+        ({"mean": 0.5}, "mean, std: 0.5"),
+        ({"std": ("a", "b", "c")}, "mean, std: .*'a'"),
+        ({"flip": "no"}, "flip: 'no' .* True or False"),
+        ({"seed": None}, "seed: None "),
+        ({"augment": 5}, "augment: 5 "),
+        ({"device": "gpu"}, "device: 'gpu' .* 'cpu', 'cuda'"),
+        ({"label_ids": [1, 2]}, "label_ids: a list .* align_labels"),
     ],
 )
 def test_values_that_are_not_allowed_are_named(options: dict[str, Any], message: str) -> None:
@@ -145,8 +158,8 @@ def test_an_augmentation_draws_from_the_row_and_leaves_torch_s_generator_alone()
     assert torch.equal(first[1], second[0])
     transform.set_epoch(1)
     assert not torch.equal(transform(row(1))["pixel_values"], first[0])
-    with pytest.raises(OptionError, match=r"augment: gave torch.float32 .*expected uint8"):
-        ClipTransform(augment=lambda clip: clip.float())(row(1))
+    with pytest.raises(OptionError, match=r"augment: gave torch.float32 \(1, .*expected uint8"):
+        ClipTransform(augment=lambda clip: clip.float()[:1])(row(1))
 
 
 @pytest.mark.filterwarnings("ignore")  # what it warns of as it is imported

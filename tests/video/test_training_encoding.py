@@ -136,7 +136,7 @@ def test_every_nth_frame_is_the_original_s_at_its_own_time(video: Video, step: i
         assert psnr(wanted, found) > 27
 
     plays = [end_of(data) for data in (original, made)]
-    assert plays[1] == pytest.approx(plays[0], abs=2e-3)
+    assert plays[1] == pytest.approx(plays[0], abs=2e-3)  # also if the last frame is left out
 
     sounds = [sound_of(data) for data in (original, made)]
     assert [data for _, data in sounds[1]] == [data for _, data in sounds[0]]
@@ -181,6 +181,26 @@ def test_a_cut_of_a_longer_video_is_encoded_alike(step: int, tmp_path: Path) -> 
     assert cut.fps == pytest.approx(30 / step, rel=0.02)
     probe = probe_clip(path, seconds=2, deep=True)
     assert (probe.verdict, probe.fps) == ("ok", cut.fps)
+
+
+def test_a_clip_of_a_rate_in_large_numbers_is_encoded() -> None:
+    ticks = Fraction(1, 10_000_000)
+    source = io.BytesIO()
+    exactly = {"video_track_timescale": str(ticks.denominator)}
+    with av.open(source, "w", format="mp4", options=exactly) as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width = video.height = 64
+        video.codec_context.time_base = ticks
+        for number in range(60):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = 400_001 * number + number**2 // 60, ticks
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    with av.open(io.BytesIO(source.getvalue())) as container:
+        assert container.streams.video[0].average_rate.denominator * 999 > 1 << 31
+
+    data = encoded(source.getvalue(), Encoding(encode="training", frame_step=999))
+    assert [round(time, 4) for time in decode(data)[0]] == [0]
 
 
 def test_the_same_clip_gives_the_same_bytes() -> None:
