@@ -325,7 +325,7 @@ class Store:
             self._remove_unfinished()
             if any(self._own("incoming").glob("*.lock")) or unless():
                 return False
-            own.rename(leaving)  # at once, so that no run finds half of it
+            move_into_place(own, leaving, flushed=False)  # at once, so that no run finds half of it
         for left in self.root.glob(f"{_LEAVING}*"):  # that of a killed call, too
             with translate_errors(store_error, left):
                 shutil.rmtree(left)
