@@ -17,7 +17,7 @@ CLIPS = {"num_frames": 4, "short_side": 72, "crop": 64, "output": "uint8"}
 
 def miniature(folder: str) -> dict[str, Any]:
     """Make a miniature of the host; return the options of `load_dataset` that read it."""
-    made = make_miniature(Path(folder, "host"), classes=CLASSES, flaws=False)
+    made = make_miniature(Path(folder, "host"), classes=CLASSES, flaws=False, scenes=True)
     return {"mirror": str(made.root), "data_dir": f"{folder}/clips", "cache_dir": folder}
 
 

@@ -153,7 +153,7 @@ def photograph_gallery() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "host")
         made = make_miniature(
-            root, classes=CLASSES, clips_per_class=4, flaws=False, clip_size=(320, 240)
+            root, classes=CLASSES, clips_per_class=4, flaws=False, clip_size=(320, 240), scenes=True
         )
         ds = kinetics600.load_dataset(
             split="validation",

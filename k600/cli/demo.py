@@ -50,7 +50,7 @@ def _demo(folder: Path, *, keep: bool) -> None:
     from k600.progress import no_progress
 
     show("Making a miniature of the host: small made-up clips in its own layout …")
-    host = make_miniature(folder / "host")
+    host = make_miniature(folder / "host", scenes=True)
     store = {"data_dir": str(folder / "clips"), "mirror": str(host.root)}
     options: dict[str, Any] = {**store, "test_labels": str(host.test_labels)}
     if not keep:  # no line names a file that will be gone
