@@ -12,11 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from k600.errors import OptionError, StoreError
-from k600.loading.rows import StoredShard
 from k600.store.files import link_folder, make_folder, write_whole
 from k600.translate import store_error, translate_errors
+
+if TYPE_CHECKING:
+    from k600.loading.rows import StoredShard  # imports what is heavy
 
 _CSV = MappingProxyType({"train": "train.csv", "validation": "val.csv", "test": "test.csv"})
 _MMACTION = MappingProxyType(

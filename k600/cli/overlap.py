@@ -38,11 +38,11 @@ _SPLITS = ("validation", "test")
 )
 @as_json
 def overlap(split: str, out: Path | None, as_json: bool, **options: Any) -> None:
-    """Count the clips whose videos are in train, too, and those with seconds in common.
+    """Count the clips whose videos are in train, too.
 
-    By the host's lists, which are fetched if none are kept (some 20 MB); for the test split, by
-    DeepMind's list and by what is known of its tarballs. --exclude-overlap of a load leaves these
-    clips out.
+    Those that have seconds in common are counted apart. By the host's lists, which are fetched if
+    none are kept (some 20 MB); for the test split, by DeepMind's list and by what is known of its
+    tarballs. --exclude-overlap of a load leaves these clips out.
 
     Example: kinetics600 overlap validation --out overlap.csv
     """

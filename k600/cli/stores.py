@@ -27,7 +27,7 @@ _AS_IS = "as is"  # the encoding of clips as their source has them
 @data_dir
 @as_json
 def list_clips(data_dir: str | None, as_json: bool) -> None:
-    """List what is on this machine: clips and their size, by store, split and encoding.
+    """List the clips on this machine, by store, split and encoding.
 
     Without --data-dir, the usual folders are looked at: that of KINETICS600_HOME, and the one
     beside the cache of the library.
@@ -103,7 +103,7 @@ def _complete_encoding(context: click.Context, _: click.Parameter, word: str) ->
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 def delete(split: str, encoding: str | None, yes: bool, as_json: bool, **options: Any) -> None:
-    """Delete clips that were downloaded: a split, some classes, or with 'all' the store.
+    """Delete downloaded clips: a split, some classes, or all.
 
     Says how much, and asks once. Files of yours and of other tools stay. A load that is asked for
     the clips fetches them again. Safe to stop and to run again. Exit code 1 if you say no.
