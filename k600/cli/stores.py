@@ -16,7 +16,7 @@ from k600.cli.exit_codes import AGAIN
 from k600.cli.request_options import SPLIT, complete_classes, complete_splits, request_of
 from k600.cli.screen import Meter, make_table, print_json, say, show, show_table
 from k600.errors import OptionError, nearest
-from k600.store.removal import Removal, plan_removal, remove_clips
+from k600.store.removal import Removal, plan_removal, remove_clips, remove_own
 from k600.store.store import Store
 from k600.values import listed
 
@@ -126,7 +126,7 @@ def delete(split: str, encoding: str | None, yes: bool, as_json: bool, **options
             remove_clips(store, one, on_clip=lambda: bar.update(1))
     is_all = split == "all" and request.classes is None and not any(o.others for o in removals)
     if is_all and store.ledger_path.exists():
-        store.remove_own()
+        remove_own(store)
     if as_json:
         print_json(
             [

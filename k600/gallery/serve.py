@@ -166,7 +166,7 @@ def _range(header: str, size: int) -> tuple[int, int]:
         >>> _range("bytes=2-4", 10), _range("bytes=-3", 10), _range("bytes=7-", 10)
         ((2, 5), (7, 10), (7, 10))
     """
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", header)
+    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header)
     if found is None or not any(found.groups()):
         return 0, size
     first, last = found.groups()

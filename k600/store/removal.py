@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from k600.clip import Tarball
-from k600.splits import Split
+from k600.splits import SPLITS, Split
 from k600.store.files import sync_folder
 from k600.store.ledger import Ledger
 from k600.store.store import Store
@@ -107,7 +107,7 @@ def remove_clips(
     ledger = Ledger(store.ledger_path)
     for part in removal.parts:
         with _alone(store, part.tarball):
-            gone = set(part.gone)
+            gone = {name for name in part.gone if _size_of(store.path(part.folder, name)) is None}
             for name, size_bytes in part.sizes.items():
                 path = store.path(part.folder, name)
                 if _size_of(path) == size_bytes and store.outside_link(part.folder) is None:
@@ -123,6 +123,15 @@ def remove_clips(
     for path in itertools.chain(folders, [store.root / removal.split]):
         with contextlib.suppress(OSError):  # it holds something, or is gone
             path.rmdir()
+
+
+def remove_own(store: Store) -> bool:
+    """Remove a store's own folder, unless it has clips of the loader, or a run is at work.
+
+    Returns:
+        Whether it is gone.
+    """
+    return store.remove_own(unless=lambda: any(plan_removal(store, each).clips for each in SPLITS))
 
 
 @contextlib.contextmanager

@@ -43,6 +43,8 @@ from k600.video.encoding import Encoding
 META_DIR = ".kinetics600"
 """The folder in a store that is the loader's own."""
 
+_LEAVING = f"{META_DIR}-leaving-"  # what it is called while it is removed
+
 _FOLDERS = ("incoming", "lists", "locks", "reports")  # in it; each run writes to them
 _SPARE_BYTES, _SPARE_FILES = 64 << 20, 64  # kept free on the volume, for ledger, lists and locks
 
@@ -277,9 +279,9 @@ class Store:
     @contextlib.contextmanager
     def incoming(self) -> Iterator[Incoming]:
         """Open a temporary folder for unfinished files; remove those of killed runs first."""
-        self._remove_unfinished()
         folder = self._own("incoming") / uuid.uuid4().hex
-        with translate_errors(store_error, folder):
+        with self._gate(), translate_errors(store_error, folder):
+            self._remove_unfinished()
             lock = lock_at(folder.with_suffix(".lock"))
             lock.acquire()
             folder.mkdir()
@@ -301,19 +303,32 @@ class Store:
                     if not os.path.lexists(left):  # else another member of the group may remove it
                         lock_path.unlink(missing_ok=True)
 
-    def remove_own(self) -> bool:
+    @contextlib.contextmanager
+    def _gate(self) -> Iterator[None]:
+        """Let one process at a time begin a run, or remove what runs need."""
+        self.check_inside(self._own(""))
+        with translate_errors(store_error, self._own("")):
+            for name in _FOLDERS:  # they may have gone since the store was prepared
+                make_folder(self._own(name))
+        with self.only_one("begin", threading.Event()):
+            yield
+
+    def remove_own(self, *, unless: Callable[[], bool]) -> bool:
         """Remove the store's own folder, and so all that is known of its clips.
 
         Returns:
-            Whether it is gone; it stays while a run is at work.
+            Whether it is gone; it stays while a run is at work, and if `unless` says so then.
         """
         own = self._own("")
-        self.check_inside(own)
-        self._remove_unfinished()
-        if any(self._own("incoming").glob("*.lock")):
-            return False
-        with translate_errors(store_error, own):
-            shutil.rmtree(own)
+        leaving = own.with_name(f"{_LEAVING}{uuid.uuid4().hex}")
+        with self._gate(), translate_errors(store_error, own):
+            self._remove_unfinished()
+            if any(self._own("incoming").glob("*.lock")) or unless():
+                return False
+            move_into_place(own, leaving, flushed=False)  # at once, so that no run finds half of it
+        for left in self.root.glob(f"{_LEAVING}*"):  # that of a killed call, too
+            with translate_errors(store_error, left):
+                shutil.rmtree(left)
         with contextlib.suppress(OSError):  # it holds something else
             self.root.rmdir()
         return True

@@ -261,7 +261,7 @@ def test_what_lies_outside_of_a_stranger_s_tree_is_not_served(
     assert [row["youtube_id"] for row in streamed] == [OTHER[:11]]
     publish = {"to": str(tmp_path / "shards"), "kind": "embedded", "i_have_the_rights": True}
     kinetics600.publish("owner/clips", "train", **publish, **options)
-    shards = [pyarrow.parquet.read_table(p) for p in (tmp_path / "shards").rglob("*.parquet")]
+    shards = [pyarrow.parquet.read_table(p) for p in (tmp_path / "shards/data").rglob("*.parquet")]
     published = [row["video"]["bytes"] for shard in shards for row in shard.to_pylist()]
     assert published == [make_clip(2)]
     request = kinetics600.make_request("train", **options)

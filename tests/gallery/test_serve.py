@@ -58,6 +58,8 @@ def test_the_page_and_its_clips_are_served(server: PageServer, tmp_path: Path) -
     status, headers, data = ask(server, root + links[1], Range="bytes=4-7")
     assert (status, headers["Content-Range"]) == (206, f"bytes 4-7/{len(CLIP)}")
     assert data == CLIP[4:8]
+    for odd in ("bytes=5-2", f"bytes={len(CLIP)}-", "bytes=0-1,3-4", f"bytes=1-{'9' * 5000}"):
+        assert ask(server, root + links[1], Range=odd)[::2] == (200, CLIP)
 
 
 @pytest.mark.parametrize(

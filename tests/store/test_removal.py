@@ -14,7 +14,7 @@ import pytest
 from k600.clip import Clip
 from k600.miniature import Miniature
 from k600.store.ledger import Ledger
-from k600.store.removal import plan_removal, remove_clips
+from k600.store.removal import plan_removal, remove_clips, remove_own
 from k600.store.store import Store
 from tests.conftest import Command, Load, contents, expected
 from tests.terminals import in_terminal
@@ -117,6 +117,29 @@ def test_stopped_halfway_nothing_is_wrong_and_it_goes_on(
     view = Ledger(store.ledger_path).view("validation")
     assert not view.groups
     assert {clip.state for clip in view.others} == {"skipped", "bad", "absent"}
+
+
+def test_a_clip_that_came_again_while_one_was_asked_stays_the_loaders(
+    store: Store, load: Load
+) -> None:
+    first, *_ = sorted((store.root / SURFING).iterdir())
+    first.unlink()
+    planned = plan_removal(store, "validation", ["surfing water"])
+    load("validation")
+    assert first.exists()
+    remove_clips(store, planned)
+    assert first.exists()
+    assert plan_removal(store, "validation", ["surfing water"]).clips == 1
+
+
+def test_clips_that_come_while_all_is_deleted_stay_the_loaders(store: Store, load: Load) -> None:
+    for split in ("validation", "test"):
+        delete(store, split)
+    load("validation")  # before the store's own folder goes
+    assert not remove_own(store)
+    assert plan_removal(store, "validation").clips == 30
+    delete(store, "validation")
+    assert remove_own(store)
 
 
 def test_a_clip_from_youtube_is_asked_for_again(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,29 @@ def test_what_a_killed_run_left_is_removed_and_a_living_one_s_is_not(store: Stor
         with store.incoming():
             assert living[0].is_dir()
     assert [*base.iterdir()] == []
+
+
+def test_runs_that_begin_together_leave_each_others_folders(store: Store) -> None:
+    """None takes another for a killed one before that holds its lock."""
+
+    def begin_often(_: int) -> None:
+        for _ in range(100):
+            with store.incoming() as incoming:
+                incoming.write([b"clip"], lambda _: None)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(begin_often, range(4))] == [None] * 4
+
+
+def test_a_run_that_begins_after_the_stores_own_folder_went_makes_it_again(store: Store) -> None:
+    assert store.remove_own(unless=lambda: False)
+    assert not store.root.exists()
+    with store.incoming() as incoming:
+        assert not store.remove_own(unless=lambda: False)
+        part, *_ = incoming.write([b"clip"], lambda _: None)
+        assert part.exists()
+    assert not store.remove_own(unless=lambda: True)
+    assert store.remove_own(unless=lambda: False)
 
 
 def test_what_a_killed_run_left_and_one_may_not_remove_is_left_to_its_owner(store: Store) -> None:
