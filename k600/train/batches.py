@@ -99,7 +99,7 @@ def normalize_inputs(model: Any, **options: Any) -> Any:
 
     Args:
         model: A `torch.nn.Module` that is called with `pixel_values=...`, as `transformers` calls
-            its own: in training, evaluation and prediction.
+            its own: in training, evaluation and prediction; or with pixels as what comes first.
         **options: Of `normalize`; the default of `dtype` is the model's.
 
     Returns:
@@ -112,7 +112,10 @@ def normalize_inputs(model: Any, **options: Any) -> Any:
 
     def hook(model: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         dtypes = (each.dtype for each in model.parameters() if each.is_floating_point())
-        return args, normalize(kwargs, **{"dtype": next(dtypes, None), **options})
+        settings = {"dtype": next(dtypes, None), **options}
+        if args and getattr(args[0], "dtype", None) == import_torch().uint8:
+            args = (normalize({KEYS[0]: args[0]}, **settings)[KEYS[0]], *args[1:])
+        return args, normalize(kwargs, **settings)
 
     return model.register_forward_pre_hook(hook, with_kwargs=True)
 

@@ -10,7 +10,14 @@ import pytest
 
 from k600.errors import OptionError
 from k600.miniature import CLASSES, make_clip
-from k600.train import ClipTransform, collate, epoch_callback, normalize, normalize_inputs
+from k600.train import (
+    ClipTransform,
+    averaged_logits,
+    collate,
+    epoch_callback,
+    normalize,
+    normalize_inputs,
+)
 from tests.conftest import Load
 from tests.train.test_decoding import encoded
 
@@ -76,6 +83,16 @@ def test_a_model_normalises_its_own_inputs(key: str) -> None:
     assert torch.equal(model(**batch), expected)
     handle.remove()
     assert torch.equal(model(**batch), batch[key].bfloat16())
+
+
+def test_pixels_that_are_passed_by_place_are_normalised_as_well() -> None:
+    batch = collate([ClipTransform(**SMALL, output="uint8", clips_per_video=2)(row(1))])
+    model = torch.nn.Flatten()
+    normalize_inputs(model)
+    expected = normalize(batch)["pixel_values"].flatten(2).mean(1)
+    found = averaged_logits(model, batch["pixel_values"])
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert torch.equal(model(torch.ones(2, 3)), torch.ones(2, 3))
 
 
 # Columns and audio
