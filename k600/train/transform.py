@@ -187,8 +187,12 @@ class ClipTransform:
         return tuple(self._shared.names)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the random choices of this epoch, 0 or more; workers that run already see it."""
-        self._shared.epoch = epoch
+        """Make the random choices of this epoch, 0 or more; workers that run already see it.
+
+        Raises:
+            OptionError: It is no such whole number, as a `Trainer`'s `state.epoch` may be.
+        """
+        self._shared.epoch = whole_number("epoch", epoch, least=0)
 
     def __call__(self, rows: Mapping[str, Any]) -> Sample:
         """Transform a row, or a batch of them as a dict of lists.

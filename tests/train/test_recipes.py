@@ -156,6 +156,12 @@ def test_values_that_are_not_allowed_are_named(options: dict[str, Any], message:
         ClipTransform(**options)
 
 
+@pytest.mark.parametrize("epoch", [1.5, -1, "1"])
+def test_an_epoch_is_a_whole_number(epoch: Any) -> None:
+    with pytest.raises(OptionError, match=f"epoch: {epoch!r} is not allowed"):
+        ClipTransform(**SMALL).set_epoch(epoch)
+
+
 # Augmentations
 
 
