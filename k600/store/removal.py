@@ -21,6 +21,7 @@ from k600.splits import SPLITS, Split
 from k600.store.files import sync_folder
 from k600.store.ledger import Ledger
 from k600.store.store import Store
+from k600.translate import store_error, translate_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ def remove_clips(
             for name, size_bytes in part.sizes.items():
                 path = store.path(part.folder, name)
                 if _size_of(path) == size_bytes and store.outside_link(part.folder) is None:
-                    path.unlink(missing_ok=True)
+                    with translate_errors(store_error, path.parent):
+                        path.unlink(missing_ok=True)
                     gone.add(name)
                 on_clip()
             folder = store.root / part.folder
@@ -145,8 +147,9 @@ def _alone(store: Store, tarball: Tarball | None) -> Iterator[None]:
 
 def _size_of(path: Path) -> int | None:
     """Return the size of a file that is no link; None if there is none, -1 for anything else."""
-    try:
-        found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    with translate_errors(store_error, path, "read"):
+        try:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
     return found.st_size if stat.S_ISREG(found.st_mode) else -1

@@ -20,6 +20,7 @@ from k600.disk import free_space
 from k600.errors import DiskFullError, StoreError
 from k600.loading.estimate import forecast_split
 from k600.miniature import Miniature
+from k600.store.removal import plan_removal, remove_clips
 from k600.store.store import Store
 from tests.conftest import expected
 from tests.faults.jobs import Jobs
@@ -284,6 +285,25 @@ def test_a_clip_s_folder_of_somebody_with_umask_077(
         assert said["error"] == "StoreError", said
         assert "train/zumba' cannot be read (Permission denied)" in said["message"]
         assert "belongs to 'root', with rights drwx------" in said["message"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
+def test_clips_that_one_may_not_delete_stay(origin: Miniature, common: Path) -> None:
+    options: dict[str, Any] = {"mirror": str(common / "600"), "data_dir": str(common / "clips")}
+    assert fetch(**options).recovered
+    store = Store.at(common / "clips")
+    for path in (store.root, *store.root.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    os.chown(store.root / "train/zumba", 0, 0)
+    removal = plan_removal(store, "train", ["zumba"])
+    os.seteuid(NOBODY)
+    try:
+        with pytest.raises(StoreError, match="train/zumba' cannot be written .*belongs to 'root'"):
+            remove_clips(store, removal)
+    finally:
+        os.seteuid(0)
+    assert_whole(store.root, expected(origin, "train"))
+    assert plan_removal(store, "train", ["zumba"]) == removal
 
 
 def test_the_doctor_proves_what_a_load_proves(origin: Miniature, tmp_path: Path) -> None:
