@@ -129,8 +129,12 @@ class _PyAVVideo:
         self._pts = [packet.dts if packet.pts is None else packet.pts for packet in packets]
         self._keys = [place for place, packet in enumerate(packets) if packet.is_keyframe]
 
-        shown = (place for place, packet in enumerate(packets) if not packet.is_discard)
-        self._shown = sorted(shown, key=self._pts.__getitem__)
+        in_order = sorted(range(len(packets)), key=self._pts.__getitem__)
+        for before, place in itertools.pairwise(in_order):
+            # In recordings that were joined, two frames may have one time: each gets its own.
+            if self._pts[place] <= self._pts[before]:
+                self._pts[place] = packets[place].pts = self._pts[before] + 1
+        self._shown = [place for place in in_order if not packets[place].is_discard]
         if not self._shown:
             raise ValueError("there are no frames in it")
         tick = stream.time_base  # (a Fraction, which is slow to multiply)

@@ -109,6 +109,24 @@ def test_chosen_frames_are_those_of_a_plain_decoder(name: str) -> None:
             assert torch.equal(video.frames_at(chosen).data, expected[chosen])
 
 
+def test_two_frames_of_one_time_are_two() -> None:
+    target = io.BytesIO()
+    with av.open(io.BytesIO(encoded())) as source, av.open(target, "w", format="mp4") as container:
+        copy = container.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux() if packet.dts is not None]
+        tick = packets[1].dts - packets[0].dts
+        for packet in packets:  # of a recording that was joined: the second part begins too early
+            packet.dts -= 5 * tick
+            packet.pts -= tick if packet.pts >= 20 * tick else 0
+            packet.stream = copy
+            container.mux(packet)
+    expected = plainly(target.getvalue())
+    assert len(expected) == 40
+    with opened(target.getvalue()) as video:
+        for chosen in (range(40), [19], [20], [19, 30], [20, 19, 18]):
+            assert torch.equal(video.frames_at(chosen).data, expected[list(chosen)])
+
+
 @pytest.mark.parametrize("name", ["at odd times", "from 3 seconds on", "with a gap"])
 def test_frames_by_seconds_are_those_on_display(name: str) -> None:
     data = encoded(**ODD[name])
