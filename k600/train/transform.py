@@ -110,8 +110,8 @@ class ClipTransform:
     on_corrupt: str = "raise"
     """A clip that cannot be decoded, or of which the decoder conceals an error: `raise`; `skip`
     (`pixel_values` is None, which `collate` drops); `previous`: the last good sample of this
-    worker, or the next of the batch before any. What no decoder notices passes; the proof of a
-    store is `kinetics600 verify --deep`."""
+    worker, or the next of the batch before any. What no decoder notices passes; a manifest
+    of good files proves each to the last byte (`kinetics600 manifest check`)."""
     seed: int = 0
     """Seed of all that is random."""
     label_ids: Mapping[int, int] | None = None
