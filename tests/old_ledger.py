@@ -46,7 +46,7 @@ def make_older(path: Path) -> None:
             db.execute(f"CREATE TABLE {table} ({columns}{more}, PRIMARY KEY ({key})) WITHOUT ROWID")
             db.execute(f"INSERT INTO {table} SELECT {columns}{values} FROM new")
             db.execute("DROP TABLE new")
-        for table in ("mirrors", "objects", "entries", "checkpoints"):
+        for table in ("mirrors", "objects", "entries", "checkpoints", "rates"):
             db.execute(f"DROP TABLE {table}")
         db.execute("ALTER TABLE answers RENAME COLUMN version TO yt_dlp")
         for column in ("circumstances", "versions"):

@@ -259,7 +259,7 @@ def test_source_auto_fetches_and_the_default_does_not(
 def test_help_shows_each_command_s_own_default(run: Run) -> None:
     for name, command in LEAVES.items():
         sources = [p for p in command.params if "--source" in p.opts]
-        expected = "local" if name in ("gallery", "manifest export") else "auto"
+        expected = "local" if name in ("gallery", "manifest export", "export lists") else "auto"
         assert all(p.default == expected for p in sources), name
         if sources:
             assert f"[default: {expected}]" in run(*name.split(), "--help")[1]
