@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import datetime
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from k600.ahead import map_ahead
@@ -112,8 +114,8 @@ def check_clips(
         committed = time.monotonic()
 
     checked = map_ahead(
-        lambda pair: _check(store, *pair, deep, again),
-        _with_earlier(ledger, split, targets),
+        lambda known: _check(store, *known, deep, again),
+        _with_known(ledger, split, targets, checksums=deep and not store.within),
         threads=num_workers,
         most_ahead=8 * num_workers,
         name="k600-verify",
@@ -121,7 +123,7 @@ def check_clips(
 
     try:
         with contextlib.closing(checked):
-            for (target, _), (row, known) in checked:
+            for (target, *_), (row, known) in checked:
                 if not known and row.verdict != "vanished":
                     rows.append(row)
                 on_check(target, row, known)
@@ -131,19 +133,30 @@ def check_clips(
         commit()
 
 
-def _with_earlier(
-    ledger: Ledger, split: str, targets: Iterable[Target]
-) -> Iterator[tuple[Target, CheckRow | None]]:
-    folder, earlier = "", dict[str, CheckRow]()
+def _with_known(
+    ledger: Ledger, split: str, targets: Iterable[Target], *, checksums: bool
+) -> Iterator[tuple[Target, CheckRow | None, tuple[int, int] | None]]:
+    """Yield each file with its earlier check, and its size and CRC-32 as it came, if there are."""
+    folder, earlier, came = "", dict[str, CheckRow](), dict[str, tuple[int, int]]()
     for target in targets:
         if target.folder != folder:
             folder = target.folder
             earlier = {row.path: row for row in ledger.checks(split, folder)}
-        yield target, earlier.get(target.path)
+            came = ledger.checksums(split, folder) if checksums else {}
+        yield (
+            target,
+            earlier.get(target.path),
+            None if target.is_foreign else came.get(target.file_name),
+        )
 
 
 def _check(
-    store: Store, target: Target, before: CheckRow | None, deep: bool, again: bool
+    store: Store,
+    target: Target,
+    before: CheckRow | None,
+    came: tuple[int, int] | None,
+    deep: bool,
+    again: bool,
 ) -> tuple[CheckRow, bool]:
     """Return the result for a file, and whether it is an earlier run's."""
     path = store.root / target.path
@@ -168,6 +181,9 @@ def _check(
     assert times is not None  # nothing else is looked for
     if link is None:
         probe = probe_clip(path, seconds=times[2] - times[1], deep=deep)
+        # One of another size is a user's own.
+        if probe.verdict in ("ok", "short") and came is not None and came[0] == size_bytes:
+            probe = _compare(path, probe, crc32=came[1])
     else:
         probe = Probe("vanished", f"the link '{link}' leads out of the store")
 
@@ -192,3 +208,18 @@ def _check(
         moved_to,
     )
     return row, False
+
+
+def _compare(path: Path, probe: Probe, *, crc32: int) -> Probe:
+    """Return the result for a file that can be decoded: its bytes may have changed all the same."""
+    found = 0
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                found = zlib.crc32(piece, found)
+    except OSError as error:
+        return dataclasses.replace(probe, verdict="unreadable", detail=str(error))
+    if found == crc32:
+        return probe
+    detail = f"its CRC-32 is {found:08x}, not {crc32:08x}"
+    return dataclasses.replace(probe, verdict="changed", detail=detail)

@@ -47,7 +47,8 @@ def verify_clips(
 
     Args:
         request: Its splits, classes or manifest are verified; it may have no limits.
-        deep: Decode every frame of video and audio (some 50 times slower).
+        deep: Decode every frame of video and audio (some 50 times slower), and compare clips as
+            they came from a tarball with the CRC-32 that they had there.
         again: Check also the files that are the same as when an earlier run did.
         quarantine: Move bad clips to `.kinetics600/quarantine/<split>/<class name>/`; those in
             another tool's tree stay, and are not served any more. Short ones count as good.

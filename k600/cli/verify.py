@@ -23,7 +23,7 @@ _MOST_LINES = 50
 
 @app.command()
 @with_request_options()
-@click.option("--deep", is_flag=True, help="Decode all frames and audio.")
+@click.option("--deep", is_flag=True, help="Decode all frames and audio, and compare checksums.")
 @click.option("--repair", is_flag=True, help="Move bad clips aside and fetch them again.")
 @click.option("--quarantine", is_flag=True, help="Move bad clips aside; a load fetches them.")
 @click.option("--again", is_flag=True, help="Check also what was verified before.")

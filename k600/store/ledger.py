@@ -338,6 +338,22 @@ class Ledger:
         with self._open() as db:
             return _rows(db, CheckRow, split, folder)
 
+    def checksums(self, split: str, folder: str) -> dict[str, tuple[int, int]]:
+        """Return size in bytes and CRC-32 of a folder's clips as they came, by name; if known."""
+        found: dict[str, tuple[int, int]] = {}
+        tarball = None if Split(split).is_mixed else folder.partition("/")[2]
+        keys: dict[str, Any] = {"split": split, "tarball": tarball, "folder": folder}
+        keys |= {"state": "have", "source": "cvdf"}
+        columns = ("file_name", "size_bytes", "crc32")
+        with self._open() as db:
+            for mirror in self._mirrors(db):
+                for name, size_bytes, crc32 in read_rows(
+                    db, "clips", columns, mirror=mirror, **keys
+                ):
+                    if crc32 is not None:
+                        found[name] = (size_bytes, crc32)
+        return found
+
     def adopt(self, split: str, rows: Iterable[AdoptedRow]) -> None:
         """Record clips that others brought."""
         with self._open(write=True) as db:

@@ -26,6 +26,7 @@ VERDICTS: dict[str, str] = {
     "truncated": "the file is cut off before its end",
     "no_video": "there are no frames in it",
     "damaged": "it cannot be decoded",
+    "changed": "its bytes are not those that came from the host",
     "unreadable": "the file cannot be read",
     "vanished": "the ledger has it, the folder has not",
 }

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import random
 import re
 import signal
 import struct
@@ -690,3 +691,26 @@ def test_a_tarball_that_is_gone_is_named(clips: Path, ask: Ask, host: Miniature)
     row = Ledger(Store.at(clips).ledger_path).tarball(Tarball("validation", "surfing water"))
     assert row is not None
     assert row.state == "done"
+
+
+def test_a_single_bit_that_flipped_is_found_by_a_deep_look_and_mended(
+    clips: Path, ask: Ask
+) -> None:
+    (path, *others), whole = surfing(clips), {}
+    chance = random.Random(3)
+    for file in (path, *others):
+        whole[file] = file.read_bytes()
+        changed = bytearray(whole[file])
+        changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+        file.write_bytes(changed)
+    own = bytearray(CLIP) + b"\0\0\0\x08free"  # a user's own clip, whole, of another size
+    others[-1].write_bytes(own)
+
+    report = verify_clips(ask(), deep=True, repair=True)
+    found = {finding.path: finding for split in report.splits for finding in split.bad}
+    assert len(found) == len(others)
+    assert {finding.fate for finding in found.values()} == {"repaired"}
+    assert "changed" in {finding.verdict for finding in found.values()}
+    assert others[-1].read_bytes() == own
+    assert all(file.read_bytes() == whole[file] for file in (path, *others[:-1]))
+    assert not verify_clips(ask(), deep=True, again=True).bad
