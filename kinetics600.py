@@ -40,7 +40,7 @@ from k600.loading.options import (
     with_attribute_docs,
 )
 from k600.loading.outcome import Outcome
-from k600.loading.request import Request, check_config_name, check_split_names
+from k600.loading.request import Request, check_config_name, check_one_of, check_split_names
 from k600.loading.request import make_request as request_of
 from k600.loading.shuffled import stream_shards
 from k600.network import is_offline
@@ -371,8 +371,7 @@ def load_dataset(
     Raises:
         Kinetics600Error: One of its kinds; see `k600.errors`.
     """
-    if (split is None) == (splits is None):
-        check_config_name(None if split is None else f"{split} and splits={splits}")
+    check_one_of(split, splits)
 
     def load(split: Any) -> Any:
         every = isinstance(split, str) and split == "all"

@@ -179,3 +179,10 @@ def test_the_public_function_takes_the_same(
     assert (len(list(one)), len(list(other))) == (30, 12)
     every = kinetics600.load_dataset("all", **options)
     assert {name: len(list(rows)) for name, rows in every.items()} == ROWS
+
+
+def test_the_name_of_the_dataset_is_no_split() -> None:
+    with pytest.raises(OptionError, match="'kinetics600' and 'train' are not allowed together"):
+        kinetics600.load_dataset("kinetics600", "train")
+    with pytest.raises(UnknownSplitError, match="neither a configuration nor a split"):
+        kinetics600.load_dataset()

@@ -274,6 +274,17 @@ def check_config_name(name: object) -> None:
         )
 
 
+def check_one_of(split: object, splits: object) -> None:
+    """Raise an error unless one of the two was given: `OptionError` if both were."""
+    if split is not None and splits is not None:
+        raise OptionError(
+            f"split, splits: {split!r} and {splits!r} are not allowed together, expected one of "
+            "them, such as kinetics600.load_dataset('validation')"
+        )
+    if split is splits:
+        check_config_name(None)
+
+
 def check_split_names(names: Collection[str], allowed: Sequence[str]) -> None:
     """Raise `UnknownSplitError` unless these are splits of the configuration, one at least."""
     if not names:
