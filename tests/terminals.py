@@ -25,8 +25,10 @@ def in_terminal(
 ) -> tuple[int, str]:
     """Run a program in a terminal of so many columns; return exit code and all that was shown.
 
-    `typed` are keys that are pressed in it; `started` is called with the process once it runs.
+    `typed` are keys that are pressed in it; `started` is called with the process once it runs. A
+    width in the environment, as pytest's workers have one, is not the terminal's.
     """
+    env = {key: value for key, value in env.items() if key not in ("COLUMNS", "LINES")}
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     process = subprocess.Popen(

@@ -35,10 +35,10 @@ def long_names(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
 
 
 def env_of(host: Miniature | str, home: Path) -> dict[str, str]:
-    """The environment of a user, without a width of its own."""
+    """The environment of a user."""
     mirror = host if isinstance(host, str) else str(host.root)
     return {
-        **{key: value for key, value in os.environ.items() if key != "COLUMNS"},
+        **os.environ,
         "KINETICS600_MIRROR": mirror,
         "KINETICS600_HOME": str(home),
         "HF_HOME": f"{home}-hf",

@@ -754,7 +754,7 @@ def test_a_tarball_that_is_not_there(
     [
         ({"source": "youtube"}, "source: 'youtube' is not allowed: YouTube counts what an address"),
         ({"source": "local"}, "source: 'local' is not allowed"),
-        ({"max_samples": 3}, "max_samples, max_per_class, manifest: not allowed"),
+        ({"max_samples": 3}, "max_samples, max_per_class, manifest, exclude_overlap: not allowed"),
         ({"executor": "rya"}, "executor: 'rya' is not allowed; did you mean 'ray'"),
         ({"tasks": 0}, "tasks: 0 is not allowed"),
         ({"workers": 0}, "workers: 0 is not allowed, expected a whole number of at least 1"),
