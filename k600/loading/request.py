@@ -279,7 +279,7 @@ def check_one_of(split: object, splits: object) -> None:
     if split is not None and splits is not None:
         raise OptionError(
             f"split, splits: {split!r} and {splits!r} are not allowed together, expected one of "
-            "them, such as kinetics600.load_dataset('validation')"
+            f"them, of {listed(CONFIGS)}, such as kinetics600.load_dataset('validation')"
         )
     if split is splits:
         check_config_name(None)
