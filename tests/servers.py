@@ -82,6 +82,26 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     program = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if program is None:
         raise FileNotFoundError("no 'weed' beside this Python: pip install -e '.[test]'")
+    for attempt in range(5):
+        process, server = _start_weed(program, folder / str(attempt))
+        if process.poll() is None:
+            break
+        log = (folder / str(attempt) / "log").read_text()
+        # Another test's server may have taken a port between the question and the start.
+        if "address already in use" not in log:
+            raise RuntimeError(log[-2000:])
+    else:
+        raise RuntimeError(log[-2000:])
+    try:
+        yield server
+    finally:
+        process.kill()  # it has nothing to keep, and would take its time
+        process.wait()
+
+
+def _start_weed(program: str, folder: Path) -> tuple[subprocess.Popen[bytes], S3Server]:
+    """Start a SeaweedFS; return it once it serves, or has ended."""
+    folder.mkdir()
     ports = {name: str(free_port()) for name in ("master", "volume", "filer", "s3")}
     grpc = {name: str(free_port()) for name in ports}
     command = [program, "server", f"-dir={folder}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}"]
@@ -100,23 +120,19 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        try:
-            server = S3Server(f"http://{LOOPBACK}:{ports['s3']}")
-            for _ in range(600):
-                if process.poll() is not None:
-                    raise RuntimeError((folder / "log").read_text()[-2000:])
-                with contextlib.suppress(OSError, urllib.error.HTTPError):
-                    server.make_bucket("kinetics")
-                    server.put("kinetics/ready", b"ready")
-                    server.delete("kinetics/ready")
-                    break
-                time.sleep(0.1)
-            else:
-                raise TimeoutError("SeaweedFS did not start within a minute")
-            yield server
-        finally:
-            process.kill()  # it has nothing to keep, and would take its time
-            process.wait()
+    server = S3Server(f"http://{LOOPBACK}:{ports['s3']}")
+    for _ in range(600):
+        if process.poll() is not None:
+            return process, server
+        with contextlib.suppress(OSError, urllib.error.HTTPError):
+            server.make_bucket("kinetics")
+            server.put("kinetics/ready", b"ready")
+            server.delete("kinetics/ready")
+            return process, server
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    raise TimeoutError("SeaweedFS did not start within a minute")
 
 
 class _Server(http.server.ThreadingHTTPServer):
