@@ -45,7 +45,7 @@ def _keyword(option: Option) -> str:
     annotation = option.annotation
     if option.allowed:
         values = ", ".join(f'"{value}"' for value in option.allowed)
-        annotation = f"Literal[{values}]"
+        annotation = f"Literal[{values}]{' | None' if option.default is None else ''}"
     meaning = textwrap.fill(f'"""{option.help}', 96, break_on_hyphens=False)
     if "\n" in meaning:
         meaning += "\n"

@@ -49,7 +49,7 @@ class Options(TypedDict, total=False):
     short_side: int | None
     """Most pixels of a clip's shorter side, 16 or more."""
 
-    encode: Literal["training"]
+    encode: Literal["training"] | None
     """`training`: encode every clip so that random frames of it are decoded fast."""
 
     crf: int
