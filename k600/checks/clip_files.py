@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from k600.ahead import map_ahead
 from k600.clip import TestLabels, parse_file_name
 from k600.loading.request import Request
 from k600.splits import Split
+from k600.store.files import crc32_of
 from k600.store.ledger import Ledger
 from k600.store.rows import CheckRow, LedgerView
 from k600.store.store import Store
@@ -142,12 +142,22 @@ def _with_known(
         if target.folder != folder:
             folder = target.folder
             earlier = {row.path: row for row in ledger.checks(split, folder)}
-            came = ledger.checksums(split, folder) if checksums else {}
+            came = _as_they_came(ledger, split, folder) if checksums else {}
         yield (
             target,
             earlier.get(target.path),
             None if target.is_foreign else came.get(target.file_name),
         )
+
+
+def _as_they_came(ledger: Ledger, split: str, folder: str) -> dict[str, tuple[int, int]]:
+    """Return size in bytes and CRC-32 of a folder's clips, by name, where they are known."""
+    tarball = None if Split(split).is_mixed else folder.partition("/")[2]
+    return {
+        row.file_name: (row.size_bytes, row.crc32)
+        for row in ledger.clips(split, tarball, folder=folder)
+        if (row.state, row.source) == ("have", "cvdf") and row.crc32 is not None
+    }
 
 
 def _check(
@@ -212,11 +222,8 @@ def _check(
 
 def _compare(path: Path, probe: Probe, *, crc32: int) -> Probe:
     """Return the result for a file that can be decoded: its bytes may have changed all the same."""
-    found = 0
     try:
-        with open(path, "rb") as file:
-            while piece := file.read(1 << 20):
-                found = zlib.crc32(piece, found)
+        found = crc32_of(path)
     except OSError as error:
         return dataclasses.replace(probe, verdict="unreadable", detail=str(error))
     if found == crc32:

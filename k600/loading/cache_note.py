@@ -24,11 +24,10 @@ from pathlib import Path
 
 import pyarrow
 import pyarrow.ipc
-from isal import isal_zlib
 
 from k600.loading.outcome import Outcome
 from k600.loading.request import Request
-from k600.store.files import sync, sync_folder, write_whole
+from k600.store.files import crc32_of, sync, sync_folder, write_whole
 from k600.store.inventory import watched_folders
 
 logger = logging.getLogger("kinetics600")
@@ -159,11 +158,7 @@ def _files(paths: Iterable[Path]) -> dict[str, list[int]]:
 @lru_cache(maxsize=64)
 def _crc_of(path: Path, inode: int, mtime_ns: int) -> int:
     """Return the CRC-32 of a file, read once as long as it stays as it is."""
-    crc = 0
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            crc = isal_zlib.crc32(chunk, crc)
-    return crc
+    return crc32_of(path)
 
 
 def _asked(request: Request) -> str:

@@ -283,7 +283,7 @@ class StreamedShard:
         if any(clip.file_name not in inventory.names(clip.folder) for clip in clips):
             return None
         bad = [member for member in members if member.state == "bad"]
-        rates = ledger.rates(self.tarball.split)
+        rates = ledger.rates(self.tarball.split, {clip.folder for clip in clips})
         return self._stored_rows(clips, bad, inventory, rates, on_left_out)
 
     def _stored_rows(

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from filelock import FileLock
+from isal import isal_zlib
 
 from k600.errors import StoreError
 from k600.translate import store_error, translate_errors
@@ -68,6 +69,15 @@ def move_into_place(part: Path, path: Path, *, flushed: bool = True) -> None:
         os.replace(part, path)
     if flushed:
         sync_folder(path.parent)
+
+
+def crc32_of(path: Path) -> int:
+    """Return the CRC-32 of a file."""
+    crc = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            crc = isal_zlib.crc32(chunk, crc)
+    return crc
 
 
 def link_folder(path: Path, folder: str) -> None:

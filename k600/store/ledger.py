@@ -106,15 +106,19 @@ class Ledger:
             return self._tarball_rows(db, tarball.split, tarball.name).get(tarball.name)
 
     def clips(
-        self, split: str, tarball: str | None = None, file_name: str | None = None
+        self,
+        split: str,
+        tarball: str | None = None,
+        file_name: str | None = None,
+        folder: str | None = None,
     ) -> list[ClipRow]:
-        """Return the rows of a split's clips, of one tarball's, or of one file name, in the
-        tarballs' order.
+        """Return the rows of a split's clips, of one tarball's, or of one file name or folder, in
+        the tarballs' order.
         """
         found: list[ClipRow] = []
         with self._open() as db:
             for mirror in self._mirrors(db):
-                found += _clip_rows(db, mirror, split, tarball, file_name)
+                found += _clip_rows(db, mirror, split, tarball, file_name, folder)
         return found
 
     def other_mirrors(self, split: str, tarball: str | None = None) -> list[StoredGroup]:
@@ -265,10 +269,15 @@ class Ledger:
         with self._open() as db:
             return _rows(db, AnswerRow, split, folder)
 
-    def rates(self, split: str) -> Rates:
-        """Return how many frames per second the files have that the loader encoded."""
+    def rates(self, split: str, folders: Collection[str] | None = None) -> Rates:
+        """Return how many frames per second the files that the loader encoded have, of a split or
+        of some of its folders.
+        """
+        found: dict[str, Mapping[str, float]] = {}
         with self._open() as db:
-            return _rates(db, split)
+            for folder in (None,) if folders is None else folders:
+                found |= _rates(db, split, folder)
+        return found
 
     def record_stored(
         self, clip: Clip, size_bytes: int, version: str, fps: float | None = None
@@ -319,11 +328,11 @@ class Ledger:
         with self._open(write=True) as db:
             if tarball is None:
                 db.executemany(f"DELETE FROM answers WHERE {this} AND kind = 'have'", keys)
-            for mirror in self._mirrors(db) if tarball is not None else ():
+            else:
                 db.executemany(
                     "UPDATE clips SET state = 'skipped', source = '' WHERE mirror = ? AND "
                     f"tarball = ? AND {this} AND state = 'have'",
-                    ((mirror, tarball.name, *key) for key in keys) if tarball else (),
+                    [(mirror, tarball.name, *key) for mirror in self._mirrors(db) for key in keys],
                 )
             for table in ("checks", "rates"):
                 db.executemany(f"DELETE FROM {table} WHERE {this}", keys)
@@ -337,22 +346,6 @@ class Ledger:
         """Return the checks of a split's or one folder's files, by folder and file name."""
         with self._open() as db:
             return _rows(db, CheckRow, split, folder)
-
-    def checksums(self, split: str, folder: str) -> dict[str, tuple[int, int]]:
-        """Return size in bytes and CRC-32 of a folder's clips as they came, by name; if known."""
-        found: dict[str, tuple[int, int]] = {}
-        tarball = None if Split(split).is_mixed else folder.partition("/")[2]
-        keys: dict[str, Any] = {"split": split, "tarball": tarball, "folder": folder}
-        keys |= {"state": "have", "source": "cvdf"}
-        columns = ("file_name", "size_bytes", "crc32")
-        with self._open() as db:
-            for mirror in self._mirrors(db):
-                for name, size_bytes, crc32 in read_rows(
-                    db, "clips", columns, mirror=mirror, **keys
-                ):
-                    if crc32 is not None:
-                        found[name] = (size_bytes, crc32)
-        return found
 
     def adopt(self, split: str, rows: Iterable[AdoptedRow]) -> None:
         """Record clips that others brought."""
@@ -433,11 +426,11 @@ def _replace_rows(
     db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
 
 
-def _rates(db: sqlite3.Connection, split: str) -> Rates:
+def _rates(db: sqlite3.Connection, split: str, folder: str | None = None) -> Rates:
     found: dict[str, dict[str, float]] = {}
     columns = ("folder", "file_name", "fps")
-    for folder, file_name, fps in read_rows(db, "rates", columns, split=split):
-        found.setdefault(folder, {})[file_name] = fps
+    for place, file_name, fps in read_rows(db, "rates", columns, split=split, folder=folder):
+        found.setdefault(place, {})[file_name] = fps
     return found
 
 
@@ -521,12 +514,13 @@ def _clip_rows(
     split: str,
     tarball: str | None,
     file_name: str | None = None,
+    folder: str | None = None,
     more: str = "",
 ) -> list[ClipRow]:
     """Return the rows of one mirror's clips, in the tarballs' order."""
     order = f"{more} ORDER BY tarball, position, file_name"
     keys: dict[str, Any] = {"mirror": mirror, "split": split, "tarball": tarball}
-    keys["file_name"] = file_name
+    keys |= {"file_name": file_name, "folder": folder}
     unit = cache(partial(Tarball, split))
     rows = read_rows(db, "clips", _CLIP, order, **keys)
     return [ClipRow(unit(row[0]), *row[1:]) for row in rows]
