@@ -5,9 +5,12 @@ Such are names in tarballs and folders, addresses, and messages of servers and o
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import logging
 import re
+from collections.abc import Iterable
 
 _FORMULA = "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\
 \N{FULLWIDTH COMMERCIAL AT}"
@@ -61,6 +64,18 @@ def csv_cell(value: object) -> str:
     if text.lstrip().startswith(tuple(_FORMULA)) and not re.fullmatch(r"-[\w.-]*", text, re.ASCII):
         return f"'{text}"
     return text
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    r"""Return rows as a CSV, all of whose cells are text (`csv_cell`).
+
+    Example:
+        >>> csv_text([("file_name", "detail"), ("a.mp4", "=1+1")])
+        "file_name,detail\na.mp4,'=1+1\n"
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(csv_cell, row) for row in rows)
+    return text.getvalue()
 
 
 def public_url(url: str) -> str:

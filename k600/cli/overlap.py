@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from k600.cli.request_options import complete_of, complete_path, request_of
 from k600.cli.screen import make_table, percent_of, print_json, say, show_table
 from k600.network import is_offline
 from k600.store.files import write_whole
-from k600.text import csv_cell
+from k600.text import csv_text
 from k600.values import choice
 
 _SPLITS = ("validation", "test")
@@ -52,13 +50,11 @@ def overlap(split: str, out: Path | None, as_json: bool, **options: Any) -> None
     clips, found = read_overlaps(request_of(split, options), split, offline=is_offline())
     in_time = sum(one.is_in_time for one in found)
     if out is not None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("label", "file_name", "seconds_in_common", "train_clips"))
-        for one in found:
-            cells = (one.label, one.file_name, str(one.is_in_time), " ".join(one.train_clips))
-            writer.writerow(map(csv_cell, cells))
-        write_whole(out, text.getvalue().encode())
+        header = ("label", "file_name", "seconds_in_common", "train_clips")
+        rows = (
+            (one.label, one.file_name, one.is_in_time, " ".join(one.train_clips)) for one in found
+        )
+        write_whole(out, csv_text([header, *rows]).encode())
     if as_json:
         print_json(
             {

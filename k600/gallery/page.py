@@ -8,15 +8,13 @@ it.
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import html
-import io
 import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from k600.gallery.rows import Row, check_target, count_rows, previews, read_rows
 from k600.gallery.thumbnails import Preview, to_jpeg
 from k600.labels import NAMES
 from k600.splits import SPLITS
-from k600.text import csv_cell
+from k600.text import csv_text
 from k600.values import whole_number
 
 _MANIFEST = ("split", "label", "youtube_id", "time_start", "time_end")
@@ -110,7 +108,7 @@ def make_page(
         raise OptionError("rows: the dataset is empty, there is nothing to show")
 
     facts = {
-        "manifest": _csv(_MANIFEST),
+        "manifest": csv_text([_MANIFEST]),
         "title": str(title),
         "more": next(found, None) is not None,
         "total": count_rows(rows),
@@ -177,13 +175,7 @@ def _manifest_line(row: Row) -> str | None:
     times = row.time_start is not None and row.time_end is not None
     if not (named and times and row.split in SPLITS and _YOUTUBE_ID.fullmatch(row.youtube_id)):
         return None
-    return _csv([getattr(row, name) for name in _MANIFEST])
-
-
-def _csv(cells: Sequence[object]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(map(csv_cell, cells))
-    return line.getvalue()
+    return csv_text([[getattr(row, name) for name in _MANIFEST]])
 
 
 def _base64(data: bytes) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ from rich.filesize import decimal
 from k600.loading.rows import StoredShard, digest_of
 from k600.loading.sources import WORDS
 from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS, WATCHED_REASONS
-from k600.text import csv_cell
+from k600.text import csv_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +216,9 @@ def count_reasons(missing: Iterable[Missing]) -> list[tuple[str, int]]:
 
 def missing_csv(missing: Iterable[Missing]) -> bytes:
     """Return the full report: a CSV with a row for every missing clip; all its cells are text."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("split", "label", "file_name", "tarball", "reason", "detail"))
-    for clip in missing:
-        cells = (clip.split, clip.label, clip.file_name, clip.tarball, clip.reason, clip.detail)
-        writer.writerow(map(csv_cell, cells))
-    return text.getvalue().encode()
+    rows = (
+        (clip.split, clip.label, clip.file_name, clip.tarball, clip.reason, clip.detail)
+        for clip in missing
+    )
+    header = ("split", "label", "file_name", "tarball", "reason", "detail")
+    return csv_text([header, *rows]).encode()
