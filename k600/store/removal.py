@@ -67,7 +67,8 @@ def plan_removal(store: Store, split: str, classes: Collection[str] | None = Non
         classes: Canonical names of the classes to delete; None for all of the split. Test clips
             are of the class whose folder they are in.
     """
-    known = Ledger(store.ledger_path).view(split, sizes=True)
+    only = None if Split(split).is_mixed else classes
+    known = Ledger(store.ledger_path).view(split, sizes=True, only=only)
     labels = classes or [folder.partition("/")[2] for folder in Split(split).folders(None)]
     folders = {f"{split}/{label}" for label in labels}
 
