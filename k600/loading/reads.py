@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from k600.clip import Place, Tarball, video_of
+from k600.clip import Place, Tarball
 from k600.loading.selection import Candidate
 from k600.store.rows import ClipRow, LedgerView, StoredGroup
 from k600.tarballs.extract import TarballRead, is_wanted
@@ -47,7 +47,7 @@ def plan_reads(
     """
 
     def wants(name: str) -> bool:
-        return is_wanted(name, wanted) and video_of(name) not in without
+        return is_wanted(name, wanted, without)
 
     def lacking_of(folder: str, names: frozenset[str]) -> frozenset[str]:
         names = frozenset(filter(wants, names)) if without else names

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from k600.clip import Clip, Listing, Tarball, TestLabels, names_of_classes, video_of
+from k600.clip import Clip, Listing, Tarball, TestLabels, names_of_classes
 from k600.errors import Kinetics600Error, OfflineError
 from k600.labels import NAMES
 from k600.loading.index import IndexFile
@@ -121,7 +121,7 @@ class State:
 
     def wants(self, file_name: str) -> bool:
         """Return whether a clip is asked for, of those that the tarballs of the request hold."""
-        return is_wanted(file_name, self.wanted) and video_of(file_name) not in self.without
+        return is_wanted(file_name, self.wanted, self.without)
 
     def now(self) -> State:
         """Read ledger and store again; what the host said of its tarballs is asked anew."""

@@ -44,9 +44,9 @@ _IN_MEMORY_BYTES = 16 << 20
 """A clip of at most this size is compared with the ledger without being written."""
 
 
-def is_wanted(name: str, wanted: Collection[str] | None) -> bool:
-    """Return whether a file is among the wanted ones; None for all of them."""
-    return wanted is None or name in wanted
+def is_wanted(name: str, wanted: Collection[str] | None, without: Collection[str]) -> bool:
+    """Return whether a file is among the wanted (None: all), and no clip of videos `without`."""
+    return (wanted is None or name in wanted) and video_of(name) not in without
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class TarballRead:
 
     def wants(self, name: str) -> bool:
         """Return whether a file of the tarball is to be stored."""
-        return is_wanted(name, self.wanted) and video_of(name) not in self.without
+        return is_wanted(name, self.wanted, self.without)
 
 
 @dataclass(frozen=True, slots=True)
