@@ -48,6 +48,8 @@ logger = logging.getLogger("kinetics600")
 _AT_ONCE = 16
 """Requests at a time, whatever `num_workers` says: a thread waits for the host most of the time and
 hardly computes. Each holds one clip, and what lies in front of it, in memory."""
+_WRITERS = 4
+"""Threads besides, so that while a clip is written the next is asked for."""
 _MOST_AHEAD = 8 * _AT_ONCE
 """Clips that are asked for or came, and have no name yet: it takes a moment to give names."""
 _LANDING_SECONDS = 0.5
@@ -145,6 +147,7 @@ class _Run:
     in_a_row: int = 0
     """Requests, the last ones, that did not reach the mirror."""
     stop: threading.Event = field(default_factory=threading.Event)
+    asking: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_AT_ONCE))
 
     def carry_out(self, entries: Mapping[Candidate, Place]) -> None:
         """Ask for all clips; those that came get their names together while the rest comes."""
@@ -152,7 +155,7 @@ class _Run:
         finished = SimpleQueue[Future[_Written]]()
         written: list[_Written] = []
         next_landing = time.monotonic() + _LANDING_SECONDS
-        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="k600-entry")
+        pool = ThreadPoolExecutor(_AT_ONCE + _WRITERS, thread_name_prefix="k600-entry")
         try:
             while True:
                 for candidate, place in itertools.islice(left, _MOST_AHEAD - len(running)):
@@ -182,7 +185,8 @@ class _Run:
     def _bring(self, candidate: Candidate, place: Place) -> _Written:
         """Ask for a clip, and write it to an unfinished file unless it is bad."""
         request, (label, name) = self.state.request, candidate
-        data = read_clip(request.mirror, place, name, stop=self.stop)
+        with self.asking:
+            data = read_clip(request.mirror, place, name, stop=self.stop)
         folder = self.state.place_of(candidate) or f"{self.state.split}/{label}"
         row = ClipRow(place.tarball, -1, folder, name, "have", "", "cvdf", len(data))
         part, row = write_clip(self.incoming, [data], row, request.encoding)
@@ -252,10 +256,13 @@ class _Run:
             tarball, "partial", first.etag, first.tarball_bytes
         )
         landing = _Landing(begun)
+        names = [each.row.file_name for each in written]
+        clips = ledger.clips(tarball.split, tarball.name, names)
+        known = {clip.file_name: clip for clip in reversed(clips)}
         rows, entries = list[ClipRow](), dict[str, Entry]()
         for each in written:
             name, place = each.row.file_name, each.place
-            own = next(iter(ledger.clips(tarball.split, tarball.name, name)), None)
+            own = known.get(name)
             other = own is not None and own.crc32 not in (None, place.entry.crc32)
             if other or not is_usable(place, begun):
                 self.doubted.add(tarball)

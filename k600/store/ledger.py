@@ -109,16 +109,17 @@ class Ledger:
         self,
         split: str,
         tarball: str | None = None,
-        file_name: str | None = None,
+        file_names: Iterable[str] | None = None,
         folder: str | None = None,
     ) -> list[ClipRow]:
-        """Return the rows of a split's clips, of one tarball's, or of one file name or folder, in
-        the tarballs' order.
+        """Return the rows of a split's clips, of one tarball's, or of some file names or a folder,
+        in the tarballs' order.
         """
+        names = None if file_names is None else [*file_names]
         found: list[ClipRow] = []
         with self._open() as db:
             for mirror in self._mirrors(db):
-                found += _clip_rows(db, mirror, split, tarball, file_name, folder)
+                found += _clip_rows(db, mirror, split, tarball, names, folder)
         return found
 
     def other_mirrors(self, split: str, tarball: str | None = None) -> list[StoredGroup]:
@@ -513,14 +514,14 @@ def _clip_rows(
     mirror: int,
     split: str,
     tarball: str | None,
-    file_name: str | None = None,
+    file_names: list[str] | None = None,
     folder: str | None = None,
     more: str = "",
 ) -> list[ClipRow]:
     """Return the rows of one mirror's clips, in the tarballs' order."""
     order = f"{more} ORDER BY tarball, position, file_name"
     keys: dict[str, Any] = {"mirror": mirror, "split": split, "tarball": tarball}
-    keys |= {"file_name": file_name, "folder": folder}
+    keys |= {"file_name": file_names, "folder": folder}
     unit = cache(partial(Tarball, split))
     rows = read_rows(db, "clips", _CLIP, order, **keys)
     return [ClipRow(unit(row[0]), *row[1:]) for row in rows]

@@ -214,22 +214,29 @@ def read_rows(
 ) -> list[tuple[Any, ...]]:
     """Return the rows whose columns have the given values (None: any); strange ones are an error.
 
-    Of the further conditions, `which` says which rows are checked; all of these are, also those
-    that `more` leaves out.
+    A list is of values, one of which it is; SQLite takes a few thousand. Of the further conditions,
+    `which` says which rows are checked; all of these are, also those that `more` leaves out.
     """
-    columns = [*columns]
-    keys = {name: value for name, value in keys.items() if value is not None}
-    where = f"{equal(keys)} {which}"
+    columns, where, values = [*columns], ["TRUE"], dict[str, object]()
+    for name, value in keys.items():
+        if value is not None:
+            one_of = {
+                f"{name}_{number}": each
+                for number, each in enumerate(value if isinstance(value, list) else [value])
+            }
+            where.append(f"{name} IN ({', '.join(f':{key}' for key in one_of)})")
+            values |= one_of
+    these = f"{' AND '.join(where)} {which}"
     rules = {n: f"({(_RULES.get(f'{table}.{n}') or _RULES[n]).format(n)})" for n in columns}
     query = (
         f"SELECT {', '.join(rules.values())} FROM {table} "
-        f"WHERE {where} AND NOT ({' AND '.join(rules.values())}) LIMIT 1"
+        f"WHERE {these} AND NOT ({' AND '.join(rules.values())}) LIMIT 1"
     )
-    if (odd := db.execute(query, keys).fetchone()) is not None:
+    if (odd := db.execute(query, values).fetchone()) is not None:
         raise strange_row(table, next(n for n, good in zip(rules, odd, strict=True) if not good))
 
-    query = f"SELECT {', '.join(columns)} FROM {table} WHERE {where} {more}"
-    return db.execute(query, keys).fetchall()
+    query = f"SELECT {', '.join(columns)} FROM {table} WHERE {these} {more}"
+    return db.execute(query, values).fetchall()
 
 
 def equal(columns: Iterable[str]) -> str:

@@ -105,7 +105,7 @@ def test_a_transaction_of_several_calls_is_all_or_nothing(tmp_path: Path) -> Non
     with pytest.raises(KeyError), ledger.transaction() as opened:
         opened.record(ROW, [clip("a.mp4", 0)])
         opened.record(ROW, [clip("b.mp4", 1)], replace=False)
-        assert opened.clips("train", "zumba", "b.mp4") == [clip("b.mp4", 1)]
+        assert opened.clips("train", "zumba", ["b.mp4"]) == [clip("b.mp4", 1)]
         raise KeyError
     assert (ledger.tarball(ZUMBA), ledger.clips("train")) == (None, [])
 
