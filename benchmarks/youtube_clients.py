@@ -93,7 +93,7 @@ def _fetch(way: dict[str, Any]) -> dict[str, float]:
         received = sum(
             fetcher.fetch(
                 Clip("train", "zumba", f"abcdefghij{n}", 12, 22), Path(folder, f"{n}.mp4")
-            )
+            ).received_bytes
             for n in range(CLIPS)
         )
         wall, cpu = time.monotonic() - began, _cpu_seconds() - before
