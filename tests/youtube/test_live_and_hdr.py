@@ -12,7 +12,6 @@ from k600.clip import Clip
 from k600.loading.request import make_request
 from k600.store.ledger import Ledger
 from k600.store.store import Store
-from k600.youtube.rate_limit import rate_limiter_of
 from k600.youtube.workers import Answers, YouTubeWorkers
 from tests.ffmpeg import make_video, needs_ffmpeg, said, shown
 from tests.youtube_replica import Replica, Stream, Video, youtube_replica
@@ -41,7 +40,6 @@ def store(tmp_path: Path) -> Store:
 def ask(youtube: Replica, store: Store, video: Video) -> Answers:
     youtube.videos = {CLIP.youtube_id: video}
     youtube.requests.clear()
-    rate_limiter_of.cache_clear()
     options = make_request(
         "train",
         default_data_dir="/nowhere",
