@@ -21,7 +21,7 @@ from k600.progress import Progress
 from k600.reasons import reason_of_verdict
 from k600.store.files import move_into_place
 from k600.store.rows import AdoptedRow, CheckRow
-from k600.store.store import META_DIR, Store
+from k600.store.store import QUARANTINE, Store
 from k600.translate import store_error, translate_errors
 
 FATES: dict[str, str] = {
@@ -173,7 +173,7 @@ def put_aside(
 
 def _free_name(store: Store, target: Target) -> str:
     """Return where a file goes in the quarantine; one of the same bytes is replaced there."""
-    name = wanted = f"{META_DIR}/quarantine/{target.folder}/{target.file_name}"
+    name = wanted = f"{QUARANTINE}/{target.folder}/{target.file_name}"
     for number in itertools.count(1):
         there, source = store.root / name, store.root / target.path
         if not os.path.lexists(there) or filecmp.cmp(there, source, shallow=False):

@@ -157,7 +157,8 @@ def _describe(store: Store, removals: Iterable[Removal]) -> Iterator[str]:
     """Yield how much is to be deleted, in words."""
     yield f"In {store.root}:"
     for one in removals:
-        stay = f"; {one.others:,} that are not the loader's stay" if one.others else ""
+        others = f"; {one.others:,} that are not the loader's, or were put aside, stay"
+        stay = others if one.others else ""
         yield f"{one.split}: {one.clips:,} clips, {decimal(one.size_bytes)}{stay}"
 
 
