@@ -34,9 +34,9 @@ FATES: dict[str, str] = {
 """What may become of a bad clip, in words."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finding:
-    """A clip that is bad or short."""
+    """A clip that is bad or short, and what became of it."""
 
     split: str
     folder: str
@@ -47,10 +47,21 @@ class Finding:
     verdict: str
     """A key of `k600.video.probe.VERDICTS`."""
     detail: str
+    row: CheckRow
+    """The check; after the file was moved, with its new place."""
     fate: str = "reported"
     """A key of `FATES`."""
     why: str = ""
     """Why it was not put aside or repaired, where that was asked for."""
+
+    @classmethod
+    def of(cls, split: str, row: CheckRow) -> Finding:
+        return cls(split, row.folder, row.file_name, row.path, row.verdict, row.detail, row)
+
+    def as_plain(self) -> dict[str, str]:
+        plain = asdict(self)
+        del plain["row"]
+        return plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +94,8 @@ class SplitReport:
             "reused_clips": self.reused,
             "verdicts": dict(self.verdicts),
             "classes": classes,
-            "bad": [asdict(finding) for finding in self.bad],
-            "short": [asdict(finding) for finding in self.short],
+            "bad": [finding.as_plain() for finding in self.bad],
+            "short": [finding.as_plain() for finding in self.short],
         }
 
 
@@ -132,19 +143,14 @@ Why = dict[Target, tuple[str, str]]
 """A key of `k600.reasons.REASONS`, or nothing, and more words."""
 
 
-def put_aside(
-    request: Request, target: Target, row: CheckRow, finding: Finding
-) -> tuple[CheckRow, Finding]:
+def put_aside(request: Request, finding: Finding) -> None:
     """Move a file of the store's own to the quarantine; note one that is another tool's.
 
-    Returns `row` with the file's new place, and `finding` with what became of it.
-
-    Raises:
-        StoreError: A link leads the clip's folder out of the store.
+    `finding` says then what became of it. No link may lead the clip's folder out of the store.
     """
-    store, source = request.store, request.store.root / target.path
-    folder = store.root / target.folder
-    store.check_inside(folder)
+    store, row = request.store, finding.row
+    folder, source = store.root / row.folder, store.root / row.path
+    target = Target(row.folder, row.file_name, row.path)
     if target.is_foreign:
         problem = reason_of_verdict(row.verdict)
         adopted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
@@ -153,22 +159,24 @@ def put_aside(
         with translate_errors(store_error, folder):
             folder.mkdir(parents=True, exist_ok=True)
             os.utime(folder)
-        return row, replace(finding, fate="left_out")
+        finding.fate = "left_out"
+        return
 
     try:
         with translate_errors(store_error, source):
             status = source.stat()
             if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
-                return row, replace(finding, why="it has changed since; verify again")
+                finding.why = "it has changed since; verify again"
+                return
             moved_to = _free_name(store, target)
             store.check_inside((store.root / moved_to).parent)
             move_into_place(source, store.root / moved_to)
     except StoreError as error:
-        return row, replace(finding, why=str(error))
+        finding.why = str(error)
+        return
 
-    row = row._replace(moved_to=moved_to)
-    request.ledger.record_checks(finding.split, [row])
-    return row, replace(finding, fate="quarantined")
+    finding.row, finding.fate = row._replace(moved_to=moved_to), "quarantined"
+    request.ledger.record_checks(finding.split, [finding.row])
 
 
 def _free_name(store: Store, target: Target) -> str:
