@@ -11,13 +11,18 @@ from typing import Any
 
 import click
 
-from k600.cli.app import app, as_json, data_dir, quiet
-from k600.cli.exit_codes import AGAIN, DONE, code_of_splits
-from k600.cli.request_options import complete_path, request_of, with_request_options
+from k600.cli.app import app, as_json, quiet
+from k600.cli.exit_codes import AGAIN, DONE, code_of_fetch
+from k600.cli.request_options import (
+    complete_path,
+    data_dir,
+    fetch,
+    request_of,
+    with_request_options,
+)
 from k600.cli.screen import Meter, counts_of, print_json, say
 from k600.clip import Clip
 from k600.errors import NoClipsError
-from k600.network import is_offline
 
 
 @app.group()
@@ -51,17 +56,14 @@ def export(
     """
     from k600.checks.clip_table import clip_table, count_rows
     from k600.loading.columns import CLIP_TABLE
-    from k600.loading.fetch import fetch_split
     from k600.loading.manifest import write_table
 
-    request = request_of(split, options)
+    request, meter = request_of(split, options), Meter(quiet=quiet or as_json)
     rows: list[dict[str, Any]] = []
     outcomes = []
-    for each in request.splits:
-        meter = Meter(quiet=quiet or as_json)
-        outcome = fetch_split(request, each, progress=meter, offline=is_offline())
+    for outcome in fetch(request, meter):
         outcomes.append(outcome)
-        with meter(outcome.clips, f"{each}, reading", unit=" clips") as bar:
+        with meter(outcome.clips, f"{outcome.split}, reading", unit=" clips") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows += clip_table(request, outcome, hashes=hashes, on_clip=on_clip)
 
@@ -71,7 +73,7 @@ def export(
         print_json({"out": str(path), "here_clips": here, "missing": missing})
     elif not quiet:
         say(f"written: {path} ({_counts(f'{here:,} here', missing)})")
-    sys.exit(DONE if request.source == "local" else code_of_splits(outcomes))
+    sys.exit(code_of_fetch(request, outcomes))
 
 
 @manifest.command()

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from k600.cli.app import app, as_json, data_dir, lists_mirror
-from k600.cli.request_options import complete_of, complete_path, request_of
+from k600.cli.app import app, as_json
+from k600.cli.request_options import complete_of, complete_path, request_of, with_options
 from k600.cli.screen import make_table, percent_of, print_json, say, show_table
 from k600.network import is_offline
 from k600.store.files import write_whole
@@ -25,9 +25,7 @@ _SPLITS = ("validation", "test")
     default="validation",
     shell_complete=complete_of(*_SPLITS),
 )
-@data_dir
-@lists_mirror
-@click.option("--test-labels", help="URL or path of DeepMind's list of test clips.")
+@with_options("data_dir", "mirror", "test_labels")
 @click.option(
     "--out",
     type=Path,

@@ -11,9 +11,9 @@ from typing import Any
 import click
 from rich.filesize import decimal
 
-from k600.cli.app import app, as_json, data_dir
+from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN
-from k600.cli.request_options import SPLIT, complete_classes, complete_splits, request_of
+from k600.cli.request_options import SPLIT, complete_splits, data_dir, request_of, with_options
 from k600.cli.screen import Meter, make_table, print_json, say, show, show_table
 from k600.errors import OptionError, nearest
 from k600.store.removal import Removal, plan_removal, remove_clips, remove_own
@@ -87,14 +87,7 @@ def _complete_encoding(context: click.Context, _: click.Parameter, word: str) ->
 
 @app.command()
 @click.argument("split", metavar=SPLIT, shell_complete=complete_splits)
-@click.option(
-    "--class",
-    "classes",
-    multiple=True,
-    shell_complete=complete_classes,
-    help="A class; again for more.",
-)
-@data_dir
+@with_options("classes", "data_dir")
 @click.option(
     "--encoding",
     shell_complete=_complete_encoding,
