@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import itertools
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -150,11 +149,10 @@ def put_aside(request: Request, finding: Finding) -> None:
     """
     store, row = request.store, finding.row
     folder, source = store.root / row.folder, store.root / row.path
-    target = Target(row.folder, row.file_name, row.path)
-    if target.is_foreign:
-        problem = reason_of_verdict(row.verdict)
-        adopted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
-        request.ledger.adopt(finding.split, [adopted])
+    problem = reason_of_verdict(row.verdict)
+    bad = AdoptedRow(row.folder, row.file_name, row.path, row.size_bytes, row.mtime_ns, problem)
+    if not bad.is_at_place:
+        request.ledger.adopt(finding.split, [bad])
         # So that rows made earlier are seen to be no longer true.
         with translate_errors(store_error, folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +166,7 @@ def put_aside(request: Request, finding: Finding) -> None:
             if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
                 finding.why = "it has changed since; verify again"
                 return
-            moved_to = _free_name(store, target)
+            moved_to = _free_name(store, row)
             store.check_inside((store.root / moved_to).parent)
             move_into_place(source, store.root / moved_to)
     except StoreError as error:
@@ -179,15 +177,16 @@ def put_aside(request: Request, finding: Finding) -> None:
     request.ledger.record_checks(finding.split, [finding.row])
 
 
-def _free_name(store: Store, target: Target) -> str:
+def _free_name(store: Store, row: CheckRow) -> str:
     """Return where a file goes in the quarantine; one of the same bytes is replaced there."""
-    name = wanted = f"{QUARANTINE}/{target.folder}/{target.file_name}"
-    for number in itertools.count(1):
-        there, source = store.root / name, store.root / target.path
-        if not os.path.lexists(there) or filecmp.cmp(there, source, shallow=False):
-            return name
+    name = wanted = f"{QUARANTINE}/{row.folder}/{row.file_name}"
+    number = 0
+    while os.path.lexists(store.root / name):
+        if filecmp.cmp(store.root / name, store.root / row.path, shallow=False):
+            break
+        number += 1
         name = f"{wanted}.{number}"
-    raise AssertionError("unreachable")
+    return name
 
 
 def fetch_again(

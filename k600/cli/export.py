@@ -13,8 +13,8 @@ from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import (
     complete_of,
-    complete_path,
     fetch,
+    path_option,
     request_of,
     with_request_options,
 )
@@ -36,12 +36,8 @@ def export() -> None:
     shell_complete=complete_of(*LIST_NAMES),
     help=f"{', '.join(LIST_NAMES)}: what the files are called.",
 )
-@click.option(
-    "--out",
-    type=Path,
-    default="lists",
-    shell_complete=complete_path("dir"),
-    help="The folder to write them into; no blank in its path.",
+@path_option(
+    "--out", "The folder to write them into; no blank in its path.", kind="dir", default="lists"
 )
 @quiet
 @as_json

@@ -17,6 +17,7 @@ from k600.cli.request_options import (
     complete_path,
     data_dir,
     fetch,
+    path_option,
     request_of,
     with_request_options,
 )
@@ -32,13 +33,7 @@ def manifest() -> None:
 
 @manifest.command()
 @with_request_options(source="local")
-@click.option(
-    "--out",
-    type=Path,
-    default="manifest.csv",
-    shell_complete=complete_path("file"),
-    help="The file to write, .csv or .parquet.",
-)
+@path_option("--out", "The file to write, .csv or .parquet.", default="manifest.csv")
 @click.option("--hashes/--no-hashes", default=True, help="Read every file for its SHA-256.")
 @quiet
 @as_json

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from k600.cli.app import app, as_json
-from k600.cli.request_options import complete_of, complete_path, request_of, with_options
+from k600.cli.request_options import complete_of, path_option, request_of, with_options
 from k600.cli.screen import make_table, percent_of, print_json, say, show_table
 from k600.network import is_offline
 from k600.store.files import write_whole
@@ -26,12 +26,7 @@ _SPLITS = ("validation", "test")
     shell_complete=complete_of(*_SPLITS),
 )
 @with_options("data_dir", "mirror", "test_labels")
-@click.option(
-    "--out",
-    type=Path,
-    shell_complete=complete_path("file"),
-    help="Also a CSV with a row for each such clip.",
-)
+@path_option("--out", "Also a CSV with a row for each such clip.")
 @as_json
 def overlap(split: str, out: Path | None, as_json: bool, **options: Any) -> None:
     """Count the clips whose videos are in train, too.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -134,6 +135,15 @@ def complete_path(kind: str) -> Completion:
 
 
 complete_splits = complete_of(*CONFIGS)
+
+
+def path_option(
+    flag: str, text: str, *, kind: str = "file", default: str | None = None
+) -> Callable[[_F], _F]:
+    """Declare an option for the path of what is written: a `file` or a `dir`."""
+    return click.option(
+        flag, type=Path, default=default, shell_complete=complete_path(kind), help=text
+    )
 
 
 def complete_classes(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
