@@ -53,9 +53,6 @@ def with_options(*names: str) -> Callable[[_F], _F]:
     return decorate
 
 
-data_dir = with_options("data_dir")
-
-
 def with_request_options(
     *, source: str = "auto", needs_split: bool = True
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:

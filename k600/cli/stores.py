@@ -13,7 +13,7 @@ from rich.filesize import decimal
 
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN
-from k600.cli.request_options import SPLIT, complete_splits, data_dir, request_of, with_options
+from k600.cli.request_options import SPLIT, complete_splits, request_of, with_options
 from k600.cli.screen import Meter, make_table, print_json, say, show, show_table
 from k600.errors import OptionError, nearest
 from k600.store.removal import Removal, plan_removal, remove_clips, remove_own
@@ -24,7 +24,7 @@ _AS_IS = "as is"  # the encoding of clips as their source has them
 
 
 @app.command("list")
-@data_dir
+@with_options("data_dir")
 @as_json
 def list_clips(data_dir: str | None, as_json: bool) -> None:
     """List the clips on this machine, by store, split and encoding.
