@@ -69,7 +69,7 @@ class YouTubeSource(Source):
                 found = workers.ask(list(clips), on_clip=lambda: bar.update(1))
             count, received_bytes = len(found.stored), found.received_bytes
             refusals = {clips[clip]: refusal for clip, refusal in found.refused.items()}
-            stored = {clips[clip] for clip in found.stored}
+            stored = {clips[clip] for clip in (*found.stored, *found.found)}
             self.given_up, self.advice = workers.given_up, workers.advice
         else:
             stored = set()
