@@ -119,7 +119,8 @@ def yt_dlp_params(options: YouTubeOptions, clients: Sequence[str] = ()) -> dict[
     short_side = options.encoding.short_side or _SIZES[-1]
     size = next((size for size in _SIZES if size >= short_side), _SIZES[-1])
     of_video = [f"res:{size}", "+hdr", "vcodec:h264", "proto:https"]
-    youtube: dict[str, list[str]] = {"skip": ["hls", "dash", "translated_subs"]}
+    # Else a live stream would have no formats at all, and nothing would say that it is live.
+    youtube = {"skip": ["hls", "dash", "translated_subs"], "formats": ["incomplete"]}
     if clients:
         youtube["player_client"] = list(clients)
     params: dict[str, Any] = {
