@@ -1,8 +1,7 @@
 """Messages of the library in terms of the command line: flags in place of option names.
 
 The library names an option as `name: …` at the beginning of a message, and elsewhere as `name=…`,
-`name=value`, in backticks, or plainly, if it is no English word: `data_dir`. What it calls a
-configuration's `name` is a command's SPLIT.
+`name=value`, in backticks, or plainly, if it is no English word: `data_dir`.
 """
 
 from __future__ import annotations
@@ -13,9 +12,6 @@ import shlex
 from collections.abc import Mapping
 
 import click
-
-_COMMANDS = {"kinetics600.labels()": "kinetics600 classes [WORD]"}
-"""Commands in place of functions."""
 
 _VALUE = r"""…|True|'[^']*'|"[^"]*"|\[…\]|\{…\}"""
 
@@ -34,7 +30,7 @@ def speak_flags_of(command: click.Command) -> None:
 
 
 def flags_of(command: click.Command) -> dict[str, str]:
-    """Return a command's flags, and SPLIT, by the library's names of options."""
+    """Return a command's flags by the library's names of options."""
     flags, options = {}, {}
     for parameter in command.params:
         flag = parameter.opts[0]
@@ -42,7 +38,7 @@ def flags_of(command: click.Command) -> dict[str, str]:
             flags[flag.strip("-").replace("-", "_")] = flag
             options[parameter.name.strip("_")] = flag
         elif parameter.name == "split":
-            flags |= dict.fromkeys(("name", "split"), "SPLIT")
+            flags["name"] = "split"  # what `datasets` calls the name of a configuration
     # `status` has a flag that is called as an option of the library is: it means another.
     return flags | options
 
@@ -60,8 +56,6 @@ def with_flags(text: str, flags: Mapping[str, str] | None = None) -> str:
     flags = _running if flags is None else flags
     if not flags:
         return text
-    for function, command in _COMMANDS.items():
-        text = text.replace(function, command)
 
     def flag_of(found: re.Match[str]) -> str:
         return flags[found[1] or found[2]]
