@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +14,6 @@ import click
 from k600.cli.completion import with_completion
 from k600.cli.exit_codes import EXIT_CODES
 from k600.cli.flag_names import speak_flags_of
-from k600.cli.request_options import complete_path
 from k600.cli.screen import hush
 from k600.errors import OptionError
 
@@ -24,6 +25,8 @@ class _Command(click.Command):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **{"epilog": f"Exit codes: {_EXIT_CODES_TEXT}.", **settings})
+        if self.help:  # an example is for copying: click leaves a paragraph after \b as it is
+            self.help = re.sub(r"^Example: ", "\b\n\\g<0>", inspect.cleandoc(self.help), flags=re.M)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         speak_flags_of(self)
@@ -75,12 +78,6 @@ def _hush_if(context: click.Context, _: click.Parameter, quiet: bool) -> bool:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 quiet = quiet_option("Show only errors, and what is missing.")
-data_dir = click.option(
-    "--data-dir",
-    shell_complete=complete_path("dir"),
-    help="The store; default as for load_dataset.",
-)
-lists_mirror = click.option("--mirror", help="The mirror whose lists count.")
 
 
 def json_option(flag: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - as click has it

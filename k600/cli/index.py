@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.filesize import decimal
 
-from k600.cli.app import app, as_json, data_dir, quiet, to_options
+from k600.cli.app import app, as_json, quiet, to_options
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
-from k600.cli.request_options import as_given, endpoint_url, request_of, with_request_options
+from k600.cli.request_options import (
+    as_given,
+    endpoint_url,
+    request_of,
+    with_options,
+    with_request_options,
+)
 from k600.cli.screen import (
     Meter,
     counts_of,
@@ -82,8 +88,7 @@ def build(
 
 @index.command()
 @click.argument("file", required=False)
-@data_dir
-@click.option("--mirror", help="The mirror that it is about.")
+@with_options("data_dir", "mirror")
 @endpoint_url
 @click.option("--check", is_flag=True, help="Ask the mirror if its tarballs are still the same.")
 @as_json
