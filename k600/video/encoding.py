@@ -70,8 +70,9 @@ class Encoding:
         """How large clips become on the whole, as a share of what the host's are: rather too much.
 
         A forecast must not promise more room than there will be. By `benchmarks.training`, of the
-        scene that grows most, a smooth one: with `short_side`, of 640 x 360 pixels, which take about
-        what the host's clips do on average; else of 340 x 256. With grain, it is less by a third.
+        scene that grows most, a smooth one: with `short_side`, of 640 x 360 pixels, which with
+        grain are as large as the host's on average; else of 340 x 256. With grain, it is less by a
+        third.
         """
         share = 1.0
         if self.short_side is not None:
