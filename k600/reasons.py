@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from k600.errors import (
+    DamagedTarballError,
+    MirrorChangedError,
+    MirrorDeniedError,
+    MirrorNotFoundError,
+)
+
 REASONS: dict[str, str] = {
     "empty": "the file in the tarball has no bytes",
     "truncated": "the file in the tarball is cut off",
@@ -89,3 +96,19 @@ def reason_of_verdict(verdict: str) -> str:
         ('truncated', 'unreadable')
     """
     return verdict if verdict in REASONS else "unreadable"
+
+
+def reason_of_failure(error: Exception) -> str:
+    """Return why the clips of a tarball are missing that could not be read.
+
+    Example:
+        >>> reason_of_failure(MirrorNotFoundError()), reason_of_failure(OSError())
+        ('tarball_not_found', 'tarball_unreachable')
+    """
+    reasons: dict[type[Exception], str] = {
+        DamagedTarballError: "tarball_damaged",
+        MirrorNotFoundError: "tarball_not_found",
+        MirrorDeniedError: "tarball_denied",
+        MirrorChangedError: "tarball_changed",
+    }
+    return reasons.get(type(error), "tarball_unreachable")

@@ -33,6 +33,7 @@ from typing import Any, Literal, TypedDict
 
 class Options(TypedDict, total=False):
     """The options of a load; each may be left out."""
+
 '''
 
 
@@ -49,7 +50,7 @@ def _keyword(option: Option) -> str:
     meaning = textwrap.fill(f'"""{option.help}', 96, break_on_hyphens=False)
     if "\n" in meaning:
         meaning += "\n"
-    return textwrap.indent(f'\n{option.name}: {annotation}\n{meaning}"""\n', "    ")
+    return textwrap.indent(f'{option.name}: {annotation}\n{meaning}"""\n', "    ")
 
 
 if __name__ == "__main__":

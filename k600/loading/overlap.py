@@ -39,9 +39,7 @@ def train_listing(request: Request, *, offline: bool, keep: bool) -> Listing:
     """
     network = request.may_fetch(offline=offline)
     lists = KeptLists(request.mirror, request.store, "train", network=network, keep=keep)
-    if not lists.listing() and network:
-        lists.refresh(paths=False)
-    if found := lists.listing():
+    if found := lists.listing(fetch=True):
         return found
     why = "the list of train's clips, which says which videos are in train,"
     if network:
