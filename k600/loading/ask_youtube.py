@@ -62,11 +62,9 @@ class YouTubeSource(Source):
         price = self.price(state, plan, bytes_per_second=1)
         state.request.store.check_room(price.space)
         workers = self.workers or self._open(state, len(clips), refetch=refetch)
-        came, refusals, stored = (
-            Fetched(asked=plan.youtube),
-            dict[Candidate, Refusal](),
-            set[Clip](),
-        )
+        came = Fetched(asked=plan.youtube)
+        refusals: dict[Candidate, Refusal] = {}
+        stored: set[Clip] = set()
         if workers is not None:
             logger.info(
                 "kinetics600 %s: asking YouTube for %s clips, which takes about %s",

@@ -50,8 +50,13 @@ def train_listing(request: Request, *, offline: bool, keep: bool) -> Listing:
     )
 
 
-def videos_in_train(request: Request, *, offline: bool, keep: bool) -> frozenset[str]:
-    """Return the YouTube ids of train's videos; arguments and errors are `train_listing`'s."""
+def left_out_videos(request: Request, split: str, *, offline: bool, keep: bool) -> frozenset[str]:
+    """Return the YouTube ids of videos whose clips a request leaves out of a split: train's.
+
+    Arguments and errors are `train_listing`'s.
+    """
+    if not request.exclude_overlap or split == "train":
+        return frozenset()
     listing = train_listing(request, offline=offline, keep=keep)
     return frozenset(video_of(name) for names in listing.values() for name in names)
 

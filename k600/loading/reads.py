@@ -32,15 +32,10 @@ def plan_reads(
 ) -> list[TarballRead]:
     """Return which of these tarballs to read for all they hold that is asked for.
 
-    Args:
-        tarballs: All that may hold a clip of the request.
-        known: What the ledger says of this split.
-        here: Returns the file names in a store folder (`<split>/<class name>`).
-        wanted: The file names asked for; None for all.
-        without: YouTube ids of videos whose clips are not asked for.
-        retry_errors: Ask again for what a tarball was proved not to hold.
-        refetch: Ask again for everything.
-        listing: File names that each class should hold, as far as known.
+    `known` is what the ledger says of the split, and `here` returns the file names in a store
+    folder. Asked for are the file names `wanted` (None: all), but for those of videos `without`.
+    `listing` has those that each class should hold, as far as known. With `retry_errors`, what a
+    tarball was proved not to hold is asked for again, and with `refetch` everything.
     """
     given: dict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
     others: dict[str, list[ClipRow]] = defaultdict(list)

@@ -55,7 +55,7 @@ WORDS: Mapping[str, Words] = {
         ("fetched_youtube_clips", "fetched_youtube_bytes"),
     ),
 }
-"""By the source's name in `Plan.orders`, in the order in which they are told."""
+"""By the source's name (`Plan.first`), in the order in which they are told."""
 
 
 @dataclass(slots=True, kw_only=True)

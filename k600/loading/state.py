@@ -15,7 +15,7 @@ from k600.labels import NAMES
 from k600.loading.index import IndexFile
 from k600.loading.link_rate import recall_rate
 from k600.loading.manifest import ManifestRow
-from k600.loading.overlap import videos_in_train
+from k600.loading.overlap import left_out_videos
 from k600.loading.places import Places
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
@@ -229,9 +229,9 @@ def read_state(
 ) -> State:
     """Read how things stand: lists that are kept, labels, ledger and store, each once.
 
-    `keep` keeps lists that are fetched, and notes in the ledger the clips that others brought;
-    `refresh` fetches the list of labels although it is kept; without `host`, the host's lists are
-    not read, which takes a second for a whole split.
+    With `keep`, lists that are fetched are kept, and clips that others brought are noted. With
+    `refresh`, labels are fetched although they are kept. Without `host`, the host's lists are not
+    read, which takes a second for a whole split.
 
     Raises:
         StoreError: The store is no folder.
@@ -255,9 +255,7 @@ def read_state(
         write=writable,
         listed=folders,
     )
-    without = frozenset[str]()
-    if request.exclude_overlap and split != "train":
-        without = videos_in_train(request, offline=offline, keep=writable)
+    without = left_out_videos(request, split, offline=offline, keep=writable)
     state = State(
         request,
         split,
