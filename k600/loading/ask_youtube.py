@@ -77,7 +77,7 @@ class YouTubeSource(Source):
                 found = workers.ask(list(clips), on_clip=lambda: bar.update(1))
             came.count, came.received_bytes = len(found.stored), found.received_bytes
             refusals = {clips[clip]: refusal for clip, refusal in found.refused.items()}
-            stored.update(found.stored)
+            stored.update(found.stored, found.found)
             self.given_up, self.advice = workers.given_up, workers.advice
 
         if self.given_up is not None:

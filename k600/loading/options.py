@@ -21,7 +21,8 @@ from k600.store.rows import SOURCES
 from k600.text import public_url
 from k600.values import choice, flag, whole_number
 from k600.video.encoding import ENCODINGS
-from k600.youtube.options import check_browser, check_cookies, check_parameters, check_proxy_url
+from k600.youtube.cookies import check_browser, check_cookies
+from k600.youtube.options import check_parameters, check_proxy_url
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Class = TypeVar("_Class", bound=type)

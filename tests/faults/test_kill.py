@@ -136,6 +136,33 @@ def test_a_load_of_clips_by_one_request_each(
 
 
 @pytest.mark.parametrize("times", [2, *HOW_OFTEN[1:]])
+def test_a_load_that_encodes_clips_anew(
+    times: int, forge: Jobs, origin: Miniature, tmp_path: Path, note: Note
+) -> None:
+    options: dict[str, Any] = {"split": "train", "classes": "zumba", "mirror": str(origin.root)}
+    options |= {"short_side": 64, "encode": "training", "num_workers": WORKERS}
+
+    def store_in(folder: dict[str, str]) -> Path:
+        return kinetics600.make_request(**options, data_dir=folder["data_dir"]).store.root
+
+    calm = places(tmp_path, "undisturbed")
+    rows, seconds = undisturbed(forge, "load", **options, **calm)
+    wanted = contents(store_in(calm))
+    assert wanted.keys() == {key for key in expected(origin, "train") if "/zumba/" in key}
+
+    killer, round_number = Killer(random.Random(SEED), seconds), 0
+    while killer.kills < times:
+        mine = places(tmp_path, f"killed-{round_number}")
+        round_number += 1
+        look = partial(assert_intact, store_in(mine), wanted)
+        killer.kill(forge.start("load", **options, **mine), look)
+        assert forge.run("load", **options, **mine) == rows
+        assert_whole(store_in(mine), wanted)
+        assert not [*(store_in(mine) / ".kinetics600/incoming").glob("*")]
+    note("SIGKILL in a load that encodes", times=killer.kills, recovered=killer.kills)
+
+
+@pytest.mark.parametrize("times", [2, *HOW_OFTEN[1:]])
 def test_a_load_from_youtube(
     times: int, forge: Jobs, origin: Miniature, tmp_path: Path, note: Note
 ) -> None:

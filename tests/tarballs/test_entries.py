@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import itertools
 import random
+import shutil
+import subprocess
 import tarfile
 import tempfile
 import zlib
@@ -182,6 +184,32 @@ def test_a_time_in_a_header_of_its_own_does_not_matter(mirror: Mirror) -> None:
         assert members.entries.keys() == CLIPS.keys()
         for name, entry in members.entries.items():
             assert read_clip(mirror, place(mirror, members.packing, entry), name) == CLIPS[name]
+
+
+@pytest.mark.parametrize("packing", ["bsdtar --gzip", "bsdtar", "pigz -6", "pigz -9 --independent"])
+def test_every_clip_by_its_entry_as_other_programs_pack_it(
+    packing: str, mirror: Mirror, tmp_path: Path
+) -> None:
+    program, *options = packing.split()
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not here")
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name, data in CLIPS.items():
+        (folder / name).write_bytes(data)
+    pack = (
+        [program, *options, "-c", "-f", "-", "-C", folder, "."]
+        if program == "bsdtar"
+        else ["sh", "-c", f'tar -C "$1" -c . | {packing}', "sh", folder]
+    )
+    data = subprocess.run(pack, stdout=subprocess.PIPE, check=True).stdout
+
+    put(mirror, data)
+    with open_tarball(mirror, TARBALL.path) as members:
+        assert {member.file_name: b"".join(member.chunks) for member in members} == CLIPS
+    assert members.entries.keys() == CLIPS.keys()
+    for name, entry in members.entries.items():
+        assert read_clip(mirror, place(mirror, members.packing, entry), name) == CLIPS[name]
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])

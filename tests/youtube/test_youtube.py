@@ -23,7 +23,7 @@ from k600.store.ledger import Ledger
 from k600.store.store import Store
 from k600.youtube.circumstances import read_facts
 from k600.youtube.options import YouTubeOptions
-from k600.youtube.rate_limit import Throttle, rate_limiter_of
+from k600.youtube.rate_limit import Throttle
 from k600.youtube.tools import advice, attempts, upgrade_advice
 from k600.youtube.workers import Answers, YouTubeWorkers
 from tests.counter import counter_video, read_counter, tone_audio
@@ -130,7 +130,6 @@ def ask(
     **changes: Any,
 ) -> tuple[Answers, YouTubeWorkers]:
     youtube.videos = {c.youtube_id: youtube.videos[c.youtube_id] for c in clips}
-    rate_limiter_of.cache_clear()  # what one test met is nothing to the next
     with YouTubeWorkers(
         options(youtube, **changes),
         store,
@@ -143,11 +142,14 @@ def ask(
 
 
 def files(store: Store) -> list[str]:
-    """Return everything in the store but the ledger, locks and empty folders."""
+    """Return everything in the store but the ledger, notes, locks and empty folders."""
     return sorted(
         path.name
         for path in store.root.rglob("*")
-        if path.is_file() and "ledger" not in path.name and path.suffix != ".lock"
+        if path.is_file()
+        and "ledger" not in path.name
+        and path.suffix != ".lock"
+        and path.name != "youtube-pace.json"
     )
 
 
@@ -420,6 +422,20 @@ def test_a_javascript_runtime_that_dies_is_not_held_against_the_clip(
     found, _ = ask(youtube, store, clip("challenges0"), yt_dlp_options=dying)
     refusal = found.refused[clip("challenges0")]
     assert (refusal.kind, refusal.code) == ("transient", "warned")
+
+
+def test_a_clip_that_another_process_has_fetched_is_not_counted_as_cut_here(
+    youtube: Replica, store: Store
+) -> None:
+    clips = [clip(f"bothwant00{n}") for n in range(2)]
+    videos = {c.youtube_id: good_video() for c in clips}
+    youtube.videos.update(videos)
+    ask(youtube, store, clips[0])
+    youtube.videos.update(videos)
+    youtube.requests.clear()
+    found, _ = ask(youtube, store, *clips)
+    assert (found.stored, found.found, found.refused) == (clips[1:], clips[:1], {})
+    assert {request.video_id for request in youtube.requests} - {""} == {clips[1].youtube_id}
 
 
 def test_a_dead_network_is_given_up_after_three_clips(youtube: Replica, store: Store) -> None:
