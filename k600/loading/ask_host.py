@@ -33,14 +33,9 @@ def settle(
 ) -> tuple[State, Plan]:
     """Plan, and ask the host, until the plan rests on what the host says now.
 
-    A load, its dry run, a stream and a table of metadata all begin so, and so agree.
-
-    Args:
-        state: How things stand.
-        make: Makes the plan (`k600.loading.plan.make_plan`).
-        plan: What it made of this state already.
-        refetch: Whether everything is to be fetched again.
-        sizes: Ask for the size of each tarball to read, too; else for lists only.
+    A load, its dry run, a stream and a table of metadata all begin so, and so agree. `make` makes
+    the plan (`k600.loading.plan.make_plan`), and `plan` is what it made of this state, if it did.
+    Without `sizes`, the host is asked for lists only, and not for the sizes of tarballs to read.
 
     Raises:
         MirrorError, ListError: The mirror cannot serve the request at all.

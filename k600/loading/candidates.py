@@ -172,7 +172,7 @@ def _of_manifest(state: State) -> Candidates | None:
         return found
 
     # A clip with a size or a checksum was seen by somebody, in a tarball that the list has wrong.
-    unproved = [row.clip for row in rows if not row.was_seen]
+    unproved = [row.clip for row in rows if not (row.sha256 or row.size_bytes)]
     if unproved and not listing and state.network and not state.host.fresh:
         return None
     if unproved and listing:

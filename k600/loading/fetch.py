@@ -260,7 +260,7 @@ def _missing_of_chosen(load: Load, refused: Mapping[Candidate, str]) -> list[Mis
     ]
     if split.is_mixed:
         missing += [
-            Missing(split, "", "", tarball.name, failure.reason, str(failure.error))
+            Missing(split, "", "", tarball.name, *failure.in_words)
             for tarball, failure in state.host.failures.items()
         ]
     return missing

@@ -65,15 +65,6 @@ class ManifestRow:
     place: Place | None = None
     """Where the clip lies in its tarball, if that is known."""
 
-    @property
-    def was_seen(self) -> bool:
-        """Whether somebody had the clip's file, so that it is no matter if a list names it."""
-        return bool(self.sha256 or self.size_bytes)
-
-    def is_proved_by(self, data: bytes) -> bool:
-        """Return whether these bytes are surely those of the file that is meant."""
-        return bool(self.sha256) and hashlib.sha256(data).hexdigest() == self.sha256
-
     def as_plain(self) -> dict[str, Any]:
         """Return the row's columns by name, as `k600.loading.columns.MANIFEST` has them."""
         of_clip = {name: getattr(self.clip, name) for name in _OF_CLIP}
@@ -248,6 +239,11 @@ def _is_same(row: ManifestRow, path: Path) -> bool:
     if row.size_bytes and path.stat().st_size != row.size_bytes:
         return False
     return not row.sha256 or sha256_of(path) == row.sha256
+
+
+def is_other(data: bytes, sha256: str | None) -> bool:
+    """Return whether bytes are not those of a clip, whose SHA-256 is empty or None if unknown."""
+    return bool(sha256) and hashlib.sha256(data).hexdigest() != sha256
 
 
 def sha256_of(path: Path) -> str:

@@ -8,7 +8,6 @@ ledger nor index.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from k600.errors import (
 from k600.labels import NAMES
 from k600.loading.candidates import clip_at
 from k600.loading.columns import PLACE, place_of
+from k600.loading.manifest import is_other
 from k600.loading.rows import LeftOut, Reading, Record, record_of
 from k600.reasons import REASONS
 from k600.tarballs.one_clip import read_clip
@@ -248,7 +248,7 @@ class _Reader:
             raise MirrorRangesError(f"shuffle_clips: {error}. Stream without it") from error
 
         data, problem, fps = checked_clip(data, self._reading.encoding)
-        if problem is None and _differs(values, data):
+        if problem is None and is_other(data, values.get("sha256")):
             problem = "differs"
         if problem is not None:
             return LeftOut(f"{what} is left out: {problem}: {REASONS[problem]}")
@@ -258,7 +258,7 @@ class _Reader:
         path = self._reading.store.root / values["path"]
         try:
             path.stat()
-            if values.get("sha256") and _differs(values, path.read_bytes()):
+            if values.get("sha256") and is_other(path.read_bytes(), values["sha256"]):
                 return LeftOut(f"{clip.key} is left out: {REASONS['differs']}")
         except OSError as error:
             return LeftOut(f"{clip.key} is left out: '{path}': {error.strerror}", error)
@@ -278,7 +278,3 @@ class _Reader:
 def _unpacked_bytes(values: Mapping[str, Any]) -> int:
     """Return how many bytes a request for a clip unpacks; 0 for one of the store."""
     return max(0, (values.get("skip_bytes") or 0) + (values.get("original_bytes") or 0))
-
-
-def _differs(values: Mapping[str, Any], data: bytes) -> bool:
-    return bool(values.get("sha256")) and hashlib.sha256(data).hexdigest() != values.get("sha256")

@@ -28,10 +28,7 @@ class Overlap:
 def train_listing(request: Request, *, offline: bool, keep: bool) -> Listing:
     """Return the file names of train by class: the list that is kept, else the host's.
 
-    Args:
-        request: Says where.
-        offline: Do not cross a network.
-        keep: Keep a list that is fetched, so that it is there offline.
+    With `keep`, a list that is fetched is kept, so that it is there offline.
 
     Raises:
         OfflineError: None is kept, and the network is not to be used.

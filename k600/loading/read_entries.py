@@ -29,6 +29,7 @@ from k600.errors import (
     MirrorUnreachableError,
 )
 from k600.loading.ask_host import failure_of
+from k600.loading.manifest import is_other
 from k600.loading.plan import Plan, is_usable
 from k600.loading.read_tarballs import GIVE_UP_AFTER
 from k600.loading.selection import Candidate
@@ -180,7 +181,8 @@ class _Run:
         if row.state == "have":
             row = row._replace(crc32=place.entry.crc32)
         said = self.state.origin.get(candidate)
-        proved = request.encoding is None and said is not None and said.is_proved_by(data)
+        sha256 = said.sha256 if said is not None and request.encoding is None else ""
+        proved = bool(sha256) and not is_other(data, sha256)
         return _Written(candidate, place, row, part, proved)
 
     def _take(self, future: Future[_Written], place: Place) -> bool:

@@ -24,7 +24,6 @@ from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import State
 from k600.mirror.mirror import RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
-from k600.store.ledger import Ledger
 from k600.tarballs.extract import TarballExtractor, TarballRead
 
 logger = logging.getLogger("kinetics600")
@@ -158,12 +157,8 @@ class _Run:
 def space_needed(state: State, reads: Sequence[TarballRead], *, refetch: bool = False) -> Space:
     """Estimate what tarballs will take on disk beyond what is there of them already.
 
-    The load that is about to begin and the plan of it both ask here.
-
-    Args:
-        state: How things stand.
-        reads: The tarballs to read, whose sizes the host has said.
-        refetch: Whether what is there is to be replaced: the new clips lie beside the old at first.
+    The load that is about to begin and the plan of it both ask here, once the host has said the
+    sizes. With `refetch`, new clips lie beside the old ones at first.
     """
     size_bytes = files = whole_bytes = whole_files = 0
     for read, remote in _remotes(state, reads).items():
@@ -191,7 +186,9 @@ def _announce(state: State, reads: Sequence[TarballRead], *, refetch: bool) -> N
         store.check_inside(store.root / folder)
 
     total = sum(remote.size_bytes for remote in _remotes(state, reads).values())
-    lost = _vanished(state.request.ledger, reads)
+    again = {read.tarball: read.wanted or frozenset() for read in reads if read.until_found}
+    known = (group for group in state.known.groups if group.tarball in again)
+    lost = sum(len(group.names & again[group.tarball]) for group in known)
     stored = sum(len(state.inventory.names(folder)) for folder in folders)
     logger.info(
         "kinetics600 %s: reading %s tarballs, %s%s, from %s into %s (%s clips are there%s; "
@@ -205,16 +202,6 @@ def _announce(state: State, reads: Sequence[TarballRead], *, refetch: bool) -> N
         f"{stored:,}",
         f", {lost:,} have vanished" if lost else "",
         decimal(needed.size_bytes),
-    )
-
-
-def _vanished(ledger: Ledger, reads: Sequence[TarballRead]) -> int:
-    """Return how many clips are to be read again that were stored once."""
-    return sum(
-        clip.state == "have" and clip.file_name in (read.wanted or ())
-        for read in reads
-        if read.until_found
-        for clip in ledger.clips(read.tarball.split, read.tarball.name)
     )
 
 

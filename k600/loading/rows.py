@@ -23,6 +23,7 @@ from k600.errors import (
     MirrorNotFoundError,
 )
 from k600.labels import label_id
+from k600.loading.manifest import is_other
 from k600.mirror.mirror import Mirror
 from k600.mirror.reader import AHEAD_BYTES
 from k600.reasons import REASONS, reason_of_failure
@@ -258,7 +259,7 @@ class StreamedShard:
             proof = (self.only or {}).get(clip.file_name)
             data = found.data or (Path(found.path).read_bytes() if proof else b"")
             is_asked_for = self.classes is None or clip.label in self.classes
-            if proof and hashlib.sha256(data).hexdigest() != proof:
+            if is_other(data, proof):
                 message = f"{clip.key} is left out: {REASONS['differs']}"
                 yield LeftOut(message, None, self._member(clip.file_name), "differs")
             elif is_asked_for and clip.youtube_id not in self.without:
@@ -363,15 +364,10 @@ def make_columns(
     sources: list[str],
     rates: list[float | None],
 ) -> dict[str, list[Any]]:
-    """Return the columns of rows, as `k600.loading.columns.ROWS` has them.
+    """Return the columns of rows of one split, as `k600.loading.columns.ROWS` has them.
 
-    Args:
-        split: The split of all of them.
-        times: YouTube id, start and end of each clip.
-        labels: Class name of each; None where there is none.
-        videos: `path` and `bytes` of each; one of them is None.
-        sources: Where each came from: `cvdf`, `youtube` or `local`.
-        rates: Frames per second of each one's file; None where unknown.
+    `times` are YouTube id, start and end of each clip; `videos` have `path` or `bytes`, and `rates`
+    the frames per second of each one's file, None where unknown.
     """
     return {
         "video": videos,
@@ -386,15 +382,7 @@ def make_columns(
 
 
 def record_of(clip: Clip, path: str, data: bytes | None, source: str, fps: float | None) -> Record:
-    """Return a clip's row.
-
-    Args:
-        clip: The clip.
-        path: Where its file is, or what it is called.
-        data: The file's bytes; None if they are at `path`.
-        source: `cvdf`, `youtube` or `local`.
-        fps: Frames per second of the file; None where unknown.
-    """
+    """Return a clip's row; `data` is None if the file is at `path`."""
     columns = make_columns(
         clip.split,
         [(clip.youtube_id, clip.time_start, clip.time_end)],
