@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from k600.errors import (
-    DamagedTarballError,
-    MirrorChangedError,
-    MirrorDeniedError,
-    MirrorNotFoundError,
-)
+from k600 import errors
 
 REASONS: dict[str, str] = {
     "empty": "the file in the tarball has no bytes",
@@ -99,16 +94,11 @@ def reason_of_verdict(verdict: str) -> str:
 
 
 def reason_of_failure(error: Exception) -> str:
-    """Return why the clips of a tarball are missing that could not be read.
-
-    Example:
-        >>> reason_of_failure(MirrorNotFoundError()), reason_of_failure(OSError())
-        ('tarball_not_found', 'tarball_unreachable')
-    """
+    """Return why the clips of a tarball are missing that could not be read."""
     reasons: dict[type[Exception], str] = {
-        DamagedTarballError: "tarball_damaged",
-        MirrorNotFoundError: "tarball_not_found",
-        MirrorDeniedError: "tarball_denied",
-        MirrorChangedError: "tarball_changed",
+        errors.DamagedTarballError: "tarball_damaged",
+        errors.MirrorNotFoundError: "tarball_not_found",
+        errors.MirrorDeniedError: "tarball_denied",
+        errors.MirrorChangedError: "tarball_changed",
     }
     return reasons.get(type(error), "tarball_unreachable")

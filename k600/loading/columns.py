@@ -225,11 +225,7 @@ def feature_types(columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
 
 
 def markdown_table(columns: Sequence[Column], *, types: bool = False) -> str:
-    """Return a Markdown table of what the columns mean.
-
-    Args:
-        columns: The columns.
-        types: Whether to name the feature of each in `datasets`, too.
+    """Return a Markdown table of what columns mean; with `types`, also their features' names.
 
     Example:
         >>> print(markdown_table(ROWS[2:3], types=True))

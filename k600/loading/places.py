@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from k600.clip import Place, Tarball
 from k600.loading.index import Index, IndexFile
@@ -54,7 +54,7 @@ class Places:
         found = {clip: row.place for clip, row in rows.items() if row.place is not None}
         found |= self.ledger.places(self.split, clips)
         left = [clip for clip in clips if clip not in found]
-        if left and (index := self._opened()) is not None:
+        if left and (index := self.opened_index()) is not None:
             places, tarballs = index.places(self.split, left)
             found |= places
 
@@ -87,24 +87,6 @@ class Places:
         found = {clip: tarball for clip, tarball in told.items() if tarball.name not in done}
         return found | {clip: seen[clip[1]] for clip in clips if clip[1] in seen}
 
-    def members(
-        self, tarballs: Collection[str], objects: Mapping[str, tuple[str, int]]
-    ) -> Mapping[str, Sequence[str]]:
-        """Return the file names of all clips of tarballs, in each one's order, by its name.
-
-        A tarball of which the index does not know every clip is left out, and one that has another
-        ETag or size there than `objects` say: who chooses clips by this chooses the same as who has
-        read the tarball.
-        """
-        index = self._opened() if tarballs else None
-        return {} if index is None else index.members(self.split, tarballs, objects)
-
-    def indexed(self, tarballs: Collection[str]) -> Any:
-        """Return all clips of those tarballs of which the index has every one: a table
-        (`k600.loading.index.Index.clips`), None without an index.
-        """
-        index = self._opened() if tarballs else None
-        return None if index is None else index.clips(self.split, tarballs)
-
-    def _opened(self) -> Index | None:
+    def opened_index(self) -> Index | None:
+        """Return the index of the split, which has whole tarballs, too; None if there is none."""
         return None if self.index is None else self.index.of(self.split)

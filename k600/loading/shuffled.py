@@ -124,7 +124,8 @@ def _all_clips(
     if state.split.is_mixed:
         state = with_lists(state)
     tarballs = state.tarballs or [Tarball(state.split, name) for name in NAMES]
-    rows = state.places.indexed([tarball.name for tarball in tarballs])
+    index = state.places.opened_index()
+    rows = None if index is None else index.clips(state.split, {t.name for t in tarballs})
     covered = set() if rows is None else {*rows["tarball"].unique().to_pylist()}
     indexed = [] if rows is None else [_indexed(state, rows, stored)]
     if covered.issuperset(tarball.name for tarball in tarballs):

@@ -79,7 +79,9 @@ def _walk(state: State, first: Sequence[Candidate], read: Collection[Tarball]) -
     done = state.known.done
     unknown = {tarball.name for tarball in host.tarballs if tarball not in host.doubted} - done
     read_as = {name: (row.etag, row.size_bytes) for name, row in state.known.tarballs.items()}
-    indexed = state.places.members(unknown, read_as)
+    # Who chooses by the index chooses the same as who has read the tarballs: of those as they are.
+    index = state.places.opened_index() if unknown else None
+    indexed = {} if index is None else index.members(state.split, unknown, read_as)
 
     own = {clip[1]: clip for clip in first}
     walk = _Walk({**own, **({} if limits.shuffle else _there(state))})
