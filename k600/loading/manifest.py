@@ -208,6 +208,7 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
         known = Places(split, Ledger(Store.at(root).ledger_path))
         named = [clip.candidate for clip in of_store]
         tarballs, places = known.tarballs_of(named), known.find(named)
+        tarballs |= {name: place.tarball for name, place in places.items()}
         for clip, name in zip(of_store, named, strict=True):
             where[clip] = tarballs[name].name if name in tarballs else "", places.get(name)
 

@@ -152,9 +152,9 @@ def _listed(tarballs: Sequence[Tarball], state: State) -> dict[str, list[str]]:
             seen[clip.tarball][clip.file_name] = None
 
     found: dict[str, list[str]] = {}
+    done = state.known.done
     for tarball, names in seen.items():
-        row = state.known.tarballs.get(tarball.name)
-        if row is None or row.state != "done":
+        if tarball.name not in done:
             listed = state.host.listing.get(tarball.name, ())
             if not listed:
                 raise _no_places(state, f"what {tarball.path} holds")
