@@ -202,7 +202,7 @@ def make_request(
     """
     check_config_name(config_name)
     values = check_options(options)
-    values["seed"] = values["seed"] or 0
+    values |= {"seed": values["seed"] or 0, "yt_dlp_options": values["yt_dlp_options"] or {}}
     limits, encoding = _made_of(Limits, values), _encoding_of(values)
     if encoding is not None:
         check_encoder()
@@ -215,15 +215,11 @@ def make_request(
     url, mirror_options = values["mirror"] or DEFAULT_MIRROR, values["mirror_options"]
     if mirror_options is None:
         mirror_options = _options_for(url, storage_options)
-    youtube = {
-        "encoding": youtube_encoding(encoding),
-        "yt_dlp_options": values["yt_dlp_options"] or {},
-    }
     made = {
         "splits": splits,
         "manifest": manifest,
         "limits": limits,
-        "youtube": _made_of(YouTubeOptions, {**values, **youtube}),
+        "youtube": _made_of(YouTubeOptions, {**values, "encoding": youtube_encoding(encoding)}),
         "mirror": Mirror(url.rstrip("/"), dict(mirror_options)),
         "test_labels": values["test_labels"] or DEFAULT_TEST_LABELS,
         "store": Store.at(values["data_dir"] or default_data_dir, encoding),
