@@ -66,9 +66,9 @@ class Workforce:
         if self.tasks is not None:
             whole_number("tasks", self.tasks, least=1, most=MOST_TASKS)
 
-        _need("datatrove", "fleet: it runs on datatrove: pip install 'kinetics600[fleet]'")
+        _need("datatrove", "fleet: it runs on datatrove: pip install datatrove")
         if self.executor == "ray":
-            _need("ray", "executor: 'ray' needs Ray: pip install 'kinetics600[ray]'")
+            _need("ray", "executor: 'ray' needs Ray: pip install datatrove ray")
         if self.executor == "slurm" and shutil.which("sbatch") is None:
             raise MissingDependencyError(
                 "executor: 'slurm' needs the program sbatch, which is not here. Run this where "

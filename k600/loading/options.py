@@ -410,8 +410,8 @@ class OptionFields:
     decode: bool = _option(
         False,
         help='Have `video` be a torchcodec `VideoDecoder`, not `{"path", "bytes"}`.',
-        more="It needs torch and torchcodec (`pip install '.[decode]'`) and FFmpeg's libraries "
-        "(`apt-get install ffmpeg`).",
+        more="It needs torch and torchcodec (`pip install torch torchcodec`) and FFmpeg's "
+        "libraries (`apt-get install ffmpeg`).",
         flag=None,
     )
     on_missing: str = _option(

@@ -18,7 +18,10 @@ import pytest
 from yt_dlp import YoutubeDL
 
 from k600.clip import Clip
+from k600.loading.ask_youtube import YouTubeSource
+from k600.loading.plan import Plan
 from k600.loading.request import make_request
+from k600.loading.state import read_state
 from k600.store.ledger import Ledger
 from k600.store.store import Store
 from k600.youtube.circumstances import read_facts
@@ -237,6 +240,18 @@ def test_little_of_a_long_video_is_read(youtube: Replica, store: Store) -> None:
     assert len(media) > 20 << 20
     assert found.received_bytes < 6 << 20
     assert len(youtube.requests) < 15
+
+
+def test_as_much_is_read_as_a_forecast_says(youtube: Replica, store: Store) -> None:
+    media = counter_video(640, 360, 30, 40, gop_size=150, noise=1)
+    youtube.videos["usual000000"] = good_video(640, 360, 30, 40, media=media, audio=tone_audio(40))
+    wanted = clip("usual000000", 12, 22)
+    found, _ = ask(youtube, store, wanted)
+    request = make_request("train", default_data_dir=str(store.root))
+    state = read_state(request, "train", offline=True, keep=False)
+    plan = Plan(orders={"youtube": [("zumba", wanted.file_name)]})
+    price = YouTubeSource.price(state, plan, bytes_per_second=1)
+    assert price.size_bytes == pytest.approx(found.received_bytes, rel=0.3)
 
 
 def test_the_smallest_that_suffices_is_taken(youtube: Replica, store: Store) -> None:
