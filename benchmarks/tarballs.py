@@ -15,7 +15,7 @@ import shutil
 import string
 import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +26,7 @@ from isal import isal_zlib
 from k600.labels import NAMES
 from k600.miniature import URL
 
-__all__ = ["Host", "make_clip", "make_host", "under_many_names"]
+__all__ = ["Host", "make_clip", "make_host", "under_many_names", "write_lists"]
 
 _ENCODED = 6
 _ID_LETTERS = string.ascii_letters + string.digits + "-_"
@@ -85,7 +85,7 @@ def make_host(
             made = [future.result() for future in work]
         total = sum(size for _, size in made)
         found = {label: names for label, (names, _) in zip(NAMES, made, strict=False)}
-        _write_lists(base / "600", found)
+        write_lists(base / "600", found)
         note.write_text(json.dumps({"clip_bytes": total, "clips": found}))
     said = json.loads(note.read_text())
     size = sum(path.stat().st_size for path in (base / "600/val").glob("*.tar.gz"))
@@ -104,20 +104,20 @@ def under_many_names(host: Host, tarballs: int) -> Host:
     (base / "600/val").mkdir(parents=True)
     for name in found:
         os.link(source, base / f"600/val/{name}.tar.gz")
-    _write_lists(base / "600", found)
+    write_lists(base / "600", found)
     share = host.clip_bytes // len(host.clips)
     return Host(base / "600", found, tarballs * share, tarballs * source.stat().st_size)
 
 
-def _write_lists(root: Path, clips: Mapping[str, Mapping[str, int]]) -> None:
-    """Write the host's lists: which tarballs there are, and what lies in them."""
-    listing = ["val:", *clips, ""]
+def write_lists(root: Path, clips: Mapping[str, Iterable[str]], folder: str = "val") -> None:
+    """Write the host's lists of a split: which tarballs there are, and what lies in them."""
+    listing = [f"{folder}:", *clips, ""]
     for label, names in clips.items():
-        listing += [f"val/{label}:", *sorted(names), ""]
-    (root / "annotations").mkdir()
-    (root / "annotations/val.txt").write_text("".join(f"{line}\n" for line in listing))
-    paths = "".join(f"{URL}/val/{label}.tar.gz\n" for label in clips)
-    (root / "val/k600_val_path.txt").write_text(paths)
+        listing += [f"{folder}/{label}:", *sorted(names), ""]
+    (root / "annotations").mkdir(exist_ok=True)
+    (root / f"annotations/{folder}.txt").write_text("".join(f"{line}\n" for line in listing))
+    paths = "".join(f"{URL}/{folder}/{label}.tar.gz\n" for label in clips)
+    (root / f"{folder}/k600_{folder}_path.txt").write_text(paths)
 
 
 def _make_tarball(

@@ -15,7 +15,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -73,8 +72,10 @@ def _fetch(way: dict[str, Any]) -> dict[str, float]:
     """Fetch the clips; return what it took."""
     from k600.clip import Clip
     from k600.loading.request import make_request
+    from k600.store.store import Store
+    from k600.youtube.cookies import Cookies
     from k600.youtube.fetcher import VideoFetcher
-    from k600.youtube.rate_limit import RateLimiter, Throttle
+    from k600.youtube.rate_limit import Throttle
 
     further = {"nocheckcertificate": True, "cachedir": False, **way.get("further", {})}
     if "args" in way:
@@ -86,14 +87,15 @@ def _fetch(way: dict[str, Any]) -> dict[str, float]:
         yt_dlp_options=further,
         audio=way.get("audio", True),
     ).youtube
-    throttle = Throttle(threading.Event(), RateLimiter(per_hour=10_000_000))
-    fetcher = VideoFetcher(options, "", throttle)
     with tempfile.TemporaryDirectory() as folder:
+        store = Store.at(folder)
+        store.prepare()
+        fetcher = VideoFetcher(options, Cookies(), Throttle(store, "replica", 10_000_000))
         before, began = _cpu_seconds(), time.monotonic()
         received = sum(
             fetcher.fetch(
                 Clip("train", "zumba", f"abcdefghij{n}", 12, 22), Path(folder, f"{n}.mp4")
-            )
+            ).received_bytes
             for n in range(CLIPS)
         )
         wall, cpu = time.monotonic() - began, _cpu_seconds() - before

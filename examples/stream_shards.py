@@ -8,7 +8,8 @@ Shards of `kinetics600 fleet` and `publish --embed` are mixed already. So `shuff
 by `buffer_size=1`: `state_dict` holds no clips, and what waits in a larger buffer would be lost.
 
 For the real thing: `load_dataset("USER/NAME", streaming=True)` of your own shards, as many of them
-as a multiple of the processes; with workers, torchdata's `StatefulDataLoader` keeps their places.
+as a multiple of the processes; with workers, torchdata's `StatefulDataLoader` keeps their places,
+if `shuffle` has `max_buffer_input_shards=1` as well.
 """
 
 from __future__ import annotations

@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import GROUPS
+from benchmarks.paced_server import paced_server
 from benchmarks.report import Aim, Column, Table, merge, render
+from k600.miniature import make_miniature
+from tests.youtube_replica import youtube_replica
+from tests.youtube_videos import good_video
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -101,6 +105,47 @@ def test_every_module_imports() -> None:
     for path in sorted((ROOT / "benchmarks").glob("*.py")):
         if path.stem not in ("__init__", "training"):  # which needs torch
             importlib.import_module(f"benchmarks.{path.stem}")
+
+
+def test_what_youtube_s_clients_cost_is_measured() -> None:
+    with youtube_replica() as youtube:
+        youtube.videos = {f"abcdefghij{n}": good_video(seconds=25) for n in range(3)}
+        found = _printed("youtube_clients", "--fetch", {"url": youtube.url})
+    assert found["bytes"] > 0
+    assert found["cpu"] > 0
+
+
+@pytest.mark.parametrize(("source", "from_youtube"), [("auto", 0), ("youtube", 2)])
+def test_a_forecast_is_measured_beside_what_comes(
+    tmp_path: Path, source: str, from_youtube: int
+) -> None:
+    host = make_miniature(tmp_path / "mirror", classes=["zumba"], flaws=False)
+    with youtube_replica() as youtube, paced_server({"mirror": host.root.parent}, 0, 50) as mirror:
+        names = host.clips["train"]["zumba"]
+        youtube.videos = {name[:11]: good_video(seconds=int(name[-10:-4])) for name in names}
+        load = {
+            "split": "train",
+            "options": {"max_samples": 3, "source": source},
+            "clips": 2,
+            "mirror": f"{mirror.url}/mirror/600",
+            "proxy": youtube.url,
+            "folder": str(tmp_path / "store"),
+        }
+        found = _printed("cheaper", "--load", load)
+    assert (found["clips"], found["whole"], found["from_youtube"]) == (2, 3, from_youtube)
+    assert found["forecast_s"] > 0
+    assert found["whole_s"] > found["wall_s"]
+    assert (found["forecast_bytes"] > 0) == (source == "auto")
+    assert found["tarball_bytes"] > 0
+
+
+def _printed(module: str, way: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return what the process that a benchmark starts for each of its ways prints."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", way, json.dumps(arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def test_an_unknown_group_is_refused_with_the_known_ones() -> None:

@@ -11,6 +11,7 @@ import datetime
 import http.server
 import ipaddress
 import json
+import math
 import random
 import re
 import socket
@@ -96,6 +97,9 @@ class Video:
     """Whether answers hold what yt-dlp does not expect, and stumbles over."""
     shown_id: str = ""
     """Id of another video, which clients are told of in its place."""
+    live: str = ""
+    """`is_live` for a live stream, `post_live` for one that has just ended, whose last hours alone
+    are there, and `was_live` for the replay that becomes of it."""
 
     def formats(self) -> dict[int, tuple[Bytes, Video]]:
         """Return what is offered, by itag."""
@@ -181,6 +185,10 @@ class Replica:
     lock: Any = field(default_factory=threading.Lock)
     script_functions: int = 0
     """Functions in the player's script beside those that matter; a real one has some 25,000."""
+    answer_seconds: float = 0
+    """How long each answer takes that is no media."""
+    media_bytes_per_second: float = math.inf
+    """How fast media come, for each connection."""
 
     def count(self, kind: str, video_id: str = "") -> int:
         """Return how many requests there were with a part of address, as "player"."""
@@ -275,6 +283,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _page(self, path: str) -> None:
         asked, replica = self.asked, self.server.replica
+        time.sleep(replica.answer_seconds)
         kinds = ("page_", "player_") if path.endswith("/player") else ("page_",)
         code = self._fault(*kinds).partition("_")[2]
         if code == "drop":
@@ -336,6 +345,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         ranged = ranged if wanted and fault != "no_range" else {}
         sent_bytes = {"cut": min(video.cut_bytes, (end - start) // 2), "short": (end - start) // 2}
         status = 206 if ranged else 200
+        time.sleep((end - start) / self.server.replica.media_bytes_per_second)
         self._reply(status, data[start:end], kind, headers=ranged, most=sent_bytes.get(fault))
         if fault == "cut":  # close() resets the connection
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -468,6 +478,14 @@ def player_response(replica: Replica, video_id: str, client: str) -> dict[str, A
         }
         country = {"availableCountries": list(video.countries)} if video.countries else {}
         answer["microformat"] = {"playerMicroformatRenderer": country}
+    if video.live:
+        answer["videoDetails"]["isLiveContent"] = True
+        answer["videoDetails"]["isPostLiveDvr"] = video.live == "post_live"
+        times = {
+            "startTimestamp": "2017-08-01T18:00:00+00:00",
+            "isLiveNow": video.live == "is_live",
+        }
+        answer["microformat"]["playerMicroformatRenderer"]["liveBroadcastDetails"] = times
     if video.trailer:
         shown = {"playerLegacyDesktopYpcTrailerRenderer": {"trailerVideoId": video.trailer}}
         said["errorScreen"] = shown
@@ -496,6 +514,8 @@ def streaming_data(video_id: str, video: Video, client: str) -> dict[str, Any]:
     host = f"rr{sum(video_id.encode()) % 5 + 1}---sn-x.googlevideo.com"
     numbers = [""] * len(video.formats()) + [f"&further={n}" for n in range(len(video.further))]
     for stream, number in zip(streams, numbers, strict=True):
+        if video.live in ("is_live", "post_live"):
+            stream["targetDurationSec"] = 5
         url = f"https://{host}/videoplayback?expire=4102444800&id={video_id}&itag={stream['itag']}"
         stream.update(addressed(url + number + stream.pop("query", ""), way))
     return {

@@ -174,7 +174,7 @@ def check_torchcodec() -> Finding:
     """Import torchcodec in a process of its own: a broken one can crash the interpreter."""
     command = [sys.executable, "-c", _TORCHCODEC]
     advice = (
-        "Needed for decode=True alone: pip install 'kinetics600[decode]' and FFmpeg's libraries "
+        "Needed for decode=True alone: pip install torch torchcodec, and FFmpeg's libraries "
         "(apt-get install ffmpeg), in versions that fit each other"
     )
     try:

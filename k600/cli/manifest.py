@@ -13,7 +13,12 @@ import click
 
 from k600.cli.app import app, as_json, data_dir, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_splits
-from k600.cli.request_options import complete_path, request_of, with_request_options
+from k600.cli.request_options import (
+    complete_path,
+    request_of,
+    with_encoding_options,
+    with_request_options,
+)
 from k600.cli.screen import Meter, counts_of, print_json, say
 from k600.clip import Clip
 from k600.errors import NoClipsError
@@ -77,13 +82,15 @@ def export(
 @manifest.command()
 @click.argument("file", type=Path, shell_complete=complete_path("file"))
 @data_dir
+@with_encoding_options
 @click.option("--most", default=20, help="Most clips to name.")
 @as_json
-def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
+def check(file: Path, most: int, as_json: bool, **options: Any) -> None:
     """Compare the store with FILE, to the last byte of each clip.
 
     FILE is a manifest as .csv or .parquet. Exit code 0 if all are there and the same, 1 if not.
-    Clips that were encoded anew are in a folder of their own: pass that as --data-dir.
+    Clips that were encoded anew are in a store of their own: pass the options that they were loaded
+    with.
 
     Example: kinetics600 manifest check validation.parquet --data-dir /data/k600
     """
@@ -92,10 +99,9 @@ def check(file: Path, data_dir: str | None, most: int, as_json: bool) -> None:
     from k600.loading.manifest import read_manifest
 
     wanted = read_manifest(file)
-    options = {"source": "local", "data_dir": data_dir}
     found: dict[Clip, str] = {}
     for split in sorted({row.clip.split for row in wanted.rows}):
-        request = request_of(split, options)
+        request = request_of(split, {"source": "local", **options})
         try:
             outcome = fetch_split(request, split, progress=Meter(quiet=True), offline=True)
             shards = outcome.shards

@@ -114,9 +114,9 @@ def check_places(how: FleetOptions) -> None:
 
 def check_executor(executor: str) -> None:
     """Raise `MissingDependencyError` if an executor is not installed."""
-    _need("datatrove", "fleet: it runs on datatrove: pip install 'kinetics600[fleet]'")
+    _need("datatrove", "fleet: it runs on datatrove: pip install datatrove")
     if executor == "ray":
-        _need("ray", "executor: 'ray' needs Ray: pip install 'kinetics600[ray]'")
+        _need("ray", "executor: 'ray' needs Ray: pip install datatrove ray")
     if executor == "slurm" and shutil.which("sbatch") is None:
         raise MissingDependencyError(
             "executor: 'slurm' needs the program sbatch, which is not here. Run this where jobs "

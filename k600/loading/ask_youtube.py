@@ -26,6 +26,8 @@ logger = logging.getLogger("kinetics600")
 
 _CLIP_BYTES = 860_000
 """Mean size of a clip cut from YouTube, at 360 lines and with audio."""
+_READ_BYTES = 2_500_000
+"""What is read for it: from a key frame before it on, in pieces of half a megabyte."""
 
 
 @dataclass(slots=True)
@@ -44,7 +46,7 @@ class YouTubeSource(Source):
         clips = len(plan.youtube)
         return Price(
             count=clips,
-            size_bytes=clips * _CLIP_BYTES,
+            size_bytes=clips * _READ_BYTES,
             space=Space(clips * _CLIP_BYTES, clips),
             seconds=youtube_seconds(clips, state.request.youtube.requests_per_hour),
         )
@@ -69,7 +71,7 @@ class YouTubeSource(Source):
                 found = workers.ask(list(clips), on_clip=lambda: bar.update(1))
             count, received_bytes = len(found.stored), found.received_bytes
             refusals = {clips[clip]: refusal for clip, refusal in found.refused.items()}
-            stored = {clips[clip] for clip in found.stored}
+            stored = {clips[clip] for clip in (*found.stored, *found.found)}
             self.given_up, self.advice = workers.given_up, workers.advice
         else:
             stored = set()

@@ -23,8 +23,8 @@ MEAN_CLIP_BYTES = 1_480_000
 """Mean size of a clip: 88 GB over 59,608 files in the test split, the largest of the three."""
 
 _CLIP_SECONDS = 4.0
-"""For each clip that YouTube gives, a few at a time. Six were measured with three questions and a
-JavaScript runtime; without it, half of that, for one and a half videos."""
+"""For each clip that YouTube gives, a few at a time: 2.3 to 6.1 were measured, of one and a half
+videos (`python -m benchmarks.cheaper`)."""
 _QUESTIONS = 3
 """For each clip that YouTube gives: two for a video, and a third of all videos is lost."""
 _UNPACED_QUESTIONS = 90
@@ -116,11 +116,10 @@ def youtube_seconds(clips: int, requests_per_hour: int) -> float:
 
     Example:
         >>> youtube_seconds(10, 900), youtube_seconds(300, 900)
-        (40.0, 3360.0)
+        (40.0, 3240.0)
     """
-    unpaced = min(clips, _UNPACED_QUESTIONS // _QUESTIONS)
-    pace_seconds = 3600 * _QUESTIONS / requests_per_hour
-    return unpaced * _CLIP_SECONDS + (clips - unpaced) * max(pace_seconds, _CLIP_SECONDS)
+    paced = clips * _QUESTIONS - _UNPACED_QUESTIONS  # their turns come while the first are at work
+    return max(clips * _CLIP_SECONDS, paced * 3600 / requests_per_hour)
 
 
 def expected_bytes(read: TarballRead, size_bytes: int) -> float:

@@ -24,7 +24,8 @@ from k600.store.rows import SOURCES
 from k600.text import public_url
 from k600.values import choice, flag, number, whole_number
 from k600.video.encoding import ENCODINGS
-from k600.youtube.options import check_browser, check_cookies, check_parameters, check_proxy_url
+from k600.youtube.cookies import check_browser, check_cookies
+from k600.youtube.options import check_parameters, check_proxy_url
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Class = TypeVar("_Class", bound=type)
@@ -441,8 +442,8 @@ class OptionFields:
     decode: bool = declare(
         False,
         help='Have `video` be a torchcodec `VideoDecoder`, not `{"path", "bytes"}`.',
-        more="It needs torch and torchcodec (`pip install '.[decode]'`) and FFmpeg's libraries "
-        "(`apt-get install ffmpeg`).",
+        more="It needs torch and torchcodec (`pip install torch torchcodec`) and FFmpeg's "
+        "libraries (`apt-get install ffmpeg`).",
         flag=None,
     )
     on_missing: str = declare(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
-import itertools
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,7 +21,7 @@ from typing import Any, TypeVar
 from k600.clip import Clip, Entry, Place, Tarball
 from k600.splits import Split
 from k600.store.ledger_file import open_ledger
-from k600.store.ledger_schema import IN_RANGE, equal, read_rows, strange_row
+from k600.store.ledger_schema import conditions, read_rows, strange_row
 from k600.store.rows import (
     SOURCES,
     AdoptedRow,
@@ -39,16 +38,17 @@ from k600.store.rows import (
 )
 from k600.text import short_hash
 
-# The columns of a `TarballRow`; no release reads the table's `failed_at`.
-_TARBALL = ("name", "state", "etag", "size_bytes", "detail", "failures")
-_TABLES: Mapping[object, tuple[str, tuple[str, ...]]] = {
-    AnswerRow: ("answers", AnswerRow._fields),
-    AdoptedRow: ("adopted", AdoptedRow._fields),
-    CheckRow: ("checks", CheckRow._fields),
-}
-
+_TABLES: Mapping[object, str] = {AnswerRow: "answers", AdoptedRow: "adopted", CheckRow: "checks"}
 _CLIP = ClipRow._fields[:-1]  # (rates have a table of their own, as hardly any store has some)
 _OF_OBJECTS = ("objects", "entries", "checkpoints")
+
+_AS_EVER = "(folder IS split || '/' || tarball AND source IS 'cvdf')"
+_IS_SOUND = (
+    "reason = '' AND position BETWEEN -1 AND 1 << 40 AND size_bytes BETWEEN 0 AND 1 << 60 "
+    "AND ifnull(crc32, 0) BETWEEN 0 AND 0xFFFFFFFF"
+)
+"""Conditions for stored clips: that they lie in their tarball's folder, as most do, and a cheap one
+for the numbers that runs wrote."""
 
 T = TypeVar("T")
 
@@ -77,23 +77,23 @@ class Ledger:
         """Return all that is known of a split, or of its clips in some tarballs `only`; with
         `sizes`, also of each stored clip.
         """
-        groups: list[StoredGroup] = []
-        others: list[ClipRow] = []
         with self._open() as db:
-            names = (None,) if only is None else only
-            for mirror, name in itertools.product(self._mirrors(db), names):
-                for tarball, stored, left in _stored_groups(db, mirror, split, name, sizes=sizes):
-                    groups += stored
-                    if left:
-                        more = "AND state IS NOT 'have'"
-                        others += _clip_rows(db, mirror, split, tarball, more=more)
-
-            tarballs, adopted = self._tarball_rows(db, split), _rows(db, AdoptedRow, split)
-            answers = _rows(db, AnswerRow, split)
-            theirs = [group for name in names for group in self._groups_of_others(db, split, name)]
-            theirs = without_clips(theirs, groups, answers)
-            rates = _rates(db, split)
-        return LedgerView(tarballs, groups, others, answers, adopted, theirs, rates)
+            mine = self._mirrors(db)
+            groups = _stored_groups(db, mine, split, only, sizes=sizes)
+            others = _clip_rows(
+                db, "AND state IS NOT 'have'", mirror=mine, split=split, tarball=only
+            )
+            answers, adopted = _rows(db, AnswerRow, split), _rows(db, AdoptedRow, split)
+            theirs = self._groups_of_others(db, split, only)
+            return LedgerView(
+                self._tarball_rows(db, split),
+                groups,
+                others,
+                answers,
+                adopted,
+                without_clips(theirs, groups, answers),
+                _rates(db, split),
+            )
 
     def tarballs(self, split: str) -> dict[str, TarballRow]:
         """Return the rows of a split's tarballs by name; of two mirrors' rows, a `done` one."""
@@ -116,11 +116,9 @@ class Ledger:
         in the tarballs' order.
         """
         names = None if file_names is None else [*file_names]
-        found: list[ClipRow] = []
         with self._open() as db:
-            for mirror in self._mirrors(db):
-                found += _clip_rows(db, mirror, split, tarball, names, folder)
-        return found
+            these: dict[str, Any] = {"split": split, "tarball": tarball, "folder": folder}
+            return _clip_rows(db, mirror=self._mirrors(db), file_name=names, **these)
 
     def other_mirrors(self, split: str, tarball: str | None = None) -> list[StoredGroup]:
         """Return the stored clips of other mirrors only, of all or those that may be in a tarball.
@@ -128,46 +126,55 @@ class Ledger:
         These are neither the clips that both mirrors have alike, nor what YouTube gave since.
         """
         # In a mixed split, each mirror may pack the clips into other tarballs.
-        one = None if Split(split).is_mixed else tarball
+        one = None if tarball is None or Split(split).is_mixed else [tarball]
         with self._open() as db:
             theirs = self._groups_of_others(db, split, one)
             if not theirs:
                 return []
-            mine: list[StoredGroup] = []
-            for mirror in self._mirrors(db):
-                for _, stored, _ in _stored_groups(db, mirror, split, one):
-                    mine += stored
-            answers = _rows(db, AnswerRow, split, None if one is None else f"{split}/{one}")
+            mine = _stored_groups(db, self._mirrors(db), split, one)
+            answers = _rows(db, AnswerRow, split, f"{split}/{tarball}" if one else None)
         return without_clips(theirs, mine, answers)
 
     def places(self, split: str, clips: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Place]:
         """Return where clips, each a class and a file name, lie in their tarballs, where known."""
-        clips, found = [*clips], dict[tuple[str, str], Place]()
+        is_mixed = Split(split).is_mixed  # there, the tarball is not its class
+        asked = {(None if is_mixed else clip[0], clip[1]): clip for clip in clips}
+        key = "file_name" if is_mixed else "tarball, file_name"
+        asked_for = f"AND ({key}) IN (SELECT {key} FROM asked)"
+        of_object = ("mirror", "tarball", "etag", "size_bytes", "packing")
+        of_entry = ("mirror", "tarball", "file_name", *Entry._fields)
+        found, unit = dict[tuple[str, str], Place](), cache(partial(Tarball, split))
         with self._open() as db:
-            for mirror in self._mirrors(db):
-                found = _places(db, mirror, split, clips) | found
+            these: dict[str, Any] = {"mirror": self._mirrors(db), "split": split}
+            objects = {row[:2]: row[2:] for row in read_rows(db, "objects", of_object, **these)}
+            db.execute("CREATE TEMP TABLE asked (tarball, file_name)")
+            _insert(db, "asked", asked)
+            rows = read_rows(db, "entries", of_entry, which=asked_for, **these)
+            db.execute("DROP TABLE asked")
+            for mirror, tarball, file_name, *entry in rows:
+                try:
+                    etag, size_bytes, packing = objects[mirror, tarball]
+                    place = Place(unit(tarball), etag, size_bytes, packing, Entry(*entry))
+                except (KeyError, ValueError) as error:
+                    raise strange_row("entries", "entry_offset") from error
+                found[asked[None if is_mixed else tarball, file_name]] = place
         return found
 
     def objects(self, split: str) -> dict[str, tuple[str, int]]:
         """Return ETag and size of the tarballs that entries were looked for in, by their names."""
-        found: dict[str, tuple[str, int]] = {}
+        columns = ("tarball", "etag", "size_bytes")
         with self._open() as db:
-            for mirror in self._mirrors(db):
-                columns = ("tarball", "etag", "size_bytes")
-                for name, *what in read_rows(db, "objects", columns, mirror=mirror, split=split):
-                    found[name] = (what[0], what[1])
-        return found
+            rows = read_rows(db, "objects", columns, mirror=self._mirrors(db), split=split)
+        return {name: (etag, size_bytes) for name, etag, size_bytes in rows}
 
     def checkpoint(self, tarball: Tarball) -> CheckpointRow | None:
         """Return where reading of a tarball may go on, if that is known."""
-        keys: dict[str, Any] = {"split": tarball.split, "tarball": tarball.name}
+        columns = ("etag", "size_bytes", *Checkpoint._fields)
         with self._open() as db:
-            for mirror in self._mirrors(db):
-                columns = ("etag", "size_bytes", *Checkpoint._fields)
-                for etag, size_bytes, *at in read_rows(
-                    db, "checkpoints", columns, mirror=mirror, **keys
-                ):
-                    return CheckpointRow(tarball, etag, size_bytes, Checkpoint(*at))
+            these: dict[str, Any] = {"split": tarball.split, "tarball": tarball.name}
+            rows = read_rows(db, "checkpoints", columns, mirror=self._mirrors(db), **these)
+        for etag, size_bytes, *at in rows:
+            return CheckpointRow(tarball, etag, size_bytes, Checkpoint(*at))
         return None
 
     def record(
@@ -202,15 +209,11 @@ class Ledger:
             _take_from_others(db, mirror, row.tarball, clips)
 
             rows = ((mirror, split, name, *clip[1 : len(_CLIP)]) for clip in clips)
-            verb = "INSERT" if replace else "INSERT OR REPLACE"
-            db.executemany(f"{verb} INTO clips VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            _insert(db, "clips", rows, verb="INSERT" if replace else "INSERT OR REPLACE")
             _record_rates(db, split, ((c.folder, c.file_name, c.fps) for c in clips))
-            state = [getattr(row, column) for column in _TARBALL[1:]]
-            db.execute(
-                f"INSERT OR REPLACE INTO tarballs (mirror, split, {', '.join(_TARBALL)}, failed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0.0)",
-                (mirror, split, name, *state),
-            )
+            columns = "mirror, split, name, state, etag, size_bytes, detail, failures, failed_at"
+            state = (row.state, row.etag, row.size_bytes, row.detail, row.failures, 0.0)
+            _insert(db, f"tarballs ({columns})", [(mirror, split, name, *state)])
             _record_entries(db, mirror, row, packing, entries, checkpoint)
 
     def record_entries(self, row: TarballRow, packing: str, entries: Mapping[str, Entry]) -> None:
@@ -234,17 +237,15 @@ class Ledger:
         `objects` has strong ETag and size in bytes by name of the tarballs that this mirror has.
         """
         found: dict[str, tuple[bool, str]] = {}
+        columns = ("mirror", "name", "state", "etag", "size_bytes")
         with self._open() as db:
-            theirs = self._mirrors(db, mine=False)
-            unknown = objects.keys() - self._tarball_rows(db, split) if theirs else ()
-            for mirror, identity in theirs.items():
-                columns = ("name", "state", "etag", "size_bytes")
-                rows = read_rows(db, "tarballs", columns, mirror=mirror, split=split)
-                for name, state, *what in rows:
-                    read = state in ("done", "partial")
-                    if read and name in unknown and tuple(what) == objects[name]:
-                        better = (state == "done", identity)
-                        found[name] = max(better, found.get(name, better))
+            theirs = self._other_mirrors(db)
+            unknown = objects.keys() - self._tarball_rows(db, split)
+            rows = read_rows(db, "tarballs", columns, mirror=theirs, split=split)
+        for mirror, name, state, *what in rows:
+            if name in unknown and state in ("done", "partial") and objects[name] == tuple(what):
+                better = (state == "done", theirs[mirror])
+                found[name] = max(better, found.get(name, better))
         return {name: identity for name, (_, identity) in found.items()}
 
     def take_over(self, split: str, mirrors: Mapping[str, str]) -> None:
@@ -252,18 +253,16 @@ class Ledger:
         with self._open(write=True) as db:
             own = self._number(db)
             for name, identity in mirrors.items():
-                these = {"own": own, "identity": identity, "split": split, "name": name}
                 for table in ("tarballs", "clips", *_OF_OBJECTS):
-                    key = "name" if table == "tarballs" else "tarball"
-                    columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")][1:]
-                    rows = (
-                        f"FROM {table} WHERE split = :split AND {key} = :name AND mirror = "
-                        "(SELECT id FROM mirrors WHERE identity = :identity)"
+                    where = (
+                        f"FROM {table} WHERE mirror = (SELECT id FROM mirrors WHERE identity = ?) "
+                        f"AND split = ? AND {'name' if table == 'tarballs' else 'tarball'} = ?"
                     )
-                    copied = f"SELECT :own, {', '.join(columns)} {rows}"
-                    db.execute(f"INSERT OR IGNORE INTO {table} {copied}", these)
+                    rows = db.execute(f"SELECT * {where}", (identity, split, name)).fetchall()
+                    copies = ((own, *row[1:]) for row in rows)
+                    _insert(db, table, copies, verb="INSERT OR IGNORE")
                     if identity == "":  # nobody's any more
-                        db.execute(f"DELETE {rows}", these)
+                        db.execute(f"DELETE {where}", (identity, split, name))
 
     def answers(self, split: str, folder: str | None = None) -> list[AnswerRow]:
         """Return YouTube's answers for a split or one folder, by folder and file name."""
@@ -274,11 +273,8 @@ class Ledger:
         """Return how many frames per second the files that the loader encoded have, of a split or
         of some of its folders.
         """
-        found: dict[str, Mapping[str, float]] = {}
         with self._open() as db:
-            for folder in (None,) if folders is None else folders:
-                found |= _rates(db, split, folder)
-        return found
+            return _rates(db, split, folders)
 
     def record_stored(
         self, clip: Clip, size_bytes: int, version: str, fps: float | None = None
@@ -313,8 +309,8 @@ class Ledger:
             times, days, first_on, last_on, versions, last = before or (0, 0, today, "", 0, None)
             days += last_on != today
             versions += last != version
-            row = (*key[1:], *answer, version, size_bytes, times + 1, days, first_on, today)
-            _replace_rows(db, AnswerRow, clip.split, [(*row, circumstances, versions)])
+            row = (*key, *answer, version, size_bytes, times + 1, days, first_on, today)
+            _insert(db, "answers", [(*row, circumstances, versions)])
             _record_rates(db, clip.split, [(clip.folder, clip.file_name, fps)])
 
     def forget_stored(
@@ -330,10 +326,11 @@ class Ledger:
             if tarball is None:
                 db.executemany(f"DELETE FROM answers WHERE {this} AND kind = 'have'", keys)
             else:
+                its = f"mirror IN ({', '.join(map(str, self._mirrors(db)))}) AND tarball = ?"
                 db.executemany(
-                    "UPDATE clips SET state = 'skipped', source = '' WHERE mirror = ? AND "
-                    f"tarball = ? AND {this} AND state = 'have'",
-                    [(mirror, tarball.name, *key) for mirror in self._mirrors(db) for key in keys],
+                    "UPDATE clips SET state = 'skipped', source = '' "
+                    f"WHERE {its} AND {this} AND state = 'have'",
+                    [(tarball.name, *key) for key in keys],
                 )
             for table in ("checks", "rates"):
                 db.executemany(f"DELETE FROM {table} WHERE {this}", keys)
@@ -351,12 +348,12 @@ class Ledger:
     def adopt(self, split: str, rows: Iterable[AdoptedRow]) -> None:
         """Record clips that others brought."""
         with self._open(write=True) as db:
-            _replace_rows(db, AdoptedRow, split, rows)
+            _insert(db, "adopted", ((split, *row) for row in rows))
 
     def record_checks(self, split: str, rows: Iterable[CheckRow]) -> None:
         """Record checks of files."""
         with self._open(write=True) as db:
-            _replace_rows(db, CheckRow, split, rows)
+            _insert(db, "checks", ((split, *row) for row in rows))
 
     def prove(self, *, wait_seconds: float = 120) -> None:
         """Prove that rows can be written, by a change that is rolled back; raise if they cannot."""
@@ -365,13 +362,20 @@ class Ledger:
             db.execute(f"PRAGMA user_version = {version}")  # begins a journal
             db.rollback()
 
-    def _mirrors(self, db: sqlite3.Connection, *, mine: bool = True) -> dict[int, str]:
-        """Return the numbers and identities of this ledger's mirrors, or of all others."""
-        rows = db.execute("SELECT id, identity FROM mirrors ORDER BY id").fetchall()
+    def _mirrors(self, db: sqlite3.Connection) -> list[int]:
+        """Return the numbers of this ledger's mirrors."""
+        others = self._other_mirrors(db)
+        rows = db.execute("SELECT id FROM mirrors ORDER BY id")
+        return [number for (number,) in rows if number not in others]
+
+    def _other_mirrors(self, db: sqlite3.Connection) -> dict[int, str]:
+        """Return the numbers and identities of all other mirrors."""
         if self._mirror is None:
-            return dict(rows) if mine else {}
+            return {}
         own = (self._mirror, _old_identity(self._mirror))
-        return {number: identity for number, identity in rows if (identity in own) == mine}
+        return dict(
+            db.execute("SELECT id, identity FROM mirrors WHERE identity NOT IN (?, ?)", own)
+        )
 
     def _number(self, db: sqlite3.Connection) -> int:
         """Return the number of the mirror to write about; a new one gets a number."""
@@ -386,23 +390,18 @@ class Ledger:
     def _tarball_rows(
         self, db: sqlite3.Connection, split: str, name: str | None = None
     ) -> dict[str, TarballRow]:
-        found: dict[str, TarballRow] = {}
-        for mirror in self._mirrors(db):
-            rows = read_rows(db, "tarballs", _TARBALL, mirror=mirror, split=split, name=name)
-            for row in rows:
-                if row[0] not in found or row[1] == "done":
-                    found[row[0]] = TarballRow(Tarball(split, row[0]), *row[1:])
-        return found
+        columns = ("name", "state", "etag", "size_bytes", "detail", "failures")
+        order = "ORDER BY name, state = 'done'"  # so that a `done` one counts
+        these: dict[str, Any] = {"split": split, "name": name}
+        rows = read_rows(db, "tarballs", columns, order, mirror=self._mirrors(db), **these)
+        return {row[0]: TarballRow(Tarball(split, row[0]), *row[1:]) for row in rows}
 
     def _groups_of_others(
-        self, db: sqlite3.Connection, split: str, tarball: str | None = None
+        self, db: sqlite3.Connection, split: str, tarballs: Collection[str] | None
     ) -> list[StoredGroup]:
         """Return the clips that came from other mirrors."""
-        found: list[StoredGroup] = []
-        for mirror in self._mirrors(db, mine=False):
-            for _, stored, _ in _stored_groups(db, mirror, split, tarball):
-                found += [group for group in stored if group.source == "cvdf"]
-        return found
+        groups = _stored_groups(db, self._other_mirrors(db), split, tarballs)
+        return [group for group in groups if group.source == "cvdf"]
 
 
 def _old_identity(mirror: str) -> str:
@@ -413,38 +412,47 @@ def _old_identity(mirror: str) -> str:
 def _rows(
     db: sqlite3.Connection, kind: Callable[..., T], split: str, folder: str | None = None
 ) -> list[T]:
-    table, columns = _TABLES[kind]
-    rows = read_rows(db, table, columns, "ORDER BY folder, file_name", split=split, folder=folder)
+    columns = kind._fields  # type: ignore[attr-defined]
+    order = "ORDER BY folder, file_name"
+    rows = read_rows(db, _TABLES[kind], columns, order, split=split, folder=folder)
     return [kind(*row) for row in rows]
 
 
-def _replace_rows(
-    db: sqlite3.Connection, kind: object, split: str, rows: Iterable[Sequence[object]]
-) -> None:
-    table, columns = _TABLES[kind]
-    marks = _marks((split, *columns))
-    values = ((split, *row) for row in rows)
-    db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
-
-
-def _rates(db: sqlite3.Connection, split: str, folder: str | None = None) -> Rates:
+def _rates(
+    db: sqlite3.Connection, split: str, folders: Collection[str] | None = None
+) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     columns = ("folder", "file_name", "fps")
-    for place, file_name, fps in read_rows(db, "rates", columns, split=split, folder=folder):
-        found.setdefault(place, {})[file_name] = fps
+    for folder, file_name, fps in read_rows(db, "rates", columns, split=split, folder=folders):
+        found.setdefault(folder, {})[file_name] = fps
     return found
+
+
+def _clip_rows(db: sqlite3.Connection, which: str = "", **keys: Any) -> list[ClipRow]:
+    """Return rows of clips in the tarballs' order."""
+    order = "ORDER BY mirror, tarball, position, file_name"
+    unit = cache(partial(Tarball, keys["split"]))
+    rows = read_rows(db, "clips", _CLIP, order, which=which, **keys)
+    return [ClipRow(unit(row[0]), *row[1:]) for row in rows]
+
+
+def _insert(
+    db: sqlite3.Connection,
+    table: str,
+    rows: Iterable[Sequence[object]],
+    *,
+    verb: str = "INSERT OR REPLACE",
+) -> None:
+    rows = [*rows]
+    if rows:
+        db.executemany(f"{verb} INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
 
 
 def _record_rates(
     db: sqlite3.Connection, split: str, rates: Iterable[tuple[str, str, float | None]]
 ) -> None:
     """Record the rates of files, each a folder, a name and what is known of it."""
-    rows = ((split, *rate) for rate in rates if rate[2] is not None)
-    db.executemany("INSERT OR REPLACE INTO rates VALUES (?, ?, ?, ?)", rows)
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
+    _insert(db, "rates", ((split, *rate) for rate in rates if rate[2] is not None))
 
 
 def _record_entries(
@@ -458,134 +466,67 @@ def _record_entries(
     """Add to what is known of an object; forget what is known of another, or of a damaged one."""
     key = (mirror, row.tarball.split, row.tarball.name)
     at = "WHERE mirror = ? AND split = ? AND tarball = ?"
-    for table in ("objects", "checkpoints"):
-        query = f"SELECT etag, size_bytes FROM {table} {at}"
-        known = db.execute(query, key).fetchone()
-        if known and (row.failures or known != (row.etag, row.size_bytes)):
-            for gone in _OF_OBJECTS:
-                db.execute(f"DELETE FROM {gone} {at}", key)
+    known = {
+        db.execute(f"SELECT etag, size_bytes FROM {table} {at}", key).fetchone()
+        for table in ("objects", "checkpoints")
+    }
+    is_other = bool(known - {None, (row.etag, row.size_bytes)})
+    for table in _OF_OBJECTS if is_other or row.failures else ():
+        db.execute(f"DELETE FROM {table} {at}", key)
     if row.state == "done":
         db.execute(f"DELETE FROM checkpoints {at}", key)
 
     if packing and not row.failures:
-        values = (*key, row.etag, row.size_bytes, packing)
-        db.execute(f"INSERT OR REPLACE INTO objects VALUES ({_marks(values)})", values)
-        rows = [(*key, name, *entry) for name, entry in entries.items()]
-        marks = _marks((*key, "", *Entry._fields))
-        db.executemany(f"INSERT OR REPLACE INTO entries VALUES ({marks})", rows)
+        _insert(db, "objects", [(*key, row.etag, row.size_bytes, packing)])
+        _insert(db, "entries", ((*key, name, *entry) for name, entry in entries.items()))
     if checkpoint is not None:
-        row_of_it = (*key, checkpoint.etag, checkpoint.size_bytes, *checkpoint.at)
-        db.execute(f"INSERT OR REPLACE INTO checkpoints VALUES ({_marks(row_of_it)})", row_of_it)
-
-
-def _places(
-    db: sqlite3.Connection, mirror: int, split: str, clips: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], Place]:
-    """Return the places of clips, each a class and a file name, at one mirror."""
-    keys: dict[str, Any] = {"mirror": mirror, "split": split}
-    of_object = ("tarball", "etag", "size_bytes", "packing")
-    objects = {row[0]: row[1:] for row in read_rows(db, "objects", of_object, **keys)}
-    asked = {clip: clip for clip in clips} if objects else {}
-    if asked and Split(split).is_mixed:  # the tarball is not its class
-        query = "SELECT file_name, tarball FROM entries WHERE mirror = :mirror AND split = :split"
-        where = dict(db.execute(query, keys))
-        asked = {(where[clip[1]], clip[1]): clip for clip in clips if clip[1] in where}
-
-    db.execute("CREATE TEMP TABLE asked (tarball, file_name)")
-    db.executemany("INSERT INTO asked VALUES (?, ?)", asked)
-    these = "AND (tarball, file_name) IN (SELECT * FROM asked)"
-    of_entry = ("tarball", "file_name", *Entry._fields)
-    rows = read_rows(db, "entries", of_entry, which=these, **keys)
-    db.execute("DROP TABLE asked")
-
-    found, unit = {}, cache(partial(Tarball, split))
-    for tarball, file_name, *entry in rows:
-        try:
-            etag, size_bytes, packing = objects[tarball]
-            place = Place(unit(tarball), etag, size_bytes, packing, Entry(*entry))
-        except (KeyError, ValueError) as error:
-            raise strange_row("entries", "entry_offset") from error
-        found[asked[tarball, file_name]] = place
-    return found
-
-
-def _clip_rows(
-    db: sqlite3.Connection,
-    mirror: int,
-    split: str,
-    tarball: str | None,
-    file_names: list[str] | None = None,
-    folder: str | None = None,
-    more: str = "",
-) -> list[ClipRow]:
-    """Return the rows of one mirror's clips, in the tarballs' order."""
-    order = f"{more} ORDER BY tarball, position, file_name"
-    keys: dict[str, Any] = {"mirror": mirror, "split": split, "tarball": tarball}
-    keys |= {"file_name": file_names, "folder": folder}
-    unit = cache(partial(Tarball, split))
-    rows = read_rows(db, "clips", _CLIP, order, **keys)
-    return [ClipRow(unit(row[0]), *row[1:]) for row in rows]
+        _insert(db, "checkpoints", [(*key, checkpoint.etag, checkpoint.size_bytes, *checkpoint.at)])
 
 
 def _stored_groups(
     db: sqlite3.Connection,
-    mirror: int,
+    mirrors: Collection[int],
     split: str,
-    tarball: str | None = None,
+    tarballs: Collection[str] | None,
     *,
     sizes: bool = False,
-) -> Iterator[tuple[str, list[StoredGroup], int]]:
-    """Yield each tarball of a mirror, its clips that are stored, and how many others it has."""
-    these = {"mirror": mirror, "split": split} | ({} if tarball is None else {"tarball": tarball})
-    have = "FILTER (WHERE state = 'have')"
-    in_range = f"sum({IN_RANGE.format('size_bytes')} AND {IN_RANGE.format('position + 1')}) {have}"
-    facts = f"group_concat(file_name, '/') {have}, count(*) {have}, {in_range}"
-    facts += f", group_concat(size_bytes, '/') {have}" * sizes
-    # By tarball is the table's own order. Grouped by folder and source as well, it would be sorted
-    # anew, which takes as long as all the rest; so only a tarball whose clips differ in them is.
-    tarballs = (
-        f"SELECT tarball, count(*), min(folder) {have} = max(folder) {have} "
-        f"AND min(source) {have} = max(source) {have}, "
-        f"min(folder) {have}, min(source) {have}, {facts} "
-        f"FROM clips WHERE {equal(these)} GROUP BY tarball"
-    )
-    parts = (
-        f"SELECT folder, source, {facts} FROM clips WHERE mirror = ? AND split = ? "
-        "AND tarball = ? AND state = 'have' GROUP BY 1, 2"
-    )
-
-    for name, members, alike, *group in db.execute(tarballs, these):
-        groups: Iterable[Sequence[Any]] = (
-            [group] if alike else db.execute(parts, (mirror, split, name))
+) -> list[StoredGroup]:
+    """Return the clips that are stored, by tarball, folder and source."""
+    where, values = conditions(mirror=mirrors, split=split, tarball=tarballs)
+    facts = f"count(*), sum({_IS_SOUND}), group_concat(file_name, '/')"
+    facts += ", group_concat(size_bytes, '/')" * sizes
+    found = []
+    # By tarball is the table's own order. What is grouped by more is sorted anew, which takes as
+    # long as all the rest, so only clips that lie elsewhere are.
+    for kind, keys in ((_AS_EVER, "tarball"), (f"NOT {_AS_EVER}", "tarball, folder, source")):
+        query = (
+            f"SELECT tarball, folder, source, {facts} FROM clips "
+            f"WHERE {where} AND state = 'have' AND {kind} GROUP BY mirror, {keys}"
         )
-        stored = [_stored_group(Tarball(split, name), *facts) for facts in groups]
-        yield name, stored, members - sum(len(group.names) for group in stored)
+        found += [_stored_group(split, *row) for row in db.execute(query, values)]
+    return found
 
 
 def _stored_group(
-    tarball: Tarball,
+    split: str,
+    tarball: str,
     folder: str,
     source: str,
-    joined: str,
     count: int,
-    in_range: int,
+    sound: int,
+    joined: str,
     sizes: str = "",
 ) -> StoredGroup:
     """Return clips of one tarball as a group; one that no run wrote is an error."""
-    names = joined.split("/")  # no file name has a slash in it
-    group = StoredGroup(tarball, folder, source, frozenset(names))
-
+    names = (joined or "").split("/")  # no file name has a slash in it
+    group = StoredGroup(Tarball(split, tarball), folder, source, frozenset(names))
     home, _, label = folder.partition("/") if isinstance(folder, str) else ("", "", "")
-    if home != tarball.split or not _is_part(label):
+    if home != split or not (_is_part(label) and _is_part(tarball)):
         raise strange_row("clips", "folder")
-    if not _is_part(tarball.name):
-        raise strange_row("clips", "tarball")
     if len(names) != count or group.names & {"", ".", ".."}:
         raise strange_row("clips", "file_name")
-    if source not in SOURCES:
-        raise strange_row("clips", "source")
-    if in_range != count:
-        raise strange_row("clips", "size_bytes")
+    if source not in SOURCES or sound != count:
+        raise strange_row("clips", "state")
     if sizes:
         group = group._replace(sizes=dict(zip(names, map(int, sizes.split("/")), strict=True)))
     return group
@@ -600,36 +541,30 @@ def _take_from_others(
     db: sqlite3.Connection, mirror: int, tarball: Tarball, clips: Iterable[ClipRow]
 ) -> None:
     """Record that files are from this tarball now, not from YouTube or another mirror."""
-    mine = {(c.folder, c.file_name): c for c in clips if (c.state, c.source) == ("have", "cvdf")}
-    db.executemany(
-        "DELETE FROM rates WHERE (split, folder, file_name) IN (SELECT split, folder, file_name "
-        "FROM answers WHERE split = ? AND folder = ? AND file_name = ? AND kind = 'have')",
-        ((tarball.split, *key) for key in mine),
-    )
-    db.executemany(
-        "DELETE FROM answers WHERE split = ? AND folder = ? AND file_name = ? AND kind = 'have'",
-        ((tarball.split, *key) for key in mine),
-    )
+    mine = [
+        {
+            "split": tarball.split,
+            "tarball": tarball.name,
+            "folder": clip.folder,
+            "file_name": clip.file_name,
+            "size_bytes": clip.size_bytes,
+            "crc32": clip.crc32,
+        }
+        for clip in clips
+        if (clip.state, clip.source) == ("have", "cvdf")
+    ]
+    this = "split = :split AND folder = :folder AND file_name = :file_name"
+    cut = f"FROM answers WHERE {this} AND kind = 'have'"
+    db.executemany(f"DELETE FROM rates WHERE {this} AND EXISTS (SELECT 1 {cut})", mine)
+    db.executemany(f"DELETE {cut}", mine)
 
-    these = {"split": tarball.split, "state": "have", "source": "cvdf"}
-    if not Split(tarball.split).is_mixed:  # there, another mirror may have it in another tarball
-        these["tarball"] = tarball.name
-
-    others = db.execute("SELECT id FROM mirrors WHERE id <> ?", (mirror,)).fetchall()
-    for (other,) in others if mine else ():
-        rows = db.execute(
-            "SELECT size_bytes, crc32, folder, file_name, tarball FROM clips "
-            f"WHERE mirror = :mirror AND {equal(these)}",
-            {**these, "mirror": other},
-        )
-        gone = []
-        for size_bytes, crc32, folder, file_name, its_tarball in rows:
-            own = mine.get((folder, file_name))
-            same = own and crc32 is not None and (size_bytes, crc32) == (own.size_bytes, own.crc32)
-            if own and not same:
-                gone.append((other, tarball.split, its_tarball, file_name))
+    its_tarball = "tarball = :tarball"
+    if Split(tarball.split).is_mixed:  # there, another mirror may have it in another tarball
+        its_tarball = "tarball IN (SELECT name FROM tarballs WHERE split = :split)"
+    for (other,) in db.execute("SELECT id FROM mirrors WHERE id <> ?", (mirror,)).fetchall():
         db.executemany(
             "UPDATE clips SET state = 'skipped', source = '' "
-            "WHERE mirror = ? AND split = ? AND tarball = ? AND file_name = ?",
-            gone,
+            f"WHERE mirror = {other} AND {its_tarball} AND {this} AND source = 'cvdf' "
+            "AND state = 'have' AND NOT ifnull((size_bytes, crc32) = (:size_bytes, :crc32), FALSE)",
+            mine,
         )

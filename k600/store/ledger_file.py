@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from k600.errors import StoreError
-from k600.store.ledger_schema import SCHEMAS, migrate
+from k600.store.ledger_schema import VERSION, migrate
 from k600.translate import ledger_error, store_error, translate_errors
 
 logger = logging.getLogger("kinetics600")
@@ -41,7 +41,7 @@ def open_ledger(
         if write:
             _share(path)  # before there is a journal
         version = _version_of(db, path)
-        if version < len(SCHEMAS):
+        if version < VERSION:
             migrate(db, path.parent, version, write=write)
         yield db
 
@@ -115,10 +115,10 @@ def _version_of(db: sqlite3.Connection, path: Path) -> int:
     if odd := db.execute(made).fetchone():
         raise sqlite3.DatabaseError(f"it holds {odd[0]!r}, which no release made")
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if version > len(SCHEMAS):
+    if version > VERSION:
         raise StoreError(
             f"data_dir: the ledger '{path}' is of version {version}, and this release reads "
-            f"{len(SCHEMAS)} at most: a newer one wrote it. Bring this one up to date (pip install "
-            "-U kinetics600) or use that one; the ledger is good, so leave it where it is"
+            f"{VERSION} at most: a newer one wrote it. Bring this one up to date (pip install . in "
+            "a newer checkout) or use that one; the ledger is good, so leave it where it is"
         )
     return version

@@ -1,4 +1,4 @@
-"""The ledger's tables in each version of the file, and the values allowed in each column."""
+"""The ledger's tables, how an earlier file gets them, and the values allowed in each column."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from k600.clip import PACKINGS
 from k600.reasons import REASONS, YOUTUBE_KINDS
@@ -14,143 +14,113 @@ from k600.splits import SPLITS
 from k600.store.rows import SOURCES
 from k600.video.probe import VERDICTS
 
-SCHEMAS = (
-    """
-CREATE TABLE tarballs (
-    split TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, etag TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL, detail TEXT NOT NULL,
-    started_at REAL NOT NULL, updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
-    PRIMARY KEY (split, name)) WITHOUT ROWID;
-CREATE TABLE clips (
-    split TEXT NOT NULL, tarball TEXT NOT NULL, position INTEGER NOT NULL,
-    folder TEXT NOT NULL, file_name TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
-    source TEXT NOT NULL, size_bytes INTEGER NOT NULL,
-    PRIMARY KEY (split, tarball, file_name)) WITHOUT ROWID;
-""",
-    """
-CREATE TABLE answers (
-    split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, kind TEXT NOT NULL,
-    code TEXT NOT NULL, message TEXT NOT NULL, yt_dlp TEXT NOT NULL, size_bytes INTEGER NOT NULL,
-    times INTEGER NOT NULL, days INTEGER NOT NULL, first_on TEXT NOT NULL, last_on TEXT NOT NULL,
-    PRIMARY KEY (split, folder, file_name)) WITHOUT ROWID;
-CREATE TABLE adopted (
-    split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, path TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, problem TEXT NOT NULL,
-    PRIMARY KEY (split, path)) WITHOUT ROWID;
-""",
-    """
-CREATE TABLE checks (
-    split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, path TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, depth TEXT NOT NULL,
-    verdict TEXT NOT NULL, detail TEXT NOT NULL, duration_seconds REAL NOT NULL,
-    width INTEGER NOT NULL, height INTEGER NOT NULL, fps REAL NOT NULL,
-    checked_at TEXT NOT NULL, moved_to TEXT NOT NULL,
-    PRIMARY KEY (split, folder, path)) WITHOUT ROWID;
-""",
-    """
-CREATE TABLE mirrors (id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE);
-ALTER TABLE tarballs RENAME TO old_tarballs;
-CREATE TABLE tarballs (
-    mirror INTEGER NOT NULL, split TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
-    etag TEXT NOT NULL, size_bytes INTEGER NOT NULL, detail TEXT NOT NULL,
-    failures INTEGER NOT NULL, failed_at REAL NOT NULL,
-    updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
-    PRIMARY KEY (mirror, split, name)) WITHOUT ROWID;
-INSERT INTO tarballs
-    SELECT 0, split, name, state, etag, size_bytes, detail, 0, 0.0, updated_at
-    FROM old_tarballs;
-DROP TABLE old_tarballs;
-ALTER TABLE clips RENAME TO old_clips;
-CREATE TABLE clips (
-    mirror INTEGER NOT NULL, split TEXT NOT NULL, tarball TEXT NOT NULL,
-    position INTEGER NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL,
-    state TEXT NOT NULL, reason TEXT NOT NULL, source TEXT NOT NULL, size_bytes INTEGER NOT NULL,
-    crc32 INTEGER,
-    PRIMARY KEY (mirror, split, tarball, file_name)) WITHOUT ROWID;
-INSERT INTO clips
-    SELECT 0, split, tarball, position, folder, file_name, state, reason, source, size_bytes, NULL
-    FROM old_clips;
-DROP TABLE old_clips;
-""",
-    """
-CREATE TABLE objects (
-    mirror INTEGER NOT NULL, split TEXT NOT NULL, tarball TEXT NOT NULL, etag TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL, packing TEXT NOT NULL,
-    PRIMARY KEY (mirror, split, tarball)) WITHOUT ROWID;
-CREATE TABLE entries (
-    mirror INTEGER NOT NULL, split TEXT NOT NULL, tarball TEXT NOT NULL, file_name TEXT NOT NULL,
-    entry_offset INTEGER NOT NULL, skip_bytes INTEGER NOT NULL, span_bytes INTEGER NOT NULL,
-    size_bytes INTEGER NOT NULL, crc32 INTEGER NOT NULL,
-    PRIMARY KEY (mirror, split, tarball, file_name)) WITHOUT ROWID;
-CREATE TABLE checkpoints (
-    mirror INTEGER NOT NULL, split TEXT NOT NULL, tarball TEXT NOT NULL, etag TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL, packing TEXT NOT NULL, entry_offset INTEGER NOT NULL,
-    unpacked_bytes INTEGER NOT NULL, crc32 INTEGER NOT NULL, member_bytes INTEGER NOT NULL,
-    next_header INTEGER NOT NULL, position INTEGER NOT NULL,
-    PRIMARY KEY (mirror, split, tarball)) WITHOUT ROWID;
-""",
-    """
-ALTER TABLE answers RENAME COLUMN yt_dlp TO version;
-ALTER TABLE answers ADD COLUMN circumstances TEXT NOT NULL DEFAULT '';
-ALTER TABLE answers ADD COLUMN versions INTEGER NOT NULL DEFAULT 1;
-""",
-    """
-CREATE TABLE rates (
-    split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, fps REAL NOT NULL,
-    PRIMARY KEY (split, folder, file_name)) WITHOUT ROWID;
-""",
-)
-"""The changes that each version of the file makes to the one before."""
+VERSION = 7
+"""Whoever changes the tables below raises it."""
 
-_ANSWERS_SINCE, _MIRRORS_SINCE, _CIRCUMSTANCES_SINCE = 2, 4, 6
-"""The versions that first hold YouTube's answers, tell mirrors apart, and say under which
-circumstances an answer was given."""
-
-_OLD_ANSWERS = """
-CREATE TEMP VIEW answers AS SELECT *, yt_dlp AS version, '' AS circumstances, 1 AS versions
-    FROM main.answers;
-"""
-_OLD_ROWS = """
-CREATE TEMP VIEW mirrors AS SELECT 0 AS id, '{identity}' AS identity;
-CREATE TEMP VIEW tarballs AS SELECT 0 AS mirror, *, 0 AS failures, 0.0 AS failed_at
-    FROM main.tarballs;
-CREATE TEMP VIEW clips AS SELECT 0 AS mirror, *, NULL AS crc32 FROM main.clips;
-"""
-"""Views that make a ledger from before the last two of them readable as it is."""
+_TABLES = {
+    "mirrors": "id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE",
+    "tarballs": """
+        mirror INTEGER NOT NULL DEFAULT 0, split TEXT NOT NULL, name TEXT NOT NULL,
+        state TEXT NOT NULL, etag TEXT NOT NULL, size_bytes INTEGER NOT NULL, detail TEXT NOT NULL,
+        failures INTEGER NOT NULL DEFAULT 0, failed_at REAL NOT NULL DEFAULT 0.0,
+        updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+        PRIMARY KEY (mirror, split, name)""",
+    "clips": """
+        mirror INTEGER NOT NULL DEFAULT 0, split TEXT NOT NULL, tarball TEXT NOT NULL,
+        position INTEGER NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL,
+        state TEXT NOT NULL, reason TEXT NOT NULL, source TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL, crc32 INTEGER,
+        PRIMARY KEY (mirror, split, tarball, file_name)""",
+    "objects": """
+        mirror INTEGER NOT NULL, split TEXT NOT NULL, tarball TEXT NOT NULL, etag TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL, packing TEXT NOT NULL,
+        PRIMARY KEY (mirror, split, tarball)""",
+    "entries": """
+        mirror INTEGER NOT NULL, split TEXT NOT NULL, tarball TEXT NOT NULL,
+        file_name TEXT NOT NULL, entry_offset INTEGER NOT NULL, skip_bytes INTEGER NOT NULL,
+        span_bytes INTEGER NOT NULL, size_bytes INTEGER NOT NULL, crc32 INTEGER NOT NULL,
+        PRIMARY KEY (mirror, split, tarball, file_name)""",
+    "checkpoints": """
+        mirror INTEGER NOT NULL, split TEXT NOT NULL, tarball TEXT NOT NULL, etag TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL, packing TEXT NOT NULL, entry_offset INTEGER NOT NULL,
+        unpacked_bytes INTEGER NOT NULL, crc32 INTEGER NOT NULL, member_bytes INTEGER NOT NULL,
+        next_header INTEGER NOT NULL, position INTEGER NOT NULL,
+        PRIMARY KEY (mirror, split, tarball)""",
+    "answers": """
+        split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, kind TEXT NOT NULL,
+        code TEXT NOT NULL, message TEXT NOT NULL, version TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL, times INTEGER NOT NULL, days INTEGER NOT NULL,
+        first_on TEXT NOT NULL, last_on TEXT NOT NULL, circumstances TEXT NOT NULL DEFAULT '',
+        versions INTEGER NOT NULL DEFAULT 1,
+        PRIMARY KEY (split, folder, file_name)""",
+    "adopted": """
+        split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, path TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, problem TEXT NOT NULL,
+        PRIMARY KEY (split, path)""",
+    "checks": """
+        split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, path TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, depth TEXT NOT NULL,
+        verdict TEXT NOT NULL, detail TEXT NOT NULL, duration_seconds REAL NOT NULL,
+        width INTEGER NOT NULL, height INTEGER NOT NULL, fps REAL NOT NULL,
+        checked_at TEXT NOT NULL, moved_to TEXT NOT NULL,
+        PRIMARY KEY (split, folder, path)""",
+    "rates": """
+        split TEXT NOT NULL, folder TEXT NOT NULL, file_name TEXT NOT NULL, fps REAL NOT NULL,
+        PRIMARY KEY (split, folder, file_name)""",
+}
+"""The columns of each table by its name; what an earlier version lacks gets its default."""
 
 
 def migrate(db: sqlite3.Connection, folder: Path, version: int, *, write: bool) -> None:
     """Migrate a ledger from an earlier version, 0 for an empty one; without `write`, in memory.
 
-    Its clips are taken to be of the mirror whose lists are kept in the folder, if it is one.
+    If it tells no mirrors apart, its clips are taken to be of the mirror whose lists are kept in
+    the folder, if it is one.
     """
+    for table, definition in _TABLES.items():
+        db.execute(f"CREATE TEMP TABLE latest ({definition})")
+        latest, held = _defaults(db, "latest"), _defaults(db, table)
+        db.execute("DROP TABLE latest")
+        if latest.keys() == held.keys():
+            continue
+
+        if held and write:
+            db.execute(f"ALTER TABLE {table} RENAME TO older")
+        if write or not held:
+            made = "TABLE" if write else "TEMP TABLE"
+            rowid = "" if table == "mirrors" else "WITHOUT ROWID"
+            db.execute(f"CREATE {made} {table} ({definition}) {rowid}")
+        if table == "mirrors" and version > 0:
+            db.execute("INSERT INTO mirrors VALUES (0, ?)", (_identity_of_lists(folder),))
+        if held:
+            if "yt_dlp" in held:  # until version 6
+                latest["version"] = "yt_dlp"
+            columns = ", ".join(
+                f"{name if name in held else value} AS {name}" for name, value in latest.items()
+            )
+            if write:
+                db.execute(f"INSERT INTO {table} SELECT {columns} FROM older")
+                db.execute("DROP TABLE older")
+            else:
+                db.execute(f"CREATE TEMP VIEW {table} AS SELECT {columns} FROM main.{table}")
+    if write:
+        db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _defaults(db: sqlite3.Connection, table: str) -> dict[str, str]:
+    """Return the columns of a table, if there is one, and what each is where nothing is given."""
+    return {row[1]: row[4] or "NULL" for row in db.execute(f"PRAGMA table_info({table})")}
+
+
+def _identity_of_lists(folder: Path) -> str:
     lists = folder / "lists"
     kept = {path.name[:16] for path in (*lists.glob("*-paths"), *lists.glob("*-listing"))}
     is_one = len(kept) == 1 and re.fullmatch("[0-9a-f]{16}", min(kept))
-    identity = f"lists:{min(kept)}" if is_one else ""
-
-    if write:
-        for statement in ";".join(SCHEMAS[version:]).split(";"):
-            db.execute(statement)
-        if 0 < version < _MIRRORS_SINCE:
-            db.execute("INSERT INTO mirrors VALUES (0, ?)", (identity,))
-        db.execute(f"PRAGMA user_version = {len(SCHEMAS)}")
-        return
-
-    # (A later version that alters a table that the file may have needs a view of its own here.)
-    missing = [*SCHEMAS]
-    if version > 0:
-        missing[_MIRRORS_SINCE - 1] = _OLD_ROWS
-    if version >= _ANSWERS_SINCE:
-        missing[_CIRCUMSTANCES_SINCE - 1] = _OLD_ANSWERS
-    for statement in ";".join(missing[version:]).split(";"):
-        statement = statement.replace("CREATE TABLE", "CREATE TEMP TABLE")
-        db.execute(statement.replace("{identity}", identity))
+    return f"lists:{min(kept)}" if is_one else ""
 
 
 _TEXT = "typeof({0}) = 'text'"
-IN_RANGE = "{0} BETWEEN 0 AND 1 << 60"  # (where text and bytes are more than any number)
-_COUNT = f"typeof({{0}}) = 'integer' AND {IN_RANGE}"
+_COUNT = "typeof({0}) = 'integer' AND {0} BETWEEN 0 AND 1 << 60"
 _SECONDS = "typeof({0}) = 'real' AND {0} BETWEEN 0 AND 1e12"
 _PART = f"{_TEXT} AND NOT instr({{0}}, '/') AND {{0}} NOT IN ('', '.', '..')"
 _PATH = (
@@ -173,7 +143,7 @@ def _one_of(*values: str) -> str:
 _RULES = {
     **dict.fromkeys(("etag", "detail", "code", "message", "version", "circumstances"), _TEXT),
     **dict.fromkeys(("size_bytes", "failures", "times", "days", "versions"), _COUNT),
-    **dict.fromkeys(("width", "height"), _COUNT),
+    **dict.fromkeys(("mirror", "width", "height"), _COUNT),
     **dict.fromkeys(("entry_offset", "skip_bytes", "span_bytes"), _COUNT),
     **dict.fromkeys(("unpacked_bytes", "member_bytes", "next_header"), _COUNT),
     **dict.fromkeys(("duration_seconds", "fps"), _SECONDS),
@@ -207,41 +177,34 @@ def read_rows(
     db: sqlite3.Connection,
     table: str,
     columns: Iterable[str],
-    more: str = "",
+    order: str = "",
     *,
     which: str = "",
     **keys: object,
 ) -> list[tuple[Any, ...]]:
-    """Return the rows whose columns have the given values (None: any); strange ones are an error.
-
-    A list is of values, one of which it is; SQLite takes a few thousand. Of the further conditions,
-    `which` says which rows are checked; all of these are, also those that `more` leaves out.
-    """
-    columns, where, values = [*columns], ["TRUE"], dict[str, object]()
-    for name, value in keys.items():
-        if value is not None:
-            one_of = {
-                f"{name}_{number}": each
-                for number, each in enumerate(value if isinstance(value, list) else [value])
-            }
-            where.append(f"{name} IN ({', '.join(f':{key}' for key in one_of)})")
-            values |= one_of
-    these = f"{' AND '.join(where)} {which}"
+    """Return the rows that `conditions` and `which` mean; strange ones are an error."""
+    where, values = conditions(**keys)
+    these = f"FROM {table} WHERE {where} {which}"
     rules = {n: f"({(_RULES.get(f'{table}.{n}') or _RULES[n]).format(n)})" for n in columns}
-    query = (
-        f"SELECT {', '.join(rules.values())} FROM {table} "
-        f"WHERE {these} AND NOT ({' AND '.join(rules.values())}) LIMIT 1"
-    )
+    all_rules = " AND ".join(rules.values())
+    query = f"SELECT {', '.join(rules.values())} {these} AND NOT ({all_rules}) LIMIT 1"
     if (odd := db.execute(query, values).fetchone()) is not None:
         raise strange_row(table, next(n for n, good in zip(rules, odd, strict=True) if not good))
-
-    query = f"SELECT {', '.join(columns)} FROM {table} WHERE {these} {more}"
-    return db.execute(query, values).fetchall()
+    return db.execute(f"SELECT {', '.join(rules)} {these} {order}", values).fetchall()
 
 
-def equal(columns: Iterable[str]) -> str:
-    """Return the condition that columns equal the parameters of their names."""
-    return " AND ".join(f"{column} = :{column}" for column in columns)
+def conditions(**keys: object) -> tuple[str, list[object]]:
+    """Return the condition, and its parameters, that columns have the given values (None: any).
+
+    A collection is of values, one of which it is; SQLite takes a few thousand.
+    """
+    where, values = ["TRUE"], list[object]()
+    for name, value in keys.items():
+        if value is not None:
+            one_of = [value] if isinstance(value, str | int) else [*cast(Iterable[object], value)]
+            where.append(f"{name} IN ({', '.join('?' * len(one_of))})")
+            values += one_of
+    return " AND ".join(where), values
 
 
 def strange_row(table: str, column: str) -> sqlite3.DatabaseError:

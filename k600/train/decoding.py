@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _HINT = (
     "training needs a working torch, and torchcodec with FFmpeg's libraries (apt-get install "
-    "ffmpeg) for device='cuda': pip install 'kinetics600[decode]'"
+    "ffmpeg) for device='cuda': pip install torch torchcodec"
 )
 _TICK_SECONDS = 1e-4
 """Less than any frame lasts, and more than an error of floats."""
@@ -260,7 +260,10 @@ def waveforms(video: Any, starts: Sequence[float], *, seconds: float, rate: int)
     found = torch.zeros(len(starts), length)
     source = _source_of(getattr(video, "_hf_encoded", video))  # what `datasets` decoded
     if not isinstance(source, (str, bytes)):
-        raise ValueError("audio needs a video as a path or as bytes (decode=False)")
+        raise ValueError(
+            "audio needs a path or bytes, and this is a decoder that is not of `datasets`: "
+            'ds.cast_column("video", datasets.Video(decode=False)) gives them'
+        )
     with _container(source) as container:
         pieces = list(_audio_pieces(container, rate))
     for row, start in zip(found, starts, strict=True):

@@ -162,7 +162,9 @@ class Mp4Writer:
         """Write what the encoders hold back; with `hold_last`, the last frame's own duration.
 
         (A frame is displayed until the next; encoders make the last one as short as the others.
-        What is encoded for training always ends as its source does, whichever frames are kept.)
+        What is encoded for training always ends as its source does, whichever frames are kept. For
+        others, that would be a new version of `Encoding`: all of them fetched again, so that the
+        last frame of some, of a variable rate, is displayed for some milliseconds more or less.)
         """
         if not self.frames:
             return

@@ -6,7 +6,6 @@ None of them is a secret: an account is named by a digest, and a proxy without i
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -14,17 +13,12 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from k600.text import short_hash
-from k600.youtube.options import Silent, YouTubeOptions, cookie_text
+from k600.youtube.cookies import read_cookies
+from k600.youtube.options import YOUTUBE, YouTubeOptions
 from k600.youtube.tools import usable_runtimes, yt_dlp_version
-
-YOUTUBE = "https://www.youtube.com"
-GUEST = "guest"
-"""The account where there is none."""
 
 _OF_ADDRESS = ("geo_bypass", "geo_bypass_country", "geo_bypass_ip_block", "source_address")
 _OF_CLIENTS = ("extractor_args", "impersonate", "remote_components")
-_OF_ACCOUNT = ("SAPISID", "__Secure-1PAPISID", "__Secure-3PAPISID")
-"""Cookies that stay the same for as long as an account is signed in."""
 
 
 class Circumstances(Mapping[str, str]):
@@ -82,24 +76,6 @@ def proxy_url(options: YouTubeOptions) -> str:
     return url if "://" in url else f"http://{url}"
 
 
-def account_of(cookies: str) -> str:
-    """Return what stands for the account that is signed in by the text of a cookie file.
-
-    Cookies may be there and sign in nobody: what a browser leaves behind that has rotated them.
-    """
-    if not cookies:
-        return GUEST
-    from yt_dlp import YoutubeDL
-
-    params = {"quiet": True, "logger": Silent(), "cookiefile": io.StringIO(cookies)}
-    with YoutubeDL(params) as downloader:
-        if not downloader.get_info_extractor("Youtube").is_authenticated:
-            return GUEST
-        jar = downloader.cookiejar.get_cookies_for_url(YOUTUBE)
-        values = {cookie.name: cookie.value for cookie in jar}
-    return short_hash(str(next(values[name] for name in _OF_ACCOUNT if name in values)))
-
-
 def _address(options: YouTubeOptions) -> str:
     parts = urlsplit(proxy_url(options))
     host = parts.netloc.rpartition("@")[2].lower()
@@ -129,13 +105,13 @@ def _plugins() -> list[str]:
 def _account(options: YouTubeOptions) -> str:
     if options.cookies is None and options.cookies_from_browser is not None:
         return _account_in_browser(options.cookies_from_browser)
-    return account_of(cookie_text(options.cookies, None))
+    return read_cookies(options.cookies, None).account
 
 
 @cache
 def _account_in_browser(browser: tuple[str | None, ...]) -> str:
     """Return the account in a browser, which may ask its user for leave: so once in a process."""
-    return account_of(cookie_text(None, browser))
+    return read_cookies(None, browser).account
 
 
 def _runtime(options: YouTubeOptions) -> str:

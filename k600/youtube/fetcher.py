@@ -22,7 +22,8 @@ from k600.disk import is_full
 from k600.errors import EncoderError, Stopped
 from k600.retry import Retry
 from k600.video.cut import CutError, cut_clip
-from k600.youtube.options import YouTubeOptions
+from k600.youtube.cookies import GUEST, Cookies
+from k600.youtube.options import YOUTUBE, YouTubeOptions
 from k600.youtube.rate_limit import Throttle
 from k600.youtube.refusals import OF_ONE_CLIENT, Evidence, Refusal, classify
 from k600.youtube.tools import attempts
@@ -63,11 +64,8 @@ class VideoFetcher:
     """Fetches clips, one at a time, for one thread."""
 
     options: YouTubeOptions
-    cookies: str
-    """Text of a cookie file; empty without one."""
+    cookies: Cookies
     throttle: Throttle
-    is_guest: bool = True
-    """Whether the cookies, if any, sign in nobody."""
     _downloaders: list[_Downloader] = field(default_factory=list, init=False)
     """For each of `attempts`, in the same order; none before the first clip."""
     _in_vain: int = field(default=0, init=False)
@@ -87,7 +85,7 @@ class VideoFetcher:
         if not self._downloaders:
             self._downloaders = [
                 _Downloader(params, self.cookies, self.throttle)
-                for params in attempts(self.options, is_guest=self.is_guest)
+                for params in attempts(self.options, is_guest=self.cookies.account == GUEST)
             ]
         *cheap, usual = self._downloaders
 
@@ -132,7 +130,7 @@ class VideoFetcher:
 
     def _extract_info(self, downloader: _Downloader, clip: Clip) -> Mapping[str, Any]:
         """Return yt-dlp's description of a video and its formats."""
-        url = f"https://www.youtube.com/watch?v={clip.youtube_id}"
+        url = f"{YOUTUBE}/watch?v={clip.youtube_id}"
         try:
             found = downloader.extract_info(url, download=False, process=False)
             if (found["id"], found.get("_type", "video")) != (clip.youtube_id, "video"):
@@ -197,14 +195,14 @@ class VideoFetcher:
 class _Downloader(YoutubeDL):
     """A `YoutubeDL` whose requests are rate-limited by the throttle; it remembers what failed."""
 
-    def __init__(self, params: Mapping[str, Any], cookies: str, throttle: Throttle) -> None:
+    def __init__(self, params: Mapping[str, Any], cookies: Cookies, throttle: Throttle) -> None:
         self.throttle = throttle
         self.evidence = Evidence()
         """Since `forget_evidence`."""
         self.is_signed_out = False
         """Whether YouTube no longer took the account's cookies."""
         # A copy: yt-dlp writes cookies back, and the user's file must not change.
-        own = {"cookiefile": io.StringIO(cookies)} if cookies else {}
+        own = {"cookiefile": io.StringIO(cookies.text)} if cookies.text else {}
         super().__init__({**params, **own})
 
     def forget_evidence(self) -> None:

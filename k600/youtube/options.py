@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import io
 import logging
 import math
-import optparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +17,8 @@ from k600.network import OPENSSL_CERTIFICATES, read_network
 from k600.video.encoding import CUT, Encoding
 
 logger = logging.getLogger("kinetics600")
+
+YOUTUBE = "https://www.youtube.com"
 
 _SHORT_SIDE = 360
 """Pixels of the shorter side of clips from YouTube, at most, by default."""
@@ -104,54 +104,6 @@ def youtube_encoding(encoding: Encoding | None) -> Encoding:
     return replace(CUT, short_side=short_side)
 
 
-def cookie_text(cookies: Path | None, browser: tuple[str | None, ...] | None) -> str:
-    """Return the cookies in a file, or else in a browser, in Netscape's format; empty for neither.
-
-    Raises:
-        OptionError: The file holds no cookies, or the browser gives none.
-    """
-    from yt_dlp import YoutubeDL
-    from yt_dlp.cookies import CookieLoadError
-    from yt_dlp.utils import YoutubeDLError
-
-    params: dict[str, Any]
-    if cookies is not None:
-        source, params = f"cookies: '{cookies}'", {"cookiefile": io.StringIO(_text_of(cookies))}
-    elif browser is not None:
-        source, params = f"cookies_from_browser: {browser[0]!r}", {"cookiesfrombrowser": browser}
-    else:
-        return ""
-
-    try:
-        with YoutubeDL({"quiet": True, "logger": Silent(), **params}) as downloader:
-            jar = downloader.cookiejar
-            if not len(jar):
-                raise OptionError(f"{source} holds no cookie that is still good")
-            found = io.StringIO()
-            jar.save(found, ignore_discard=True, ignore_expires=True)
-            return found.getvalue()
-    except (CookieLoadError, YoutubeDLError) as error:
-        if cookies is not None:
-            raise _no_cookies(cookies, "it is no such file") from None
-        raise OptionError(f"{source} cannot be read ({error.__cause__ or error})") from None
-
-
-def _text_of(cookies: Path) -> str:
-    try:
-        return cookies.read_text("utf-8-sig")
-    except OSError as error:
-        raise _no_cookies(cookies, error.strerror or error) from None
-    except UnicodeDecodeError:  # a browser's own database, say
-        raise _no_cookies(cookies, "it is no text in UTF-8") from None
-
-
-def _no_cookies(cookies: Path, why: object) -> OptionError:
-    return OptionError(
-        f"cookies: '{cookies}' cannot be read ({why}). Expected a cookie file in Netscape's "
-        "format, as browsers' add-ons export it"
-    )
-
-
 def yt_dlp_params(options: YouTubeOptions, clients: Sequence[str] = ()) -> dict[str, Any]:
     """Return parameters for `yt_dlp.YoutubeDL`; the user's own overrule the loader's.
 
@@ -167,7 +119,8 @@ def yt_dlp_params(options: YouTubeOptions, clients: Sequence[str] = ()) -> dict[
     short_side = options.encoding.short_side or _SIZES[-1]
     size = next((size for size in _SIZES if size >= short_side), _SIZES[-1])
     of_video = [f"res:{size}", "+hdr", "vcodec:h264", "proto:https"]
-    youtube: dict[str, list[str]] = {"skip": ["hls", "dash", "translated_subs"]}
+    # Else a live stream would have no formats at all, and nothing would say that it is live.
+    youtube = {"skip": ["hls", "dash", "translated_subs"], "formats": ["incomplete"]}
     if clients:
         youtube["player_client"] = list(clients)
     params: dict[str, Any] = {
@@ -212,33 +165,6 @@ class Silent:
             logger.debug("yt-dlp: %s", message)
 
     warning = error = info = debug
-
-
-def check_cookies(value: object) -> Path:
-    """Return the path of a cookie file that can be read."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise OptionError(f"cookies: {value!r} is not allowed, expected a file's path")
-    path = Path(os.path.abspath(os.path.expanduser(os.fspath(value))))
-    _text_of(path)
-    return path
-
-
-def check_browser(value: object) -> tuple[str | None, ...]:
-    """Read `firefox`, `chrome:Profile 1`, … as yt-dlp's own command line does."""
-    if not isinstance(value, str):
-        raise OptionError(
-            f"cookies_from_browser: {value!r} is not allowed, expected a browser's name such as "
-            "'firefox'"
-        )
-    import yt_dlp
-
-    try:
-        parsed = yt_dlp.parse_options(["--cookies-from-browser", value])
-    except optparse.OptParseError as error:
-        why = str(error).strip().splitlines()[-1].rpartition("error: ")[2]
-        raise OptionError(f"cookies_from_browser: {value!r} is not allowed: {why}") from None
-    found: tuple[str | None, ...] = parsed.ydl_opts["cookiesfrombrowser"]
-    return found
 
 
 def check_proxy_url(value: object) -> str:

@@ -1,83 +1,84 @@
-"""How fast YouTube is asked: a rate limiter for a process, a throttle for each run's threads."""
+"""How fast YouTube is asked: one pace for all processes of this machine that share a store."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from functools import cache
+from dataclasses import KW_ONLY, dataclass, field
 
 from k600.errors import Stopped
+from k600.store.notes import MachineNotes
+from k600.store.store import Store
 
 _REMEMBERED_SECONDS = 600
 """How long a block is assumed to last, where there is another source."""
+_MOST_AHEAD = 1000
+"""Turns that may be taken ahead; a note of more was made by a clock that was put back since."""
 
 
 class BlockedError(Stopped):
     """YouTube refuses this address: the clip has to be tried again."""
 
 
-class RateLimiter:
-    """Says when the next request is due; the first `burst` are at once. Safe in threads.
+@dataclass(eq=False)
+class Throttle:
+    """Lets requests through at the pace of one address, none while paused. Safe in threads.
 
     Without an account about 300 videos an hour are let through (seen by the community, late 2026),
-    at the three requests each that yt-dlp takes by itself.
+    at the three requests each that yt-dlp takes by itself. YouTube counts them by address, so when
+    the next one is due, and when it refused the last, is noted beside the clips.
     """
 
-    def __init__(
-        self,
-        *,
-        per_hour: int = 900,
-        burst: int = 90,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._clock = clock
-        self._seconds_each = 3600 / per_hour
-        self._ahead = burst * self._seconds_each
-        self._next = clock() - self._ahead  # when the next request is due
-        self._lock = threading.Lock()
-        self._blocked_at: float | None = None
+    store: Store
+    address: str
+    """As YouTube sees it: see `k600.youtube.circumstances`."""
+    per_hour: int = 900
+    _: KW_ONLY
+    burst: int = 90
+    """Requests that are let through at once after a rest."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Ends every wait by `Stopped`."""
+    clock: Callable[[], float] = time.time
 
-    def take(self) -> float:
-        """Take the next turn; return in how many seconds it is (0 or less for now)."""
-        with self._lock:
-            now = self._clock()
-            self._next = max(self._next, now - self._ahead) + self._seconds_each
-            return self._next - now
-
-    def note_block(self) -> None:
-        """Remember that YouTube refuses this address."""
-        self._blocked_at = self._clock()
-
-    @property
-    def lately_blocked(self) -> bool:
-        """Whether YouTube refused this address within the last ten minutes."""
-        at = self._blocked_at
-        return at is not None and self._clock() - at < _REMEMBERED_SECONDS
-
-
-@cache
-def rate_limiter_of(proxy: str | None, per_hour: int) -> RateLimiter:
-    """Return the one limiter of this process for an address: its own, or a proxy's."""
-    return RateLimiter(per_hour=per_hour)
-
-
-class Throttle:
-    """Lets the requests of one run through, none while paused. Safe in threads."""
-
-    def __init__(self, stop: threading.Event, limiter: RateLimiter) -> None:
-        self.stop, self._limiter = stop, limiter
+    def __post_init__(self) -> None:
         self._paused = threading.Event()
+        self._notes = MachineNotes(self.store, "youtube-pace.json")
 
     def wait_for_turn(self) -> None:
         """Wait for this thread's turn to send YouTube a request; raise as `check` does."""
-        end = time.monotonic() + self._limiter.take()
+        self.check()
+        seconds = self.take_turn()
+        end = time.monotonic() + seconds
         while True:
             self.check()
             left = end - time.monotonic()
             if left <= 0:
                 return
             self.stop.wait(min(left, 0.5))
+
+    def take_turn(self) -> float:
+        """Take the next turn; return in how many seconds it is (0 or less for now)."""
+        seconds_each = 3600 / self.per_hour
+        with self.store.only_one("youtube-pace", self.stop):
+            now = self.clock()
+            last = self._notes.recall(f"due {self.address}") or 0
+            if last > now + _MOST_AHEAD * seconds_each:
+                last = 0
+            due = max(last, now - self.burst * seconds_each) + seconds_each
+            self._notes.note(f"due {self.address}", due)
+        return due - now
+
+    def note_block(self) -> None:
+        """Remember that YouTube refuses this address."""
+        with self.store.only_one("youtube-pace", self.stop):
+            self._notes.note(f"blocked {self.address}", self.clock())
+
+    @property
+    def lately_blocked(self) -> bool:
+        """Whether YouTube refused this address within the last ten minutes."""
+        at = self._notes.recall(f"blocked {self.address}")
+        return at is not None and 0 <= self.clock() - at < _REMEMBERED_SECONDS
 
     def check(self) -> None:
         """Raise `Stopped` if `stop` is set, and `BlockedError` while requests are paused."""

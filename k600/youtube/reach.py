@@ -16,8 +16,8 @@ from k600.errors import OptionError
 from k600.network import Proxy
 from k600.store.notes import MachineNotes
 from k600.store.store import Store
-from k600.youtube.circumstances import YOUTUBE, Circumstances, proxy_url
-from k600.youtube.options import YouTubeOptions
+from k600.youtube.circumstances import Circumstances, proxy_url
+from k600.youtube.options import YOUTUBE, YouTubeOptions
 
 _SECONDS = 3.0
 _REMEMBERED_SECONDS = 3600

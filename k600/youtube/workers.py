@@ -18,10 +18,11 @@ from k600.store.files import flush, sync_folder
 from k600.store.ledger import Ledger
 from k600.store.store import Incoming, Store
 from k600.translate import store_error, translate_errors
-from k600.youtube.circumstances import GUEST, Circumstances, account_of
+from k600.youtube.circumstances import Circumstances
+from k600.youtube.cookies import GUEST, Cookies, read_cookies
 from k600.youtube.fetcher import RefusedError, VideoFetcher
-from k600.youtube.options import YouTubeOptions, cookie_text
-from k600.youtube.rate_limit import BlockedError, Throttle, rate_limiter_of
+from k600.youtube.options import YouTubeOptions
+from k600.youtube.rate_limit import BlockedError, Throttle
 from k600.youtube.refusals import Refusal
 from k600.youtube.tools import advice, yt_dlp_version
 
@@ -41,7 +42,8 @@ _RATE_LIMIT_PAUSES = 60
 """How many first pauses to wait for a rate limit: each try in vain may prolong it."""
 
 Answer = int | Refusal | None
-"""Bytes received for a clip that is stored now; None for one to ask for after the pause."""
+"""Bytes received for a clip that is stored now, 0 if another process has fetched it; None for one
+to ask for after the pause."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,8 @@ class Answers:
     """The results of `YouTubeWorkers.ask`."""
 
     stored: list[Clip] = field(default_factory=list)
+    found: list[Clip] = field(default_factory=list)
+    """Stored as well, but fetched by another process meanwhile."""
     refused: dict[Clip, Refusal] = field(default_factory=dict)
     received_bytes: int = 0
 
@@ -112,9 +116,9 @@ class YouTubeWorkers:
     """Why YouTube as a whole was given up; None as long as it was not."""
 
     def __post_init__(self) -> None:
-        self._stop = threading.Event()
-        self._limiter = rate_limiter_of(self.options.proxy, self.options.requests_per_hour)
-        self._throttle = Throttle(self._stop, self._limiter)
+        address = Circumstances(self.options)["address"]
+        self._throttle = Throttle(self.store, address, self.options.requests_per_hour)
+        self._stop = self._throttle.stop
         self._questions: queue.Queue[Clip | None] = queue.Queue()
         self._answers: queue.Queue[tuple[Clip, Answer | BaseException]] = queue.Queue()
         self._threads: list[threading.Thread] = []
@@ -132,11 +136,11 @@ class YouTubeWorkers:
         return advice(self.given_up.kind, has_worked=self._has_stored)
 
     def __enter__(self) -> YouTubeWorkers:
-        cookies = cookie_text(self.options.cookies, self.options.cookies_from_browser)
-        self._circumstances = Circumstances(self.options, account=account_of(cookies))
-        if cookies and self._circumstances["account"] == GUEST:
+        cookies = read_cookies(self.options.cookies, self.options.cookies_from_browser)
+        self._circumstances = Circumstances(self.options, account=cookies.account)
+        if cookies.text and cookies.account == GUEST:
             self._say_signed_out("sign in no account")
-        if self.remember_block and self._limiter.lately_blocked:
+        if self.remember_block and self._throttle.lately_blocked:
             self.given_up = Refusal("blocked", "lately", "it refused this address a moment ago")
 
         with contextlib.ExitStack() as stack:
@@ -225,6 +229,9 @@ class YouTubeWorkers:
         return clip, answer
 
     def _take(self, clip: Clip, received_bytes: int, found: Answers) -> None:
+        if not received_bytes:
+            found.found.append(clip)
+            return
         found.stored.append(clip)
         found.received_bytes += received_bytes
         self._has_stored = True
@@ -240,10 +247,9 @@ class YouTubeWorkers:
         self._throttle.resume()
         return pause_seconds
 
-    def _work(self, cookies: str, incoming: Incoming) -> None:
+    def _work(self, cookies: Cookies, incoming: Incoming) -> None:
         """Fetch clips until there are no more; the target of each thread."""
-        is_guest = self._circumstances["account"] == GUEST
-        fetcher = VideoFetcher(self.options, cookies, self._throttle, is_guest=is_guest)
+        fetcher = VideoFetcher(self.options, cookies, self._throttle)
         with contextlib.closing(fetcher):
             while (clip := self._questions.get()) is not None:
                 answer: Answer | BaseException
@@ -284,7 +290,7 @@ class YouTubeWorkers:
 
     def _wait(self, pause_seconds: float, blocked: Refusal) -> None:
         """Wait before YouTube is tried again, or give it up if no patience is left."""
-        self._limiter.note_block()
+        self._throttle.note_block()
         patience = self.patience_seconds
         if patience is None:
             patience = _PATIENCE_SECONDS.get(blocked.code, _USUAL_PATIENCE_SECONDS)

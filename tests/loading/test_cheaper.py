@@ -11,7 +11,7 @@ import pytest
 import kinetics600
 from k600.clip import Tarball
 from k600.labels import NAMES
-from k600.loading.cheaper import Comparison
+from k600.loading.cheaper import Comparison, youtube_seconds
 from k600.loading.link_rate import note_rate, recall_rate
 from k600.loading.plan import Plan, make_plan
 from k600.loading.state import read_state
@@ -131,6 +131,24 @@ def test_one_line_says_which_way_and_why(
         requests_per_hour=900,
     )
     assert str(found) == words
+
+
+@pytest.mark.parametrize(
+    ("clips", "requests_per_hour", "seconds"),
+    [
+        (10, 900, 40),
+        (30, 900, 120),
+        (45, 900, 180),  # 194 s were measured: while the first clips come, turns for more do
+        (60, 900, 360),
+        (300, 900, 3240),
+        (300, 90, 32400),
+        (300, 10_000_000, 1200),
+    ],
+)
+def test_the_time_that_youtube_takes_is_the_work_or_the_pace_whichever_is_longer(
+    clips: int, requests_per_hour: int, seconds: float
+) -> None:
+    assert youtube_seconds(clips, requests_per_hour) == seconds
 
 
 def test_a_rate_is_remembered_for_its_mirror_and_nonsense_is_not(tmp_path: Path) -> None:

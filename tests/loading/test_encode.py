@@ -114,6 +114,32 @@ def test_a_manifest_and_a_shuffled_stream_say_the_rate_as_well(
         read_manifest(manifest)
 
 
+def test_a_store_of_encoded_clips_is_checked_against_its_manifest(
+    command: Command, miniature: Miniature, tmp_path: Path
+) -> None:
+    env = {"KINETICS600_HOME": str(tmp_path), "KINETICS600_MIRROR": str(miniature.root)}
+    encoding = ("--encode", "training", "--frame-step", "2")
+    asked = ("train", "--class", CLASSES[0], *encoding)
+    file = str(tmp_path / "mine.csv")
+    command("manifest", "export", *asked, "--source", "cvdf", "--out", file, env=env)
+
+    def check(*options: str) -> tuple[int, Any]:
+        done = command("manifest", "check", file, *options, "--json", env=env)
+        return done.returncode, json.loads(done.stdout)
+
+    clips = len([path for path in contents(tmp_path) if path.startswith(f"{FOLDER}/")])
+    code, found = check(*encoding)
+    assert (code, found["same_clips"], found["missing"]) == (0, clips, {})
+    for other in ((), ("--encode", "training")):  # other stores, in which there is nothing
+        code, found = check(*other)
+        assert (code, found["missing"]) == (1, {"not_fetched": clips})
+
+    changed = next((tmp_path / FOLDER).glob("train/*/*.mp4"))
+    changed.write_bytes(changed.read_bytes() + b"more")
+    code, found = check(*encoding)
+    assert (code, found["missing"]) == (1, {"differs": 1})
+
+
 def test_commands_know_them_and_repair_brings_the_same_bytes(
     command: Command, miniature: Miniature, tmp_path: Path
 ) -> None:

@@ -22,7 +22,6 @@ from k600.errors import IncompleteError, ManifestError, NoClipsError
 from k600.miniature import Miniature, make_clip, make_miniature, make_tarball
 from k600.store.ledger import Ledger
 from k600.store.store import Store
-from k600.youtube.rate_limit import rate_limiter_of
 from tests.conftest import Load, contents
 from tests.old_ledger import make_old_ledger
 from tests.servers import web_server
@@ -345,7 +344,6 @@ def test_a_youtube_clip_of_a_manifest_is_not_taken_from_a_tarball(
     again = load("train", manifest=path, on_missing="raise", **elsewhere)["train"]
     assert names(again) == names(ds)  # cut anew, to the same bytes
     youtube.blocked = True
-    rate_limiter_of.cache_clear()
     third = {"data_dir": str(tmp_path / "third"), "cache_dir": str(tmp_path / "cache3")}
     with pytest.raises(NoClipsError, match="youtube_blocked"):
         load("train", manifest=path, **third)

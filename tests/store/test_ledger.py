@@ -27,7 +27,7 @@ from k600.store.rows import (
     TarballRow,
 )
 from k600.text import short_hash
-from tests.old_ledger import make_old_ledger
+from tests.old_ledger import make_old_ledger, make_version
 
 MIRROR = "s3://kinetics/600"
 OTHER = "https://mirror.example/600"
@@ -171,13 +171,12 @@ def test_answers_of_an_earlier_version_are_read_and_taken_over(
     tmp_path: Path, version: int
 ) -> None:
     path = tmp_path / "ledger.sqlite"
+    make_version(path, version)
     with contextlib.closing(sqlite3.connect(path)) as db, db:
-        db.executescript(";".join(ledger_schema.SCHEMAS[:version]))
         answer = ("train", "train/zumba", "a", "region", "country", "no", "2026.8.19", 0, 2, 1)
         marks = ", ".join("?" * 12)
         days = ("2026-08-20", "2026-08-20")
         db.execute(f"INSERT INTO answers VALUES ({marks})", (*answer, *days))
-        db.execute(f"PRAGMA user_version = {version}")
     before = path.read_bytes()
     expected = [AnswerRow(*answer[1:], *days, circumstances="", versions=1)]
     assert Ledger(path, MIRROR).answers("train") == expected
@@ -210,17 +209,18 @@ def test_a_version_that_is_still_to_come_takes_over_what_each_one_before_it_hold
     make_old_ledger(path)
     (tmp_path / "lists").mkdir()
     (tmp_path / f"lists/{short_hash(MIRROR)}-train-listing").touch()
-    schemas = ledger_schema.SCHEMAS
-    for release in (schemas[:version], (*schemas, "CREATE TABLE later (name TEXT NOT NULL);")):
-        for module in (ledger_schema, ledger_file):
-            monkeypatch.setattr(module, "SCHEMAS", release)
-        if version > 1 and release == schemas[:version]:
-            with ledger_file.open_ledger(path, write=True):
-                pass
+    make_version(path, version)
+    if version > 3:  # as the release that came with it noted
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.execute("INSERT INTO mirrors VALUES (0, ?)", (f"lists:{short_hash(MIRROR)}",))
+    later = ledger_schema.VERSION + 1
+    for module in (ledger_schema, ledger_file):
+        monkeypatch.setattr(module, "VERSION", later)
+    monkeypatch.setitem(ledger_schema._TABLES, "later", "name TEXT NOT NULL PRIMARY KEY")
 
     assert Ledger(path, MIRROR).tarball(ZUMBA) == ROW  # as it is
     with ledger_file.open_ledger(path, write=True) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (len(schemas) + 1,)
+        assert db.execute("PRAGMA user_version").fetchone() == (later,)
         assert db.execute("SELECT name FROM later").fetchall() == []
     assert Ledger(path, MIRROR).tarball(ZUMBA) == ROW  # taken over
     assert [row.file_name for row in Ledger(path, MIRROR).view("train").clips()] == ["a", "b"]

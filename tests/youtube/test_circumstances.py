@@ -11,8 +11,8 @@ import pytest
 
 from k600.errors import OptionError
 from k600.loading.request import make_request
-from k600.youtube.circumstances import Circumstances, account_of, read_facts
-from k600.youtube.options import cookie_text
+from k600.youtube.circumstances import Circumstances, read_facts
+from k600.youtube.cookies import Cookies, read_cookies
 
 PROXY = "http://user-country-de:the-password@127.0.0.1:3128"
 
@@ -23,6 +23,14 @@ def cookies(**values: str) -> str:
 
 
 SIGNED_IN = cookies(LOGIN_INFO="the-login", SAPISID="the/secret")
+
+
+def account_of(text: str, tmp_path: Path) -> str:
+    file = tmp_path / "cookies.txt"
+    file.write_text(text)
+    found = read_cookies(file, None)
+    assert found.text.count("\t") == text.count("\t")  # all go along, whoever they sign in
+    return found.account
 
 
 def facts(**options: Any) -> dict[str, str]:
@@ -113,15 +121,19 @@ def test_a_proxy_that_only_yt_dlp_can_use_is_an_address_too(
         (("PREF", "__Secure-3PAPISID"), False),  # what a rotation leaves
     ],
 )
-def test_cookies_that_sign_in_nobody_are_a_guest_s(names: tuple[str, ...], signed_in: bool) -> None:
-    assert (account_of(cookies(**dict.fromkeys(names, "a/b"))) != "guest") == signed_in
+def test_cookies_that_sign_in_nobody_are_a_guest_s(
+    names: tuple[str, ...], signed_in: bool, tmp_path: Path
+) -> None:
+    found = account_of(cookies(**dict.fromkeys(names, "a/b")), tmp_path)
+    assert (found != "guest") == signed_in
 
 
-def test_another_account_is_another_and_a_new_login_is_not() -> None:
+def test_another_account_is_another_and_a_new_login_is_not(tmp_path: Path) -> None:
     again = cookies(LOGIN_INFO="another-login", SAPISID="the/secret")
-    assert account_of(again) == account_of(SIGNED_IN)
-    assert account_of(again.replace("the/", "a/")) != account_of(SIGNED_IN)
-    assert account_of("") == "guest"
+    known = account_of(SIGNED_IN, tmp_path)
+    assert account_of(again, tmp_path) == known
+    assert account_of(again.replace("the/", "a/"), tmp_path) != known
+    assert read_cookies(None, None) == Cookies("", "guest")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +143,6 @@ def test_a_file_that_holds_no_cookies_is_refused_by_name(content: bytes, tmp_pat
     file = tmp_path / "cookies.txt"
     file.write_bytes(content)
     with pytest.raises(OptionError, match=r"^cookies: '.*cookies.txt' cannot be read \(it is no "):
-        cookie_text(
+        read_cookies(
             make_request("train", default_data_dir="/", cookies=str(file)).youtube.cookies, None
         )

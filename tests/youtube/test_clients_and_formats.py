@@ -19,7 +19,6 @@ from k600.loading.request import make_request
 from k600.store.ledger import Ledger
 from k600.store.store import Store
 from k600.youtube.options import YouTubeOptions
-from k600.youtube.rate_limit import rate_limiter_of
 from k600.youtube.tools import (
     attempts,
     check_tools,
@@ -68,7 +67,6 @@ def ask(youtube: Replica, store: Store, videos: dict[str, Video], **more: Any) -
     """Ask for seconds 2 to 8 of videos, one after the other."""
     youtube.videos = videos
     youtube.requests.clear()
-    rate_limiter_of.cache_clear()
     clips = [Clip("train", "zumba", name, 2, 8) for name in videos if name != "trailer0000"]
     with YouTubeWorkers(
         options(youtube, **more),

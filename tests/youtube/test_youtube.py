@@ -18,12 +18,15 @@ import pytest
 from yt_dlp import YoutubeDL
 
 from k600.clip import Clip
+from k600.loading.ask_youtube import YouTubeSource
+from k600.loading.plan import Plan
 from k600.loading.request import make_request
+from k600.loading.state import read_state
 from k600.store.ledger import Ledger
 from k600.store.store import Store
 from k600.youtube.circumstances import read_facts
 from k600.youtube.options import YouTubeOptions
-from k600.youtube.rate_limit import Throttle, rate_limiter_of
+from k600.youtube.rate_limit import Throttle
 from k600.youtube.tools import advice, attempts, upgrade_advice
 from k600.youtube.workers import Answers, YouTubeWorkers
 from tests.counter import counter_video, read_counter, tone_audio
@@ -130,7 +133,6 @@ def ask(
     **changes: Any,
 ) -> tuple[Answers, YouTubeWorkers]:
     youtube.videos = {c.youtube_id: youtube.videos[c.youtube_id] for c in clips}
-    rate_limiter_of.cache_clear()  # what one test met is nothing to the next
     with YouTubeWorkers(
         options(youtube, **changes),
         store,
@@ -143,11 +145,14 @@ def ask(
 
 
 def files(store: Store) -> list[str]:
-    """Return everything in the store but the ledger, locks and empty folders."""
+    """Return everything in the store but the ledger, notes, locks and empty folders."""
     return sorted(
         path.name
         for path in store.root.rglob("*")
-        if path.is_file() and "ledger" not in path.name and path.suffix != ".lock"
+        if path.is_file()
+        and "ledger" not in path.name
+        and path.suffix != ".lock"
+        and path.name != "youtube-pace.json"
     )
 
 
@@ -235,6 +240,18 @@ def test_little_of_a_long_video_is_read(youtube: Replica, store: Store) -> None:
     assert len(media) > 20 << 20
     assert found.received_bytes < 6 << 20
     assert len(youtube.requests) < 15
+
+
+def test_as_much_is_read_as_a_forecast_says(youtube: Replica, store: Store) -> None:
+    media = counter_video(640, 360, 30, 40, gop_size=150, noise=1)
+    youtube.videos["usual000000"] = good_video(640, 360, 30, 40, media=media, audio=tone_audio(40))
+    wanted = clip("usual000000", 12, 22)
+    found, _ = ask(youtube, store, wanted)
+    request = make_request("train", default_data_dir=str(store.root))
+    state = read_state(request, "train", offline=True, keep=False)
+    plan = Plan(orders={"youtube": [("zumba", wanted.file_name)]})
+    price = YouTubeSource.price(state, plan, bytes_per_second=1)
+    assert price.size_bytes == pytest.approx(found.received_bytes, rel=0.3)
 
 
 def test_the_smallest_that_suffices_is_taken(youtube: Replica, store: Store) -> None:
@@ -420,6 +437,20 @@ def test_a_javascript_runtime_that_dies_is_not_held_against_the_clip(
     found, _ = ask(youtube, store, clip("challenges0"), yt_dlp_options=dying)
     refusal = found.refused[clip("challenges0")]
     assert (refusal.kind, refusal.code) == ("transient", "warned")
+
+
+def test_a_clip_that_another_process_has_fetched_is_not_counted_as_cut_here(
+    youtube: Replica, store: Store
+) -> None:
+    clips = [clip(f"bothwant00{n}") for n in range(2)]
+    videos = {c.youtube_id: good_video() for c in clips}
+    youtube.videos.update(videos)
+    ask(youtube, store, clips[0])
+    youtube.videos.update(videos)
+    youtube.requests.clear()
+    found, _ = ask(youtube, store, *clips)
+    assert (found.stored, found.found, found.refused) == (clips[1:], clips[:1], {})
+    assert {request.video_id for request in youtube.requests} - {""} == {clips[1].youtube_id}
 
 
 def test_a_dead_network_is_given_up_after_three_clips(youtube: Replica, store: Store) -> None:
