@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +23,8 @@ class _Command(click.Command):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **{"epilog": f"Exit codes: {_EXIT_CODES_TEXT}.", **settings})
+        if self.help:  # an example is for copying: click leaves a paragraph after \b as it is
+            self.help = re.sub(r"^Example: ", "\b\n\\g<0>", inspect.cleandoc(self.help), flags=re.M)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         speak_flags_of(self)

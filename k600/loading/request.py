@@ -270,7 +270,7 @@ def check_config_name(name: object) -> None:
     if name not in CONFIGS:
         close = "; did you mean 'validation'?" if name == "val" else nearest(name, CONFIGS)
         raise UnknownSplitError(
-            f"name: {name!r} is not a configuration{close or '.'} Allowed: {listed(CONFIGS)}"
+            f"name: {name!r} is not a split{close or '.'} Allowed: {listed(CONFIGS)}"
         )
 
 
