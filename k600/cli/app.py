@@ -12,7 +12,6 @@ import click
 from k600.cli.completion import with_completion
 from k600.cli.exit_codes import EXIT_CODES
 from k600.cli.flag_names import speak_flags_of
-from k600.cli.request_options import complete_path
 from k600.cli.screen import hush
 
 _EXIT_CODES_TEXT = "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
@@ -76,9 +75,3 @@ def _hush_if(context: click.Context, _: click.Parameter, quiet: bool) -> bool:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 quiet = quiet_option("Show only errors, and what is missing.")
-data_dir = click.option(
-    "--data-dir",
-    shell_complete=complete_path("dir"),
-    help="The store; default as for load_dataset.",
-)
-lists_mirror = click.option("--mirror", help="The mirror whose lists count.")

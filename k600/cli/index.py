@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.filesize import decimal
 
-from k600.cli.app import app, as_json, data_dir, quiet
+from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
 from k600.cli.request_options import (
     as_given,
     endpoint_url,
     request_of,
+    with_options,
     with_own_options,
     with_request_options,
 )
@@ -89,8 +90,7 @@ def build(
 
 @index.command()
 @click.argument("file", required=False)
-@data_dir
-@click.option("--mirror", help="The mirror that it is about.")
+@with_options("data_dir", "mirror")
 @endpoint_url
 @click.option("--check", is_flag=True, help="Ask the mirror if its tarballs are still the same.")
 @as_json

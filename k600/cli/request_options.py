@@ -5,22 +5,27 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from k600.cli.flag_names import with_flags
 from k600.errors import OptionError
 from k600.labels import NAMES, class_lists
-from k600.loading.options import ENCODING_OPTIONS, OPTIONS, Option, options_of
+from k600.loading.options import OPTIONS, Option, options_of
+from k600.network import is_offline
 from k600.splits import CONFIGS
+from k600.text import public_url
 
 if TYPE_CHECKING:
+    from k600.loading.outcome import Outcome
     from k600.loading.request import Request
+    from k600.progress import Progress
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 Completion = Callable[[click.Context, click.Parameter, str], list[Any]]
 
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
@@ -28,6 +33,17 @@ _FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag
 REQUEST_PARAMETERS = (*_FLAGS, "endpoint_url")
 """The parameters that `with_request_options` gives a command."""
 endpoint_url = click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
+
+
+def with_options(*names: str) -> Callable[[_F], _F]:
+    """Give a command some options of a request, as `k600.loading.options` declares them."""
+
+    def decorate(command: _F) -> _F:
+        for name in reversed(names):  # click lists the option that is added last first
+            _flag(OPTIONS[name], _FLAGS)(command)
+        return command
+
+    return decorate
 
 
 def with_request_options(
@@ -96,17 +112,14 @@ def _collecting(
     return run
 
 
-def with_encoding_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say how clips are encoded anew, and so in which store."""
-    for name in reversed(ENCODING_OPTIONS):
-        _flag(OPTIONS[name], _FLAGS)(command)
-    return command
-
-
-def encoding_flags(options: Mapping[str, Any]) -> list[str]:
-    """Return those of these options that were given as words of a shell."""
-    given = [name for name in ENCODING_OPTIONS if options[name] != OPTIONS[name].default]
-    return [word for name in given for word in (_FLAGS[name], str(options[name]))]
+def shell_words(options: Mapping[str, Any]) -> list[str]:
+    """Return the options that were given as words of a shell, without credentials."""
+    words = []
+    for name, value in options.items():
+        if value not in (None, (), OPTIONS[name].default):
+            for each in value if name == "classes" else [value]:
+                words += [_FLAGS[name], public_url(str(each))]
+    return words
 
 
 def _flag(option: Option, flags: Mapping[str, str], **more: Any) -> Callable[[Any], Any]:
@@ -146,20 +159,24 @@ def _read_json(_: click.Context, parameter: click.Parameter, text: str | None) -
 
 def complete_of(*values: str) -> Completion:
     """Return what completes one of some values."""
-
-    def complete(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-        """Return the values that begin with a word."""
-        return [value for value in values if value.startswith(word)]
-
-    return complete
+    return click.Choice(values).shell_complete
 
 
 def complete_path(kind: str) -> Completion:
     """Return what lets the shell complete a path: of a `file` or a `dir`."""
-    return lambda _context, _parameter, word: [CompletionItem(word, type=kind)]
+    return click.Path(file_okay=kind == "file").shell_complete
 
 
 complete_splits = complete_of(*CONFIGS)
+
+
+def path_option(
+    flag: str, text: str, *, kind: str = "file", default: str | None = None
+) -> Callable[[_F], _F]:
+    """Declare an option for the path of what is written: a `file` or a `dir`."""
+    return click.option(
+        flag, type=Path, default=default, shell_complete=complete_path(kind), help=text
+    )
 
 
 def complete_classes(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
@@ -176,6 +193,14 @@ def request_of(split: str, options: Mapping[str, Any]) -> Request:
     import kinetics600
 
     return kinetics600.make_request(split, **as_given(options))
+
+
+def fetch(request: Request, progress: Progress) -> Iterator[Outcome]:
+    """Fetch, split by split, what is missing of a request and may come; yield what there is."""
+    from k600.loading.fetch import fetch_split
+
+    for split in request.splits:
+        yield fetch_split(request, split, progress=progress, offline=is_offline())
 
 
 def as_given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Rates:
 
     def encoding(self, encoding: Encoding) -> Rates:
         """Return typical rates where clips are encoded anew, which depend on their size."""
-        share = encoding.usual_share
+        share = encoding.most_share
         return replace(self, encode_cpu_seconds_per_gb=1_000.0, encoded_share=share)
 
 
