@@ -60,6 +60,11 @@ def test_every_class_is_known_in_every_folder_spelling(spelling) -> None:
     assert [canonical(spelling(name)) for name in NAMES] == list(NAMES)
 
 
+def test_an_unknown_class_is_answered_with_names_that_have_such_a_word() -> None:
+    with pytest.raises(UnknownClassError, match=r"mean 'surfing crowd' or 'surfing water'\?"):
+        canonical("surfin")
+
+
 def test_an_unknown_class_is_answered_with_the_nearest_names() -> None:
     with pytest.raises(UnknownClassError, match=r"'springbord diving'.*'springboard diving'"):
         canonical("springbord diving")
