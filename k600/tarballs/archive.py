@@ -283,11 +283,7 @@ def _headers(
     raw: Raw, name: str, most_bytes: int, begin: Checkpoint | None = None
 ) -> Iterator[tuple[tarfile.TarInfo, _Unpacked]]:
     """Yield a tarball's entries except folders and AppleDouble files, then check its end."""
-    if begin is None:
-        stream = _Unpacked(raw, _packing_at(raw, name), most_bytes, name)
-    else:
-        stream = _Unpacked.within(raw, begin, most_bytes, name)
-    seen = False
+    stream, seen = _Unpacked(raw, most_bytes, name, begin), False
     try:
         with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as tar:
             for info in tar:
@@ -326,43 +322,30 @@ class _Unpacked:
     """
 
     def __init__(
-        self,
-        raw: Raw,
-        packing: str | None,
-        most_bytes: int,
-        name: str,
-        *,
-        offset: int = 0,
-        position: int = 0,
+        self, raw: Raw, most_bytes: int, name: str, begin: Checkpoint | None = None
     ) -> None:
-        self.packing = packing
+        """Begin at the tarball's beginning, or go on at a checkpoint's header."""
+        packing = begin.packing if begin else _packing_at(raw, name)
+        self.packing = None if packing == "tar" else packing
         self.sums = Sums()
-        blocks = StoredBlocks(offset)
+        blocks = StoredBlocks(begin.entry_offset if begin else 0)
         self.finder = EntryFinder(packing or "tar", blocks)
+        self._position = self._counted = begin.unpacked_bytes if begin else 0
         self._pieces = (
-            gunzip(raw.next_block, self.sums, blocks, position=position)
+            gunzip(raw.next_block, self.sums, blocks, position=self._position)
             if packing == "gzip"
-            else _copies(raw)
+            else map(bytes, iter(raw.next_block, b""))  # copies, to be kept
         )
         self._piece = memoryview(b"")
         self._most_bytes, self._name = most_bytes, name
-        self._position = self._counted = position
         self._first = self._last = self.last_header = b""
         self._one_back = False
         self.sums_before: dict[int, Sum] = {}
         """The sums of the gzip member before the last headers, by where they begin."""
-
-    @classmethod
-    def within(cls, raw: Raw, begin: Checkpoint, most_bytes: int, name: str) -> _Unpacked:
-        """Go on at a checkpoint's header."""
-        packing = begin.packing if begin.packing == "gzip" else None
-        offset, position = begin.entry_offset, begin.unpacked_bytes
-        stream = cls(raw, packing, most_bytes, name, offset=offset, position=position)
-        while left := begin.next_header - stream.tell():
-            if not stream._read_some(min(left, CHUNK_BYTES)):
-                raise stream.damaged("it ends early")
-        stream.sums.go_on(Sum(begin.crc32, begin.member_bytes))
-        return stream
+        if begin:
+            if self.seek(begin.next_header) != begin.next_header:
+                raise self.damaged("it ends early")
+            self.sums.go_on(Sum(begin.crc32, begin.member_bytes))
 
     def damaged(self, why: str) -> DamagedTarballError:
         """Return the error to raise."""
@@ -444,12 +427,6 @@ class _Unpacked:
             self._last = bytes(data[-1:])
             self.count(len(data))
         return data
-
-
-def _copies(raw: Raw) -> Iterator[bytes]:
-    """Yield bytes as they come, to be kept."""
-    while block := raw.next_block():
-        yield bytes(block)
 
 
 def _problem(info: tarfile.TarInfo) -> str | None:
