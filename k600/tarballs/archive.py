@@ -7,12 +7,14 @@ stops at the tar's end mark and so never sees gzip's checksum: `Members` reads o
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 import tarfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from gzip import BadGzipFile
 from typing import IO, Any, Protocol, cast
 
@@ -60,9 +62,6 @@ class Raw(Protocol):
     def next_block(self) -> bytes | memoryview:
         """Return the next bytes, valid until the next call; none at the end only."""
 
-    def peek(self) -> bytes:
-        """Return the beginning of what `next_block` will return."""
-
 
 class InMemory:
     """Bytes in memory as a `Raw`."""
@@ -74,9 +73,6 @@ class InMemory:
     def next_block(self) -> bytes:
         block, self._left = self._left, b""
         return block
-
-    def peek(self) -> bytes:
-        return self._left[:512]
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,9 +301,8 @@ def _headers(
         raise stream.damaged(str(error)) from error
 
 
-def _packing_at(raw: Raw, name: str) -> str | None:
-    """Return the packing of a tarball at its beginning."""
-    head = raw.peek()
+def _packing_at(head: bytes, name: str) -> str | None:
+    """Return the packing of a tarball, by its beginning."""
     if not head:
         raise NoTarballError(f"{name}: the tarball is empty (0 bytes)")
     if head.lstrip()[:1] == b"<":
@@ -325,16 +320,24 @@ class _Unpacked:
         self, raw: Raw, most_bytes: int, name: str, begin: Checkpoint | None = None
     ) -> None:
         """Begin at the tarball's beginning, or go on at a checkpoint's header."""
-        packing = begin.packing if begin else _packing_at(raw, name)
+        packed: Iterator[bytes | memoryview] = iter(raw.next_block, b"")
+        if begin is None:
+            head = b""
+            while len(head) < _MAGIC_BYTES and (block := next(packed, b"")):
+                head += block
+            packing = _packing_at(head, name)
+            packed = itertools.chain([head], packed)
+        else:
+            packing = begin.packing
         self.packing = None if packing == "tar" else packing
         self.sums = Sums()
         blocks = StoredBlocks(begin.entry_offset if begin else 0)
         self.finder = EntryFinder(packing or "tar", blocks)
         self._position = self._counted = begin.unpacked_bytes if begin else 0
         self._pieces = (
-            gunzip(raw.next_block, self.sums, blocks, position=self._position)
+            gunzip(partial(next, packed, b""), self.sums, blocks, position=self._position)
             if packing == "gzip"
-            else map(bytes, iter(raw.next_block, b""))  # copies, to be kept
+            else map(bytes, packed)  # copies, to be kept
         )
         self._piece = memoryview(b"")
         self._most_bytes, self._name = most_bytes, name
