@@ -171,7 +171,7 @@ def _unknown(name: object) -> UnknownClassError:
     close = guesses or nearest(name, [*NAMES, *class_lists()])
     return UnknownClassError(
         f"classes: {name!r} is not a Kinetics-600 class{close or '.'} "
-        "All 600 names: `kinetics600 classes`"
+        "All 600 names: kinetics600.labels(), or `kinetics600 classes`"
     )
 
 

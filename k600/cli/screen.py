@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import dataclasses
 import io
 import json
 import logging
@@ -146,9 +147,9 @@ def _fold(line: str, width: int) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print plain data as JSON in ASCII on stdout."""
+    """Print plain data, or dataclasses of them, as JSON in ASCII on stdout."""
     try:
-        print(json.dumps(value, indent=2), flush=True)
+        print(json.dumps(value, indent=2, default=dataclasses.asdict), flush=True)
     except BrokenPipeError:
         leave_pipe()
 
@@ -175,10 +176,14 @@ def percent_of(share: float) -> str:
     return f"{share:.0%}"
 
 
+# As `box.SIMPLE_HEAD`, in place of which rich would draw a grid.
+_ASCII_HEAD = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+
+
 def make_table(*columns: str, text: Collection[str] = (), **facts: Any) -> Table:
     """Return an empty table; columns are of numbers, except those in `text`."""
     table = Table(
-        box=box.SIMPLE_HEAD,
+        box=_ASCII_HEAD if console().options.ascii_only else box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
         show_edge=False,
