@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +13,6 @@ from k600.cli.completion import with_completion
 from k600.cli.exit_codes import EXIT_CODES
 from k600.cli.flag_names import speak_flags_of
 from k600.cli.screen import hush
-from k600.errors import OptionError
 
 _EXIT_CODES_TEXT = "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
 
@@ -78,28 +75,3 @@ def _hush_if(context: click.Context, _: click.Parameter, quiet: bool) -> bool:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 quiet = quiet_option("Show only errors, and what is missing.")
-
-
-def json_option(flag: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - as click has it
-    """Declare an option whose value is a JSON object; the command gets a dict, or None."""
-    return click.option(flag, callback=_read_json, help=help)
-
-
-def _read_json(_: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-    if not text:
-        return None
-    with contextlib.suppress(ValueError):
-        found = json.loads(text)
-        if isinstance(found, dict):
-            return found
-    raise OptionError(
-        f'{parameter.name}: this is no JSON object, such as {{"endpoint_url": "http://…"}}'
-    )
-
-
-# Of `publish` and `fleet`.
-to_options = json_option("--to-options", help="fsspec options for that folder or URL, as JSON.")
-i_have_the_rights = click.option(
-    "--i-have-the-rights", is_flag=True, help="You may redistribute these videos."
-)
-shard_size_mb = click.option("--shard-size-mb", default=500, help="MB of clips in a file.")

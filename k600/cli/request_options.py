@@ -1,9 +1,11 @@
-"""The options of a request: the same for all commands, and for `load_dataset`."""
+"""Options as flags, made of their declaration: those of a request, and of single commands."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,8 +13,9 @@ import click
 from click.core import ParameterSource
 
 from k600.cli.flag_names import with_flags
+from k600.errors import OptionError
 from k600.labels import NAMES, class_lists
-from k600.loading.options import OPTIONS, Option
+from k600.loading.options import OPTIONS, Option, options_of
 from k600.network import is_offline
 from k600.splits import CONFIGS
 from k600.text import public_url
@@ -24,16 +27,6 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Completion = Callable[[click.Context, click.Parameter, str], list[Any]]
-
-_PATHS = {
-    "manifest": "file",
-    "data_dir": "dir",
-    "mirror": "dir",
-    "test_labels": "file",
-    "index": "file",
-    "cookies": "file",
-}
-"""What the shell completes for options that may be paths."""
 
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
 _FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag is not None}
@@ -47,7 +40,7 @@ def with_options(*names: str) -> Callable[[_F], _F]:
 
     def decorate(command: _F) -> _F:
         for name in reversed(names):  # click lists the option that is added last first
-            click.option(_FLAGS[name], name, **_facts(OPTIONS[name]))(command)
+            _flag(OPTIONS[name], _FLAGS)(command)
         return command
 
     return decorate
@@ -63,28 +56,18 @@ def with_request_options(
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(command)
-        def run(**values: Any) -> None:
-            origin = click.get_current_context().get_parameter_source
-            options = {}
-            for name in REQUEST_PARAMETERS:
-                value = values.pop(name)
-                if origin(name) is not ParameterSource.DEFAULT:
-                    options[name] = value
-
+        def run(options: dict[str, Any], **values: Any) -> None:
             if source != OPTIONS["source"].default:
                 options.setdefault("source", source)
             command(options=options, **values)
 
+        run = _collecting(functools.wraps(command)(run), REQUEST_PARAMETERS, "options")
         # Click lists the option that is added last first.
         for name in reversed(_FLAGS):
             if name == "mirror":
                 endpoint_url(run)
             more = {"default": source} if name == "source" else {}
-            flag = _FLAGS[name]
-            if OPTIONS[name].default is True:
-                flag += f"/--no-{flag.removeprefix('--')}"
-            click.option(flag, name, **{**_facts(OPTIONS[name]), **more})(run)
+            _flag(OPTIONS[name], _FLAGS, **more)(run)
 
         metavar = SPLIT if needs_split else f"[{SPLIT}]"
         argument = click.argument(
@@ -93,6 +76,40 @@ def with_request_options(
         return argument(run)
 
     return decorate
+
+
+def with_own_options(
+    fields: type, into: str = "how"
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that a dataclass declares, beside those of a request.
+
+    The command is called with those that the user gave, as the dict `into`.
+    """
+    options = [each for each in options_of(fields).values() if each.flag is not None]
+    flags = {each.name: str(each.flag) for each in options}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        run = _collecting(command, flags, into)
+        for option in reversed(options):
+            _flag(option, flags)(run)
+        return run
+
+    return decorate
+
+
+def _collecting(
+    command: Callable[..., None], names: Collection[str], into: str
+) -> Callable[..., None]:
+    """Return a command that takes parameters, and has them as a dict of those that were given."""
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        origin = click.get_current_context().get_parameter_source
+        taken = {name: values.pop(name) for name in names}
+        given = {name: taken[name] for name in names if origin(name) is not ParameterSource.DEFAULT}
+        command(**{into: given}, **values)
+
+    return run
 
 
 def shell_words(options: Mapping[str, Any]) -> list[str]:
@@ -105,20 +122,39 @@ def shell_words(options: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _facts(option: Option) -> dict[str, Any]:
-    """Return click's arguments for an option: its help, type, default and completion."""
-    text = with_flags(option.flag_help or option.help, _FLAGS).replace("`", "")
+def _flag(option: Option, flags: Mapping[str, str], **more: Any) -> Callable[[Any], Any]:
+    """Declare click's option for an option: its help, type, default and completion."""
+    text = with_flags(option.flag_help or option.help, flags).replace("`", "")
     facts: dict[str, Any] = {"help": text, "default": option.default}
     if option.allowed:
         facts["shell_complete"] = complete_of(*option.allowed)
-    elif option.name in _PATHS:
-        facts["shell_complete"] = complete_path(_PATHS[option.name])
+    elif option.completes:
+        facts["shell_complete"] = complete_path(option.completes)
 
+    flag = flags[option.name]
     if option.name == "classes":
-        return {"help": text, "multiple": True, "shell_complete": complete_classes}
-    if option.type is bool:
-        return {**facts, "is_flag": True}
-    return {**facts, "type": int if option.type in (int, int | None) else str}
+        facts = {"help": text, "multiple": True, "shell_complete": complete_classes}
+    elif option.type is bool:
+        facts["is_flag"] = True
+        if option.default is True:
+            flag += f"/--no-{flag.removeprefix('--')}"
+    elif Mapping[str, Any] in option.kinds:
+        facts["callback"] = _read_json
+    else:
+        facts["type"] = next((kind for kind in (int, float) if kind in option.kinds), str)
+    return click.option(flag, option.name, **{**facts, **more})
+
+
+def _read_json(_: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    if not text:
+        return None
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return found
+    raise OptionError(
+        f'{parameter.name}: this is no JSON object, such as {{"endpoint_url": "http://…"}}'
+    )
 
 
 def complete_of(*values: str) -> Completion:
