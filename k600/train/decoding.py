@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k600.errors import MissingDependencyError
-from k600.video.display import turn_of
+from k600.video.display import Turn, reformatter, turn_of
 from k600.video.probe import best_stream, open_mp4, playable_stream
 
 if TYPE_CHECKING:
@@ -152,14 +152,16 @@ class PyAVVideo:
 
     def _decoded(self, wanted: set[int], *, hurried: bool) -> dict[int, Tensor] | None:
         """Decode packets, given by place; return frames by pts, None if one lacks or is damaged."""
-        to_pixels = _ToPixels()
+        from_numpy, reformat, size = import_torch().from_numpy, reformatter(), None
         pts = {self._pts[place] for place in wanted}
         found: dict[int, Tensor] = {}
         for frame in self._frames(wanted, hurried=hurried):
             if frame.is_corrupt:
                 return None
             if frame.pts in pts:
-                found[frame.pts] = to_pixels(frame)
+                size = size or (frame.width, frame.height)  # all have that of the first
+                rgb = from_numpy(reformat(frame, *size, "rgb24").to_ndarray())
+                found[frame.pts] = _upright(rgb, turn_of(frame))
         return found if len(found) == len(pts) else None
 
     def _frames(self, wanted: set[int], *, hurried: bool) -> Iterator[Any]:
@@ -188,27 +190,12 @@ class PyAVVideo:
         return 0
 
 
-class _ToPixels:
-    """Frames as they are displayed, in RGB; all have the size of the first."""
-
-    def __init__(self) -> None:
-        import av
-
-        self._reformatter = av.video.reformatter.VideoReformatter()
-        self._size: tuple[int, int] | None = None
-        # (Before version 17, PyAV uses one thread only.)
-        self._one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
-
-    def __call__(self, frame: Any) -> Tensor:
-        """Return uint8 (H, W, C)."""
-        self._size = self._size or (frame.width, frame.height)
-        rgb = self._reformatter.reformat(frame, *self._size, "rgb24", **self._one_thread)
-        pixels: Tensor = import_torch().from_numpy(rgb.to_ndarray())
-        turn = turn_of(frame)
-        if turn.transposed:
-            pixels = pixels.transpose(0, 1)
-        axes = [axis for axis, is_on in ((0, turn.flipped), (1, turn.mirrored)) if is_on]
-        return pixels.flip(axes) if axes else pixels
+def _upright(rgb: Tensor, turn: Turn) -> Tensor:
+    """Return a frame (H, W, C) as players turn it."""
+    if turn.transposed:
+        rgb = rgb.transpose(0, 1)
+    axes = [axis for axis, is_on in ((0, turn.flipped), (1, turn.mirrored)) if is_on]
+    return rgb.flip(axes) if axes else rgb
 
 
 class TorchcodecVideo:
