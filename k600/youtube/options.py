@@ -221,7 +221,9 @@ def _extractor_args(value: Mapping[Any, Any]) -> dict[str, dict[str, list[str]]]
     checked: dict[str, dict[str, list[str]]] = {}
     for extractor, args in value.items():
         items = args.items() if isinstance(args, Mapping) else [("", None)]
-        lists = {_as_named(name): _texts(each) for name, each in items}
+        # An argument's name as yt-dlp's command line reads it.
+        names = {name: str(name).strip().lower().replace("-", "_") for name, _ in items}
+        lists = {names[name]: _texts(each) for name, each in items}
         if None in lists.values():
             raise OptionError(
                 f"yt_dlp_options: 'extractor_args' is not allowed as it is for {extractor!r}, "
@@ -250,11 +252,6 @@ def _runtimes(value: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
                 "dict of dicts such as {'node': {'path': '/opt/node/bin/node'}}, or {'node': {}}"
             )
     return checked
-
-
-def _as_named(name: object) -> str:
-    """Return the name of an argument as yt-dlp's command line reads it."""
-    return str(name).strip().lower().replace("-", "_")
 
 
 def _texts(value: object) -> list[str] | None:

@@ -173,7 +173,7 @@ class YouTubeWorkers:
     def ask(
         self, clips: Sequence[Clip], *, on_clip: Callable[[], object] = lambda: None
     ) -> Answers:
-        """Fetch clips into the store; those in neither list of the result were not asked for.
+        """Fetch clips into the store; those in no list of the result were not asked for.
 
         At the first clip that is *blocked* every thread stops, until `Suspects` tell whether it is
         the address; then one clip is tried after a pause, and after ever longer ones, while
