@@ -32,10 +32,8 @@ OURS = r"""
 import contextlib, json, re, sys, time
 import kinetics600, s3fs
 import k600.fleet.executors, k600.fleet.finish
-from k600.fleet.options import fleet_recipe
-from k600.fleet.options import Places
+from k600.fleet.options import FleetOptions
 from k600.fleet.run import run_fleet
-from k600.fleet.options import Workforce
 from k600.progress import Bar
 
 class Clock(Bar):
@@ -56,9 +54,9 @@ def main():
         "validation", mirror="s3://kinetics/600", mirror_options=options, data_dir="/nonexistent")
     clock = Clock(int(tarballs))
     start = (time.perf_counter(), time.process_time())
-    run_fleet(
-        request, Places(work=to, options=options), recipe=fleet_recipe(shard_size_mb=int(mb)),
-        workforce=Workforce(workers=int(workers)), progress=clock)
+    how = FleetOptions(
+        to=to, to_options=options, shard_size_mb=int(mb), workers=int(workers))
+    run_fleet(request, how, progress=clock)
     (read,) = clock.marks
     peak = int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
     print(json.dumps({

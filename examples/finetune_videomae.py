@@ -3,7 +3,7 @@
     python examples/finetune_videomae.py               # on a miniature of the host, on a CPU
     python examples/finetune_videomae.py --streaming   # the same with no clip on disk
 
-Needs `pip install 'kinetics600[train]'`.
+Needs `pip install torch torchcodec torchvision transformers accelerate`.
 
 For the real thing: leave `**host` out, name your classes, and take a pretrained model,
 `VideoMAEForVideoClassification.from_pretrained("MCG-NJU/videomae-base", id2label=..., ...)`. The

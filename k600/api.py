@@ -11,21 +11,27 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from k600.fleet.options import FleetOptions
 from k600.hf import Video, default_data_dir, plain_errors, progress
 from k600.labels import NAMES, named_classes
 from k600.loading.manifest import ManifestRow, manifest_rows, write_manifest
-from k600.loading.options import check_option_names, takes_options
+from k600.loading.options import (
+    check_option_names,
+    own_options,
+    takes_options,
+    takes_own_options,
+)
 from k600.loading.request import Request
 from k600.loading.request import make_request as request_of
 from k600.network import is_offline
 from k600.progress import Progress
-from k600.values import plain
+from k600.publish.options import IndexOptions, PublishOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from k600.fleet.run import Fleet
-    from k600.loading.keywords import Options
+    from k600.loading.keywords import FleetKeywords, IndexKeywords, Options, PublishKeywords
     from k600.publish.index import IndexedSplit
     from k600.publish.run import Published
 
@@ -123,79 +129,41 @@ def gallery(
     return Gallery(str(write_gallery(ds, path, title=title, most=most)))
 
 
-@takes_options
+@takes_own_options(PublishOptions)
 def publish(
     repo: str | None,
     split: str = "all",
     *,
-    to: str | None = None,
-    kind: str = "metadata",
-    i_have_the_rights: bool = False,
-    private: bool | None = None,
-    shard_size_mb: int = 500,
-    mix: int = 16,
-    token: str | None = None,
-    to_options: Mapping[str, Any] | None = None,
-    with_loader: bool = False,
     progress: Progress = progress,
-    **options: Unpack[Options],
+    **options: Unpack[PublishKeywords],
 ) -> Published:
     """Publish a dataset that loads without this loader; the same call again goes on.
 
     Args:
         repo: `USER/NAME` on the Hub, or a folder or URL; with `to`, only what the card calls it.
         split: `train`, `validation`, `test` or `all`.
-        to: A folder or any URL that fsspec writes to.
-        kind: `metadata`; `embedded`: with the clips themselves; or `index`: where each lies on the
-            host, as far as `data_dir` knows (`build_index`).
-        i_have_the_rights: Embedded clips need it said.
-        private: Whether only some may see a repository; by default, embedded clips.
-        shard_size_mb: Embedded: MB of clips in a file, 1 to 1,900.
-        mix: Embedded: tarballs read side by side, so classes in a file, 1 to 600.
-        token: Of the Hub; default the one of this machine.
-        to_options: fsspec storage options for `to`.
-        with_loader: Put this loader there, too, in the folder `loader`.
         progress: Opens progress bars; by default those of `datasets`.
         **options: The fields of `Kinetics600Config`; `seed` fixes the mixing, too.
 
     Raises:
         Kinetics600Error: One of its kinds; see `k600.errors`.
     """
-    from k600.publish.recipe import Recipe
     from k600.publish.run import publish as carry_out
 
     with plain_errors():
-        return carry_out(
-            make_request(split, **options),
-            repo,
-            to=to,
-            recipe=Recipe(kind=kind, shard_size_mb=plain(shard_size_mb), mix=plain(mix)),
-            i_have_the_rights=i_have_the_rights,
-            private=private,
-            token=token,
-            to_options=to_options,
-            with_loader=with_loader,
-            progress=progress,
-            offline=is_offline(),
-        )
+        how, wanted = own_options(PublishOptions, options)
+        request = make_request(split, **wanted)
+        return carry_out(request, repo, how, progress=progress, offline=is_offline())
 
 
-@takes_options
-def build_index(
-    split: str = "all",
-    *,
-    to: str | os.PathLike[str] | None = None,
-    to_options: Mapping[str, Any] | None = None,
-    **options: Unpack[Options],
-) -> list[IndexedSplit]:
+@takes_own_options(IndexOptions)
+def build_index(split: str = "all", **options: Unpack[IndexKeywords]) -> list[IndexedSplit]:
     """Read tarballs once to know where each clip lies, and store none; the same call goes on.
 
     What is known is kept in `data_dir`, and loads from there get single clips by one request each.
 
     Args:
         split: `train`, `validation`, `test` or `all`.
-        to: Write all that is known there, too: a file (`.parquet`, `.csv`), a folder, or a URL.
-        to_options: fsspec storage options for `to`.
         **options: The fields of `Kinetics600Config`.
 
     Raises:
@@ -204,33 +172,22 @@ def build_index(
     from k600.publish.index import build_index as carry_out
     from k600.publish.index import write_index
 
-    request, offline = make_request(split, **options), is_offline()
     with plain_errors():
+        how, wanted = own_options(IndexOptions, options)
+        request, offline = make_request(split, **wanted), is_offline()
         built = carry_out(request, progress=progress, offline=offline)
-        if to is not None:
-            place = {"to_options": to_options, "offline": offline}
-            write_index(request, os.fspath(to), progress=progress, **place)
+        if how.to is not None:
+            write_index(request, how, progress=progress, offline=offline)
         return built
 
 
-@takes_options
+@takes_own_options(FleetOptions)
 def fleet(
     to: str,
     split: str,
     *,
-    executor: str = "local",
-    workers: int | None = None,
-    tasks: int | None = None,
-    format: str = "parquet",  # noqa: A002 - as it is called on the command line
-    shard_size_mb: int = 500,
-    shards_multiple_of: int = 1,
-    work: str | None = None,
-    i_have_the_rights: bool = False,
-    to_options: Mapping[str, Any] | None = None,
-    logs: str | None = None,
-    executor_options: Mapping[str, Any] | None = None,
     progress: Progress = progress,
-    **options: Unpack[Options],
+    **options: Unpack[FleetKeywords],
 ) -> Fleet:
     """Turn tarballs into class-mixed training shards, with many workers; a rerun goes on.
 
@@ -238,47 +195,15 @@ def fleet(
         to: A folder that all workers see, any URL that fsspec writes to, or
             `hf://datasets/USER/NAME`.
         split: `train`, `validation`, `test` or `all`.
-        executor: `local`, `slurm` or `ray`.
-        workers: Tasks at a time; None for one a CPU, or on Slurm and Ray for all.
-        tasks: Tasks that the tarballs are dealt to, 1 to 1,000; None for one each.
-        format: `parquet`; `webdataset`: tar files; or `index`: no clips, only where each lies.
-        shard_size_mb: MB of clips in a shard, at most on average, 1 to 1,900.
-        shards_multiple_of: The number of shards is a multiple of this: of the machines that train.
-        work: With `hf://`: a folder or URL for what is unfinished.
-        i_have_the_rights: With `hf://`: you may hand the videos on.
-        to_options: fsspec storage options for `to`, or `work`.
-        logs: Slurm: a folder that all machines see, for scripts and logs.
-        executor_options: Further parameters of datatrove's executor, such as Slurm's `partition`.
         progress: Opens progress bars; by default those of `datasets`.
         **options: The fields of `Kinetics600Config`; `seed` fixes the order of the clips.
 
     Raises:
         Kinetics600Error: One of its kinds; see `k600.errors`.
     """
-    from k600.fleet.options import Workforce, choose_places, fleet_recipe
     from k600.fleet.run import run_fleet
 
-    workers, tasks, more = plain(workers), plain(tasks), executor_options or {}
     with plain_errors():
-        recipe = fleet_recipe(
-            format=format,
-            shard_size_mb=plain(shard_size_mb),
-            shards_multiple_of=plain(shards_multiple_of),
-        )
-        places = choose_places(
-            to,
-            to_options or {},
-            work=work,
-            i_have_the_rights=i_have_the_rights,
-            has_clips=recipe.kind != "index",
-        )
-        return run_fleet(
-            make_request(split, **options),
-            places,
-            recipe=recipe,
-            workforce=Workforce(
-                executor=executor, workers=workers, tasks=tasks, logs=logs, more=more
-            ),
-            progress=progress,
-            offline=is_offline(),
-        )
+        how, wanted = own_options(FleetOptions, {"to": to, **options})
+        request = make_request(split, **wanted)
+        return run_fleet(request, how, progress=progress, offline=is_offline())

@@ -47,7 +47,7 @@ _UNUSED = {
     "info": "it follows from the configuration",
     "repo_id": "there is no repository: pass mirror=… for a copy of the tarballs",
     "revision": "there is one dataset, and the loader's version is that of the installed package: "
-    "pip install kinetics600==…",
+    "pip install . in a checkout of the one you want",
     "token": "nothing is read from the Hub: pass mirror_options={'token': …} for a mirror there",
 }
 """Arguments of `datasets` that would be ignored, and what to do instead."""
@@ -367,7 +367,7 @@ def check_decoder(*, wanted: bool) -> None:
         importlib.import_module("torchcodec.decoders")
     except (ImportError, RuntimeError, OSError) as error:
         raise MissingDependencyError(
-            "decode: True needs a working torchcodec and torch: pip install 'kinetics600[decode]'. "
+            "decode: True needs a working torchcodec and torch: pip install torch torchcodec. "
             f"Here: {str(error).strip().splitlines()[0]}. With decode=False, `video` is "
             "{'path', 'bytes'}, for any decoder"
         ) from None

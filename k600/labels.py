@@ -164,10 +164,14 @@ def _tell_missing(name: str) -> None:
 
 
 def _unknown(name: object) -> UnknownClassError:
-    close = nearest(name, [*NAMES, *class_lists()])
+    text = _plain(str(name))
+    # "surfin" begins a word of "surfing water", which is a better guess than "windsurfing".
+    begun = [each for each in NAMES if text and f" {text}" in f" {_plain(each)}"][:3]
+    guesses = "; did you mean " + " or ".join(map(repr, begun)) + "?" if begun else ""
+    close = guesses or nearest(name, [*NAMES, *class_lists()])
     return UnknownClassError(
         f"classes: {name!r} is not a Kinetics-600 class{close or '.'} "
-        "All 600 names: kinetics600.labels()"
+        "All 600 names: kinetics600.labels(), or `kinetics600 classes`"
     )
 
 

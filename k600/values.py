@@ -39,6 +39,17 @@ def positive(option: str, value: object) -> float:
     return float(number)
 
 
+def number(option: str, value: object, *, least: float) -> float:
+    """Return an option's value as Python's own number, finite and at least so much."""
+    found = plain(value)
+    is_number = isinstance(found, (int, float)) and not isinstance(found, bool)
+    if not is_number or not least <= found < math.inf:
+        raise OptionError(
+            f"{option}: {value!r} is not allowed, expected a number, {least:,} or more"
+        )
+    return float(found)
+
+
 def flag(option: str, value: object) -> bool:
     """Return an option's value as Python's own bool; 1 or "yes" are an `OptionError`."""
     if not isinstance(plain(value), bool):

@@ -135,7 +135,12 @@ def _row(option: click.Option, context: click.Context) -> str:
 
 def _paragraphs(command: click.Command) -> list[str]:
     """Return the paragraphs of a command's help, the last of which is its example."""
-    text = inspect.cleandoc(command.help or "").replace("<", "&lt;")
+    text = (
+        inspect.cleandoc(command.help or "")
+        .replace("<", "&lt;")
+        .replace("\b\n", "")
+        .replace("\b\n", "")
+    )
     return [re.sub(r"\s+", " ", each) for each in text.split("\n\n")]
 
 

@@ -10,11 +10,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # a checkout need not be installed yet
 
+from k600.fleet.options import FleetOptions
 from k600.loading import options
-from k600.loading.options import OPTIONS, Option
+from k600.loading.options import OPTIONS, Option, options_of
+from k600.publish.options import IndexOptions, PublishOptions
 from k600.store.files import write_whole
 
 __all__ = ["FILE", "source"]
+
+OWN = {
+    "PublishKeywords": PublishOptions,
+    "IndexKeywords": IndexOptions,
+    "FleetKeywords": FleetOptions,
+}
+"""Options of single functions, beside those of a load. The place of a fleet is no keyword."""
 
 FILE = Path(options.__file__).with_name("keywords.py")
 
@@ -38,7 +47,13 @@ class Options(TypedDict, total=False):
 
 def source() -> str:
     """Return the text of `k600/loading/keywords.py`."""
-    return HEAD + "".join(map(_keyword, OPTIONS.values()))
+    parts = [HEAD, *map(_keyword, OPTIONS.values())]
+    for name, fields in OWN.items():
+        function = name.removesuffix("Keywords").lower()
+        parts.append(f'\n\nclass {name}(Options, total=False):\n    """Those of `{function}`."""\n')
+        own = options_of(fields).values()
+        parts += [_keyword(each) for each in own if (fields, each.name) != (FleetOptions, "to")]
+    return "".join(parts)
 
 
 def _keyword(option: Option) -> str:

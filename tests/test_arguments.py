@@ -12,10 +12,11 @@ import pytest
 
 import kinetics600
 from k600.errors import OptionError
-from k600.fleet.options import fleet_recipe
+from k600.fleet.options import FleetOptions
 from k600.gallery.page import write_gallery
+from k600.loading.options import own_options
 from k600.miniature import Miniature
-from k600.publish.recipe import Recipe
+from k600.publish.options import PublishOptions
 from tests.conftest import Load
 
 APPLIED = {
@@ -133,11 +134,31 @@ def test_numpy_numbers_are_numbers(folders: dict[str, Any]) -> None:
             kinetics600.make_request("train", shuffle=wrong)
 
 
+def test_options_of_one_function_are_checked_as_those_of_a_load(tmp_path: Path) -> None:
+    place = str(tmp_path / "place")
+    for options, words in (
+        ({"shard_size_md": 3}, "shard_size_md: no such option; did you mean 'shard_size_mb'"),
+        ({"kind": "embeded"}, "kind: 'embeded' is not allowed; did you mean 'embedded'"),
+        ({"to_options": "key"}, "to_options: a str is not allowed, expected a dict"),
+        ({"token": 3}, "token: a int is not allowed, expected text"),
+        ({"with_loader": 1}, "with_loader: 1 is not allowed, expected True or False"),
+    ):
+        with pytest.raises(OptionError, match=words):
+            kinetics600.publish(None, "train", to=place, **options)
+    with pytest.raises(OptionError, match="tasks: 1001 is not allowed"):
+        kinetics600.fleet(place, "train", tasks=1_001)
+    with pytest.raises(OptionError, match="to: 3 is not allowed, expected a path"):
+        kinetics600.build_index(to=3)
+    assert not (tmp_path / "place").exists()
+
+
 def test_numpy_numbers_are_numbers_everywhere_else(
     load: Load, folders: dict[str, Any], miniature: Miniature, tmp_path: Path
 ) -> None:
-    Recipe(shard_size_mb=np.int64(5), mix=np.int64(2)).check()
-    fleet_recipe(shards_multiple_of=np.int64(2)).check()
+    sizes = {"shard_size_mb": np.int64(5), "mix": np.int64(2)}
+    assert own_options(PublishOptions, sizes)[0] == PublishOptions(shard_size_mb=5, mix=2)
+    how, _ = own_options(FleetOptions, {"shards_multiple_of": np.int64(2)})
+    assert how == FleetOptions(shards_multiple_of=2)
     rows = load("train", split="train")
     page = write_gallery(rows, tmp_path / "page.html", most=np.int64(1))
     assert rows[0]["youtube_id"] in page.read_text()

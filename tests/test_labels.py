@@ -46,9 +46,23 @@ def torchvision(name: str) -> str:
     return cvdf(name).translate({ord(sign): None for sign in "'()"})
 
 
+def test_ids_of_other_tools_are_as_the_page_on_them_says() -> None:
+    assert sorted(NAMES, key=cvdf) == list(NAMES)  # mmaction2 numbers its names so
+    theirs = sorted(NAMES, key=torchvision)
+    assert {name for name, other in zip(NAMES, theirs, strict=True) if name != other} == {
+        *("curling (sport)", "curling hair"),
+        *("hugging (not baby)", "hugging baby"),
+    }
+
+
 @pytest.mark.parametrize("spelling", [fiftyone, cvdf, torchvision, str.upper])
 def test_every_class_is_known_in_every_folder_spelling(spelling) -> None:
     assert [canonical(spelling(name)) for name in NAMES] == list(NAMES)
+
+
+def test_an_unknown_class_is_answered_with_names_that_have_such_a_word() -> None:
+    with pytest.raises(UnknownClassError, match=r"mean 'surfing crowd' or 'surfing water'\?"):
+        canonical("surfin")
 
 
 def test_an_unknown_class_is_answered_with_the_nearest_names() -> None:

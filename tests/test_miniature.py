@@ -6,9 +6,22 @@ import itertools
 
 import numpy as np
 
+from k600.clip import video_of
 from k600.gallery.thumbnails import preview_clip
 from k600.miniature import Miniature
 from k600.miniature.letters import draw_line
+
+
+def test_about_half_of_validation_and_test_is_from_videos_that_are_not_in_train(
+    miniature: Miniature,
+) -> None:
+    def videos(split: str) -> list[str]:
+        return [video_of(name) for clips in miniature.clips[split].values() for name in clips]
+
+    train = set(videos("train"))
+    for split in ("validation", "test"):
+        new = [video not in train for video in videos(split)]
+        assert len(new) / 3 < sum(new) < len(new) * 2 / 3
 
 
 def test_every_clip_says_that_it_is_a_miniature_and_looks_like_no_other(

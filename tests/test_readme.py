@@ -67,6 +67,9 @@ def test_every_snippet_runs(
         else:
             names = {} if page.name == "README.md" else names  # there each stands for itself
             exec(compile(code, page.name, "exec"), names)
+    made = [f"{each.name}/" if each.is_dir() else each.name for each in place.iterdir()]
+    ignored = {line.lstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    assert {each for each in made if each not in {"home/", "cache/"}} <= ignored
 
 
 def works(package: str) -> bool:

@@ -44,6 +44,18 @@ def test_the_container_runs_what_readme_says() -> None:
     assert demo.partition("#")[0].split() == command
 
 
+def test_hints_name_packages_and_not_this_project_which_no_registry_has() -> None:
+    known = (ROOT / "pyproject.toml").read_text("utf-8") + (ROOT / "requirements.txt").read_text()
+    hints = []
+    for path in [*ROOT.glob("k600/**/*.py"), *ROOT.glob("examples/*"), ROOT / "README.md"]:
+        text = re.sub(r'"\n\s*f?"', "", path.read_text("utf-8"))  # strings in several pieces
+        hints += re.findall(r"pip install (?:-\S+ )?'?([\w.-]+)", text)
+    assert len(hints) > 10
+    for first in hints:
+        assert first == "." or first in known, first
+    assert "kinetics600" not in hints
+
+
 def test_the_four_commands_are_those_that_the_check_runs() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     commands = page.partition("```sh\n")[2].partition("```")[0].splitlines()

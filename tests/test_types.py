@@ -20,11 +20,18 @@ from typing import Any
 import pytest
 
 import kinetics600
+from k600.fleet.options import FleetOptions
 from k600.loading.keywords import Options
-from k600.loading.options import OPTIONS
+from k600.loading.options import OPTIONS, options_of
+from k600.publish.options import IndexOptions, PublishOptions
 from scripts.make_types import FILE, source
 
 ROOT = Path(kinetics600.__file__).parent
+OWN: dict[Any, Any] = {
+    kinetics600.publish: PublishOptions,
+    kinetics600.build_index: IndexOptions,
+    kinetics600.fleet: FleetOptions,
+}
 PYTHON = os.environ.get("TYPES_OF", sys.executable)
 
 RIGHT = """
@@ -53,7 +60,8 @@ together = collate
 try:
     request = kinetics600.make_request("train", seed=3)
 except (OptionError, kinetics600.errors.MirrorError):
-    kinetics600.publish("me/mine", "validation", shuffle=True)
+    kinetics600.publish("me/mine", "validation", kind="embedded", mix=3, shuffle=True)
+    kinetics600.fleet("place", "train", format="webdataset", logs=folder, classes="zumba")
 """
 
 WRONG = """
@@ -66,9 +74,11 @@ kinetics600.load_dataset(splits=["train"], max_sample=3)
 kinetics600.make_request("train", max_sample=3)
 kinetics600.publish("me/mine", max_samples="3")
 kinetics600.build_index(clases="zumba")
+kinetics600.publish("me/mine", kind="clips")
+kinetics600.fleet("place", "train", tasks="3")
 kinetics600.pyarrow
 """
-MISTAKES = set(range(4, 12))  # the lines with one
+MISTAKES = set(range(4, 14))  # the lines with one
 
 KINDS = """
 assert_type(rows, datasets.Dataset)
@@ -159,6 +169,13 @@ def test_signatures_name_every_option() -> None:
         assert all(shown[name].default == OPTIONS[name].default for name in OPTIONS)
     for option in OPTIONS.values():
         assert f"\n            {option.name}: {option.help}" in kinetics600.fleet.__doc__
+    for function, fields in OWN.items():
+        shown = inspect.signature(function).parameters
+        own = options_of(fields)
+        assert own.keys() <= shown.keys()
+        for name in own.keys() - {"to"}:
+            assert shown[name].default == own[name].default
+            assert f"\n        {name}: {own[name].help}\n" in function.__doc__
 
 
 @pytest.mark.parametrize("use_jedi", [False, True])

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,30 +89,21 @@ def check_clips(
     store: Store,
     split: str,
     targets: Iterable[Target],
-    on_check: Callable[[Target, CheckRow, bool], object],
     *,
     deep: bool,
     again: bool,
     num_workers: int,
-    record: bool = True,
-) -> None:
-    """Check files with several threads, and record the results in the ledger as they come.
+    record: bool,
+) -> Generator[tuple[Target, CheckRow, bool], None, None]:
+    """Yield the result for each file, and whether it is an earlier run's.
 
-    A file that has not changed since it was checked at least as deeply is checked only if `again`.
-    The targets of a folder must follow each other. `on_check` is called in the order of `targets`,
-    with each result and whether it is an earlier run's.
+    Several are checked at a time. With `record`, the ledger gets the results as they come, the last
+    ones as the generator is closed. A file that has not changed since it was checked at least as
+    deeply is checked only if `again`. The targets of a folder must follow each other.
     """
     ledger = Ledger(store.ledger_path)
     rows: list[CheckRow] = []
     committed = time.monotonic()
-
-    def commit() -> None:
-        nonlocal committed
-        if rows and record:
-            ledger.record_checks(split, rows)
-        rows.clear()
-        committed = time.monotonic()
-
     checked = map_ahead(
         lambda known: _check(store, *known, deep, again),
         _with_known(ledger, split, targets, checksums=deep and not store.within),
@@ -120,17 +111,19 @@ def check_clips(
         most_ahead=8 * num_workers,
         name="k600-verify",
     )
-
     try:
         with contextlib.closing(checked):
             for (target, *_), (row, known) in checked:
-                if not known and row.verdict != "vanished":
+                if record and not known and row.verdict != "vanished":
                     rows.append(row)
-                on_check(target, row, known)
-                if len(rows) >= _COMMIT_ROWS or time.monotonic() - committed > _COMMIT_SECONDS:
-                    commit()
+                yield target, row, known
+                is_late = time.monotonic() - committed > _COMMIT_SECONDS
+                if len(rows) >= _COMMIT_ROWS or (rows and is_late):
+                    ledger.record_checks(split, rows)
+                    rows, committed = [], time.monotonic()
     finally:
-        commit()
+        if rows:
+            ledger.record_checks(split, rows)
 
 
 def _with_known(

@@ -22,7 +22,7 @@ from types import MappingProxyType
 from k600.clip import Listing
 from k600.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
 from k600.splits import Split
-from k600.store.rows import LedgerView, TarballRow
+from k600.store.rows import LedgerView
 from k600.tarballs.reading import is_condemned
 
 _MAY_COME = PASSING_REASONS | {"not_encoded"}
@@ -244,14 +244,18 @@ def count_clips(
         row = known.tarballs.get(label)
         if counts.known_clips or row or only is not None:
             wanted = counts.known_clips if listing else None
-            classes.append(_class_status(label, counts, wanted, row, proved=mixed and done))
+            state = row.state if row else ""
+            # Of a class that the list does not name, only its tarball tells what there is.
+            proved = (mixed and done) or bool(wanted) or state == "done"
+            whole = proved and not counts.missing
+            classes.append(ClassStatus(label, counts, wanted, state, complete=whole))
 
     hidden = known.hidden()
-    whole = Counts.sum([one.counts for one in classes])
+    counts = Counts.sum([one.counts for one in classes])
     return SplitStatus(
         split,
-        whole,
-        whole.known_clips if listing else None,
+        counts,
+        counts.known_clips if listing else None,
         all(one.complete for one in classes) and (bool(listing) or (mixed and done)),
         tarballs,
         TarballCounts(**{name: states[name] for name in TarballCounts.__slots__}),
@@ -260,15 +264,6 @@ def count_clips(
         sum(len(hidden.get(f"{split}/{label}", ())) for label in here),
         tuple(classes),
     )
-
-
-def _class_status(
-    label: str, counts: Counts, wanted: int | None, row: TarballRow | None, *, proved: bool
-) -> ClassStatus:
-    state = row.state if row else ""
-    # Of a class that the list does not name, only its tarball tells what there is.
-    proved = proved or bool(wanted) or state == "done"
-    return ClassStatus(label, counts, wanted, state, complete=proved and not counts.missing)
 
 
 def _facts(known: LedgerView, labels: Iterable[str]) -> dict[str, _Facts]:

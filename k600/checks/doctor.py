@@ -53,7 +53,6 @@ from k600.youtube.tools import (
     js_runtimes,
     upgrade_advice,
     yt_dlp_age_days,
-    yt_dlp_version,
 )
 
 PACKAGES = ("datasets", "huggingface_hub", "s3fs", "fsspec", "pyarrow", "isal")
@@ -89,13 +88,19 @@ def check_python() -> Finding:
     return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
+def _version_of(package: str) -> str:
+    """Return a package's version; empty if it is not installed."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return ""
+
+
 def check_package(name: str) -> Finding:
     """Check that a package is installed, in a version that the loader takes."""
     from packaging.requirements import Requirement
 
-    try:
-        version = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+    version = _version_of(name)
+    if not version:
         return Finding(name, "error", "not installed", f"pip install '{name}'")
     try:
         texts = importlib.metadata.requires("kinetics600") or []
@@ -112,10 +117,8 @@ def check_package(name: str) -> Finding:
 
 def check_yt_dlp(today: datetime.date | None = None) -> Finding:
     """Check how old yt-dlp is: YouTube changes, and only a newer one knows."""
-    advice = upgrade_advice()
-    try:
-        version = yt_dlp_version()
-    except importlib.metadata.PackageNotFoundError:
+    advice, version = upgrade_advice(), _version_of("yt-dlp")
+    if not version:
         return Finding("yt-dlp", "error", "not installed", advice)
     days = yt_dlp_age_days(today)
     if days > OLD_AFTER_DAYS:
@@ -125,11 +128,10 @@ def check_yt_dlp(today: datetime.date | None = None) -> Finding:
 
 def check_solver() -> Finding:
     """Check that the scripts are here with which yt-dlp solves the player's challenges."""
-    try:
-        return Finding("yt-dlp-ejs", "ok", importlib.metadata.version("yt-dlp-ejs"))
-    except importlib.metadata.PackageNotFoundError:
-        detail = "not installed: YouTube gives few formats without it, or none"
-        return Finding("yt-dlp-ejs", "warning", detail, upgrade_advice())
+    if version := _version_of("yt-dlp-ejs"):
+        return Finding("yt-dlp-ejs", "ok", version)
+    detail = "not installed: YouTube gives few formats without it, or none"
+    return Finding("yt-dlp-ejs", "warning", detail, upgrade_advice())
 
 
 def check_js_runtime(wanted: Mapping[str, Any] | None = None) -> Finding:
@@ -174,7 +176,7 @@ def check_torchcodec() -> Finding:
     """Import torchcodec in a process of its own: a broken one can crash the interpreter."""
     command = [sys.executable, "-c", _TORCHCODEC]
     advice = (
-        "Needed for decode=True alone: pip install 'kinetics600[decode]' and FFmpeg's libraries "
+        "Needed for decode=True alone: pip install torch torchcodec, and FFmpeg's libraries "
         "(apt-get install ffmpeg), in versions that fit each other"
     )
     try:

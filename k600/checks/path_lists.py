@@ -1,7 +1,8 @@
 """Lists of paths and labels, as other trainers read them: a line `path label_id` for each clip.
 
-All of them split such a line at its blank, PyTorchVideo at the last one. Some class names have
-blanks, so a folder whose path has one is reached by a link beside the list.
+All of them split such a line at its blank, PyTorchVideo at the last one, and none knows a heading;
+`docs/coming_from.md` names the file of each that reads it. Some class names have blanks, so a
+folder whose path has one is reached by a link beside the list.
 """
 
 from __future__ import annotations

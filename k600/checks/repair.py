@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import itertools
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -21,7 +20,7 @@ from k600.progress import Progress
 from k600.reasons import reason_of_verdict
 from k600.store.files import move_into_place
 from k600.store.rows import AdoptedRow, CheckRow
-from k600.store.store import META_DIR, Store
+from k600.store.store import QUARANTINE, Store
 from k600.translate import store_error, translate_errors
 
 FATES: dict[str, str] = {
@@ -34,9 +33,9 @@ FATES: dict[str, str] = {
 """What may become of a bad clip, in words."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finding:
-    """A clip that is bad or short."""
+    """A clip that is bad or short, and what became of it."""
 
     split: str
     folder: str
@@ -47,10 +46,21 @@ class Finding:
     verdict: str
     """A key of `k600.video.probe.VERDICTS`."""
     detail: str
+    row: CheckRow
+    """The check; after the file was moved, with its new place."""
     fate: str = "reported"
     """A key of `FATES`."""
     why: str = ""
     """Why it was not put aside or repaired, where that was asked for."""
+
+    @classmethod
+    def of(cls, split: str, row: CheckRow) -> Finding:
+        return cls(split, row.folder, row.file_name, row.path, row.verdict, row.detail, row)
+
+    def as_plain(self) -> dict[str, str]:
+        plain = asdict(self)
+        del plain["row"]
+        return plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +93,8 @@ class SplitReport:
             "reused_clips": self.reused,
             "verdicts": dict(self.verdicts),
             "classes": classes,
-            "bad": [asdict(finding) for finding in self.bad],
-            "short": [asdict(finding) for finding in self.short],
+            "bad": [finding.as_plain() for finding in self.bad],
+            "short": [finding.as_plain() for finding in self.short],
         }
 
 
@@ -132,54 +142,51 @@ Why = dict[Target, tuple[str, str]]
 """A key of `k600.reasons.REASONS`, or nothing, and more words."""
 
 
-def put_aside(
-    request: Request, target: Target, row: CheckRow, finding: Finding
-) -> tuple[CheckRow, Finding]:
+def put_aside(request: Request, finding: Finding) -> None:
     """Move a file of the store's own to the quarantine; note one that is another tool's.
 
-    Returns `row` with the file's new place, and `finding` with what became of it.
-
-    Raises:
-        StoreError: A link leads the clip's folder out of the store.
+    `finding` says then what became of it. No link may lead the clip's folder out of the store.
     """
-    store, source = request.store, request.store.root / target.path
-    folder = store.root / target.folder
-    store.check_inside(folder)
-    if target.is_foreign:
-        problem = reason_of_verdict(row.verdict)
-        adopted = AdoptedRow(*target, row.size_bytes, row.mtime_ns, problem)
-        request.ledger.adopt(finding.split, [adopted])
+    store, row = request.store, finding.row
+    folder, source = store.root / row.folder, store.root / row.path
+    problem = reason_of_verdict(row.verdict)
+    bad = AdoptedRow(row.folder, row.file_name, row.path, row.size_bytes, row.mtime_ns, problem)
+    if not bad.is_at_place:
+        request.ledger.adopt(finding.split, [bad])
         # So that rows made earlier are seen to be no longer true.
         with translate_errors(store_error, folder):
             folder.mkdir(parents=True, exist_ok=True)
             os.utime(folder)
-        return row, replace(finding, fate="left_out")
+        finding.fate = "left_out"
+        return
 
     try:
         with translate_errors(store_error, source):
             status = source.stat()
             if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
-                return row, replace(finding, why="it has changed since; verify again")
-            moved_to = _free_name(store, target)
+                finding.why = "it has changed since; verify again"
+                return
+            moved_to = _free_name(store, row)
             store.check_inside((store.root / moved_to).parent)
             move_into_place(source, store.root / moved_to)
     except StoreError as error:
-        return row, replace(finding, why=str(error))
+        finding.why = str(error)
+        return
 
-    row = row._replace(moved_to=moved_to)
-    request.ledger.record_checks(finding.split, [row])
-    return row, replace(finding, fate="quarantined")
+    finding.row, finding.fate = row._replace(moved_to=moved_to), "quarantined"
+    request.ledger.record_checks(finding.split, [finding.row])
 
 
-def _free_name(store: Store, target: Target) -> str:
+def _free_name(store: Store, row: CheckRow) -> str:
     """Return where a file goes in the quarantine; one of the same bytes is replaced there."""
-    name = wanted = f"{META_DIR}/quarantine/{target.folder}/{target.file_name}"
-    for number in itertools.count(1):
-        there, source = store.root / name, store.root / target.path
-        if not os.path.lexists(there) or filecmp.cmp(there, source, shallow=False):
-            return name
+    name = wanted = f"{QUARANTINE}/{row.folder}/{row.file_name}"
+    number = 0
+    while os.path.lexists(store.root / name):
+        if filecmp.cmp(store.root / name, store.root / row.path, shallow=False):
+            break
+        number += 1
         name = f"{wanted}.{number}"
-    raise AssertionError("unreachable")
+    return name
 
 
 def fetch_again(

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from k600.checks.clip_files import Target, check_clips, find_targets
@@ -38,7 +38,7 @@ def verify_clips(
     quarantine: bool = False,
     repair: bool = False,
     offline: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Report:
     """Check every clip that is in the store for a request, several at a time.
 
@@ -61,36 +61,34 @@ def verify_clips(
         OptionError: The request has limits.
         NoClipsError: The store has no clip of the request.
     """
+    started = time.perf_counter()
+    runs = [Verification(request, split, deep, offline, progress) for split in _splits_of(request)]
+    if not any(run.targets for run in runs):
+        raise NoClipsError(
+            f"kinetics600: there is no clip of the request in '{request.store.root}' to verify. "
+            "Pass data_dir=… the folder that holds them"
+        )
+
+    record = _prepare(request.store, must=quarantine or repair)
+    for run in runs:
+        run.check(again=again, record=record)
+        if quarantine or repair:
+            run.put_aside()
+        if repair:
+            run.repair()
+    depth, splits = "deep" if deep else "quick", tuple(run.report() for run in runs)
+    return Report(depth, splits, time.perf_counter() - started)
+
+
+def _splits_of(request: Request) -> Sequence[str]:
+    """Return the splits of a request, if it is one that can be verified."""
     if request.limits.limited or request.exclude_overlap:
         raise choice_error(
             "whole splits or classes are verified, or the clips of a manifest; leave them out",
             but=("manifest",),
         )
-
-    store = request.store
-    store.check_folder()
-    started = time.perf_counter()
-    how = (deep, offline, progress or no_progress)
-    runs = [Verification(request, split, *how) for split in request.splits]
-    if not any(run.targets for run in runs):
-        raise NoClipsError(
-            f"kinetics600: there is no clip of the request in '{store.root}' to verify. Pass "
-            "data_dir=… the folder that holds them"
-        )
-
-    record = _prepare(store, must=quarantine or repair)
-    for run in runs:
-        run.record = record
-        run.check(again=again)
-        if quarantine or repair:
-            run.put_aside()
-        if repair:
-            run.repair()
-    return Report(
-        "deep" if deep else "quick",
-        tuple(run.report() for run in runs),
-        time.perf_counter() - started,
-    )
+    request.store.check_folder()
+    return request.splits
 
 
 def _prepare(store: Store, *, must: bool) -> bool:
@@ -127,17 +125,13 @@ class Verification:
     deep: bool
     offline: bool
     progress: Progress
-    record: bool = True
-    """Whether the ledger may be written."""
     targets: list[Target] = field(init=False)
     reused: int = 0
     """How many files were not checked, as an earlier run had done so."""
-    rows: dict[Target, CheckRow] = field(default_factory=dict)
-    """What was found in the files that are not `ok`."""
+    verdicts: dict[Target, str] = field(default_factory=dict)
+    """What was found in each file."""
     findings: dict[Target, Finding] = field(default_factory=dict)
-    """The same, and what became of it."""
-    counts: dict[str, Counter[str]] = field(default_factory=dict)
-    """How many clips of each verdict there are, by class."""
+    """More on those that are not `ok`, and what became of them."""
 
     def __post_init__(self) -> None:
         # Files are checked whichever mirror they came from.
@@ -145,23 +139,22 @@ class Verification:
         state = read_state(of_any_mirror, self.split, offline=True, keep=False, host=False)
         self.targets = list(find_targets(self.request, self.split, state.known, state.labels))
 
-    def check(self, *, again: bool) -> None:
-        def note(target: Target, row: CheckRow, known: bool) -> None:
+    def check(self, *, again: bool, record: bool) -> None:
+        """Check the files; `record` says whether the ledger may be written."""
+        for target, row, known in self._check(self.targets, again=again, record=record):
             self.reused += known
-            self._count(target, row.verdict)
+            self.verdicts[target] = row.verdict
             if row.verdict != "ok":
-                self.rows[target] = row
-                self.findings[target] = Finding(self.split, *target, row.verdict, row.detail)
-
-        self._check(self.targets, note, again=again)
+                self.findings[target] = Finding.of(self.split, row)
 
     def put_aside(self) -> None:
         """Take the bad clips out of what is served."""
-        for target, row in self.rows.items():
-            if row.verdict in BAD:
-                self.request.store.check_inside(self.request.store.root / target.folder)
-            if row.verdict in BAD - {"vanished"}:
-                self._put_aside(target)
+        store = self.request.store
+        for finding in self.findings.values():
+            if finding.verdict in BAD:
+                store.check_inside(store.root / finding.folder)
+            if finding.verdict in BAD - {"vanished"}:
+                put_aside(self.request, finding)
 
     def repair(self) -> None:
         """Fetch the bad clips again that are out of the way now, and check what came."""
@@ -176,90 +169,73 @@ class Verification:
         state = read_state(self.request, self.split, offline=self.offline, keep=True)
         came, why = fetch_again(state, todo, self.progress)
         for target, (reason, detail) in why.items():
-            self._note(target, why=": ".join(filter(None, (REASONS.get(reason), detail))))
+            finding = self.findings[target]
+            finding.why = ": ".join(filter(None, (REASONS.get(reason), detail)))
             if reason in BAD_FILE_REASONS:
-                self._note(target, fate="bad_at_source")
+                finding.fate = "bad_at_source"
 
-        found: dict[Target, CheckRow] = {}
         places = [*dict.fromkeys(came.values())]
-        self._check(places, lambda place, row, _: found.update({place: row}), again=True)
+        found = {place: row for place, row, _ in self._check(places, again=True)}
         for target, place in came.items():
-            row = found[place]
-            if row.verdict in BAD:
-                self._came_bad(target, place, row)
-            else:
-                self._count(target, self.findings[target].verdict, by=-1)
-                self._count(place, row.verdict)
-                self._note(target, fate="repaired")
+            if found[place].verdict in BAD:
+                self._came_bad(target, place, found[place])
+                continue
+            self.findings[target].fate = "repaired"
+            if place != target:
+                del self.verdicts[target]
+            self.verdicts[place] = found[place].verdict
 
     def _came_bad(self, target: Target, place: Target, row: CheckRow) -> None:
         """Put a clip aside that was fetched again and is bad again; note what that means."""
+        finding, anew = self.findings[target], Finding.of(self.split, row)
         same = self._is_same(target, place)
-        self.findings.setdefault(place, self.findings[target])
-        self.rows[place] = row
-        self._put_aside(place)
+        put_aside(self.request, anew)
         if same:
             reason = reason_of_verdict(row.verdict)
             ledger = self.request.ledger
             ledger.mark_bad_in_tarball(self.split, place.folder, place.file_name, reason)
-            self._note(target, fate="bad_at_source")
-        else:
-            self._note(target, why=f"what came instead is {row.verdict}: {row.detail}")
-        if place != target:
-            del self.findings[place]
+            finding.fate = "bad_at_source"
+            return
+        finding.why = f"what came instead is {row.verdict}: {row.detail}"
+        if place == target:
+            finding.fate = anew.fate
 
     def report(self) -> SplitReport:
+        """Return what was found, as it is now."""
+        classes: dict[str, Counter[str]] = {}
+        for target, verdict in self.verdicts.items():
+            classes.setdefault(target.folder.partition("/")[2], Counter())[verdict] += 1
         found = self.findings.values()
         return SplitReport(
             self.split,
-            {label: dict(counts) for label, counts in self.counts.items()},
+            {label: dict(counts) for label, counts in classes.items()},
             tuple(finding for finding in found if finding.verdict in BAD),
             tuple(finding for finding in found if finding.verdict == "short"),
             self.reused,
         )
 
     def _check(
-        self,
-        targets: Collection[Target],
-        on_check: Callable[[Target, CheckRow, bool], object],
-        *,
-        again: bool,
-    ) -> None:
-        with self.progress(len(targets), f"{self.split}, verifying", unit=" clips") as bar:
-
-            def note(target: Target, row: CheckRow, known: bool) -> None:
-                on_check(target, row, known)
+        self, targets: Collection[Target], *, again: bool, record: bool = True
+    ) -> Iterator[tuple[Target, CheckRow, bool]]:
+        """Yield what `check_clips` does, behind a progress bar."""
+        request = self.request
+        how = {"deep": self.deep, "again": again, "record": record}
+        checked = check_clips(
+            request.store, self.split, targets, num_workers=request.num_workers, **how
+        )
+        with (
+            self.progress(len(targets), f"{self.split}, verifying", unit=" clips") as bar,
+            contextlib.closing(checked),
+        ):
+            for found in checked:
+                yield found
                 bar.update(1)
-
-            check_clips(
-                self.request.store,
-                self.split,
-                targets,
-                note,
-                deep=self.deep,
-                again=again,
-                num_workers=self.request.num_workers,
-                record=self.record,
-            )
-
-    def _put_aside(self, target: Target) -> None:
-        row, finding = self.rows[target], self.findings[target]
-        self.rows[target], self.findings[target] = put_aside(self.request, target, row, finding)
 
     def _is_same(self, target: Target, place: Target) -> bool:
         """Whether the file that came is, byte for byte, the one that was bad."""
-        before = target.path if target.is_foreign else self.rows[target].moved_to
+        before = target.path if target.is_foreign else self.findings[target].row.moved_to
         root = self.request.store.root
         try:
             return bool(before) and filecmp.cmp(root / before, root / place.path, shallow=False)
         except OSError:
             return False
-
-    def _note(self, target: Target, **changes: str) -> None:
-        self.findings[target] = replace(self.findings[target], **changes)
-
-    def _count(self, target: Target, verdict: str, *, by: int = 1) -> None:
-        counts = self.counts.setdefault(target.folder.partition("/")[2], Counter())
-        counts[verdict] += by
-        if not counts[verdict]:
-            del counts[verdict]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +12,7 @@ import click
 from k600.cli.completion import with_completion
 from k600.cli.exit_codes import EXIT_CODES
 from k600.cli.flag_names import speak_flags_of
-from k600.cli.request_options import complete_path
 from k600.cli.screen import hush
-from k600.errors import OptionError
 
 _EXIT_CODES_TEXT = "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items())
 
@@ -24,6 +22,8 @@ class _Command(click.Command):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **{"epilog": f"Exit codes: {_EXIT_CODES_TEXT}.", **settings})
+        if self.help:  # an example is for copying: click leaves a paragraph after \b as it is
+            self.help = re.sub(r"^Example: ", "\b\n\\g<0>", inspect.cleandoc(self.help), flags=re.M)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         speak_flags_of(self)
@@ -75,34 +75,3 @@ def _hush_if(context: click.Context, _: click.Parameter, quiet: bool) -> bool:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 quiet = quiet_option("Show only errors, and what is missing.")
-data_dir = click.option(
-    "--data-dir",
-    shell_complete=complete_path("dir"),
-    help="The store; default as for load_dataset.",
-)
-lists_mirror = click.option("--mirror", help="The mirror whose lists count.")
-
-
-def json_option(flag: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - as click has it
-    """Declare an option whose value is a JSON object; the command gets a dict, or None."""
-    return click.option(flag, callback=_read_json, help=help)
-
-
-def _read_json(_: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-    if not text:
-        return None
-    with contextlib.suppress(ValueError):
-        found = json.loads(text)
-        if isinstance(found, dict):
-            return found
-    raise OptionError(
-        f'{parameter.name}: this is no JSON object, such as {{"endpoint_url": "http://…"}}'
-    )
-
-
-# Of `publish` and `fleet`.
-to_options = json_option("--to-options", help="fsspec options for that folder or URL, as JSON.")
-i_have_the_rights = click.option(
-    "--i-have-the-rights", is_flag=True, help="You may redistribute these videos."
-)
-shard_size_mb = click.option("--shard-size-mb", default=500, help="MB of clips in a file.")

@@ -7,19 +7,18 @@ from typing import Any
 
 import click
 
-from k600.cli.app import app, as_json, data_dir, lists_mirror
+from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN
-from k600.cli.request_options import complete_classes, request_of
+from k600.cli.request_options import complete_classes, request_of, with_options
 from k600.cli.screen import make_table, print_json, say, show_table
 from k600.labels import class_lists, find_classes, label_id
 
 
 @app.command()
 @click.argument("query", default="", shell_complete=complete_classes)
-@data_dir
-@lists_mirror
+@with_options("data_dir", "mirror")
 @as_json
-def classes(query: str, data_dir: str | None, mirror: str | None, as_json: bool) -> None:
+def classes(query: str, as_json: bool, **options: Any) -> None:
     """Search the 600 class names, in any spelling.
 
     Shows ids, and how many clips of each class the host lists, once its lists are in the store. No
@@ -30,7 +29,7 @@ def classes(query: str, data_dir: str | None, mirror: str | None, as_json: bool)
     """
     from k600.checks.status import count_listed
 
-    request = request_of("all", {"data_dir": data_dir, "mirror": mirror})
+    request = request_of("all", options)
     names, exact = find_classes(query)
     if not names:
         if as_json:

@@ -30,10 +30,13 @@ def with_completion(command: _F) -> _F:
     """Give a command the options that show and install its completion."""
     flag: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False}
     show = click.option(
-        "--show-completion", callback=_show, help="Show completion for this shell.", **flag
+        "--show-completion", callback=_show, help="Show what that installs.", **flag
     )
     install = click.option(
-        "--install-completion", callback=_install, help="Install it for this shell.", **flag
+        "--install-completion",
+        callback=_install,
+        help="Have this shell complete commands, options and class names.",
+        **flag,
     )
     return install(show(command))
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
 
-from k600.cli.app import app, as_json, data_dir
+from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN, DONE
 from k600.cli.flag_names import with_flags
-from k600.cli.request_options import as_given, request_of
+from k600.cli.request_options import as_given, endpoint_url, request_of, with_options
 from k600.cli.screen import print_json, show_aligned
 from k600.errors import Kinetics600Error
 from k600.network import is_offline
@@ -26,10 +25,9 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "
 
 
 @app.command()
-@data_dir
-@click.option("--mirror", help="The mirror to ask.")
-@click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
-@click.option("--proxy", help="URL of a proxy to reach YouTube by.")
+@with_options("data_dir", "mirror")
+@endpoint_url
+@with_options("proxy")
 @click.option("--offline", is_flag=True, help="Cross no network.")
 @as_json
 def doctor(offline: bool, as_json: bool, **options: str | None) -> None:
@@ -47,7 +45,7 @@ def doctor(offline: bool, as_json: bool, **options: str | None) -> None:
         request.store, request.mirror, request.youtube, offline=offline or is_offline()
     )
     if as_json:
-        print_json([dataclasses.asdict(finding) for finding in findings])
+        print_json(findings)
     else:
         _show(findings)
     sys.exit(AGAIN if any(finding.state == "error" for finding in findings) else DONE)
@@ -72,19 +70,19 @@ def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:
 
 
 def _show(findings: list[Finding]) -> None:
-    findings = [
-        dataclasses.replace(each, detail=with_flags(each.detail), advice=with_flags(each.advice))
-        for each in findings
-    ]
     show_aligned(
         (
             Text(finding.state, _STYLES[finding.state]),
             finding.name,
-            Text(printable(finding.detail)) + _advice(finding),
+            Text(_said(finding.detail)) + _advice(finding),
         )
         for finding in findings
     )
 
 
 def _advice(finding: Finding) -> Text:
-    return Text(f"\n→ {printable(finding.advice)}" if finding.advice else "", "cyan")
+    return Text(f"\n→ {_said(finding.advice)}" if finding.advice else "", "cyan")
+
+
+def _said(text: str) -> str:
+    return printable(with_flags(text))

@@ -16,6 +16,7 @@ from k600.errors import (
 if TYPE_CHECKING:
     from k600.loading.estimate import Forecast
     from k600.loading.outcome import Outcome
+    from k600.loading.request import Request
 
 DONE, AGAIN, USAGE, UNAVAILABLE, STOPPED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 
@@ -46,6 +47,14 @@ def code_of_splits(splits: Iterable[Outcome | Forecast]) -> int:
     if any(split.may_bring_more for split in outcomes):
         return AGAIN
     return DONE if all(split.is_whole for split in outcomes) else UNAVAILABLE
+
+
+def code_of_fetch(request: Request, outcomes: Iterable[Outcome]) -> int:
+    """Return the code for a command that works on what is there after a fetch.
+
+    What is missing is its user's affair where nothing was to be fetched.
+    """
+    return DONE if request.source == "local" else code_of_splits(outcomes)
 
 
 def code_of_error(error: Kinetics600Error) -> int:

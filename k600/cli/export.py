@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,15 @@ import click
 
 from k600.checks.path_lists import LIST_NAMES, write_path_list
 from k600.cli.app import app, as_json, quiet
-from k600.cli.exit_codes import DONE, code_of_splits
+from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import (
     complete_of,
-    complete_path,
+    fetch,
+    path_option,
     request_of,
     with_request_options,
 )
 from k600.cli.screen import Meter, print_json, say
-from k600.network import is_offline
 from k600.values import choice
 
 
@@ -37,12 +36,8 @@ def export() -> None:
     shell_complete=complete_of(*LIST_NAMES),
     help=f"{', '.join(LIST_NAMES)}: what the files are called.",
 )
-@click.option(
-    "--out",
-    type=Path,
-    default="lists",
-    shell_complete=complete_path("dir"),
-    help="The folder to write them into; no blank in its path.",
+@path_option(
+    "--out", "The folder to write them into; no blank in its path.", kind="dir", default="lists"
 )
 @quiet
 @as_json
@@ -58,20 +53,16 @@ def lists(
 
     Example: kinetics600 export lists validation --for mmaction2 --out lists
     """
-    from k600.loading.fetch import fetch_split
-
     choice("for", tool, tuple(LIST_NAMES))
     request = request_of(split, options)
     outcomes, written = [], []
-    for each in request.splits:
-        meter = Meter(quiet=quiet or as_json)
-        outcome = fetch_split(request, each, progress=meter, offline=is_offline())
+    for outcome in fetch(request, Meter(quiet=quiet or as_json)):
         outcomes.append(outcome)
-        written.append(write_path_list(each, outcome.shards, out, tool=tool))
+        written.append(write_path_list(outcome.split, outcome.shards, out, tool=tool))
 
     if as_json:
-        print_json([dataclasses.asdict(one) for one in written])
+        print_json(written)
     for one in [] if as_json or quiet else written:
         left = f"; {one.unlabelled_clips:,} without a label are left out"
         say(f"written: {one.out} ({one.clips:,} clips{left * bool(one.unlabelled_clips)})")
-    sys.exit(DONE if request.source == "local" else code_of_splits(outcomes))
+    sys.exit(code_of_fetch(request, outcomes))

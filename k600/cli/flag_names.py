@@ -37,6 +37,8 @@ def flags_of(command: click.Command) -> dict[str, str]:
         if parameter.name is not None and flag.startswith("--"):
             flags[flag.strip("-").replace("-", "_")] = flag
             options[parameter.name.strip("_")] = flag
+        elif parameter.name == "split":
+            flags["name"] = "split"  # what `datasets` calls the name of a configuration
     # `status` has a flag that is called as an option of the library is: it means another.
     return flags | options
 

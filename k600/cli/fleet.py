@@ -7,19 +7,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.filesize import decimal
 
-from k600.cli.app import (
-    app,
-    as_json,
-    i_have_the_rights,
-    json_option,
-    quiet,
-    shard_size_mb,
-    to_options,
-)
+from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
-from k600.cli.request_options import as_given, complete_of, request_of, with_request_options
+from k600.cli.request_options import as_given, request_of, with_own_options, with_request_options
 from k600.cli.screen import Meter, make_table, print_json, say, show_table
+from k600.fleet.options import EstimateOptions, FleetOptions
+from k600.loading.options import own_options
 from k600.network import is_offline
 from k600.progress import time_of
 
@@ -30,63 +25,33 @@ if TYPE_CHECKING:
 
 @app.command()
 @with_request_options()
-@click.option("--to", default="", help="Folder that all workers see, fsspec URL, or hf://.")
-@to_options
-@click.option("--work", help="With --to hf://USER/NAME: folder or URL for what is unfinished.")
-@i_have_the_rights
-@click.option(
-    "--format",
-    default="parquet",
-    shell_complete=complete_of("parquet", "webdataset", "index"),
-    help="parquet; webdataset (tar files); index (no clips).",
-)
-@shard_size_mb
-@click.option("--shards-multiple-of", default=1, help="Make a multiple of so many shards.")
-@click.option(
-    "--executor",
-    default="local",
-    shell_complete=complete_of("local", "slurm", "ray"),
-    help="local, slurm or ray.",
-)
-@click.option("--tasks", default=0, help="Tasks that share the tarballs; 0: one each.")
-@click.option("--logs", help="Slurm: folder that all machines see, for scripts, logs.")
-@json_option("--executor-options", help="More for datatrove's executor, as JSON.")
+@with_own_options(FleetOptions)
 @click.option("--estimate", is_flag=True, help="Only say how long it takes, and what it costs.")
-@click.option("--network", default=50.0, help="With --estimate: MB/s of one worker.")
-@click.option("--price", default=0.05, help="With --estimate: dollars an hour of one worker.")
-@click.option("--get-price", default=0.0004, help="With --estimate: dollars for 1,000 GETs.")
+@with_own_options(EstimateOptions, into="assumed")
 @as_json
 @quiet
 def fleet(
     split: str,
     options: dict[str, Any],
-    to: str,
+    how: dict[str, Any],
     estimate: bool,
-    network: float,
-    price: float,
-    get_price: float,
+    assumed: dict[str, Any],
     as_json: bool,
     quiet: bool,
-    **how: Any,
 ) -> None:
     """Turn tarballs into class-mixed training shards, by many workers. Safe to run again.
 
     Example: kinetics600 fleet train --to s3://bucket/k600 --executor ray --workers 100
     """
     import kinetics600
-    from k600.errors import OptionError
 
-    workers = options.get("num_workers")
+    how["workers"] = options.get("num_workers")
     if estimate:
-        prices = {"dollars_per_hour": price, "dollars_per_1000_gets": get_price}
-        rates = {"network_mb_s": network, "workers": workers, **prices}
-        _estimate(request_of(split, options), how, rates, as_json=as_json)
+        _estimate(request_of(split, options), how, assumed, as_json=as_json)
         return
 
-    if not to:
-        raise OptionError("to: say where to: --to a folder that all workers see, or a URL")
-    how |= {"workers": workers, "tasks": how["tasks"] or None, "progress": Meter(quiet=quiet)}
-    done = kinetics600.fleet(to, split, **how, **as_given(options))
+    given = {"progress": Meter(quiet=quiet), **how, **as_given(options)}
+    done = kinetics600.fleet(given.pop("to", None), split, **given)
     if as_json:
         print_json(dataclasses.asdict(done))
     elif not quiet:
@@ -117,15 +82,14 @@ def _print_outcome(done: Fleet) -> None:
 
 
 def _estimate(
-    request: Request, how: dict[str, Any], rates: dict[str, Any], *, as_json: bool
+    request: Request, how: dict[str, Any], assumed: dict[str, Any], *, as_json: bool
 ) -> None:
     """Show how long the run takes, and what it costs."""
     from k600.fleet.estimate import estimate_fleet
-    from k600.fleet.options import fleet_recipe
 
-    names = ("format", "shard_size_mb", "shards_multiple_of")
-    recipe = fleet_recipe(**{name: how[name] for name in names})
-    found = estimate_fleet(request, recipe, offline=is_offline(), **rates)
+    wanted, _ = own_options(FleetOptions, how)
+    rates, _ = own_options(EstimateOptions, assumed)
+    found = estimate_fleet(request, wanted, rates, offline=is_offline())
     if as_json:
         print_json(dataclasses.asdict(found))
         return
@@ -133,7 +97,7 @@ def _estimate(
     requests = found.requests
     columns = ("workers", "time", "reading", "merging", "slowest tarball", "busy", "cost")
     caption = (
-        f"{found.tarballs:,} tarballs, {found.tarball_bytes / 1e9:,.1f} GB; more than "
+        f"{found.tarballs:,} tarballs, {decimal(found.tarball_bytes)}; more than "
         f"{found.enough_workers:,} workers hardly help. In a bucket besides: about "
         f"{requests.gets:,} GETs and {requests.puts:,} PUTs, ${requests.request_dollars:,.2f}"
     )

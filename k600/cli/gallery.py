@@ -6,27 +6,28 @@ import contextlib
 import itertools
 import sys
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from k600.cli.app import app, as_json
-from k600.cli.exit_codes import DONE, code_of_splits
-from k600.cli.request_options import request_of, with_request_options
+from k600.cli.exit_codes import code_of_fetch
+from k600.cli.request_options import fetch, path_option, request_of, with_request_options
 from k600.cli.screen import Meter, console, print_json, say
-from k600.errors import OptionError
-from k600.network import is_offline
+from k600.values import whole_number
 
 if TYPE_CHECKING:
     from k600.gallery.serve import PageServer
+    from k600.loading.outcome import Outcome
 
 
 @app.command()
 @with_request_options(source="local")
-@click.option("--out", type=Path, help="The page to write; default gallery.html.")
-@click.option("--contact-sheet", type=Path, help="Also a PNG: a frame of each clip, by class.")
+@path_option("--out", "The page to write; default gallery.html.")
+@path_option("--contact-sheet", "Also a PNG: a frame of each clip, by class.")
 @click.option("--most", default=500, help="Most clips to show.")
 @click.option("--title", default="Kinetics-600", help="Title of the page.")
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
@@ -40,12 +41,11 @@ def gallery(
     out: Path | None,
     contact_sheet: Path | None,
     most: int,
-    title: str,
     opens: bool,
     serve: bool,
-    host: str,
-    port: int,
     as_json: bool,
+    title: str,
+    **address: Any,
 ) -> None:
     """Write one self-contained page of clips, to filter and to play.
 
@@ -59,63 +59,65 @@ def gallery(
     from k600.gallery.contact_sheet import write_contact_sheet
     from k600.gallery.page import write_gallery
     from k600.gallery.serve import PageServer, make_served_page
-    from k600.loading.fetch import fetch_split
 
-    if most < 1:
-        raise OptionError(f"most: {most} is not allowed, expected a whole number of at least 1")
-    request = request_of(split, options)
-    fetches = request.source != "local"
-    outcomes = [
-        fetch_split(request, each, progress=Meter(quiet=as_json), offline=is_offline())
-        for each in request.splits
-    ]
-
+    request, most = request_of(split, options), whole_number("most", most, least=1)
+    outcomes = [*fetch(request, Meter(quiet=as_json))]
     clips = sum(outcome.clips for outcome in outcomes)
     step = -(-clips // most)  # of all classes, not the first few
-    shown = -(-clips // step)
+    rows = partial(_rows, outcomes, step)
 
-    def rows() -> Iterator[dict[str, Any]]:
-        shards = (shard for outcome in outcomes for shard in outcome.shards)
-        records = (record for shard in shards for record in shard.records())
-        return itertools.islice(records, 0, None, step)
-
-    written = {}
+    done: dict[str, Any] = {"here_clips": clips, "shown_clips": -(-clips // step)}
     if out is not None or not serve:
-        written["out"] = str(write_gallery(rows(), out or "gallery.html", title=title, most=most))
+        done["out"] = str(write_gallery(rows(), out or "gallery.html", title=title, most=most))
     if contact_sheet is not None:
-        written["contact_sheet"] = str(write_contact_sheet(rows(), contact_sheet, title=title))
+        done["contact_sheet"] = str(write_contact_sheet(rows(), contact_sheet, title=title))
     server = None
     if serve:
-        server = PageServer(make_served_page(rows(), title=title, most=most), host=host, port=port)
-        written |= {"url": server.url, "ssh": server.ssh}
+        server = PageServer(make_served_page(rows(), title=title, most=most), **address)
+        done |= {"url": server.url, "ssh": server.ssh}
 
     if as_json:
-        print_json({**written, "here_clips": clips, "shown_clips": shown})
+        print_json(done)
     else:
-        for path in (written[name] for name in ("out", "contact_sheet") if name in written):
-            say(f"written: {path}")
-        for outcome in outcomes:
-            if fetches and (missing := outcome.missing_text()):
-                say(missing)
-        if step > 1:
-            say(f"It shows {shown:,} of {clips:,} clips; --most shows more")
-        if server is not None:
-            _tell(server)
+        _tell(done, [] if request.source == "local" else outcomes, server)
     if opens:
-        _open(Path(written["out"]).as_uri() if server is None else server.url)
+        _open(Path(done["out"]).as_uri() if server is None else server.url)
     if server is not None:
-        with server, contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
-    sys.exit(code_of_splits(outcomes) if fetches else DONE)
+        _serve(server)
+    sys.exit(code_of_fetch(request, outcomes))
 
 
-def _tell(server: PageServer) -> None:
+def _rows(outcomes: Iterable[Outcome], step: int) -> Iterator[dict[str, Any]]:
+    """Return every so many of the clips that are there."""
+    shards = (shard for outcome in outcomes for shard in outcome.shards)
+    records = (record for shard in shards for record in shard.records())
+    return itertools.islice(records, 0, None, step)
+
+
+def _tell(done: dict[str, Any], fetched: Iterable[Outcome], server: PageServer | None) -> None:
+    for name in ("out", "contact_sheet"):
+        if name in done:
+            say(f"written: {done[name]}")
+    for outcome in fetched:
+        if missing := outcome.missing_text():
+            say(missing)
+    if done["shown_clips"] < done["here_clips"]:
+        shown, of = done["shown_clips"], done["here_clips"]
+        say(f"It shows {shown:,} of {of:,} clips; --most shows more")
+    if server is None:
+        return
+
     screen = console(stderr=True)
     if server.server_address[0] == "127.0.0.1":
         screen.print("To see it from another machine, type there, and leave it running:")
         screen.print(f"  {server.ssh}", soft_wrap=True)
     screen.print("The page, until Ctrl-C:")
     screen.print(f"  {server.url}", soft_wrap=True)
+
+
+def _serve(server: PageServer) -> None:
+    with server, contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
 
 
 def _open(url: str) -> None:

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.filesize import decimal
 
-from k600.cli.app import app, as_json, data_dir, quiet, to_options
+from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
-from k600.cli.request_options import as_given, endpoint_url, request_of, with_request_options
+from k600.cli.request_options import (
+    as_given,
+    endpoint_url,
+    request_of,
+    with_options,
+    with_own_options,
+    with_request_options,
+)
 from k600.cli.screen import (
     Meter,
     counts_of,
@@ -22,7 +29,9 @@ from k600.cli.screen import (
     say,
     show_table,
 )
+from k600.loading.options import own_options
 from k600.network import is_offline
+from k600.publish.options import IndexOptions
 
 if TYPE_CHECKING:
     from k600.publish.index import IndexedSplit
@@ -38,15 +47,13 @@ def index() -> None:
 
 @index.command()
 @with_request_options(needs_split=False)
-@click.option("--to", help="Write it there: a file (.parquet, .csv), a folder, a URL or hf://.")
-@to_options
+@with_own_options(IndexOptions)
 @quiet
 @as_json
 def build(
     split: str | None,
     options: dict[str, Any],
-    to: str | None,
-    to_options: dict[str, Any] | None,
+    how: dict[str, Any],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -64,8 +71,9 @@ def build(
     request, meter = request_of(split or "all", options), Meter(quiet=quiet)
     built = build_index(request, progress=meter, offline=is_offline())
     out = None
-    if to is not None and any(one.clips for one in built):
-        out = write_index(request, to, to_options=to_options, progress=meter, offline=is_offline())
+    if "to" in how and any(one.clips for one in built):
+        place, _ = own_options(IndexOptions, how)
+        out = write_index(request, place, progress=meter, offline=is_offline())
 
     if as_json:
         print_json({"splits": [dataclasses.asdict(one) for one in built], "out": out})
@@ -82,8 +90,7 @@ def build(
 
 @index.command()
 @click.argument("file", required=False)
-@data_dir
-@click.option("--mirror", help="The mirror that it is about.")
+@with_options("data_dir", "mirror")
 @endpoint_url
 @click.option("--check", is_flag=True, help="Ask the mirror if its tarballs are still the same.")
 @as_json

@@ -11,18 +11,20 @@ from typing import Any
 
 import click
 
-from k600.cli.app import app, as_json, data_dir, quiet
-from k600.cli.exit_codes import AGAIN, DONE, code_of_splits
+from k600.cli.app import app, as_json, quiet
+from k600.cli.exit_codes import AGAIN, DONE, code_of_fetch
 from k600.cli.request_options import (
     complete_path,
+    fetch,
+    path_option,
     request_of,
-    with_encoding_options,
+    with_options,
     with_request_options,
 )
 from k600.cli.screen import Meter, counts_of, print_json, say
 from k600.clip import Clip
 from k600.errors import NoClipsError
-from k600.network import is_offline
+from k600.loading.options import ENCODING_OPTIONS
 
 
 @app.group()
@@ -32,13 +34,7 @@ def manifest() -> None:
 
 @manifest.command()
 @with_request_options(source="local")
-@click.option(
-    "--out",
-    type=Path,
-    default="manifest.csv",
-    shell_complete=complete_path("file"),
-    help="The file to write, .csv or .parquet.",
-)
+@path_option("--out", "The file to write, .csv or .parquet.", default="manifest.csv")
 @click.option("--hashes/--no-hashes", default=True, help="Read every file for its SHA-256.")
 @quiet
 @as_json
@@ -56,17 +52,14 @@ def export(
     """
     from k600.checks.clip_table import clip_table, count_rows
     from k600.loading.columns import CLIP_TABLE
-    from k600.loading.fetch import fetch_split
     from k600.loading.manifest import write_table
 
-    request = request_of(split, options)
+    request, meter = request_of(split, options), Meter(quiet=quiet or as_json)
     rows: list[dict[str, Any]] = []
     outcomes = []
-    for each in request.splits:
-        meter = Meter(quiet=quiet or as_json)
-        outcome = fetch_split(request, each, progress=meter, offline=is_offline())
+    for outcome in fetch(request, meter):
         outcomes.append(outcome)
-        with meter(outcome.clips, f"{each}, reading", unit=" clips") as bar:
+        with meter(outcome.clips, f"{outcome.split}, reading", unit=" clips") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows += clip_table(request, outcome, hashes=hashes, on_clip=on_clip)
 
@@ -76,13 +69,12 @@ def export(
         print_json({"out": str(path), "here_clips": here, "missing": missing})
     elif not quiet:
         say(f"written: {path} ({_counts(f'{here:,} here', missing)})")
-    sys.exit(DONE if request.source == "local" else code_of_splits(outcomes))
+    sys.exit(code_of_fetch(request, outcomes))
 
 
 @manifest.command()
 @click.argument("file", type=Path, shell_complete=complete_path("file"))
-@data_dir
-@with_encoding_options
+@with_options("data_dir", *ENCODING_OPTIONS)
 @click.option("--most", default=20, help="Most clips to name.")
 @as_json
 def check(file: Path, most: int, as_json: bool, **options: Any) -> None:

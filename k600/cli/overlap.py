@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from k600.cli.app import app, as_json, data_dir, lists_mirror
-from k600.cli.request_options import complete_of, complete_path, request_of
+from k600.cli.app import app, as_json
+from k600.cli.request_options import complete_of, path_option, request_of, with_options
 from k600.cli.screen import make_table, percent_of, print_json, say, show_table
 from k600.network import is_offline
 from k600.store.files import write_whole
@@ -25,15 +25,8 @@ _SPLITS = ("validation", "test")
     default="validation",
     shell_complete=complete_of(*_SPLITS),
 )
-@data_dir
-@lists_mirror
-@click.option("--test-labels", help="URL or path of DeepMind's list of test clips.")
-@click.option(
-    "--out",
-    type=Path,
-    shell_complete=complete_path("file"),
-    help="Also a CSV with a row for each such clip.",
-)
+@with_options("data_dir", "mirror", "test_labels")
+@path_option("--out", "Also a CSV with a row for each such clip.")
 @as_json
 def overlap(split: str, out: Path | None, as_json: bool, **options: Any) -> None:
     """Count the clips whose videos are in train, too.

@@ -12,7 +12,7 @@ from rich.filesize import decimal
 
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_splits
-from k600.cli.request_options import request_of, with_request_options
+from k600.cli.request_options import fetch, request_of, with_request_options
 from k600.cli.screen import Meter, make_table, print_json, say, show_table
 from k600.errors import OptionError
 from k600.network import is_offline
@@ -53,14 +53,10 @@ def download(
 
     Example: kinetics600 download validation --data-dir /data/k600 --workers 8
     """
-    from k600.loading.fetch import fetch_split
-
     if dry_run:
         _plan(split, options, None, as_json=as_json)
-    request = request_of(split, options)
     outcomes = []
-    for each in request.splits:
-        outcome = fetch_split(request, each, progress=Meter(quiet=quiet), offline=is_offline())
+    for outcome in fetch(request_of(split, options), Meter(quiet=quiet)):
         if not quiet:
             say(outcome.summary())
         if missing := outcome.missing_text():

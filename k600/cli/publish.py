@@ -8,38 +8,34 @@ from typing import Any
 
 import click
 
-from k600.cli.app import app, as_json, i_have_the_rights, quiet, shard_size_mb, to_options
+from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import DONE, UNAVAILABLE
-from k600.cli.request_options import as_given, with_request_options
+from k600.cli.request_options import as_given, with_own_options, with_request_options
 from k600.cli.screen import Meter, counts_of, print_json, say
 from k600.errors import OptionError
+from k600.publish.options import PublishOptions
 from k600.splits import CONFIGS
 
 
 @app.command()
 @click.argument("repo", required=False)
 @with_request_options(needs_split=False)
-@click.option("--to", help="A folder or any fsspec URL instead of the Hub.")
-@to_options
+@with_own_options(PublishOptions)
 @click.option("--embed", is_flag=True, help="Publish the clips themselves, not only metadata.")
-@i_have_the_rights
-@click.option("--with-loader", is_flag=True, help="Put this loader there, too.")
 @click.option("--public", is_flag=True, help="Everyone may see the repository, clips or not.")
 @click.option("--private", is_flag=True, help="Not everyone may; what --embed does anyway.")
-@shard_size_mb
-@click.option("--mix", default=16, help="With --embed: tarballs, so classes, in each file.")
 @as_json
 @quiet
 def publish(
     repo: str | None,
     split: str | None,
     options: dict[str, Any],
+    how: dict[str, Any],
     embed: bool,
     public: bool,
     private: bool,
     as_json: bool,
     quiet: bool,
-    **how: Any,
 ) -> None:
     """Publish a dataset that needs no script: metadata, or the clips. Safe to run again.
 
@@ -52,7 +48,7 @@ def publish(
 
     if public and private:
         raise OptionError("public, private: only one of --public and --private is allowed")
-    if how["to"] and not split and repo in CONFIGS:
+    if "to" in how and not split and repo in CONFIGS:
         repo, split = None, repo
     if embed and not split:
         raise OptionError("split: with --embed, say which: train is 648 GB, validation 43 GB")

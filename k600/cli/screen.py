@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import dataclasses
 import io
 import json
 import logging
@@ -146,9 +147,9 @@ def _fold(line: str, width: int) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print plain data as JSON in ASCII on stdout."""
+    """Print plain data, or dataclasses of them, as JSON in ASCII on stdout."""
     try:
-        print(json.dumps(value, indent=2), flush=True)
+        print(json.dumps(value, indent=2, default=dataclasses.asdict), flush=True)
     except BrokenPipeError:
         leave_pipe()
 

@@ -12,15 +12,14 @@ import click
 from rich.filesize import decimal
 from rich.text import Text
 
-from k600.cli.app import app, as_json, data_dir, lists_mirror
+from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import (
     SPLIT,
-    complete_classes,
     complete_splits,
-    encoding_flags,
     request_of,
-    with_encoding_options,
+    shell_words,
+    with_options,
 )
 from k600.cli.screen import (
     bar_of,
@@ -34,8 +33,8 @@ from k600.cli.screen import (
     show_aligned,
     show_table,
 )
+from k600.loading.options import ENCODING_OPTIONS
 from k600.reasons import REASONS
-from k600.text import public_url
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,18 +47,9 @@ _WIDE = 80  # columns of a terminal that has room for a bar beside the counts
 @app.command()
 @click.argument("split", metavar=f"[{SPLIT}]", default="all", shell_complete=complete_splits)
 @click.option(
-    "--class",
-    "classes",
-    multiple=True,
-    shell_complete=complete_classes,
-    help="A class, in a row of its own; repeatable.",
-)
-@click.option(
     "--classes", "every", is_flag=True, help="A row for each incomplete class, worst first."
 )
-@data_dir
-@with_encoding_options
-@lists_mirror
+@with_options("classes", "data_dir", *ENCODING_OPTIONS, "mirror")
 @as_json
 def status(split: str, every: bool, as_json: bool, **options: Any) -> None:
     """Show what is in the store, and what is missing and why. No network; touches nothing.
@@ -82,7 +72,7 @@ def status(split: str, every: bool, as_json: bool, **options: Any) -> None:
         print_json({**dataclasses.asdict(found), "complete": found.complete})
     else:
         _show(found, by_class=every or bool(options["classes"]))
-        flags = _flags(options)
+        flags = shell_words(options)
         for split, why, command in advise(found):
             first, *more = command or ("",)
             line = shlex.join(["kinetics600", first, split, *flags, *more])
@@ -90,15 +80,6 @@ def status(split: str, every: bool, as_json: bool, **options: Any) -> None:
 
     incomplete = [split for split in found.splits if not split.complete]
     sys.exit(worst(UNAVAILABLE if split.settled else AGAIN for split in incomplete))
-
-
-def _flags(options: dict[str, Any]) -> list[str]:
-    """Return the options of this call as words of a shell, without credentials."""
-    flags = [word for name in options["classes"] for word in ("--class", name)]
-    for flag, value in (("--data-dir", options["data_dir"]), ("--mirror", options["mirror"])):
-        if value is not None:
-            flags += [flag, public_url(value)]
-    return flags + encoding_flags(options)
 
 
 def _show(status: StoreStatus, *, by_class: bool) -> None:

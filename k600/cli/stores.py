@@ -11,9 +11,9 @@ from typing import Any
 import click
 from rich.filesize import decimal
 
-from k600.cli.app import app, as_json, data_dir
+from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN
-from k600.cli.request_options import SPLIT, complete_classes, complete_splits, request_of
+from k600.cli.request_options import SPLIT, complete_splits, request_of, with_options
 from k600.cli.screen import Meter, make_table, print_json, say, show, show_table
 from k600.errors import OptionError, nearest
 from k600.store.removal import Removal, plan_removal, remove_clips, remove_own
@@ -24,7 +24,7 @@ _AS_IS = "as is"  # the encoding of clips as their source has them
 
 
 @app.command("list")
-@data_dir
+@with_options("data_dir")
 @as_json
 def list_clips(data_dir: str | None, as_json: bool) -> None:
     """List the clips on this machine, by store, split and encoding.
@@ -87,14 +87,7 @@ def _complete_encoding(context: click.Context, _: click.Parameter, word: str) ->
 
 @app.command()
 @click.argument("split", metavar=SPLIT, shell_complete=complete_splits)
-@click.option(
-    "--class",
-    "classes",
-    multiple=True,
-    shell_complete=complete_classes,
-    help="A class; again for more.",
-)
-@data_dir
+@with_options("classes", "data_dir")
 @click.option(
     "--encoding",
     shell_complete=_complete_encoding,
@@ -157,7 +150,8 @@ def _describe(store: Store, removals: Iterable[Removal]) -> Iterator[str]:
     """Yield how much is to be deleted, in words."""
     yield f"In {store.root}:"
     for one in removals:
-        stay = f"; {one.others:,} that are not the loader's stay" if one.others else ""
+        others = f"; {one.others:,} that are not the loader's, or were put aside, stay"
+        stay = others if one.others else ""
         yield f"{one.split}: {one.clips:,} clips, {decimal(one.size_bytes)}{stay}"
 
 

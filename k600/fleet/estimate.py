@@ -11,11 +11,10 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from k600.errors import OptionError
-from k600.fleet.options import Places, check_fleet, make_job
+from k600.fleet.job import check_fleet, make_job
+from k600.fleet.options import EstimateOptions, FleetOptions
 from k600.fleet.units import find_units, tarballs_to_read
 from k600.loading.request import Request
-from k600.publish.recipe import Recipe
 from k600.publish.shards import USUAL_CLIP_BYTES
 from k600.video.encoding import Encoding
 
@@ -57,7 +56,7 @@ class Rates:
 
     def encoding(self, encoding: Encoding) -> Rates:
         """Return typical rates where clips are encoded anew, which depend on their size."""
-        share = encoding.usual_share
+        share = encoding.most_share
         return replace(self, encode_cpu_seconds_per_gb=1_000.0, encoded_share=share)
 
 
@@ -105,52 +104,37 @@ class FleetEstimate:
 
 
 def estimate_fleet(
-    request: Request,
-    recipe: Recipe,
-    *,
-    workers: int | None = None,
-    network_mb_s: float = 50.0,
-    dollars_per_hour: float = 0.05,
-    dollars_per_1000_gets: float = 0.0004,
-    offline: bool = False,
+    request: Request, how: FleetOptions, assumed: EstimateOptions, *, offline: bool = False
 ) -> FleetEstimate:
     """Simulate the run for the tarballs' sizes on the mirror. Nothing is written.
 
-    `workers` is simulated beside 1, 10, 100, 1,000 and as many as are enough. `network_mb_s` is of
-    one worker, in units of 1,000,000 bytes. A PUT is taken to cost 12.5 GETs, as on S3.
+    `how.workers` are simulated beside 1, 10, 100, 1,000 and as many as are enough. A PUT is taken
+    to cost 12.5 GETs, as on S3.
     """
-    recipe.check()
     check_fleet(request, offline=offline)
-    if not network_mb_s > 0:
-        raise OptionError(f"network: {network_mb_s} is not allowed, expected MB/s above 0")
-    for option, dollars in {"price": dollars_per_hour, "get_price": dollars_per_1000_gets}.items():
-        if not dollars >= 0:
-            raise OptionError(f"{option}: {dollars} is not allowed, expected dollars, 0 or more")
-
-    nowhere = Places(work="", options={})
     sizes: list[int] = []
     for split in request.splits:
-        job = make_job(request, split, recipe, nowhere, with_labels=False)
+        job = make_job(request, split, how, with_labels=False)
         tarballs = tarballs_to_read(request, split)
         units, _ = find_units(tarballs, job, on_missing=request.on_missing)
         sizes += [unit.size_bytes for unit in units]
 
     rates = Rates(
-        network_bytes_per_second=network_mb_s * 1e6,
-        dollars_per_hour=dollars_per_hour,
-        dollars_per_1000_gets=dollars_per_1000_gets,
+        network_bytes_per_second=assumed.network * 1e6,
+        dollars_per_hour=assumed.price,
+        dollars_per_1000_gets=assumed.get_price,
     )
     if request.encoding is not None:
         rates = rates.encoding(request.encoding)
-    if recipe.kind == "index":
+    if how.kind == "index":
         rates = rates.indexing()
-    enough = enough_workers(sizes, shard_bytes=recipe.shard_bytes, rates=rates)
-    numbers = {*WORKERS, enough, workers or enough}
+    enough = enough_workers(sizes, shard_bytes=how.shard_bytes, rates=rates)
+    numbers = {*WORKERS, enough, how.workers or enough}
     simulations = [
-        simulate(sizes, number, shard_bytes=recipe.shard_bytes, rates=rates)
+        simulate(sizes, number, shard_bytes=how.shard_bytes, rates=rates)
         for number in sorted(numbers)
     ]
-    requests = count_requests(sizes, shard_bytes=recipe.shard_bytes, rates=rates)
+    requests = count_requests(sizes, shard_bytes=how.shard_bytes, rates=rates)
     return FleetEstimate(len(sizes), sum(sizes), enough, tuple(simulations), requests)
 
 

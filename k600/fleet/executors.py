@@ -29,7 +29,8 @@ from datatrove.utils.stats import MetricStatsDict
 from loguru import logger as datatrove_logger
 
 from k600.errors import IncompleteError, OptionError
-from k600.fleet.options import OpenPlaces, Places, Workforce
+from k600.fleet.job import Places, open_places
+from k600.fleet.options import FleetOptions
 from k600.text import public_url
 
 ATTEMPTS = 3  # of a task whose worker was killed
@@ -38,7 +39,7 @@ _SLURM = {"time": "24:00:00", "qos": "", "mem_per_cpu_gb": 4}
 
 _REREAD = "tarballs_read_again"
 
-Task = Callable[[OpenPlaces], int | None]
+Task = Callable[[Places], int | None]
 """Does its share of the work; may return how many tarballs it read again for damaged parts. It is
 pickled, so a function of a module, or a `functools.partial` of one."""
 
@@ -48,14 +49,13 @@ class Stage:
     """Tasks that may run in parallel; the next stage begins when all are done."""
 
     name: str
-    places: Places
     tasks: Sequence[Task]
     on_task: Callable[[int], object] = lambda number: None
     """Called with the number of a finished task, by the local executor only."""
 
 
 def run_stages(
-    stages: Sequence[Stage], workforce: Workforce, logs: tuple[str, Mapping[str, Any]]
+    stages: Sequence[Stage], how: FleetOptions, logs: tuple[str, Mapping[str, Any]]
 ) -> int:
     """Run stages one after the other; return how many tarballs were read again.
 
@@ -69,10 +69,10 @@ def run_stages(
     datatrove_logger.disable("datatrove")  # its lines are not for the user's screen
     try:
         for stage in stages:
-            executor = _executor(stage, workforce, logs, before)
+            executor = _executor(stage, how, logs, before)
             executor.run()
             before = executor
-            if workforce.executor == "slurm":
+            if how.executor == "slurm":
                 continue
             if left := len(executor.get_incomplete_ranks()):  # Ray's says so by no error
                 where = public_url(f"{logs[0]}/{stage.name}/logs")
@@ -91,15 +91,15 @@ class _Step(PipelineStep):
 
     type = "kinetics600"
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, how: FleetOptions) -> None:
         self.name = stage.name
         super().__init__()
-        self.places, self.tasks = stage.places, stage.tasks
+        self.how, self.tasks = how, stage.tasks
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         # One worker runs all ranks in this process, on this very object.
         self.stats.stats.clear()
-        with self.places.open() as places:
+        with open_places(self.how) as places:
             self.stat_update(_REREAD, value=self.tasks[rank](places) or 0)
 
 
@@ -114,14 +114,14 @@ def _reread_tarballs(executor: Any) -> int:
 
 
 def _executor(
-    stage: Stage, workforce: Workforce, logs: tuple[str, Mapping[str, Any]], before: Any
+    stage: Stage, how: FleetOptions, logs: tuple[str, Mapping[str, Any]], before: Any
 ) -> Any:
     """Return datatrove's executor for a stage."""
-    kind = {"local": _Local, "slurm": _Slurm, "ray": _Ray}[workforce.executor]
+    kind = {"local": _Local, "slurm": _Slurm, "ray": _Ray}[how.executor]
     options: dict[str, Any] = {
-        "pipeline": [_Step(stage)],
+        "pipeline": [_Step(stage, how)],
         "tasks": len(stage.tasks),
-        "workers": min(workforce.most_workers, len(stage.tasks)),
+        "workers": min(how.most_workers, len(stage.tasks)),
         "logging_dir": (f"{logs[0]}/{stage.name}", dict(logs[1])),
     }
     if kind is _Slurm:
@@ -135,7 +135,7 @@ def _executor(
             ray.init(log_to_driver=False)
 
     try:
-        executor: Any = kind(**{**options, **workforce.more})
+        executor: Any = kind(**{**options, **(how.executor_options or {})})
     except TypeError as error:
         raise OptionError(
             f"executor_options: {str(error).partition('() ')[2]}. Allowed are the parameters of "

@@ -9,14 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from k600.errors import IncompleteError, NoClipsError
+from k600.fleet.job import Job, Places
 from k600.fleet.merge import shard_path
-from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.plan import CLIPS, FACTS, Plan, read_plan
 from k600.fleet.units import AT_ONCE, Unit, UnitMarker, read_all_markers, read_markers
 from k600.loading.columns import MANIFEST, Column
 from k600.loading.manifest import ManifestRow, to_parquet
 from k600.publish.destination import FileDestination
 from k600.publish.formats import write_index
+from k600.publish.loader import publish_loader
 from k600.publish.markers import SplitResult, finish, name_on_card, read_marker, update_card
 from k600.publish.metadata import index_row
 from k600.publish.shards import scratch_folder, send_shard
@@ -24,7 +25,7 @@ from k600.store.store import META_DIR
 from k600.tarballs.stream import clip_of
 
 
-def finish_split(job: Job, places: OpenPlaces) -> None:
+def finish_split(job: Job, places: Places) -> None:
     """Mark a split as done and remove the parts; raise `IncompleteError` if a shard is missing."""
     plan = read_plan(job, places.work, whole=True)
     paths = [shard_path(plan, number, job) for number in range(len(plan.shards))]
@@ -57,7 +58,7 @@ def finish_split(job: Job, places: OpenPlaces) -> None:
 
 
 def finish_index(
-    job: Job, units: Sequence[Unit], unavailable: Mapping[str, int], places: OpenPlaces
+    job: Job, units: Sequence[Unit], unavailable: Mapping[str, int], places: Places
 ) -> None:
     """Write where the clips of all units lie as one table, and mark a split as done.
 
@@ -87,11 +88,13 @@ def _index_rows(marker: UnitMarker, job: Job) -> Iterator[dict[str, Any]]:
             yield index_row(clip, tarball, places.get(name), len(marker.entries))
 
 
-def tidy(job: Job, places: OpenPlaces) -> None:
+def tidy(job: Job, places: Places) -> None:
     """Update the card and remove temporary files; may be repeated."""
-    repo = job.places.repo
-    name = repo or name_on_card(job.places.work)
-    update_card(places.shards, job.recipe.kind, name=name, private=bool(repo))
+    how = job.how
+    if how.with_loader:
+        publish_loader(places.shards)
+    name = how.repo or name_on_card(how.parts_place)
+    update_card(places.shards, how.kind, name=name, private=bool(how.repo))
 
     work = places.work
     there = work.names(META_DIR)

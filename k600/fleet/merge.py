@@ -10,7 +10,7 @@ from typing import Any
 
 from k600.ahead import map_ahead
 from k600.errors import DestinationDamagedError
-from k600.fleet.options import Job, OpenPlaces
+from k600.fleet.job import Job, Places
 from k600.fleet.plan import PlacedClip, Plan, read_plan
 from k600.fleet.units import read_markers, read_unit
 from k600.progress import no_progress
@@ -27,7 +27,7 @@ SHARDS_IN_A_COMMIT = 16
 """On the Hub, which takes about a hundred commits an hour."""
 
 
-def merge_shards(job: Job, start: int, step: int, places: OpenPlaces) -> int:
+def merge_shards(job: Job, start: int, step: int, places: Places) -> int:
     """Write every `step`th shard from `start` on that is not done yet.
 
     Returns the number of tarballs that were read again, as their parts were damaged.
@@ -52,7 +52,7 @@ def shard_to_json(entry: Mapping[str, Any], clips: Sequence[PlacedClip]) -> byte
     return to_json({"shard": entry, "unlabelled": sum(clip.found.label is None for clip in clips)})
 
 
-def _find_unwritten(numbers: Iterable[int], plan: Plan, job: Job, places: OpenPlaces) -> list[int]:
+def _find_unwritten(numbers: Iterable[int], plan: Plan, job: Job, places: Places) -> list[int]:
     """Return which of these shards have no marker, or are missing or damaged."""
     marked = places.work.names(job.meta_path("shards"))
     entries: dict[int, Mapping[str, Any]] = {}
@@ -66,14 +66,14 @@ def _find_unwritten(numbers: Iterable[int], plan: Plan, job: Job, places: OpenPl
 
 
 def _write_shards(
-    numbers: Sequence[int], plan: Plan, parts: PartReader, job: Job, places: OpenPlaces
+    numbers: Sequence[int], plan: Plan, parts: PartReader, job: Job, places: Places
 ) -> None:
     """Write shards, send them, then write their markers."""
     markers: dict[str, bytes] = {}
     for number in numbers:
         clips = plan.shards[number]
         rows, prefix = parts.rows(clips), f"{number:05d}"
-        if job.recipe.kind == "webdataset":
+        if job.how.kind == "webdataset":
             shard = write_tar(rows, parts.folder, prefix=prefix)
         else:
             (shard,) = write_clips(rows, parts.folder, prefix=prefix, shard_bytes=None)

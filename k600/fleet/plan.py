@@ -23,7 +23,7 @@ import pyarrow.parquet
 
 from k600.clip import Clip, parse_file_name
 from k600.errors import DestinationError, NoClipsError, OptionError
-from k600.fleet.options import Job, OpenPlaces
+from k600.fleet.job import Job, Places
 from k600.fleet.units import PartClip, Unit, UnitMarker, read_all_markers
 from k600.publish.destination import FileDestination
 from k600.publish.markers import read_json, to_json
@@ -129,8 +129,8 @@ def make_plan(
     shards = deal_clips(
         markers,
         seed=job.seed,
-        shard_bytes=job.recipe.shard_bytes,
-        multiple_of=job.recipe.shards_multiple_of,
+        shard_bytes=job.how.shard_bytes,
+        multiple_of=job.how.shards_multiple_of,
     )
     if not shards:
         raise NoClipsError(
@@ -153,7 +153,7 @@ def make_plan(
 
 
 def write_plan(
-    job: Job, units: Sequence[Unit], unavailable: Mapping[str, int], places: OpenPlaces
+    job: Job, units: Sequence[Unit], unavailable: Mapping[str, int], places: Places
 ) -> None:
     """Make and save the plan: a task of its own, once all tarballs are read."""
     plan = make_plan(units, unavailable, job, places.work)

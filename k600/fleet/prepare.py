@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from typing import Any
 from k600.clip import Tarball
 from k600.errors import IncompleteError, NoClipsError
 from k600.fleet.finish import tidy
+from k600.fleet.job import Job, Places
 from k600.fleet.merge import shard_path, shard_to_json
-from k600.fleet.options import Job, OpenPlaces
 from k600.fleet.plan import Plan, make_plan
 from k600.fleet.units import (
     Unit,
@@ -24,8 +23,8 @@ from k600.fleet.units import (
 )
 from k600.loading.request import Request
 from k600.progress import Progress
-from k600.publish.clip_index import has_index, read_index
-from k600.publish.destination import FileDestination
+from k600.publish.clip_index import index_path, read_index
+from k600.publish.destination import FileDestination, holds
 from k600.publish.markers import find_damaged, pin_request, read_marker
 from k600.publish.recipe import describe, digest_of_names
 from k600.publish.shards import check_number_of_files, scratch_folder
@@ -53,25 +52,25 @@ class SplitWork:
     @property
     def merged_bytes(self) -> int:
         """Bytes of tarballs that are merged into shards, about."""
-        return 0 if self.job.recipe.kind == "index" else self.total_bytes
+        return 0 if self.job.how.kind == "index" else self.total_bytes
 
 
-def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Progress) -> SplitWork:
+def prepare_split(request: Request, job: Job, places: Places, progress: Progress) -> SplitWork:
     """Note the request at its place, and return what is left to do.
 
     Raises `IncompleteError` if the mirror lacks what is needed. What is there stays.
     """
-    split, recipe = job.split, job.recipe
+    split, how = job.split, job.how
     tarballs = tarballs_to_read(request, split)
     # It must stay the same, to the byte, from release to release: else no run that was begun goes
     # on. (`Tarball.path` serves as a key here.)
     config = {
-        **describe(request, split, recipe.kind),
+        **describe(request, split, how.kind),
         "source": "cvdf",
         **job.options,
         "classes": None if request.classes is None else [*request.classes],  # as JSON has it
-        "shard_size_mb": recipe.shard_size_mb,
-        "shards_multiple_of": recipe.shards_multiple_of,
+        "shard_size_mb": how.shard_size_mb,
+        "shards_multiple_of": how.shards_multiple_of,
         "tarballs": digest_of_names([tarball.path for tarball in tarballs]),
     }
     for place in (places.shards, places.work) if places.apart else (places.shards,):
@@ -80,23 +79,25 @@ def prepare_split(request: Request, job: Job, places: OpenPlaces, progress: Prog
     done = read_marker(places.shards, job.meta_path("done.json"))
     if done is not None:
         damaged = find_damaged(places.shards, split, done["shards"], progress)
-        if not damaged and (recipe.kind == "index" or _has_tables(done, job, places)):
+        if not damaged and (how.kind == "index" or _has_tables(done, job, places)):
             tidy(job, places)
             return SplitWork(job, (), (), {})
-        if recipe.kind != "index":  # an index is made again of the markers
+        if how.kind != "index":  # an index is made again of the markers
             return _prepare_repair(job, done, damaged, tarballs, places)
 
     units, unavailable = find_units(tarballs, job, on_missing=request.on_missing)
     work = SplitWork(job, units, find_unread(units, job, places.work), unavailable)
-    check_number_of_files(split, work.total_bytes, recipe.shard_size_mb)
+    check_number_of_files(split, work.total_bytes, how.shard_size_mb)
     return work
 
 
-def _has_tables(done: Mapping[str, Any], job: Job, places: OpenPlaces) -> bool:
+def _has_tables(done: Mapping[str, Any], job: Job, places: Places) -> bool:
     """Whether a split that is done has its index and its manifest."""
-    data = places.shards.read(job.meta_path("manifest.parquet")) or b""
-    is_whole = hashlib.sha256(data).hexdigest() == done.get("manifest_sha256")
-    return is_whole and has_index(places.shards, job.split, done)
+    tables = {
+        "index_sha256": index_path(job.split),
+        "manifest_sha256": job.meta_path("manifest.parquet"),
+    }
+    return all(holds(places.shards, path, done.get(sha256, "")) for sha256, path in tables.items())
 
 
 def _prepare_repair(
@@ -104,7 +105,7 @@ def _prepare_repair(
     done: Mapping[str, Any],
     damaged: Collection[str],
     tarballs: Sequence[Tarball],
-    places: OpenPlaces,
+    places: Places,
 ) -> SplitWork:
     """Return the least work that completes a damaged split again.
 

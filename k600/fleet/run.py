@@ -15,15 +15,15 @@ from typing import Any
 
 from k600.errors import IncompleteError
 from k600.fleet.finish import finish_index, finish_split
+from k600.fleet.job import Places, check_executor, check_fleet, check_places, make_job, open_places
 from k600.fleet.merge import merge_shards
-from k600.fleet.options import OpenPlaces, Places, Workforce, check_fleet, make_job
+from k600.fleet.options import FleetOptions
 from k600.fleet.plan import write_plan
 from k600.fleet.prepare import SplitWork, prepare_split
 from k600.fleet.units import deal_units, read_units
 from k600.loading.request import Request
 from k600.progress import Bar, Progress
 from k600.publish.markers import check_place, read_marker
-from k600.publish.recipe import Recipe
 from k600.store.store import META_DIR
 
 logger = logging.getLogger("kinetics600")
@@ -71,61 +71,54 @@ class Fleet:
 
 
 def run_fleet(
-    request: Request,
-    places: Places,
-    *,
-    recipe: Recipe,
-    workforce: Workforce,
-    progress: Progress,
-    offline: bool = False,
+    request: Request, how: FleetOptions, *, progress: Progress, offline: bool = False
 ) -> Fleet:
     """Turn a request's tarballs into training shards; the same call again continues.
 
     Raises `IncompleteError` if a task failed; what was done stays.
     """
-    recipe.check()
+    check_places(how)
     check_fleet(request, offline=offline)
-    workforce.check()
+    check_executor(how.executor)
 
-    submits = workforce.executor == "slurm"
+    submits = how.executor == "slurm"
     splits: list[FleetSplit] = []
     submitted: list[SplitWork] = []
-    with places.open(shared=submits) as ready:
-        check_place(ready.shards, recipe.kind)
+    with open_places(how, shared=submits) as ready:
+        check_place(ready.shards, how.kind)
         if ready.apart:
-            check_place(ready.work, recipe.kind)
+            check_place(ready.work, how.kind)
 
         # Here a split is done before the next begins; Slurm gets all jobs at once, each
         # array waiting for the one before.
         for split in request.splits:
-            job = make_job(request, split, recipe, places, offline=offline)
+            job = make_job(request, split, how, offline=offline)
             work = prepare_split(request, job, ready, progress)
             tarballs, pending = len(work.units), len(work.pending)
             if tarballs and submits:
                 submitted.append(work)
                 splits.append(FleetSplit(split, "submitted", tarballs, pending, work.mended))
                 continue
-            reread = _carry_out([work], workforce, ready, progress) if tarballs else 0
+            reread = _carry_out([work], ready, progress) if tarballs else 0
             splits.append(_done(work, reread, ready))
         if submitted:
-            _carry_out(submitted, workforce, ready, progress)
-        return Fleet(ready.shards.address, recipe.kind, tuple(splits))
+            _carry_out(submitted, ready, progress)
+        return Fleet(ready.shards.address, how.kind, tuple(splits))
 
 
-def _carry_out(
-    works: Sequence[SplitWork], workforce: Workforce, places: OpenPlaces, progress: Progress
-) -> int:
+def _carry_out(works: Sequence[SplitWork], places: Places, progress: Progress) -> int:
     """Run the stages of splits; return how many tarballs were read again for damaged parts."""
     from k600.fleet.executors import run_stages  # datatrove is an extra
 
+    how = works[0].job.how
     pending = [unit for work in works for unit in work.pending]
     total = sum(work.merged_bytes for work in works) + sum(unit.size_bytes for unit in pending)
     splits = ", ".join(work.job.split for work in works)
-    with _open_logs(works, workforce) as logs, progress(total, f"{splits}, fleet") as bar:
-        stages = [stage for work in works for stage in _stages(work, workforce, bar)]
-        reread = run_stages(stages, workforce, logs)
+    with _open_logs(how) as logs, progress(total, f"{splits}, fleet") as bar:
+        stages = [stage for work in works for stage in _stages(work, bar)]
+        reread = run_stages(stages, how, logs)
 
-    if workforce.executor == "ray":
+    if how.executor == "ray":
         places.work.clear(_RAY_LOGS)
     if reread:
         logger.warning(
@@ -137,13 +130,13 @@ def _carry_out(
     return reread
 
 
-def _stages(work: SplitWork, workforce: Workforce, bar: Bar) -> Iterator[Any]:
+def _stages(work: SplitWork, bar: Bar) -> Iterator[Any]:
     from k600.fleet.executors import Stage
 
-    job, places, recipe = work.job, work.job.places, work.job.recipe
-    dealt = deal_units(work.pending, workforce.tasks_for(len(work.pending)))
-    shards = max(work.total_bytes // recipe.shard_bytes, recipe.shards_multiple_of)
-    step = workforce.tasks_for(shards)
+    job, how = work.job, work.job.how
+    dealt = deal_units(work.pending, how.tasks_for(len(work.pending)))
+    shards = max(work.total_bytes // how.shard_bytes, how.shards_multiple_of)
+    step = how.tasks_for(shards)
 
     def on_read(number: int) -> None:
         bar.update(sum(unit.size_bytes for unit in dealt[number]))
@@ -154,36 +147,33 @@ def _stages(work: SplitWork, workforce: Workforce, bar: Bar) -> Iterator[Any]:
     reading = [partial(read_units, job, units) for units in dealt]
     merging = [partial(merge_shards, job, start, step) for start in range(step)]
     if reading:
-        yield Stage(f"{job.split}-read", places, reading, on_read)
+        yield Stage(f"{job.split}-read", reading, on_read)
     tarballs = (job, work.units, work.unavailable)
-    if recipe.kind == "index":
-        yield Stage(f"{job.split}-end", places, [partial(finish_index, *tarballs)])
+    if how.kind == "index":
+        yield Stage(f"{job.split}-end", [partial(finish_index, *tarballs)])
         return
-    yield Stage(f"{job.split}-plan", places, [partial(write_plan, *tarballs)])
-    yield Stage(f"{job.split}-merge", places, merging, on_merged)
-    yield Stage(f"{job.split}-end", places, [partial(finish_split, job)])
+    yield Stage(f"{job.split}-plan", [partial(write_plan, *tarballs)])
+    yield Stage(f"{job.split}-merge", merging, on_merged)
+    yield Stage(f"{job.split}-end", [partial(finish_split, job)])
 
 
 @contextlib.contextmanager
-def _open_logs(
-    works: Sequence[SplitWork], workforce: Workforce
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _open_logs(how: FleetOptions) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Open a place for datatrove's logs of this run."""
     name = uuid.uuid4().hex[:12]
-    if workforce.executor == "local":
+    if how.executor == "local":
         with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
             yield folder, {}
-    elif workforce.executor == "slurm":
-        shared = Path(workforce.logs or "kinetics600-fleet").expanduser().absolute() / name
+    elif how.executor == "slurm":
+        shared = Path(how.logs or "kinetics600-fleet").expanduser().absolute() / name
         shared.mkdir(parents=True)
         shared.chmod(0o700)  # datatrove saves the options there, a bucket's keys among them
         yield str(shared), {}
     else:
-        places = works[0].job.places
-        yield f"{places.work}/{_RAY_LOGS}/{name}", places.options
+        yield f"{how.parts_place}/{_RAY_LOGS}/{name}", how.to_options or {}
 
 
-def _done(work: SplitWork, reread: int, places: OpenPlaces) -> FleetSplit:
+def _done(work: SplitWork, reread: int, places: Places) -> FleetSplit:
     split = work.job.split
     done = read_marker(places.shards, work.job.meta_path("done.json"))
     if done is None:

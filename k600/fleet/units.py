@@ -26,7 +26,7 @@ from k600.errors import (
     MirrorError,
     NoClipsError,
 )
-from k600.fleet.options import Job, OpenPlaces
+from k600.fleet.job import Job, Places
 from k600.loading.ask_host import failure_of, find_tarballs
 from k600.loading.request import Request
 from k600.loading.state import HostView, tarballs_of
@@ -233,7 +233,7 @@ def deal_units(units: Iterable[Unit], ranks: int) -> list[list[Unit]]:
     return dealt
 
 
-def read_units(job: Job, units: Sequence[Unit], places: OpenPlaces) -> None:
+def read_units(job: Job, units: Sequence[Unit], places: Places) -> None:
     """Read tarballs, except those that are marked as done."""
     failed: MirrorError | None = None
     with scratch_folder(places.work) as folder:
@@ -260,7 +260,7 @@ def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> Unit
             raise MirrorChangedError(
                 f"mirror: {unit.url} was replaced since this run began. Call again: it is read anew"
             )
-        if job.recipe.kind == "index":
+        if job.how.kind == "index":
             return _find_entries(unit, job, remote)
         return _write_part(unit, job, remote, path)
 

@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from k600.errors import MissingDependencyError, OptionError
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from k600.errors import OptionError
 from k600.gallery.rows import Row, check_target, previews, read_rows, write_file
 from k600.gallery.thumbnails import WIDTH, Preview
 from k600.text import printable
@@ -49,9 +51,6 @@ def write_contact_sheet(
     """Write a PNG with a grid of clips by class: a frame from each one's middle, id and times.
 
     As `write_gallery`, with `columns` clips side by side.
-
-    Raises:
-        MissingDependencyError: Pillow is not installed.
     """
     columns = whole_number("columns", columns, least=1)
     most = whole_number("most", most, least=1)
@@ -62,12 +61,7 @@ def write_contact_sheet(
         raise OptionError("rows: the dataset is empty, there is nothing to show")
     clips.sort(key=lambda clip: (clip[0].label is None, clip[0].label or ""))
 
-    try:
-        sheet = _Sheet(sheet_size(len(clips), columns))
-    except ImportError:
-        raise MissingDependencyError(
-            "contact sheet: it is drawn with Pillow: pip install pillow"
-        ) from None
+    sheet = _Sheet(sheet_size(len(clips), columns))
     labels = [_name(row) for row, _ in clips]
     sheet.draw_title(title, clips=len(clips), classes=len(set(labels)))
     for number, (row, preview) in enumerate(clips):
@@ -87,8 +81,6 @@ class _Sheet:
     """An image to draw on, in pixels from the top left."""
 
     def __init__(self, size: tuple[int, int]) -> None:
-        from PIL import Image, ImageDraw
-
         self._image = Image.new("RGB", size, _PAGE)
         self._draw = ImageDraw.Draw(self._image)
 
@@ -100,8 +92,6 @@ class _Sheet:
 
     def draw_clip(self, left: int, top: int, row: Row, preview: Preview) -> None:
         """Draw a frame, a tall one whole, or the reason why there is none; and what it is."""
-        from PIL import Image, ImageOps
-
         tile = Image.new("RGB", (WIDTH, _HEIGHT), _FIELD)
         if preview.image is not None:
             frame = Image.fromarray(preview.image)
@@ -154,16 +144,12 @@ def _name(row: Row) -> str:
 
 @cache
 def _font(size: int) -> Any:
-    from PIL import ImageFont
-
     return ImageFont.load_default(size)
 
 
 @cache
 def _corners() -> Any:
     """Return the mask of a frame with round corners, drawn large so that they are smooth."""
-    from PIL import Image, ImageDraw
-
     mask = Image.new("L", (4 * WIDTH, 4 * _HEIGHT))
     shape = (0, 0, mask.width - 1, mask.height - 1)
     ImageDraw.Draw(mask).rounded_rectangle(shape, radius=40, fill=255)

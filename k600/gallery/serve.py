@@ -109,51 +109,37 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         address = path.removeprefix(prefix)
         if path == prefix:
-            self._begin(HTTPStatus.OK, len(page.html), "text/html; charset=utf-8")
-            self._write(page.html)
+            self._answer(page.html, "text/html; charset=utf-8")
         elif path.startswith(prefix) and address in page.files:
-            self._send_clip(page.files[address])
+            self._answer_clip(page.files[address])
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
 
     do_HEAD = do_GET  # noqa: N815
 
-    def _send_clip(self, path: Path) -> None:
+    def _answer_clip(self, path: Path) -> None:
         try:
-            file = path.open("rb")
+            data = path.read_bytes()
         except OSError:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        with file:
-            size = file.seek(0, 2)
-            begin, end = _range(self.headers.get("Range", ""), size)
-            if begin == 0 and end == size:
-                self._begin(HTTPStatus.OK, size, "video/mp4")
-            else:
-                self._begin(
-                    HTTPStatus.PARTIAL_CONTENT,
-                    end - begin,
-                    "video/mp4",
-                    {"Content-Range": f"bytes {begin}-{end - 1}/{size}"},
-                )
-            file.seek(begin)
-            self._write(file.read(end - begin))
+        begin, end = _range(self.headers.get("Range", ""), len(data))
+        of = "" if end - begin == len(data) else f"bytes {begin}-{end - 1}/{len(data)}"
+        self._answer(data[begin:end], "video/mp4", content_range=of)
 
-    def _begin(
-        self, status: HTTPStatus, size: int, kind: str, more: Mapping[str, str] | None = None
-    ) -> None:
-        self.send_response(status)
-        headers = {"Content-Type": kind, "Content-Length": size, "Accept-Ranges": "bytes"}
-        quiet = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-        for name, value in {**headers, **quiet, **(more or {})}.items():
-            self.send_header(name, str(value))
+    def _answer(self, data: bytes, kind: str, *, content_range: str = "") -> None:
+        self.send_response(HTTPStatus.PARTIAL_CONTENT if content_range else HTTPStatus.OK)
+        if content_range:
+            self.send_header("Content-Range", content_range)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Referrer-Policy", "no-referrer")
         self.end_headers()
-
-    def _write(self, data: bytes) -> None:
-        if self.command == "HEAD":
-            return
-        with contextlib.suppress(ConnectionError):  # a browser leaves a clip as it likes
-            self.wfile.write(data)
+        if self.command != "HEAD":
+            with contextlib.suppress(ConnectionError):  # a browser leaves a clip as it likes
+                self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:
         """Keep quiet: the terminal shows where the page is."""

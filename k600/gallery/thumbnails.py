@@ -1,4 +1,4 @@
-"""Previews of clips: a thumbnail from the middle, and the file's metadata. Only PyAV and NumPy."""
+"""Previews of clips: a thumbnail from the middle, and the file's metadata."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 
 from k600.video.display import turn_of
 from k600.video.probe import VERDICTS, best_stream, box_problem, open_mp4
@@ -66,15 +67,9 @@ def preview_clip(video: bytes | str | None) -> Preview:
 
 def to_jpeg(image: Image) -> bytes:
     """Return an image as a JPEG of middling quality, some kB."""
-    context = av.CodecContext.create("mjpeg", "w")
-    assert isinstance(context, av.VideoCodecContext)
-    context.height, context.width = image.shape[:2]
-    context.pix_fmt, context.time_base, context.color_range = "yuv420p", Fraction(1, 1), 2  # full
-    context.options = {"qmin": "4", "qmax": "4", "flags": "bitexact"}
-
-    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-    frame = frame.reformat(format="yuv420p", dst_color_range="JPEG")
-    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
+    data = io.BytesIO()
+    PIL.Image.fromarray(image).save(data, "JPEG")
+    return data.getvalue()
 
 
 def _size(path: str) -> int:

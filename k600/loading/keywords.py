@@ -102,3 +102,90 @@ class Options(TypedDict, total=False):
 
     requests_per_hour: int
     """YouTube: questions an hour, two for most videos, after a first 90."""
+
+
+class PublishKeywords(Options, total=False):
+    """Those of `publish`."""
+
+    to: str | os.PathLike[str] | None
+    """A folder or any URL that fsspec writes to."""
+
+    to_options: Mapping[str, Any] | None
+    """fsspec storage options for `to`."""
+
+    i_have_the_rights: bool
+    """You may redistribute these videos: clips need it said before they are embedded, or go from a
+    fleet to the Hub.
+    """
+
+    with_loader: bool
+    """Put this loader there, too, in the folder `loader`."""
+
+    shard_size_mb: int
+    """MB of clips in a file, 1 to 1,900; of a fleet, at most on average."""
+
+    kind: Literal["metadata", "embedded", "index"]
+    """`metadata`; `embedded`: with the clips themselves; or `index`: where each lies on the host,
+    as far as `data_dir` knows (`build_index`).
+    """
+
+    private: bool | None
+    """Whether only some may see a repository; by default, embedded clips."""
+
+    mix: int
+    """Embedded: tarballs read side by side, so classes in a file, 1 to 600."""
+
+    token: str | None
+    """Of the Hub; default the one of this machine."""
+
+
+class IndexKeywords(Options, total=False):
+    """Those of `index`."""
+
+    to: str | os.PathLike[str] | None
+    """Write all that is known there, too: a file (.parquet, .csv), a folder, or a URL."""
+
+    to_options: Mapping[str, Any] | None
+    """fsspec storage options for `to`."""
+
+
+class FleetKeywords(Options, total=False):
+    """Those of `fleet`."""
+
+    to_options: Mapping[str, Any] | None
+    """fsspec storage options for `to`."""
+
+    i_have_the_rights: bool
+    """You may redistribute these videos: clips need it said before they are embedded, or go from a
+    fleet to the Hub.
+    """
+
+    with_loader: bool
+    """Put this loader there, too, in the folder `loader`."""
+
+    shard_size_mb: int
+    """MB of clips in a file, 1 to 1,900; of a fleet, at most on average."""
+
+    work: str | os.PathLike[str] | None
+    """With `hf://`: a folder or URL for what is unfinished; `to_options` are then for it."""
+
+    format: Literal["parquet", "webdataset", "index"]
+    """`parquet`; `webdataset`: tar files; or `index`: no clips, only where each lies."""
+
+    shards_multiple_of: int
+    """The number of shards is a multiple of this: of the machines that train; 1 to 4,096."""
+
+    executor: Literal["local", "slurm", "ray"]
+    """`local`, `slurm` or `ray`."""
+
+    workers: int | None
+    """Tasks at a time; by default one a CPU, on Slurm and Ray all."""
+
+    tasks: int | None
+    """Tasks that share the tarballs, 1 to 1,000; by default one each."""
+
+    logs: str | os.PathLike[str] | None
+    """Slurm: a folder that all machines see, for scripts and logs."""
+
+    executor_options: Mapping[str, Any] | None
+    """Further parameters of datatrove's executor, such as Slurm's `partition`."""

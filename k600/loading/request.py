@@ -75,8 +75,8 @@ class Request:
         return Reading(self.store, self.mirror, self.on_missing, self.encoding)
 
     def stored_bytes(self, size_bytes: int) -> int:
-        """Return about how much clips of the host take on disk that are so large there."""
-        return size_bytes if self.encoding is None else int(size_bytes * self.encoding.usual_share)
+        """Return how much clips of the host take at most on disk that are so large there."""
+        return size_bytes if self.encoding is None else int(size_bytes * self.encoding.most_share)
 
     @property
     def sources(self) -> frozenset[str]:
@@ -270,7 +270,7 @@ def check_config_name(name: object) -> None:
     if name not in CONFIGS:
         close = "; did you mean 'validation'?" if name == "val" else nearest(name, CONFIGS)
         raise UnknownSplitError(
-            f"name: {name!r} is not a configuration{close or '.'} Allowed: {listed(CONFIGS)}"
+            f"name: {name!r} is not a split{close or '.'} Allowed: {listed(CONFIGS)}"
         )
 
 

@@ -10,10 +10,11 @@ import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from k600.clip import Clip, Tarball, TestLabels, parse_file_name
+from k600.clip import Clip, Entry, Tarball, TestLabels, parse_file_name
 from k600.errors import (
     DamagedTarballError,
     IncompleteError,
@@ -23,12 +24,12 @@ from k600.errors import (
     MirrorNotFoundError,
 )
 from k600.labels import label_id
-from k600.mirror.mirror import Mirror
+from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
 from k600.reasons import REASONS
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger
-from k600.store.rows import ClipRow, Rates
+from k600.store.rows import ClipRow, Rates, TarballRow
 from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
 from k600.text import printable
@@ -193,6 +194,8 @@ class StreamedShard:
     """Read a tarball anew of which clips were proved not to be had."""
     ahead_bytes: int = AHEAD_BYTES
     """Bytes requested ahead of who iterates, at most."""
+    keeps_places: bool = False
+    """Note in the store's ledger where clips lie in the tarball, as far as it is read."""
 
     @property
     def address(self) -> str:
@@ -309,14 +312,18 @@ class StreamedShard:
             yield TarballClip(found, path, None, clip.source, fps, clip.position)
 
     def _streamed(self, on_left_out: OnLeftOut) -> Iterator[TarballClip]:
-        whole = self.tarball.path
+        whole, kept = self.tarball.path, dict[str, Any]()
         try:
+            if self.keeps_places:
+                remote = self.reading.mirror.head(whole)
+                kept = {"remote": remote, "on_end": partial(self._keep_places, remote)}
             for streamed in stream_tarball(
                 self.reading.mirror,
                 self.tarball,
                 self.labels,
                 encoding=self.reading.encoding,
                 ahead_bytes=self.ahead_bytes,
+                **kept,
             ):
                 path = self._member(streamed.file_name)
                 if streamed.problem is None and streamed.clip is not None:
@@ -332,6 +339,11 @@ class StreamedShard:
             self._leave_out(whole, "tarball_not_found", on_left_out, error)
         except MirrorDeniedError as error:
             self._leave_out(whole, "tarball_denied", on_left_out, error)
+
+    def _keep_places(self, remote: RemoteFile, packing: str, entries: Mapping[str, Entry]) -> None:
+        ledger = Ledger(self.reading.store.ledger_path, self.reading.mirror.identity)
+        row = TarballRow(self.tarball, "started", remote.etag, remote.size_bytes)
+        ledger.record_entries(row, packing, entries)
 
     def _leave_out(
         self,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-import av
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 
 _WIDTH, _HEIGHT = 6, 13  # of a letter, in pixels
 
@@ -29,9 +29,7 @@ def draw_line(
 def _glyphs() -> npt.NDArray[np.bool_]:
     """Return the letters from space to `~`: 95 × height × width, True where there is ink."""
     # X11's "misc-fixed" 6x13, a font in the public domain, its letters side by side.
-    with open(Path(__file__).with_name("letters.png"), "rb") as file:
-        with av.open(file, format="png_pipe") as container:
-            font = next(container.decode(video=0)).to_ndarray(format="gray")
-    rows = (font > 127).reshape(_HEIGHT, 95, _WIDTH)
+    with PIL.Image.open(Path(__file__).with_name("letters.png")) as font:
+        rows = (np.asarray(font.convert("L")) > 127).reshape(_HEIGHT, 95, _WIDTH)
     glyphs: npt.NDArray[np.bool_] = rows.swapaxes(0, 1)
     return glyphs

@@ -29,9 +29,20 @@ def file_system_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
     If these cannot be used, `OptionError` is raised.
     """
-    if protocol_of(url) in ("s3", "s3a"):
-        return _s3_options(url, options)
-    return dict(options)
+    if protocol_of(url) not in ("s3", "s3a"):
+        return dict(options)
+    network = read_network()
+    config = dict(options.get("config_kwargs") or {})
+    client = dict(options.get("client_kwargs") or {})
+    config.setdefault("http_session_cls", _s3_session())
+    endpoint = s3_endpoint(url, options) or (_AMAZON if options.get("anon") else "")
+    if endpoint and "proxies" not in config:  # else only the AWS profile names the server
+        proxy = network.proxy_for(endpoint)
+        scheme = urlsplit(endpoint).scheme
+        config["proxies"] = {} if proxy is None else {scheme: proxy.secret_url}
+    if bundle := network.bundle():
+        client.setdefault("verify", bundle)
+    return {**options, "config_kwargs": config, "client_kwargs": client}
 
 
 def mirror_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,22 +89,6 @@ def web_root(url: str, options: Mapping[str, Any]) -> str | None:
 def can_be_signed(url: str, options: Mapping[str, Any]) -> bool:
     """Return whether an address that s3fs signs surely works with these options."""
     return protocol_of(url) in ("s3", "s3a") and _SIGNED_OPTIONS.issuperset(options)
-
-
-def _s3_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    network = read_network()
-    config = dict(options.get("config_kwargs") or {})
-    client = dict(options.get("client_kwargs") or {})
-    config.setdefault("http_session_cls", _s3_session())
-    endpoint = s3_endpoint(url, options) or (_AMAZON if options.get("anon") else "")
-    if endpoint and "proxies" not in config:  # else only the AWS profile names the server
-        proxy = network.proxy_for(endpoint)
-        scheme = urlsplit(endpoint).scheme
-        config["proxies"] = {} if proxy is None else {scheme: proxy.secret_url}
-    bundle = network.bundle()
-    if bundle is not None:
-        client.setdefault("verify", bundle)
-    return {**options, "config_kwargs": config, "client_kwargs": client}
 
 
 @cache

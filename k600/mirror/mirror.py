@@ -110,7 +110,7 @@ class Mirror:
         if not 0 <= start < end:
             raise ValueError(f"a range from {start} to {end} holds no byte")
         source, expected = Source(self, path, stop), Version(etag, size_bytes)
-        pieces, version = source.read(start, end, expected)
+        pieces, version = source.result(source.begin(start, end, expected))
         data = b"".join(pieces)
         unsaid = any(asked and not told for asked, told in zip(expected, version, strict=True))
         if unsaid or len(data) < end - start:

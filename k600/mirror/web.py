@@ -10,16 +10,13 @@ import base64
 import contextlib
 import os
 import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
-from urllib3.util.wait import wait_for_read
 
 from k600.errors import MirrorError, MirrorRangesError, MirrorUnreachableError, OptionError
 from k600.network import CONNECT_SECONDS, WEB_PORTS, Network, Proxy
@@ -30,8 +27,6 @@ LEAST_BLOCK_BYTES = 64 << 10
 _PART_BYTES, _LARGE_BYTES = 256 << 10, 48 << 10
 """(Reads of 64 KiB took 0.15 CPU s/GB more on loopback.)"""
 _MOST_REDIRECTS = 10
-_LOOK_SECONDS = 0.2
-"""How often is looked, while nothing comes, whether to go on."""
 _USED_OPTIONS = frozenset({"headers", "cookies", "auth", "client_kwargs", "trust_env"})
 
 
@@ -61,36 +56,6 @@ class Address(NamedTuple):
     headers: Mapping[str, str]
     network: Network
     """As read once: to read the environment takes as long as the rest of a request."""
-
-
-_current_check: ContextVar[Callable[[], object]] = ContextVar("check")
-"""That of the request which this thread sends now, as urllib3 hands nothing on to a connection."""
-
-
-class _Watched(urllib3.connection.HTTPConnection):
-    """A connection whose wait for an answer can be ended."""
-
-    def getresponse(self) -> Any:
-        seconds = self.sock.gettimeout()
-        assert seconds is not None  # `_send` limits each request
-        deadline = time.monotonic() + seconds
-        while not wait_for_read(self.sock, _LOOK_SECONDS):
-            _current_check.get()()
-            if time.monotonic() > deadline:
-                raise TimeoutError("timed out")
-        return super().getresponse()
-
-
-class _WatchedTls(_Watched, urllib3.connection.HTTPSConnection):
-    """The same, encrypted."""
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Watched
-
-
-class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _WatchedTls
 
 
 class WebError(Exception):
@@ -164,15 +129,14 @@ def get(
 ) -> Iterator[tuple[Version, Iterator[bytes]]]:
     """Request the bytes `[start, end)`, or as many of them as there are; they come in parts.
 
-    The connection may be silent for `seconds`; `check` is called again and again, and may raise.
-    What came before the connection broke is yielded. `name` is for messages.
+    The connection may be silent for `seconds`; `check` is called as they come, and may raise. What
+    came before the connection broke is yielded. `name` is for messages.
 
     Raises:
         MirrorRangesError: The server sends the whole object, of `size_bytes`, instead.
         MirrorUnreachableError: It sends anything else.
     """
-    span = {"Range": f"bytes={start}-{end - 1}"}
-    with _request("GET", address, seconds, span, check) as answer:
+    with _request("GET", address, seconds, {"Range": f"bytes={start}-{end - 1}"}) as answer:
         version, length = _version(answer), answer.length_remaining or 0
         said, last = answer.headers.get("Content-Range", "").partition("/")[0], start + length
         right = answer.status == 206 and said == f"bytes {start}-{last - 1}"
@@ -220,20 +184,13 @@ def _parts(
 
 @contextlib.contextmanager
 def _request(
-    method: str,
-    address: Address,
-    seconds: float,
-    span: Mapping[str, str] | None = None,
-    check: Callable[[], object] = lambda: None,
+    method: str, address: Address, seconds: float, span: Mapping[str, str] | None = None
 ) -> Iterator[urllib3.BaseHTTPResponse]:
-    """Send a request, and follow where it is sent on to; `WebError` for a status of no success.
-
-    `check` is called again and again until the answer begins, and may raise.
-    """
+    """Send a request, and follow where it is sent on to; `WebError` for a status of no success."""
     needed = {"Accept-Encoding": "identity", **(span or {})}
     url, headers = address.url, {**address.headers, **needed}
     for _ in range(_MOST_REDIRECTS):
-        answer = _send(method, url, headers, address.network, seconds, check)
+        answer = _send(method, url, headers, address.network, seconds)
         try:
             location = answer.get_redirect_location()
             if not location:
@@ -256,47 +213,31 @@ def _request(
 
 
 def _send(
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    network: Network,
-    seconds: float,
-    check: Callable[[], object],
+    method: str, url: str, headers: Mapping[str, str], network: Network, seconds: float
 ) -> urllib3.BaseHTTPResponse:
     proxy = network.proxy_for(url)
     encrypted = "https" in (urlsplit(url).scheme, proxy and proxy.scheme)
     manager = _manager(os.getpid(), proxy, network.tls() if encrypted else None)
-    token = _current_check.set(check)
+    timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
+    options: dict[str, Any] = {"redirect": False, "retries": False, "preload_content": False}
     try:
-        answer: urllib3.BaseHTTPResponse = manager.urlopen(
-            method,
-            url,
-            headers=headers,
-            redirect=False,
-            retries=False,
-            preload_content=False,
-            decode_content=False,
-            timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds),
+        return manager.urlopen(
+            method, url, headers=headers, timeout=timeout, decode_content=False, **options
         )
-        return answer
     except HTTPError as error:
         if "Tunnel connection failed: 407" in str(error):
             raise WebError(407) from error
         raise
-    finally:
-        _current_check.reset(token)
 
 
 @cache
-def _manager(process: int, proxy: Proxy | None, tls: ssl.SSLContext | None) -> Any:
+def _manager(process: int, proxy: Proxy | None, tls: ssl.SSLContext | None) -> urllib3.PoolManager:
     """Return the kept connections of a process: a forked one makes its own."""
     options: dict[str, Any] = {"maxsize": 64, "ssl_context": tls}
-    manager = urllib3.PoolManager(**options)
-    if proxy is not None:
-        options |= {"proxy_headers": proxy.headers, "proxy_ssl_context": tls}
-        manager = urllib3.ProxyManager(str(proxy), **options)
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-    return manager
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    options |= {"proxy_headers": proxy.headers, "proxy_ssl_context": tls}
+    return urllib3.ProxyManager(str(proxy), **options)
 
 
 def _version(answer: urllib3.BaseHTTPResponse) -> Version:

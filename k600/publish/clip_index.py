@@ -64,26 +64,15 @@ def _values(line: str) -> dict[str, Any]:
     return values
 
 
-def has_index(destination: Destination, split: str, done: Mapping[str, Any]) -> bool:
-    """Whether the index of a split is there, as the marker `done` notes it."""
-    return _read(destination, split, done) is not None
-
-
 def read_index(
     destination: Destination, split: str, done: Mapping[str, Any]
 ) -> dict[str, list[str]]:
     """Return what markers noted of a split's clips, by shard; none if its index is gone."""
-    data = _read(destination, split, done)
-    if data is None:
+    data = destination.read(index_path(split)) or b""
+    if hashlib.sha256(data).hexdigest() != done.get("index_sha256"):
         return {}
     lines: dict[str, list[str]] = {}
     for batch in pyarrow.parquet.ParquetFile(io.BytesIO(data)).iter_batches(10_000):
         for row in batch.to_pylist():
             lines.setdefault(row["file"].rpartition("/")[2], []).append(_line(row))
     return lines
-
-
-def _read(destination: Destination, split: str, done: Mapping[str, Any]) -> bytes | None:
-    data = destination.read(index_path(split)) or b""
-    is_whole = hashlib.sha256(data).hexdigest() == done.get("index_sha256")
-    return data if is_whole else None

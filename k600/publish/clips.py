@@ -1,8 +1,9 @@
-"""Clips straight from tarballs into shards that mix classes; nothing is written to the store.
+"""Clips straight from tarballs into shards that mix classes; the store keeps none of them.
 
 A group of tarballs is the unit of work. Its rows depend on request, seed and tarballs alone, so a
 group that was interrupted or lost a shard is made again to the same bytes, and what is already
-there is not sent again. A tarball that proves damaged twice is left out of its group.
+there is not sent again. A tarball that proves damaged twice is left out of its group. Where clips
+lie in their tarballs is noted in the ledger, so that each comes by one request later.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from k600.loading.request import Request
 from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
 from k600.loading.stream import stream_split
 from k600.progress import Bar
-from k600.publish.clip_index import has_index
+from k600.publish.clip_index import index_path
+from k600.publish.destination import holds
 from k600.publish.formats import embedded_row, write_clips
 from k600.publish.markers import SplitResult, find_damaged, pin_request, read_marker, to_json
 from k600.publish.recipe import SplitJob
@@ -68,14 +70,15 @@ def publish_clips(job: SplitJob) -> SplitResult:
     """
     request, split, destination = job.request, job.split, job.destination
     parts = _parts(job)
-    groups = group_names(parts, job.recipe.mix, request.limits.seed)
+    groups = group_names(parts, job.how.mix, request.limits.seed)
     labels = next((part.labels for part in parts.values()), {})
-    pin_request(destination, split, job.recipe.describe(request, split, groups, labels))
+    pin_request(destination, split, job.describe(groups, labels))
 
     done = read_marker(destination, job.own("done.json"))
     entries = [] if done is None else done["shards"]
     damaged = find_damaged(destination, split, entries, job.progress)
-    if done is not None and not damaged and has_index(destination, split, done):
+    index_sha256 = "" if done is None else done.get("index_sha256", "")
+    if done is not None and not damaged and holds(destination, index_path(split), index_sha256):
         left_out = done.get("left_out", {})
         return SplitResult(entries, done["unlabelled"], 0, left_out=left_out)
 
@@ -171,7 +174,7 @@ def _send_rows(
             bar.update(1)
             yield row
 
-    shards = write_clips(counted(), folder, prefix=prefix, shard_bytes=job.recipe.shard_bytes)
+    shards = write_clips(counted(), folder, prefix=prefix, shard_bytes=job.how.shard_bytes)
     entries = send_shards(shards, job.destination, job.data)
     return {"shards": entries, "unlabelled": unlabelled}
 
@@ -196,17 +199,17 @@ def _check_no_smaller(
 def _parts(job: SplitJob) -> dict[str, _Part]:
     """Return the parts of a split to read, by a name that fixes their order."""
     streams = stream_split(job.request, job.split, offline=job.offline)
-    ahead_bytes = _AHEAD_BYTES // job.recipe.mix
-    parts = {_name_of(part): _with_less_ahead(part, ahead_bytes) for part in streams}
+    ahead_bytes = _AHEAD_BYTES // job.how.mix
+    keeps_places = job.request.store.is_writable(make=job.request.may_fetch(offline=job.offline))
+    parts: dict[str, _Part] = {}
+    for part in streams:
+        if isinstance(part, StreamedShard):
+            least = min(part.ahead_bytes, ahead_bytes)
+            part = replace(part, ahead_bytes=least, keeps_places=keeps_places)
+        parts[_name_of(part)] = part
     expected = sum(map(_usual_clips, parts.values())) * USUAL_CLIP_BYTES
-    check_number_of_files(job.split, expected, job.recipe.shard_size_mb)
+    check_number_of_files(job.split, expected, job.how.shard_size_mb)
     return parts
-
-
-def _with_less_ahead(part: _Part, most_bytes: int) -> _Part:
-    if not isinstance(part, StreamedShard):
-        return part
-    return replace(part, ahead_bytes=min(part.ahead_bytes, most_bytes))
 
 
 def _embedded_rows(part: _Part, on_left_out: OnLeftOut, seen: _Seen) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from k600.errors import DestinationError, DestinationTakenError, OptionError
 from k600.mirror.file_systems import file_system_options, protocol_of
 from k600.network import WEB_PORTS
+from k600.publish.options import absolute_place
 from k600.store.files import (
     leave_cache,
     lock_at,
@@ -44,7 +45,8 @@ _SCRATCH = f"{META_DIR}/incoming"
 class Proof:
     """What a marker notes of a file, to be compared with what is there."""
 
-    size_bytes: int
+    size_bytes: int | None
+    """None where it is not noted."""
     sha256: str
     etag: str = ""
     """Empty where the place has none."""
@@ -197,7 +199,7 @@ class FileDestination:
 
         def differs(name: str) -> bool:
             same = name in there and self._is_same(there[name], proofs[name])
-            on_checked(proofs[name].size_bytes)
+            on_checked(proofs[name].size_bytes or 0)
             return not same
 
         with self._translate_errors(), ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
@@ -286,7 +288,7 @@ class FileDestination:
 
     def _is_same(self, there: Mapping[str, Any], proof: Proof) -> bool:
         """Whether a file of the place is the one that the proof describes."""
-        if there["type"] != "file" or there["size"] != proof.size_bytes:
+        if there["type"] != "file" or proof.size_bytes not in (there["size"], None):
             return False
         if proof.etag and _etag_of(there) == proof.etag:
             return True
@@ -307,9 +309,11 @@ class FileDestination:
             yield
 
 
-def absolute_place(place: str) -> str:
-    """Return a URL as it is, and a path as an absolute one."""
-    return place if "://" in place else str(Path(place).expanduser().absolute())
+def holds(destination: Destination, path: str, sha256: str) -> bool:
+    """Return whether a place has a file of this SHA-256; on the Hub it is not read for that."""
+    folder, _, name = path.rpartition("/")
+    proofs = {name: Proof(None, sha256)}
+    return bool(sha256) and not destination.differing(folder, proofs, lambda _: None)
 
 
 def _etag_of(info: Mapping[str, Any]) -> str:

@@ -70,15 +70,22 @@ def write_clips(
     """
     number = 0
     writer: _Writer | None = None
+
+    def name() -> str:
+        return prefix if shard_bytes is None else f"{prefix}-{number:03d}"
+
     try:
-        for group in _row_groups(rows, shard_bytes):
-            if group:
-                writer = writer or _Writer(folder / f"{prefix}-{number:03d}.part", EMBEDDED)
-                writer.write(group)
-            elif writer is not None:
-                shard = writer.finish(prefix if shard_bytes is None else f"{prefix}-{number:03d}")
-                writer, number = None, number + 1
+        for row in rows:
+            most = math.inf if shard_bytes is None else shard_bytes
+            if writer is not None and writer.video_bytes + _size_of(row) > most:
+                shard, writer = writer.finish(name()), None
+                number += 1
                 yield shard
+            writer = writer or _Writer(folder / f"{name()}.part", EMBEDDED)
+            writer.add(row)
+        if writer is not None:
+            shard, writer = writer.finish(name()), None
+            yield shard
     finally:
         if writer is not None:
             writer.abandon()
@@ -99,43 +106,16 @@ def _write_table(
 ) -> Shard:
     writer = _Writer(folder / "table.part", columns)
     try:
-        for start in range(0, len(rows), _TABLE_GROUP_ROWS):
-            writer.write(rows[start : start + _TABLE_GROUP_ROWS])
+        for row in rows:
+            writer.add(row)
         return writer.finish("00000")
     except BaseException:
         writer.abandon()
         raise
 
 
-def _row_groups(
-    rows: Iterable[Mapping[str, Any]], shard_bytes: int | None
-) -> Iterator[Sequence[Mapping[str, Any]]]:
-    """Yield the rows of each row group, valid until the next one; an empty one ends a shard."""
-    group: list[Mapping[str, Any]] = []
-    bytes_in_group = bytes_in_shard = 0
-    for row in rows:
-        size = _size_of(row)
-        ends_shard = bytes_in_shard > 0 and bytes_in_shard + size > (shard_bytes or math.inf)
-        ends_group = len(group) == MOST_GROUP_ROWS or bytes_in_group + size > MOST_GROUP_BYTES
-        if group and (ends_shard or ends_group):
-            yield group
-            group.clear()
-            bytes_in_group = 0
-        if ends_shard:
-            yield ()
-            bytes_in_shard = 0
-
-        group.append(row)
-        bytes_in_group += size
-        bytes_in_shard += size
-
-    if group:
-        yield group
-    yield ()
-
-
 def _size_of(row: Mapping[str, Any]) -> int:
-    return len(row["video"]["bytes"])
+    return len(row["video"]["bytes"]) if "video" in row else 0
 
 
 class _Writer:
@@ -156,18 +136,32 @@ class _Writer:
             write_statistics=plain,
             write_page_index=True,
         )
-        self._clips = self._video_bytes = self._row_groups = 0
+        self._most_rows = MOST_GROUP_ROWS if len(plain) < len(columns) else _TABLE_GROUP_ROWS
+        self._group: list[Mapping[str, Any]] = []  # rows that are not written yet
+        self._clips = self._row_groups = self._group_bytes = 0
+        self.video_bytes = 0
         self._index: list[str] = []
 
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows as one row group."""
-        table = pyarrow.Table.from_pylist([*rows], schema=self._schema)
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row; a row group is written once it is full."""
+        size = _size_of(row)
+        is_full = len(self._group) == self._most_rows
+        if self._group and (is_full or self._group_bytes + size > MOST_GROUP_BYTES):
+            self._write_group()
+        self._group.append(row)
+        self._group_bytes += size
+        self.video_bytes += size
+
+    def _write_group(self) -> None:
+        table = pyarrow.Table.from_pylist(self._group, schema=self._schema)
         start = self._file.tell()
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         if "video" in self._schema.names:
-            self._find_clips(rows, start)
-        self._clips += len(rows)
+            self._find_clips(self._group, start)
+        self._clips += len(self._group)
         self._row_groups += 1
+        self._group.clear()
+        self._group_bytes = 0
 
     def _find_clips(self, rows: Sequence[Mapping[str, Any]], start: int) -> None:
         """Note where the clips of a row group lie, which was written from byte `start` on."""
@@ -179,12 +173,13 @@ class _Writer:
                 where = {"row_group": self._row_groups, "number": number, "file_offset": start}
                 self._index.append(line_of(row, **where))
                 start += len(clip)
-                self._video_bytes += len(clip)
 
     def finish(self, prefix: str) -> Shard:
+        if self._group:
+            self._write_group()
         self._writer.close()
         return self._file.finish(
-            prefix, "parquet", self._clips, self._video_bytes, tuple(self._index)
+            prefix, "parquet", self._clips, self.video_bytes, tuple(self._index)
         )
 
     def abandon(self) -> None:

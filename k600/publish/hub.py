@@ -166,7 +166,7 @@ class HubDestination:
         for name, proof in proofs.items():
             if name not in there or self._sha256(there[name]) != proof.sha256:
                 wrong.add(name)
-            on_checked(proof.size_bytes)
+            on_checked(proof.size_bytes or 0)
         return wrong
 
     def _sha256(self, entry: Any) -> str:
@@ -234,17 +234,6 @@ def check_repo_id(repo_id: str) -> None:
             f"repo: {repo_id!r} is not allowed, expected USER/NAME ({plain_text(error)}). A folder "
             "or a bucket is given by to=…"
         ) from None
-
-
-def repo_of_url(url: str) -> str | None:
-    """Return `USER/NAME` of a `hf://` URL of a dataset repository; None for any other text.
-
-    Example:
-        >>> repo_of_url("hf://datasets/owner/clips")
-        'owner/clips'
-    """
-    match = re.fullmatch(r"hf://(?:datasets/)?([^/]+/[^/]+)/?", url)
-    return match and match[1]
 
 
 @contextlib.contextmanager

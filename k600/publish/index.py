@@ -29,7 +29,7 @@ from k600.loading.state import State, read_labels, read_state
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.progress import Progress
 from k600.publish.metadata import index_rows
-from k600.publish.recipe import Recipe
+from k600.publish.options import IndexOptions, PublishOptions
 from k600.publish.run import publish
 from k600.reasons import PASSING_REASONS
 from k600.splits import Split
@@ -147,28 +147,26 @@ def _is_known(
     return row is not None and row.state == "done" and known.get(row.tarball.name) == it
 
 
-def write_index(request: Request, to: str, *, progress: Progress, **place: Any) -> str:
+def write_index(
+    request: Request, how: IndexOptions, *, progress: Progress, offline: bool = False
+) -> str:
     """Write all that the store's ledger knows of a mirror as a table; return where it is.
 
-    Args:
-        request: Its splits are written, as far as something is known of them.
-        to: A file (`.parquet` or `.csv`), or a folder or URL to publish to.
-        progress: Makes the progress bars.
-        **place: Further arguments of `publish`, such as `to_options`.
+    Its splits are written, as far as something is known of them.
 
     Raises:
         ManifestError, DestinationError: It cannot be written.
         NoClipsError: Nothing is known.
     """
-    if to.endswith((".parquet", ".csv")):
-        rows = []
-        for split in request.splits:
-            labels = read_labels(request, Split(split), offline=place.get("offline", False))
-            rows += index_rows(request, split, labels)
-        return str(write_table(rows, to, INDEX))
-    return publish(
-        request, None, to=to, recipe=Recipe(kind="index"), progress=progress, **place
-    ).address
+    to = str(how.to)
+    if not to.endswith((".parquet", ".csv")):
+        place = PublishOptions(kind="index", to=to, to_options=how.to_options)
+        return publish(request, None, place, progress=progress, offline=offline).address
+    rows = []
+    for split in request.splits:
+        labels = read_labels(request, Split(split), offline=offline)
+        rows += index_rows(request, split, labels)
+    return str(write_table(rows, to, INDEX))
 
 
 def show_index(

@@ -13,13 +13,13 @@ from pathlib import Path
 from k600.publish.destination import Destination
 from k600.publish.markers import LOADER, read_json, to_json
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).resolve().parents[2]
 _FOLDERS = ("k600", "kinetics600-stubs")
 _FILES = (
     *("kinetics600.py", "pyproject.toml", "requirements.txt", "dataset_infos.json"),
     *("README.md", "LICENSE"),
 )
-"""In a checkout, which `pip install` takes; of an installed loader only some are there."""
+"""In a checkout, which `pip install` takes; a wheel has the first, and the others' content."""
 
 
 def publish_loader(destination: Destination) -> None:
@@ -39,12 +39,27 @@ def publish_loader(destination: Destination) -> None:
 
 def _loader_files() -> Iterator[tuple[str, bytes]]:
     """Yield the loader's files: path below its folder, and content."""
-    paths = [_ROOT / name for name in _FILES]
+    wheel = _wheel()
+    # Beside an installed loader lie other packages' files, and sometimes a README.md of theirs.
+    paths = [_ROOT / name for name in (_FILES if wheel is None else _FILES[:1])]
     for folder in _FOLDERS:
         paths += sorted((_ROOT / folder).rglob("*"))
     for path in paths:
         if path.is_file() and path.suffix != ".pyc":
             yield path.relative_to(_ROOT).as_posix(), path.read_bytes()
-    if not (_ROOT / "requirements.txt").is_file():  # of an installed loader
-        needed = [line for line in metadata.requires("kinetics600") or () if "extra ==" not in line]
+
+    if wheel is not None:
+        needed = [line for line in wheel.requires or () if "extra ==" not in line]
         yield "requirements.txt", "\n".join([*needed, ""]).encode()
+        yield "README.md", str(wheel.metadata.json["description"]).encode()
+        yield "LICENSE", (wheel.read_text("licenses/LICENSE") or "").encode()
+
+
+def _wheel() -> metadata.Distribution | None:
+    """Return what was installed of this loader as a wheel; None if it runs from a checkout."""
+    try:
+        found = metadata.distribution("kinetics600")
+    except metadata.PackageNotFoundError:
+        return None
+    is_whole = "kinetics600.py" in map(str, found.files or ())  # else it points to a checkout
+    return found if is_whole and Path(str(found.locate_file(""))).resolve() == _ROOT else None

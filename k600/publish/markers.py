@@ -126,7 +126,7 @@ def find_damaged(
     if not proofs:
         return set()
 
-    total = sum(proof.size_bytes for proof in proofs.values())
+    total = sum(shard["size_bytes"] for shard in shards)
     with progress(total, f"{split}, checking") as bar:
         damaged = destination.differing(f"data/{split}", proofs, bar.update)
     if damaged:

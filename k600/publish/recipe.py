@@ -1,4 +1,4 @@
-"""What fixes the shards of a published split, to the byte: its request, and the recipe for them."""
+"""What fixes the shards of a published split, to the byte: its request, and how rows are mixed."""
 
 from __future__ import annotations
 
@@ -9,69 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from k600.clip import TestLabels
-from k600.errors import OptionError
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.destination import Destination
-from k600.publish.shards import MOST_SHARD_MB
+from k600.publish.options import PublishOptions
 from k600.splits import Split
 from k600.store.store import META_DIR
-from k600.values import whole_number
 from k600.video.encoding import describe_encoding
-
-KINDS = ("metadata", "embedded", "index")
-"""What one machine publishes. (Tar files are made by a fleet.)"""
 
 PUBLISHED_FORMATS = {"metadata": 3, "embedded": 2, "webdataset": 2, "index": 1}
 """What a published row of each kind means: with another number, places begun before are refused."""
-
-_MOST = {"shard_size_mb": MOST_SHARD_MB, "mix": 600, "shards_multiple_of": 4_096}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How rows become shards."""
-
-    kind: str = "metadata"
-    """`metadata`, `embedded` or `webdataset`: with the clips themselves, or `index`: where each
-    lies."""
-    shard_size_mb: int = 500
-    """Bytes of clips in a shard, in units of 1,000,000, 1 to 1,900; of a fleet, on average."""
-    mix: int = 16
-    """Embedded: tarballs read side by side, 1 to 600: so many classes are in a shard."""
-    shards_multiple_of: int = 1
-    """Of a fleet: the number of shards is a multiple of this, 1 to 4,096."""
-
-    def check(self) -> None:
-        """Raise `OptionError` for a number that is not allowed."""
-        for option, most in _MOST.items():
-            whole_number(option, getattr(self, option), least=1, most=most)
-
-    @property
-    def shard_bytes(self) -> int:
-        """Bytes of clips in a shard."""
-        return self.shard_size_mb * 1_000_000
-
-    def describe(
-        self,
-        request: Request,
-        split: str,
-        groups: Sequence[Sequence[str]] = (),
-        labels: TestLabels | None = None,
-    ) -> dict[str, Any]:
-        """Return what fixes a split's shards to the byte; `groups` and `labels` if embedded."""
-        if self.kind == "index":  # of all that is known
-            return {"format": PUBLISHED_FORMATS[self.kind], "kind": self.kind, "split": split}
-        description = describe(request, split, self.kind)
-        if self.kind == "embedded":
-            description |= {
-                "shard_size_mb": self.shard_size_mb,
-                "mix": self.mix,
-                "tarballs": digest_of_names([name for group in groups for name in group]),
-            }
-            if Split(split).is_mixed:
-                description["labels"] = digest_of_labels(labels or {})
-        return description
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +28,7 @@ class SplitJob:
     request: Request
     split: str
     destination: Destination
-    recipe: Recipe
+    how: PublishOptions
     progress: Progress
     offline: bool
 
@@ -94,14 +41,22 @@ class SplitJob:
         """Return the path of a marker of the split."""
         return f"{META_DIR}/{self.split}/{name}"
 
-
-def rights_error(what: str, *, but: str = "") -> OptionError:
-    """Return the error for clips that `what` ("are embedded") without the user's statement."""
-    message = (
-        f"i_have_the_rights: the videos belong to their authors, so clips {what} only if you "
-        "state that you may redistribute them: i_have_the_rights=True"
-    )
-    return OptionError(f"{message}. {but}" if but else message)
+    def describe(
+        self, groups: Sequence[Sequence[str]] = (), labels: TestLabels | None = None
+    ) -> dict[str, Any]:
+        """Return what fixes the shards to the byte; `groups` and `labels` if clips are embedded."""
+        description = describe(self.request, self.split, self.how.kind)
+        if self.how.kind == "index":  # of all that is known
+            return {name: description[name] for name in ("format", "kind", "split")}
+        if self.how.kind == "embedded":
+            description |= {
+                "shard_size_mb": self.how.shard_size_mb,
+                "mix": self.how.mix,
+                "tarballs": digest_of_names([name for group in groups for name in group]),
+            }
+            if Split(self.split).is_mixed:
+                description["labels"] = digest_of_labels(labels or {})
+        return description
 
 
 def describe(request: Request, split: str, kind: str) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from k600.errors import NoClipsError, OfflineError, OptionError
 from k600.loading.request import Request
@@ -19,7 +18,7 @@ from k600.progress import Progress
 from k600.publish.clips import check_embeddable, publish_clips
 from k600.publish.destination import FileDestination
 from k600.publish.formats import write_index, write_metadata
-from k600.publish.hub import HubDestination, check_repo_id, repo_of_url
+from k600.publish.hub import HubDestination, check_repo_id
 from k600.publish.loader import publish_loader
 from k600.publish.markers import (
     SplitResult,
@@ -32,10 +31,10 @@ from k600.publish.markers import (
     update_card,
 )
 from k600.publish.metadata import index_rows, metadata_rows
-from k600.publish.recipe import KINDS, Recipe, SplitJob, rights_error
+from k600.publish.options import PublishOptions, repo_of_url, rights_error
+from k600.publish.recipe import SplitJob
 from k600.publish.shards import scratch_folder, send_shard
 from k600.splits import Split
-from k600.values import choice, flag
 
 logger = logging.getLogger("kinetics600")
 
@@ -68,64 +67,56 @@ class Published:
 def publish(
     request: Request,
     repo: str | None,
+    how: PublishOptions,
     *,
-    to: str | None = None,
-    recipe: Recipe,
-    i_have_the_rights: bool = False,
-    private: bool | None = None,
-    token: str | None = None,
     endpoint: str | None = None,
-    to_options: Mapping[str, Any] | None = None,
-    with_loader: bool = False,
     progress: Progress,
     offline: bool = False,
 ) -> Published:
     """Publish a request's splits; the same call again continues an interrupted run.
 
-    The arguments are those of `kinetics600.publish`; `endpoint` is the address of the Hub.
+    `repo` is that of `kinetics600.publish`, `endpoint` the address of the Hub.
     """
-    choice("kind", recipe.kind, KINDS)
-    recipe.check()
-    if request.exclude_overlap:
-        raise OptionError(
-            "exclude_overlap: True is not allowed here, as what is left out follows from a list "
-            "that may change. Load with it, save_manifest(…), and publish with manifest=…"
-        )
-    rights = flag("i_have_the_rights", i_have_the_rights)
-    with_loader = flag("with_loader", with_loader)
-    if private is not None:
-        private = flag("private", private)
-    if recipe.kind == "embedded":
-        if not rights:
-            raise rights_error("are embedded", but="Metadata alone do not need it")
-        check_embeddable(request, offline=offline)
-        private = private is not False
-
-    url, name = _url_and_name(repo, to)
-    splits = _splits(request, recipe.kind)
+    _check(request, how, offline=offline)
+    url, name = _url_and_name(repo, None if how.to is None else str(how.to))
+    splits = _splits(request, how.kind)
     destination: HubDestination | FileDestination
     if url is not None:
-        destination = FileDestination(url, to_options)
+        destination = FileDestination(url, how.to_options)
     elif offline:
         raise OfflineError(
             "repo: the Hub is needed, but HF_HUB_OFFLINE or HF_DATASETS_OFFLINE forbids it. "
             "Unset it, or publish to a folder with to=…"
         )
     else:
-        destination = HubDestination(name, private=private, token=token, endpoint=endpoint)
+        private = how.private is not False if how.kind == "embedded" else how.private
+        destination = HubDestination(name, private=private, token=how.token, endpoint=endpoint)
 
     with contextlib.closing(destination):
         destination.prepare()
-        check_place(destination, recipe.kind)
+        check_place(destination, how.kind)
         published = [
-            _publish_split(SplitJob(request, split, destination, recipe, progress, offline))
+            _publish_split(SplitJob(request, split, destination, how, progress, offline))
             for split in splits
         ]
-        if with_loader:
+        if how.with_loader:
             publish_loader(destination)
         is_private = isinstance(destination, HubDestination) and bool(destination.private)
-        update_card(destination, recipe.kind, name=name, private=is_private)
-    return Published(destination.address, recipe.kind, tuple(published))
+        update_card(destination, how.kind, name=name, private=is_private)
+    return Published(destination.address, how.kind, tuple(published))
+
+
+def _check(request: Request, how: PublishOptions, *, offline: bool) -> None:
+    """Raise an error if a request cannot be published, or not without a statement."""
+    if request.exclude_overlap:
+        raise OptionError(
+            "exclude_overlap: True is not allowed here, as what is left out follows from a list "
+            "that may change. Load with it, save_manifest(…), and publish with manifest=…"
+        )
+    if how.kind == "embedded":
+        if not how.i_have_the_rights:
+            raise rights_error("are embedded", but="Metadata alone do not need it")
+        check_embeddable(request, offline=offline)
 
 
 def _url_and_name(repo: str | None, to: str | None) -> tuple[str | None, str]:
@@ -162,7 +153,7 @@ def _splits(request: Request, kind: str) -> Sequence[str]:
 
 
 def _publish_split(job: SplitJob) -> PublishedSplit:
-    result = publish_clips(job) if job.recipe.kind == "embedded" else _publish_table(job)
+    result = publish_clips(job) if job.how.kind == "embedded" else _publish_table(job)
     if not result.shards:
         message = f"kinetics600 {job.split}: there was not one clip to publish"
         raise NoClipsError(message, settled=True)
@@ -185,8 +176,8 @@ def _publish_split(job: SplitJob) -> PublishedSplit:
 def _publish_table(job: SplitJob) -> SplitResult:
     """Publish the metadata or the index of a split as one shard, unless it is already there."""
     request, split, destination = job.request, job.split, job.destination
-    pin_request(destination, split, job.recipe.describe(request, split))
-    if job.recipe.kind == "index":
+    pin_request(destination, split, job.describe())
+    if job.how.kind == "index":
         labels = read_labels(request, Split(split), offline=job.offline)
         rows, write = index_rows(request, split, labels), write_index
     else:

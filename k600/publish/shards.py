@@ -23,7 +23,6 @@ from k600.store.files import open_part
 from k600.store.store import Store
 from k600.translate import shard_error, translate_errors
 
-MOST_SHARD_MB = 1_900  # below 2 GB with all that is around the clips
 USUAL_CLIP_BYTES = 1_500_000
 MOST_FILES = 9_000  # of the Hub's 10,000 in a folder
 

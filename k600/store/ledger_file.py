@@ -118,7 +118,7 @@ def _version_of(db: sqlite3.Connection, path: Path) -> int:
     if version > VERSION:
         raise StoreError(
             f"data_dir: the ledger '{path}' is of version {version}, and this release reads "
-            f"{VERSION} at most: a newer one wrote it. Bring this one up to date (pip install "
-            "-U kinetics600) or use that one; the ledger is good, so leave it where it is"
+            f"{VERSION} at most: a newer one wrote it. Bring this one up to date (pip install . in "
+            "a newer checkout) or use that one; the ledger is good, so leave it where it is"
         )
     return version

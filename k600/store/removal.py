@@ -20,7 +20,7 @@ from k600.clip import Tarball
 from k600.splits import SPLITS, Split
 from k600.store.files import sync_folder
 from k600.store.ledger import Ledger
-from k600.store.store import Store
+from k600.store.store import QUARANTINE, Store
 from k600.translate import store_error, translate_errors
 
 
@@ -45,7 +45,8 @@ class Removal:
     split: str
     parts: tuple[OwnClips, ...]
     others: int
-    """Clips in the same folders that a user or another tool put there, or changed: they stay."""
+    """Clips in the same folders that a user or another tool put there, or changed, and clips that
+    `kinetics600 verify` put aside, which may be a user's, too: they stay."""
 
     @property
     def clips(self) -> int:
@@ -96,7 +97,9 @@ def plan_removal(store: Store, split: str, classes: Collection[str] | None = Non
                     own[name] = size_bytes
                     here[folder].discard(name)  # two mirrors may both have it
             parts.append(OwnClips(tarball, folder, own, frozenset(gone)))
-    return Removal(split, tuple(parts), sum(map(len, here.values())))
+    aside = (store.root / QUARANTINE / folder for folder in folders)
+    put_aside = sum(len(os.listdir(folder)) for folder in aside if folder.is_dir())
+    return Removal(split, tuple(parts), sum(map(len, here.values())) + put_aside)
 
 
 def remove_clips(
@@ -129,12 +132,17 @@ def remove_clips(
 
 
 def remove_own(store: Store) -> bool:
-    """Remove a store's own folder, unless it has clips of the loader, or a run is at work.
+    """Remove a store's own folder, unless there are clips yet, or a run is at work.
 
     Returns:
         Whether it is gone.
     """
-    return store.remove_own(unless=lambda: any(plan_removal(store, each).clips for each in SPLITS))
+
+    def has_clips() -> bool:
+        plans = (plan_removal(store, split) for split in SPLITS)
+        return any(plan.clips or plan.others for plan in plans)
+
+    return store.remove_own(unless=has_clips)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from rich.filesize import decimal
 from k600.clip import clip_names, parse_file_name
 from k600.disk import Space, free_space
 from k600.errors import DiskFullError, Stopped, StoreError
+from k600.retry import Retry
 from k600.store.files import (
     check_locks,
     leave_cache,
@@ -42,6 +43,9 @@ from k600.video.encoding import Encoding
 
 META_DIR = ".kinetics600"
 """The folder in a store that is the loader's own."""
+
+QUARANTINE = f"{META_DIR}/quarantine"
+"""The folder in it for bad clips that `kinetics600 verify` moved aside."""
 
 _LEAVING = f"{META_DIR}-leaving-"  # what it is called while it is removed
 
@@ -307,11 +311,22 @@ class Store:
     def _gate(self) -> Iterator[None]:
         """Let one process at a time begin a run, or remove what runs need."""
         self.check_inside(self._own(""))
-        with translate_errors(store_error, self._own("")):
+        with contextlib.ExitStack() as lock:
+            # `remove_own` of another process may take the folder away, and the lock in it.
+            retry = Retry(attempts=4, first_pause_seconds=0.05)
+            retry.call(lambda: self._enter_gate(lock), StoreError)
+            yield
+
+    def _enter_gate(self, lock: contextlib.ExitStack) -> None:
+        lock.close()
+        own = self._own("")
+        with translate_errors(store_error, own):
             for name in _FOLDERS:  # they may have gone since the store was prepared
                 make_folder(self._own(name))
-        with self.only_one("begin", threading.Event()):
-            yield
+            made = os.stat(own)
+            lock.enter_context(self.only_one("begin", threading.Event()))
+            if not os.path.samestat(made, os.stat(own)):
+                raise StoreError(f"data_dir: '{own}' was deleted by another process; call again")
 
     def remove_own(self, *, unless: Callable[[], bool]) -> bool:
         """Remove the store's own folder, and so all that is known of its clips.

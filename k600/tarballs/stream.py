@@ -51,8 +51,9 @@ def stream_tarball(
     """Yield a tarball's clips in its own order; none more of a name once it was good.
 
     It is the object `remote`, or what is there now. `DamagedTarballError` or `MirrorChangedError`
-    at its end means that one of the clips may be damaged. Else `on_end` is called then, with the
-    tarball's packing, and where to enter it for its clips, by file name.
+    at its end means that one of the clips may be damaged. Else `on_end` is called then, or once
+    nobody asks for more, with the tarball's packing, and where to enter it for its clips, by file
+    name, as far as that is known by then.
     """
     seen: set[str] = set()
     with open_tarball(
@@ -72,7 +73,11 @@ def stream_tarball(
             if problem is None:
                 seen.add(name)
             clip = clip_of(tarball, name, labels)
-            yield StreamedClip(name, clip, data, problem, fps, position)
+            try:
+                yield StreamedClip(name, clip, data, problem, fps, position)
+            except GeneratorExit:
+                on_end(members.packing or "", members.entries)
+                raise
     on_end(members.packing or "", members.entries)
 
 

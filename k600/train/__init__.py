@@ -10,7 +10,7 @@
     for batch in loader:
         loss = model(**normalize(batch, "cuda")).loss
 
-Needs torch (`pip install 'kinetics600[train]'`), which is imported where it is used: importing this
+Needs torch (`pip install torch torchcodec`), which is imported where it is used: importing this
 imports nothing heavy. Nothing here imports `datasets`.
 """
 

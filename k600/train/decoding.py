@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _HINT = (
     "training needs a working torch, and torchcodec with FFmpeg's libraries (apt-get install "
-    "ffmpeg) for device='cuda': pip install 'kinetics600[decode]'"
+    "ffmpeg) for device='cuda': pip install torch torchcodec"
 )
 _TICK_SECONDS = 1e-4
 """Less than any frame lasts, and more than an error of floats."""

@@ -176,7 +176,7 @@ def test_status_names_blocked_clips(load: Load, at: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["status", "vall"], 2, "'vall' is not a configuration"),
+        (["status", "vall"], 2, "split: 'vall' is not a split"),
         (["status", "--class", "zummba"], 2, "did you mean 'zumba'"),
         (["status", "--data-dir", __file__], 1, "is not a folder"),
         (["status", "--data-dir", "s3://bucket"], 2, "expected a folder on this machine"),

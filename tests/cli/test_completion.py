@@ -81,8 +81,16 @@ def test_all_class_names_are_completed_and_paths_by_the_shell() -> None:
     shell = BashComplete(app, {}, "kinetics600", "_KINETICS600_COMPLETE")
     found = shell.get_completions(["download", "train", "--class"], "")
     assert len({item.value for item in found} - {*class_lists()}) == 600
-    for flag, kind in (("--data-dir", "dir"), ("--manifest", "file"), ("--index", "file")):
-        (item,) = shell.get_completions(["download", "train", flag], "some/pl")
+    for line, kind in (
+        ("download train --data-dir", "dir"),
+        ("download train --manifest", "file"),
+        ("download train --index", "file"),
+        ("publish --to", "dir"),
+        ("fleet train --to", "dir"),
+        ("fleet train --work", "dir"),
+        ("index build --to", "file"),
+    ):
+        (item,) = shell.get_completions(line.split(), "some/pl")
         assert (item.value, item.type) == ("some/pl", kind)
 
 

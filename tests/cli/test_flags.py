@@ -97,8 +97,15 @@ def test_a_flag_called_as_another_option_does_not_stand_for_it(command: Command)
     assert done.returncode == 2
     assert done.stderr == (
         "error: --class: 'no such class' is not a Kinetics-600 class. "
-        "All 600 names: kinetics600.labels()\n"
+        "All 600 names: kinetics600.labels(), or `kinetics600 classes`\n"
     )
+
+
+@pytest.mark.parametrize("arguments", [("plan", "nix"), ("overlap", "nix"), ("status", "nix")])
+def test_a_wrong_split_is_called_so(arguments: tuple[str, ...], command: Command) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: split: 'nix' is not ")
 
 
 def test_help_speaks_of_flags_and_has_no_marks() -> None:
@@ -108,6 +115,13 @@ def test_help_speaks_of_flags_and_has_no_marks() -> None:
             named = set(re.findall(r"\w+", text))
             assert not named & {option for option in FLAGS if "_" in option}
             assert not re.search(r"`|\w=", text)
+
+
+def test_an_example_to_copy_is_in_one_line_of_a_help() -> None:
+    for name, leaf in LEAVES.items():
+        (example,) = re.findall(r"^Example: .*", leaf.help or "", re.M)
+        help_lines = leaf.get_help(Context(leaf, info_name=name, terminal_width=50)).splitlines()
+        assert f"  {example}" in help_lines
 
 
 def completed(option: str, word: str, *, command: str = "plan") -> list[str]:

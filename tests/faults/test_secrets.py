@@ -16,7 +16,7 @@ import kinetics600
 from k600.errors import Kinetics600Error
 from k600.miniature import Miniature
 from k600.progress import no_progress
-from k600.publish.recipe import Recipe
+from k600.publish.options import PublishOptions
 from k600.publish.run import publish
 from tests.faults.host import Answer, Host
 from tests.faults.trial import Note
@@ -197,14 +197,8 @@ def test_the_token_of_the_hub(
     with loopback_hub() as hub:
         for endpoint in (hub.url, f"http://{LOOPBACK}:9"):
             with pytest.raises(Kinetics600Error) as caught:
-                publish(
-                    request,
-                    "owner/clips",
-                    recipe=Recipe(),
-                    progress=no_progress,
-                    token=f"hf_{WORD}",
-                    endpoint=endpoint,
-                )
+                how = PublishOptions(token=f"hf_{WORD}")
+                publish(request, "owner/clips", how, progress=no_progress, endpoint=endpoint)
             everything += [str(caught.value), *traceback.format_exception(caught.value)]
     note("token of the Hub", refused=1)
 

@@ -19,6 +19,7 @@ import fsspec
 import pyarrow.parquet
 import pytest
 from datasets.distributed import split_dataset_by_node
+from rich.filesize import decimal
 
 import kinetics600
 from k600.clip import Tarball, file_name_of
@@ -32,18 +33,19 @@ from k600.errors import (
     NoClipsError,
     OptionError,
 )
-from k600.fleet.options import Job, Places, Workforce, choose_places, fleet_recipe, make_job
+from k600.fleet.job import Job, make_job, open_places
+from k600.fleet.options import FleetOptions
 from k600.fleet.plan import read_plan, write_plan
 from k600.fleet.prepare import prepare_split
 from k600.fleet.run import Fleet, run_fleet
 from k600.fleet.units import Unit, read_unit, read_units
 from k600.loading.columns import place_of
+from k600.loading.options import own_options
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
 from k600.publish.markers import to_json
-from k600.publish.recipe import Recipe
 from k600.splits import SPLITS
 from k600.tarballs.one_clip import read_clip
 from tests.conftest import Command
@@ -55,8 +57,8 @@ from tests.servers import S3Server, web_server
 from tests.without_loader import WITHOUT_LOADER, run_one_class
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
-FOUR = fleet_recipe(shards_multiple_of=4)
-TARS = fleet_recipe(format="webdataset", shards_multiple_of=4)
+FOUR = {"shards_multiple_of": 4}
+TARS = {"format": "webdataset", "shards_multiple_of": 4}
 
 Run = Callable[..., Fleet]
 
@@ -68,7 +70,7 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
     def run(
         to: Path | str,
         split: str = "validation",
-        recipe: Recipe = FOUR,
+        recipe: dict[str, Any] = FOUR,
         *,
         host: Miniature = miniature,
         to_options: dict[str, Any] | None = None,
@@ -86,14 +88,11 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
             "data_dir": str(tmp_path / "clips"),
             **options,
         }
-        return run_fleet(
-            kinetics600.make_request(split, **wanted),
-            choose_places(str(to), to_options or {}, work=work, i_have_the_rights=False),
-            recipe=recipe,
-            workforce=Workforce(executor=executor, workers=workers, tasks=tasks, more=more or {}),
-            progress=no_progress,
-            offline=offline,
-        )
+        own = {"to": to, "to_options": to_options, "work": work, "workers": workers, "tasks": tasks}
+        own |= {"executor": executor, "executor_options": more, **recipe}
+        how, _ = own_options(FleetOptions, own)
+        request = kinetics600.make_request(split, **wanted)
+        return run_fleet(request, how, progress=no_progress, offline=offline)
 
     return run
 
@@ -169,7 +168,7 @@ def test_a_place_begun_before_goes_on_unless_its_files_mean_something_else(
         words = json.dumps([unit["url"], unit["etag"], {"format": 2, "short_side": None}])
         assert unit["key"] == hashlib.sha256(words.encode()).hexdigest()[:16]
 
-    monkeypatch.setattr("k600.fleet.options.PARTS_FORMAT", 2)
+    monkeypatch.setattr("k600.fleet.job.PARTS_FORMAT", 2)
     with pytest.raises(DestinationTakenError, match="request: parts_format was None, now 2"):
         run(place)
     (notes / "run.json").write_bytes(NOTE.replace(b'"format": 2', b'"format": 1'))
@@ -187,8 +186,8 @@ def without_etags(files: dict[str, bytes]) -> dict[str, bytes]:
 
 def test_a_worker_reads_of_the_plan_what_is_its_own(miniature: Miniature, tmp_path: Path) -> None:
     request = kinetics600.make_request("validation", mirror=str(miniature.root), data_dir=tmp_path)
-    job = make_job(request, "validation", FOUR, Places(work=str(tmp_path / "out"), options={}))
-    with job.places.open() as places:
+    job = make_job(request, "validation", FleetOptions(to=str(tmp_path / "out"), **FOUR))
+    with open_places(job.how) as places:
         work = prepare_split(request, job, places, no_progress)
         read_units(job, work.units, places)
         write_plan(job, work.units, {}, places)
@@ -220,7 +219,7 @@ def test_the_manifest_says_where_each_clip_lies_on_the_host(
 def test_an_index_of_any_workers_is_what_one_pass_of_this_machine_finds(
     run: Run, miniature: Miniature, tmp_path: Path
 ) -> None:
-    place, recipe = tmp_path / "index", fleet_recipe(format="index")
+    place, recipe = tmp_path / "index", {"format": "index"}
     splits = run(place, "all", recipe, workers=2, tasks=3).splits
     assert [(one.fetched_tarballs, one.clips, one.shards) for one in splits] == [
         (6, 30, 1),
@@ -240,7 +239,7 @@ def test_an_index_of_any_workers_is_what_one_pass_of_this_machine_finds(
 
 
 def test_an_index_that_is_lost_is_made_again_without_reading(run: Run, tmp_path: Path) -> None:
-    recipe, table = fleet_recipe(format="index"), tmp_path / "a/data/validation/index.parquet"
+    recipe, table = {"format": "index"}, tmp_path / "a/data/validation/index.parquet"
     run(tmp_path / "a", "validation", recipe)
     before = table.read_bytes()
     (split,) = run(tmp_path / "a", "validation", recipe).splits
@@ -306,9 +305,9 @@ def test_what_is_written_is_published_from_its_manifest(
         ({"seed": 1}, "seed was 0, now 1"),
         ({"classes": CLASSES[0]}, "classes was None, now .*tarballs was '6 .* now '1 "),
         ({"short_side": 64}, "short_side was None, now 64"),
-        ({"recipe": fleet_recipe()}, "shards_multiple_of was 4, now 1"),
+        ({"recipe": {}}, "shards_multiple_of was 4, now 1"),
         (
-            {"recipe": fleet_recipe(shard_size_mb=1, shards_multiple_of=4)},
+            {"recipe": {"shard_size_mb": 1, "shards_multiple_of": 4}},
             "shard_size_mb was 500, now 1",
         ),
         ({"recipe": TARS}, "holds embedded of 'validation': kind: 'webdataset' is not allowed"),
@@ -329,13 +328,7 @@ def finished(miniature: Miniature, tmp_path_factory: pytest.TempPathFactory) -> 
     to = tmp_path_factory.mktemp("fleet") / "finished"
     options = {"mirror": str(miniature.root), "data_dir": str(to.parent / "clips")}
     request = kinetics600.make_request("validation", **options)
-    run_fleet(
-        request,
-        Places(work=str(to), options={}),
-        recipe=FOUR,
-        workforce=Workforce(workers=1),
-        progress=no_progress,
-    )
+    run_fleet(request, FleetOptions(to=str(to), workers=1, **FOUR), progress=no_progress)
     return to
 
 
@@ -533,6 +526,17 @@ def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> Non
             found.append(json.loads(out))
             there = hub.files("owner/clips")
             assert len(hub.uploads) == 6  # four shards, the index and the manifest
+        commits = []
+        for _ in range(2):
+            more = [*map(str, words), "--with-loader"]
+            process = started(more, env=environment(hub, tmp_path))
+            _, said = process.communicate(timeout=100)
+            assert process.returncode == 3, said
+            commits.append(len(hub.repos["owner/clips"].commits))
+        assert commits[0] == commits[1]
+        with_loader = hub.files("owner/clips")
+        assert {"loader/kinetics600.py", "loader/k600/api.py"} < {*with_loader}
+        assert "## The loader" in with_loader["README.md"].decode()
         assert hub.repos["owner/clips"].private
         assert found[0]["address"] == f"{hub.url}/datasets/owner/clips"
         assert found[0]["splits"][0]["shards"] == 4
@@ -549,10 +553,23 @@ def test_to_the_hub_go_shards_alone(miniature: Miniature, tmp_path: Path) -> Non
     assert left == {"run.json", "units"}
 
 
+def test_the_loader_comes_along_if_it_is_asked_for(
+    run: Run, finished: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        run(tmp_path / "finished", recipe={**FOUR, "with_loader": True})
+    files, without = made(tmp_path / "finished"), made(finished)
+    more = {name for name in files if name not in without}
+    assert {"loader/kinetics600.py", "loader/README.md", ".kinetics600/loader.json"} < more
+    assert all(name.startswith("loader/") for name in more - {".kinetics600/loader.json"})
+    assert {name for name in without if files[name] != without[name]} == {"README.md"}
+    assert b"## The loader" in files["README.md"]
+
+
 def test_machines_share_the_shards_evenly_and_every_shard_mixes_classes(
     run: Run, tmp_path: Path
 ) -> None:
-    run(tmp_path / "a", recipe=fleet_recipe(shards_multiple_of=3))
+    run(tmp_path / "a", recipe={"shards_multiple_of": 3})
     stream = datasets.load_dataset(str(tmp_path / "a"), "validation", streaming=True)["validation"]
     stream = stream.cast_column("video", datasets.Video(decode=False))
     assert stream.num_shards == 3
@@ -613,7 +630,7 @@ def test_clips_are_made_smaller_on_the_way(run: Run, miniature: Miniature, tmp_p
 
 def test_classes_of_the_test_split(run: Run, miniature: Miniature, tmp_path: Path) -> None:
     label = next(label for label in miniature.labels.values() if label)
-    run(tmp_path / "a", "test", fleet_recipe(), classes=label)
+    run(tmp_path / "a", "test", {}, classes=label)
     (file,) = (tmp_path / "a/data/test").iterdir()
     labels = pyarrow.parquet.read_table(file, columns=["label"])["label"].to_pylist()
     count = [*miniature.labels.values()].count(label)
@@ -627,7 +644,7 @@ def test_a_damaged_tarball_leaves_nothing_but_its_reason(
     path = own_miniature.root / "train/zumba.tar.gz"
     data = path.read_bytes()
     path.write_bytes(data[:-4] + bytes(4))
-    (split,) = run(tmp_path / "a", "train", fleet_recipe(), host=own_miniature).splits
+    (split,) = run(tmp_path / "a", "train", {}, host=own_miniature).splits
     assert split.missing == {"tarball_damaged": 1}
     assert not split.complete
     assert (split.tarballs, split.clips) == (2, 5)
@@ -651,7 +668,6 @@ def test_a_tarball_that_is_replaced_between_two_readings_is_not_taken_for_the_on
 
     with faulty_host(own_miniature.root.parent) as host:
         host.fault = replaced
-        places = Places(work=str(tmp_path / "out"), options={})
         mirror = Mirror(f"{host.url}/600")
         job = Job(
             split="train",
@@ -659,14 +675,13 @@ def test_a_tarball_that_is_replaced_between_two_readings_is_not_taken_for_the_on
             labels={},
             classes=None,
             encoding=None,
-            recipe=fleet_recipe(),
+            how=FleetOptions(to=str(tmp_path / "out")),
             seed=0,
             whole=False,
-            places=places,
             options={"format": 1},
         )
         unit = Unit.of(tarball, mirror.head(tarball.path), job.options)
-        place = FileDestination(places.work, {})
+        place = FileDestination(str(tmp_path / "out"))
         place.prepare()
         (tmp_path / "scratch").mkdir()
         with pytest.raises(MirrorChangedError, match="was replaced since this run began"):
@@ -681,11 +696,9 @@ def test_a_portal_s_page_is_no_damaged_tarball_and_leaves_no_marker(
         host.fault = on_clips(lambda answer: setattr(answer, "body", bytes(len(answer.body))))
         options = {"mirror": f"{host.url}/600"}
         with pytest.raises(Kinetics600Error, match="zumba|surfing"):
-            run(tmp_path / "a", "train", fleet_recipe(), host=own_miniature, **options)
+            run(tmp_path / "a", "train", {}, host=own_miniature, **options)
         host.fault = None
-        (split,) = run(
-            tmp_path / "a", "train", fleet_recipe(), host=own_miniature, **options
-        ).splits
+        (split,) = run(tmp_path / "a", "train", {}, host=own_miniature, **options).splits
     assert split.complete
     assert split.missing == {}
 
@@ -694,12 +707,12 @@ def test_a_tarball_that_was_replaced_is_read_anew(
     run: Run, own_miniature: Miniature, tmp_path: Path
 ) -> None:
     with pytest.raises(OptionError, match="shards_multiple_of: 64 shards need as many clips"):
-        run(tmp_path / "a", "train", fleet_recipe(shards_multiple_of=64), host=own_miniature)
+        run(tmp_path / "a", "train", {"shards_multiple_of": 64}, host=own_miniature)
     units = tmp_path / "a/.kinetics600/train/units"
     assert len([*units.iterdir()]) == 2
     members = {f"newclip{n:04d}_000000_000010.mp4": make_clip(900 + n) for n in range(70)}
     (own_miniature.root / "train/zumba.tar.gz").write_bytes(make_tarball(members))
-    recipe = fleet_recipe(shards_multiple_of=64)
+    recipe = {"shards_multiple_of": 64}
     (split,) = run(tmp_path / "a", "train", recipe, host=own_miniature).splits
     assert (split.fetched_tarballs, split.clips, split.shards) == (1, 75, 64)
 
@@ -708,7 +721,7 @@ def test_a_tarball_that_was_replaced_is_read_anew(
 def test_a_part_that_was_changed_or_is_gone_is_read_anew(
     damage: str, run: Run, own_miniature: Miniature, tmp_path: Path
 ) -> None:
-    recipe = fleet_recipe(shards_multiple_of=64)
+    recipe = {"shards_multiple_of": 64}
     with pytest.raises(OptionError, match="there are 10"):
         run(tmp_path / "a", "train", recipe, host=own_miniature)
     own = tmp_path / "a/.kinetics600/train"
@@ -741,7 +754,7 @@ def test_a_tarball_that_is_not_there(
     (own_miniature.root / "train/zumba.tar.gz").unlink()
     with pytest.raises(IncompleteError, match=r"zumba.tar.gz is left out: .* does not exist"):
         run(tmp_path / "a", "train", host=own_miniature, on_missing="raise")
-    (split,) = run(tmp_path / "b", "train", fleet_recipe(), host=own_miniature).splits
+    (split,) = run(tmp_path / "b", "train", {}, host=own_miniature).splits
     assert (split.clips, split.missing) == (5, {"tarball_not_found": 1})
     assert not split.complete
     assert "zumba.tar.gz is left out" in lines.text
@@ -759,8 +772,8 @@ def test_a_tarball_that_is_not_there(
         ({"tasks": 0}, "tasks: 0 is not allowed"),
         ({"workers": 0}, "workers: 0 is not allowed, expected a whole number of at least 1"),
         ({"workers": "all"}, "workers: 'all' is not allowed"),
-        ({"recipe": fleet_recipe(shard_size_mb=0)}, "shard_size_mb: 0 is not allowed"),
-        ({"recipe": fleet_recipe(shards_multiple_of=0)}, "shards_multiple_of: 0 is not allowed"),
+        ({"recipe": {"shard_size_mb": 0}}, "shard_size_mb: 0 is not allowed"),
+        ({"recipe": {"shards_multiple_of": 0}}, "shards_multiple_of: 0 is not allowed"),
         ({"to": "hf://datasets/a/b"}, "work: needed with hf://, as the Hub takes files by commits"),
         ({"to": "hf://datasets/a/b", "work": "w"}, "i_have_the_rights: the videos belong"),
         ({"work": "w"}, "work: 'w' is not allowed with to"),
@@ -787,7 +800,8 @@ def test_a_text_is_no_statement_about_rights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "executor", "extra"), [("datatrove", "local", "fleet"), ("ray", "ray", "ray")]
+    ("module", "executor", "packages"),
+    [("datatrove", "local", "datatrove"), ("ray", "ray", "datatrove ray")],
 )
 def test_without_its_engine_it_says_what_to_install(
     run: Run,
@@ -795,10 +809,10 @@ def test_without_its_engine_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
     module: str,
     executor: str,
-    extra: str,
+    packages: str,
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingDependencyError, match=rf"pip install 'kinetics600\[{extra}\]'"):
+    with pytest.raises(MissingDependencyError, match=f"pip install {packages}$"):
         run(tmp_path / "a", executor=executor)
     assert not (tmp_path / "a").exists()
 
@@ -819,6 +833,7 @@ def test_on_the_command_line(miniature: Miniature, tmp_path: Path, command: Comm
     assert found["tarballs"] == 6
     assert [one["workers"] for one in found["simulations"]] == [1, 3, 6, 10, 100, 1000]
     shown, _ = said("train", "--estimate", "--get-price", "1000")
+    assert f"6 tarballs, {decimal(found['tarball_bytes'])};" in shown
     assert f"{found['requests']['gets']:,} GETs and {found['requests']['puts']:,} PUTs" in shown
     assert "get-price: -1.0 is not" in said("train", "--estimate", "--get-price=-1", code=2)[1]
     assert not (tmp_path / "clips").exists()

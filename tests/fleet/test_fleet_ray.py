@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.fleet.options import Places, Workforce, fleet_recipe
+from k600.fleet.options import FleetOptions
 from k600.fleet.run import Fleet, run_fleet
 from k600.miniature import Miniature
 from k600.progress import no_progress
@@ -53,13 +53,11 @@ def cluster() -> Iterator[Cluster]:
 
 
 def run(to: Path | str, host: Miniature, *, executor: str, **options: Any) -> Fleet:
-    to_options = options.pop("to_options", {})
+    place = {"to": str(to), "to_options": options.pop("to_options", {})}
     wanted = {"mirror": str(host.root), "data_dir": "/nonexistent", **options}
     return run_fleet(
         kinetics600.make_request("train", **wanted),
-        Places(work=str(to), options=to_options),
-        recipe=fleet_recipe(shards_multiple_of=4),
-        workforce=Workforce(executor=executor, workers=2, tasks=4),
+        FleetOptions(**place, executor=executor, workers=2, tasks=4, shards_multiple_of=4),
         progress=no_progress,
     )
 

@@ -19,7 +19,7 @@ import pytest
 
 import kinetics600
 from k600.errors import MissingDependencyError, OptionError
-from k600.fleet.options import Places, Workforce, fleet_recipe
+from k600.fleet.options import FleetOptions
 from k600.fleet.run import Fleet, run_fleet
 from k600.miniature import Miniature, make_clip, make_tarball
 from k600.progress import no_progress
@@ -76,15 +76,17 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
     ) -> Fleet:
         options = {"mirror": str(host.root), "test_labels": str(host.test_labels)}
         request = kinetics600.make_request(split, data_dir=str(tmp_path / "clips"), **options)
-        return run_fleet(
-            request,
-            Places(work=str(to), options={"auto_mkdir": True}),
-            recipe=fleet_recipe(shards_multiple_of=shards),
-            workforce=Workforce(
-                executor=executor, workers=2, tasks=3, logs=str(tmp_path / "logs"), more=more
-            ),
-            progress=no_progress,
+        how = FleetOptions(
+            to=str(to),
+            to_options={"auto_mkdir": True},
+            shards_multiple_of=shards,
+            executor=executor,
+            workers=2,
+            tasks=3,
+            logs=str(tmp_path / "logs"),
+            executor_options=more,
         )
+        return run_fleet(request, how, progress=no_progress)
 
     return run
 

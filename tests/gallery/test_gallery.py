@@ -12,10 +12,8 @@ import re
 import shutil
 import struct
 import subprocess
-import sys
 from collections.abc import Mapping
 from html.parser import HTMLParser
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -25,7 +23,7 @@ import datasets
 import pytest
 
 import k600.store.store
-from k600.errors import MissingDependencyError, OptionError, StoreError
+from k600.errors import OptionError, StoreError
 from k600.gallery.contact_sheet import sheet_size, write_contact_sheet
 from k600.gallery.page import write_gallery
 from k600.gallery.thumbnails import preview_clip
@@ -34,9 +32,6 @@ from k600.miniature import make_clip
 from tests.conftest import Load
 
 CLIP = make_clip(1)
-needs_pillow = pytest.mark.skipif(
-    find_spec("PIL") is None, reason="Pillow is in requirements.txt: pip install pillow"
-)
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028{{videos}}"
 
 
@@ -238,7 +233,6 @@ def test_a_clip_that_cannot_be_decoded_says_why(video: Any, reason: str, tmp_pat
     assert not page.clips[1]["embedded"]
 
 
-@needs_pillow
 @pytest.mark.parametrize("video", [None, {"path": "a.mp4", "bytes": CLIP[:900]}])
 def test_a_contact_sheet_says_what_cannot_be_decoded(video: Any, tmp_path: Path) -> None:
     write_contact_sheet([row(1), row(video=video)], tmp_path / "sheet.png")
@@ -280,9 +274,7 @@ def test_options_are_checked(options: Mapping[str, Any], tmp_path: Path) -> None
         write_contact_sheet([row()], tmp_path / "page", columns=0)
 
 
-@pytest.mark.parametrize(
-    "write", [write_gallery, pytest.param(write_contact_sheet, marks=needs_pillow)]
-)
+@pytest.mark.parametrize("write", [write_gallery, write_contact_sheet])
 def test_a_page_that_cannot_be_written_leaves_the_old_one(
     write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,7 +341,6 @@ def has_ink(picture: Any, left: int, top: int, width: int, height: int) -> bool:
     return bool((picture[top : top + height, left : left + width] < 110).all(axis=2).any())
 
 
-@needs_pillow
 def test_a_contact_sheet_is_a_png_with_a_heading_for_each_class(tmp_path: Path) -> None:
     rows = [row(n, label=(7, 3)[n % 2]) for n in range(6)]
     tall = {"path": "tall.mp4", "bytes": make_clip(6, width=96, height=192)}
@@ -380,13 +371,6 @@ def test_a_contact_sheet_is_a_png_with_a_heading_for_each_class(tmp_path: Path) 
     assert (picture[136:236, 32:192] == first[10:110]).all()  # but for its round corners
     beside_the_tall_one = picture[96 + 182 + 30 + 60, 32 + 4]
     assert beside_the_tall_one.tolist() == [236, 236, 231]
-
-
-@needs_pillow
-def test_a_contact_sheet_needs_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(MissingDependencyError, match="pip install pillow"):
-        write_contact_sheet([row()], tmp_path / "sheet.png")
 
 
 def test_a_picture_is_from_the_middle() -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,17 +15,10 @@ from k600.gallery.page import write_gallery
 from k600.gallery.serve import PageServer, make_served_page
 from k600.labels import NAMES
 from k600.miniature import make_clip
+from tests.chromium import playwright, start_chromium, watch
 from tests.gallery.test_gallery import CLIP, on_disk, row
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install '.[browser]'"
-)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"
-)
-
-expect = playwright.expect
+expect = playwright().expect
 expect.set_options(timeout=20_000)
 CLASSES = ("abseiling", "surfing water", "zumba")
 HOSTILE = (
@@ -45,36 +36,10 @@ FILTER = """async (text) => {
 Open = Callable[..., Any]
 
 
-def watch(page: Any) -> list[str]:
-    """Return the list that gets whatever the page does and must not do."""
-    wrong: list[str] = []
-
-    def request(request: Any) -> None:
-        if urlsplit(request.url).scheme not in {"file", "data", "blob"}:
-            wrong.append(f"network: {request.url}")
-
-    def failed(request: Any) -> None:
-        if request.resource_type != "media" or request.failure != "net::ERR_ABORTED":  # left early
-            wrong.append(f"failed: {request.url[:200]} {request.failure}")
-
-    def console(message: Any) -> None:
-        if message.type in {"error", "warning"}:
-            wrong.append(f"{message.type}: {message.text}")
-
-    page.on("request", request)
-    page.on("requestfailed", failed)
-    page.on("console", console)
-    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    return wrong
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]  # root, and small /dev/shm
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with start_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -35,10 +36,11 @@ from k600.errors import (
     OptionError,
 )
 from k600.loading.columns import place_of
+from k600.loading.options import own_options
 from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
 from k600.mirror.mirror import Mirror
 from k600.progress import Bar
-from k600.publish.recipe import Recipe
+from k600.publish.options import PublishOptions
 from k600.publish.run import Published, publish
 from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.one_clip import read_clip
@@ -50,7 +52,7 @@ from tests.servers import S3Server
 from tests.without_loader import WITHOUT_LOADER, run_one_class
 
 COMMAND = "import k600.cli.publish; from k600.cli import main; main()"
-EMBEDDED = Recipe(kind="embedded", shard_size_mb=1, mix=2)
+EMBEDDED = {"kind": "embedded", "shard_size_mb": 1, "mix": 2}
 
 # The client hands a file to its HTTP library in a way that this one does not like any more.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
@@ -111,26 +113,24 @@ def put(miniature: Miniature, tmp_path: Path, request: pytest.FixtureRequest) ->
     def put(
         repo: str | None,
         split: str = "validation",
-        recipe: Recipe | None = None,
+        recipe: dict[str, Any] | None = None,
         *,
         host: Miniature = miniature,
         more: dict[str, Any] | None = None,
         **options: Any,
     ) -> Published:
         wanted = {"data_dir": str(tmp_path / "clips"), "test_labels": str(host.test_labels)}
-        recipe = recipe or Recipe()
+        options = {**(recipe or {}), **options}
+        called = {name: options.pop(name) for name in ("endpoint", "offline") if name in options}
         if hub is not None:
-            options = {"token": TOKEN, "endpoint": hub.url, **options}
-        if recipe.kind == "embedded":
+            options = {"token": TOKEN, **options}
+            called = {"endpoint": hub.url, **called}
+        if options.get("kind") == "embedded":
             options = {"i_have_the_rights": True, **options}
         wanted = {"mirror": str(host.root), **wanted, **(more or {})}
-        return publish(
-            kinetics600.make_request(split, **wanted),
-            repo,
-            recipe=recipe,
-            progress=_Progress(),
-            **options,
-        )
+        request = kinetics600.make_request(split, **wanted)
+        how, _ = own_options(PublishOptions, options)
+        return publish(request, repo, how, progress=_Progress(), **called)
 
     return put
 
@@ -220,9 +220,34 @@ def test_embedded_clips_are_those_of_the_tarballs_mixed_and_always_the_same(
     assert {f.name for f in files}.isdisjoint(f.name for f in (tmp_path / "c/data/train").iterdir())
 
 
+def test_where_clips_lie_is_kept_of_what_was_read_as_a_load_keeps_it(
+    put: Publish, tmp_path: Path, miniature: Miniature
+) -> None:
+    put(None, "train", EMBEDDED, to=str(tmp_path / "whole"))
+    a_few = {"max_samples": 3, "data_dir": str(tmp_path / "few")}
+    put(None, "train", EMBEDDED, to=str(tmp_path / "chosen"), more=a_few)
+    options = {"split": "train", "mirror": str(miniature.root)}
+    kinetics600.load_dataset(**options, data_dir=tmp_path / "loaded", cache_dir=tmp_path / "cache")
+
+    clips = [(label, name) for label in CLASSES for name in miniature.clips["train"][label]]
+    published, few, loaded = (
+        kinetics600.make_request(**options, data_dir=tmp_path / folder).ledger
+        for folder in ("clips", "few", "loaded")
+    )
+    assert published.objects("train") == loaded.objects("train")
+    assert len(published.objects("train")) == len(CLASSES)
+    known = loaded.places("train", clips)
+    assert published.places("train", clips) == known
+    assert len(known) > 20
+    assert 0 < len(few.objects("train")) < len(CLASSES)
+    assert few.places("train", clips).items() < known.items()
+    assert not list((tmp_path / "clips").rglob("*.mp4"))
+
+
 def test_what_had_to_be_left_out_is_named_and_counted(put: Publish, tmp_path: Path) -> None:
-    done = put(None, "validation", EMBEDDED, to=str(tmp_path))
-    groups = sorted((tmp_path / ".kinetics600/validation/groups").iterdir())
+    place = tmp_path / "published"
+    done = put(None, "validation", EMBEDDED, to=str(place))
+    groups = sorted((place / ".kinetics600/validation/groups").iterdir())
     named: dict[str, str] = {}
     for group in groups:
         named |= json.loads(group.read_text())["left_out"]
@@ -232,9 +257,9 @@ def test_what_had_to_be_left_out_is_named_and_counted(put: Publish, tmp_path: Pa
     }
     assert done.splits[0].missing == {"empty": 1, "truncated": 1}
     assert "| `validation` | 1 | the file in the tarball is cut off |" in (
-        tmp_path / "README.md"
+        place / "README.md"
     ).read_text(encoding="utf-8")
-    assert put(None, "validation", EMBEDDED, to=str(tmp_path)).splits == (
+    assert put(None, "validation", EMBEDDED, to=str(place)).splits == (
         replace(done.splits[0], new_shards=0),
     )
 
@@ -284,7 +309,7 @@ def test_row_groups_are_bounded(
     monkeypatch.setattr("k600.publish.formats.MOST_GROUP_BYTES", 700_000)
     monkeypatch.setattr("k600.publish.formats.MOST_GROUP_ROWS", 2)
     monkeypatch.setattr("k600.publish.clips.BUFFER_ROWS", 3)
-    recipe = Recipe(kind="embedded", shard_size_mb=100, mix=6)
+    recipe = {"kind": "embedded", "shard_size_mb": 100, "mix": 6}
     put(None, "train", recipe, host=large, to=str(tmp_path / "a"))
     (file,) = (tmp_path / "a/data/train").iterdir()
     parquet = pyarrow.parquet.ParquetFile(file).metadata
@@ -448,6 +473,40 @@ def test_a_repository_with_the_loader_loads_by_its_name_and_by_the_loader(
     assert words[-1] == "10"
 
 
+def test_an_installed_loader_is_published_without_what_lies_beside_it(tmp_path: Path) -> None:
+    root, site = Path(kinetics600.__file__).parent, tmp_path / "site-packages"
+    shutil.copytree(root / "k600", site / "k600", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "kinetics600.py", site)
+    for name in ("README.md", "LICENSE", "pyproject.toml"):
+        (site / name).write_text("another package's")
+    about = site / "kinetics600-0.1.0.dist-info"
+    (about / "licenses").mkdir(parents=True)
+    shutil.copy(root / "LICENSE", about / "licenses")
+    readme = (root / "README.md").read_text("utf-8")
+    head = "Metadata-Version: 2.4\nName: kinetics600\nVersion: 0.1.0\nRequires-Dist: av>=13\n"
+    head += "Requires-Dist: ray; extra == 'ray'\n"
+    (about / "METADATA").write_text(f"{head}\n{readme}", "utf-8")
+    (about / "RECORD").write_text("kinetics600.py,,\n")
+
+    program = f"""
+import sys
+sys.path.insert(0, {str(site)!r})
+from k600.publish.destination import FileDestination
+from k600.publish.loader import publish_loader
+place = FileDestination({str(tmp_path / "place")!r})
+place.prepare()
+publish_loader(place)
+"""
+    subprocess.run([sys.executable, "-I", "-c", program], check=True, cwd=tmp_path)
+    loader = tmp_path / "place/loader"
+    assert (loader / "README.md").read_text("utf-8") == readme
+    assert (loader / "LICENSE").read_bytes() == (root / "LICENSE").read_bytes()
+    assert (loader / "requirements.txt").read_text() == "av>=13\n"
+    assert (loader / "kinetics600.py").is_file()
+    assert (loader / "k600/api.py").is_file()
+    assert not (loader / "pyproject.toml").exists()
+
+
 def test_a_killed_run_goes_on_and_sends_only_what_is_missing(
     hub: Hub, put: Publish, large: Miniature, tmp_path: Path
 ) -> None:
@@ -515,7 +574,7 @@ def test_another_request_is_refused_and_told_what_differs(put: Publish, tmp_path
     to = str(tmp_path / "published")
     put(None, recipe=EMBEDDED, to=to)
     with pytest.raises(Kinetics600Error, match=r"mix was 2, now 3.*Use the same options"):
-        put(None, recipe=Recipe(kind="embedded", shard_size_mb=1, mix=3), to=to)
+        put(None, recipe={"kind": "embedded", "shard_size_mb": 1, "mix": 3}, to=to)
     with pytest.raises(Kinetics600Error, match=r"classes was None, now \['zumba'\]"):
         put(None, recipe=EMBEDDED, to=to, more={"classes": "zumba"})
     with pytest.raises(Kinetics600Error, match="kind: 'metadata' is not allowed beside it"):
@@ -741,9 +800,9 @@ def test_a_fault_of_the_hub_that_stays(
         ("own er/meta", {}, "repo: 'own er/meta' is not allowed"),
         ("s4://bucket/x", {}, "to: 's4://bucket/x' is not allowed"),
         (None, {"to": "s4://bucket/x"}, "to: 's4://bucket/x' is not allowed"),
-        ("o/m", {"recipe": Recipe(kind="video")}, "kind: 'video' is not allowed"),
-        ("o/m", {"recipe": Recipe(shard_size_mb=2000)}, "shard_size_mb: 2000 is not allowed"),
-        ("o/m", {"recipe": Recipe(mix=0)}, "mix: 0 is not allowed"),
+        ("o/m", {"recipe": {"kind": "video"}}, "kind: 'video' is not allowed"),
+        ("o/m", {"recipe": {"shard_size_mb": 2000}}, "shard_size_mb: 2000 is not allowed"),
+        ("o/m", {"recipe": {"mix": 0}}, "mix: 0 is not allowed"),
         ("o/m", {"private": "x"}, "private: 'x' is not allowed, expected True or False"),
         ("o/m", {"i_have_the_rights": "no"}, "i_have_the_rights: 'no' is not allowed"),
         ("o/m", {"offline": True}, "HF_HUB_OFFLINE"),

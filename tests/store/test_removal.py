@@ -85,6 +85,27 @@ def test_what_is_not_the_loaders_stays(store: Store, tmp_path: Path) -> None:
     assert (store.root / "val/surfing_water" / OWN).exists()
 
 
+def test_a_clip_that_was_put_aside_stays_as_it_may_be_a_users(
+    store: Store, load: Load, command: Command
+) -> None:
+    for split in ("validation", "test"):
+        delete(store, split)
+    own = store.root / SURFING / OWN
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"no clip, but mine")
+    load("validation", classes="surfing water")
+    verified = command("verify", "validation", "--quarantine", "--data-dir", store.root)
+    assert "quarantined" in verified.stdout
+    assert not own.exists()
+
+    done = command("delete", "all", "--data-dir", store.root, "--yes")
+    assert "validation: 5 clips" in done.stderr
+    assert "; 1 that are not the loader's, or were put aside, stay" in done.stderr
+    assert not remove_own(store)
+    (kept,) = store.root.rglob(OWN)
+    assert kept.read_bytes() == b"no clip, but mine"
+
+
 def test_clips_behind_a_link_out_of_the_store_stay(store: Store, tmp_path: Path) -> None:
     shutil.move(store.root / "validation", tmp_path / "elsewhere")
     (store.root / "validation").symlink_to(tmp_path / "elsewhere")

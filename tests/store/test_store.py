@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import io
@@ -131,6 +132,27 @@ def test_a_run_that_begins_after_the_stores_own_folder_went_makes_it_again(store
         assert part.exists()
     assert not store.remove_own(unless=lambda: True)
     assert store.remove_own(unless=lambda: False)
+
+
+def test_a_run_that_waits_for_a_lock_that_is_deleted_makes_it_anew(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = Store.only_one, ["before the lock is opened", "once it is held"]
+
+    @contextlib.contextmanager
+    def only_one(self: Store, name: str, stop: threading.Event) -> Iterator[None]:
+        when = left.pop(0) if left else ""
+        if when.startswith("before"):
+            self._own("").rename(self.root / "leaving")
+        with real(self, name, stop):
+            if when.startswith("once"):
+                self._own("").rename(self.root / "leaving too")
+            yield
+
+    monkeypatch.setattr(Store, "only_one", only_one)
+    with store.incoming() as incoming:
+        assert incoming.new_part().parent.is_dir()
+    assert left == []
 
 
 def test_what_a_killed_run_left_and_one_may_not_remove_is_left_to_its_owner(store: Store) -> None:
