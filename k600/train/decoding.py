@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k600.errors import MissingDependencyError
 from k600.video.display import Turn, reformatter, turn_of
-from k600.video.probe import best_stream, open_mp4, playable_stream
+from k600.video.probe import open_mp4, playable_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,8 +102,8 @@ class PyAVVideo:
     """
 
     def __init__(self, container: Any) -> None:
-        stream = best_stream(container, "video")
-        if stream is None or stream.codec_context is None:
+        stream = playable_stream(container, "video")
+        if stream is None:
             raise ValueError("there are no frames in it that can be decoded")
         self._decoder = stream.codec_context
         self._decoder.thread_count = 1  # a DataLoader's workers decode in parallel
