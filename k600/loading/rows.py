@@ -6,9 +6,10 @@ processes and data-loading workers. Nothing here knows `datasets`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,9 @@ class TarballClip(NamedTuple):
     """Frames per second of its file; None where unknown."""
     position: int
     """Its place among the tarball's clips, from 0."""
+
+
+_Clips = Generator[TarballClip, None, None]
 
 
 class StoredClip(NamedTuple):
@@ -231,30 +235,27 @@ class StreamedShard:
             IncompleteError: A clip is no good and `on_missing` is `raise`.
             MirrorError: The tarball cannot be read.
         """
-        clips: Iterable[TarballClip] | None = self._stored(on_left_out)
-        if clips is None:
-            clips = self._streamed(on_left_out)
-
         left = None if self.only is None else set(self.only)
-        for found in clips:
-            clip = found.clip
-            if left is not None:
-                if clip.file_name not in left:
+        with contextlib.closing(self._stored(on_left_out) or self._streamed(on_left_out)) as clips:
+            for found in clips:
+                clip = found.clip
+                if left is not None:
+                    if clip.file_name not in left:
+                        continue
+                    left.remove(clip.file_name)
+
+                proof = (self.only or {}).get(clip.file_name)
+                data = found.data or (Path(found.path).read_bytes() if proof else b"")
+                if proof and hashlib.sha256(data).hexdigest() != proof:
+                    on_left_out(self._member(clip.file_name), "differs")
+                    self.reading.complain(f"{clip.key} is left out: {REASONS['differs']}")
                     continue
-                left.remove(clip.file_name)
 
-            proof = (self.only or {}).get(clip.file_name)
-            data = found.data or (Path(found.path).read_bytes() if proof else b"")
-            if proof and hashlib.sha256(data).hexdigest() != proof:
-                on_left_out(self._member(clip.file_name), "differs")
-                self.reading.complain(f"{clip.key} is left out: {REASONS['differs']}")
-                continue
-
-            is_asked_for = self.classes is None or clip.label in self.classes
-            if is_asked_for and clip.youtube_id not in self.without:
-                yield found
-            if left is not None and not left:
-                return
+                is_asked_for = self.classes is None or clip.label in self.classes
+                if is_asked_for and clip.youtube_id not in self.without:
+                    yield found
+                if left is not None and not left:
+                    return
 
         if left:
             for name in sorted(left):
@@ -265,7 +266,7 @@ class StreamedShard:
         """Return what to call a clip: where it lies on the host, no file of this machine."""
         return f"{self.tarball.path}/{file_name}"
 
-    def _stored(self, on_left_out: OnLeftOut) -> Iterator[TarballClip] | None:
+    def _stored(self, on_left_out: OnLeftOut) -> _Clips | None:
         """Return the tarball's clips in its own order if the store has them all."""
         ledger = Ledger(self.reading.store.ledger_path, self.reading.mirror.identity)
         row = ledger.tarball(self.tarball)
@@ -296,7 +297,7 @@ class StreamedShard:
         inventory: Inventory,
         rates: Rates,
         on_left_out: OnLeftOut,
-    ) -> Iterator[TarballClip]:
+    ) -> _Clips:
         for member in bad:
             self._leave_out(self._member(member.file_name), member.reason, on_left_out)
         for clip in clips:
@@ -311,26 +312,28 @@ class StreamedShard:
             found = Clip(self.tarball.split, label, *times)
             yield TarballClip(found, path, None, clip.source, fps, clip.position)
 
-    def _streamed(self, on_left_out: OnLeftOut) -> Iterator[TarballClip]:
+    def _streamed(self, on_left_out: OnLeftOut) -> _Clips:
         whole, kept = self.tarball.path, dict[str, Any]()
         try:
             if self.keeps_places:
                 remote = self.reading.mirror.head(whole)
                 kept = {"remote": remote, "on_end": partial(self._keep_places, remote)}
-            for streamed in stream_tarball(
+            clips = stream_tarball(
                 self.reading.mirror,
                 self.tarball,
                 self.labels,
                 encoding=self.reading.encoding,
                 ahead_bytes=self.ahead_bytes,
                 **kept,
-            ):
-                path = self._member(streamed.file_name)
-                if streamed.problem is None and streamed.clip is not None:
-                    of_file = (streamed.data, "cvdf", streamed.fps)
-                    yield TarballClip(streamed.clip, path, *of_file, streamed.position)
-                else:
-                    self._leave_out(path, streamed.problem or "odd_name", on_left_out)
+            )
+            with contextlib.closing(clips):
+                for streamed in clips:
+                    path = self._member(streamed.file_name)
+                    if streamed.problem is None and streamed.clip is not None:
+                        of_file = (streamed.data, "cvdf", streamed.fps)
+                        yield TarballClip(streamed.clip, path, *of_file, streamed.position)
+                    else:
+                        self._leave_out(path, streamed.problem or "odd_name", on_left_out)
         except (DamagedTarballError, MirrorChangedError) as error:
             changed = isinstance(error, MirrorChangedError)
             on_left_out(whole, "tarball_changed" if changed else "tarball_damaged")
