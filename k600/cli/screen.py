@@ -176,10 +176,14 @@ def percent_of(share: float) -> str:
     return f"{share:.0%}"
 
 
+# As `box.SIMPLE_HEAD`, in place of which rich would draw a grid.
+_ASCII_HEAD = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+
+
 def make_table(*columns: str, text: Collection[str] = (), **facts: Any) -> Table:
     """Return an empty table; columns are of numbers, except those in `text`."""
     table = Table(
-        box=box.SIMPLE_HEAD,
+        box=_ASCII_HEAD if console().options.ascii_only else box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
         show_edge=False,

@@ -93,11 +93,6 @@ class Reader(io.RawIOBase):
         block, self._block = self._block, memoryview(b"")
         return block
 
-    def peek(self) -> bytes:
-        """Return unread bytes, at least one unless at the end."""
-        self._fill()
-        return bytes(self._block[:512])
-
     def _fill(self) -> None:
         """Get the next block if the current one is read."""
         while not self._block:

@@ -280,37 +280,34 @@ class Ledger:
         self, clip: Clip, size_bytes: int, version: str, fps: float | None = None
     ) -> None:
         """Record that a clip comes from YouTube; written before the clip gets its name."""
-        self._record_answer(clip, ("have", "", ""), version, size_bytes=size_bytes, fps=fps)
+        self._record_answer(clip, ("have", "", "", version, size_bytes), fps=fps)
 
     def record_refused(
         self, clip: Clip, kind: str, code: str, message: str, version: str, circumstances: str = ""
     ) -> None:
         """Record why YouTube gave no clip, and count how often that was so."""
-        self._record_answer(clip, (kind, code, message), version, circumstances)
+        self._record_answer(clip, (kind, code, message, version, 0), circumstances)
 
     def _record_answer(
         self,
         clip: Clip,
-        answer: tuple[str, str, str],
-        version: str,
+        answer: tuple[str, str, str, str, int],
         circumstances: str = "",
-        *,
-        size_bytes: int = 0,
         fps: float | None = None,
     ) -> None:
         today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-        key = (clip.split, clip.folder, clip.file_name)
+        row = AnswerRow(clip.folder, clip.file_name, *answer, 1, 1, today, today, circumstances)
+        same = {name: getattr(row, name) for name in ("folder", "file_name", "kind", "code")}
         with self._open(write=True) as db:
-            before = db.execute(
-                "SELECT times, days, first_on, last_on, versions, version FROM answers "
-                "WHERE split = ? AND folder = ? AND file_name = ? AND kind = ? AND code = ?",
-                (*key, *answer[:2]),
-            ).fetchone()
-            times, days, first_on, last_on, versions, last = before or (0, 0, today, "", 0, None)
-            days += last_on != today
-            versions += last != version
-            row = (*key, *answer, version, size_bytes, times + 1, days, first_on, today)
-            _insert(db, "answers", [(*row, circumstances, versions)])
+            for found in read_rows(db, "answers", AnswerRow._fields, split=clip.split, **same):
+                before = AnswerRow(*found)
+                row = row._replace(
+                    times=before.times + 1,
+                    days=before.days + (before.last_on != today),
+                    first_on=before.first_on,
+                    versions=before.versions + (before.version != row.version),
+                )
+            _insert(db, "answers", [(clip.split, *row)])
             _record_rates(db, clip.split, [(clip.folder, clip.file_name, fps)])
 
     def forget_stored(

@@ -7,12 +7,14 @@ stops at the tar's end mark and so never sees gzip's checksum: `Members` reads o
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 import tarfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from gzip import BadGzipFile
 from typing import IO, Any, Protocol, cast
 
@@ -60,9 +62,6 @@ class Raw(Protocol):
     def next_block(self) -> bytes | memoryview:
         """Return the next bytes, valid until the next call; none at the end only."""
 
-    def peek(self) -> bytes:
-        """Return the beginning of what `next_block` will return."""
-
 
 class InMemory:
     """Bytes in memory as a `Raw`."""
@@ -74,9 +73,6 @@ class InMemory:
     def next_block(self) -> bytes:
         block, self._left = self._left, b""
         return block
-
-    def peek(self) -> bytes:
-        return self._left[:512]
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,11 +279,7 @@ def _headers(
     raw: Raw, name: str, most_bytes: int, begin: Checkpoint | None = None
 ) -> Iterator[tuple[tarfile.TarInfo, _Unpacked]]:
     """Yield a tarball's entries except folders and AppleDouble files, then check its end."""
-    if begin is None:
-        stream = _Unpacked(raw, _packing_at(raw, name), most_bytes, name)
-    else:
-        stream = _Unpacked.within(raw, begin, most_bytes, name)
-    seen = False
+    stream, seen = _Unpacked(raw, most_bytes, name, begin), False
     try:
         with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as tar:
             for info in tar:
@@ -309,9 +301,8 @@ def _headers(
         raise stream.damaged(str(error)) from error
 
 
-def _packing_at(raw: Raw, name: str) -> str | None:
-    """Return the packing of a tarball at its beginning."""
-    head = raw.peek()
+def _packing_at(head: bytes, name: str) -> str | None:
+    """Return the packing of a tarball, by its beginning."""
     if not head:
         raise NoTarballError(f"{name}: the tarball is empty (0 bytes)")
     if head.lstrip()[:1] == b"<":
@@ -326,43 +317,38 @@ class _Unpacked:
     """
 
     def __init__(
-        self,
-        raw: Raw,
-        packing: str | None,
-        most_bytes: int,
-        name: str,
-        *,
-        offset: int = 0,
-        position: int = 0,
+        self, raw: Raw, most_bytes: int, name: str, begin: Checkpoint | None = None
     ) -> None:
-        self.packing = packing
+        """Begin at the tarball's beginning, or go on at a checkpoint's header."""
+        packed: Iterator[bytes | memoryview] = iter(raw.next_block, b"")
+        if begin is None:
+            head = b""
+            while len(head) < _MAGIC_BYTES and (block := next(packed, b"")):
+                head += block
+            packing = _packing_at(head, name)
+            packed = itertools.chain([head], packed)
+        else:
+            packing = begin.packing
+        self.packing = None if packing == "tar" else packing
         self.sums = Sums()
-        blocks = StoredBlocks(offset)
+        blocks = StoredBlocks(begin.entry_offset if begin else 0)
         self.finder = EntryFinder(packing or "tar", blocks)
+        self._position = self._counted = begin.unpacked_bytes if begin else 0
         self._pieces = (
-            gunzip(raw.next_block, self.sums, blocks, position=position)
+            gunzip(partial(next, packed, b""), self.sums, blocks, position=self._position)
             if packing == "gzip"
-            else _copies(raw)
+            else map(bytes, packed)  # copies, to be kept
         )
         self._piece = memoryview(b"")
         self._most_bytes, self._name = most_bytes, name
-        self._position = self._counted = position
         self._first = self._last = self.last_header = b""
         self._one_back = False
         self.sums_before: dict[int, Sum] = {}
         """The sums of the gzip member before the last headers, by where they begin."""
-
-    @classmethod
-    def within(cls, raw: Raw, begin: Checkpoint, most_bytes: int, name: str) -> _Unpacked:
-        """Go on at a checkpoint's header."""
-        packing = begin.packing if begin.packing == "gzip" else None
-        offset, position = begin.entry_offset, begin.unpacked_bytes
-        stream = cls(raw, packing, most_bytes, name, offset=offset, position=position)
-        while left := begin.next_header - stream.tell():
-            if not stream._read_some(min(left, CHUNK_BYTES)):
-                raise stream.damaged("it ends early")
-        stream.sums.go_on(Sum(begin.crc32, begin.member_bytes))
-        return stream
+        if begin:
+            if self.seek(begin.next_header) != begin.next_header:
+                raise self.damaged("it ends early")
+            self.sums.go_on(Sum(begin.crc32, begin.member_bytes))
 
     def damaged(self, why: str) -> DamagedTarballError:
         """Return the error to raise."""
@@ -444,12 +430,6 @@ class _Unpacked:
             self._last = bytes(data[-1:])
             self.count(len(data))
         return data
-
-
-def _copies(raw: Raw) -> Iterator[bytes]:
-    """Yield bytes as they come, to be kept."""
-    while block := raw.next_block():
-        yield bytes(block)
 
 
 def _problem(info: tarfile.TarInfo) -> str | None:

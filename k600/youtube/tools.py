@@ -191,7 +191,7 @@ def js_runtimes(wanted: Mapping[str, Any]) -> dict[str, Any]:
     from yt_dlp import YoutubeDL
     from yt_dlp.globals import supported_js_runtimes
 
-    with YoutubeDL({"quiet": True}):  # fills the table of runtimes
+    with YoutubeDL({"quiet": True, "no_warnings": True}):  # fills the table of runtimes
         kinds = supported_js_runtimes.value
 
     found = {}

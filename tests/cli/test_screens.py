@@ -203,3 +203,13 @@ def test_python_m_is_the_command(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Search the 600 class names" in done.stdout
+
+
+def test_a_table_is_the_same_where_nothing_but_ascii_can_be_shown(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "kinetics600", "classes", "diving", "--data-dir", str(tmp_path)]
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    ascii_table, table = (
+        subprocess.run(words, env={**os.environ, **more}, capture_output=True, check=True).stdout
+        for more in (plain, {"PYTHONIOENCODING": "utf-8"})
+    )
+    assert ascii_table.decode("ascii") == table.decode().replace("─", "-")

@@ -51,9 +51,6 @@ class Pieces:
         self._memory[: len(piece)] = piece
         return memoryview(self._memory)[: len(piece)]
 
-    def peek(self) -> bytes:
-        return self._data[self._at : self._at + 512]
-
 
 def entries_of(data: bytes, sizes: list[int], *, most: int | None = None) -> dict[str, Entry]:
     """Return the entries after the first `most` clips, or of all."""

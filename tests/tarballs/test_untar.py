@@ -26,10 +26,7 @@ CLIPS = {
 
 
 class Raw(io.BytesIO):
-    """Bytes that can be peeked at, in short pieces as from a network."""
-
-    def peek(self) -> bytes:
-        return self.getvalue()[self.tell() : self.tell() + 512]
+    """Bytes in short pieces as from a network."""
 
     def next_block(self) -> bytes:
         return self.read(7_001)
