@@ -51,7 +51,9 @@ def source() -> str:
     parts = [HEAD, *map(_keyword, OPTIONS.values())]
     for name, fields in OWN.items():
         function = name.removesuffix("Keywords").lower()
-        parts.append(f'\n\nclass {name}(Options, total=False):\n    """Those of `{function}`."""\n')
+        parts.append(
+            f'\n\nclass {name}(Options, total=False):\n    """Those of `{function}`."""\n\n'
+        )
         own = options_of(fields).values()
         parts += [_keyword(each) for each in own if (fields, each.name) != (FleetOptions, "to")]
     return "".join(parts)

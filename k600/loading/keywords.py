@@ -77,6 +77,7 @@ class Options(TypedDict, total=False):
 
 class PublishKeywords(Options, total=False):
     """Those of `publish`."""
+
     to: str | os.PathLike[str] | None
     """A folder or any URL that fsspec writes to."""
     to_options: Mapping[str, Any] | None
@@ -103,6 +104,7 @@ class PublishKeywords(Options, total=False):
 
 class IndexKeywords(Options, total=False):
     """Those of `index`."""
+
     to: str | os.PathLike[str] | None
     """Write all that is known there, too: a file (.parquet, .csv), a folder, or a URL."""
     to_options: Mapping[str, Any] | None
@@ -111,6 +113,7 @@ class IndexKeywords(Options, total=False):
 
 class FleetKeywords(Options, total=False):
     """Those of `fleet`."""
+
     to_options: Mapping[str, Any] | None
     """fsspec storage options for `to`."""
     i_have_the_rights: bool

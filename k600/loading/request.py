@@ -137,11 +137,7 @@ class Request:
         return self.limits.limited or self.manifest is not None or self.only_youtube
 
     def folders(self, split: str) -> list[str]:
-        """Return the store's folders (`<split>/<class name>`) to look in, in id order.
-
-        For the test split these are all: the folder of a test clip depends on whether its label
-        was known when it came.
-        """
+        """Return the store's folders to look in, in id order (`Split.folders`)."""
         return Split(split).folders(self.classes)
 
     def cache_key(self, default_data_dir: str) -> dict[str, Any]:

@@ -6,10 +6,11 @@ processes and data-loading workers. Nothing here knows `datasets`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -249,7 +250,8 @@ class StreamedShard:
     def _wanted(self) -> Iterator[TarballClip | LeftOut]:
         """Yield what is asked for of the tarball."""
         left = None if self.only is None else set(self.only)
-        for found in self._stored() or self._streamed():
+        streamed = self._streamed()
+        for found in self._stored() or streamed:
             if isinstance(found, LeftOut):
                 yield found
                 continue
@@ -268,6 +270,7 @@ class StreamedShard:
             elif is_asked_for and clip.youtube_id not in self.without:
                 yield found
             if left is not None and not left:
+                streamed.close()  # else what noting places meets would be raised to nobody
                 return
 
         missing = f"{len(left or ())} clips are not in {self.tarball.path}"
@@ -319,26 +322,28 @@ class StreamedShard:
             found = Clip(self.tarball.split, label, *times)
             yield TarballClip(found, path, None, clip.source, fps, clip.position)
 
-    def _streamed(self) -> Iterator[TarballClip | LeftOut]:
+    def _streamed(self) -> Generator[TarballClip | LeftOut, None, None]:
         kept = dict[str, Any]()
         try:
             if self.keeps_places:
                 remote = self.reading.mirror.head(self.tarball.path)
                 kept = {"remote": remote, "on_end": partial(self._keep_places, remote)}
-            for streamed in stream_tarball(
+            clips = stream_tarball(
                 self.reading.mirror,
                 self.tarball,
                 self.labels,
                 encoding=self.reading.encoding,
                 ahead_bytes=self.ahead_bytes,
                 **kept,
-            ):
-                path = self._member(streamed.file_name)
-                if streamed.problem is None and streamed.clip is not None:
-                    of_file = (streamed.data, "cvdf", streamed.fps)
-                    yield TarballClip(streamed.clip, path, *of_file, streamed.position)
-                else:
-                    yield self._left_out(path, streamed.problem or "odd_name")
+            )
+            with contextlib.closing(clips):
+                for streamed in clips:
+                    path = self._member(streamed.file_name)
+                    if streamed.problem is None and streamed.clip is not None:
+                        of_file = (streamed.data, "cvdf", streamed.fps)
+                        yield TarballClip(streamed.clip, path, *of_file, streamed.position)
+                    else:
+                        yield self._left_out(path, streamed.problem or "odd_name")
         except (DamagedTarballError, MirrorChangedError) as error:
             message, reason = f"{error}; its clips may be damaged", reason_of_failure(error)
             yield LeftOut(message, error, self.tarball.path, reason)

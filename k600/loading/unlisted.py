@@ -43,10 +43,8 @@ def next_unlisted(
 ) -> tuple[list[Candidate], list[TarballRead], int | None]:
     """Choose among the clips known by now, and return what to read next.
 
-    Args:
-        state: How things stand.
-        first: Clips that are there already and count.
-        read: Tarballs that were read in this call: bad clips of theirs are not asked for again.
+    The clips `first` are there already and count; bad clips of tarballs that were `read` in this
+    call are not asked for again.
 
     Returns:
         The chosen clips; the tarballs to read: none if the clips are there, one that goes on
