@@ -153,7 +153,7 @@ def main() -> None:
         )
     alone = {n: statistics.median(one[n] for one in runs[1]) / gigabytes for n in runs[1][0]}
     rates = Rates(
-        network_bytes_per_second=options.network * 1e6,
+        network=options.network,
         read_cpu_seconds_per_gb=alone["read_cpu_s"],
         merge_cpu_seconds_per_gb=alone["merge_cpu_s"],
     )

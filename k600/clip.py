@@ -55,6 +55,11 @@ class Clip:
         return f"{self.split}/{self.label or UNLABELED}"
 
     @property
+    def candidate(self) -> tuple[str, str]:
+        """Class name (`_unlabeled` for none) and file name: what it is called within its split."""
+        return self.label or UNLABELED, self.file_name
+
+    @property
     def key(self) -> str:
         """`<split>/<class name>/<file name>`: unique, and the clip's place in the store."""
         return f"{self.folder}/{self.file_name}"

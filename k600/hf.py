@@ -102,12 +102,7 @@ class LoadedRows(datasets.Dataset):
 
     @classmethod
     def of(cls, rows: datasets.Dataset, made_from: str) -> LoadedRows:
-        """Return the same rows.
-
-        Args:
-            rows: What `datasets` read.
-            made_from: Fingerprint of the rows themselves.
-        """
+        """Return the same rows; `made_from` is the fingerprint of the rows themselves."""
         loaded = cls(rows.data, rows.info, rows.split, fingerprint=made_from)
         loaded._covers_files = False
         return loaded
@@ -222,9 +217,7 @@ def examples_of(builder: Any, split_generator: datasets.SplitGenerator) -> Examp
 def splits_of(split: Any, every: Sequence[str]) -> list[tuple[str, str]]:
     """Return each split that a `split=…` of `datasets` names, and what it says of it.
 
-    Args:
-        split: As `datasets.load_dataset` takes it.
-        every: What `all` stands for.
+    `every` is what `all` stands for.
 
     Example:
         >>> splits_of(["train[:1%]+test", "all"], ["validation"])
@@ -310,14 +303,8 @@ def refuse_unused(arguments: Mapping[str, Any]) -> None:
 
 
 def used_arguments(arguments: Mapping[str, Any], *, options: Collection[str]) -> dict[str, Any]:
-    """Return those arguments of a builder that are given, and mean something here.
-
-    Args:
-        arguments: All that the builder was called with.
-        options: The names of our own options.
-
-    Raises:
-        OptionError: One would be ignored.
+    """Return those arguments of a builder that are given and are `options`, or else mean something
+    here; raise `OptionError` for one that would be ignored.
     """
     refuse_unused(arguments)
     used = {

@@ -44,13 +44,9 @@ class Lines(Bar):
     """A line every 30 seconds, for log files and pipes."""
 
     def __init__(self, say: Callable[[str], None], total: int, description: str, unit: str) -> None:
-        """Begin.
+        """Begin: `say` shows a line, and `total` is all there is to do, 0 if unknown.
 
-        Args:
-            say: Shows a line.
-            total: All there is to do, in bytes or `unit`; 0 if unknown.
-            description: What is done.
-            unit: `B` for bytes, or what follows a number: ` clips`.
+        It is in bytes for the unit `B`; any other is what follows a number: ` clips`.
         """
         self._say, self._total, self._description = say, total, description
         self._unit, self._done = unit, 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from k600 import errors
+
 REASONS: dict[str, str] = {
     "empty": "the file in the tarball has no bytes",
     "truncated": "the file in the tarball is cut off",
@@ -89,3 +91,14 @@ def reason_of_verdict(verdict: str) -> str:
         ('truncated', 'unreadable')
     """
     return verdict if verdict in REASONS else "unreadable"
+
+
+def reason_of_failure(error: Exception) -> str:
+    """Return why the clips of a tarball are missing that could not be read."""
+    reasons: dict[type[Exception], str] = {
+        errors.DamagedTarballError: "tarball_damaged",
+        errors.MirrorNotFoundError: "tarball_not_found",
+        errors.MirrorDeniedError: "tarball_denied",
+        errors.MirrorChangedError: "tarball_changed",
+    }
+    return reasons.get(type(error), "tarball_unreachable")

@@ -52,12 +52,8 @@ class Split(str):
     def folders(self, classes: Collection[str] | None = None) -> list[str]:
         """Return the store's folders (`<split>/<class name>`) that may hold clips of classes.
 
-        Args:
-            classes: Canonical class names; None for all 600.
-
-        Returns:
-            The folders in the order of `classes`. For a mixed split these are all: the folder of a
-            clip depends on whether its label was known when it came.
+        They are in the order of `classes` (None: all 600). For a mixed split these are all: the
+        folder of a clip depends on whether its label was known when it came.
         """
         if self.is_mixed:
             return [f"{self}/{name}" for name in (*NAMES, UNLABELED)]

@@ -102,7 +102,7 @@ def plain_text(error: object) -> str:
 
 
 def short_hash(text: str) -> str:
-    """Return what stands for a text, such as an address, in a file's name."""
+    """Return 16 hexadecimal digits that stand for a text: in a file's name, or to compare it."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

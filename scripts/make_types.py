@@ -42,6 +42,7 @@ from typing import Any, Literal, TypedDict
 
 class Options(TypedDict, total=False):
     """The options of a load; each may be left out."""
+
 '''
 
 
@@ -50,7 +51,9 @@ def source() -> str:
     parts = [HEAD, *map(_keyword, OPTIONS.values())]
     for name, fields in OWN.items():
         function = name.removesuffix("Keywords").lower()
-        parts.append(f'\n\nclass {name}(Options, total=False):\n    """Those of `{function}`."""\n')
+        parts.append(
+            f'\n\nclass {name}(Options, total=False):\n    """Those of `{function}`."""\n\n'
+        )
         own = options_of(fields).values()
         parts += [_keyword(each) for each in own if (fields, each.name) != (FleetOptions, "to")]
     return "".join(parts)
@@ -64,7 +67,7 @@ def _keyword(option: Option) -> str:
     meaning = textwrap.fill(f'"""{option.help}', 96, break_on_hyphens=False)
     if "\n" in meaning:
         meaning += "\n"
-    return textwrap.indent(f'\n{option.name}: {annotation}\n{meaning}"""\n', "    ")
+    return textwrap.indent(f'{option.name}: {annotation}\n{meaning}"""\n', "    ")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,15 @@ def test_the_container_runs_what_readme_says() -> None:
     assert demo.partition("#")[0].split() == command
 
 
+def test_the_container_gets_nothing_that_git_ignores_at_the_top() -> None:
+    ignored, kept_out = (
+        {line.strip("/") for line in (ROOT / name).read_text("utf-8").splitlines()}
+        for name in (".gitignore", ".dockerignore")
+    )
+    caches = {each for each in ignored if each.startswith((".", "#", "*"))}
+    assert {each.removeprefix("**/") for each in kept_out} >= ignored - caches
+
+
 def test_hints_name_packages_and_not_this_project_which_no_registry_has() -> None:
     known = (ROOT / "pyproject.toml").read_text("utf-8") + (ROOT / "requirements.txt").read_text()
     hints = []

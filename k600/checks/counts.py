@@ -13,7 +13,7 @@ For each clip, the first of these counts that holds:
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -220,7 +220,7 @@ def count_clips(
     the host's number of them, if known. `failed` are the clips that `kinetics600 verify` found bad:
     reasons by class and file name. `size_of` is called for clips that no row describes.
     """
-    facts = _facts(known, here)
+    reasons, origins = _reasons(known, here), _origins(known)
     states = Counter(row.state for row in known.tarballs.values())
     done = tarballs is not None and states["done"] >= tarballs
     mixed = Split(split).is_mixed
@@ -234,14 +234,17 @@ def count_clips(
 
     names = {label: count_once(found) for label, found in here.items()}
     classes = []
-    for label, own in facts.items():
-        own.known.update(listing.get(label, ()))
-        lost = count_once(own.known - names[label])
+    for label, own in names.items():
+        row = known.tarballs.get(label)
+        usual = "tarball_condemned" if is_condemned(row) else "not_fetched"
+        why = {**dict.fromkeys(listing.get(label, ()), usual), **reasons.get(label, {})}
+        lost = count_once(why.keys() - own)
         if only is not None and label not in only:
             continue
 
-        counts = own.count(names[label], lost, failed.get(label, {}), partial(size_of, label))
-        row = known.tarballs.get(label)
+        missing = Counter(why[name] for name in lost)
+        sizes = partial(size_of, label)
+        counts = _count(own, missing, failed.get(label, {}), origins.get(label, {}), sizes)
         if counts.known_clips or row or only is not None:
             wanted = counts.known_clips if listing else None
             state = row.state if row else ""
@@ -266,99 +269,75 @@ def count_clips(
     )
 
 
-def _facts(known: LedgerView, labels: Iterable[str]) -> dict[str, _Facts]:
-    """Return what a ledger says of the clips of some classes."""
-    condemned = {name for name, row in known.tarballs.items() if is_condemned(row)}
-    facts = {label: _Facts() for label in labels}
-    for label in condemned & facts.keys():
-        facts[label].usual = "tarball_condemned"
-    others = _Facts()  # of classes that are not counted
-
-    def of(folder: str) -> _Facts:
-        return facts.get(folder.partition("/")[2], others)
-
-    for group in known.groups:
-        reason = "tarball_condemned" * (group.tarball.name in condemned)
-        own = of(group.folder)
-        for name in group.names if own is not others else ():
-            own.add(name, "have", reason, group.source, group.sizes.get(name, 0))
-    for row in known.others:
-        reason = row.reason
-        if row.tarball.name in condemned and row.state not in ("bad", "absent"):
-            reason = "tarball_condemned"
-        of(row.folder).add(row.file_name, row.state, reason)
-    for adopted in known.adopted:
-        state = "bad" if adopted.problem else "adopted"
-        own = of(adopted.folder)
-        own.add(adopted.file_name, state, adopted.problem, "local", adopted.size_bytes)
-    for answer in known.answers:
-        own = of(answer.folder)
-        if answer.kind == "have":
-            own.add(answer.file_name, "have", "", "youtube", answer.size_bytes)
+def _reasons(
+    known: LedgerView, here: Mapping[str, Collection[str]]
+) -> Mapping[str, Mapping[str, str]]:
+    """Return why clips that the ledger knows are not here, by class and file name."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    nothing_said = []
+    for clip in known.lost(lambda folder: here.get(folder.partition("/")[2], ())):
+        if clip.reason:
+            found[clip.folder.partition("/")[2]].setdefault(clip.file_name, clip.reason)
         else:
-            own.add(answer.file_name, "refused", f"youtube_{answer.kind}")
-    return facts
+            nothing_said.append((clip.folder, clip.file_name, clip.tarball))
+    for answer in known.answers:
+        own = found[answer.folder.partition("/")[2]]
+        if answer.kind != "have":
+            own.setdefault(answer.file_name, f"youtube_{answer.kind}")
+        else:
+            nothing_said.append((answer.folder, answer.file_name, ""))
+
+    condemned = {name for name, row in known.tarballs.items() if is_condemned(row)}
+    for folder, name, tarball in nothing_said:
+        label = folder.partition("/")[2]
+        usual = "tarball_condemned" if {tarball, label} & condemned else "not_fetched"
+        found[label].setdefault(name, usual)
+    return found
 
 
-_RANKS = ("bad", "absent", "refused", "skipped", "have")
-"""Of a clip that is not here for several reasons, the first of these counts."""
+def _origins(known: LedgerView) -> Mapping[str, Mapping[str, tuple[str, int]]]:
+    """Return source and size in bytes of clips that were stored or adopted, by class and name."""
+    found: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+    for group in known.groups:
+        own = found[group.folder.partition("/")[2]]
+        own |= {name: (group.source, group.sizes.get(name, 0)) for name in group.names}
+    for row in known.adopted:
+        if not row.problem:
+            found[row.folder.partition("/")[2]][row.file_name] = "local", row.size_bytes
+    for answer in known.answers:
+        if answer.kind == "have":
+            own = found[answer.folder.partition("/")[2]]
+            own[answer.file_name] = "youtube", answer.size_bytes
+    return found
 
 
-@dataclass(slots=True)
-class _Facts:
-    """What is known of the clips of one class, by file name."""
-
-    usual: str = "not_fetched"
-    """Reason of those that are not here for no other."""
-    known: set[str] = field(default_factory=set)
-    origin: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Source and size in bytes of those that were stored or adopted."""
-    reasons: dict[str, tuple[int, str]] = field(default_factory=dict)
-    """Rank and reason of those that are not here."""
-
-    def add(
-        self, name: str, state: str, reason: str, source: str = "", size_bytes: int = 0
-    ) -> None:
-        if state in ("have", "adopted"):
-            self.origin[name] = source, size_bytes
-        if reason:
-            entry = _RANKS.index(state), reason
-            self.reasons[name] = min(entry, self.reasons.get(name, entry))
-
-        if state != "adopted":  # another tool's clip that was removed again is not missing
-            self.known.add(name)
-
-    def count(
-        self,
-        here: Collection[str],
-        lost: Collection[str],
-        failed: Mapping[str, str],
-        size_of: Callable[[str], int],
-    ) -> Counts:
-        sources: Counter[str] = Counter()
-        missing: Counter[str] = Counter()
-        here_bytes = unchecked = 0
-        for name in here:
-            if name in failed:
-                missing[failed[name]] += 1
-                continue
-            source, size_bytes = self.origin.get(name) or ("", 0)
-            unchecked += not source
-            sources[source or "local"] += 1
-            here_bytes += size_bytes or size_of(name)
-        failed_clips = missing.total()
-
-        for name in lost:
-            _, reason = self.reasons.get(name, (0, self.usual))
-            missing[reason] += 1
-        return Counts(
-            sources.total(),
-            here_bytes,
-            dict(sorted(sources.items())),
-            unchecked,
-            _in_order(missing),
-            failed_clips,
-        )
+def _count(
+    here: Collection[str],
+    missing: Counter[str],
+    failed: Mapping[str, str],
+    origins: Mapping[str, tuple[str, int]],
+    size_of: Callable[[str], int],
+) -> Counts:
+    """Count a class: the clips that are here, and to those that are `missing` the `failed` ones."""
+    sources: Counter[str] = Counter()
+    here_bytes = unchecked = failed_clips = 0
+    for name in here:
+        if name in failed:
+            missing[failed[name]] += 1
+            failed_clips += 1
+            continue
+        source, size_bytes = origins.get(name, ("", 0))
+        unchecked += not source
+        sources[source or "local"] += 1
+        here_bytes += size_bytes or size_of(name)
+    return Counts(
+        sources.total(),
+        here_bytes,
+        dict(sorted(sources.items())),
+        unchecked,
+        _in_order(missing),
+        failed_clips,
+    )
 
 
 def _in_order(missing: Mapping[str, int]) -> dict[str, int]:

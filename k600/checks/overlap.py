@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from k600.clip import file_name_of
-from k600.loading.ask_host import ask_host
+from k600.loading.ask_host import with_lists
 from k600.loading.candidates import listed_or_found
 from k600.loading.overlap import Overlap, find_overlaps, train_listing
-from k600.loading.plan import Plan
 from k600.loading.request import Request
 from k600.loading.state import read_state
 
@@ -24,7 +23,7 @@ def read_overlaps(request: Request, split: str, *, offline: bool) -> tuple[int, 
     train = train_listing(request, offline=offline, keep=keep)
     state = read_state(request, split, offline=offline, keep=keep)
     if state.network and not state.split.is_mixed and not state.host.listing:
-        state = ask_host(state, Plan(needs_lists=True))
+        state = with_lists(state)
 
     listed = {label: [*names] for label, names in state.host.listing.items()}
     for clip, label in state.labels.items():

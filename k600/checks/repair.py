@@ -12,7 +12,6 @@ from typing import Any
 from k600.checks.clip_files import Target
 from k600.errors import Kinetics600Error, StoreError
 from k600.loading.fetch import Load
-from k600.loading.plan import tarballs_of_clips
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.loading.state import State
@@ -205,7 +204,7 @@ def fetch_again(
         load, error = _load(without, candidates, progress)
 
     now = load.state.now()
-    tarballs = tarballs_of_clips(now, candidates)
+    tarballs = now.places.tarballs_of(candidates, now.known)
     came: dict[Target, Target] = {}
     why: Why = {}
     for candidate, target in candidates.items():

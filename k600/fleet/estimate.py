@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from k600.fleet.job import check_fleet, make_job
 from k600.fleet.options import EstimateOptions, FleetOptions
@@ -29,11 +29,9 @@ _PUT_BYTES = 50 << 20  # of s3fs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """Rates of one worker; measured by `benchmarks/fleet.py`, except for network and price."""
+class Rates(EstimateOptions):
+    """Rates of one worker; measured by `benchmarks/fleet.py`, except for network and prices."""
 
-    network_bytes_per_second: float = 50e6
-    """In each direction."""
     read_cpu_seconds_per_gb: float = 5.4
     """Per GB of tarball: from S3, gunzip, tar, boxes, SHA-256, to S3."""
     merge_cpu_seconds_per_gb: float = 8.5
@@ -46,9 +44,6 @@ class Rates:
     """Overhead of each tarball or shard."""
     plan_seconds_per_gb: float = 0.03
     """Planning and finishing, by one worker alone."""
-    dollars_per_hour: float = 0.05
-    dollars_per_1000_gets: float = 0.0004
-    """An assumption: S3 Standard in us-east-1, by aws.amazon.com/s3/pricing."""
 
     def indexing(self) -> Rates:
         """Return the rates of a run that writes no clips, only where each lies."""
@@ -119,11 +114,7 @@ def estimate_fleet(
         units, _ = find_units(tarballs, job, on_missing=request.on_missing)
         sizes += [unit.size_bytes for unit in units]
 
-    rates = Rates(
-        network_bytes_per_second=assumed.network * 1e6,
-        dollars_per_hour=assumed.price,
-        dollars_per_1000_gets=assumed.get_price,
-    )
+    rates = Rates(**asdict(assumed))
     if request.encoding is not None:
         rates = rates.encoding(request.encoding)
     if how.kind == "index":
@@ -151,7 +142,7 @@ def count_requests(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rat
     # The marker of each, and the beginning, pieces and end of each upload of parts and shards.
     puts = 3 * (len(tarball_bytes) + shards) + round(2 * left / _PUT_BYTES)
     gets = clips + len(tarball_bytes) + 3 * shards  # markers, and the plan of each shard
-    dollars = (gets + PUT_GETS * puts) / 1_000 * rates.dollars_per_1000_gets
+    dollars = (gets + PUT_GETS * puts) / 1_000 * rates.get_price
     return Requests(gets, puts, dollars)
 
 
@@ -185,7 +176,7 @@ def simulate(
         merge,
         max(reads, default=0.0),
         (sum(reads) + sum(merges) + plan) / (seconds * workers),
-        seconds / 3600 * workers * rates.dollars_per_hour,
+        seconds / 3600 * workers * rates.price,
     )
 
 
@@ -208,8 +199,9 @@ def enough_workers(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rat
 
 
 def _seconds(read_bytes: float, written_bytes: float, cpu_per_gb: float, rates: Rates) -> float:
-    reading = max(read_bytes / rates.network_bytes_per_second, cpu_per_gb * read_bytes / 1e9)
-    return rates.task_seconds + reading + written_bytes / rates.network_bytes_per_second
+    bytes_per_second = rates.network * 1e6  # in each direction
+    reading = max(read_bytes / bytes_per_second, cpu_per_gb * read_bytes / 1e9)
+    return rates.task_seconds + reading + written_bytes / bytes_per_second
 
 
 def _makespan(seconds: Iterable[float], workers: int) -> float:

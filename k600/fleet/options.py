@@ -106,4 +106,5 @@ class EstimateOptions:
         check=lambda value: positive("network", value),
     )
     price: float = declare(0.05, help="With --estimate: dollars an hour of one worker.")
+    # An assumption: S3 Standard in us-east-1, by aws.amazon.com/s3/pricing.
     get_price: float = declare(0.0004, help="With --estimate: dollars for 1,000 GETs.")

@@ -61,7 +61,6 @@ class PlacedClip:
 class Plan:
     """The shards of a split and their clips."""
 
-    split: str
     digest: str
     """Of the clips' SHA-256 and shards."""
     shards: Sequence[Sequence[PlacedClip]]
@@ -143,13 +142,7 @@ def make_plan(
             digest.update(f"{number} {placed.clip.key} {placed.found.sha256}\n".encode())
     rejects = Counter(unavailable)
     rejects.update(reject.reason for marker in markers for reject in marker.rejects)
-    return Plan(
-        job.split,
-        digest.hexdigest()[:16],
-        shards,
-        len(units),
-        dict(sorted(rejects.items())),
-    )
+    return Plan(digest.hexdigest()[:16], shards, len(units), dict(sorted(rejects.items())))
 
 
 def write_plan(
@@ -182,7 +175,7 @@ def read_plan(job: Job, work: FileDestination, *, whole: bool = False) -> Plan:
             raise _no_plan(job, work)
         return piece
 
-    return Plan(split=job.split, shards=_SavedShards(job.split, facts.pop("begins"), read), **facts)
+    return Plan(shards=_SavedShards(job.split, facts.pop("begins"), read), **facts)
 
 
 class _SavedShards(Sequence[Sequence[PlacedClip]]):

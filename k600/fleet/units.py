@@ -38,6 +38,7 @@ from k600.store.files import open_part
 from k600.tarballs.catalog import KeptLists
 from k600.tarballs.reading import open_tarball, read_with_retry
 from k600.tarballs.stream import stream_tarball
+from k600.text import short_hash
 
 logger = logging.getLogger("kinetics600")
 
@@ -61,8 +62,7 @@ class Unit:
     def of(cls, tarball: Tarball, remote: RemoteFile, options: Mapping[str, Any]) -> Unit:
         """Return the unit of a tarball, as the mirror has it now, for a job's options."""
         text = json.dumps([remote.url, remote.etag, options], sort_keys=True)
-        key = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return cls(tarball, key, remote.url, remote.etag, remote.size_bytes)
+        return cls(tarball, short_hash(text), remote.url, remote.etag, remote.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

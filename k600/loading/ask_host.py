@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from k600.clip import Tarball
 from k600.errors import (
     DamagedTarballError,
-    MirrorChangedError,
     MirrorDeniedError,
     MirrorError,
     MirrorNotFoundError,
@@ -18,6 +17,7 @@ from k600.errors import (
 from k600.loading.plan import Plan
 from k600.loading.state import Failure, State
 from k600.mirror.mirror import Mirror, RemoteFile
+from k600.reasons import reason_of_failure
 from k600.store.rows import TarballRow
 from k600.tarballs.catalog import KeptLists
 from k600.tarballs.reading import is_condemned, noted_failure
@@ -33,14 +33,9 @@ def settle(
 ) -> tuple[State, Plan]:
     """Plan, and ask the host, until the plan rests on what the host says now.
 
-    A load, its dry run, a stream and a table of metadata all begin so, and so agree.
-
-    Args:
-        state: How things stand.
-        make: Makes the plan (`k600.loading.plan.make_plan`).
-        plan: What it made of this state already.
-        refetch: Whether everything is to be fetched again.
-        sizes: Ask for the size of each tarball to read, too; else for lists only.
+    A load, its dry run, a stream and a table of metadata all begin so, and so agree. `make` makes
+    the plan (`k600.loading.plan.make_plan`), and `plan` is what it made of this state, if it did.
+    Without `sizes`, the host is asked for lists only, and not for the sizes of tarballs to read.
 
     Raises:
         MirrorError, ListError: The mirror cannot serve the request at all.
@@ -76,7 +71,7 @@ def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
         MirrorError, ListError: The mirror cannot serve the request at all.
     """
     if plan.needs_lists:
-        return _with_lists(state)
+        return with_lists(state)
     host = state.host
     tarballs = [*plan.needs_sizes] or [
         read.tarball
@@ -112,17 +107,12 @@ def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
 
 def failure_of(error: MirrorError | DamagedTarballError, row: TarballRow | None) -> Failure:
     """Return why a tarball could not be read; the row says what is noted of it."""
-    reasons: dict[type[Exception], str] = {
-        DamagedTarballError: "tarball_condemned" if is_condemned(row) else "tarball_damaged",
-        MirrorNotFoundError: "tarball_not_found",
-        MirrorDeniedError: "tarball_denied",
-        MirrorChangedError: "tarball_changed",
-    }
-    return Failure(reasons.get(type(error), "tarball_unreachable"), error)
+    condemned = isinstance(error, DamagedTarballError) and is_condemned(row)
+    return Failure("tarball_condemned" if condemned else reason_of_failure(error), error)
 
 
-def _with_lists(state: State) -> State:
-    """Fetch the lists that the request takes."""
+def with_lists(state: State) -> State:
+    """Return how things stand with the host's lists that the request takes, fetched now."""
     request, split = state.request, state.split
     lists = KeptLists(request.mirror, request.store, split, network=True, keep=state.writable)
     paths = split.is_mixed or not (request.chooses or request.classes)

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from k600.clip import Clip
 from k600.disk import Space
 from k600.errors import MissingDependencyError, YouTubeError
 from k600.loading.candidates import clip_at
@@ -60,44 +61,36 @@ class YouTubeSource(Source):
             StoreError: The store cannot take a clip, or has too little room.
         """
         clips = {clip_at(candidate, state.split): candidate for candidate in plan.youtube}
-        state.request.store.check_room(Space(len(clips) * _CLIP_BYTES, len(clips)))
+        price = self.price(state, plan, bytes_per_second=1)
+        state.request.store.check_room(price.space)
         workers = self.workers or self._open(state, len(clips), refetch=refetch)
+        came = Fetched(asked=plan.youtube)
         refusals: dict[Candidate, Refusal] = {}
-        count = received_bytes = 0
+        stored: set[Clip] = set()
         if workers is not None:
-            self._announce(state, len(clips))
+            logger.info(
+                "kinetics600 %s: asking YouTube for %s clips, which takes about %s",
+                state.split,
+                f"{len(clips):,}",
+                time_of(price.seconds),
+            )
             name = f"{state.split}, from YouTube"
             with self.progress(len(clips), name, unit=" clips") as bar:
                 found = workers.ask(list(clips), on_clip=lambda: bar.update(1))
-            count, received_bytes = len(found.stored), found.received_bytes
+            came.count, came.received_bytes = len(found.stored), found.received_bytes
             refusals = {clips[clip]: refusal for clip, refusal in found.refused.items()}
-            stored = {clips[clip] for clip in (*found.stored, *found.found)}
+            stored.update(found.stored, found.found)
             self.given_up, self.advice = workers.given_up, workers.advice
-        else:
-            stored = set()
 
         if self.given_up is not None:
             self._say_given_up(state, self.given_up)
+            came.given_up = self._nothing_given(self.given_up)
             if state.origin or len(state.request.sources) == 1:  # no other source may serve
-                left = [c for c in clips.values() if c not in stored and c not in refusals]
-                refusals |= dict.fromkeys(left, self.given_up)
-        return Fetched(
-            asked=plan.youtube,
-            refused={clip: refusal.reason for clip, refusal in refusals.items()},
-            details={clip: f"{why.code}: {why.message}" for clip, why in refusals.items()},
-            given_up=None if self.given_up is None else self._nothing_given(self.given_up),
-            count=count,
-            received_bytes=received_bytes,
-        )
-
-    def _announce(self, state: State, clips: int) -> None:
-        seconds = youtube_seconds(clips, state.request.youtube.requests_per_hour)
-        logger.info(
-            "kinetics600 %s: asking YouTube for %s clips, which takes about %s",
-            state.split,
-            f"{clips:,}",
-            time_of(seconds),
-        )
+                left = [candidate for clip, candidate in clips.items() if clip not in stored]
+                refusals = {**dict.fromkeys(left, self.given_up), **refusals}
+        came.refused = {clip: refusal.reason for clip, refusal in refusals.items()}
+        came.details = {clip: f"{why.code}: {why.message}" for clip, why in refusals.items()}
+        return came
 
     def _say_given_up(self, state: State, refusal: Refusal) -> None:
         if len(state.request.sources) > 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from k600.clip import Clip, file_name_of, label_of, parse_file_name, video_of
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
@@ -10,11 +11,14 @@ from k600.labels import NAMES
 from k600.loading.selection import Candidate
 from k600.loading.state import State
 from k600.splits import UNLABELED
+from k600.store.rows import AnswerRow, ClipRow
 from k600.youtube.circumstances import Circumstances
 from k600.youtube.refusals import is_settled
 
 Candidates = Mapping[str, Sequence[str]]
 """File names by class; `_unlabeled` for test clips without one."""
+
+_Row = TypeVar("_Row", ClipRow, AnswerRow)
 
 
 def find_candidates(state: State) -> Candidates | None:
@@ -50,8 +54,7 @@ def find_candidates(state: State) -> Candidates | None:
 
     if not host.listing and not host.fresh:
         return None
-    read = {name for name, row in state.known.tarballs.items() if row.state == "done"}
-    if not host.listing and not read.issuperset(_classes(state)):
+    if not host.listing and not state.known.done.issuperset(_classes(state)):
         raise ListError(
             f"max_samples: {request.mirror} has no list of the clips of {str(split)!r} to choose "
             "from. Load whole classes with classes=[…], or use a mirror with 'annotations/'"
@@ -75,25 +78,28 @@ def proved_bad(state: State, candidates: Candidates) -> dict[Candidate, str]:
     """Return the candidates that tarballs were proved not to hold whole and that are not there,
     with the reason.
     """
-    asked = {label: set(names) for label, names in candidates.items()}
-    bad: dict[Candidate, str] = {}
-    for clip in () if state.request.only_youtube else state.known.others:
-        label = clip.folder.partition("/")[2]
-        if clip.state in ("bad", "absent") and clip.file_name in asked.get(label, ()):
-            bad[label, clip.file_name] = clip.reason
-    return {c: reason for c, reason in bad.items() if state.place_of(c) is None}
+    others = () if state.request.only_youtube else state.known.others
+    bad = (row for row in others if row.state in ("bad", "absent"))
+    return {clip: row.reason for clip, row in _asked_and_lacking(state, candidates, bad)}
 
 
 def refused_by_youtube(state: State, candidates: Candidates) -> dict[Candidate, str]:
     """Return the candidates that YouTube was proved not to have, with the reason."""
-    asked = {label: set(names) for label, names in candidates.items()}
-    bad: dict[Candidate, str] = {}
     now = Circumstances(state.request.youtube)
-    for answer in state.known.answers if state.request.has_youtube else ():
-        label = answer.folder.partition("/")[2]
-        if answer.file_name in asked.get(label, ()) and is_settled(answer, now):
-            bad[label, answer.file_name] = f"youtube_{answer.kind}"
-    return {c: reason for c, reason in bad.items() if state.place_of(c) is None}
+    answers = state.known.answers if state.request.has_youtube else ()
+    asked = _asked_and_lacking(state, candidates, answers)
+    return {clip: f"youtube_{row.kind}" for clip, row in asked if is_settled(row, now)}
+
+
+def _asked_and_lacking(
+    state: State, candidates: Candidates, rows: Iterable[_Row]
+) -> Iterator[tuple[Candidate, _Row]]:
+    """Yield those of some rows that are of candidates which are not there."""
+    asked = {label: set(names) for label, names in candidates.items()}
+    for row in rows:
+        label, name = row.folder.partition("/")[2], row.file_name
+        if name in asked.get(label, ()) and state.place_of((label, name)) is None:
+            yield (label, name), row
 
 
 def _classes(state: State) -> Sequence[str]:
@@ -147,9 +153,8 @@ def _of_mixed(state: State) -> Candidates | None:
 def _of_read_tarballs(state: State) -> dict[str, list[str]]:
     """Return what the test tarballs hold, if they were all read."""
     names = {tarball.name for tarball in state.host.tarballs}
-    done = {name for name, row in state.known.tarballs.items() if row.state == "done"}
     found: dict[str, list[str]] = {}
-    if names and names <= done:
+    if names and names <= state.known.done:
         for clip in state.known.clips():
             if clip.state in ("have", "skipped"):
                 label = label_of(clip.file_name, state.labels)
@@ -161,12 +166,13 @@ def _of_manifest(state: State) -> Candidates | None:
     rows, listing = state.origin.values(), state.host.listing
     found: dict[str, list[str]] = {}
     for row in rows:
-        found.setdefault(row.clip.label or UNLABELED, []).append(row.clip.file_name)
+        label, name = row.clip.candidate
+        found.setdefault(label, []).append(name)
     if state.split.is_mixed:
         return found
 
     # A clip with a size or a checksum was seen by somebody, in a tarball that the list has wrong.
-    unproved = [row.clip for row in rows if not row.was_seen]
+    unproved = [row.clip for row in rows if not (row.sha256 or row.size_bytes)]
     if unproved and not listing and state.network and not state.host.fresh:
         return None
     if unproved and listing:

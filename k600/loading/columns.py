@@ -106,6 +106,9 @@ PLACE = (
 """Where a clip lies in its tarball (`k600.clip.Place`), besides `split` and `tarball`: what one
 request for a range of bytes takes; null where unknown."""
 
+_CLIP = (_SPLIT, _LABEL, _YOUTUBE_ID, _TIME_START, _TIME_END)
+_FILE = (_SOURCE_OF_SEEN, _TARBALL, _SIZE_BYTES, _SHA256, _FPS)
+
 ROWS = (_VIDEO, _LABEL, _YOUTUBE_ID, _TIME_START, _TIME_END, _SPLIT, _SOURCE, _FPS)
 """A row of the dataset, loaded or streamed."""
 
@@ -113,11 +116,7 @@ EMBEDDED = (*ROWS, _TARBALL, _POSITION, replace(_SHA256, meaning="of the clip, i
 """A row that was published with its clip."""
 
 CLIP_INDEX = (
-    _SPLIT,
-    _LABEL,
-    _YOUTUBE_ID,
-    _TIME_START,
-    _TIME_END,
+    *_CLIP,
     Column("file", "string", "the published file that holds the clip, from the dataset's root"),
     Column("row_group", "int32", "its row group there, from 0; null in a tar"),
     Column("row", "int32", "its row in the row group, from 0; in a tar, its number there"),
@@ -126,20 +125,7 @@ CLIP_INDEX = (
 )
 """Which bytes of which published file a clip is: the configuration `index` of published clips."""
 
-METADATA = (
-    _SPLIT,
-    _LABEL,
-    _YOUTUBE_ID,
-    _TIME_START,
-    _TIME_END,
-    _URL,
-    _SOURCE_OF_SEEN,
-    _TARBALL,
-    _SIZE_BYTES,
-    _SHA256,
-    _FPS,
-    *PLACE,
-)
+METADATA = (*_CLIP, _URL, *_FILE, *PLACE)
 """A row of published metadata."""
 
 FACTS = (_CLASS, *EMBEDDED[2:])
@@ -161,19 +147,8 @@ _TAR = (
     Column("__url__", "string", "the tar"),
 )
 
-MANIFEST = (
-    _SPLIT,
-    _CLASS,
-    _YOUTUBE_ID,
-    replace(_TIME_START, kind="int64"),
-    replace(_TIME_END, kind="int64"),
-    _SOURCE_OF_SEEN,
-    _TARBALL,
-    _SIZE_BYTES,
-    _SHA256,
-    _FPS,
-    *PLACE,
-)
+_WIDE_TIMES = (replace(_TIME_START, kind="int64"), replace(_TIME_END, kind="int64"))
+MANIFEST = (_SPLIT, _CLASS, _YOUTUBE_ID, *_WIDE_TIMES, *_FILE, *PLACE)
 """A row of a manifest; the first five are always there."""
 
 INDEX = (*MANIFEST[:5], _TARBALL, *PLACE)
@@ -184,15 +159,7 @@ INDEX_FILE = "index.parquet"
 PUBLISHED = {"embedded": EMBEDDED, "metadata": METADATA, "webdataset": _TAR, "index": INDEX}
 """What `datasets` finds in a published dataset, by kind of publication."""
 
-CLIP_TABLE = (
-    *MANIFEST[:5],
-    _STATE,
-    _REASON,
-    *MANIFEST[5:],
-    _DURATION,
-    _WIDTH,
-    _HEIGHT,
-)
+CLIP_TABLE = (*MANIFEST[:5], _STATE, _REASON, *MANIFEST[5:], _DURATION, _WIDTH, _HEIGHT)
 """A row of the table of all clips of a request, those that are missing, too; empty where unknown.
 Of those that are there it is a manifest."""
 
@@ -258,11 +225,7 @@ def feature_types(columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
 
 
 def markdown_table(columns: Sequence[Column], *, types: bool = False) -> str:
-    """Return a Markdown table of what the columns mean.
-
-    Args:
-        columns: The columns.
-        types: Whether to name the feature of each in `datasets`, too.
+    """Return a Markdown table of what columns mean; with `types`, also their features' names.
 
     Example:
         >>> print(markdown_table(ROWS[2:3], types=True))

@@ -260,7 +260,7 @@ def _missing_of_chosen(load: Load, refused: Mapping[Candidate, str]) -> list[Mis
     ]
     if split.is_mixed:
         missing += [
-            Missing(split, "", "", tarball.name, failure.reason, str(failure.error))
+            Missing(split, "", "", tarball.name, *failure.in_words)
             for tarball, failure in state.host.failures.items()
         ]
     return missing
@@ -273,18 +273,17 @@ def _passed_over(
     candidates = find_candidates(state) if refused else None
     if not candidates:
         return []
-    taken, limits, more = set(plan.chosen), state.request.limits, 0
-    while True:
-        most = None if limits.max_samples is None else limits.max_samples + more
-        ranked = choose_clips(
-            candidates,
-            dataclasses.replace(limits, max_samples=most),
-            here=lambda label: before.inventory.names(f"{state.split}/{label}"),
-        )
-        passed = [c for c in ranked if c in refused and c not in taken]
-        if most is None or len(passed) <= more:
-            return passed
-        more = len(passed)
+    taken, limits = set(plan.chosen), state.request.limits
+    most = None if limits.max_samples is None else limits.max_samples + len(refused)
+    ranked = choose_clips(
+        candidates,
+        dataclasses.replace(limits, max_samples=most),
+        here=lambda label: before.inventory.names(f"{state.split}/{label}"),
+    )
+    if most is not None:
+        while ranked and ranked[-1] not in taken:
+            ranked.pop()
+    return [c for c in ranked if c in refused and c not in taken]
 
 
 def _raise_nothing(load: Load, missing: list[Missing]) -> None:

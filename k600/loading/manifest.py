@@ -12,12 +12,12 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from k600.clip import Clip, Place, Tarball, TestLabels, parse_file_name
 from k600.disk import why_refused
@@ -32,16 +32,19 @@ from k600.loading.columns import (
     place_values,
     whole,
 )
-from k600.splits import SPLITS, UNLABELED, Split
+from k600.loading.places import Places
+from k600.splits import SPLITS, Split
 from k600.store.files import write_whole
 from k600.store.ledger import Ledger
 from k600.store.rows import SOURCES
 from k600.store.store import META_DIR, Store
-from k600.text import csv_cell, text_of
+from k600.text import csv_text, short_hash, text_of
 
 _NAMES = [column.name for column in MANIFEST]
 _OF_CLIP, _OF_FILE = _NAMES[:5], _NAMES[5:10]
 _SUFFIXES = (".csv", ".parquet")
+
+_Named = TypeVar("_Named", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +64,6 @@ class ManifestRow:
     """Frames per second of the file; None where unknown."""
     place: Place | None = None
     """Where the clip lies in its tarball, if that is known."""
-
-    @property
-    def was_seen(self) -> bool:
-        """Whether somebody had the clip's file, so that it is no matter if a list names it."""
-        return bool(self.sha256 or self.size_bytes)
-
-    def is_proved_by(self, data: bytes) -> bool:
-        """Return whether these bytes are surely those of the file that is meant."""
-        return bool(self.sha256) and hashlib.sha256(data).hexdigest() == self.sha256
 
     def as_plain(self) -> dict[str, Any]:
         """Return the row's columns by name, as `k600.loading.columns.MANIFEST` has them."""
@@ -133,8 +127,7 @@ def _read(where: Path, state: tuple[int, int]) -> Manifest:
     if len({row.clip for row in rows}) < len(rows):
         raise ManifestError(f"manifest: '{where}' names a clip twice")
     lines = sorted(f"{r.clip.key} {r.source} {r.tarball} {r.size_bytes} {r.sha256}" for r in rows)
-    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    return Manifest(where, digest[:16], tuple(rows))
+    return Manifest(where, short_hash("\n".join(lines)), tuple(rows))
 
 
 def write_manifest(rows: Iterable[ManifestRow], path: str | os.PathLike[str]) -> Path:
@@ -162,23 +155,17 @@ def write_table(
     if not rows:
         raise ManifestError(f"path: there is no clip to write to '{where}'")
 
-    data = _to_csv(rows, columns) if where.suffix == ".csv" else to_parquet(rows, columns)
+    if where.suffix == ".csv":
+        names = [column.name for column in columns]
+        data = csv_text([names, *([row[name] for name in names] for row in rows)]).encode()
+    else:
+        data = to_parquet(rows, columns)
     try:
         write_whole(where, data)
     except OSError as error:
         why = why_refused(where, error)
         raise ManifestError(f"path: '{where}' cannot be written ({why})") from None
     return where
-
-
-def _to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [column.name for column in columns], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        texts = {name: csv_cell(value) for name, value in row.items() if isinstance(value, str)}
-        writer.writerow({**row, **texts})
-    return text.getvalue().encode()
 
 
 def to_parquet(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> bytes:
@@ -218,7 +205,12 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
 
     where: dict[Clip, tuple[str, Place | None]] = {}
     for (root, split), of_store in clips.items():
-        where |= _in_tarballs(Ledger(Store.at(root).ledger_path), split, of_store)
+        known = Places(split, Ledger(Store.at(root).ledger_path))
+        named = [clip.candidate for clip in of_store]
+        tarballs, places = known.tarballs_of(named), known.find(named)
+        tarballs |= {name: place.tarball for name, place in places.items()}
+        for clip, name in zip(of_store, named, strict=True):
+            where[clip] = tarballs[name].name if name in tarballs else "", places.get(name)
 
     def proved(clip: Clip, source: str, path: Path, fps: float | None) -> ManifestRow:
         tarball, place = where[clip]
@@ -232,30 +224,11 @@ def manifest_rows(rows: Iterable[Mapping[str, Any]]) -> list[ManifestRow]:
         return list(pool.map(lambda file: proved(*file), files))
 
 
-def _in_tarballs(
-    ledger: Ledger, split: str, clips: Iterable[Clip]
-) -> dict[Clip, tuple[str, Place | None]]:
-    """Return the names of clips' tarballs, empty where unknown, and where they lie in them."""
-    keys = {clip: (clip.label or UNLABELED, clip.file_name) for clip in clips}
-    places, names = ledger.places(split, keys.values()), dict[str, str]()
-    if Split(split).is_mixed:
-        members = ledger.clips(split)
-        members.sort(key=lambda member: member.state == "have")  # of two mirrors, the one's
-        names = {m.file_name: m.tarball.name for m in members}
-
-    found: dict[Clip, tuple[str, Place | None]] = {}
-    for clip, key in keys.items():
-        place, usual = places.get(key), "" if Split(split).is_mixed else clip.label or ""
-        known = names.get(clip.file_name, usual) if place is None else place.tarball.name
-        found[clip] = known, place
-    return found
-
-
-def differing(rows: Mapping[Clip, ManifestRow], files: Mapping[Clip, Path]) -> list[Clip]:
+def differing(rows: Mapping[_Named, ManifestRow], files: Mapping[_Named, Path]) -> list[_Named]:
     """Return the clips whose files are not those that a manifest means, as far as it says.
 
     Args:
-        rows: The manifest's rows by clip.
+        rows: The manifest's rows by clip, whatever clips are called by.
         files: The files to compare.
     """
     with ThreadPoolExecutor() as pool:
@@ -267,6 +240,11 @@ def _is_same(row: ManifestRow, path: Path) -> bool:
     if row.size_bytes and path.stat().st_size != row.size_bytes:
         return False
     return not row.sha256 or sha256_of(path) == row.sha256
+
+
+def is_other(data: bytes, sha256: str | None) -> bool:
+    """Return whether bytes are not those of a clip, whose SHA-256 is empty or None if unknown."""
+    return bool(sha256) and hashlib.sha256(data).hexdigest() != sha256
 
 
 def sha256_of(path: Path) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from k600.clip import Clip, Tarball, label_of
+from k600.clip import label_of
 from k600.errors import NoClipsError
-from k600.loading.candidates import clip_at
 from k600.loading.manifest import differing
 from k600.loading.outcome import Missing
 from k600.loading.rows import StoredShard
@@ -15,7 +14,6 @@ from k600.loading.selection import Candidate
 from k600.loading.state import Failure, State
 from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED
-from k600.store.rows import StoredGroup
 from k600.tarballs.reading import is_condemned, noted_failure
 
 
@@ -27,14 +25,6 @@ def stored_shards(
     `here` are the file names to load, by folder (`<split>/<class name>`); by default all there are.
     """
     request, split, inventory = state.request, state.split, state.inventory
-    groups: dict[str, list[StoredGroup]] = {}
-    for group in state.known.groups:
-        groups.setdefault(group.folder, []).append(group)
-    cut: dict[str, set[str]] = {}
-    for answer in state.known.answers:
-        if answer.kind == "have":
-            cut.setdefault(answer.folder, set()).add(answer.file_name)
-
     seen: set[str] = set()
     shards = []
     for folder in request.folders(split):
@@ -46,9 +36,7 @@ def stored_shards(
             names = _of_classes(state, names, label)
         if not names:
             continue
-        own, lies = groups.get(folder, []), inventory.elsewhere(folder)
-        elsewhere = {name: path for name, path in lies.items() if name in names}
-        usual = "cvdf" if any(group.source == "cvdf" for group in own) else "local"
+        lies = inventory.elsewhere(folder)
         shards.append(
             StoredShard(
                 request.store,
@@ -56,10 +44,9 @@ def stored_shards(
                 None if label == UNLABELED else label,
                 folder,
                 tuple(sorted(names)),
-                usual,
-                _other_sources(names, own, cut.get(folder, ()), elsewhere, usual),
+                state.sources(folder, names),
                 state.labels,
-                elsewhere,
+                {name: path for name, path in lies.items() if name in names},
                 state.known.rates.get(folder, {}),
             )
         )
@@ -79,76 +66,41 @@ def _of_classes(state: State, names: frozenset[str], folder: str) -> frozenset[s
     return frozenset(found)
 
 
-def _other_sources(
-    names: frozenset[str],
-    groups: Iterable[StoredGroup],
-    cut: Collection[str],
-    elsewhere: Collection[str],
-    usual: str,
-) -> dict[str, str]:
-    """Return where clips of a folder came from, if from another source than most."""
-    # What a run brings has a row before it has its name: all else was there before.
-    brought = [group.names for group in groups]
-    sources = dict.fromkeys(names.difference(*brought, elsewhere, cut), "local")
-    for group in groups:
-        if group.source != usual:
-            sources |= dict.fromkeys(names & group.names, group.source)
-    sources |= dict.fromkeys(names.intersection(cut), "youtube")
-    sources |= dict.fromkeys(elsewhere, "local")
-    return {name: source for name, source in sources.items() if source != usual}
-
-
 def missing_clips(state: State) -> list[Missing]:
     """Name every clip of a request for whole classes that is not there, with the reason."""
     request, split, known = state.request, state.split, state.known
-    here = state.inventory.names
-    tarballs = state.tarballs
-    asked = set(tarballs)
-    broken = dict(state.host.failures)
+    here, tarballs = state.inventory.names, state.tarballs
+    asked, folders = {tarball.name for tarball in tarballs}, set(request.folders(split))
+    broken = {tarball.name: failure for tarball, failure in state.host.failures.items()}
     for row in known.tarballs.values():
         if is_condemned(row):
-            broken.setdefault(row.tarball, Failure("tarball_condemned", noted_failure(row)))
+            failure = Failure("tarball_condemned", noted_failure(row))
+            broken.setdefault(row.tarball.name, failure)
     missing: dict[tuple[str, str], Missing] = {}
 
-    def miss(tarball: Tarball, folder: str, name: str, reason: str, detail: str = "") -> None:
-        if name not in here(folder) and state.wants(name):
-            label = folder.partition("/")[2]
-            label = "" if label == UNLABELED else label
-            clip = Missing(split, label, name, tarball.name, reason, detail)
-            missing.setdefault((folder, name), clip)
+    def miss(folder: str, name: str, tarball: str, reason: str = "") -> None:
+        failure = None if reason else broken.get(tarball)
+        why = (reason or "not_stored", "") if failure is None else failure.in_words
+        label = folder.partition("/")[2]
+        known_label = "" if label == UNLABELED else label
+        clip = Missing(split, known_label, name, tarball or label, *why)
+        missing.setdefault((folder, name), clip)
 
-    def miss_lost(tarball: Tarball, folder: str, name: str, reason: str = "") -> None:
-        failure = broken.get(tarball)
-        if failure is None or reason:
-            miss(tarball, folder, name, reason or "not_stored")
-        else:
-            miss(tarball, folder, name, failure.reason, str(failure.error))
-
-    for own in known.adopted:
-        if own.problem:
-            tarball = Tarball(split, own.folder.partition("/")[2])
-            miss(tarball, own.folder, own.file_name, own.problem)
-
-    for group in known.groups:
-        if group.tarball in asked:
-            for name in sorted(group.names.difference(here(group.folder))):
-                miss_lost(group.tarball, group.folder, name)
-
-    for clip in known.others:
-        if clip.tarball in asked and clip.state in ("bad", "absent"):
-            miss(clip.tarball, clip.folder, clip.file_name, clip.reason)
-        elif clip.tarball in asked:
-            miss_lost(clip.tarball, clip.folder, clip.file_name, clip.reason)
+    for clip in known.lost(here):
+        is_asked = clip.tarball in asked if clip.tarball else clip.folder in folders
+        if is_asked and state.wants(clip.file_name):
+            miss(*clip)
 
     read_once = {group.tarball for group in known.groups} | {clip.tarball for clip in known.others}
-    for tarball in (t for t in tarballs if t in broken):
-        reason, detail = broken[tarball].reason, str(broken[tarball].error)
+    for tarball in (t for t in tarballs if t.name in broken):
+        folder = f"{split}/{tarball.label}"
         if names := state.host.listing.get(tarball.name):
             for name in names:
-                miss(tarball, f"{split}/{tarball.label}", name, reason, detail)
+                if name not in here(folder) and state.wants(name):
+                    miss(folder, name, tarball.name)
         elif tarball not in read_once:  # nothing says what is in it
-            whole = Missing(split, tarball.label or "", "", tarball.name, reason, detail)
-            missing[tarball.name, ""] = whole
+            why = broken[tarball.name].in_words
+            missing[tarball.name, ""] = Missing(split, tarball.label or "", "", tarball.name, *why)
 
     found = [*missing.values()]
     if not tarballs and request.sources:  # offline, and the list was never fetched
@@ -159,13 +111,11 @@ def missing_clips(state: State) -> list[Missing]:
 
 def differing_clips(state: State, chosen: Iterable[Candidate]) -> list[Candidate]:
     """Return the chosen clips whose files are not those that the manifest means."""
-    found: dict[Clip, Candidate] = {}
-    files: dict[Clip, Path] = {}
-    for candidate in chosen if state.origin else ():
-        if (folder := state.place_of(candidate)) is not None:
-            clip = clip_at(candidate, state.split)
-            found[clip], files[clip] = candidate, state.inventory.path(folder, candidate[1])
-    return [found[clip] for clip in differing(state.origin, files)]
+    files: dict[Candidate, Path] = {}
+    for clip in chosen if state.origin else ():
+        if (folder := state.place_of(clip)) is not None:
+            files[clip] = state.inventory.path(folder, clip[1])
+    return differing(state.origin, files)
 
 
 def raise_nothing(state: State, missing: Iterable[Missing] = ()) -> None:

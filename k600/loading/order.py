@@ -8,12 +8,11 @@ ledger nor index.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,8 @@ from k600.errors import (
 from k600.labels import NAMES
 from k600.loading.candidates import clip_at
 from k600.loading.columns import PLACE, place_of
-from k600.loading.rows import Reading, Record, record_of
+from k600.loading.manifest import is_other
+from k600.loading.rows import LeftOut, Reading, Record, record_of
 from k600.reasons import REASONS
 from k600.tarballs.one_clip import read_clip
 from k600.tarballs.stream import checked_clip
@@ -155,9 +155,9 @@ class Stretch:
         )
         with contextlib.closing(results):
             for (shard, position, _), found in results:
-                if not isinstance(found, _Problem):
+                if not isinstance(found, LeftOut):
                     yield shard, position, found
-                elif found.message:
+                else:
                     order.reading.complain(found.message, found.cause)
 
     def _clips(self, done: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -216,13 +216,6 @@ def _scattered(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return scattered
 
 
-class _Problem(NamedTuple):
-    """Why a clip is left out."""
-
-    message: str
-    cause: Exception | None = None
-
-
 class _Reader:
     """Reads clips, and asks no more for those of a tarball that is not what their places say."""
 
@@ -231,7 +224,7 @@ class _Reader:
         self.stop = threading.Event()
         self._lost: set[Tarball] = set()
 
-    def read(self, values: Mapping[str, Any]) -> Record | _Problem:
+    def read(self, values: Mapping[str, Any]) -> Record | LeftOut:
         """Return the row of the dataset for a clip, a row of the table, or why there is none."""
         clip = clip_at((values["label"], values["file_name"]), self._split)
         if values.get("path"):
@@ -240,42 +233,42 @@ class _Reader:
             place = place_of(Tarball(clip.split, values["tarball"]), values)
             assert place is not None  # no other clips are in the table
         except ValueError as error:
-            return _Problem(f"{clip.key} is left out, as its place is none: {error}", error)
+            return LeftOut(f"{clip.key} is left out, as its place is none: {error}", error)
         if place.tarball in self._lost:
-            return _Problem("")  # said once
+            return LeftOut("")  # said once
 
         what = f"{place.tarball.path}/{clip.file_name}"
         try:
             data = read_clip(self._reading.mirror, place, clip.file_name, stop=self.stop)
         except EntryError as error:
-            return _Problem(f"{what} is left out: {error}", error)
+            return LeftOut(f"{what} is left out: {error}", error)
         except (MirrorChangedError, MirrorNotFoundError, MirrorDeniedError) as error:
             return self._lose(place.tarball, error)
         except MirrorRangesError as error:
             raise MirrorRangesError(f"shuffle_clips: {error}. Stream without it") from error
 
         data, problem, fps = checked_clip(data, self._reading.encoding)
-        if problem is None and _differs(values, data):
+        if problem is None and is_other(data, values.get("sha256")):
             problem = "differs"
         if problem is not None:
-            return _Problem(f"{what} is left out: {problem}: {REASONS[problem]}")
+            return LeftOut(f"{what} is left out: {problem}: {REASONS[problem]}")
         return record_of(clip, what, data, "cvdf", fps)
 
-    def _from_store(self, clip: Clip, values: Mapping[str, Any]) -> Record | _Problem:
+    def _from_store(self, clip: Clip, values: Mapping[str, Any]) -> Record | LeftOut:
         path = self._reading.store.root / values["path"]
         try:
             path.stat()
-            if values.get("sha256") and _differs(values, path.read_bytes()):
-                return _Problem(f"{clip.key} is left out: {REASONS['differs']}")
+            if values.get("sha256") and is_other(path.read_bytes(), values["sha256"]):
+                return LeftOut(f"{clip.key} is left out: {REASONS['differs']}")
         except OSError as error:
-            return _Problem(f"{clip.key} is left out: '{path}': {error.strerror}", error)
+            return LeftOut(f"{clip.key} is left out: '{path}': {error.strerror}", error)
         return record_of(clip, str(path), None, values["source"], values.get("fps"))
 
-    def _lose(self, tarball: Tarball, error: MirrorError) -> _Problem:
+    def _lose(self, tarball: Tarball, error: MirrorError) -> LeftOut:
         if tarball in self._lost:
-            return _Problem("")
+            return LeftOut("")
         self._lost.add(tarball)
-        return _Problem(
+        return LeftOut(
             f"the clips of {tarball.path} are left out: {error}. Where the index no longer fits "
             "the mirror, `kinetics600 index build` makes it anew",
             error,
@@ -285,7 +278,3 @@ class _Reader:
 def _unpacked_bytes(values: Mapping[str, Any]) -> int:
     """Return how many bytes a request for a clip unpacks; 0 for one of the store."""
     return max(0, (values.get("skip_bytes") or 0) + (values.get("original_bytes") or 0))
-
-
-def _differs(values: Mapping[str, Any], data: bytes) -> bool:
-    return bool(values.get("sha256")) and hashlib.sha256(data).hexdigest() != values.get("sha256")

@@ -140,9 +140,8 @@ class Outcome:
     def _sources(self) -> Counter[str]:
         sources = Counter[str]()
         for shard in self.shards:
-            sources.update(shard.other_sources.values())
-            sources[shard.source] += len(shard.names) - len(shard.other_sources)
-        return +sources
+            sources.update(shard.sources.values())
+        return sources
 
     def missing_text(self, *, brief: bool | None = None) -> str:
         """Return which clips and labels are missing, and why; empty if none is.

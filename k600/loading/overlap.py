@@ -28,10 +28,7 @@ class Overlap:
 def train_listing(request: Request, *, offline: bool, keep: bool) -> Listing:
     """Return the file names of train by class: the list that is kept, else the host's.
 
-    Args:
-        request: Says where.
-        offline: Do not cross a network.
-        keep: Keep a list that is fetched, so that it is there offline.
+    With `keep`, a list that is fetched is kept, so that it is there offline.
 
     Raises:
         OfflineError: None is kept, and the network is not to be used.
@@ -39,9 +36,7 @@ def train_listing(request: Request, *, offline: bool, keep: bool) -> Listing:
     """
     network = request.may_fetch(offline=offline)
     lists = KeptLists(request.mirror, request.store, "train", network=network, keep=keep)
-    if not lists.listing() and network:
-        lists.refresh(paths=False)
-    if found := lists.listing():
+    if found := lists.listing(fetch=True):
         return found
     why = "the list of train's clips, which says which videos are in train,"
     if network:
@@ -52,8 +47,13 @@ def train_listing(request: Request, *, offline: bool, keep: bool) -> Listing:
     )
 
 
-def videos_in_train(request: Request, *, offline: bool, keep: bool) -> frozenset[str]:
-    """Return the YouTube ids of train's videos; arguments and errors are `train_listing`'s."""
+def left_out_videos(request: Request, split: str, *, offline: bool, keep: bool) -> frozenset[str]:
+    """Return the YouTube ids of videos whose clips a request leaves out of a split: train's.
+
+    Arguments and errors are `train_listing`'s.
+    """
+    if not request.exclude_overlap or split == "train":
+        return frozenset()
     listing = train_listing(request, offline=offline, keep=keep)
     return frozenset(video_of(name) for names in listing.values() for name in names)
 

@@ -14,22 +14,18 @@ Whether a tarball that failed its own checks is read again is decided where its 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from k600.clip import Clip, Place, Tarball, label_of
-from k600.loading.candidates import (
-    Candidates,
-    clip_at,
-    find_candidates,
-    proved_bad,
-    refused_by_youtube,
-)
+from k600.clip import Place, Tarball, label_of
+from k600.loading.candidates import Candidates, find_candidates, proved_bad, refused_by_youtube
 from k600.loading.cheaper import Comparison, expected_bytes
 from k600.loading.manifest import ManifestRow
-from k600.loading.reads import divide, plan_reads
-from k600.loading.selection import Candidate, Limits, choose_clips
+from k600.loading.reads import divide, plan_reads, reads_of
+from k600.loading.selection import Candidate, choose_clips
 from k600.loading.state import State
 from k600.loading.unlisted import bytes_to_search, next_to_search, next_unlisted
 from k600.store.rows import TarballRow
@@ -44,8 +40,12 @@ class Plan:
     """The clips that are meant, in the order of choice; none for a request of whole classes."""
     here: Mapping[str, Collection[str]] = field(default_factory=dict)
     """File names, by store folder, of those that are there."""
-    orders: Mapping[str, Any] = field(default_factory=dict)
-    """What is to come from each source, by its name, in the order in which they are asked."""
+    entries: Mapping[Candidate, Place] = field(default_factory=dict)
+    """Clips that come by one request each, and where they lie."""
+    youtube: Sequence[Candidate] = ()
+    """Clips to ask YouTube for."""
+    reads: Sequence[TarballRead] = ()
+    """Tarballs to read, what of each, and how far."""
     refused: Mapping[Candidate, str] = field(default_factory=dict)
     """Clips that cannot be had, and those in whose places others were chosen, with the reason: keys
     of `k600.reasons.REASONS`. (`k600.loading.missing` names those of whole classes.)"""
@@ -61,22 +61,8 @@ class Plan:
     @property
     def first(self) -> str | None:
         """The source that is asked next, None if nothing is to come."""
-        return next((source for source, order in self.orders.items() if order), None)
-
-    @property
-    def entries(self) -> Mapping[Candidate, Place]:
-        """Clips that come by one request each, and where they lie."""
-        return dict(self.orders.get("entries", {}))
-
-    @property
-    def youtube(self) -> Sequence[Candidate]:
-        """Clips to ask YouTube for."""
-        return [*self.orders.get("youtube", ())]
-
-    @property
-    def reads(self) -> Sequence[TarballRead]:
-        """Tarballs to read, what of each, and how far."""
-        return [*self.orders.get("cvdf", ())]
+        orders = {"entries": self.entries, "youtube": self.youtube, "cvdf": self.reads}
+        return next((source for source, order in orders.items() if order), None)
 
     @property
     def open_ended(self) -> bool:
@@ -111,22 +97,21 @@ def make_plan(
     Raises:
         ListError, NoClipsError, ManifestError, OptionError: As `find_candidates` says.
     """
+    refused = refused or {}
     retry = state.request.retry_errors if retry_errors is None else retry_errors
+    again = {"refetch": refetch, "retry": retry}
     if only is not None:
-        given: dict[str, list[str]] = {}
+        given: dict[str, list[str]] = defaultdict(list)
         for label, name in only:
-            given.setdefault(label, []).append(name)
-        return Choice(state, given, refused or {}, only=True).plan(retry=retry)
+            given[label].append(name)
+        return Choice(state, given, refused, only=True, retry=retry).plan()
     if not (state.request.chooses or listed_only):
-        return _of_whole_classes(state, read, refused or {}, refetch=refetch, retry=retry)
+        return _of_whole_classes(state, read, refused, **again)
 
     candidates = find_candidates(state)
     if candidates is None:
         return Plan(needs_lists=True)
-    choice = Choice(
-        state, candidates, refused or {}, read=read, refetch=refetch, listed_only=listed_only
-    )
-    return choice.plan(retry=retry)
+    return Choice(state, candidates, refused, read, listed_only=listed_only, **again).plan()
 
 
 def _of_whole_classes(
@@ -139,29 +124,26 @@ def _of_whole_classes(
 ) -> Plan:
     """Plan a request for all clips of some classes: each tarball is read once at most."""
     request, host, network = state.request, state.host, state.network
-    replace_copies = network and request.sources == {"cvdf"}
+    here = state.inventory.names
+    copies = state.known.copies() if network and request.sources == {"cvdf"} else {}
     reads = plan_reads(
-        [
-            tarball
-            for tarball in state.tarballs
-            if tarball not in read and tarball not in host.failures
-        ],
+        [t for t in state.tarballs if t not in read and t not in host.failures],
         state.known,
-        state.inventory.names,
+        lambda folder: here(folder) - copies.get(folder, set()),  # these are to be replaced
         wanted=state.wanted,
         without=state.without,
         retry_errors=retry and network,
         refetch=refetch and network,
         listing=host.listing,
-        copies=state.known.copies() if replace_copies else {},
     )
     few = [(read.tarball, name) for read in reads for name in read.only]
     clips = [(tarball.label or label_of(name, state.labels), name) for tarball, name in few]
-    orders = divide(reads, usable_places(state, clips), refused)
-    lists = bool(orders["cvdf"]) or not state.knows_tarballs
+    entries, reads = divide(reads, usable_places(state, clips), refused)
+    lists = bool(reads) or not state.knows_tarballs
     return Plan(
-        here={folder: state.inventory.names(folder) for folder in request.folders(state.split)},
-        orders=orders,
+        here={folder: here(folder) for folder in request.folders(state.split)},
+        entries=entries,
+        reads=reads,
         needs_lists=network and not host.fresh and lists,
     )
 
@@ -194,7 +176,7 @@ def is_usable(place: Place, row: TarballRow | None) -> bool:
     return row is None or (not row.failures and (row.etag, row.size_bytes) == object_)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Choice:
     """A plan for chosen clips: among which is chosen, and what is passed over."""
 
@@ -203,12 +185,13 @@ class Choice:
     refused: Mapping[Candidate, str]
     read: Collection[Tarball] = ()
     refetch: bool = False
+    retry: bool = False
     listed_only: bool = False
     only: bool = False
     """Whether each comes from where it came before, whatever a manifest says."""
 
     @property
-    def origin(self) -> Mapping[Clip, ManifestRow]:
+    def origin(self) -> Mapping[Candidate, ManifestRow]:
         return {} if self.only else self.state.origin
 
     @property
@@ -218,11 +201,20 @@ class Choice:
         both = len(state.request.sources) > 1 and state.from_tarballs
         return both and state.may_ask and not self.listed_only
 
-    def plan(self, *, retry: bool) -> Plan:
+    @cached_property
+    def wanted(self) -> int:
+        """How many clips are meant."""
+        limits = self.state.request.limits
+        if limits.max_samples is not None:
+            return limits.max_samples
+        sizes = (len(set(names)) for names in self.candidates.values())
+        return sum(min(size, limits.max_per_class or size) for size in sizes)
+
+    def plan(self) -> Plan:
         """Choose, and find out for each chosen clip where it is or comes from."""
-        gone, lost = self._gone(retry=retry)
+        gone, lost = self._gone()
         others = self._choose({*gone, *lost}) if lost and self.asks_youtube else ()
-        if not lost or len(others) < self._wanted:
+        if not lost or len(others) < self.wanted:
             return self._plan(gone, lost)
 
         # Others may take the places of what YouTube has lost: if it is they that are there, if they
@@ -260,38 +252,42 @@ class Choice:
             return self._begin(chosen, gone, needs_sizes=unsized)
 
         comparison = self._compare(either) or comparison
-        routes = self._routes(ways, comparison.source if comparison else "cvdf", gone)
+        cheaper = comparison.source if comparison else "cvdf"
+        youtube, packed = list[Candidate](), list[Candidate]()
+        for clip, allowed in ways.items():
+            way = cheaper if len(allowed) > 1 else next(iter(allowed), "")
+            if way == "youtube":
+                youtube.append(clip)
+            elif way and state.network:
+                packed.append(clip)
+            elif state.place_of(clip) is None:
+                gone.setdefault(clip, "not_stored" if state.network else "offline")
+
         found = lacking.keys() <= places.keys()
-        enough = self.candidates and found and len(chosen) >= self._wanted
-        if state.is_unlisted and not (self.listed_only or routes["youtube"] or enough):
+        enough = self.candidates and found and len(chosen) >= self.wanted
+        if state.is_unlisted and not (self.listed_only or youtube or enough):
             return self._unlisted([c for c in chosen if c not in lacking], comparison)
 
-        reads, needs_lists = self._reads(routes["cvdf"], gone)
-        orders = divide(reads, places, ())
-        orders = {"entries": orders["entries"], "youtube": routes["youtube"], **orders}
-        return self._begin(
-            chosen, gone, orders=orders, needs_lists=needs_lists, comparison=comparison
-        )
+        reads, needs_lists = self._reads(packed, gone)
+        entries, reads = divide(reads, places, ())
+        more = {"needs_lists": needs_lists, "comparison": comparison}
+        return self._begin(chosen, gone, entries=entries, youtube=youtube, reads=reads, **more)
 
     def _begin(
         self, chosen: Sequence[Candidate], gone: Mapping[Candidate, str], **more: Any
     ) -> Plan:
         """Return a plan for chosen clips."""
         here = by_folder(self.state, chosen)
-        return Plan(chosen=chosen, here=here, refused=gone, wanted=self._wanted, **more)
+        return Plan(chosen=chosen, here=here, refused=gone, wanted=self.wanted, **more)
 
-    @property
-    def _wanted(self) -> int:
-        return _count(self.candidates, self.state.request.limits)
-
-    def _gone(self, *, retry: bool) -> tuple[dict[Candidate, str], dict[Candidate, str]]:
+    def _gone(self) -> tuple[dict[Candidate, str], dict[Candidate, str]]:
         """Return the candidates that cannot be had at all, and those that YouTube alone has not,
         with the reason.
         """
         state = self.state
         gone: dict[Candidate, str] = {}
         refused: dict[Candidate, str] = {}
-        if not (retry or self.refetch) and (state.request.chooses or self.only):
+        if not (self.retry or self.refetch) and (state.request.chooses or self.only):
             gone |= proved_bad(state, self.candidates)
             if not (self.listed_only or self.only):
                 refused |= refused_by_youtube(state, self.candidates)
@@ -322,7 +318,7 @@ class Choice:
 
     def _origin(self, clip: Candidate) -> str | None:
         """Return where a manifest says that a clip is from: another source has other bytes."""
-        row = self.origin.get(clip_at(clip, self.state.split))
+        row = self.origin.get(clip)
         return None if row is None or self.listed_only else row.source
 
     def _choose(self, gone: Collection[Candidate]) -> list[Candidate]:
@@ -335,15 +331,15 @@ class Choice:
     def _lacking(self, chosen: Iterable[Candidate]) -> dict[Candidate, str | None]:
         """Return the clips that are to come, and where those came from that are asked for again."""
         state = self.state
-        sources = state.sources() if self.refetch or self.only else {}
         found: dict[Candidate, str | None] = {}
         for clip in chosen:
-            place = state.place_of(clip)
-            source = sources.get((place or f"{state.split}/{clip[0]}", clip[1]), "local")
-            if place is not None and (not self.refetch or source == "local"):
-                continue
-            again = self.only or place is not None
-            found[clip] = ("youtube" if source == "youtube" else "cvdf") if again else None
+            folder = state.place_of(clip)
+            if folder is None and not self.only:
+                found[clip] = None
+            elif folder is None or self.refetch:
+                sources = state.sources(folder or f"{state.split}/{clip[0]}", {clip[1]})
+                if folder is None or sources[clip[1]] != "local":
+                    found[clip] = "youtube" if sources[clip[1]] == "youtube" else "cvdf"
         return found
 
     def _unreachable(self) -> dict[Candidate, str]:
@@ -390,76 +386,48 @@ class Choice:
 
     def _unsized(self, clips: Iterable[Candidate]) -> Collection[Tarball]:
         """Return the tarballs of clips whose sizes nobody has asked for."""
-        state, host = self.state, self.state.host
-        if state.split.is_mixed:
-            return ()
-        tarballs = dict.fromkeys(tarballs_of_clips(state, clips).values())
+        host = self.state.host
+        tarballs = [read.tarball for read in self._reads_of_classes(clips)]
         return [t for t in tarballs if t not in host.sizes and t not in host.failures]
+
+    def _reads_of_classes(self, clips: Iterable[Candidate]) -> list[TarballRead]:
+        """Return what would be read of tarballs for clips; none where these mix classes."""
+        split = self.state.split
+        return reads_of({} if split.is_mixed else {c: Tarball(split, c[0]) for c in clips})
 
     def _compare(self, clips: Collection[Candidate], *, lost: bool = False) -> Comparison | None:
         """Compare what clips take by either way; None if there are none."""
-        state, host = self.state, self.state.host
+        state = self.state
         if not clips:
             return None
+        reads = self._reads_of_classes(clips)
+        sizes = {read: state.host.sizes.get(read.tarball) for read in reads}
         expected: float | None = None
-        names: dict[Tarball, set[str]] = {}
         if state.is_unlisted:
             expected = bytes_to_search(state, len(clips))
-        elif not state.split.is_mixed:
-            for clip, tarball in tarballs_of_clips(state, clips).items():
-                names.setdefault(tarball, set()).add(clip[1])
-            sizes = {tarball: host.sizes.get(tarball) for tarball in names}
-            if not any(size is None for size in sizes.values()):
-                expected = sum(
-                    expected_bytes(TarballRead(t, frozenset(own), until_found=True), sizes[t] or 0)
-                    for t, own in names.items()
-                )
+        elif reads and None not in sizes.values():
+            expected = sum(expected_bytes(read, size or 0) for read, size in sizes.items())
         return Comparison(
             clips=len(clips),
-            tarballs=len(names),
+            tarballs=len(reads),
             tarball_bytes=expected,
             bytes_per_second=state.bytes_per_second,
             requests_per_hour=state.request.youtube.requests_per_hour,
             lost=lost,
         )
 
-    def _routes(
-        self,
-        ways: Mapping[Candidate, Collection[str]],
-        cheaper: str,
-        gone: dict[Candidate, str],
-    ) -> Mapping[str, Sequence[Candidate]]:
-        """Return the clips for each source; note in `gone` those that come from none."""
-        state = self.state
-        routes: dict[str, list[Candidate]] = {"youtube": [], "cvdf": []}
-        for clip, allowed in ways.items():
-            route = cheaper if len(allowed) > 1 else next(iter(allowed), "")
-            if route == "youtube" or (route and state.network):
-                routes[route].append(clip)
-            elif state.place_of(clip) is None:
-                gone.setdefault(clip, "not_stored" if state.network else "offline")
-        return routes
-
     def _reads(
         self, packed: Iterable[Candidate], gone: dict[Candidate, str]
     ) -> tuple[list[TarballRead], bool]:
         """Return the tarballs to read for clips, and whether it takes the host's list to know."""
         state, host = self.state, self.state.host
-        where = tarballs_of_clips(state, packed)
-        by_tarball: dict[Tarball, set[str]] = {}
-        somewhere: dict[str, Candidate] = {}
-        for candidate in packed:
-            tarball = where.get(candidate)
-            if tarball is None:
-                somewhere[candidate[1]] = candidate
-            elif tarball in host.failures:
-                gone.setdefault(candidate, host.failures[tarball].reason)
-            else:
-                by_tarball.setdefault(tarball, set()).add(candidate[1])
+        where = state.places.tarballs_of(packed, state.known)
+        failed = {clip: host.failures[t].reason for clip, t in where.items() if t in host.failures}
+        for clip, reason in failed.items():
+            gone.setdefault(clip, reason)
+        reads = reads_of({clip: t for clip, t in where.items() if clip not in failed})
 
-        reads = [
-            TarballRead(t, frozenset(names), until_found=True) for t, names in by_tarball.items()
-        ]
+        somewhere = {clip[1]: clip for clip in packed if clip not in where}
         if not somewhere or self.listed_only or self.only:
             return reads, False
         if not host.tarballs and not host.fresh:
@@ -477,30 +445,15 @@ class Choice:
             return Plan(needs_lists=True)
         chosen, reads, wanted = next_unlisted(state, there, read=self.read)
         lacking = [] if self.refetch else [c for c in chosen if state.place_of(c) is None]
-        orders = divide(reads, usable_places(state, lacking), self.refused)
-        here = by_folder(state, chosen)
-        return Plan(chosen=chosen, here=here, orders=orders, wanted=wanted, comparison=comparison)
-
-
-def tarballs_of_clips(state: State, clips: Iterable[Candidate]) -> dict[Candidate, Tarball]:
-    """Return the tarballs that hold clips, as far as anything says which."""
-    if not state.split.is_mixed:
-        return {clip: Tarball(state.split, clip[0]) for clip in clips}
-    clips = [*clips]
-    seen = {
-        row.file_name: row.tarball
-        for row in state.known.clips()
-        if row.state in ("have", "skipped", "bad")
-    }
-    found = {clip: seen[clip[1]] for clip in clips if clip[1] in seen}
-    rows = {clip: state.origin.get(clip_at(clip, state.split)) for clip in clips}
-    told = {c: Tarball(state.split, row.tarball) for c, row in rows.items() if row and row.tarball}
-    left = [clip for clip in clips if clip not in found and clip not in told]
-    done = {name for name, row in state.known.tarballs.items() if row.state == "done"}
-    for clip, tarball in {**state.places.tarballs_of(left), **told}.items():
-        if tarball.name not in done:  # else it is known not to be in there, whoever says so
-            found.setdefault(clip, tarball)
-    return found
+        entries, reads = divide(reads, usable_places(state, lacking), self.refused)
+        return Plan(
+            chosen=chosen,
+            here=by_folder(state, chosen),
+            entries=entries,
+            reads=reads,
+            wanted=wanted,
+            comparison=comparison,
+        )
 
 
 def by_folder(state: State, chosen: Iterable[Candidate]) -> dict[str, set[str]]:
@@ -510,11 +463,3 @@ def by_folder(state: State, chosen: Iterable[Candidate]) -> dict[str, set[str]]:
         if (folder := state.place_of(candidate)) is not None:
             found.setdefault(folder, set()).add(candidate[1])
     return found
-
-
-def _count(candidates: Candidates, limits: Limits) -> int:
-    """Return how many clips are meant."""
-    if limits.max_samples is not None:
-        return limits.max_samples
-    sizes = (len(set(names)) for names in candidates.values())
-    return sum(min(size, limits.max_per_class or size) for size in sizes)

@@ -29,12 +29,12 @@ from k600.errors import (
     MirrorUnreachableError,
 )
 from k600.loading.ask_host import failure_of
-from k600.loading.candidates import clip_at
+from k600.loading.manifest import is_other
 from k600.loading.plan import Plan, is_usable
 from k600.loading.read_tarballs import GIVE_UP_AFTER
 from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
-from k600.loading.state import Failure, State
+from k600.loading.state import State
 from k600.progress import Bar
 from k600.store.files import flush, flush_all
 from k600.store.ledger import Ledger
@@ -98,15 +98,8 @@ class EntrySource(Source):
         with store.incoming() as incoming, self.progress(price.size_bytes, name) as bar:
             run = _Run(state, incoming, bar)
             run.carry_out(plan.entries)
-        return Fetched(
-            asked=[*run.refused],
-            refused=run.refused,
-            failures=run.failures,
-            doubted=run.doubted,
-            proved=run.proved,
-            count=run.count,
-            received_bytes=run.received_bytes,
-        )
+        run.came.asked = run.came.refused
+        return run.came
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +131,7 @@ class _Run:
     state: State
     incoming: Incoming
     bar: Bar
-    refused: dict[Candidate, str] = field(default_factory=dict)
-    failures: dict[Tarball, Failure] = field(default_factory=dict)
-    doubted: set[Tarball] = field(default_factory=set)
-    proved: set[Candidate] = field(default_factory=set)
-    count: int = 0
-    received_bytes: int = 0
+    came: Fetched = field(default_factory=Fetched)
     in_a_row: int = 0
     """Requests, the last ones, that did not reach the mirror."""
     stop: threading.Event = field(default_factory=threading.Event)
@@ -173,7 +161,7 @@ class _Run:
                     self._land(written)
                     written, next_landing = [], time.monotonic() + _LANDING_SECONDS
         except MirrorRangesError:  # no other request would do better
-            self.doubted.update(place.tarball for place in entries.values())
+            self.came.doubted.update(place.tarball for place in entries.values())
         except MirrorError:
             self._land(written)  # the clips that came stay
             raise
@@ -192,8 +180,9 @@ class _Run:
         part, row = write_clip(self.incoming, [data], row, request.encoding)
         if row.state == "have":
             row = row._replace(crc32=place.entry.crc32)
-        said = self.state.origin.get(clip_at(candidate, self.state.split))
-        proved = request.encoding is None and said is not None and said.is_proved_by(data)
+        said = self.state.origin.get(candidate)
+        sha256 = said.sha256 if said is not None and request.encoding is None else ""
+        proved = bool(sha256) and not is_other(data, sha256)
         return _Written(candidate, place, row, part, proved)
 
     def _take(self, future: Future[_Written], place: Place) -> bool:
@@ -201,15 +190,15 @@ class _Run:
         error = future.exception()
         if error is None:
             self.in_a_row = 0
-            self.received_bytes += place.entry.span_bytes
+            self.came.received_bytes += place.entry.span_bytes
             self.bar.update(place.entry.span_bytes)
             return True
 
         if isinstance(error, (EntryError, MirrorChangedError)):
             logger.warning("%s: so its tarball is read", error)
-            self.doubted.add(place.tarball)
+            self.came.doubted.add(place.tarball)
         elif isinstance(error, MirrorError) and not isinstance(error, MirrorRangesError):
-            self.failures[place.tarball] = failure_of(error, None)
+            self.came.failures[place.tarball] = failure_of(error, None)
             self.in_a_row += isinstance(error, MirrorUnreachableError)
             if self.in_a_row >= GIVE_UP_AFTER:
                 raise error
@@ -242,8 +231,8 @@ class _Run:
                 self.incoming.place(each.part, store.path(each.row.folder, each.row.file_name))
             for folder in {store.root / each.row.folder for each in new}:
                 flush(folder)
-            self.count += len(new)
-            self.proved.update(each.candidate for each in new if each.proved)
+            self.came.count += len(new)
+            self.came.proved.update(each.candidate for each in new if each.proved)
             if any(landing.proved for landing in landings):
                 with ledger.transaction() as opened:
                     for landing in landings:
@@ -265,7 +254,7 @@ class _Run:
             own = known.get(name)
             other = own is not None and own.crc32 not in (None, place.entry.crc32)
             if other or not is_usable(place, begun):
-                self.doubted.add(tarball)
+                self.came.doubted.add(tarball)
                 continue
 
             row = each.row._replace(position=-1 if own is None else own.position)
@@ -276,7 +265,7 @@ class _Run:
                     landing.proved.append(row)
                     row = row._replace(crc32=None)  # a kill may come before the file is replaced
             else:
-                self.refused[each.candidate] = row.reason
+                self.came.refused[each.candidate] = row.reason
             rows.append(row)
         if rows:
             ledger.record(begun, rows, replace=False, packing=first.packing, entries=entries)

@@ -21,10 +21,9 @@ from k600.loading.link_rate import note_rate
 from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
-from k600.loading.state import Failure, State
+from k600.loading.state import State
 from k600.mirror.mirror import RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
-from k600.store.ledger import Ledger
 from k600.tarballs.extract import TarballExtractor, TarballRead
 
 logger = logging.getLogger("kinetics600")
@@ -62,7 +61,8 @@ class TarballSource(Source):
             StoreError: The store cannot take a clip, or has too little room.
         """
         _announce(state, plan.reads, refetch=refetch)
-        run = _Run(state, plan.reads)
+        came = Fetched(read=[read.tarball for read in plan.reads])
+        run = _Run(state, plan.reads, came)
         total = sum(remote.size_bytes for remote in _remotes(state, plan.reads).values())
         store, request = state.request.store, state.request
         with store.incoming() as incoming, self.progress(total, state.split) as bar:
@@ -91,14 +91,9 @@ class TarballSource(Source):
             seconds = time.monotonic() - began
 
         if request.encoding is None:  # else the encoder sets the time
-            note_rate(store, request.mirror, received_bytes=run.received_bytes, seconds=seconds)
-        return Fetched(
-            asked=_asked(state, plan, run.failures),
-            read=[read.tarball for read in plan.reads],
-            failures=run.failures,
-            count=run.done,
-            received_bytes=run.received_bytes,
-        )
+            note_rate(store, request.mirror, received_bytes=came.received_bytes, seconds=seconds)
+        came.asked = _asked(state, plan, came.failures)
+        return came
 
 
 @dataclass(slots=True)
@@ -107,20 +102,18 @@ class _Run:
 
     state: State
     reads: Sequence[TarballRead]
-    failures: dict[Tarball, Failure] = field(default_factory=dict)
-    done: int = 0
-    received_bytes: int = 0
+    came: Fetched
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note_bytes(self, count: int) -> None:
         with self.lock:
-            self.received_bytes += count
+            self.came.received_bytes += count
 
     def carry_out(self, extractor: TarballExtractor) -> None:
         """Read all; once more what failed for a reason that passes, when the rest is through."""
         self._round(extractor, self.reads)
-        failed = self.failures
+        failed = self.came.failures
         again = [
             read
             for read in self.reads
@@ -146,10 +139,10 @@ class _Run:
                 tarball = running.pop(future).tarball
                 error = future.exception()
                 if error is None:
-                    self.done, in_a_row = self.done + 1, 0
+                    self.came.count, in_a_row = self.came.count + 1, 0
                 elif isinstance(error, (MirrorError, DamagedTarballError)):
                     row = self.state.request.ledger.tarball(tarball)
-                    self.failures[tarball] = failure_of(error, row)
+                    self.came.failures[tarball] = failure_of(error, row)
                     in_a_row += isinstance(error, MirrorUnreachableError)
                     if in_a_row >= GIVE_UP_AFTER:
                         raise error
@@ -164,36 +157,24 @@ class _Run:
 def space_needed(state: State, reads: Sequence[TarballRead], *, refetch: bool = False) -> Space:
     """Estimate what tarballs will take on disk beyond what is there of them already.
 
-    The load that is about to begin and the plan of it both ask here.
-
-    Args:
-        state: How things stand.
-        reads: The tarballs to read, whose sizes the host has said.
-        refetch: Whether what is there is to be replaced: the new clips lie beside the old at first.
+    The load that is about to begin and the plan of it both ask here, once the host has said the
+    sizes. With `refetch`, new clips lie beside the old ones at first.
     """
-    store, remotes = state.request.store, _remotes(state, reads)
-    size_bytes = files = mixed_bytes = mixed_files = 0
-    for read, remote in remotes.items():
+    size_bytes = files = whole_bytes = whole_files = 0
+    for read, remote in _remotes(state, reads).items():
         clips = _clips(read, remote, len(reads), state.host.listing)
         # H.264 hardly shrinks under gzip, so a tarball's size is that of its clips.
         of_some = read.wanted is not None or read.most is not None
         own_bytes = min(remote.size_bytes, clips * MEAN_CLIP_BYTES if of_some else sys.maxsize)
         own_bytes = state.request.stored_bytes(own_bytes)
-        files += _OWN_FILES
         if read.until_found or refetch:  # nothing of it is there, or it will lie there twice
             size_bytes, files = size_bytes + own_bytes, files + clips
-        elif read.tarball.label:
-            here = store.taken(f"{state.split}/{read.tarball.label}")
-            size_bytes += max(own_bytes - here.size_bytes, 0)
-            files += max(clips - (here.files or 0), 0)
         else:
-            mixed_bytes, mixed_files = mixed_bytes + own_bytes, mixed_files + clips
+            whole_bytes, whole_files = whole_bytes + own_bytes, whole_files + clips
 
-    if mixed_files:
-        here = _here_of_mixed(state, {read.tarball for read in reads})
-        size_bytes += max(mixed_bytes - here.size_bytes, 0)
-        files += max(mixed_files - (here.files or 0), 0)
-    return Space(size_bytes, files)
+    left = max(whole_files - _stored_clips(state, {read.tarball for read in reads}), 0)
+    size_bytes += whole_bytes * left // max(whole_files, 1)
+    return Space(size_bytes, files + left + _OWN_FILES * len(reads))
 
 
 def _announce(state: State, reads: Sequence[TarballRead], *, refetch: bool) -> None:
@@ -205,7 +186,9 @@ def _announce(state: State, reads: Sequence[TarballRead], *, refetch: bool) -> N
         store.check_inside(store.root / folder)
 
     total = sum(remote.size_bytes for remote in _remotes(state, reads).values())
-    lost = _vanished(state.request.ledger, reads)
+    again = {read.tarball: read.wanted or frozenset() for read in reads if read.until_found}
+    known = (group for group in state.known.groups if group.tarball in again)
+    lost = sum(len(group.names & again[group.tarball]) for group in known)
     stored = sum(len(state.inventory.names(folder)) for folder in folders)
     logger.info(
         "kinetics600 %s: reading %s tarballs, %s%s, from %s into %s (%s clips are there%s; "
@@ -219,16 +202,6 @@ def _announce(state: State, reads: Sequence[TarballRead], *, refetch: bool) -> N
         f"{stored:,}",
         f", {lost:,} have vanished" if lost else "",
         decimal(needed.size_bytes),
-    )
-
-
-def _vanished(ledger: Ledger, reads: Sequence[TarballRead]) -> int:
-    """Return how many clips are to be read again that were stored once."""
-    return sum(
-        clip.state == "have" and clip.file_name in (read.wanted or ())
-        for read in reads
-        if read.until_found
-        for clip in ledger.clips(read.tarball.split, read.tarball.name)
     )
 
 
@@ -253,16 +226,14 @@ def _asked(state: State, plan: Plan, failures: Collection[Tarball]) -> list[Cand
     return [clip for clip in plan.chosen if clip[1] in mixed or clip[1] in names.get(clip[0], ())]
 
 
-def _here_of_mixed(state: State, tarballs: Collection[Tarball]) -> Space:
-    """Return about what is there of tarballs that mix classes: all but what other tarballs gave."""
-    store = state.request.store
-    here = [store.taken(folder) for folder in state.request.folders(state.split)]
-    size_bytes = sum(each.size_bytes for each in here)
-    files = sum(each.files or 0 for each in here)
-    groups = Ledger(store.ledger_path).view(state.split).groups
-    others = sum(len(group.names) for group in groups if group.tarball not in tarballs)
-    rest = max(files - others, 0)
-    return Space(size_bytes * rest // files if files else 0, rest)
+def _stored_clips(state: State, tarballs: Collection[Tarball]) -> int:
+    """Return about how many clips of tarballs are there: all but what other tarballs gave."""
+    folders = {f"{state.split}/{tarball.label}" for tarball in tarballs}
+    if state.split.is_mixed:
+        folders = {*state.request.folders(state.split)}
+    here = sum(len(state.inventory.names(folder)) for folder in folders)
+    groups = (group for group in state.known.groups if group.folder in folders)
+    return here - sum(len(group.names) for group in groups if group.tarball not in tarballs)
 
 
 def _clips(read: TarballRead, remote: RemoteFile, tarballs: int, listing: Listing) -> int:

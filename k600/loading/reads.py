@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
 
 from k600.clip import Place, Tarball
 from k600.loading.selection import Candidate
-from k600.store.rows import ClipRow, LedgerView, StoredGroup
-from k600.tarballs.extract import TarballRead, is_wanted
+from k600.store.rows import ClipRow, LedgerView
+from k600.tarballs.extract import TarballRead
 
 _NEARLY_ALL = 0.8
 """Share of a tarball from which on it is read: the rest is a small price for one pass instead of
@@ -30,73 +29,57 @@ def plan_reads(
     retry_errors: bool = False,
     refetch: bool = False,
     listing: Mapping[str, Collection[str]] | None = None,
-    copies: Mapping[str, Collection[str]] | None = None,
 ) -> list[TarballRead]:
     """Return which of these tarballs to read for all they hold that is asked for.
 
-    Args:
-        tarballs: All that may hold a clip of the request.
-        known: What the ledger says of this split.
-        here: Returns the file names in a store folder (`<split>/<class name>`).
-        wanted: The file names asked for; None for all.
-        without: YouTube ids of videos whose clips are not asked for.
-        retry_errors: Ask again for what a tarball was proved not to hold.
-        refetch: Ask again for everything.
-        listing: File names that each class should hold, as far as known.
-        copies: File names, by store folder, of clips that the tarballs' own are to replace.
+    `known` is what the ledger says of the split, and `here` returns the file names in a store
+    folder. Asked for are the file names `wanted` (None: all), but for those of videos `without`.
+    `listing` has those that each class should hold, as far as known. With `retry_errors`, what a
+    tarball was proved not to hold is asked for again, and with `refetch` everything.
     """
-
-    def wants(name: str) -> bool:
-        return is_wanted(name, wanted, without)
-
-    def lacking_of(folder: str, names: frozenset[str]) -> frozenset[str]:
-        names = frozenset(filter(wants, names)) if without else names
-        return names.difference(here(folder)) | names.intersection((copies or {}).get(folder, ()))
-
-    held: dict[str, list[StoredGroup]] = defaultdict(list)
-    for group in known.groups:
-        held[group.tarball.name].append(group)
+    given: dict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
     others: dict[str, list[ClipRow]] = defaultdict(list)
+    for group in known.groups:
+        given[group.tarball.name].append((group.folder, group.names))
     for clip in known.others:
-        if wants(clip.file_name):
-            others[clip.tarball.name].append(clip)
+        others[clip.tarball.name].append(clip)
+        if clip.state == "skipped":
+            given[clip.tarball.name].append((clip.folder, frozenset((clip.file_name,))))
+    done = known.done
+    unproved = {group.tarball.name for group in known.groups if group.source == "cvdf"}
 
     reads = []
     for tarball in tarballs:
-        row, own = known.tarballs.get(tarball.name), others[tarball.name]
-        if refetch:
-            reads.append(TarballRead(tarball, wanted, without))
-            continue
+        whole, is_done = TarballRead(tarball, wanted, without), tarball.name in done
+        listed = frozenset((listing or {}).get(tarball.name, ()))
+        usual = (f"{tarball.split}/{tarball.label}", listed)
+        held = given[tarball.name] if is_done else [usual]
+        names = {name for folder, own in held for name in own.difference(here(folder))}
+        lacking = frozenset(filter(whole.wants, names))
 
-        if row is None or row.state != "done":
-            # Where all that is listed is there, and none of it came unproved from this tarball, it
-            # need not be read.
-            listed = frozenset((listing or {}).get(tarball.name, ()))
-            unproved = any(group.source == "cvdf" for group in held[tarball.name])
-            folder = f"{tarball.split}/{tarball.label}"
-            if not listed or unproved or lacking_of(folder, listed):
-                reads.append(TarballRead(tarball, wanted, without))
-            continue
-
-        if retry_errors and any(clip.state in ("bad", "absent") for clip in own):
-            reads.append(TarballRead(tarball, wanted, without))
-            continue
-
-        lacking = set[str]()
-        for clip in own:
-            if clip.state == "skipped":
-                lacking |= lacking_of(clip.folder, frozenset((clip.file_name,)))
-        for group in held[tarball.name]:
-            vanished = lacking_of(group.folder, group.names)
-            lacking |= set(filter(wants, vanished))
-        if lacking:
-            reads.append(TarballRead(tarball, frozenset(lacking), until_found=True))
+        failed = (clip for clip in others[tarball.name] if clip.state in ("bad", "absent"))
+        again = is_done and retry_errors and any(whole.wants(clip.file_name) for clip in failed)
+        # Where all that is listed is there, and none of it came unproved from this tarball, it
+        # need not be read.
+        unread = not is_done and (not listed or tarball.name in unproved or lacking)
+        if refetch or again or unread:
+            reads.append(whole)
+        elif is_done and lacking:
+            reads.append(TarballRead(tarball, lacking, until_found=True))
     return reads
+
+
+def reads_of(tarballs: Mapping[Candidate, Tarball]) -> list[TarballRead]:
+    """Return what to read for clips, each in a tarball: every tarball up to the last of its own."""
+    names: dict[Tarball, set[str]] = defaultdict(set)
+    for (_, name), tarball in tarballs.items():
+        names[tarball].add(name)
+    return [TarballRead(t, frozenset(own), until_found=True) for t, own in names.items()]
 
 
 def divide(
     reads: Iterable[TarballRead], places: Mapping[Candidate, Place], refused: Collection[Candidate]
-) -> dict[str, Any]:
+) -> tuple[dict[Candidate, Place], list[TarballRead]]:
     """Divide what comes from tarballs: clips by one request each, and tarballs to read.
 
     Of one tarball all clips come in the same way: if it is read for one whose place is not known,
@@ -118,4 +101,4 @@ def divide(
             entries |= known
         else:
             left.append(read)
-    return {"entries": entries, "cvdf": left}
+    return entries, left

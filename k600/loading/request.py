@@ -137,11 +137,7 @@ class Request:
         return self.limits.limited or self.manifest is not None or self.only_youtube
 
     def folders(self, split: str) -> list[str]:
-        """Return the store's folders (`<split>/<class name>`) to look in, in id order.
-
-        For the test split these are all: the folder of a test clip depends on whether its label
-        was known when it came.
-        """
+        """Return the store's folders to look in, in id order (`Split.folders`)."""
         return Split(split).folders(self.classes)
 
     def cache_key(self, default_data_dir: str) -> dict[str, Any]:
@@ -202,46 +198,31 @@ def make_request(
     """
     check_config_name(config_name)
     values = check_options(options)
-    encoding = _encoding_of(values)
+    values |= {"seed": values["seed"] or 0, "yt_dlp_options": values["yt_dlp_options"] or {}}
+    limits, encoding = _made_of(Limits, values), _encoding_of(values)
     if encoding is not None:
         check_encoder()
 
-    values["seed"] = values["seed"] or 0
-    limits = _made_of(Limits, values)
-    splits = SPLITS if config_name == "all" else (config_name,)
+    splits, manifest = SPLITS if config_name == "all" else (config_name,), None
     if values["manifest"] is not None:
-        given = limits.limited or values["classes"] is not None or values["exclude_overlap"]
-        if given:
-            raise OptionError(
-                "manifest: it says itself which clips are meant; leave out classes=…, "
-                "max_samples=…, max_per_class=… and exclude_overlap=…"
-            )
-        values["manifest"] = read_manifest(values["manifest"])
-        splits = _splits_of(values["manifest"], config_name, splits)
+        manifest = _manifest_of(values, limits)
+        splits = _splits_of(manifest, config_name, splits)
 
-    url = values["mirror"] or DEFAULT_MIRROR
-    mirror_options = values["mirror_options"]
+    url, mirror_options = values["mirror"] or DEFAULT_MIRROR, values["mirror_options"]
     if mirror_options is None:
         mirror_options = _options_for(url, storage_options)
-
-    youtube = {
-        "encoding": youtube_encoding(encoding),
-        "yt_dlp_options": values["yt_dlp_options"] or {},
+    made = {
+        "splits": splits,
+        "manifest": manifest,
+        "limits": limits,
+        "youtube": _made_of(YouTubeOptions, {**values, "encoding": youtube_encoding(encoding)}),
+        "mirror": Mirror(url.rstrip("/"), dict(mirror_options)),
+        "test_labels": values["test_labels"] or DEFAULT_TEST_LABELS,
+        "store": Store.at(values["data_dir"] or default_data_dir, encoding),
+        "encoding": encoding,
+        "num_workers": values["num_workers"] or os.cpu_count() or 1,
     }
-    return _made_of(
-        Request,
-        {
-            **values,
-            "splits": splits,
-            "limits": limits,
-            "youtube": _made_of(YouTubeOptions, {**values, **youtube}),
-            "mirror": Mirror(url.rstrip("/"), dict(mirror_options)),
-            "test_labels": values["test_labels"] or DEFAULT_TEST_LABELS,
-            "store": Store.at(values["data_dir"] or default_data_dir, encoding),
-            "encoding": encoding,
-            "num_workers": values["num_workers"] or os.cpu_count() or 1,
-        },
-    )
+    return _made_of(Request, {**values, **made})
 
 
 def _encoding_of(values: Mapping[str, Any]) -> Encoding | None:
@@ -304,6 +285,16 @@ _Made = TypeVar("_Made")
 def _made_of(kind: type[_Made], values: Mapping[str, Any]) -> _Made:
     """Return an instance of a dataclass; each of its fields has the value of that name."""
     return kind(**{field.name: values[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def _manifest_of(values: Mapping[str, Any], limits: Limits) -> Manifest:
+    """Return the manifest that the options name, if no other of them chooses clips, too."""
+    if limits.limited or values["classes"] is not None or values["exclude_overlap"]:
+        raise OptionError(
+            "manifest: it says itself which clips are meant; leave out classes=…, "
+            "max_samples=…, max_per_class=… and exclude_overlap=…"
+        )
+    return read_manifest(values["manifest"])
 
 
 def _splits_of(manifest: Manifest, config_name: str, splits: Sequence[str]) -> tuple[str, ...]:

@@ -6,9 +6,11 @@ processes and data-loading workers. Nothing here knows `datasets`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,15 +20,15 @@ from k600.clip import Clip, Entry, Tarball, TestLabels, parse_file_name
 from k600.errors import (
     DamagedTarballError,
     IncompleteError,
-    Kinetics600Error,
     MirrorChangedError,
     MirrorDeniedError,
     MirrorNotFoundError,
 )
 from k600.labels import label_id
+from k600.loading.manifest import is_other
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
-from k600.reasons import REASONS
+from k600.reasons import REASONS, reason_of_failure
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, Rates, TarballRow
@@ -64,6 +66,17 @@ class Reading(NamedTuple):
             raise IncompleteError(message) from cause
         if message and self.on_missing == "warn":
             logger.warning(message)
+
+
+class LeftOut(NamedTuple):
+    """A clip, or a tarball, that a stream leaves out."""
+
+    message: str
+    """Empty if it was said before."""
+    cause: Exception | None = None
+    what: str = ""
+    """What `OnLeftOut` is called with: this, and the reason."""
+    reason: str = ""
 
 
 class TarballClip(NamedTuple):
@@ -110,10 +123,8 @@ class StoredShard:
     """`<split>/<class name>`."""
     names: tuple[str, ...]
     """File names, sorted."""
-    source: str = "local"
-    """Where the clips came from: `cvdf`, `youtube` or `local`."""
-    other_sources: Mapping[str, str] = field(default_factory=dict)
-    """Where single clips came from instead, by file name."""
+    sources: Mapping[str, str]
+    """Where each came from, by file name: `cvdf`, `youtube` or `local`."""
     labels: TestLabels = field(default_factory=dict)
     """Labels of test clips by (id, start, end); they overrule the folder."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
@@ -142,13 +153,12 @@ class StoredShard:
         for name, times in zip(self.names, self._times(), strict=True):
             clip = Clip(self.split, self.labels.get(times, self.label), *times)
             place = self.elsewhere.get(name, f"{self.folder}/{name}")
-            source = self.other_sources.get(name, self.source)
-            rate = self._rate(name, source)
-            yield StoredClip(clip, self.store.root / place, place, self.folder, source, rate)
+            path, source = self.store.root / place, self.sources[name]
+            yield StoredClip(clip, path, place, self.folder, source, self._rate(name))
 
-    def _rate(self, name: str, source: str) -> float | None:
+    def _rate(self, name: str) -> float | None:
         """Return the rate of a clip's file; it is not known of a file that was there before."""
-        return None if source == "local" else self.rates.get(name)
+        return None if self.sources[name] == "local" else self.rates.get(name)
 
     def _times(self) -> list[tuple[str, int, int]]:
         """Return YouTube id, start and end of each clip; the inventory holds no other names."""
@@ -165,14 +175,13 @@ class StoredShard:
             if name in self.elsewhere:
                 places[number] = str(self.store.root / self.elsewhere[name])
 
-        sources = [self.other_sources.get(name, self.source) for name in self.names]
         return make_columns(
             self.split,
             times,
             labels=[self.labels.get(each, self.label) for each in times],
             videos=[{"path": place, "bytes": None} for place in places],
-            sources=sources,
-            rates=[self._rate(*each) for each in zip(self.names, sources, strict=True)],
+            sources=[self.sources[name] for name in self.names],
+            rates=[*map(self._rate, self.names)],
         )
 
 
@@ -231,12 +240,21 @@ class StreamedShard:
             IncompleteError: A clip is no good and `on_missing` is `raise`.
             MirrorError: The tarball cannot be read.
         """
-        clips: Iterable[TarballClip] | None = self._stored(on_left_out)
-        if clips is None:
-            clips = self._streamed(on_left_out)
+        for found in self._wanted():
+            if isinstance(found, LeftOut):
+                on_left_out(found.what, found.reason)
+                self.reading.complain(found.message, found.cause)
+            else:
+                yield found
 
+    def _wanted(self) -> Iterator[TarballClip | LeftOut]:
+        """Yield what is asked for of the tarball."""
         left = None if self.only is None else set(self.only)
-        for found in clips:
+        streamed = self._streamed()
+        for found in self._stored() or streamed:
+            if isinstance(found, LeftOut):
+                yield found
+                continue
             clip = found.clip
             if left is not None:
                 if clip.file_name not in left:
@@ -245,27 +263,26 @@ class StreamedShard:
 
             proof = (self.only or {}).get(clip.file_name)
             data = found.data or (Path(found.path).read_bytes() if proof else b"")
-            if proof and hashlib.sha256(data).hexdigest() != proof:
-                on_left_out(self._member(clip.file_name), "differs")
-                self.reading.complain(f"{clip.key} is left out: {REASONS['differs']}")
-                continue
-
             is_asked_for = self.classes is None or clip.label in self.classes
-            if is_asked_for and clip.youtube_id not in self.without:
+            if is_other(data, proof):
+                message = f"{clip.key} is left out: {REASONS['differs']}"
+                yield LeftOut(message, None, self._member(clip.file_name), "differs")
+            elif is_asked_for and clip.youtube_id not in self.without:
                 yield found
             if left is not None and not left:
+                streamed.close()  # else what noting places meets would be raised to nobody
                 return
 
-        if left:
-            for name in sorted(left):
-                on_left_out(self._member(name), "not_in_tarball")
-            self.reading.complain(f"{len(left)} clips are not in {self.tarball.path}")
+        missing = f"{len(left or ())} clips are not in {self.tarball.path}"
+        for number, name in enumerate(sorted(left or ()), 1):
+            message = missing if number == len(left or ()) else ""
+            yield LeftOut(message, None, self._member(name), "not_in_tarball")
 
     def _member(self, file_name: str) -> str:
         """Return what to call a clip: where it lies on the host, no file of this machine."""
         return f"{self.tarball.path}/{file_name}"
 
-    def _stored(self, on_left_out: OnLeftOut) -> Iterator[TarballClip] | None:
+    def _stored(self) -> Iterator[TarballClip | LeftOut] | None:
         """Return the tarball's clips in its own order if the store has them all."""
         ledger = Ledger(self.reading.store.ledger_path, self.reading.mirror.identity)
         row = ledger.tarball(self.tarball)
@@ -287,18 +304,12 @@ class StreamedShard:
             return None
         bad = [member for member in members if member.state == "bad"]
         rates = ledger.rates(self.tarball.split, {clip.folder for clip in clips})
-        return self._stored_rows(clips, bad, inventory, rates, on_left_out)
+        left_out = (self._left_out(self._member(row.file_name), row.reason) for row in bad)
+        return itertools.chain(left_out, self._stored_clips(clips, inventory, rates))
 
-    def _stored_rows(
-        self,
-        clips: Iterable[ClipRow],
-        bad: Iterable[ClipRow],
-        inventory: Inventory,
-        rates: Rates,
-        on_left_out: OnLeftOut,
+    def _stored_clips(
+        self, clips: Iterable[ClipRow], inventory: Inventory, rates: Rates
     ) -> Iterator[TarballClip]:
-        for member in bad:
-            self._leave_out(self._member(member.file_name), member.reason, on_left_out)
         for clip in clips:
             times = parse_file_name(clip.file_name)
             assert times is not None
@@ -311,61 +322,53 @@ class StreamedShard:
             found = Clip(self.tarball.split, label, *times)
             yield TarballClip(found, path, None, clip.source, fps, clip.position)
 
-    def _streamed(self, on_left_out: OnLeftOut) -> Iterator[TarballClip]:
-        whole, kept = self.tarball.path, dict[str, Any]()
+    def _streamed(self) -> Generator[TarballClip | LeftOut, None, None]:
+        kept = dict[str, Any]()
         try:
             if self.keeps_places:
-                remote = self.reading.mirror.head(whole)
+                remote = self.reading.mirror.head(self.tarball.path)
                 kept = {"remote": remote, "on_end": partial(self._keep_places, remote)}
-            for streamed in stream_tarball(
+            clips = stream_tarball(
                 self.reading.mirror,
                 self.tarball,
                 self.labels,
                 encoding=self.reading.encoding,
                 ahead_bytes=self.ahead_bytes,
                 **kept,
-            ):
-                path = self._member(streamed.file_name)
-                if streamed.problem is None and streamed.clip is not None:
-                    of_file = (streamed.data, "cvdf", streamed.fps)
-                    yield TarballClip(streamed.clip, path, *of_file, streamed.position)
-                else:
-                    self._leave_out(path, streamed.problem or "odd_name", on_left_out)
+            )
+            with contextlib.closing(clips):
+                for streamed in clips:
+                    path = self._member(streamed.file_name)
+                    if streamed.problem is None and streamed.clip is not None:
+                        of_file = (streamed.data, "cvdf", streamed.fps)
+                        yield TarballClip(streamed.clip, path, *of_file, streamed.position)
+                    else:
+                        yield self._left_out(path, streamed.problem or "odd_name")
         except (DamagedTarballError, MirrorChangedError) as error:
-            changed = isinstance(error, MirrorChangedError)
-            on_left_out(whole, "tarball_changed" if changed else "tarball_damaged")
-            self.reading.complain(f"{error}; its clips may be damaged", error)
-        except MirrorNotFoundError as error:
-            self._leave_out(whole, "tarball_not_found", on_left_out, error)
-        except MirrorDeniedError as error:
-            self._leave_out(whole, "tarball_denied", on_left_out, error)
+            message, reason = f"{error}; its clips may be damaged", reason_of_failure(error)
+            yield LeftOut(message, error, self.tarball.path, reason)
+        except (MirrorNotFoundError, MirrorDeniedError) as error:
+            yield self._left_out(self.tarball.path, reason_of_failure(error), error)
+
+    def _left_out(self, what: str, reason: str, cause: Exception | None = None) -> LeftOut:
+        return LeftOut(f"{printable(what)} is left out: {cause or reason}", cause, what, reason)
 
     def _keep_places(self, remote: RemoteFile, packing: str, entries: Mapping[str, Entry]) -> None:
         ledger = Ledger(self.reading.store.ledger_path, self.reading.mirror.identity)
         row = TarballRow(self.tarball, "started", remote.etag, remote.size_bytes)
         ledger.record_entries(row, packing, entries)
 
-    def _leave_out(
-        self,
-        what: str,
-        reason: str,
-        on_left_out: OnLeftOut,
-        cause: Kinetics600Error | None = None,
-    ) -> None:
-        on_left_out(what, reason)
-        self.reading.complain(f"{printable(what)} is left out: {cause or reason}", cause)
-
 
 def digest_of(shards: Iterable[StoredShard]) -> str:
     """Return a fingerprint of the rows that these shards give."""
     digest = hashlib.sha256()
     for shard in shards:
-        digest.update(f"{shard.store.root}/{shard.folder} {shard.source}\n".encode())
+        digest.update(f"{shard.store.root}/{shard.folder}\n".encode())
         for name in shard.names:
             times = parse_file_name(name) if shard.labels else None
             label = shard.labels.get(times) if times else None
             place = shard.elsewhere.get(name)
-            source, rate = shard.other_sources.get(name), shard.rates.get(name)
+            source, rate = shard.sources[name], shard.rates.get(name)
             digest.update(f"{name} {source} {label} {place} {rate}\n".encode())
     return digest.hexdigest()
 
@@ -379,15 +382,10 @@ def make_columns(
     sources: list[str],
     rates: list[float | None],
 ) -> dict[str, list[Any]]:
-    """Return the columns of rows, as `k600.loading.columns.ROWS` has them.
+    """Return the columns of rows of one split, as `k600.loading.columns.ROWS` has them.
 
-    Args:
-        split: The split of all of them.
-        times: YouTube id, start and end of each clip.
-        labels: Class name of each; None where there is none.
-        videos: `path` and `bytes` of each; one of them is None.
-        sources: Where each came from: `cvdf`, `youtube` or `local`.
-        rates: Frames per second of each one's file; None where unknown.
+    `times` are YouTube id, start and end of each clip; `videos` have `path` or `bytes`, and `rates`
+    the frames per second of each one's file, None where unknown.
     """
     return {
         "video": videos,
@@ -402,15 +400,7 @@ def make_columns(
 
 
 def record_of(clip: Clip, path: str, data: bytes | None, source: str, fps: float | None) -> Record:
-    """Return a clip's row.
-
-    Args:
-        clip: The clip.
-        path: Where its file is, or what it is called.
-        data: The file's bytes; None if they are at `path`.
-        source: `cvdf`, `youtube` or `local`.
-        fps: Frames per second of the file; None where unknown.
-    """
+    """Return a clip's row; `data` is None if the file is at `path`."""
     columns = make_columns(
         clip.split,
         [(clip.youtube_id, clip.time_start, clip.time_end)],

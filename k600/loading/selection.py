@@ -109,12 +109,9 @@ def share_of(limits: Limits, *, classes: int) -> int | None:
 
 
 def walk_clips(members: Iterable[Candidate], limits: Limits, *, classes: int) -> list[Candidate]:
-    """Choose clips as they come; for tarballs that no list describes.
+    """Choose clips as they come, in the order in which tarballs give them that no list describes.
 
-    Args:
-        members: The clips in the order in which the tarballs give them.
-        limits: How many. `balanced` gives every class an equal share of `max_samples`, rounded up.
-        classes: How many classes there are to share.
+    `balanced` gives each of so many classes an equal share of `max_samples`, rounded up.
 
     Example:
         >>> walk_clips([("yoga", "a"), ("yoga", "b"), ("zumba", "c")],

@@ -7,15 +7,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from k600.clip import Tarball, label_of
+from k600.clip import Place, Tarball, label_of
 from k600.errors import OptionError
 from k600.labels import NAMES
-from k600.loading.ask_host import ask_host, settle
+from k600.loading.ask_host import settle, with_lists
 from k600.loading.candidates import clip_at, proved_bad
 from k600.loading.columns import place_values
 from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.order import Stretch, clips_schema, cut_order
-from k600.loading.plan import Plan, by_folder, make_plan, tarballs_of_clips
+from k600.loading.plan import by_folder, make_plan
 from k600.loading.request import Request
 from k600.loading.rows import StoredClip
 from k600.loading.selection import Candidate
@@ -23,7 +23,6 @@ from k600.loading.state import State
 from k600.loading.stream import state_to_stream, stream_split
 from k600.loading.unlisted import next_unlisted
 from k600.reasons import REASONS
-from k600.splits import UNLABELED
 
 
 def stream_shards(request: Request, split: str, *, offline: bool = False) -> list[Any]:
@@ -60,11 +59,13 @@ def shuffle_split(request: Request, split: str, *, offline: bool = False) -> lis
         state, clips, indexed = _all_clips(state, stored)
 
     lacking = [*filter(_lacks(state, stored), clips)]
-    places = state.places.find(lacking) if state.network else {}
+    places: Mapping[Candidate, Place] = {}
     if state.network:
-        _check_places(state, [clip for clip in lacking if clip not in places], of=len(clips))
+        places, alone = state.places.look_up(lacking)
+        unplaced = [clip for clip in lacking if clip not in places]
+        _check_places(state, unplaced, alone, of=len(clips))
 
-    proofs = {(c.label or UNLABELED, c.file_name): row.sha256 for c, row in state.origin.items()}
+    proofs = {clip: row.sha256 for clip, row in state.origin.items()}
     rows = itertools.chain(
         ((c, {"path": s.place, "source": s.source, "fps": s.fps}) for c, s in stored.items()),
         ((clip, {"tarball": p.tarball.name, **place_values(p)}) for clip, p in places.items()),
@@ -104,7 +105,7 @@ def _chosen_clips(state: State) -> tuple[State, Sequence[Candidate]]:
     if not state.is_unlisted:
         state, plan = settle(state, partial(make_plan, listed_only=True), sizes=False)
         return state, plan.chosen
-    state = ask_host(state, Plan(needs_lists=True))
+    state = with_lists(state)
     chosen, reads, _ = next_unlisted(state)
     if any(read.goes_on for read in reads):
         raise _no_places(state, f"what {reads[0].tarball.path} holds")
@@ -121,16 +122,17 @@ def _all_clips(
     if not state.network:
         return state, [], []
     if state.split.is_mixed:
-        state = ask_host(state, Plan(needs_lists=True))
+        state = with_lists(state)
     tarballs = state.tarballs or [Tarball(state.split, name) for name in NAMES]
-    rows = state.places.indexed([tarball.name for tarball in tarballs])
+    index = state.places.opened_index()
+    rows = None if index is None else index.clips(state.split, {t.name for t in tarballs})
     covered = set() if rows is None else {*rows["tarball"].unique().to_pylist()}
     indexed = [] if rows is None else [_indexed(state, rows, stored)]
     if covered.issuperset(tarball.name for tarball in tarballs):
         return state, [], indexed  # the host need not be asked
 
     if not state.host.fresh:
-        state = ask_host(state, Plan(needs_lists=True))
+        state = with_lists(state)
     found = _listed([tarball for tarball in state.tarballs if tarball.name not in covered], state)
     bad = {} if state.request.retry_errors else proved_bad(state, found)
     for (label, name), reason in bad.items():
@@ -150,9 +152,9 @@ def _listed(tarballs: Sequence[Tarball], state: State) -> dict[str, list[str]]:
             seen[clip.tarball][clip.file_name] = None
 
     found: dict[str, list[str]] = {}
+    done = state.known.done
     for tarball, names in seen.items():
-        row = state.known.tarballs.get(tarball.name)
-        if row is None or row.state != "done":
+        if tarball.name not in done:
             listed = state.host.listing.get(tarball.name, ())
             if not listed:
                 raise _no_places(state, f"what {tarball.path} holds")
@@ -212,19 +214,21 @@ def _stored(
         for clip in shard.clips():
             if clip.source == "youtube" and state.network and not state.request.has_youtube:
                 continue
-            found[clip.clip.label or UNLABELED, clip.clip.file_name] = clip
+            found[clip.clip.candidate] = clip
     return found
 
 
-def _check_places(state: State, lacking: Sequence[Candidate], *, of: int) -> None:
+def _check_places(
+    state: State, lacking: Sequence[Candidate], alone: Collection[Candidate], *, of: int
+) -> None:
     """Raise an error for clips of which it is not known where they lie; complain about those that
-    can only be read with all that lies before them.
+    can only be read with all that lies before them: these are `alone`, as the index says, or in
+    tarballs in which entries were looked for.
     """
-    held = {*state.places.tarballs_of(lacking)}
-    read = {name for name, row in state.known.tarballs.items() if row.state == "done"}
-    read &= state.request.ledger.objects(state.split).keys()
-    held |= {clip for clip, t in tarballs_of_clips(state, lacking).items() if t.name in read}
-    unknown = [clip for clip in lacking if clip not in held]
+    read = state.known.done & state.request.ledger.objects(state.split).keys()
+    tarballs = state.places.tarballs_of(lacking, state.known)
+    held = {clip for clip, tarball in tarballs.items() if tarball.name in read}
+    unknown = [clip for clip in lacking if clip not in held and clip not in alone]
     if unknown:
         first = clip_at(unknown[0], state.split).key
         what = f"where {len(unknown):,} of {of:,} clips lie in their tarballs, such as {first!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from k600.clip import Tarball
@@ -55,26 +55,26 @@ WORDS: Mapping[str, Words] = {
         ("fetched_youtube_clips", "fetched_youtube_bytes"),
     ),
 }
-"""By the source's name in `Plan.orders`, in the order in which they are told."""
+"""By the source's name (`Plan.first`), in the order in which they are told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Fetched:
-    """What came of a source's part of a plan; which clips are there now, the store says."""
+    """What came by now of a source's part of a plan; which clips are there, the store says."""
 
-    asked: Sequence[Candidate] = ()
+    asked: Collection[Candidate] = ()
     """The clips that it was asked for one by one and could have given."""
-    refused: Mapping[Candidate, str] = field(default_factory=dict)
+    refused: dict[Candidate, str] = field(default_factory=dict)
     """Those that it has not, with the reason: keys of `k600.reasons.REASONS`."""
     details: Mapping[Candidate, str] = field(default_factory=dict)
     """More words on that."""
     read: Collection[Tarball] = ()
     """Tarballs that were read: the ledger knows now what is in them."""
-    failures: Mapping[Tarball, Failure] = field(default_factory=dict)
+    failures: dict[Tarball, Failure] = field(default_factory=dict)
     """Tarballs that could not be read."""
-    doubted: Collection[Tarball] = ()
+    doubted: set[Tarball] = field(default_factory=set)
     """Tarballs in which clips do not lie where they were known to."""
-    proved: Collection[Candidate] = ()
+    proved: set[Candidate] = field(default_factory=set)
     """Clips that have the SHA-256 that the manifest says: they need not be read again for that."""
     given_up: Kinetics600Error | None = None
     """Why it is not to be asked for anything more in this call: raised if nothing else serves."""

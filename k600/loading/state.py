@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
-from k600.clip import Clip, Listing, Tarball, TestLabels, names_of_classes
+from k600.clip import Listing, Tarball, TestLabels, names_of_classes
 from k600.errors import Kinetics600Error, OfflineError
 from k600.labels import NAMES
 from k600.loading.index import IndexFile
 from k600.loading.link_rate import recall_rate
 from k600.loading.manifest import ManifestRow
-from k600.loading.overlap import videos_in_train
+from k600.loading.overlap import left_out_videos
 from k600.loading.places import Places
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import RemoteFile
-from k600.splits import UNLABELED, Split
+from k600.splits import Split
 from k600.store.adopt import adopt
-from k600.store.inventory import Folders, Inventory, is_unchanged, watched_folders
+from k600.store.inventory import Folders, Inventory, watched_folders
 from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, LedgerView
 from k600.tarballs.catalog import KeptLists, read_test_labels
@@ -36,6 +37,11 @@ class Failure:
     reason: str
     """A key of `k600.reasons.REASONS`."""
     error: Kinetics600Error
+
+    @property
+    def in_words(self) -> tuple[str, str]:
+        """The reason, and the error's message."""
+        return self.reason, str(self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +77,6 @@ class State:
     host: HostView
     labels: TestLabels
     """Labels of test clips."""
-    origin: Mapping[Clip, ManifestRow]
-    """What the manifest says of the clips; empty without one."""
     known: LedgerView
     """What the ledger says."""
     inventory: Inventory
@@ -91,6 +95,11 @@ class State:
     """What is known of each tarball's clips in its own order, where `is_unlisted`."""
     bytes_per_second: float | None = None
     """The rate at which tarballs came the last time; None if none is noted."""
+
+    @property
+    def origin(self) -> Mapping[Candidate, ManifestRow]:
+        """What the manifest says of the clips; empty without one."""
+        return self.places.origin
 
     @property
     def is_unlisted(self) -> bool:
@@ -172,14 +181,30 @@ class State:
             members = {**self.members, **{n: rows for n, rows in members.items() if n in names}}
         return dataclasses.replace(self, known=known, inventory=inventory, members=members)
 
-    def sources(self) -> dict[tuple[str, str], str]:
-        """Return where clips came from, by folder and name; a user's are `local` or not in it."""
-        root, known = self.request.store.root, self.known
-        found = {(g.folder, name): g.source for g in known.groups for name in g.names}
-        found |= {(a.folder, a.file_name): "youtube" for a in known.answers if a.kind == "have"}
-        own = (row for row in known.adopted if not row.problem)
-        local = (row for row in own if is_unchanged(root / row.path, row))
-        return found | {(row.folder, row.file_name): "local" for row in local}
+    def sources(self, folder: str, names: Set[str]) -> dict[str, str]:
+        """Return where clips of a store folder came from: `cvdf`, `youtube`, or `local`.
+
+        What a run brings has a row before it has its name: all else was there before.
+        """
+        found = dict.fromkeys(names, "local")
+        for source, brought in self._brought.get(folder, ()):
+            found |= dict.fromkeys(names & brought, source)
+        return found | dict.fromkeys(names & self.inventory.elsewhere(folder).keys(), "local")
+
+    @cached_property
+    def _brought(self) -> Mapping[str, Sequence[tuple[str, Set[str]]]]:
+        """Sources and file names of the clips that runs have stored, by folder."""
+        cut: dict[str, set[str]] = defaultdict(set)
+        for answer in self.known.answers:
+            if answer.kind == "have":
+                cut[answer.folder].add(answer.file_name)
+
+        found: dict[str, list[tuple[str, Set[str]]]] = defaultdict(list)
+        for group in self.known.groups:
+            found[group.folder].append((group.source, group.names))
+        for folder, names in cut.items():
+            found[folder].append(("youtube", names))
+        return found
 
     def stamps(self) -> dict[str, int]:
         """Return when each folder that matters last changed (`Store.stamp`)."""
@@ -204,13 +229,9 @@ def read_state(
 ) -> State:
     """Read how things stand: lists that are kept, labels, ledger and store, each once.
 
-    Args:
-        request: The request.
-        split: One of its splits.
-        offline: Do not cross a network.
-        keep: Keep lists that are fetched, and note in the ledger the clips that others brought.
-        refresh: Fetch the list of labels although it is kept.
-        host: Read what is kept of the host's lists, too: of a whole split that takes a second.
+    With `keep`, lists that are fetched are kept, and clips that others brought are noted. With
+    `refresh`, labels are fetched although they are kept. Without `host`, the host's lists are not
+    read, which takes a second for a whole split.
 
     Raises:
         StoreError: The store is no folder.
@@ -218,55 +239,46 @@ def read_state(
     """
     split, store = Split(split), request.store
     store.check_folder()
-    network, may_ask = request.may_fetch(offline=offline), request.may_ask(offline=offline)
+    network = request.may_fetch(offline=offline)
     writable = keep and store.is_writable(make=network)
 
-    origin = {} if request.manifest is None else request.manifest.of(split)
     labels = read_labels(request, split, offline=offline, keep=writable, refresh=refresh)
     lists = KeptLists(request.mirror, store, split, network=network, keep=writable)
-
-    def listing() -> Listing:  # clips in a flat folder of another tool have their class from there
-        if not lists.listing() and network:
-            lists.refresh(paths=False)
-        return lists.listing()
-
     folders = Folders(store)
     known = adopt(
         request.ledger,
         store,
         split,
         request.folders(split),
-        listing=listing,
+        listing=partial(lists.listing, fetch=True),
         labels=labels,
         write=writable,
         listed=folders,
     )
-    without = frozenset[str]()
-    if request.exclude_overlap and split != "train":
-        without = videos_in_train(request, offline=offline, keep=writable)
-    inventory = Inventory(store, known, folders, without=without)
-
-    kept = KeptLists(request.mirror, store, split, network=False, keep=False)
-    names = kept.test_names() if split.is_mixed and request.chooses and not labels else ()
-    view = HostView(kept.tarballs(), lists.listing(), names) if host else HostView()
+    without = left_out_videos(request, split, offline=offline, keep=writable)
     state = State(
         request,
         split,
-        view,
+        _kept_view(request, split, labels, lists.listing()) if host else HostView(),
         labels,
-        origin,
         known,
-        inventory,
+        Inventory(store, known, folders, without=without),
         network,
-        may_ask,
+        request.may_ask(offline=offline),
         writable,
         _places(request, split, offline=offline, keep=writable),
         without,
         bytes_per_second=recall_rate(store, request.mirror),
     )
-    if not state.is_unlisted:
-        return state
-    return dataclasses.replace(state, members=_members(request.ledger, split))
+    members = _members(request.ledger, split) if state.is_unlisted else {}
+    return dataclasses.replace(state, members=members)
+
+
+def _kept_view(request: Request, split: Split, labels: TestLabels, listing: Listing) -> HostView:
+    """Return what the store keeps of the host's lists."""
+    kept = KeptLists(request.mirror, request.store, split, network=False, keep=False)
+    names = kept.test_names() if split.is_mixed and request.chooses and not labels else ()
+    return HostView(kept.tarballs(), listing, names)
 
 
 def read_labels(
@@ -313,17 +325,12 @@ def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[
 
 
 def _places(request: Request, split: Split, *, offline: bool, keep: bool) -> Places:
-    placed = {} if request.manifest is None else request.manifest.of(split)
-    manifest = {
-        (clip.label or UNLABELED, clip.file_name): row.place
-        for clip, row in placed.items()
-        if row.place is not None
-    }
+    rows = {} if request.manifest is None else request.manifest.of(split)
+    origin = {clip.candidate: row for clip, row in rows.items()}
     index = None
     if request.index is not None:
         index = IndexFile(request.index, request.mirror, request.store, offline, keep)
-    every_mirror = Ledger(request.store.ledger_path)
-    return Places(split, request.ledger, manifest, index, every_mirror)
+    return Places(split, request.ledger, origin, index, Ledger(request.store.ledger_path))
 
 
 def _members(ledger: Ledger, split: str) -> dict[str, Sequence[ClipRow]]:

@@ -8,11 +8,11 @@ from functools import partial
 from k600.clip import Tarball
 from k600.errors import IncompleteError, ManifestError, OptionError
 from k600.labels import NAMES
-from k600.loading.ask_host import ask_host, settle
+from k600.loading.ask_host import settle, with_lists
 from k600.loading.candidates import clip_at
 from k600.loading.missing import differing_clips, raise_nothing, stored_shards
 from k600.loading.options import choice_error
-from k600.loading.plan import Plan, make_plan
+from k600.loading.plan import make_plan
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard, StreamedShard
 from k600.loading.state import State, read_state
@@ -47,7 +47,7 @@ def stream_split(
             raise_nothing(state)
         return [*stored]
     if not state.knows_tarballs:
-        state = ask_host(state, Plan(needs_lists=True))
+        state = with_lists(state)
     # All of them: whether all of one is in the store is found out when its turn comes.
     return [_streamed(state, tarball) for tarball in state.tarballs]
 
@@ -99,8 +99,8 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
     if not shards and not plan.reads:
         raise_nothing(state)
     proofs: dict[tuple[str | None, str], str] = {}  # one name may stand in two classes
-    for known, row in state.origin.items():
-        proofs[None if state.split.is_mixed else known.label, known.file_name] = row.sha256
+    for (label, name), row in state.origin.items():
+        proofs[None if state.split.is_mixed else label, name] = row.sha256
     for read in plan.reads:
         own = read.tarball.label
         only = {name: proofs.get((own, name), "") for name in read.wanted or ()}

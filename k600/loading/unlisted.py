@@ -7,11 +7,13 @@ and each is read no further than to the last clip that is still lacking. Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from k600.clip import Tarball, label_of, names_of_classes
 from k600.labels import NAMES
 from k600.loading.cheaper import MEAN_CLIP_BYTES
+from k600.loading.reads import reads_of
 from k600.loading.selection import Candidate, share_of, walk_clips, walk_order
 from k600.loading.state import State
 from k600.splits import UNLABELED
@@ -22,82 +24,98 @@ _TARBALL_BYTES = 1_470_000_000
 """Mean size of a test tarball: each is read whole where clips are counted by class."""
 
 
+@dataclass(slots=True)
+class _Walk:
+    """What is known of the tarballs, one after the other, up to the first that has to be read."""
+
+    clips: dict[str, Candidate]
+    """Those to choose among by their names, in the order of choice."""
+    where: dict[str, Tarball] = field(default_factory=dict)
+    """The tarballs of those that were met."""
+    unread: Tarball | None = None
+    """The tarball to read next; None if all that matters is known."""
+    own: set[str] = field(default_factory=set)
+    """File names of those of its clips that are known."""
+
+
 def next_unlisted(
     state: State, first: Sequence[Candidate] = (), *, read: Collection[Tarball] = ()
 ) -> tuple[list[Candidate], list[TarballRead], int | None]:
     """Choose among the clips known by now, and return what to read next.
 
-    Args:
-        state: How things stand.
-        first: Clips that are there already and count.
-        read: Tarballs that were read in this call: bad clips of theirs are not asked for again.
+    The clips `first` are there already and count; bad clips of tarballs that were `read` in this
+    call are not asked for again.
 
     Returns:
         The chosen clips; the tarballs to read: none if the clips are there, one that goes on
         as long as there are too few, at last those of clips that are not there; and how many clips
         are meant, None as long as a tarball that was not read may hold more of them.
     """
-    request, limits = state.request, state.request.limits
-    classes = len(request.classes or NAMES)
-    failed = {tarball.name for tarball in state.host.failures}
-    wanted = state.wanted
+    limits, counted = state.request.limits, state.request.limits.by_class
+    walk = _walk(state, first, read)
+    chosen = _chosen(state, walk.clips.values())
+    wanted = _of_short_classes(state, chosen) if counted else state.wanted
 
-    done = {name for name, row in state.known.tarballs.items() if row.state == "done"}
-    counted = limits.by_class
-    unknown = {tarball.name for tarball in state.host.tarballs} - done
-    unknown -= {tarball.name for tarball in state.host.doubted}
+    if walk.unread and len(chosen) != limits.max_samples and not (counted and not wanted):
+        # Where classes are counted, no number of clips says when a tarball gives no more. Else it
+        # is read from its start again, and what came of it before counts among what it gives.
+        others = (clip for name, clip in walk.clips.items() if name not in walk.own)
+        most = None if counted else (limits.max_samples or 0) - len(_chosen(state, others))
+        until_found = most is not None
+        more = TarballRead(walk.unread, wanted, state.without, until_found, most, goes_on=True)
+        return chosen, [more], limits.max_samples
+
+    lacking = [clip for clip in chosen if state.place_of(clip) is None]
+    lost = counted and state.host.failures and wanted
+    count = limits.max_samples or (None if lost else len(chosen))
+    return chosen, reads_of({clip: walk.where[clip[1]] for clip in lacking}), count
+
+
+def _walk(state: State, first: Sequence[Candidate], read: Collection[Tarball]) -> _Walk:
+    """Go through the tarballs in their order, as far as it is known what they hold."""
+    request, limits, host = state.request, state.request.limits, state.host
+    done = state.known.done
+    unknown = {tarball.name for tarball in host.tarballs if tarball not in host.doubted} - done
     read_as = {name: (row.etag, row.size_bytes) for name, row in state.known.tarballs.items()}
-    indexed = state.places.members(unknown, read_as)
-    clips = {clip[1]: clip for clip in first}
-    if not limits.shuffle:
-        clips |= _there(state)
-    where: dict[str, Tarball] = {}
+    # Who chooses by the index chooses the same as who has read the tarballs: of those as they are.
+    index = state.places.opened_index() if unknown else None
+    indexed = {} if index is None else index.members(state.split, unknown, read_as)
+
+    own = {clip[1]: clip for clip in first}
+    walk = _Walk({**own, **({} if limits.shuffle else _there(state))})
     brought = set[str]()
-    unread, own = "", set[str]()
-    for name in walk_order([tarball.name for tarball in state.host.tarballs], limits):
-        if name in failed:
+    for name in walk_order([tarball.name for tarball in host.tarballs], limits):
+        tarball = Tarball(state.split, name)
+        if tarball in host.failures:
             continue
         members = [clip for clip in state.members.get(name, ()) if state.wants(clip.file_name)]
         good = _good(members, indexed.get(name), is_read=name in done)
         good = [file_name for file_name in good if state.wants(file_name)]
-        if name in indexed and counted and not limits.shuffle:
+
+        if name in indexed and limits.by_class and not limits.shuffle:
             # Clips that are there come first, and reading would bring all of the classes that have
             # too few, more of them than are chosen: so who asks for single ones chooses the same.
-            chosen = walk_clips([*clips.values()], limits, classes=classes)
+            chosen = _chosen(state, walk.clips.values())
             short = _of_short_classes(state, chosen)
             if not short or len(chosen) == limits.max_samples:
                 break
             brought.update(short.intersection(good))
-            clips = {**{clip[1]: clip for clip in first}, **_there(state, brought), **clips}
+            walk.clips = {**own, **_there(state, brought), **walk.clips}
+
         for file_name in good:
-            clips.setdefault(file_name, (label_of(file_name, state.labels), file_name))
-            where.setdefault(file_name, Tarball(state.split, name))
-        retry = request.retry_errors and Tarball(state.split, name) not in read
-        known = name in done or name in indexed
-        if not known or (retry and any(clip.state in ("bad", "absent") for clip in members)):
-            unread, own = name, {clip.file_name for clip in members}
+            walk.clips.setdefault(file_name, (label_of(file_name, state.labels), file_name))
+            walk.where.setdefault(file_name, tarball)
+        failed = any(clip.state in ("bad", "absent") for clip in members)
+        again = request.retry_errors and failed and tarball not in read
+        if again or not (name in done or name in indexed):
+            walk.unread, walk.own = tarball, {clip.file_name for clip in members}
             break
+    return walk
 
-    chosen = walk_clips([*clips.values()], limits, classes=classes)
-    if counted:
-        wanted = _of_short_classes(state, chosen)
-        unread = unread if wanted else ""
-    if unread and len(chosen) != limits.max_samples:
-        # Where classes are counted, no number of clips says when a tarball gives no more. Else it
-        # is read from its start again, and what came of it before counts among what it gives.
-        others = [clip for name, clip in clips.items() if name not in own]
-        before = len(walk_clips(others, limits, classes=classes))
-        most = None if counted else (limits.max_samples or 0) - before
-        tarball = Tarball(state.split, unread)
-        more = TarballRead(
-            tarball, wanted, state.without, until_found=most is not None, most=most, goes_on=True
-        )
-        return chosen, [more], limits.max_samples
 
-    lost = counted and failed and wanted
-    lacking = [clip for clip in chosen if state.place_of(clip) is None]
-    reads = _reads_for([name for _, name in lacking], where)
-    return chosen, reads, limits.max_samples or (None if lost else len(chosen))
+def _chosen(state: State, clips: Iterable[Candidate]) -> list[Candidate]:
+    request = state.request
+    return walk_clips(clips, request.limits, classes=len(request.classes or NAMES))
 
 
 def _good(
@@ -124,20 +142,11 @@ def next_to_search(state: State, names: frozenset[str]) -> TarballRead | None:
     """Return the next test tarball to read for clips of which a manifest does not say where they
     are; None if no tarball is left that may hold them.
     """
+    done = state.known.done
     for tarball in state.host.tarballs:
-        row = state.known.tarballs.get(tarball.name)
-        done = row is not None and row.state == "done"
-        if not done and tarball not in state.host.failures:
+        if tarball.name not in done and tarball not in state.host.failures:
             return TarballRead(tarball, names, until_found=True, most=len(names), goes_on=True)
     return None
-
-
-def _reads_for(names: Iterable[str], where: Mapping[str, Tarball]) -> list[TarballRead]:
-    """Return the tarballs to read for clips that are not there, or not any more."""
-    found: dict[Tarball, set[str]] = {}
-    for name in names:
-        found.setdefault(where[name], set()).add(name)
-    return [TarballRead(t, frozenset(own), until_found=True) for t, own in found.items()]
 
 
 def _of_short_classes(state: State, chosen: Sequence[Candidate]) -> frozenset[str]:

@@ -8,7 +8,6 @@ lie in their tarballs is noted in the ledger, so that each comes by one request 
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -34,6 +33,7 @@ from k600.publish.shards import (
 )
 from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.reading import READINGS
+from k600.text import short_hash
 
 BUFFER_BYTES = 128 << 20
 BUFFER_ROWS = 1_000
@@ -242,8 +242,7 @@ def _name_of(part: _Part) -> str:
     """
     if part.file_names is None:
         return part.address
-    names = " ".join(sorted(part.file_names))
-    return f"{part.address} {hashlib.sha256(names.encode()).hexdigest()[:16]}"
+    return f"{part.address} {short_hash(' '.join(sorted(part.file_names)))}"
 
 
 def _usual_clips(part: _Part) -> int:

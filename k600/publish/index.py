@@ -125,7 +125,7 @@ def _read_tarballs(
         return state, Fetched()
     with contextlib.ExitStack() as stack:
         source = TarballSource(progress, stack)
-        fetched = source.fetch(state, Plan(orders={"cvdf": reads}))
+        fetched = source.fetch(state, Plan(reads=reads))
     return state.with_failures(fetched.failures), fetched
 
 
@@ -136,7 +136,7 @@ def _plan_all(state: State) -> Plan:
         for tarball in state.tarballs
         if tarball not in state.host.failures
     ]
-    return Plan(orders={"cvdf": reads}, needs_lists=not state.host.fresh)
+    return Plan(reads=reads, needs_lists=not state.host.fresh)
 
 
 def _is_known(

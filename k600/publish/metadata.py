@@ -17,7 +17,7 @@ from k600.loading.candidates import clip_at
 from k600.loading.columns import place_values
 from k600.loading.manifest import sha256_of
 from k600.loading.missing import raise_nothing, stored_shards
-from k600.loading.plan import Plan, make_plan, tarballs_of_clips
+from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
 from k600.loading.rows import StoredClip
 from k600.loading.state import read_state
@@ -56,8 +56,8 @@ def metadata_rows(
     if not stored and not listed:
         raise_nothing(state)
 
-    keys = {clip: (clip.label or UNLABELED, clip.file_name) for clip in (*there, *listed)}
-    tarballs = tarballs_of_clips(state, keys.values())
+    keys = {clip: clip.candidate for clip in (*there, *listed)}
+    tarballs = state.places.tarballs_of(keys.values(), state.known)
     places = state.places.find(keys.values())
 
     def tarball_of(clip: Clip) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from k600.publish.destination import Destination
 from k600.publish.options import PublishOptions
 from k600.splits import Split
 from k600.store.store import META_DIR
+from k600.text import short_hash
 from k600.video.encoding import describe_encoding
 
 PUBLISHED_FORMATS = {"metadata": 3, "embedded": 2, "webdataset": 2, "index": 1}
@@ -75,11 +75,10 @@ def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
 
 def digest_of_names(names: Sequence[str]) -> str:
     """Return the number of names and a digest of them in their order."""
-    digest = hashlib.sha256("\n".join(names).encode())
-    return f"{len(names)} ({digest.hexdigest()[:16]})"
+    digest = short_hash("\n".join(names))
+    return f"{len(names)} ({digest})"
 
 
 def digest_of_labels(labels: TestLabels) -> str:
     """Return a digest of the labels of test clips, also of none."""
-    lines = "\n".join(f"{key} {label}" for key, label in sorted(labels.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+    return short_hash("\n".join(f"{key} {label}" for key, label in sorted(labels.items())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -161,6 +161,17 @@ class StoredGroup(NamedTuple):
     """Bytes by file name, if they were asked for."""
 
 
+class LostClip(NamedTuple):
+    """A clip that the ledger knows, and that is not in the store."""
+
+    folder: str
+    file_name: str
+    tarball: str
+    """Name of its tarball; empty for a file that others left in the store."""
+    reason: str
+    """What is wrong with it, a key of `k600.reasons.REASONS`; empty if nothing is known to be."""
+
+
 Rates = Mapping[str, Mapping[str, float]]
 """Frames per second of files that the loader encoded, by folder and file name."""
 
@@ -192,6 +203,11 @@ class LedgerView:
             other_mirrors=without_clips(self.other_mirrors, groups),
         )
 
+    @property
+    def done(self) -> set[str]:
+        """Names of the tarballs that were read to their ends."""
+        return {name for name, row in self.tarballs.items() if row.state == "done"}
+
     def clips(self) -> Iterator[ClipRow]:
         """Yield a row for each clip, stored ones first, by name and without a position."""
         for group in self.groups:
@@ -199,6 +215,22 @@ class LedgerView:
                 size = group.sizes.get(name, 0)
                 yield ClipRow(group.tarball, -1, group.folder, name, "have", "", group.source, size)
         yield from self.others
+
+    def lost(self, here: Callable[[str], Collection[str]]) -> Iterator[LostClip]:
+        """Yield the clips that are not there; of one in several places, what counts comes first.
+
+        These are damaged files of others, clips that are bad in their tarball, or not in it, and
+        those that were passed over or have vanished. `here` returns the file names in a folder.
+        """
+        for row in self.adopted:
+            if row.problem and row.file_name not in here(row.folder):
+                yield LostClip(row.folder, row.file_name, "", row.problem)
+        for clip in sorted(self.others, key=lambda clip: _RANKS[clip.state]):
+            if clip.file_name not in here(clip.folder):
+                yield LostClip(clip.folder, clip.file_name, clip.tarball.name, clip.reason)
+        for group in self.groups:
+            for name in sorted(group.names.difference(here(group.folder))):
+                yield LostClip(group.folder, name, group.tarball.name, "")
 
     def stored(self) -> dict[str, list[frozenset[str]]]:
         """Return the file names by folder, in some sets each, of clips that runs stored."""
@@ -212,6 +244,10 @@ class LedgerView:
     def hidden(self) -> dict[str, set[str]]:
         """Return the file names by folder of stored clips that are not this mirror's."""
         return _united(_names_by_folder(self.other_mirrors))
+
+
+_RANKS = {"bad": 0, "absent": 1, "skipped": 2}
+"""Of a clip that is not there for several reasons, the first of these counts."""
 
 
 def _united(names: Mapping[str, Iterable[frozenset[str]]]) -> dict[str, set[str]]:

@@ -188,15 +188,6 @@ class Store:
         """Return whether a path, relative to the store, is that of a file in it."""
         return os.path.isfile(self.root / place) and self.outside_link(place) is None
 
-    def taken(self, folder: str) -> Space:
-        """Return the space that the files in `<split>/<class name>` take."""
-        sizes = []
-        if self.outside_link(folder) is None:
-            for entry in filter(_is_file, self._entries(folder)):
-                with contextlib.suppress(FileNotFoundError):
-                    sizes.append(entry.stat().st_size)
-        return Space(sum(sizes), len(sizes))
-
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         """Return the entries of a folder, which need not exist."""
         path = self.root / folder

@@ -52,12 +52,16 @@ class KeptLists:
                 self._fetch_paths()
         return self._tarballs or []
 
-    def listing(self) -> Listing:
-        """Return the file names of each class, as far as they are known by now."""
+    def listing(self, *, fetch: bool = False) -> Listing:
+        """Return the file names of each class, as far as they are known by now; with `fetch`, the
+        host is asked if they are not, where the network may be used.
+        """
         if self._listing is None:
             self._listing = self._kept(
                 "listing", lambda text: parse_listing(text, self._split) if text else {}
             )
+        if fetch and self._network and not self._listing:
+            self._fetch_listing()
         return self._listing or {}
 
     def test_names(self) -> list[str]:

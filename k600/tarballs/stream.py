@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def stream_tarball(
     encoding: Encoding | None = None,
     ahead_bytes: int = AHEAD_BYTES,
     on_end: Callable[[str, Mapping[str, Entry]], object] = lambda packing, entries: None,
-) -> Iterator[StreamedClip]:
+) -> Generator[StreamedClip, None, None]:
     """Yield a tarball's clips in its own order; none more of a name once it was good.
 
     It is the object `remote`, or what is there now. `DamagedTarballError` or `MirrorChangedError`

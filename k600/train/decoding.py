@@ -16,11 +16,11 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k600.errors import MissingDependencyError
-from k600.video.display import turn_of
-from k600.video.probe import best_stream, open_mp4, playable_stream
+from k600.video.display import Turn, reformatter, turn_of
+from k600.video.probe import open_mp4, playable_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,25 +55,8 @@ class Frames(NamedTuple):
     """float64 (N,): when each is displayed."""
 
 
-class Video(Protocol):
-    """What clips are sampled from."""
-
-    begin_seconds: float
-    last_seconds: float
-    """When the last frame begins."""
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-
-    def frames_at(self, indices: Sequence[int]) -> Frames:
-        """Decode frames by their place among those displayed; the same one may be asked twice."""
-
-    def frames_played_at(self, seconds: Sequence[float]) -> Frames:
-        """Decode the frames that are displayed at these times."""
-
-
 @contextmanager
-def opened(video: Any, *, device: str = "cpu") -> Iterator[Video]:
+def opened(video: Any, *, device: str = "cpu") -> Iterator[PyAVVideo | TorchcodecVideo]:
     """Open a row's video: `{"path", "bytes"}`, a path, bytes, or a decoder of torchcodec.
 
     Raises, also from what is done within:
@@ -82,13 +65,13 @@ def opened(video: Any, *, device: str = "cpu") -> Iterator[Video]:
     """
     source = _source_of(video)
     if not isinstance(source, (str, bytes)):
-        yield _TorchcodecVideo(source)
+        yield TorchcodecVideo(source)
     elif device != "cpu":
         decoders = _imported("torchcodec.decoders")
-        yield _TorchcodecVideo(decoders.VideoDecoder(source, device=device))
+        yield TorchcodecVideo(decoders.VideoDecoder(source, device=device))
     else:
         with _container(source) as container:
-            yield _PyAVVideo(container)
+            yield PyAVVideo(container)
 
 
 def _source_of(video: Any) -> Any:
@@ -112,12 +95,15 @@ def _container(source: str | bytes) -> Iterator[Any]:
         raise ValueError(error.strerror or str(error)) from error
 
 
-class _PyAVVideo:
-    """The packets of an MP4, of which frames are decoded as they are asked for."""
+class PyAVVideo:
+    """The packets of an MP4, of which frames are decoded as they are asked for.
+
+    `begin_seconds` and `last_seconds` are when the first and the last frame begin.
+    """
 
     def __init__(self, container: Any) -> None:
-        stream = best_stream(container, "video")
-        if stream is None or stream.codec_context is None:
+        stream = playable_stream(container, "video")
+        if stream is None:
             raise ValueError("there are no frames in it that can be decoded")
         self._decoder = stream.codec_context
         self._decoder.thread_count = 1  # a DataLoader's workers decode in parallel
@@ -143,13 +129,16 @@ class _PyAVVideo:
         self.begin_seconds, self.last_seconds = self._seconds[0], self._seconds[-1]
 
     def __len__(self) -> int:
+        """Return the number of frames."""
         return len(self._shown)
 
     def frames_played_at(self, seconds: Sequence[float]) -> Frames:
+        """Decode the frames that are displayed at these times."""
         after = (bisect.bisect(self._seconds, second + _TICK_SECONDS) for second in seconds)
         return self.frames_at([max(number - 1, 0) for number in after])
 
     def frames_at(self, indices: Sequence[int]) -> Frames:
+        """Decode frames by their place among those displayed; the same one may be asked twice."""
         torch = import_torch()
         wanted = {self._shown[index] for index in indices}
         found = self._decoded(wanted, hurried=True)
@@ -163,14 +152,16 @@ class _PyAVVideo:
 
     def _decoded(self, wanted: set[int], *, hurried: bool) -> dict[int, Tensor] | None:
         """Decode packets, given by place; return frames by pts, None if one lacks or is damaged."""
-        to_pixels = _ToPixels()
+        from_numpy, reformat, size = import_torch().from_numpy, reformatter(), None
         pts = {self._pts[place] for place in wanted}
         found: dict[int, Tensor] = {}
         for frame in self._frames(wanted, hurried=hurried):
             if frame.is_corrupt:
                 return None
             if frame.pts in pts:
-                found[frame.pts] = to_pixels(frame)
+                size = size or (frame.width, frame.height)  # all have that of the first
+                rgb = from_numpy(reformat(frame, *size, "rgb24").to_ndarray())
+                found[frame.pts] = _upright(rgb, turn_of(frame))
         return found if len(found) == len(pts) else None
 
     def _frames(self, wanted: set[int], *, hurried: bool) -> Iterator[Any]:
@@ -199,31 +190,16 @@ class _PyAVVideo:
         return 0
 
 
-class _ToPixels:
-    """Frames as they are displayed, in RGB; all have the size of the first."""
-
-    def __init__(self) -> None:
-        import av
-
-        self._reformatter = av.video.reformatter.VideoReformatter()
-        self._size: tuple[int, int] | None = None
-        # (Before version 17, PyAV uses one thread only.)
-        self._one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
-
-    def __call__(self, frame: Any) -> Tensor:
-        """Return uint8 (H, W, C)."""
-        self._size = self._size or (frame.width, frame.height)
-        rgb = self._reformatter.reformat(frame, *self._size, "rgb24", **self._one_thread)
-        pixels: Tensor = import_torch().from_numpy(rgb.to_ndarray())
-        turn = turn_of(frame)
-        if turn.transposed:
-            pixels = pixels.transpose(0, 1)
-        axes = [axis for axis, is_on in ((0, turn.flipped), (1, turn.mirrored)) if is_on]
-        return pixels.flip(axes) if axes else pixels
+def _upright(rgb: Tensor, turn: Turn) -> Tensor:
+    """Return a frame (H, W, C) as players turn it."""
+    if turn.transposed:
+        rgb = rgb.transpose(0, 1)
+    axes = [axis for axis, is_on in ((0, turn.flipped), (1, turn.mirrored)) if is_on]
+    return rgb.flip(axes) if axes else rgb
 
 
-class _TorchcodecVideo:
-    """A decoder of torchcodec."""
+class TorchcodecVideo:
+    """The same of a decoder of torchcodec."""
 
     def __init__(self, decoder: Any) -> None:
         self._decoder, about = decoder, decoder.metadata
@@ -265,31 +241,25 @@ def waveforms(video: Any, starts: Sequence[float], *, seconds: float, rate: int)
             'ds.cast_column("video", datasets.Video(decode=False)) gives them'
         )
     with _container(source) as container:
-        pieces = list(_audio_pieces(container, rate))
+        begin_seconds, samples = _audio_of(container, rate)
     for row, start in zip(found, starts, strict=True):
-        for begin, samples in pieces:
-            offset = round((begin - start) * rate)
-            first, last = max(offset, 0), min(offset + len(samples), length)
-            if first < last:
-                row[first:last] = samples[first - offset : last - offset]
+        offset = round((begin_seconds - start) * rate)
+        first, last = max(offset, 0), min(offset + len(samples), length)
+        if first < last:
+            row[first:last] = samples[first - offset : last - offset]
     return found
 
 
-def _audio_pieces(container: Any, rate: int) -> Iterator[tuple[float, Tensor]]:
-    """Decode the audio: where each stretch without a gap begins, in seconds, and its samples."""
+def _audio_of(container: Any, rate: int) -> tuple[float, Tensor]:
+    """Decode the audio: when it begins, in seconds, and its samples; none without audio."""
     import av
 
     torch = import_torch()
     stream = playable_stream(container, "audio")
-    if stream is None:
-        return
+    frames = [] if stream is None else list(container.decode(stream))
+    if not frames:
+        return 0.0, torch.zeros(0)
     resampler = av.AudioResampler("flt", "mono", rate)
-    pieces: list[Tensor] = []
-    begin = 0.0
-    for frame in itertools.chain(container.decode(stream), [None]):
-        if frame is not None and not pieces:
-            begin = frame.time or 0.0
-        parts = resampler.resample(frame)
-        pieces += [torch.from_numpy(part.to_ndarray()[0].copy()) for part in parts]
-    if pieces:
-        yield begin, torch.cat(pieces)
+    parts = itertools.chain.from_iterable(resampler.resample(each) for each in [*frames, None])
+    samples = [torch.from_numpy(part.to_ndarray()[0]) for part in parts]
+    return frames[0].time or 0.0, torch.cat(samples)

@@ -62,16 +62,6 @@ def crop_places(
     return [(place_of(top, rooms[0]), place_of(left, rooms[1])) for top, left in fractions]
 
 
-def contiguous(frames: Tensor) -> Tensor:
-    """Return frames with each channel in a piece of memory of its own, as models want them."""
-    if frames.device.type != "cpu":
-        return frames.contiguous()
-    import numpy as np
-
-    # (Decoders give pixels; of bytes, numpy takes half as long as torch for this.)
-    return import_torch().from_numpy(np.ascontiguousarray(frames.numpy()))
-
-
 def normalised(frames: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return uint8 frames (..., C, H, W) as float32: 0 to 1, less `mean`, over `std`, a channel."""
     torch = import_torch()

@@ -10,10 +10,10 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from k600.train.decoding import Video
-
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from k600.train.decoding import PyAVVideo, TorchcodecVideo
 
 
 def places(sampling: str, num_clips: int, chance: random.Random) -> list[float]:
@@ -41,7 +41,7 @@ def place_of(fraction: float, room: int) -> int:
 
 
 def clips_at(
-    video: Video,
+    video: PyAVVideo | TorchcodecVideo,
     fractions: Sequence[float],
     *,
     num_frames: int,

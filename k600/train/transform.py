@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING, Any
 from k600.errors import OptionError
 from k600.train.corrupt import CorruptClipError, Shared, error_text
 from k600.train.decoding import import_torch, opened, waveforms
-from k600.train.pixels import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    contiguous,
-    crop_places,
-    normalised,
-    scaled,
-)
+from k600.train.pixels import IMAGENET_MEAN, IMAGENET_STD, crop_places, normalised, scaled
 from k600.train.sampling import clips_at, places
 from k600.values import choice, flag, positive, whole_number
 
@@ -261,7 +254,7 @@ class ClipTransform:
             flip = self.flip and chance.random() < 0.5
             for top, left in crop_places(self.crop_mode, height, width, self.crop, chance):
                 square = frames[..., top : top + self.crop, left : left + self.crop]
-                view = contiguous(square.flip(-1) if flip else square)
+                view = (square.flip(-1) if flip else square).contiguous()
                 if self.output == "float32":
                     view = normalised(view, mean=self.mean, std=self.std)
                 views.append(view)

@@ -63,54 +63,40 @@ def cut_clip(
 
         output = stack.enter_context(Mp4Writer(target, video, encoding))
         if audio_stream is not None:
-            if audio_stream.codec_context.name == "aac":  # what players of MP4 know best
-                output.copy_audio(audio_stream)
-            else:
-                output.encode_audio(audio_stream)
+            is_aac = audio_stream.codec_context.name == "aac"  # what players of MP4 know best
+            output.expect_audio(audio_stream, copied=is_aac)
         video.thread_type = "AUTO"
         for frame in _between(video, start, end):
             output.add(frame)
         if not output.frames:
             raise CutError("out_of_range", f"the video has no frame from second {start} to {end}")
         if audio_stream is not None:
-            between = _packets_between if output.wants_packets else _between
-            for piece in between(audio_stream, start, end):
+            for piece in _between(audio_stream, start, end, packets=output.wants_packets):
                 output.add_audio(piece)
         output.finish()
     return read_back(target, output.frames)
 
 
-def _between(stream: Any, start: int, end: int) -> Iterator[Any]:
-    """Yield the frames with `start <= time < end`, their times counted from `start`."""
-    first, last = _seek(stream, start, end)
-    for frame in stream.container.decode(stream):
-        if frame.pts is None or frame.pts < first:
-            continue
-        if frame.pts >= last:
-            break
-        frame.pts -= first
-        yield frame
-
-
-def _packets_between(stream: Any, start: int, end: int) -> Iterator[Any]:
-    """Yield the packets of audio with `start <= time < end`, their times counted from `start`."""
-    first, last = _seek(stream, start, end)
-    for packet in stream.container.demux(stream):
-        packet.decode()  # as a check
-        if packet.pts is None or packet.pts < first:
-            continue
-        if packet.pts >= last:
-            break
-        packet.pts = packet.dts = packet.pts - first
-        yield packet
-
-
-def _seek(stream: Any, start: int, end: int) -> tuple[int, int]:
-    """Go to the key frame before a time; return the times in ticks of the stream."""
+def _between(stream: Any, start: int, end: int, *, packets: bool = False) -> Iterator[Any]:
+    """Yield frames, or packets of audio, with `start <= time < end`, timed from `start`."""
     origin = _origin(stream.container)
     first, last = (math.ceil((second + origin) / stream.time_base) for second in (start, end))
-    stream.container.seek(first, stream=stream, backward=True)
-    return first, last
+    stream.container.seek(first, stream=stream, backward=True)  # the key frame before
+    for piece in _checked_packets(stream) if packets else stream.container.decode(stream):
+        if piece.pts is None or piece.pts < first:
+            continue
+        if piece.pts >= last:
+            break
+        piece.pts -= first
+        if packets:
+            piece.dts = piece.pts
+        yield piece
+
+
+def _checked_packets(stream: Any) -> Iterator[Any]:
+    for packet in stream.container.demux(stream):
+        packet.decode()
+        yield packet
 
 
 def _origin(container: Any) -> Fraction:

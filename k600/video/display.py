@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any, NamedTuple
 
 _BICUBIC_EXACTLY = 0x4 | 0x40000 | 0x80000
@@ -41,6 +43,15 @@ def turn_of(frame: Any) -> Turn:
     return Turn(True, c < 0, b < 0)
 
 
+def reformatter() -> Callable[..., Any]:
+    """Return PyAV's conversion of frames, in one thread, as clips are worked on in parallel."""
+    import av
+
+    reformat: Callable[..., Any] = av.video.reformatter.VideoReformatter().reformat
+    has_threads = int(av.__version__.split(".")[0]) >= 17  # before, it has one only
+    return partial(reformat, threads=1) if has_threads else reformat
+
+
 class FrameShaper:
     """Converts the frames of a stream to `yuv420p` with the size and the colours of the first.
 
@@ -50,15 +61,11 @@ class FrameShaper:
     """
 
     def __init__(self, video: Any, short_side: int | None) -> None:
-        import av
-
         self._video, self._short_side = video, short_side
         self._size = (0, 0)
         self._matrix = 0
         self._graphs: dict[Turn, Any] = {}
-        self._scaler = av.video.reformatter.VideoReformatter()
-        # Clips are encoded in parallel. (Before version 17, PyAV uses one thread only.)
-        self._one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+        self._reformat = reformatter()
 
     def begin(self, frame: Any, encoder: Any) -> None:
         """Configure an encoder by the first frame."""
@@ -84,14 +91,9 @@ class FrameShaper:
         """Return a frame as it is to be displayed."""
         turn = turn_of(frame)
         width, height = reversed(self._size) if turn.transposed else self._size
-        frame = self._scaler.reformat(
-            frame,
-            width,
-            height,
-            "yuv420p",
-            interpolation=_BICUBIC_EXACTLY,
-            **_colours(frame, self._matrix),
-            **self._one_thread,
+        colours = _colours(frame, self._matrix)
+        frame = self._reformat(
+            frame, width, height, "yuv420p", interpolation=_BICUBIC_EXACTLY, **colours
         )
         return _turned(frame, turn, self._graphs)
 

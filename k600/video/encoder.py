@@ -95,25 +95,21 @@ class Mp4Writer:
             with contextlib.suppress(Exception):  # the first error counts
                 self._output.close()
 
-    def copy_audio(self, stream: Any) -> None:
-        """Expect the audio of a stream by `add_audio`: copied, or AAC if an MP4 cannot hold it."""
-        with _translate_errors():
-            if stream.codec_context.codec.name in self._output.supported_codecs:
-                copy = self._output.add_stream_from_template(stream)
-                self._audio = _CopiedAudio(copy, stream.codec_context.sample_rate or 1)
-            else:
-                self.encode_audio(stream)
-
-    def encode_audio(self, stream: Any) -> None:
-        """Expect the audio of a stream by `add_audio`, to be encoded as AAC."""
+    def expect_audio(self, stream: Any, *, copied: bool) -> None:
+        """Expect the audio of a stream by `add_audio`: `copied` if an MP4 can hold it, else AAC."""
         import av
 
+        codec = stream.codec_context
         with _translate_errors():
-            rate = stream.codec_context.sample_rate
-            rates = av.codec.Codec("aac", "w").audio_rates or []
-            encoder = self._output.add_stream("aac", rate=rate if rate in rates else 48_000)
-            encoder.layout = "stereo"
-            self._audio = _EncodedAudio(encoder)
+            if copied and codec.codec.name in self._output.supported_codecs:
+                copy = self._output.add_stream_from_template(stream)
+                self._audio = _CopiedAudio(copy, codec.sample_rate or 1)
+            else:
+                rates = av.codec.Codec("aac", "w").audio_rates or []
+                rate = codec.sample_rate if codec.sample_rate in rates else 48_000
+                encoder = self._output.add_stream("aac", rate=rate)
+                encoder.layout = "stereo"
+                self._audio = _EncodedAudio(encoder)
 
     @property
     def wants_packets(self) -> bool:

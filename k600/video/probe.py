@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -84,12 +83,11 @@ def box_problem(file: BinaryIO) -> str | None:
         if len(header) < 8:
             return "truncated"
 
-        length = struct.unpack(">I", header[:4])[0]
-        least = 8
+        length, least = int.from_bytes(header[:4], "big"), 8
         if length == 1:
             if len(header) < 16:
                 return "truncated"
-            length, least = struct.unpack(">Q", header[8:16])[0], 16
+            length, least = int.from_bytes(header[8:], "big"), 16
         elif length == 0:  # "to the end of the file"
             length = size - position
         if length < least or position + length > size:
@@ -177,6 +175,9 @@ def _read_packets(container: Any, path: Path, seconds: float, *, deep: bool) -> 
     width, height = (context.width, context.height) if context else (0, 0)
     facts = Probe("ok", width=width, height=height, fps=float(video.average_rate or 0))
 
+    def found(verdict: str, detail: str) -> Probe:
+        return replace(facts, verdict=verdict, detail=detail)
+
     packets = shown = frames = 0
     first, last = math.inf, -math.inf
     at = video  # (`packet.stream_index` is always 0 in a packet that ends a stream)
@@ -184,8 +185,7 @@ def _read_packets(container: Any, path: Path, seconds: float, *, deep: bool) -> 
         for packet in container.demux():
             at = packet.stream
             if packet.is_corrupt:
-                detail = f"the {at.type} ends inside packet {packets + 1}"
-                return replace(facts, verdict="truncated", detail=detail)
+                return found("truncated", f"the {at.type} ends inside packet {packets + 1}")
 
             if at is video and packet.size:
                 packets += 1
@@ -196,21 +196,19 @@ def _read_packets(container: Any, path: Path, seconds: float, *, deep: bool) -> 
             if at in decoded:
                 frames += len(packet.decode()) * (at is video)
     except av.error.FFmpegError as error:
-        detail = f"{at.type}, at packet {packets} of the video: {_error_text(error)}"
-        return replace(facts, verdict=_verdict_of(error, path), detail=detail)
+        where = f"{at.type}, at packet {packets} of the video"
+        return found(_verdict_of(error, path), f"{where}: {_error_text(error)}")
 
     duration = float((last - first) * video.time_base) if shown else 0.0
     facts = replace(facts, duration_seconds=duration)
     if packets < video.frames and _samples(path) < video.frames:
-        detail = f"{packets} of {video.frames} frames are there"
-        return replace(facts, verdict="truncated", detail=detail)
+        return found("truncated", f"{packets} of {video.frames} frames are there")
     if not shown:
-        return replace(facts, verdict="no_video", detail="its stream of frames is empty")
+        return found("no_video", "its stream of frames is empty")
     if deep and frames < shown:
-        detail = f"{frames} of {shown} frames can be decoded"
-        return replace(facts, verdict="damaged", detail=detail)
+        return found("damaged", f"{frames} of {shown} frames can be decoded")
     if duration < seconds - _SHORT_BY_SECONDS:
-        return replace(facts, verdict="short", detail=f"{duration:.2f} of {seconds:g} seconds")
+        return found("short", f"{duration:.2f} of {seconds:g} seconds")
     return facts
 
 

@@ -52,7 +52,7 @@ def _copy(container: Any, video: Any, target: Path, encoding: Encoding) -> int:
     streams = [video] if audio is None else [video, audio]
     with Mp4Writer(target, video, encoding) as output:
         if audio is not None:
-            output.copy_audio(audio)
+            output.expect_audio(audio, copied=True)
         for packet in container.demux(*streams):
             if packet.stream is video:
                 for frame in packet.decode():

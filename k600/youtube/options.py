@@ -220,14 +220,16 @@ def _extractor_args(value: Mapping[Any, Any]) -> dict[str, dict[str, list[str]]]
     """Return yt-dlp's parameter `extractor_args` with lists for what may be text with commas."""
     checked: dict[str, dict[str, list[str]]] = {}
     for extractor, args in value.items():
-        items = args.items() if isinstance(args, Mapping) else [("", None)]
-        lists = {_as_named(name): _texts(each) for name, each in items}
-        if None in lists.values():
+        try:
+            checked[str.lower(extractor)] = {
+                str.strip(name).lower().replace("-", "_"): _texts(each)
+                for name, each in args.items()
+            }
+        except (TypeError, AttributeError):  # something is no text, no list or no dict
             raise OptionError(
                 f"yt_dlp_options: 'extractor_args' is not allowed as it is for {extractor!r}, "
                 "expected a dict of lists such as {'youtube': {'player_client': ['tv']}}"
-            )
-        checked[str(extractor).lower()] = {name: texts or [] for name, texts in lists.items()}
+            ) from None
 
     known = player_clients()
     for client in checked.get("youtube", {}).get("player_client", []):
@@ -252,17 +254,10 @@ def _runtimes(value: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
     return checked
 
 
-def _as_named(name: object) -> str:
-    """Return the name of an argument as yt-dlp's command line reads it."""
-    return str(name).strip().lower().replace("-", "_")
-
-
-def _texts(value: object) -> list[str] | None:
-    """Return a list of texts, which may be given as one with commas; None if it is no such."""
+def _texts(value: Any) -> list[str]:
+    """Return a list of texts, which may be given as one with commas; `TypeError` if it is none."""
     values = value.split(",") if isinstance(value, str) else value
-    if isinstance(values, _LIST) and all(isinstance(each, str) for each in values):
-        return [each.strip() for each in values]
-    return None
+    return [str.strip(each) for each in values]
 
 
 def _impersonate(value: object) -> Any:

@@ -126,7 +126,6 @@ class YouTubeWorkers:
         self._suspects = Suspects()
         self._waited_seconds = 0.0
         self._has_stored = False
-        self._signed_out = threading.Event()
 
     @property
     def advice(self) -> str:
@@ -139,7 +138,7 @@ class YouTubeWorkers:
         cookies = read_cookies(self.options.cookies, self.options.cookies_from_browser)
         self._circumstances = Circumstances(self.options, account=cookies.account)
         if cookies.text and cookies.account == GUEST:
-            self._say_signed_out("sign in no account")
+            _warn_signed_out("sign in no account")
         if self.remember_block and self._throttle.lately_blocked:
             self.given_up = Refusal("blocked", "lately", "it refused this address a moment ago")
 
@@ -174,7 +173,7 @@ class YouTubeWorkers:
     def ask(
         self, clips: Sequence[Clip], *, on_clip: Callable[[], object] = lambda: None
     ) -> Answers:
-        """Fetch clips into the store; those in neither list of the result were not asked for.
+        """Fetch clips into the store; those in no list of the result were not asked for.
 
         At the first clip that is *blocked* every thread stops, until `Suspects` tell whether it is
         the address; then one clip is tried after a pause, and after ever longer ones, while
@@ -193,8 +192,10 @@ class YouTubeWorkers:
             while todo and running < limit and blocked is None and self.given_up is None:
                 self._questions.put(self._suspects.take_next(todo))
                 running += 1
-            clip, answer = self._next_answer()
+            clip, answer = self._answers.get()
             running -= 1
+            if isinstance(answer, BaseException):
+                raise answer
             if isinstance(answer, int):
                 limit, pause = self.num_workers, self.first_pause_seconds
                 self._take(clip, answer, found)
@@ -221,12 +222,6 @@ class YouTubeWorkers:
                 pause = self._before_next_try(todo, blocked, pause)
                 limit, blocked = 1, None
         return found
-
-    def _next_answer(self) -> tuple[Clip, Answer]:
-        clip, answer = self._answers.get()
-        if isinstance(answer, BaseException):
-            raise answer
-        return clip, answer
 
     def _take(self, clip: Clip, received_bytes: int, found: Answers) -> None:
         if not received_bytes:
@@ -272,8 +267,9 @@ class YouTubeWorkers:
                 with translate_errors(store_error, part):
                     fetched = fetcher.fetch(clip, part)
             except RefusedError as error:
-                if fetcher.is_signed_out:
-                    self._say_signed_out("are no longer valid")
+                if fetcher.is_signed_out and self._circumstances["account"] != GUEST:
+                    self._circumstances = Circumstances(self.options, account=GUEST)
+                    _warn_signed_out("are no longer valid")
                 return error.refusal
             except BlockedError:
                 return None
@@ -311,18 +307,6 @@ class YouTubeWorkers:
         self._throttle.sleep(pause_seconds)
         self._waited_seconds += pause_seconds
 
-    def _say_signed_out(self, why: str) -> None:
-        """Say once that the account's cookies do not serve, and note that a guest is answered."""
-        if self._signed_out.is_set():
-            return
-        self._signed_out.set()
-        self._circumstances = Circumstances(self.options, account=GUEST)
-        logger.warning(
-            "kinetics600: the cookies %s: YouTube is asked as a guest. A browser that goes on "
-            "using them rotates them: export them anew, from a private window that is then closed",
-            why,
-        )
-
     def _is_here(self, clip: Clip) -> bool:
         """Whether a clip is in the store, and not only as another mirror has it."""
         if not self.store.has(clip.key):
@@ -353,6 +337,14 @@ class YouTubeWorkers:
             if len(last) == most and all(group in _groups(each) for each in last):
                 self.given_up = refusal
                 self._throttle.pause()
+
+
+def _warn_signed_out(why: str) -> None:
+    logger.warning(
+        "kinetics600: the cookies %s: YouTube is asked as a guest. A browser that goes on using "
+        "them rotates them: export them anew, from a private window that is then closed",
+        why,
+    )
 
 
 def _is_answer(answer: Answer) -> bool:

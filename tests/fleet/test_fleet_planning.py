@@ -107,7 +107,7 @@ def test_the_number_of_shards() -> None:
 
 def test_an_estimate_grows_less_with_more_workers_until_the_slowest_tarball_is_left() -> None:
     sizes = [1_000_000_000] * 600 + [5_000_000_000]
-    rates = Rates(network_bytes_per_second=100e6)
+    rates = Rates(network=100)
 
     def run(workers: int) -> float:
         return simulate(sizes, workers, shard_bytes=500_000_000, rates=rates).seconds
@@ -129,7 +129,7 @@ def test_an_estimate_grows_less_with_more_workers_until_the_slowest_tarball_is_l
 
 def test_requests_to_a_bucket_are_about_one_a_clip_and_priced() -> None:
     train = [1_080_000_000] * 600
-    rates = Rates(dollars_per_1000_gets=0.1)
+    rates = Rates(get_price=0.1)
     found = count_requests(train, shard_bytes=500_000_000, rates=rates)
     assert 432_000 < found.gets < 440_000
     assert 28_000 < found.puts < 34_000

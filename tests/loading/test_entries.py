@@ -131,7 +131,7 @@ def test_five_clips_of_five_tarballs_are_five_requests(host: Host) -> None:
         for label, name in chosen
     }
     # They are what a tarball's clips are, and a whole load goes on from there.
-    assert {shard.source for shard in done.shards} == {"cvdf"}
+    assert {each for shard in done.shards for each in shard.sources.values()} == {"cvdf"}
     again, _ = host.fetch(request)
     assert (again.complete, host.server.requests) == (True, [])
     _, whole = host.fetch(host.request(classes=SOUND))

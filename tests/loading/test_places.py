@@ -19,9 +19,10 @@ import pytest
 import kinetics600
 from k600.clip import Entry, Place, Tarball
 from k600.errors import ManifestError, Stopped
+from k600.loading.candidates import clip_at
 from k600.loading.columns import INDEX, MANIFEST, PLACE, place_values
 from k600.loading.index import IndexFile
-from k600.loading.manifest import read_manifest, write_table
+from k600.loading.manifest import ManifestRow, read_manifest, write_table
 from k600.loading.places import Places
 from k600.loading.state import State, read_state
 from k600.miniature import PLAIN, Miniature
@@ -145,7 +146,7 @@ def test_a_manifest_says_where_its_clips_lie_also_to_a_store_that_knows_nothing(
     path = kinetics600.save_manifest(ds, tmp_path / f"chosen.{suffix}")
     elsewhere = {"data_dir": str(tmp_path / "other"), "manifest": path}
     state = state_of("validation", mirror=str(miniature.root), **elsewhere)
-    clips = [(clip.label or "", clip.file_name) for clip in state.origin]
+    clips = [*state.origin]
     places = state.places.find(clips)
     assert len(places) == len(ds)
     for (label, name), place in places.items():
@@ -222,7 +223,9 @@ def test_the_ledger_comes_before_the_manifest_and_that_before_the_index(tmp_path
     ledger = Ledger(tmp_path / "ledger.sqlite", "s3://kinetics/600")
     entries = {names[0]: ENTRIES[0]}
     ledger.record(TarballRow(tarball, "done", "one", 99), [], packing="tar", entries=entries)
-    manifest = {("zumba", name): Place(tarball, "two", 99, "tar", ENTRIES[1]) for name in names[:2]}
+    second = Place(tarball, "two", 99, "tar", ENTRIES[1])
+    rows_of = [ManifestRow(clip_at(("zumba", name), "train"), place=second) for name in names[:2]]
+    manifest = {row.clip.candidate: row for row in rows_of}
     rows = []
     for name in names[:3]:
         row = {"split": "train", "label": "zumba", "youtube_id": name[:11], "tarball": "zumba"}
@@ -238,6 +241,8 @@ def test_the_ledger_comes_before_the_manifest_and_that_before_the_index(tmp_path
         names[2]: "three",
     }
     assert {*places.tarballs_of(("zumba", name) for name in names).values()} == {tarball}
+    placed, alone = places.look_up(("zumba", name) for name in names)
+    assert ({place.tarball for place in placed.values()}, alone) == ({tarball}, {})
 
 
 def test_another_mirror_s_object_may_be_the_same_if_its_etag_is_no_date(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ def clip(tarball: Tarball, name: str, state: str) -> ClipRow:
 
 def plan(rows, clips, here, **options):  # type: ignore[no-untyped-def]
     known = view_of({row.tarball.name: row for row in rows}, clips)
-    return plan_reads([ZUMBA, YOGA], known, lambda folder: here.get(folder, ()), **options)
+    copies = options.pop("copies", {})
+    there = {folder: {*names} - copies.get(folder, set()) for folder, names in here.items()}
+    return plan_reads([ZUMBA, YOGA], known, lambda folder: there.get(folder, ()), **options)
 
 
 def test_what_is_unknown_is_read_whole() -> None:

@@ -542,7 +542,10 @@ def test_a_killed_run_goes_on_and_sends_only_what_is_missing(
     assert hub.repos["owner/clips"].private
     assert not [*(tmp_path / "clips").rglob("*.parquet")]  # nothing is left in flight
     before = hub.repos["owner/clips"].head
+    hub.requests.clear()
     done = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True)
+    assert hub.requests
+    assert not [path for _, path in hub.requests if path.endswith(".parquet")]  # nothing is read
     assert done.returncode == 0, done.stderr
     assert hub.repos["owner/clips"].head == before  # all is there: not one commit
     assert TOKEN not in done.stderr + done.stdout

@@ -249,7 +249,7 @@ def test_as_much_is_read_as_a_forecast_says(youtube: Replica, store: Store) -> N
     found, _ = ask(youtube, store, wanted)
     request = make_request("train", default_data_dir=str(store.root))
     state = read_state(request, "train", offline=True, keep=False)
-    plan = Plan(orders={"youtube": [("zumba", wanted.file_name)]})
+    plan = Plan(youtube=[("zumba", wanted.file_name)])
     price = YouTubeSource.price(state, plan, bytes_per_second=1)
     assert price.size_bytes == pytest.approx(found.received_bytes, rel=0.3)
 
