@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from k600.clip import Clip, Entry, Place, Tarball
 from k600.splits import Split
 from k600.store.ledger_file import open_ledger
-from k600.store.ledger_schema import conditions, read_rows, strange_row
+from k600.store.ledger_schema import conditions, read_rows, rule, strange_row
 from k600.store.rows import (
     SOURCES,
     AdoptedRow,
@@ -43,12 +43,12 @@ _CLIP = ClipRow._fields[:-1]  # (rates have a table of their own, as hardly any 
 _OF_OBJECTS = ("objects", "entries", "checkpoints")
 
 _AS_EVER = "(folder IS split || '/' || tarball AND source IS 'cvdf')"
+"""The condition for what most stored clips are."""
 _IS_SOUND = (
-    "reason = '' AND position BETWEEN -1 AND 1 << 40 AND size_bytes BETWEEN 0 AND 1 << 60 "
-    "AND ifnull(crc32, 0) BETWEEN 0 AND 0xFFFFFFFF"
+    f"(reason = '' OR {rule('clips', 'reason')}) AND position BETWEEN -1 AND 1 << 40 "
+    "AND size_bytes BETWEEN 0 AND 1 << 60 AND ifnull(crc32, 0) BETWEEN 0 AND 0xFFFFFFFF"
 )
-"""Conditions for stored clips: that they lie in their tarball's folder, as most do, and a cheap one
-for the numbers that runs wrote."""
+"""Rules for stored clips that cost little (text and bytes are more than any number)."""
 
 T = TypeVar("T")
 
@@ -523,7 +523,7 @@ def _stored_group(
     if len(names) != count or group.names & {"", ".", ".."}:
         raise strange_row("clips", "file_name")
     if source not in SOURCES or sound != count:
-        raise strange_row("clips", "state")
+        raise strange_row("clips", "source")
     if sizes:
         group = group._replace(sizes=dict(zip(names, map(int, sizes.split("/")), strict=True)))
     return group

@@ -142,10 +142,6 @@ def _one_of(*values: str) -> str:
 
 _RULES = {
     **dict.fromkeys(("etag", "detail", "code", "message", "version", "circumstances"), _TEXT),
-    **dict.fromkeys(("size_bytes", "failures", "times", "days", "versions"), _COUNT),
-    **dict.fromkeys(("mirror", "width", "height"), _COUNT),
-    **dict.fromkeys(("entry_offset", "skip_bytes", "span_bytes"), _COUNT),
-    **dict.fromkeys(("unpacked_bytes", "member_bytes", "next_header"), _COUNT),
     **dict.fromkeys(("duration_seconds", "fps"), _SECONDS),
     **dict.fromkeys(("name", "tarball", "file_name"), _PART),
     **dict.fromkeys(("path", "moved_to"), _PATH),
@@ -169,8 +165,9 @@ _RULES = {
     "depth": _one_of("quick", "deep"),
     "verdict": _one_of(*VERDICTS),
 }
-"""A condition in SQL for each column. A ledger may come with a store from somebody else: rows that
-no run wrote, such as with a path out of the store or an unknown state, are refused when read."""
+"""A condition in SQL for each column that is no count. A ledger may come with a store from somebody
+else: rows that no run wrote, such as with a path out of the store or an unknown state, are refused
+when read."""
 
 
 def read_rows(
@@ -185,12 +182,17 @@ def read_rows(
     """Return the rows that `conditions` and `which` mean; strange ones are an error."""
     where, values = conditions(**keys)
     these = f"FROM {table} WHERE {where} {which}"
-    rules = {n: f"({(_RULES.get(f'{table}.{n}') or _RULES[n]).format(n)})" for n in columns}
+    rules = {column: rule(table, column) for column in columns}
     all_rules = " AND ".join(rules.values())
     query = f"SELECT {', '.join(rules.values())} {these} AND NOT ({all_rules}) LIMIT 1"
     if (odd := db.execute(query, values).fetchone()) is not None:
         raise strange_row(table, next(n for n, good in zip(rules, odd, strict=True) if not good))
     return db.execute(f"SELECT {', '.join(rules)} {these} {order}", values).fetchall()
+
+
+def rule(table: str, column: str) -> str:
+    """Return the condition for values that a run may have written to a column."""
+    return f"({_RULES.get(f'{table}.{column}', _RULES.get(column, _COUNT)).format(column)})"
 
 
 def conditions(**keys: object) -> tuple[str, list[object]]:

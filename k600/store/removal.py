@@ -12,7 +12,7 @@ import itertools
 import os
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +111,10 @@ def remove_clips(
     """
     ledger = Ledger(store.ledger_path)
     for part in removal.parts:
-        with _alone(store, part.tarball):
+        with contextlib.ExitStack() as stack:
+            if (tarball := part.tarball) is not None:
+                key = f"{tarball.split}--{tarball.name}"
+                stack.enter_context(store.only_one(key, threading.Event()))
             gone = {name for name in part.gone if _size_of(store.path(part.folder, name)) is None}
             for name, size_bytes in part.sizes.items():
                 path = store.path(part.folder, name)
@@ -143,15 +146,6 @@ def remove_own(store: Store) -> bool:
         return any(plan.clips or plan.others for plan in plans)
 
     return store.remove_own(unless=has_clips)
-
-
-@contextlib.contextmanager
-def _alone(store: Store, tarball: Tarball | None) -> Iterator[None]:
-    if tarball is None:
-        yield
-        return
-    with store.only_one(f"{tarball.split}--{tarball.name}", threading.Event()):
-        yield
 
 
 def _size_of(path: Path) -> int | None:
