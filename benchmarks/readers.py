@@ -20,7 +20,6 @@ from k600.train import ClipTransform
 from k600.train.pixels import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    contiguous,
     crop_places,
     normalised,
     scaled,
@@ -60,7 +59,7 @@ def peer(decode: Callable[[str, _Choose], Any], output: str) -> Way:
         )
         height, width = pictures.shape[-2:]
         [(top, left)] = crop_places("random", height, width, CROP, chance)
-        pixels = contiguous(pictures[..., top : top + CROP, left : left + CROP])
+        pixels = pictures[..., top : top + CROP, left : left + CROP].contiguous()
         if output == "float32":
             pixels = normalised(pixels, mean=IMAGENET_MEAN, std=IMAGENET_STD)
         return {"pixel_values": pixels, "labels": row["label"]}
