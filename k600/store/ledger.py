@@ -42,13 +42,14 @@ _TABLES: Mapping[object, str] = {AnswerRow: "answers", AdoptedRow: "adopted", Ch
 _CLIP = ClipRow._fields[:-1]  # (rates have a table of their own, as hardly any store has some)
 _OF_OBJECTS = ("objects", "entries", "checkpoints")
 
-_AS_EVER = "(folder IS split || '/' || tarball AND source IS 'cvdf')"
-"""The condition for what most stored clips are."""
 _IS_SOUND = (
-    f"(reason = '' OR {rule('clips', 'reason')}) AND position BETWEEN -1 AND 1 << 40 "
-    "AND size_bytes BETWEEN 0 AND 1 << 60 AND ifnull(crc32, 0) BETWEEN 0 AND 0xFFFFFFFF"
+    f"CASE WHEN reason = '' THEN TRUE ELSE {rule('clips', 'reason')} END "
+    f"AND position BETWEEN -1 AND {1 << 40} AND size_bytes BETWEEN 0 AND {1 << 60} "
+    f"AND ifnull(crc32, 0) BETWEEN 0 AND {0xFFFFFFFF}"
 )
-"""Rules for stored clips that cost little (text and bytes are more than any number)."""
+"""Rules for stored clips that cost little: text and bytes are more than any number, and SQLite
+evaluates both sides of an OR, and `1 << 40`, for every row.
+"""
 
 T = TypeVar("T")
 
@@ -489,19 +490,25 @@ def _stored_groups(
     sizes: bool = False,
 ) -> list[StoredGroup]:
     """Return the clips that are stored, by tarball, folder and source."""
-    where, values = conditions(mirror=mirrors, split=split, tarball=tarballs)
-    facts = f"count(*), sum({_IS_SOUND}), group_concat(file_name, '/')"
+    facts = f"folder, source, count(*), sum({_IS_SOUND}), group_concat(file_name, '/')"
     facts += ", group_concat(size_bytes, '/')" * sizes
-    found = []
     # By tarball is the table's own order. What is grouped by more is sorted anew, which takes as
-    # long as all the rest, so only clips that lie elsewhere are.
-    for kind, keys in ((_AS_EVER, "tarball"), (f"NOT {_AS_EVER}", "tarball, folder, source")):
+    # long as all the rest, so only tarballs whose clips lie in several folders are.
+    alike = "min(folder) = max(folder) AND min(source) = max(source)"
+
+    def groups(names: Collection[str] | None, keys: str, alike: str) -> list[Any]:
+        where, values = conditions(mirror=mirrors, split=split, tarball=names)
         query = (
-            f"SELECT tarball, folder, source, {facts} FROM clips "
-            f"WHERE {where} AND state = 'have' AND {kind} GROUP BY mirror, {keys}"
+            f"SELECT {alike}, tarball, {facts} FROM clips "
+            f"WHERE {where} AND state = 'have' GROUP BY mirror, tarball{keys}"
         )
-        found += [_stored_group(split, *row) for row in db.execute(query, values)]
-    return found
+        return db.execute(query, values).fetchall()
+
+    found = groups(tarballs, "", alike)
+    differ = {row[1] for row in found if not row[0]}
+    found = [row for row in found if row[1] not in differ]
+    found += groups(differ, ", folder, source", "TRUE") if differ else []
+    return [_stored_group(split, *row[1:]) for row in found]
 
 
 def _stored_group(
