@@ -4,7 +4,8 @@ A video is opened, read and closed within one call, in whichever process asks: n
 it, so that nothing has to survive a fork, and workers that persist hold nothing open.
 
 PyAV decodes on the CPU: it leaves out frames that nobody asked for and no other frame refers to,
-and tells which were damaged. torchcodec's decoders do where a row brings one, and on a GPU.
+and tells which were damaged. torchcodec's decoders do on a GPU, and where a row brings one whose
+file is not known.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k600.errors import MissingDependencyError
 from k600.video.display import Turn, reformatter, turn_of
-from k600.video.probe import open_mp4, playable_stream
+from k600.video.probe import VERDICTS, box_problem, open_mp4, playable_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,10 @@ _HINT = (
 )
 _TICK_SECONDS = 1e-4
 """Less than any frame lasts, and more than an error of floats."""
+_MOST_DRIFT_SECONDS = 0.01
+"""How far audio may be from its time: more than clocks of milliseconds round."""
+_PLAIN = (str, bytes, os.PathLike, Mapping)
+"""What is no decoder."""
 
 
 def import_torch() -> Any:
@@ -60,13 +65,17 @@ def opened(video: Any, *, device: str = "cpu") -> Iterator[PyAVVideo | Torchcode
     """Open a row's video: `{"path", "bytes"}`, a path, bytes, or a decoder of torchcodec.
 
     Raises, also from what is done within:
-        ValueError: It cannot be decoded.
+        ValueError: It cannot be decoded, or is cut off before its end.
         OSError: It cannot be read.
     """
-    source = _source_of(video)
+    source = _source_of(video) if device == "cpu" or isinstance(video, _PLAIN) else video
     if not isinstance(source, (str, bytes)):
         yield TorchcodecVideo(source)
-    elif device != "cpu":
+        return
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        if box_problem(file) == "truncated":  # to a decoder it is a shorter video
+            raise ValueError(VERDICTS["truncated"])
+    if device != "cpu":
         decoders = _imported("torchcodec.decoders")
         yield TorchcodecVideo(decoders.VideoDecoder(source, device=device))
     else:
@@ -75,12 +84,15 @@ def opened(video: Any, *, device: str = "cpu") -> Iterator[PyAVVideo | Torchcode
 
 
 def _source_of(video: Any) -> Any:
-    """Return a path, bytes, or what is neither."""
+    """Return a path, bytes, or what is neither: a decoder whose file is not known, or not here."""
+    decoder, video = video, getattr(video, "_hf_encoded", video)  # what `datasets` decoded
     if isinstance(video, Mapping):
         data = video.get("bytes")
         video = data if data is not None else video.get("path")
     if video is None or video in ("", b""):
         raise ValueError("there are no bytes and no path")
+    if not isinstance(decoder, _PLAIN) and isinstance(video, str) and not os.path.exists(video):
+        return decoder
     return os.fspath(video) if isinstance(video, os.PathLike) else video
 
 
@@ -234,32 +246,50 @@ def waveforms(video: Any, starts: Sequence[float], *, seconds: float, rate: int)
     torch = import_torch()
     length = round(seconds * rate)
     found = torch.zeros(len(starts), length)
-    source = _source_of(getattr(video, "_hf_encoded", video))  # what `datasets` decoded
+    source = _source_of(video)
     if not isinstance(source, (str, bytes)):
         raise ValueError(
             "audio needs a path or bytes, and this is a decoder that is not of `datasets`: "
             'ds.cast_column("video", datasets.Video(decode=False)) gives them'
         )
     with _container(source) as container:
-        begin_seconds, samples = _audio_of(container, rate)
+        pieces = list(_audio_of(container, rate))
     for row, start in zip(found, starts, strict=True):
-        offset = round((begin_seconds - start) * rate)
-        first, last = max(offset, 0), min(offset + len(samples), length)
-        if first < last:
-            row[first:last] = samples[first - offset : last - offset]
+        for begin_seconds, samples in pieces:
+            offset = round((begin_seconds - start) * rate)
+            first, last = max(offset, 0), min(offset + len(samples), length)
+            if first < last:
+                row[first:last] = samples[first - offset : last - offset]
     return found
 
 
-def _audio_of(container: Any, rate: int) -> tuple[float, Tensor]:
-    """Decode the audio: when it begins, in seconds, and its samples; none without audio."""
+def _audio_of(container: Any, rate: int) -> Iterator[tuple[float, Tensor]]:
+    """Decode the audio; yield pieces without a gap: when each begins, in seconds, and its samples.
+
+    In recordings that were joined there are gaps, and audio may change from mono to stereo.
+    """
     import av
 
     torch = import_torch()
     stream = playable_stream(container, "audio")
-    frames = [] if stream is None else list(container.decode(stream))
-    if not frames:
-        return 0.0, torch.zeros(0)
-    resampler = av.AudioResampler("flt", "mono", rate)
-    parts = itertools.chain.from_iterable(resampler.resample(each) for each in [*frames, None])
-    samples = [torch.from_numpy(part.to_ndarray()[0]) for part in parts]
-    return frames[0].time or 0.0, torch.cat(samples)
+    piece: list[Any] = []
+    form, begin, end = None, 0.0, 0.0
+
+    def finished() -> tuple[float, Tensor]:
+        resampler = av.AudioResampler("flt", "mono", rate)
+        parts = itertools.chain.from_iterable(resampler.resample(each) for each in [*piece, None])
+        samples = [torch.from_numpy(part.to_ndarray()[0]) for part in parts]
+        return begin, torch.cat([torch.zeros(0), *samples])
+
+    for frame in [] if stream is None else container.decode(stream):
+        time = end if frame.time is None else frame.time
+        now = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if piece and (now != form or abs(time - end) > _MOST_DRIFT_SECONDS):
+            yield finished()
+            piece = []
+        if not piece:
+            form, begin, end = now, time, time
+        piece.append(frame)
+        end += frame.samples / frame.sample_rate
+    if piece:
+        yield finished()

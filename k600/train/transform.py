@@ -101,10 +101,10 @@ class ClipTransform:
     device: str = "cpu"
     """Where frames are decoded. `cuda` needs a torchcodec with CUDA, and no forked workers."""
     on_corrupt: str = "raise"
-    """A clip that cannot be decoded, or of which the decoder conceals an error: `raise`; `skip`
-    (`pixel_values` is None, which `collate` drops); `previous`: the last good sample of this
-    worker, or the next of the batch before any. What no decoder notices passes; a manifest
-    of good files proves each to the last byte (`kinetics600 manifest check`)."""
+    """A clip that is cut off or cannot be decoded, or of which the decoder conceals an error:
+    `raise`; `skip` (`pixel_values` is None, which `collate` drops); `previous`: the last good
+    sample of this worker, or the next of the batch before any. What no decoder notices passes; a
+    manifest of good files proves each to the last byte (`kinetics600 manifest check`)."""
     seed: int = 0
     """Seed of all that is random."""
     label_ids: Mapping[int, int] | None = None

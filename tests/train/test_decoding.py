@@ -6,6 +6,7 @@ import io
 import itertools
 import random
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -233,6 +234,96 @@ def test_audio_is_that_around_the_clip_with_silence_where_there_is_none() -> Non
     assert torch.equal(parts[0], whole[11_200:15_200])
     assert torch.equal(parts[1], whole[17_600:21_600])
     assert not waveforms(make_clip(1), [0], seconds=1, rate=8_000).any()
+
+
+def ticking(*parts: tuple[float, int], until: float = 8) -> bytes:
+    """Return a video whose audio is of parts, each of a first second and a number of channels.
+
+    Each lasts until the next, or half a second less, and is silent but for a tick at each second.
+    """
+    rate, buffer, packets = 16_000, io.BytesIO(), []
+    with av.open(buffer, "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        first = container.add_stream("aac", rate=rate, layout="mono")
+        for index in range(int(25 * until)):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts = index
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for number, (begin, channels) in enumerate(parts):
+            encoder = av.CodecContext.create("aac", "w")
+            encoder.sample_rate, encoder.format = rate, "fltp"
+            encoder.layout = "mono" if channels == 1 else "stereo"
+            end = parts[number + 1][0] - 0.5 if number + 1 < len(parts) else until
+            for start in range(int(begin * rate), int(end * rate), 1024):
+                samples = np.zeros((channels, 1024), np.float32)
+                tick = -start % rate
+                samples[:, tick : tick + 20] = 1
+                frame = av.AudioFrame.from_ndarray(samples, "fltp", encoder.layout.name)
+                frame.rate, frame.pts = rate, start
+                packets += encoder.encode(frame)
+            packets += encoder.encode(None)
+        for packet in packets:
+            packet.stream = first
+            container.mux(packet)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_audio_after_a_gap_is_in_its_place_also_with_other_channels(channels: int) -> None:
+    data = ticking((0, 1), (3.3, channels), (6.1, 1))
+    (whole,) = waveforms(data, [0], seconds=8, rate=16_000)
+    for second in (1, 2, 4, 5, 7):
+        loud = whole[16_000 * second - 800 : 16_000 * second + 800].abs()
+        assert abs(int(loud.argmax()) - 800) < 40
+        assert float(loud.max()) > 0.5
+    assert not whole[int(2.95 * 16_000) : int(3.2 * 16_000)].abs().gt(0.1).any()
+
+
+@pytest.mark.parametrize("share", [0.98, 0.7, 0.3])
+def test_a_video_that_is_cut_off_is_no_shorter_video(share: float, tmp_path: Path) -> None:
+    data = encoded()
+    with (
+        av.open(io.BytesIO(data)) as source,
+        av.open(str(tmp_path / "whole.mp4"), "w", options={"movflags": "faststart"}) as container,
+    ):
+        copy = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                container.mux(packet)
+    data = (tmp_path / "whole.mp4").read_bytes()
+    part = tmp_path / "part.mp4"
+    part.write_bytes(data[: int(len(data) * share)])
+    for video in (part.read_bytes(), str(part), {"path": str(part), "bytes": None}):
+        with pytest.raises(ValueError, match="cut off"), opened(video):
+            pass
+    transform = ClipTransform(num_frames=2, on_corrupt="skip")
+    assert transform({"video": str(part)})["pixel_values"] is None
+    assert transform.corrupt_clips == 1
+
+
+@pytest.mark.parametrize("name", ["10 bits", "at odd times", "as x264 does, 18 frames"])
+def test_what_datasets_made_a_decoder_of_is_decoded_as_all_else(name: str, tmp_path: Path) -> None:
+    class Decoder:
+        """torchcodec's has other pixels of 10 bits, and other times of frames that last longer."""
+
+        def __init__(self, path: str | None, data: bytes | None) -> None:
+            self._hf_encoded = {"path": path, "bytes": data}
+
+    data, path = encoded(**ODD[name]), tmp_path / "clip.mp4"
+    path.write_bytes(data)
+    transform = ClipTransform(num_frames=4, fps=7, crop=48, short_side=48, audio_seconds=0.1)
+    expected = transform({"video": data, "youtube_id": "a"})
+    for decoder in (
+        Decoder(None, data),
+        Decoder("in/an/archive.mp4", data),
+        Decoder(str(path), None),
+    ):
+        found = transform({"video": decoder, "youtube_id": "a"})
+        assert torch.equal(found["pixel_values"], expected["pixel_values"])
+        assert torch.equal(found["audio"], expected["audio"])
 
 
 def test_an_error_in_the_audio_or_the_frames_names_the_clip() -> None:
