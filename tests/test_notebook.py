@@ -113,6 +113,13 @@ def is_red(colour: str) -> bool:
     return red > green + 20 and red > blue + 20
 
 
+DECODED = """async (image) => {
+    while (!image.hasAttribute("src")) await new Promise(requestAnimationFrame);
+    await image.decode();
+}"""
+"""Returns once a picture is shown; fails for one that is none."""
+
+
 @pytest.mark.parametrize("width", [1200, 700])
 def test_it_looks_right_in_a_browser(width: int, html: Path, browser: Any) -> None:
     with browser.new_context(viewport={"width": width, "height": 900}) as context:
@@ -139,8 +146,8 @@ def test_it_looks_right_in_a_browser(width: int, html: Path, browser: Any) -> No
         thumbnails = gallery.locator(".tile img")
         assert thumbnails.count() == 32
         for each in thumbnails.all():
-            each.scroll_into_view_if_needed()  # they are loaded as they come into view
-            each.evaluate("(image) => image.decode()")  # fails for one that is no picture
+            each.scroll_into_view_if_needed()  # they are loaded once they came into view
+            each.evaluate(DECODED)
         # The list of classes is beside the clips or above them: open only where it has a column.
         is_open = gallery.locator("#classes").evaluate("(classes) => classes.open")
         assert is_open == (frame.bounding_box()["width"] > 900)
