@@ -89,16 +89,6 @@ class ClassStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class TarballCounts:
-    """Tarballs by state; see `k600.store.rows.TarballRow.state`."""
-
-    done: int = 0
-    partial: int = 0
-    started: int = 0
-    damaged: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class SplitStatus:
     """The status of one split."""
 
@@ -111,7 +101,8 @@ class SplitStatus:
     """Whether every clip that the host lists is here; for `test`, every clip of its tarballs."""
     listed_tarballs: int | None
     """How many the host has; None as long as no list of its tarballs is known."""
-    tarball_states: TarballCounts
+    tarball_states: Mapping[str, int]
+    """Tarballs by each state of `k600.store.rows.TarballRow`."""
     classless_clips: int
     """Clips in flat folders that no list here gives a class; counted nowhere else."""
     other_list: bool
@@ -127,7 +118,7 @@ class SplitStatus:
         if self.counts.failed_clips or self.counts.count_missing(_MAY_COME):
             return False
 
-        read = self.tarball_states.done + self.tarball_states.damaged
+        read = self.tarball_states["done"] + self.tarball_states["damaged"]
         if Split(self.split).is_mixed:
             return self.listed_tarballs is not None and read >= self.listed_tarballs
         incomplete = [one for one in self.classes if not one.complete]
@@ -194,7 +185,7 @@ def _advise(split: SplitStatus, mirror: str) -> Iterator[tuple[str, ...]]:
         yield "mend the files here that verify found bad", "verify", "--repair"
 
     proved = counts.missing_clips - counts.failed_clips - counts.count_missing(_UNPROVED | _REFUSED)
-    if proved or split.tarball_states.damaged:
+    if proved or split.tarball_states["damaged"]:
         yield "ask again for what the host has no good file of", "download", "--retry-errors"
     if count := split.classless_clips:
         yield (f"{count:,} more clips lie in flat folders, and no list here has their class",)
@@ -261,7 +252,7 @@ def count_clips(
         counts.known_clips if listing else None,
         all(one.complete for one in classes) and (bool(listing) or (mixed and done)),
         tarballs,
-        TarballCounts(**{name: states[name] for name in TarballCounts.__slots__}),
+        {state: states[state] for state in ("done", "partial", "started", "damaged")},
         classless,
         other_list,
         sum(len(hidden.get(f"{split}/{label}", ())) for label in here),

@@ -9,35 +9,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from k600.errors import OptionError, StoreError
+from k600.splits import Split
 from k600.store.files import link_folder, make_folder, write_whole
 from k600.translate import store_error, translate_errors
 
 if TYPE_CHECKING:
     from k600.loading.rows import StoredShard  # imports what is heavy
 
-_CSV = MappingProxyType({"train": "train.csv", "validation": "val.csv", "test": "test.csv"})
-_MMACTION = MappingProxyType(
-    {
-        split: f"kinetics600_{part}_list_videos.txt"
-        for split, part in (("train", "train"), ("validation", "val"), ("test", "test"))
-    }
-)
-
-LIST_NAMES: Mapping[str, Mapping[str, str]] = {
-    "slowfast": _CSV,
-    "timesformer": _CSV,
-    "videomae": _CSV,
-    "pytorchvideo": _CSV,
-    "mmaction2": _MMACTION,
+LIST_NAMES = {
+    **dict.fromkeys(("slowfast", "timesformer", "videomae", "pytorchvideo"), "{}.csv"),
+    "mmaction2": "kinetics600_{}_list_videos.txt",
 }
-"""What each tool's configurations call the list of a split, by split."""
+"""What each tool's configurations call the list of a split, with the host's name of the split."""
 
 LINKS = "clips"
 """The folder of links beside the lists."""
@@ -84,7 +73,7 @@ def write_path_list(split: str, shards: Sequence[StoredShard], out: Path, *, too
         folder, name = os.path.split(record["video"]["path"])
         lines.append(f"{links.path_of(folder)}/{name} {record['label']}\n")
 
-    path = out / LIST_NAMES[tool][split]
+    path = out / LIST_NAMES[tool].format(Split(split).host_folder)
     with translate_errors(store_error, path):
         make_folder(out)
         write_whole(path, "".join(lines).encode())

@@ -6,7 +6,7 @@ import filecmp
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from k600.checks.clip_files import Target
@@ -37,14 +37,6 @@ class Finding:
     """A clip that is bad or short, and what became of it."""
 
     split: str
-    folder: str
-    """`<split>/<class name>`."""
-    file_name: str
-    path: str
-    """Where the file is or was, relative to the store."""
-    verdict: str
-    """A key of `k600.video.probe.VERDICTS`."""
-    detail: str
     row: CheckRow
     """The check; after the file was moved, with its new place."""
     fate: str = "reported"
@@ -52,14 +44,10 @@ class Finding:
     why: str = ""
     """Why it was not put aside or repaired, where that was asked for."""
 
-    @classmethod
-    def of(cls, split: str, row: CheckRow) -> Finding:
-        return cls(split, row.folder, row.file_name, row.path, row.verdict, row.detail, row)
-
     def as_plain(self) -> dict[str, str]:
-        plain = asdict(self)
-        del plain["row"]
-        return plain
+        names = ("folder", "file_name", "path", "verdict", "detail")
+        of_check = {name: getattr(self.row, name) for name in names}
+        return {"split": self.split, **of_check, "fate": self.fate, "why": self.why}
 
 
 @dataclass(frozen=True, slots=True)

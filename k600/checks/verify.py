@@ -145,15 +145,15 @@ class Verification:
             self.reused += known
             self.verdicts[target] = row.verdict
             if row.verdict != "ok":
-                self.findings[target] = Finding.of(self.split, row)
+                self.findings[target] = Finding(self.split, row)
 
     def put_aside(self) -> None:
         """Take the bad clips out of what is served."""
         store = self.request.store
         for finding in self.findings.values():
-            if finding.verdict in BAD:
-                store.check_inside(store.root / finding.folder)
-            if finding.verdict in BAD - {"vanished"}:
+            if finding.row.verdict in BAD:
+                store.check_inside(store.root / finding.row.folder)
+            if finding.row.verdict in BAD - {"vanished"}:
                 put_aside(self.request, finding)
 
     def repair(self) -> None:
@@ -161,7 +161,7 @@ class Verification:
         todo = [
             target
             for target, found in self.findings.items()
-            if found.verdict == "vanished" or found.fate in ("quarantined", "left_out")
+            if found.row.verdict == "vanished" or found.fate in ("quarantined", "left_out")
         ]
         if not todo:
             return
@@ -187,7 +187,7 @@ class Verification:
 
     def _came_bad(self, target: Target, place: Target, row: CheckRow) -> None:
         """Put a clip aside that was fetched again and is bad again; note what that means."""
-        finding, anew = self.findings[target], Finding.of(self.split, row)
+        finding, anew = self.findings[target], Finding(self.split, row)
         same = self._is_same(target, place)
         put_aside(self.request, anew)
         if same:
@@ -209,8 +209,8 @@ class Verification:
         return SplitReport(
             self.split,
             {label: dict(counts) for label, counts in classes.items()},
-            tuple(finding for finding in found if finding.verdict in BAD),
-            tuple(finding for finding in found if finding.verdict == "short"),
+            tuple(finding for finding in found if finding.row.verdict in BAD),
+            tuple(finding for finding in found if finding.row.verdict == "short"),
             self.reused,
         )
 

@@ -128,7 +128,7 @@ def _details(split: SplitStatus) -> Iterator[str]:
         yield counts_of(counts.sources, by="from ") + unchecked
 
     of = "" if split.listed_tarballs is None else f" of {split.listed_tarballs:,}"
-    states = dataclasses.asdict(split.tarball_states)
+    states = split.tarball_states
     others = counts_of({state: count for state, count in states.items() if state != "done"})
     if of or states["done"] or others:
         yield ", ".join(filter(None, (f"tarballs: {states['done']:,}{of} done", others)))

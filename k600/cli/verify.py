@@ -57,7 +57,7 @@ def _show(report: Report) -> None:
             show_table(_table(split, report.depth))
 
     found = [finding for split in report.splits for finding in (*split.bad, *split.short)]
-    verdicts = {finding.verdict for finding in found}
+    verdicts = {finding.row.verdict for finding in found}
     fates = {finding.fate for finding in found} - {"reported"}
     for meanings, seen in ((VERDICTS, verdicts), (FATES, fates)):
         for name in (name for name in meanings if name in seen):
@@ -65,8 +65,8 @@ def _show(report: Report) -> None:
 
     for finding in found[:_MOST_LINES]:
         fate = "" if finding.fate == "reported" else f", {finding.fate}"
-        detail = "; ".join(filter(None, (finding.detail, finding.why)))
-        show(f"{finding.verdict}{fate}  {finding.path}  {detail}".rstrip())
+        detail = "; ".join(filter(None, (finding.row.detail, finding.why)))
+        show(f"{finding.row.verdict}{fate}  {finding.row.path}  {detail}".rstrip())
     if len(found) > _MOST_LINES:
         show(f"… and {len(found) - _MOST_LINES:,} more: --json names every one")
     say(

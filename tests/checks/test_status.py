@@ -179,7 +179,7 @@ def test_a_whole_split(load: Load, folders: dict[str, Any], miniature: Miniature
     assert found.counts == Counts(30, size, {"cvdf": 30}, missing=missing)
     assert found.wanted_clips == 34
     assert not found.complete
-    assert (found.listed_tarballs, found.tarball_states.done) == (6, 6)
+    assert (found.listed_tarballs, found.tarball_states["done"]) == (6, 6)
     assert snapshot(folders["data_dir"]) == before
     assert look(folders, miniature, "validation", classes="zumba").classes[0].counts == Counts()
     assert look(folders, miniature, "validation", classes="surfing water").complete
@@ -206,7 +206,7 @@ def test_a_store_that_holds_some_classes(
     found = look(folders, miniature, "train")
     assert (found.counts.here_clips, found.wanted_clips) == (9, 30)
     assert found.counts.missing == {"not_fetched": 21}
-    assert (found.listed_tarballs, found.tarball_states.done) == (6, 2)
+    assert (found.listed_tarballs, found.tarball_states["done"]) == (6, 2)
     one = look(folders, miniature, "train", classes="surfing water")
     assert (one.counts.here_clips, one.wanted_clips, one.listed_tarballs) == (4, 5, 1)
     assert one.counts.missing == {"not_fetched": 1}

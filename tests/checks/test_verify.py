@@ -262,7 +262,7 @@ def plant(clips: Path, *faults: str) -> dict[str, str]:
 
 def verdicts(report: Report) -> dict[str, str]:
     return {
-        finding.path: finding.verdict
+        finding.row.path: finding.row.verdict
         for split in report.splits
         for finding in (*split.bad, *split.short)
     }
@@ -300,7 +300,7 @@ def test_planted_faults_are_found_and_nothing_is_touched(clips: Path, ask: Ask) 
     assert contents(clips) == before
     failed = find_failed(ask(), "validation")
     assert {f"validation/{c}/{n}" for c, names in failed.items() for n in names} == {
-        finding.path for finding in deep.bad
+        finding.row.path for finding in deep.bad
     }
 
 
@@ -422,8 +422,8 @@ def test_quarantine_moves_bad_clips_and_a_load_brings_them_again(
         if bad:
             assert (clips / QUARANTINE / path).read_bytes() == FAULTS[fault][0]
     later = verify_clips(ask())
-    assert [finding.verdict for finding in later.bad] == ["vanished"] * 2
-    assert "moved to .kinetics600/quarantine/validation/surfing water/" in later.bad[0].detail
+    assert [finding.row.verdict for finding in later.bad] == ["vanished"] * 2
+    assert "moved to .kinetics600/quarantine/validation/surfing water/" in later.bad[0].row.detail
     outcome = fetch_split(ask(), "validation", progress=no_progress)
     assert (outcome.clips, outcome.missing) == (10, ())
     short = next(path for path, fault in planted.items() if fault == "seven seconds")
@@ -492,7 +492,7 @@ def test_a_clip_from_youtube_comes_from_there_again(ask: Ask, tmp_path: Path) ->
         request = ask(source="youtube", proxy=youtube.url, yt_dlp_options=further)
         report = verify_clips(request, deep=True, repair=True)
     (finding,) = report.bad
-    assert (finding.file_name, finding.fate) == (gone.file_name, "quarantined")
+    assert (finding.row.file_name, finding.fate) == (gone.file_name, "quarantined")
     assert finding.why.startswith("YouTube: private, removed, terminated or otherwise gone")
     assert [*contents(store.root)] == [good.key]
     assert contents(store.root)[good.key] != flipped(CLIP)
@@ -522,7 +522,11 @@ def test_a_clip_that_is_damaged_at_its_source_is_not_fetched_for_ever(
     assert outcome.missing == ()  # the checksum is right
     report = verify_clips(ask(), deep=True, repair=True)
     (finding,) = report.bad
-    assert (finding.file_name, finding.verdict, finding.fate) == (name, "damaged", "bad_at_source")
+    assert (finding.row.file_name, finding.row.verdict, finding.fate) == (
+        name,
+        "damaged",
+        "bad_at_source",
+    )
     assert (tmp_path / "clips" / QUARANTINE / "validation/zumba" / name).exists()
     caplog.clear()
     second = verify_clips(ask(), deep=True, repair=True)
@@ -558,7 +562,7 @@ def test_other_tools_files_are_left_alone_and_left_out(
     outcome = fetch_split(request, "validation", progress=no_progress)
     assert outcome.clips == 5
     report = verify_clips(request, deep=True, quarantine=True)
-    assert [(f.path, f.fate) for f in report.bad] == [(f"val/surfing_water/{bad}", "left_out")]
+    assert [(f.row.path, f.fate) for f in report.bad] == [(f"val/surfing_water/{bad}", "left_out")]
     assert state() == before
     local = fetch_split(
         ask(classes="surfing water", source="local"), "validation", progress=no_progress
@@ -707,10 +711,10 @@ def test_a_single_bit_that_flipped_is_found_by_a_deep_look_and_mended(
     others[-1].write_bytes(own)
 
     report = verify_clips(ask(), deep=True, repair=True)
-    found = {finding.path: finding for split in report.splits for finding in split.bad}
+    found = {finding.row.path: finding for split in report.splits for finding in split.bad}
     assert len(found) == len(others)
     assert {finding.fate for finding in found.values()} == {"repaired"}
-    assert "changed" in {finding.verdict for finding in found.values()}
+    assert "changed" in {finding.row.verdict for finding in found.values()}
     assert others[-1].read_bytes() == own
     assert all(file.read_bytes() == whole[file] for file in (path, *others[:-1]))
     assert not verify_clips(ask(), deep=True, again=True).bad
