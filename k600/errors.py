@@ -41,39 +41,6 @@ from collections.abc import Iterable
 
 from k600.text import printable_lines
 
-__all__ = [
-    "DamagedTarballError",
-    "DestinationDamagedError",
-    "DestinationDeniedError",
-    "DestinationError",
-    "DestinationTakenError",
-    "DiskFullError",
-    "EncoderError",
-    "EntryError",
-    "IncompleteError",
-    "IndexFileError",
-    "Kinetics600Error",
-    "ListError",
-    "ManifestError",
-    "MirrorChangedError",
-    "MirrorDeniedError",
-    "MirrorError",
-    "MirrorNotFoundError",
-    "MirrorRangesError",
-    "MirrorUnreachableError",
-    "MissingDependencyError",
-    "NoClipsError",
-    "NoTarballError",
-    "OfflineError",
-    "OptionError",
-    "Stopped",
-    "StoreError",
-    "UnknownClassError",
-    "UnknownSplitError",
-    "YouTubeError",
-    "nearest",
-]
-
 
 class Kinetics600Error(Exception):
     """Base of every error raised on purpose; its words are safe to show, whosever they are."""
