@@ -10,7 +10,7 @@ import click
 # Each adds its command; help lists them in this order, which is the documentation's.
 # isort: off
 from k600.cli import classes, plan, status, stores, verify, gallery, manifest  # noqa: F401
-from k600.cli import overlap, export, index, publish, fleet, doctor, demo  # noqa: F401
+from k600.cli import overlap, export, publish, index, fleet, doctor, demo  # noqa: F401
 
 # isort: on
 from k600.cli.app import app

@@ -18,7 +18,7 @@ from k600.labels import class_lists, find_classes, label_id
 @click.argument("query", default="", shell_complete=complete_classes)
 @with_options("data_dir", "mirror")
 @as_json
-def classes(query: str, as_json: bool, **options: Any) -> None:
+def classes(query: str, options: dict[str, Any], as_json: bool) -> None:
     """Search the 600 class names, in any spelling.
 
     Shows ids, and how many clips of each class the host lists, once its lists are in the store. No

@@ -11,7 +11,7 @@ from rich.text import Text
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN, DONE
 from k600.cli.flag_names import with_flags
-from k600.cli.request_options import as_given, endpoint_url, request_of, with_options
+from k600.cli.request_options import as_given, request_of, with_options
 from k600.cli.screen import print_json, show_aligned
 from k600.errors import Kinetics600Error
 from k600.network import is_offline
@@ -25,12 +25,10 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "
 
 
 @app.command()
-@with_options("data_dir", "mirror")
-@endpoint_url
-@with_options("proxy")
+@with_options("data_dir", "mirror", "endpoint_url", "proxy")
 @click.option("--offline", is_flag=True, help="Cross no network.")
 @as_json
-def doctor(offline: bool, as_json: bool, **options: str | None) -> None:
+def doctor(options: dict[str, Any], offline: bool, as_json: bool) -> None:
     """Check whether this machine has what a load takes. Says what to do where not.
 
     Fetches and changes nothing, and shows no password or key. Exit code 1 if anything is worse than

@@ -11,13 +11,7 @@ import click
 from k600.checks.path_lists import LIST_NAMES, write_path_list
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_fetch
-from k600.cli.request_options import (
-    complete_of,
-    fetch,
-    path_option,
-    request_of,
-    with_request_options,
-)
+from k600.cli.request_options import complete_of, fetch, request_of, with_request_options
 from k600.cli.screen import Meter, print_json, say
 from k600.values import choice
 
@@ -36,8 +30,11 @@ def export() -> None:
     shell_complete=complete_of(*LIST_NAMES),
     help=f"{', '.join(LIST_NAMES)}: what the files are called.",
 )
-@path_option(
-    "--out", "The folder to write them into; no blank in its path.", kind="dir", default="lists"
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="lists",
+    help="The folder to write them into; no blank in its path.",
 )
 @quiet
 @as_json

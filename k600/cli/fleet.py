@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +52,7 @@ def fleet(
     given = {"progress": Meter(quiet=quiet), **how, **as_given(options)}
     done = kinetics600.fleet(given.pop("to", None), split, **given)
     if as_json:
-        print_json(dataclasses.asdict(done))
+        print_json(done)
     elif not quiet:
         _print_outcome(done)
     if done.submitted:
@@ -91,7 +90,7 @@ def _estimate(
     rates, _ = own_options(EstimateOptions, assumed)
     found = estimate_fleet(request, wanted, rates, offline=is_offline())
     if as_json:
-        print_json(dataclasses.asdict(found))
+        print_json(found)
         return
 
     requests = found.requests

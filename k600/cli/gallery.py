@@ -15,7 +15,7 @@ import click
 
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import code_of_fetch
-from k600.cli.request_options import fetch, path_option, request_of, with_request_options
+from k600.cli.request_options import FILE, fetch, request_of, with_request_options
 from k600.cli.screen import Meter, console, print_json, say
 from k600.values import whole_number
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 @app.command()
 @with_request_options(source="local")
-@path_option("--out", "The page to write; default gallery.html.")
-@path_option("--contact-sheet", "Also a PNG: a frame of each clip, by class.")
+@click.option("--out", type=FILE, help="The page to write; default gallery.html.")
+@click.option("--contact-sheet", type=FILE, help="Also a PNG: a frame of each clip, by class.")
 @click.option("--most", default=500, help="Most clips to show.")
 @click.option("--title", default="Kinetics-600", help="Title of the page.")
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")

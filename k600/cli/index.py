@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ from rich.filesize import decimal
 
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
+from k600.cli.publish import tell
 from k600.cli.request_options import (
     as_given,
-    endpoint_url,
     request_of,
     with_options,
     with_own_options,
@@ -76,7 +75,7 @@ def build(
         out = write_index(request, place, progress=meter, offline=is_offline())
 
     if as_json:
-        print_json({"splits": [dataclasses.asdict(one) for one in built], "out": out})
+        print_json({"splits": built, "out": out})
     elif not quiet:
         _show(built)
         for one in built:
@@ -90,11 +89,10 @@ def build(
 
 @index.command()
 @click.argument("file", required=False)
-@with_options("data_dir", "mirror")
-@endpoint_url
+@with_options("data_dir", "mirror", "endpoint_url")
 @click.option("--check", is_flag=True, help="Ask the mirror if its tarballs are still the same.")
 @as_json
-def show(file: str | None, check: bool, as_json: bool, **options: Any) -> None:
+def show(file: str | None, options: dict[str, Any], check: bool, as_json: bool) -> None:
     """Show what an index holds, or --data-dir knows.
 
     FILE is a file, folder, URL or hf:// path, by default KINETICS600_INDEX. Exit code 1 if --check
@@ -107,7 +105,7 @@ def show(file: str | None, check: bool, as_json: bool, **options: Any) -> None:
     request = request_of("all", {**options, "index": file})
     found = show_index(request, check=check, offline=is_offline())
     if as_json:
-        print_json({"splits": [dataclasses.asdict(one) for one in found]})
+        print_json({"splits": found})
     else:
         _show(found)
         for path in (path for one in found for path in one.changed or ()):
@@ -146,12 +144,7 @@ def publish(
         progress=Meter(quiet=quiet),
         **as_given(options),
     )
-    if as_json:
-        print_json(dataclasses.asdict(done))
-    elif not quiet:
-        for one in done.splits:
-            say(f"{one.split}: {one.clips:,} clips, {decimal(one.shard_bytes)}")
-        say(f"published: {done.address}")
+    tell(done, as_json=as_json, quiet=quiet)
 
 
 def _show(found: Iterable[IndexedSplit]) -> None:

@@ -13,14 +13,7 @@ import click
 
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_fetch
-from k600.cli.request_options import (
-    complete_path,
-    fetch,
-    path_option,
-    request_of,
-    with_options,
-    with_request_options,
-)
+from k600.cli.request_options import FILE, fetch, request_of, with_options, with_request_options
 from k600.cli.screen import Meter, counts_of, print_json, say
 from k600.clip import Clip
 from k600.errors import NoClipsError
@@ -34,7 +27,9 @@ def manifest() -> None:
 
 @manifest.command()
 @with_request_options(source="local")
-@path_option("--out", "The file to write, .csv or .parquet.", default="manifest.csv")
+@click.option(
+    "--out", type=FILE, default="manifest.csv", help="The file to write, .csv or .parquet."
+)
 @click.option("--hashes/--no-hashes", default=True, help="Read every file for its SHA-256.")
 @quiet
 @as_json
@@ -73,11 +68,11 @@ def export(
 
 
 @manifest.command()
-@click.argument("file", type=Path, shell_complete=complete_path("file"))
-@with_options("data_dir", *ENCODING_OPTIONS)
+@click.argument("file", type=FILE)
+@with_options("data_dir", *ENCODING_OPTIONS, source="local")
 @click.option("--most", default=20, help="Most clips to name.")
 @as_json
-def check(file: Path, most: int, as_json: bool, **options: Any) -> None:
+def check(file: Path, options: dict[str, Any], most: int, as_json: bool) -> None:
     """Compare the store with FILE, to the last byte of each clip.
 
     FILE is a manifest as .csv or .parquet. Exit code 0 if all are there and the same, 1 if not.
@@ -93,7 +88,7 @@ def check(file: Path, most: int, as_json: bool, **options: Any) -> None:
     wanted = read_manifest(file)
     found: dict[Clip, str] = {}
     for split in sorted({row.clip.split for row in wanted.rows}):
-        request = request_of(split, {"source": "local", **options})
+        request = request_of(split, options)
         try:
             outcome = fetch_split(request, split, progress=Meter(quiet=True), offline=True)
             shards = outcome.shards

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from k600.cli.app import app, as_json
-from k600.cli.request_options import complete_of, path_option, request_of, with_options
+from k600.cli.request_options import FILE, complete_of, request_of, with_options
 from k600.cli.screen import make_table, percent_of, print_json, say, show_table
 from k600.network import is_offline
 from k600.store.files import write_whole
@@ -26,9 +26,9 @@ _SPLITS = ("validation", "test")
     shell_complete=complete_of(*_SPLITS),
 )
 @with_options("data_dir", "mirror", "test_labels")
-@path_option("--out", "Also a CSV with a row for each such clip.")
+@click.option("--out", type=FILE, help="Also a CSV with a row for each such clip.")
 @as_json
-def overlap(split: str, out: Path | None, as_json: bool, **options: Any) -> None:
+def overlap(split: str, options: dict[str, Any], out: Path | None, as_json: bool) -> None:
     """Count the clips whose videos are in train, too.
 
     Those that have seconds in common are counted apart. By the host's lists, which are fetched if

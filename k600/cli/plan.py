@@ -14,9 +14,9 @@ from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_splits
 from k600.cli.request_options import fetch, request_of, with_request_options
 from k600.cli.screen import Meter, make_table, print_json, say, show_table
-from k600.errors import OptionError
 from k600.network import is_offline
 from k600.progress import time_of
+from k600.values import positive
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,10 +72,8 @@ def _plan(split: str, options: dict[str, Any], rate: float | None, *, as_json: b
     """Show what a download would do, and exit with the code that it would have."""
     from k600.loading.estimate import forecast_split
 
-    if rate is not None and not rate > 0:
-        raise OptionError(f"rate: {rate} is not allowed, expected MB/s above 0")
+    per_second = None if rate is None else positive("rate", rate) * 1e6
     request = request_of(split, options)
-    per_second = None if rate is None else rate * 1e6
     found = [
         forecast_split(request, each, offline=is_offline(), bytes_per_second=per_second)
         for each in request.splits

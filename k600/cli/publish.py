@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +14,9 @@ from k600.cli.screen import Meter, counts_of, print_json, say
 from k600.errors import OptionError
 from k600.publish.options import PublishOptions
 from k600.splits import CONFIGS
+
+if TYPE_CHECKING:
+    from k600.publish.run import Published
 
 
 @app.command()
@@ -61,8 +63,14 @@ def publish(
         **how,
         **as_given(options),
     )
+    tell(done, as_json=as_json, quiet=quiet)
+    sys.exit(UNAVAILABLE if any(one.missing for one in done.splits) else DONE)
+
+
+def tell(done: Published, *, as_json: bool, quiet: bool) -> None:
+    """Print what was published."""
     if as_json:
-        print_json(dataclasses.asdict(done))
+        print_json(done)
     elif not quiet:
         for one in done.splits:
             mended = f", {one.mended_shards:,} that were gone or damaged" * bool(one.mended_shards)
@@ -72,4 +80,3 @@ def publish(
                 f"{one.new_shards:,} of them new{mended}{missing}"
             )
         say(f"published: {done.address}")
-    sys.exit(UNAVAILABLE if any(one.missing for one in done.splits) else DONE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,109 +27,100 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Completion = Callable[[click.Context, click.Parameter, str], list[Any]]
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
-_FLAGS = {option.name: option.flag for option in OPTIONS.values() if option.flag is not None}
-REQUEST_PARAMETERS = (*_FLAGS, "endpoint_url")
+
+_ENDPOINT = Option(
+    name="endpoint_url",
+    type=str,
+    annotation="str",
+    default=None,
+    help="Endpoint of an s3:// mirror of your own.",
+    flag="--endpoint-url",
+)
+"""Of `mirror_options`, as text on the command line."""
+
+_OPTIONS: dict[str, Option] = {}
+for _option in OPTIONS.values():
+    if _option.flag is not None:
+        _OPTIONS[_option.name] = _option
+    if _option.name == "mirror":
+        _OPTIONS[_ENDPOINT.name] = _ENDPOINT
+
+REQUEST_PARAMETERS = tuple(_OPTIONS)
 """The parameters that `with_request_options` gives a command."""
-endpoint_url = click.option("--endpoint-url", help="Endpoint of an s3:// mirror of your own.")
 
 
-def with_options(*names: str) -> Callable[[_F], _F]:
-    """Give a command some options of a request, as `k600.loading.options` declares them."""
-
-    def decorate(command: _F) -> _F:
-        for name in reversed(names):  # click lists the option that is added last first
-            _flag(OPTIONS[name], _FLAGS)(command)
-        return command
-
-    return decorate
+def split_argument(*, needs_split: bool = True, **facts: Any) -> Callable[[_F], _F]:
+    """Declare the argument SPLIT; `facts` are what `click.argument` takes besides."""
+    metavar = SPLIT if needs_split else f"[{SPLIT}]"
+    return click.argument(
+        "split", metavar=metavar, required=needs_split, shell_complete=complete_splits, **facts
+    )
 
 
-def with_request_options(
-    *, source: str = "auto", needs_split: bool = True
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the argument SPLIT and every option of a request.
+def with_options(*names: str, **defaults: Any) -> Decorator:
+    """Give a command some options of a request, and `endpoint_url`, which is one of its mirror.
 
-    The command is called with `split`, and with `options`: a dict of those that the user gave, and
-    the command's own default of `--source`. Without `needs_split`, `split` may be None.
+    The command is called with `options`: a dict of those that the user gave, and of `defaults`.
     """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        def run(options: dict[str, Any], **values: Any) -> None:
-            if source != OPTIONS["source"].default:
-                options.setdefault("source", source)
-            command(options=options, **values)
-
-        run = _collecting(functools.wraps(command)(run), REQUEST_PARAMETERS, "options")
-        # Click lists the option that is added last first.
-        for name in reversed(_FLAGS):
-            if name == "mirror":
-                endpoint_url(run)
-            more = {"default": source} if name == "source" else {}
-            _flag(OPTIONS[name], _FLAGS, **more)(run)
-
-        metavar = SPLIT if needs_split else f"[{SPLIT}]"
-        argument = click.argument(
-            "split", metavar=metavar, required=needs_split, shell_complete=complete_splits
-        )
-        return argument(run)
-
-    return decorate
+    return _with([_OPTIONS[name] for name in names], "options", **defaults)
 
 
-def with_own_options(
-    fields: type, into: str = "how"
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_request_options(*, needs_split: bool = True, **defaults: Any) -> Decorator:
+    """Give a command the argument SPLIT and, as `with_options` does, every option of a request.
+
+    Without `needs_split`, its `split` may be None.
+    """
+    takes_options = with_options(*_OPTIONS, **defaults)
+    return lambda command: split_argument(needs_split=needs_split)(takes_options(command))
+
+
+def with_own_options(fields: type, into: str = "how") -> Decorator:
     """Give a command the options that a dataclass declares, beside those of a request.
 
     The command is called with those that the user gave, as the dict `into`.
     """
-    options = [each for each in options_of(fields).values() if each.flag is not None]
-    flags = {each.name: str(each.flag) for each in options}
+    return _with([each for each in options_of(fields).values() if each.flag is not None], into)
+
+
+def _with(options: Sequence[Option], into: str, **defaults: Any) -> Decorator:
+    """Have a command take options as one dict: those that the user gave, and `defaults`."""
+    flags = {each.name: str(each.flag) for each in (*_OPTIONS.values(), *options)}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        run = _collecting(command, flags, into)
-        for option in reversed(options):
-            _flag(option, flags)(run)
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            origin = click.get_current_context().get_parameter_source
+            taken = {option.name: values.pop(option.name) for option in options}
+            given = {n: v for n, v in taken.items() if origin(n) is not ParameterSource.DEFAULT}
+            command(**{into: {**defaults, **given}}, **values)
+
+        for option in reversed(options):  # click lists the option that is added last first
+            _flag(option, flags, defaults.get(option.name, option.default))(run)
         return run
 
     return decorate
-
-
-def _collecting(
-    command: Callable[..., None], names: Collection[str], into: str
-) -> Callable[..., None]:
-    """Return a command that takes parameters, and has them as a dict of those that were given."""
-
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        origin = click.get_current_context().get_parameter_source
-        taken = {name: values.pop(name) for name in names}
-        given = {name: taken[name] for name in names if origin(name) is not ParameterSource.DEFAULT}
-        command(**{into: given}, **values)
-
-    return run
 
 
 def shell_words(options: Mapping[str, Any]) -> list[str]:
     """Return the options that were given as words of a shell, without credentials."""
     words = []
     for name, value in options.items():
-        if value not in (None, (), OPTIONS[name].default):
-            for each in value if name == "classes" else [value]:
-                words += [_FLAGS[name], public_url(str(each))]
+        for each in value if name == "classes" else [value]:
+            words += [str(_OPTIONS[name].flag), public_url(str(each))]
     return words
 
 
-def _flag(option: Option, flags: Mapping[str, str], **more: Any) -> Callable[[Any], Any]:
+def _flag(option: Option, flags: Mapping[str, str], default: Any) -> Callable[[Any], Any]:
     """Declare click's option for an option: its help, type, default and completion."""
     text = with_flags(option.flag_help or option.help, flags).replace("`", "")
-    facts: dict[str, Any] = {"help": text, "default": option.default}
+    facts: dict[str, Any] = {"help": text, "default": default}
     if option.allowed:
         facts["shell_complete"] = complete_of(*option.allowed)
     elif option.completes:
-        facts["shell_complete"] = complete_path(option.completes)
+        facts["shell_complete"] = click.Path(file_okay=option.completes == "file").shell_complete
 
     flag = flags[option.name]
     if option.name == "classes":
@@ -142,7 +133,7 @@ def _flag(option: Option, flags: Mapping[str, str], **more: Any) -> Callable[[An
         facts["callback"] = _read_json
     else:
         facts["type"] = next((kind for kind in (int, float) if kind in option.kinds), str)
-    return click.option(flag, option.name, **{**facts, **more})
+    return click.option(flag, option.name, **facts)
 
 
 def _read_json(_: click.Context, parameter: click.Parameter, text: str | None) -> Any:
@@ -162,21 +153,9 @@ def complete_of(*values: str) -> Completion:
     return click.Choice(values).shell_complete
 
 
-def complete_path(kind: str) -> Completion:
-    """Return what lets the shell complete a path: of a `file` or a `dir`."""
-    return click.Path(file_okay=kind == "file").shell_complete
-
-
 complete_splits = complete_of(*CONFIGS)
-
-
-def path_option(
-    flag: str, text: str, *, kind: str = "file", default: str | None = None
-) -> Callable[[_F], _F]:
-    """Declare an option for the path of what is written: a `file` or a `dir`."""
-    return click.option(
-        flag, type=Path, default=default, shell_complete=complete_path(kind), help=text
-    )
+FILE = click.Path(path_type=Path)
+"""The path of a file, which the shell completes."""
 
 
 def complete_classes(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
@@ -204,8 +183,8 @@ def fetch(request: Request, progress: Progress) -> Iterator[Outcome]:
 
 
 def as_given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those options of a command line that were given, as `load_dataset` names them."""
-    given = {name: value for name, value in options.items() if value not in (None, ())}
-    if (endpoint := given.pop("endpoint_url", None)) is not None:
-        given["mirror_options"] = {"endpoint_url": endpoint}
+    """Return options that were given on a command line as `load_dataset` names them."""
+    given = dict(options)
+    if "endpoint_url" in given:
+        given["mirror_options"] = {"endpoint_url": given.pop("endpoint_url")}
     return given

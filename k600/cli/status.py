@@ -14,13 +14,7 @@ from rich.text import Text
 
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
-from k600.cli.request_options import (
-    SPLIT,
-    complete_splits,
-    request_of,
-    shell_words,
-    with_options,
-)
+from k600.cli.request_options import request_of, shell_words, split_argument, with_options
 from k600.cli.screen import (
     bar_of,
     console,
@@ -45,13 +39,13 @@ _WIDE = 80  # columns of a terminal that has room for a bar beside the counts
 
 
 @app.command()
-@click.argument("split", metavar=f"[{SPLIT}]", default="all", shell_complete=complete_splits)
+@split_argument(needs_split=False, default="all")
 @click.option(
     "--classes", "every", is_flag=True, help="A row for each incomplete class, worst first."
 )
 @with_options("classes", "data_dir", *ENCODING_OPTIONS, "mirror")
 @as_json
-def status(split: str, every: bool, as_json: bool, **options: Any) -> None:
+def status(split: str, options: dict[str, Any], every: bool, as_json: bool) -> None:
     """Show what is in the store, and what is missing and why. No network; touches nothing.
 
     Clips that are not here are counted by reason, as in the report of a load; `not_fetched` are
@@ -71,7 +65,7 @@ def status(split: str, every: bool, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json({**dataclasses.asdict(found), "complete": found.complete})
     else:
-        _show(found, by_class=every or bool(options["classes"]))
+        _show(found, by_class=every or "classes" in options)
         flags = shell_words(options)
         for split, why, command in advise(found):
             first, *more = command or ("",)

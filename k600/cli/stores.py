@@ -13,7 +13,7 @@ from rich.filesize import decimal
 
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN
-from k600.cli.request_options import SPLIT, complete_splits, request_of, with_options
+from k600.cli.request_options import request_of, split_argument, with_options
 from k600.cli.screen import Meter, make_table, print_json, say, show, show_table
 from k600.errors import OptionError, nearest
 from k600.store.removal import Removal, plan_removal, remove_clips, remove_own
@@ -24,9 +24,9 @@ _AS_IS = "as is"  # the encoding of clips as their source has them
 
 
 @app.command("list")
-@with_options("data_dir")
+@with_options("data_dir", source="local")
 @as_json
-def list_clips(data_dir: str | None, as_json: bool) -> None:
+def list_clips(options: dict[str, Any], as_json: bool) -> None:
     """List the clips on this machine, by store, split and encoding.
 
     Without --data-dir, the usual folders are looked at: that of KINETICS600_HOME, and the one
@@ -37,8 +37,8 @@ def list_clips(data_dir: str | None, as_json: bool) -> None:
     from k600.checks.status import read_status
     from k600.hf import default_data_dir
 
-    request = request_of("all", {"source": "local", "data_dir": data_dir})
-    usual = [] if data_dir else [Path(default_data_dir(None))]
+    request = request_of("all", options)
+    usual = [] if options.get("data_dir") else [Path(default_data_dir(None))]
     roots = dict.fromkeys([request.store.root, *usual])
     rows = []
     for root in roots:
@@ -86,8 +86,8 @@ def _complete_encoding(context: click.Context, _: click.Parameter, word: str) ->
 
 
 @app.command()
-@click.argument("split", metavar=SPLIT, shell_complete=complete_splits)
-@with_options("classes", "data_dir")
+@split_argument()
+@with_options("classes", "data_dir", source="local")
 @click.option(
     "--encoding",
     shell_complete=_complete_encoding,
@@ -95,7 +95,9 @@ def _complete_encoding(context: click.Context, _: click.Parameter, word: str) ->
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
-def delete(split: str, encoding: str | None, yes: bool, as_json: bool, **options: Any) -> None:
+def delete(
+    split: str, options: dict[str, Any], encoding: str | None, yes: bool, as_json: bool
+) -> None:
     """Delete downloaded clips: a split, some classes, or all.
 
     Says how much, and asks once. Files of yours and of other tools stay. A load that is asked for
@@ -103,7 +105,7 @@ def delete(split: str, encoding: str | None, yes: bool, as_json: bool, **options
 
     Example: kinetics600 delete train --class zumba
     """
-    request = request_of(split, {**options, "source": "local"})
+    request = request_of(split, options)
     store = _find_store(request.store, encoding)
     removals = [plan_removal(store, each, request.classes) for each in request.splits]
     if not as_json:
