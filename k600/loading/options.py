@@ -218,7 +218,8 @@ def _path(name: str, value: object) -> str:
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise OptionError(f"{name}: {value!r} is not allowed, expected a path or a URL")
     text = os.fspath(value)
-    if "\0" in text or text.encode(errors="ignore").decode() != text:
+    is_held = name in OPTIONS  # not what `publish` and `fleet` write to
+    if "\0" in text or (is_held and text.encode(errors="ignore").decode() != text):
         raise OptionError(
             f"{name}: {text!r} is not allowed, expected text that is UTF-8, as rows and the "
             "ledger hold it. Rename the folder, or pass another"
