@@ -59,10 +59,5 @@ def classes(query: str, options: dict[str, Any], as_json: bool) -> None:
 
 
 def _show(rows: list[dict[str, Any]], splits: list[str]) -> None:
-    table = make_table("id", "class", *splits, text=["class"])
-    for row in rows:
-        counts = (row["listed_clips"][split] for split in splits)
-        table.add_row(
-            str(row["id"]), row["label"], *("" if n is None else f"{n:,}" for n in counts)
-        )
-    show_table(table)
+    cells = ((r["id"], r["label"], *(r["listed_clips"][s] for s in splits)) for r in rows)
+    show_table(make_table("id", "class", *splits, rows=cells, text=["class"]))

@@ -56,8 +56,7 @@ def _demo(folder: Path, *, keep: bool) -> None:
     if not keep:  # no line names a file that will be gone
         logging.getLogger("kinetics600").setLevel(logging.ERROR)
 
-    columns = ("load_dataset(…)", "clips", "classes", "first clip", "seconds")
-    table = make_table(*columns, text=["load_dataset(…)", "first clip"])
+    shown: list[tuple[str | int, ...]] = []
     for split, what, more in _CALLS:
         started = time.perf_counter()
         ds = datasets.load_dataset(
@@ -67,9 +66,9 @@ def _demo(folder: Path, *, keep: bool) -> None:
         seconds = time.perf_counter() - started
         classes = {row["label"] for row in rows if row["label"] is not None}
         first = f"{rows[0]['youtube_id']} at {rows[0]['time_start']} s"
-        counts = str(len(rows)), str(len(classes))
-        table.add_row(f"{split}: {what}", *counts, first, f"{seconds:.2f}")
-    show_table(table)
+        shown.append((f"{split}: {what}", len(rows), len(classes), first, f"{seconds:.2f}"))
+    columns = ("load_dataset(…)", "clips", "classes", "first clip", "seconds")
+    show_table(make_table(*columns, rows=shown, text=["load_dataset(…)", "first clip"]))
 
     if keep:
         title = "Kinetics-600 in miniature: these are no real clips"

@@ -68,19 +68,9 @@ def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:
 
 
 def _show(findings: list[Finding]) -> None:
-    show_aligned(
-        (
-            Text(finding.state, _STYLES[finding.state]),
-            finding.name,
-            Text(_said(finding.detail)) + _advice(finding),
-        )
-        for finding in findings
-    )
-
-
-def _advice(finding: Finding) -> Text:
-    return Text(f"\n→ {_said(finding.advice)}" if finding.advice else "", "cyan")
-
-
-def _said(text: str) -> str:
-    return printable(with_flags(text))
+    rows = []
+    for finding in findings:
+        detail, advice = (printable(with_flags(t)) for t in (finding.detail, finding.advice))
+        told = Text(detail) + Text(f"\n→ {advice}" if advice else "", "cyan")
+        rows.append((Text(finding.state, _STYLES[finding.state]), finding.name, told))
+    show_aligned(rows)

@@ -12,7 +12,7 @@ from k600.checks.path_lists import LIST_NAMES, write_path_list
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import complete_of, fetch, request_of, with_request_options
-from k600.cli.screen import Meter, print_json, say
+from k600.cli.screen import meter, print_json, say
 from k600.values import choice
 
 
@@ -53,7 +53,7 @@ def lists(
     choice("for", tool, tuple(LIST_NAMES))
     request = request_of(split, options)
     outcomes, written = [], []
-    for outcome in fetch(request, Meter(quiet=quiet or as_json)):
+    for outcome in fetch(request, meter(quiet=quiet or as_json)):
         outcomes.append(outcome)
         written.append(write_path_list(outcome.split, outcome.shards, out, tool=tool))
 

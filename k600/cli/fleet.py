@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
 from k600.cli.request_options import as_given, request_of, with_own_options, with_request_options
-from k600.cli.screen import Meter, make_table, print_json, say, show_table
+from k600.cli.screen import make_table, meter, print_json, say, show_table
 from k600.fleet.options import EstimateOptions, FleetOptions
 from k600.loading.options import own_options
 from k600.network import is_offline
@@ -49,7 +49,7 @@ def fleet(
         _estimate(request_of(split, options), how, assumed, as_json=as_json)
         return
 
-    given = {"progress": Meter(quiet=quiet), **how, **as_given(options)}
+    given = {"progress": meter(quiet=quiet), **how, **as_given(options)}
     done = kinetics600.fleet(given.pop("to", None), split, **given)
     if as_json:
         print_json(done)
@@ -100,15 +100,9 @@ def _estimate(
         f"{found.enough_workers:,} workers hardly help. In a bucket besides: about "
         f"{requests.gets:,} GETs and {requests.puts:,} PUTs, ${requests.request_dollars:,.2f}"
     )
-    table = make_table(*columns, caption=caption)
+    rows = []
     for one in found.simulations:
-        table.add_row(
-            f"{one.workers:,}",
-            time_of(one.seconds),
-            time_of(one.read_seconds),
-            time_of(one.merge_seconds),
-            time_of(one.slowest_tarball_seconds),
-            f"{one.busy_share:.0%}",
-            f"${one.dollars:,.2f}",
-        )
-    show_table(table)
+        times = (one.seconds, one.read_seconds, one.merge_seconds, one.slowest_tarball_seconds)
+        money = f"${one.dollars:,.2f}"
+        rows.append((one.workers, *map(time_of, times), f"{one.busy_share:.0%}", money))
+    show_table(make_table(*columns, rows=rows, caption=caption))

@@ -16,7 +16,7 @@ import click
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import FILE, fetch, request_of, with_request_options
-from k600.cli.screen import Meter, console, print_json, say
+from k600.cli.screen import console, meter, print_json, say
 from k600.values import whole_number
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def gallery(
     from k600.gallery.serve import PageServer, make_served_page
 
     request, most = request_of(split, options), whole_number("most", most, least=1)
-    outcomes = [*fetch(request, Meter(quiet=as_json))]
+    outcomes = [*fetch(request, meter(quiet=as_json))]
     clips = sum(outcome.clips for outcome in outcomes)
     step = -(-clips // most)  # of all classes, not the first few
     rows = partial(_rows, outcomes, step)
@@ -83,7 +83,8 @@ def gallery(
     if opens:
         _open(Path(done["out"]).as_uri() if server is None else server.url)
     if server is not None:
-        _serve(server)
+        with server, contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
     sys.exit(code_of_fetch(request, outcomes))
 
 
@@ -113,11 +114,6 @@ def _tell(done: dict[str, Any], fetched: Iterable[Outcome], server: PageServer |
         screen.print(f"  {server.ssh}", soft_wrap=True)
     screen.print("The page, until Ctrl-C:")
     screen.print(f"  {server.url}", soft_wrap=True)
-
-
-def _serve(server: PageServer) -> None:
-    with server, contextlib.suppress(KeyboardInterrupt):
-        server.serve_forever()
 
 
 def _open(url: str) -> None:

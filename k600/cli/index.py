@@ -20,9 +20,9 @@ from k600.cli.request_options import (
     with_request_options,
 )
 from k600.cli.screen import (
-    Meter,
     counts_of,
     make_table,
+    meter,
     percent_of,
     print_json,
     say,
@@ -67,12 +67,12 @@ def build(
     """
     from k600.publish.index import build_index, write_index
 
-    request, meter = request_of(split or "all", options), Meter(quiet=quiet)
-    built = build_index(request, progress=meter, offline=is_offline())
+    request, progress = request_of(split or "all", options), meter(quiet=quiet)
+    built = build_index(request, progress=progress, offline=is_offline())
     out = None
     if "to" in how and any(one.clips for one in built):
         place, _ = own_options(IndexOptions, how)
-        out = write_index(request, place, progress=meter, offline=is_offline())
+        out = write_index(request, place, progress=progress, offline=is_offline())
 
     if as_json:
         print_json({"splits": built, "out": out})
@@ -141,7 +141,7 @@ def publish(
         split or "all",
         kind="index",
         private=private or None,
-        progress=Meter(quiet=quiet),
+        progress=meter(quiet=quiet),
         **as_given(options),
     )
     tell(done, as_json=as_json, quiet=quiet)
@@ -149,18 +149,13 @@ def publish(
 
 def _show(found: Iterable[IndexedSplit]) -> None:
     """Print a row for each split, and what is not in it."""
-    columns = ("split", "tarballs", "of size", "clips", "by one request")
-    table = make_table(*columns, text=["split"])
+    rows = []
     for one in found:
         share = f" ({percent_of(one.placed_clips / one.clips)})" if one.clips else ""
-        table.add_row(
-            one.split,
-            f"{one.tarballs:,}",
-            decimal(one.tarball_bytes),
-            f"{one.clips:,}",
-            f"{one.placed_clips:,}{share}",
-        )
-    show_table(table)
+        placed = f"{one.placed_clips:,}{share}"
+        rows.append((one.split, one.tarballs, decimal(one.tarball_bytes), one.clips, placed))
+    columns = ("split", "tarballs", "of size", "clips", "by one request")
+    show_table(make_table(*columns, rows=rows, text=["split"]))
     for one in found:
         for path in one.unplaced[:_MOST_NAMED]:
             say(f"{path}: all of it is compressed, so no clip can be read alone")

@@ -14,10 +14,11 @@ import click
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_fetch
 from k600.cli.request_options import FILE, fetch, request_of, with_options, with_request_options
-from k600.cli.screen import Meter, counts_of, print_json, say
+from k600.cli.screen import counts_of, meter, print_json, say
 from k600.clip import Clip
 from k600.errors import NoClipsError
 from k600.loading.options import ENCODING_OPTIONS
+from k600.progress import no_progress
 
 
 @app.group()
@@ -49,12 +50,12 @@ def export(
     from k600.loading.columns import CLIP_TABLE
     from k600.loading.manifest import write_table
 
-    request, meter = request_of(split, options), Meter(quiet=quiet or as_json)
+    request, progress = request_of(split, options), meter(quiet=quiet or as_json)
     rows: list[dict[str, Any]] = []
     outcomes = []
-    for outcome in fetch(request, meter):
+    for outcome in fetch(request, progress):
         outcomes.append(outcome)
-        with meter(outcome.clips, f"{outcome.split}, reading", unit=" clips") as bar:
+        with progress(outcome.clips, f"{outcome.split}, reading", unit=" clips") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows += clip_table(request, outcome, hashes=hashes, on_clip=on_clip)
 
@@ -90,7 +91,7 @@ def check(file: Path, options: dict[str, Any], most: int, as_json: bool) -> None
     for split in sorted({row.clip.split for row in wanted.rows}):
         request = request_of(split, options)
         try:
-            outcome = fetch_split(request, split, progress=Meter(quiet=True), offline=True)
+            outcome = fetch_split(request, split, progress=no_progress, offline=True)
             shards = outcome.shards
         except NoClipsError:
             shards = ()

@@ -60,9 +60,8 @@ def overlap(split: str, options: dict[str, Any], out: Path | None, as_json: bool
         )
         return
 
-    table = make_table("split", "clips", "video in train", "seconds in common", text=["split"])
     shares = (f"{n:,} ({percent_of(n / clips if clips else 0)})" for n in (len(found), in_time))
-    table.add_row(split, f"{clips:,}", *shares)
-    show_table(table)
+    columns = ("split", "clips", "video in train", "seconds in common")
+    show_table(make_table(*columns, rows=[(split, clips, *shares)], text=["split"]))
     if out is not None:
         say(f"written: {out}")

@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_splits
 from k600.cli.request_options import fetch, request_of, with_request_options
-from k600.cli.screen import Meter, make_table, print_json, say, show_table
+from k600.cli.screen import make_table, meter, print_json, say, show_table
 from k600.network import is_offline
 from k600.progress import time_of
 from k600.values import positive
@@ -56,7 +56,7 @@ def download(
     if dry_run:
         _plan(split, options, None, as_json=as_json)
     outcomes = []
-    for outcome in fetch(request_of(split, options), Meter(quiet=quiet)):
+    for outcome in fetch(request_of(split, options), meter(quiet=quiet)):
         if not quiet:
             say(outcome.summary())
         if missing := outcome.missing_text():
@@ -96,19 +96,17 @@ def _table(found: list[Forecast]) -> Table:
     """Return a table of facts with a column for each split, so that it fits a narrow terminal."""
     from k600.loading.sources import WORDS
 
-    table = make_table("", *(forecast.split for forecast in found), text=[""])
-    facts: dict[str, Callable[[Forecast], str]] = {
-        "here": lambda one: f"{one.here_clips:,}",
-        "asked for": lambda one: _number(one.wanted_clips, "?"),
+    facts: dict[str, Callable[[Forecast], str | int]] = {
+        "here": lambda one: one.here_clips,
+        "asked for": lambda one: "?" if one.wanted_clips is None else one.wanted_clips,
         **{words.column: partial(_cell, source, words) for source, words in WORDS.items()},
         "disk": lambda one: decimal(one.needed_bytes),
-        "files": lambda one: f"{one.needed_files:,}",
+        "files": lambda one: one.needed_files,
         "free": lambda one: decimal(one.free_bytes),
         "time": _time,
     }
-    for name, cell in facts.items():
-        table.add_row(name, *map(cell, found))
-    return table
+    rows = [(name, *map(cell, found)) for name, cell in facts.items()]
+    return make_table("", *(forecast.split for forecast in found), rows=rows, text=[""])
 
 
 def _time(forecast: Forecast) -> str:
@@ -135,7 +133,8 @@ def _remarks(forecast: Forecast) -> Iterator[str]:
     if forecast.open_ended:
         yield "tarballs are read one after the other until there are enough clips"
     if forecast.offline:
-        of = _number(forecast.wanted_clips, "an unknown number")
+        wanted = forecast.wanted_clips
+        of = "an unknown number" if wanted is None else f"{wanted:,}"
         yield f"{forecast.here_clips:,} of {of} are here, and the network is not to be used"
         return
 
@@ -153,7 +152,3 @@ def _remarks(forecast: Forecast) -> Iterator[str]:
         )
     if forecast.shortage:
         yield forecast.shortage
-
-
-def _number(number: int | None, unknown: str) -> str:
-    return unknown if number is None else f"{number:,}"

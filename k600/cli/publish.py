@@ -10,7 +10,7 @@ import click
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import DONE, UNAVAILABLE
 from k600.cli.request_options import as_given, with_own_options, with_request_options
-from k600.cli.screen import Meter, counts_of, print_json, say
+from k600.cli.screen import counts_of, meter, print_json, say
 from k600.errors import OptionError
 from k600.publish.options import PublishOptions
 from k600.splits import CONFIGS
@@ -59,7 +59,7 @@ def publish(
         split or "all",
         kind="embedded" if embed else "metadata",
         private=private if public or private else None,
-        progress=Meter(quiet=quiet),
+        progress=meter(quiet=quiet),
         **how,
         **as_given(options),
     )

@@ -31,6 +31,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from k600 import progress
 from k600.cli.exit_codes import PIPE_CLOSED
 from k600.cli.flag_names import with_flags
 from k600.progress import Bar, Lines, amount_text, share_text, time_of
@@ -180,8 +181,16 @@ def percent_of(share: float) -> str:
 _ASCII_HEAD = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
-def make_table(*columns: str, text: Collection[str] = (), **facts: Any) -> Table:
-    """Return an empty table; columns are of numbers, except those in `text`."""
+def make_table(
+    *columns: str,
+    rows: Iterable[Iterable[Any]] = (),
+    text: Collection[str] = (),
+    **facts: Any,
+) -> Table:
+    """Return a table of rows; columns are of numbers, except those in `text`.
+
+    A cell is text, a whole number, or None for nothing.
+    """
     table = Table(
         box=_ASCII_HEAD if console().options.ascii_only else box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -194,6 +203,8 @@ def make_table(*columns: str, text: Collection[str] = (), **facts: Any) -> Table
     for column in columns:
         justify: JustifyMethod = "left" if column in text else "right"
         table.add_column(column, justify=justify, no_wrap=column not in text)
+    for row in rows:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in row))
     return table
 
 
@@ -248,24 +259,21 @@ def bar_of(share: float, *, style: str) -> Text:
     return Text.assemble(("█" * full, style), ("·" * (20 - full), "dim"))
 
 
-class Meter:
-    """A `k600.progress.Progress` on stderr: bars on a terminal, else a line now and then."""
+def meter(*, quiet: bool = False) -> progress.Progress:
+    """Return what opens progress bars on stderr, and none if `quiet`."""
+    return progress.no_progress if quiet else _open_bar
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
 
-    @contextlib.contextmanager
-    def __call__(self, total: int, description: str, *, unit: str = "B") -> Iterator[Any]:
-        """Open a progress bar."""
-        screen = console(stderr=True)
-        if self._quiet:
-            yield Bar()
-        elif screen.is_terminal and not screen.is_dumb_terminal:
-            columns = _columns(screen.width)
-            with Progress(*columns, console=screen, transient=True, expand=True) as progress:
-                yield _Bars(progress, total, description, unit)
-        else:
-            yield Lines(say, total, description, unit)
+@contextlib.contextmanager
+def _open_bar(total: int, description: str, *, unit: str = "B") -> Iterator[Bar]:
+    """Show a bar on a terminal, else a line now and then."""
+    screen = console(stderr=True)
+    if screen.is_terminal and not screen.is_dumb_terminal:
+        columns = _columns(screen.width)
+        with Progress(*columns, console=screen, transient=True, expand=True) as bars:
+            yield _Bars(bars, total, description, unit)
+    else:
+        yield Lines(say, total, description, unit)
 
 
 def _columns(width: int) -> list[ProgressColumn]:

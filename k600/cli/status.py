@@ -133,14 +133,15 @@ def _class_table(rows: Collection[tuple[str, ClassStatus]]) -> Table:
     several = len({split for split, _ in rows}) > 1
     found = {reason for _, one in rows for reason in one.counts.missing}
     reasons = [reason for reason in REASONS if reason in found]
-    table = make_table("class", "here", "of", *reasons, "size", text=["class"])
+    cells = []
     for split, one in rows:
         counts = (one.counts.missing.get(reason, 0) for reason in reasons)
-        table.add_row(
+        row = (
             f"{split}/{one.label}" if several else one.label,
-            f"{one.counts.here_clips:,}",
-            "?" if one.wanted_clips is None else f"{one.wanted_clips:,}",
+            one.counts.here_clips,
+            "?" if one.wanted_clips is None else one.wanted_clips,
             *(Text(f"{n:,}", "yellow") if n else Text("·", "dim") for n in counts),
             decimal(one.counts.here_bytes),
         )
-    return table
+        cells.append(row)
+    return make_table("class", "here", "of", *reasons, "size", rows=cells, text=["class"])

@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN
 from k600.cli.request_options import request_of, split_argument, with_options
-from k600.cli.screen import Meter, make_table, print_json, say, show, show_table
+from k600.cli.screen import make_table, meter, print_json, say, show, show_table
 from k600.errors import OptionError, nearest
 from k600.store.removal import Removal, plan_removal, remove_clips, remove_own
 from k600.store.store import Store
@@ -67,13 +67,14 @@ def _show(rows: Iterable[dict[str, Any]]) -> None:
     """Show a table for each folder."""
     rows = [*rows]
     for root in dict.fromkeys(row["data_dir"] for row in rows):
-        own = [row for row in rows if row["data_dir"] == root]
+        own = [
+            (row["split"], row["encoding"], row["here_clips"], decimal(row["here_bytes"]))
+            for row in rows
+            if row["data_dir"] == root
+        ]
         show(root, bold=True)
-        table = make_table("split", "encoding", "clips", "size", text=["split", "encoding"])
-        for row in own:
-            counts = f"{row['here_clips']:,}", decimal(row["here_bytes"])
-            table.add_row(row["split"], row["encoding"], *counts)
-        show_table(table)
+        columns = ("split", "encoding", "clips", "size")
+        show_table(make_table(*columns, rows=own, text=["split", "encoding"]))
 
 
 def _complete_encoding(context: click.Context, _: click.Parameter, word: str) -> list[str]:
@@ -116,7 +117,7 @@ def delete(
         sys.exit(AGAIN)
 
     total = sum(one.clips for one in removals)
-    with Meter(quiet=as_json)(total, "deleting", unit=" clips") as bar:
+    with meter(quiet=as_json)(total, "deleting", unit=" clips") as bar:
         for one in removals:
             remove_clips(store, one, on_clip=lambda: bar.update(1))
     is_all = split == "all" and request.classes is None and not any(o.others for o in removals)

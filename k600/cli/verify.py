@@ -10,7 +10,7 @@ import click
 from k600.cli.app import app, as_json, quiet_option
 from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import Meter, make_table, print_json, say, show, show_table
+from k600.cli.screen import make_table, meter, print_json, say, show, show_table
 from k600.network import is_offline
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def verify(split: str, options: dict[str, Any], as_json: bool, quiet: bool, **ho
     from k600.checks.verify import verify_clips
 
     request = request_of(split, options)
-    report = verify_clips(request, **how, offline=is_offline(), progress=Meter(quiet=quiet))
+    report = verify_clips(request, **how, offline=is_offline(), progress=meter(quiet=quiet))
     if as_json:
         print_json(report.as_plain())
     elif not quiet or report.bad:
@@ -81,14 +81,16 @@ def _table(split: SplitReport, depth: str) -> Table:
     from k600.video.probe import VERDICTS
 
     seen = [verdict for verdict in VERDICTS if split.verdicts[verdict]]
-    table = make_table("class", *seen, text=["class"], title=f"{split.split}, {depth}")
+    rows = [
+        (label, *(counts.get(verdict, 0) for verdict in seen))
+        for label, counts in split.classes.items()
+        if set(counts) - {"ok"}
+    ]
+    title = f"{split.split}, {depth}"
+    table = make_table("class", *seen, rows=rows, text=["class"], title=title)
     for column in table.columns[1:]:
         column.style = {"ok": "green", "short": "yellow"}.get(str(column.header), "red")
-
-    for label, counts in split.classes.items():
-        if set(counts) - {"ok"}:
-            table.add_row(label, *(f"{counts.get(verdict, 0):,}" for verdict in seen))
-    if table.row_count:
+    if rows:
         table.add_section()
     every = f"all {len(split.classes):,} classes" if len(split.classes) != 1 else "the one class"
     table.add_row(every, *(f"{split.verdicts[verdict]:,}" for verdict in seen))

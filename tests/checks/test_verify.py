@@ -25,7 +25,7 @@ import k600.checks.clip_files
 import kinetics600
 from k600.checks.repair import Report
 from k600.checks.verify import find_failed, verify_clips
-from k600.cli.screen import Meter
+from k600.cli.screen import meter
 from k600.clip import Clip, Tarball
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.fetch import fetch_split
@@ -40,7 +40,7 @@ from tests.servers import web_server
 from tests.youtube_replica import youtube_replica
 from tests.youtube_videos import FAILURES, good_video
 
-no_progress = Meter(quiet=True)
+no_progress = meter(quiet=True)
 
 QUARANTINE = ".kinetics600/quarantine"
 

@@ -63,8 +63,8 @@ def test_bars_are_lines_of_their_own(long_names: Miniature, tmp_path: Path) -> N
 
 TWO_DAYS = """
 import sys, time
-from k600.cli.screen import Meter
-with Meter()(648_000_000_000, "train") as bar:
+from k600.cli.screen import meter
+with meter()(648_000_000_000, "train") as bar:
     for name in sys.argv[1:]:
         bar.begin(f"train/{name}.tar.gz", 1_202_983_150)
     for _ in range(4):
