@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 from k600.clip import Clip, file_name_of, parse_file_name
@@ -93,16 +94,11 @@ def check_manifest(
 def _row(clip: Clip, state: str, reason: str) -> dict[str, Any]:
     return {
         **dict.fromkeys(column.name for column in CLIP_TABLE),
-        "split": clip.split,
+        **dict.fromkeys(("source", "tarball", "sha256"), ""),
+        **asdict(clip),
         "label": clip.label or "",
-        "youtube_id": clip.youtube_id,
-        "time_start": clip.time_start,
-        "time_end": clip.time_end,
         "state": state,
         "reason": reason,
-        "source": "",
-        "tarball": "",
-        "sha256": "",
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,11 +11,18 @@ from k600.errors import IncompleteError, NoClipsError
 from k600.fleet.job import Job, Places
 from k600.fleet.merge import shard_path
 from k600.fleet.plan import CLIPS, FACTS, Plan, read_plan
-from k600.fleet.units import AT_ONCE, Unit, UnitMarker, read_all_markers, read_markers
+from k600.fleet.units import (
+    AT_ONCE,
+    Unit,
+    UnitMarker,
+    count_rejects,
+    read_all_markers,
+    read_markers,
+)
 from k600.loading.columns import MANIFEST, Column
 from k600.loading.manifest import ManifestRow, to_parquet
 from k600.publish.destination import FileDestination
-from k600.publish.formats import write_index
+from k600.publish.formats import write_table
 from k600.publish.loader import publish_loader
 from k600.publish.markers import SplitResult, finish, name_on_card, read_marker, update_card
 from k600.publish.metadata import index_row
@@ -69,13 +75,11 @@ def finish_index(
     if not rows:
         raise NoClipsError(f"kinetics600 {job.split}: there is no clip to be read alone")
     with scratch_folder(places.shards) as folder:
-        table = write_index(rows, folder)
+        table = write_table(rows, folder, kind="index")
         entry = send_shard(table, places.shards, f"data/{job.split}")
 
-    left_out = Counter(unavailable)
-    left_out.update(reject.reason for marker in markers for reject in marker.rejects)
     unlabelled = sum(row["label"] is None for row in rows)
-    result = SplitResult([entry], unlabelled, 1, left_out=dict(sorted(left_out.items())))
+    result = SplitResult([entry], unlabelled, 1, left_out=count_rejects(markers, unavailable))
     more = {"tarballs": len(units)}
     finish(places.shards, job.split, result, whole=job.whole, encoding=None, more=more)
     tidy(job, places)

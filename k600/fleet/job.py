@@ -114,21 +114,19 @@ def check_places(how: FleetOptions) -> None:
 
 def check_executor(executor: str) -> None:
     """Raise `MissingDependencyError` if an executor is not installed."""
-    _need("datatrove", "fleet: it runs on datatrove: pip install datatrove")
+    needed = {"datatrove": "fleet: it runs on datatrove: pip install datatrove"}
     if executor == "ray":
-        _need("ray", "executor: 'ray' needs Ray: pip install datatrove ray")
+        needed["ray"] = "executor: 'ray' needs Ray: pip install datatrove ray"
+    for module, message in needed.items():
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            raise MissingDependencyError(message) from None
     if executor == "slurm" and shutil.which("sbatch") is None:
         raise MissingDependencyError(
             "executor: 'slurm' needs the program sbatch, which is not here. Run this where jobs "
             "are submitted to Slurm"
         )
-
-
-def _need(module: str, message: str) -> None:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        raise MissingDependencyError(message) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -24,7 +23,7 @@ import pyarrow.parquet
 from k600.clip import Clip, parse_file_name
 from k600.errors import DestinationError, NoClipsError, OptionError
 from k600.fleet.job import Job, Places
-from k600.fleet.units import PartClip, Unit, UnitMarker, read_all_markers
+from k600.fleet.units import PartClip, Unit, UnitMarker, count_rejects, read_all_markers
 from k600.publish.destination import FileDestination
 from k600.publish.markers import read_json, to_json
 
@@ -140,9 +139,8 @@ def make_plan(
     for number, clips in enumerate(shards):
         for placed in clips:
             digest.update(f"{number} {placed.clip.key} {placed.found.sha256}\n".encode())
-    rejects = Counter(unavailable)
-    rejects.update(reject.reason for marker in markers for reject in marker.rejects)
-    return Plan(digest.hexdigest()[:16], shards, len(units), dict(sorted(rejects.items())))
+    rejects = count_rejects(markers, unavailable)
+    return Plan(digest.hexdigest()[:16], shards, len(units), rejects)
 
 
 def write_plan(

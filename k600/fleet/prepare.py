@@ -49,11 +49,6 @@ class SplitWork:
         """Size of all its tarballs."""
         return sum(unit.size_bytes for unit in self.units)
 
-    @property
-    def merged_bytes(self) -> int:
-        """Bytes of tarballs that are merged into shards, about."""
-        return 0 if self.job.how.kind == "index" else self.total_bytes
-
 
 def prepare_split(request: Request, job: Job, places: Places, progress: Progress) -> SplitWork:
     """Note the request at its place, and return what is left to do.

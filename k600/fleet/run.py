@@ -112,7 +112,8 @@ def _carry_out(works: Sequence[SplitWork], places: Places, progress: Progress) -
 
     how = works[0].job.how
     pending = [unit for work in works for unit in work.pending]
-    total = sum(work.merged_bytes for work in works) + sum(unit.size_bytes for unit in pending)
+    merged = [] if how.kind == "index" else [work.total_bytes for work in works]
+    total = sum(merged) + sum(unit.size_bytes for unit in pending)
     splits = ", ".join(work.job.split for work in works)
     with _open_logs(how) as logs, progress(total, f"{splits}, fleet") as bar:
         stages = [stage for work in works for stage in _stages(work, bar)]

@@ -193,6 +193,13 @@ def read_all_markers(units: Sequence[Unit], job: Job, work: FileDestination) -> 
     return [found[unit.key] for unit in units]
 
 
+def count_rejects(markers: Iterable[UnitMarker], unavailable: Mapping[str, int]) -> dict[str, int]:
+    """Return counts by reason of what is no good in units, and of tarballs that are unavailable."""
+    found = Counter(unavailable)
+    found.update(reject.reason for marker in markers for reject in marker.rejects)
+    return dict(sorted(found.items()))
+
+
 def find_unread(units: Sequence[Unit], job: Job, work: FileDestination) -> list[Unit]:
     """Return the units without a marker, or without a part of the right size.
 

@@ -62,7 +62,7 @@ def write_contact_sheet(
     clips.sort(key=lambda clip: (clip[0].label is None, clip[0].label or ""))
 
     sheet = _Sheet(sheet_size(len(clips), columns))
-    labels = [_name(row) for row, _ in clips]
+    labels = [row.label or "(no label)" for row, _ in clips]
     sheet.draw_title(title, clips=len(clips), classes=len(set(labels)))
     for number, (row, preview) in enumerate(clips):
         down, across = divmod(number, columns)
@@ -136,10 +136,6 @@ class _Sheet:
         data = io.BytesIO()
         self._image.save(data, "PNG", optimize=True)
         return data.getvalue()
-
-
-def _name(row: Row) -> str:
-    return row.label or "(no label)"
 
 
 @cache

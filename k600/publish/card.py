@@ -76,11 +76,12 @@ def write_card(
     }
     parts = {kind, *(name for name in holds if holds[name])}
 
+    clips = sum(split.clips for split in splits)
     template = _pick(_TEMPLATE.read_text("utf-8"), parts)
     info = read_info("all")
     return string.Template(template).substitute(
         configs=yaml.safe_dump(configs, sort_keys=False, allow_unicode=True, width=100),
-        size_category=_size_category(sum(split.clips for split in splits)),
+        size_category=next((name for most, name in _SIZES if clips < most), "1M<n<10M"),
         description=info.get("description", ""),
         license=info.get("license", ""),
         citation=info.get("citation", ""),
@@ -105,12 +106,11 @@ def _configs(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
     configs: dict[str, Sequence[SplitFacts]] = {split.split: [split] for split in splits}
     if len(splits) > 1:
         configs["all"] = splits
-    data_files = {
-        name: [_data_files(part, kind) for part in parts] for name, parts in configs.items()
-    }
-    entries: list[dict[str, Any]] = [
-        {"config_name": name, "data_files": data_files[name]} for name in configs
-    ]
+    ending = "tar" if kind == "webdataset" else "parquet"
+    entries: list[dict[str, Any]] = []
+    for name, parts in configs.items():
+        files = [{"split": of.split, "path": f"data/{of.split}/*.{ending}"} for of in parts]
+        entries.append({"config_name": name, "data_files": files})
     entries[-1]["default"] = True
     # No counts: `datasets` would refuse the fewer rows that `filters` leaves.
     infos = [{"config_name": name, "features": _features(PUBLISHED[kind])} for name in configs]
@@ -120,15 +120,6 @@ def _configs(kind: str, splits: Sequence[SplitFacts]) -> dict[str, Any]:
         entries.append({"config_name": "index", "data_files": files})
         infos.append({"config_name": "index", "features": _features(CLIP_INDEX)})
     return {"configs": entries, "dataset_info": infos}
-
-
-def _size_category(count: int) -> str:
-    return next((name for most, name in _SIZES if count < most), "1M<n<10M")
-
-
-def _data_files(part: SplitFacts, kind: str) -> dict[str, str]:
-    ending = "tar" if kind == "webdataset" else "parquet"
-    return {"split": part.split, "path": f"data/{part.split}/*.{ending}"}
 
 
 def _features(columns: Sequence[Column]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from k600.errors import IncompleteError, OptionError, StoreError
+from k600.errors import IncompleteError, OptionError
 from k600.loading.options import choice_error
 from k600.loading.request import Request
 from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
@@ -34,6 +34,7 @@ from k600.publish.shards import (
 from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.reading import READINGS
 from k600.text import short_hash
+from k600.translate import store_error, translate_errors
 
 BUFFER_BYTES = 128 << 20
 BUFFER_ROWS = 1_000
@@ -228,10 +229,8 @@ def _embedded_rows(part: _Part, on_left_out: OnLeftOut, seen: _Seen) -> Iterator
 
 
 def _bytes_at(path: str | Path) -> bytes:
-    try:
+    with translate_errors(store_error, Path(path), "read"):
         return Path(path).read_bytes()
-    except OSError as error:
-        raise StoreError(f"data_dir: '{path}' cannot be read ({error.strerror})") from None
 
 
 def _name_of(part: _Part) -> str:

@@ -65,13 +65,19 @@ class Destination(Protocol):
         """Create the place if it does not exist, and check that it may be used."""
 
     def close(self) -> None:
-        """Release the place."""
+        """Release the place, if that takes anything."""
+        return
 
     def scratch(self) -> Path | None:
         """Return a folder of the place's own for unfinished files, if it is on this machine."""
+        return None
 
     def names(self, folder: str) -> set[str]:
         """Return the names of files and folders in a folder; none if there is no such folder."""
+        return {*self._entries(folder)}
+
+    def _entries(self, folder: str) -> Mapping[str, Any]:
+        """Return what the place says of each entry of a folder, by name."""
 
     def read(self, path: str) -> bytes | None:
         """Return a small file; None if it is not there."""
@@ -98,7 +104,7 @@ class Destination(Protocol):
         """Make sent files visible, delete files, and write small ones in their order."""
 
 
-class FileDestination:
+class FileDestination(Destination):
     """A folder, or anything else that fsspec writes to."""
 
     def __init__(
@@ -183,9 +189,6 @@ class FileDestination:
         with self._translate_errors():
             folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    def names(self, folder: str) -> set[str]:
-        return {*self._entries(folder)}
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the sizes in bytes of a folder's files, by name."""

@@ -25,9 +25,8 @@ from k600.labels import NAMES
 from k600.loading.columns import (
     EMBEDDED,
     FACTS,
-    INDEX,
     INDEX_FILE,
-    METADATA,
+    PUBLISHED,
     REPEATING,
     Column,
     arrow_schema,
@@ -91,27 +90,20 @@ def write_clips(
             writer.abandon()
 
 
-def write_metadata(rows: Sequence[Mapping[str, Any]], folder: Path) -> Shard:
-    """Write rows of metadata as one shard."""
-    return _write_table(rows, METADATA, folder)
+def write_table(rows: Iterable[Mapping[str, Any]], folder: Path, *, kind: str) -> Shard:
+    """Write rows of `metadata`, or of an `index`, as one shard; an index's name is always the same.
 
-
-def write_index(rows: Sequence[Mapping[str, Any]], folder: Path) -> Shard:
-    """Write rows of an index as one shard; its name is the same, whatever is in it."""
-    return replace(_write_table(rows, INDEX, folder), name=INDEX_FILE)
-
-
-def _write_table(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], folder: Path
-) -> Shard:
-    writer = _Writer(folder / "table.part", columns)
+    `kind` is a key of `k600.loading.columns.PUBLISHED`.
+    """
+    writer = _Writer(folder / "table.part", PUBLISHED[kind])
     try:
         for row in rows:
             writer.add(row)
-        return writer.finish("00000")
+        shard = writer.finish("00000")
     except BaseException:
         writer.abandon()
         raise
+    return replace(shard, name=INDEX_FILE) if kind == "index" else shard
 
 
 def _size_of(row: Mapping[str, Any]) -> int:

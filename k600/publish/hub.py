@@ -40,7 +40,7 @@ from k600.errors import (
     OptionError,
 )
 from k600.network import OPENSSL_CERTIFICATES, read_network
-from k600.publish.destination import Proof
+from k600.publish.destination import Destination, Proof
 from k600.retry import Retry
 from k600.text import plain_text
 from k600.translate import PASSING_STATUSES, answer_of, hub_error
@@ -59,7 +59,7 @@ MOST_PAUSE_SECONDS = 300.0
 _SILENT_SECONDS = 300.0  # it takes long to answer a commit of many files
 
 
-class HubDestination:
+class HubDestination(Destination):
     """A dataset repository on the Hub."""
 
     def __init__(
@@ -80,9 +80,6 @@ class HubDestination:
         self._api = huggingface_hub.HfApi(endpoint=endpoint, token=token)
         self._sent: list[CommitOperationAdd] = []
         self.address = f"{self._api.endpoint}/datasets/{repo_id}"
-
-    def close(self) -> None:
-        """Do nothing: no lock is held."""
 
     def prepare(self) -> None:
         # What reads a mirror may be on the network where the Hub's client may not.
@@ -118,18 +115,12 @@ class HubDestination:
             logger.info("%s is private, and stays so", self.address)
         self.private = bool(found.private)
 
-    def scratch(self) -> Path | None:
-        return None
-
     def _info(self) -> Any:
         """Return the Hub's description of the repository; None if this token may not see one."""
         try:
             return self._api.repo_info(self.repo_id, repo_type="dataset")
         except RepositoryNotFoundError:
             return None
-
-    def names(self, folder: str) -> set[str]:
-        return {*self._entries(folder)}
 
     def _entries(self, folder: str) -> dict[str, Any]:
         """Return the Hub's description of each entry of a folder, by name."""

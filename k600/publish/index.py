@@ -26,14 +26,13 @@ from k600.loading.read_tarballs import TarballSource
 from k600.loading.request import Request
 from k600.loading.sources import Fetched
 from k600.loading.state import State, read_labels, read_state
-from k600.mirror.mirror import Mirror, RemoteFile
+from k600.mirror.mirror import Mirror
 from k600.progress import Progress
 from k600.publish.metadata import index_rows
 from k600.publish.options import IndexOptions, PublishOptions
 from k600.publish.run import publish
 from k600.reasons import PASSING_REASONS
 from k600.splits import Split
-from k600.store.rows import TarballRow
 from k600.tarballs.extract import TarballRead
 
 
@@ -114,13 +113,13 @@ def _read_tarballs(
         request.store.prepare()
     state, plan = settle(state, _plan_all)
 
-    known, remotes = request.ledger.objects(split), state.host.remotes
-    reads = [
-        read
-        for read in plan.reads
-        if read.tarball in remotes
-        and not _is_known(state.known.tarballs.get(read.tarball.name), remotes[read.tarball], known)
-    ]
+    done, noted = state.known.done, request.ledger.objects(split)
+    known = {name: noted[name] for name in done & noted.keys()}  # read to the end, entries noted
+    reads = []
+    for read in plan.reads:
+        remote = state.host.remotes.get(read.tarball)
+        if remote and known.get(read.tarball.name) != (remote.etag, remote.size_bytes):
+            reads.append(read)
     if not reads:
         return state, Fetched()
     with contextlib.ExitStack() as stack:
@@ -137,14 +136,6 @@ def _plan_all(state: State) -> Plan:
         if tarball not in state.host.failures
     ]
     return Plan(reads=reads, needs_lists=not state.host.fresh)
-
-
-def _is_known(
-    row: TarballRow | None, remote: RemoteFile, known: Mapping[str, tuple[str, int]]
-) -> bool:
-    """Return whether an object was read to its end, and its entries were noted."""
-    it = (remote.etag, remote.size_bytes)
-    return row is not None and row.state == "done" and known.get(row.tarball.name) == it
 
 
 def write_index(

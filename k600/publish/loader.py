@@ -25,16 +25,12 @@ _FILES = (
 def publish_loader(destination: Destination) -> None:
     """Write the loader that runs into the folder `loader` of a place, unless it is there."""
     files = {f"loader/{name}": data for name, data in _loader_files()}
-    names = sorted(files)
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update(f"{name} {hashlib.sha256(files[name]).hexdigest()}\n".encode())
-
-    now = {"sha256": digest.hexdigest(), "files": names}
-    before = read_json(destination, LOADER) or {}
+    now = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
+    before = (read_json(destination, LOADER) or {}).get("files", {})
     if before != now:
-        stale = sorted({*before.get("files", ())} - files.keys())
-        destination.commit("The loader", {**files, LOADER: to_json(now)}, delete=stale)
+        stale = sorted({*before} - files.keys())
+        noted = {LOADER: to_json({"files": now})}
+        destination.commit("The loader", {**files, **noted}, delete=stale)
 
 
 def _loader_files() -> Iterator[tuple[str, bytes]]:

@@ -22,7 +22,6 @@ from k600.loading.request import Request
 from k600.loading.rows import StoredClip
 from k600.loading.state import read_state
 from k600.splits import UNLABELED
-from k600.store.rows import ClipRow
 from k600.tarballs.stream import clip_of
 
 Row = dict[str, Any]
@@ -60,12 +59,10 @@ def metadata_rows(
     tarballs = state.places.tarballs_of(keys.values(), state.known)
     places = state.places.find(keys.values())
 
-    def tarball_of(clip: Clip) -> str | None:
-        tarball = tarballs.get(keys[clip])
-        return None if tarball is None else tarball.name
-
     def row_of(clip: Clip, *of_file: Any) -> Row:
-        return _row(clip, tarball_of(clip), *of_file) | place_values(places.get(keys[clip]))
+        tarball, place = tarballs.get(keys[clip]), places.get(keys[clip])
+        name = None if tarball is None else tarball.name
+        return _row(clip, name, *of_file) | place_values(place)
 
     def row_of_stored(found: StoredClip) -> Row:
         size_bytes, sha256 = found.path.stat().st_size, sha256_of(found.path)
@@ -101,23 +98,17 @@ def index_rows(request: Request, split: str, labels: TestLabels) -> list[Row]:
     for member, key in zip(members, keys, strict=True):
         clip = clip_of(member.tarball, member.file_name, labels)
         assert clip is not None  # its name is a clip's
-        if clip.label is None:
-            clip = replace(clip, label=_label_of(member))
-        rows.append(
-            index_row(clip, member.tarball, places.get(key), sizes.get(member.tarball.name))
-        )
+        if clip.label is None:  # of a test clip, by the folder that was meant for it
+            name = member.folder.partition("/")[2]
+            clip = replace(clip, label=None if name == UNLABELED else name)
+        known = sizes.get(member.tarball.name)
+        rows.append(index_row(clip, member.tarball, places.get(key), known))
     return rows
 
 
 def index_row(clip: Clip, tarball: Tarball, place: Place | None, tarball_clips: int | None) -> Row:
     """Return the row of a clip in an index; `tarball_clips` are all in it, None where unknown."""
     return {**asdict(clip), "tarball": tarball.name, **place_values(place, tarball_clips)}
-
-
-def _label_of(member: ClipRow) -> str | None:
-    """Return the class of a test clip by the folder that was meant for it."""
-    name = member.folder.partition("/")[2]
-    return None if name == UNLABELED else name
 
 
 def _row(
@@ -129,11 +120,8 @@ def _row(
     fps: float | None = None,
 ) -> Row:
     return {
-        "split": clip.split,
+        **asdict(clip),
         "label": None if clip.label is None else label_id(clip.label),
-        "youtube_id": clip.youtube_id,
-        "time_start": clip.time_start,
-        "time_end": clip.time_end,
         "url": f"https://www.youtube.com/watch?v={clip.youtube_id}&t={clip.time_start}s",
         "source": source,
         "tarball": tarball,

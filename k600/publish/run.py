@@ -16,8 +16,8 @@ from k600.loading.request import Request
 from k600.loading.state import read_labels
 from k600.progress import Progress
 from k600.publish.clips import check_embeddable, publish_clips
-from k600.publish.destination import FileDestination
-from k600.publish.formats import write_index, write_metadata
+from k600.publish.destination import Destination, FileDestination
+from k600.publish.formats import write_table
 from k600.publish.hub import HubDestination, check_repo_id
 from k600.publish.loader import publish_loader
 from k600.publish.markers import (
@@ -80,7 +80,7 @@ def publish(
     _check(request, how, offline=offline)
     url, name = _url_and_name(repo, None if how.to is None else str(how.to))
     splits = _splits(request, how.kind)
-    destination: HubDestination | FileDestination
+    destination: Destination
     if url is not None:
         destination = FileDestination(url, how.to_options)
     elif offline:
@@ -179,16 +179,15 @@ def _publish_table(job: SplitJob) -> SplitResult:
     pin_request(destination, split, job.describe())
     if job.how.kind == "index":
         labels = read_labels(request, Split(split), offline=job.offline)
-        rows, write = index_rows(request, split, labels), write_index
+        rows = index_rows(request, split, labels)
     else:
-        write = write_metadata
         with job.progress(0, f"{split}, reading", unit=" clips") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows = metadata_rows(request, split, offline=job.offline, on_clip=on_clip)
     unlabelled = sum(row["label"] is None for row in rows)
 
     with scratch_folder(destination, request.store) as folder:
-        shard = write(rows, folder)
+        shard = write_table(rows, folder, kind=job.how.kind)
         done = read_marker(destination, job.own("done.json")) or {"shards": []}
         before = [entry for entry in done["shards"] if entry["sha256"] == shard.sha256]
         damaged = find_damaged(destination, split, before, job.progress)

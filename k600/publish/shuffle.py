@@ -20,7 +20,11 @@ def group_names(names: Iterable[str], size: int, seed: int) -> list[list[str]]:
         >>> [len(group) for group in group_names("abcdefg", 3, seed=0)]
         [3, 2, 2]
     """
-    order = sorted(set(names), key=lambda name: _hash(f"{seed}/{name}"))
+
+    def rank(name: str) -> bytes:
+        return hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+
+    order = sorted(set(names), key=rank)
     count = -(-len(order) // size)
     return [order[number::count] for number in range(count)]
 
@@ -76,7 +80,3 @@ def _side_by_side(live: list[Iterator[T]], draw: Callable[[int], int]) -> Iterat
 def _take(held: list[T], place: int) -> T:
     held[place], held[-1] = held[-1], held[place]
     return held.pop()
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=8).digest()
