@@ -42,7 +42,8 @@ class Preview:
     height: int | None = None
     fps: float | None = None
     problem: str | None = None
-    """Why there is no image, or why the image is not from the middle; None if all is well."""
+    """Why there is no image, why it is not from the middle, or that the file is cut off after it;
+    None if all is well."""
 
 
 def preview_clip(video: bytes | str | None) -> Preview:
@@ -60,8 +61,9 @@ def preview_clip(video: bytes | str | None) -> Preview:
     try:
         facts["size_bytes"] = len(video) if isinstance(video, bytes) else _size(video)
         _decode(video, facts)
+        facts["problem"] = _box_problem(video)  # to a decoder, one that is cut off is but shorter
     except Exception as error:  # hostile bytes: whatever a decoder raises is the reason
-        facts["problem"] = _reason(video, error)
+        facts["problem"] = _box_problem(video) or _reason(error)
     return Preview(**facts)
 
 
@@ -136,13 +138,16 @@ def _thumbnail(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Image:
     return np.ascontiguousarray(image, dtype=np.uint8)
 
 
-def _reason(video: bytes | str, error: Exception) -> str:
-    """Return why a clip cannot be decoded."""
-    problem = None
+def _box_problem(video: bytes | str) -> str | None:
+    """Return what is wrong with a file's boxes, in words; None if nothing is."""
     with contextlib.suppress(OSError, ValueError):
         with io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb") as file:
             problem = box_problem(file)
-    if problem:
-        return VERDICTS[problem]
+        return None if problem is None else VERDICTS[problem]
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """Return why a clip cannot be decoded."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text[:1].lower() + text[1:]

@@ -233,6 +233,28 @@ def test_a_clip_that_cannot_be_decoded_says_why(video: Any, reason: str, tmp_pat
     assert not page.clips[1]["embedded"]
 
 
+def test_a_clip_that_is_cut_off_after_its_middle_says_so_beside_its_picture(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "clip.mp4"
+    streamed = {"movflags": "faststart"}  # what a decoder needs stands first
+    with (
+        av.open(io.BytesIO(CLIP)) as source,
+        av.open(str(path), "w", format="mp4", options=streamed) as target,
+    ):
+        copy = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * 0.9)])
+    videos = ({"path": "a.mp4", "bytes": whole}, {"path": str(path), "bytes": None})
+    page = gallery([row(video=video) for video in videos], tmp_path)
+    assert [bool(clip["picture"]) for clip in page.clips] == [True, True]
+    assert [clip["problem"] for clip in page.clips] == [None, "the file is cut off before its end"]
+
+
 @pytest.mark.parametrize("video", [None, {"path": "a.mp4", "bytes": CLIP[:900]}])
 def test_a_contact_sheet_says_what_cannot_be_decoded(video: Any, tmp_path: Path) -> None:
     write_contact_sheet([row(1), row(video=video)], tmp_path / "sheet.png")
