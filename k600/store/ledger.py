@@ -44,11 +44,11 @@ _OF_OBJECTS = ("objects", "entries", "checkpoints")
 
 _IS_SOUND = (
     f"CASE WHEN reason = '' THEN TRUE ELSE {rule('clips', 'reason')} END "
-    f"AND position BETWEEN -1 AND {1 << 40} AND size_bytes BETWEEN 0 AND {1 << 60} "
+    f"AND {rule('clips', 'position')} AND {rule('clips', 'size_bytes')} "
     f"AND ifnull(crc32, 0) BETWEEN 0 AND {0xFFFFFFFF}"
 )
-"""Rules for stored clips that cost little: text and bytes are more than any number, and SQLite
-evaluates both sides of an OR, and `1 << 40`, for every row.
+"""Rules for stored clips, shorter where that saves a tenth of the time: text and bytes are more
+than any number, and SQLite evaluates both sides of an OR for every row.
 """
 
 T = TypeVar("T")
@@ -363,17 +363,14 @@ class Ledger:
     def _mirrors(self, db: sqlite3.Connection) -> list[int]:
         """Return the numbers of this ledger's mirrors."""
         others = self._other_mirrors(db)
-        rows = db.execute("SELECT id FROM mirrors ORDER BY id")
-        return [number for (number,) in rows if number not in others]
+        return [number for number in _identities(db) if number not in others]
 
     def _other_mirrors(self, db: sqlite3.Connection) -> dict[int, str]:
         """Return the numbers and identities of all other mirrors."""
         if self._mirror is None:
             return {}
         own = (self._mirror, _old_identity(self._mirror))
-        return dict(
-            db.execute("SELECT id, identity FROM mirrors WHERE identity NOT IN (?, ?)", own)
-        )
+        return {number: name for number, name in _identities(db).items() if name not in own}
 
     def _number(self, db: sqlite3.Connection) -> int:
         """Return the number of the mirror to write about; a new one gets a number."""
@@ -382,8 +379,7 @@ class Ledger:
         old = _old_identity(self._mirror)
         db.execute("UPDATE mirrors SET identity = ? WHERE identity = ?", (self._mirror, old))
         db.execute("INSERT OR IGNORE INTO mirrors (identity) VALUES (?)", (self._mirror,))
-        query = "SELECT id FROM mirrors WHERE identity = ?"
-        return int(db.execute(query, (self._mirror,)).fetchone()[0])
+        return next(number for number, name in _identities(db).items() if name == self._mirror)
 
     def _tarball_rows(
         self, db: sqlite3.Connection, split: str, name: str | None = None
@@ -400,6 +396,11 @@ class Ledger:
         """Return the clips that came from other mirrors."""
         groups = _stored_groups(db, self._other_mirrors(db), split, tarballs)
         return [group for group in groups if group.source == "cvdf"]
+
+
+def _identities(db: sqlite3.Connection) -> dict[int, str]:
+    """Return the identities of all mirrors by their numbers."""
+    return dict(read_rows(db, "mirrors", ("id", "identity"), "ORDER BY id"))
 
 
 def _old_identity(mirror: str) -> str:
@@ -518,16 +519,17 @@ def _stored_group(
     source: str,
     count: int,
     sound: int,
-    joined: str,
+    joined: str | None,
     sizes: str = "",
 ) -> StoredGroup:
     """Return clips of one tarball as a group; one that no run wrote is an error."""
-    names = (joined or "").split("/")  # no file name has a slash in it
+    joined = joined or ""
+    names = joined.split("/")  # no file name has a slash in it
     group = StoredGroup(Tarball(split, tarball), folder, source, frozenset(names))
     home, _, label = folder.partition("/") if isinstance(folder, str) else ("", "", "")
     if home != split or not (_is_part(label) and _is_part(tarball)):
         raise strange_row("clips", "folder")
-    if len(names) != count or group.names & {"", ".", ".."}:
+    if len(names) != count or group.names & {"", ".", ".."} or "\0" in joined:
         raise strange_row("clips", "file_name")
     if source not in SOURCES or sound != count:
         raise strange_row("clips", "source")

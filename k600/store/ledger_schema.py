@@ -120,9 +120,12 @@ def _identity_of_lists(folder: Path) -> str:
 
 
 _TEXT = "typeof({0}) = 'text'"
-_COUNT = "typeof({0}) = 'integer' AND {0} BETWEEN 0 AND 1 << 60"
+_COUNT = f"typeof({{0}}) = 'integer' AND {{0}} BETWEEN 0 AND {1 << 60}"
 _SECONDS = "typeof({0}) = 'real' AND {0} BETWEEN 0 AND 1e12"
-_PART = f"{_TEXT} AND NOT instr({{0}}, '/') AND {{0}} NOT IN ('', '.', '..')"
+_PART = (
+    f"{_TEXT} AND NOT instr({{0}}, '/') AND {{0}} NOT IN ('', '.', '..') "
+    "AND NOT instr({0}, char(0))"
+)
 _PATH = (
     f"{_TEXT} AND {{0}} NOT LIKE '/%' AND NOT instr('/' || {{0}} || '/', '/../') "
     "AND NOT instr({0}, char(0))"
@@ -141,14 +144,16 @@ def _one_of(*values: str) -> str:
 
 
 _RULES = {
-    **dict.fromkeys(("etag", "detail", "code", "message", "version", "circumstances"), _TEXT),
+    **dict.fromkeys(
+        ("etag", "detail", "code", "message", "version", "circumstances", "identity"), _TEXT
+    ),
     **dict.fromkeys(("duration_seconds", "fps"), _SECONDS),
     **dict.fromkeys(("name", "tarball", "file_name"), _PART),
     **dict.fromkeys(("path", "moved_to"), _PATH),
     **dict.fromkeys(("first_on", "last_on"), f"{_TEXT} AND ifnull(date({{0}}) = {{0}}, 0)"),
     "split": _one_of(*SPLITS),
     "folder": _FOLDER,
-    "position": "typeof({0}) = 'integer' AND {0} BETWEEN -1 AND 1 << 40",
+    "position": f"typeof({{0}}) = 'integer' AND {{0}} BETWEEN -1 AND {1 << 40}",
     "crc32": "typeof({0}) IN ('integer', 'null') AND ifnull({0}, 0) BETWEEN 0 AND 0xFFFFFFFF",
     **dict.fromkeys(
         ("entries.crc32", "checkpoints.crc32"), f"{_COUNT} AND {{0}} BETWEEN 0 AND 0xFFFFFFFF"

@@ -290,6 +290,9 @@ def test_a_clip_that_is_bad_in_its_tarball_is_noted_there(tmp_path: Path) -> Non
 
 
 BAD_VALUES = [
+    ("mirrors", "id", "first"),
+    ("mirrors", "identity", b"\xff"),
+    ("mirrors", "identity", None),
     ("tarballs", "state", "finished"),
     ("tarballs", "etag", None),
     ("tarballs", "size_bytes", -1),
@@ -300,7 +303,10 @@ BAD_VALUES = [
     ("clips", "source", "mars"),
     ("clips", "source", ""),
     ("clips", "position", -2),
+    ("clips", "position", 0.5),
+    ("clips", "file_name", "a\0b"),
     ("clips", "size_bytes", 1 << 62),
+    ("clips", "size_bytes", 1.5),
     ("clips", "crc32", 1 << 32),
     ("clips", "crc32", "sum"),
     ("objects", "etag", None),
@@ -317,6 +323,7 @@ BAD_VALUES = [
     ("checkpoints", "crc32", None),
     ("checkpoints", "next_header", -1),
     ("answers", "kind", "perhaps"),
+    ("answers", "file_name", "a\0b"),
     ("answers", "times", "often"),
     ("answers", "days", -1),
     ("answers", "last_on", "2026-13-01"),
@@ -347,7 +354,7 @@ def test_a_value_that_no_run_wrote_is_one_clear_error(
     ledger.record_checks("train", [check])
 
     def read() -> None:
-        ledger.view("train")
+        ledger.view("train", sizes=True)
         ledger.checks("train")
         ledger.places("train", [("zumba", "a")])
         ledger.checkpoint(ZUMBA)
@@ -358,7 +365,9 @@ def test_a_value_that_no_run_wrote_is_one_clear_error(
         columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
         rows = db.execute(f"SELECT * FROM {table}").fetchall()
         db.execute(f"DROP TABLE {table}")  # a stranger's has no types to keep to
-        db.execute(schema.replace("NOT NULL", "").replace("WITHOUT ROWID", ""))
+        for strict in ("NOT NULL", "WITHOUT ROWID", "INTEGER PRIMARY KEY"):
+            schema = schema.replace(strict, "")
+        db.execute(schema)
         for row in rows:
             held = dict(zip(columns, row, strict=True))
             held[column] = value if held.get("file_name") != "b" else held[column]
