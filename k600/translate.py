@@ -136,7 +136,8 @@ def mirror_error(error: BaseException, url: str) -> Kinetics600Error:
     cause = chain[-1]
     brief = plain_text(f"{type(cause).__name__}: {cause}").rstrip(": ")
 
-    if status == 404 or (status is None and isinstance(cause, FileNotFoundError)):
+    not_there = isinstance(cause, FileNotFoundError | NotADirectoryError)
+    if status == 404 or (status is None and not_there):
         return MirrorNotFoundError(
             f"mirror: {url} does not exist. Check the mirror's address: below it, "
             "'val/k600_val_path.txt' and the like are expected"
@@ -156,6 +157,7 @@ def mirror_error(error: BaseException, url: str) -> Kinetics600Error:
             "listing is not allowed"
         )
     untried = isinstance(cause, (ImportError, ValueError, TypeError))
+    untried |= type(cause).__name__ == "ParamValidationError"  # botocore's, for a bucket's name
     if untried and not isinstance(cause, OSError):  # a bad certificate is both
         return OptionError(
             f"mirror: {url} cannot be opened with these mirror_options ({brief}). Allowed is any "

@@ -85,7 +85,7 @@ class Option:
         Raises:
             OptionError: It is not allowed; the message names option, value and what is.
         """
-        if not value and self.variable is not None:
+        if value is None and self.variable is not None:
             value = os.environ.get(self.variable) or None
         if value is None:
             return self.default
@@ -237,12 +237,10 @@ def _folder(value: object) -> str:
     return folder
 
 
-def _file(name: str) -> Callable[[Any], str | None]:
-    """Return the check of a path or URL of a file; nothing is None."""
+def _file(name: str) -> Callable[[Any], str]:
+    """Return the check of a path or URL of a file."""
 
-    def check(value: object) -> str | None:
-        if not value:
-            return None
+    def check(value: object) -> str:
         file = _path(name, value)
         return file if "://" in file else os.path.abspath(os.path.expanduser(file))
 

@@ -92,7 +92,7 @@ def check_cookies(value: object) -> Path:
 
 def check_browser(value: object) -> tuple[str | None, ...]:
     """Read `firefox`, `chrome:Profile 1`, … as yt-dlp's own command line does."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value:
         raise OptionError(
             f"cookies_from_browser: {value!r} is not allowed, expected a browser's name such as "
             "'firefox'"

@@ -39,6 +39,8 @@ from tests.servers import S3Server
         ({"mirror": "http://127.0.0.1:9/600"}, MirrorUnreachableError, "127.0.0.1:9"),
         ({"mirror": "/no/such/folder"}, MirrorNotFoundError, "/no/such/folder"),
         ({"mirror": "nosuch://x"}, OptionError, "mirror"),
+        ({"mirror": "s3://my bucket/600"}, OptionError, "my bucket"),
+        ({"mirror": __file__}, MirrorNotFoundError, "does not exist"),
     ],
 )
 def test_a_bad_option(
@@ -57,6 +59,15 @@ def test_a_bad_option(
     assert "concurrent" not in shown
     assert "During handling" not in shown
     assert "direct cause" not in shown
+
+
+@pytest.mark.parametrize(
+    "name", ["data_dir", "mirror", "index", "test_labels", "manifest", "cookies_from_browser"]
+)
+def test_an_empty_text_is_no_default(load: Load, name: str) -> None:
+    """Else a variable of the shell that is not set would have the default folder deleted."""
+    with pytest.raises(OptionError, match=f"{name}: '' is not allowed"):
+        load("validation", **{name: ""})
 
 
 @pytest.mark.parametrize("options", [{}, {"max_samples": 2}, {"classes": "zumba"}])
@@ -168,7 +179,7 @@ def test_decoding_without_torchcodec(load: Load) -> None:
     try:
         import torchcodec.decoders  # noqa: F401
     except (ImportError, RuntimeError, OSError):
-        with pytest.raises(ImportError, match=r"decode: .*kinetics600\[decode\]"):
+        with pytest.raises(ImportError, match=r"decode: .*pip install torch torchcodec"):
             load("train", decode=True)
     else:
         decoder = load("train", decode=True)["train"][0]["video"]
