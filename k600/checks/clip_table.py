@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from k600.clip import Clip, file_name_of, parse_file_name
+from k600.clip import Clip, parse_file_name
 from k600.loading.columns import CLIP_TABLE, place_values
 from k600.loading.manifest import Manifest, differing, sha256_of
 from k600.loading.outcome import Missing, Outcome
@@ -31,17 +31,19 @@ def clip_table(
     """
     ledger = request.ledger
     checks = {row.path: row for row in ledger.checks(outcome.split)}
-    clips = ledger.clips(outcome.split)
-    tarballs = {(row.folder, row.file_name): row.tarball.name for row in clips}
+    seen = ledger.clips(outcome.split)
+    tarballs = {(row.folder, row.file_name): row.tarball.name for row in seen}
 
     def row_of(found: StoredClip) -> dict[str, Any]:
-        row = _row(found.clip, "have", "")
-        row["source"] = found.source
-        row["tarball"] = tarballs.get((found.folder, found.clip.file_name), "")
-        row["size_bytes"] = found.path.stat().st_size
-        row["sha256"] = sha256_of(found.path) if hashes else ""
-        row["fps"] = found.fps
-
+        row = _row(
+            found.clip,
+            "have",
+            source=found.source,
+            tarball=tarballs.get((found.folder, found.clip.file_name), ""),
+            size_bytes=found.path.stat().st_size,
+            sha256=sha256_of(found.path) if hashes else "",
+            fps=found.fps,
+        )
         check = checks.get(found.place)
         if check is not None and check.size_bytes == row["size_bytes"]:
             row["state"] = {"ok": "have", "short": "short"}.get(check.verdict, "corrupt")
@@ -55,19 +57,16 @@ def clip_table(
         stored = [found for shard in outcome.shards for found in shard.clips()]
         rows = list(pool.map(row_of, stored))
 
+    clips = [found.clip for found in stored]
     for missing in outcome.missing:
         if (clip := _clip_of(missing)) is not None:
             state = "corrupt" if missing.reason in BAD_FILE_REASONS else "missing"
-            row = _row(clip, state, missing.reason)
-            row["tarball"] = missing.tarball
-            rows.append(row)
+            rows.append(_row(clip, state, reason=missing.reason, tarball=missing.tarball))
+            clips.append(clip)
 
-    times = ("youtube_id", "time_start", "time_end")
-    names = [file_name_of(*(row[name] for name in times)) for row in rows]
-    keys = [(row["label"] or UNLABELED, name) for row, name in zip(rows, names, strict=True)]
-    places = ledger.places(outcome.split, keys)
-    for row, key in zip(rows, keys, strict=True):
-        if (place := places.get(key)) is not None:
+    places = ledger.places(outcome.split, [clip.candidate for clip in clips])
+    for row, clip in zip(rows, clips, strict=True):
+        if (place := places.get(clip.candidate)) is not None:
             row |= {"tarball": place.tarball.name, **place_values(place)}
     return sorted(rows, key=lambda row: (row["label"], row["youtube_id"], row["time_start"]))
 
@@ -91,14 +90,14 @@ def check_manifest(
     return {clip: why for clip, why in found.items() if clip in other or clip not in there}
 
 
-def _row(clip: Clip, state: str, reason: str) -> dict[str, Any]:
+def _row(clip: Clip, state: str, **more: Any) -> dict[str, Any]:
     return {
         **dict.fromkeys(column.name for column in CLIP_TABLE),
-        **dict.fromkeys(("source", "tarball", "sha256"), ""),
+        **dict.fromkeys(("reason", "source", "tarball", "sha256"), ""),
         **asdict(clip),
         "label": clip.label or "",
         "state": state,
-        "reason": reason,
+        **more,
     }
 
 

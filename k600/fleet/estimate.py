@@ -7,6 +7,7 @@ are not simulated.
 
 from __future__ import annotations
 
+import bisect
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -187,15 +188,9 @@ def enough_workers(tarball_bytes: Sequence[int], *, shard_bytes: int, rates: Rat
         return simulate(tarball_bytes, workers, shard_bytes=shard_bytes, rates=rates).seconds
 
     shards = round(sum(tarball_bytes) * rates.encoded_share / shard_bytes)
-    few, many = 1, max(1, len(tarball_bytes), shards)
-    most = seconds(many) * NEAR_BEST
-    while few < many:
-        middle = (few + many) // 2
-        if seconds(middle) <= most:
-            many = middle
-        else:
-            few = middle + 1
-    return few
+    numbers = range(1, max(1, len(tarball_bytes), shards) + 1)
+    most = seconds(numbers[-1]) * NEAR_BEST
+    return numbers[bisect.bisect_left(numbers, True, key=lambda number: seconds(number) <= most)]
 
 
 def _seconds(read_bytes: float, written_bytes: float, cpu_per_gb: float, rates: Rates) -> float:
