@@ -67,27 +67,19 @@ def write_clips(
     `shard_bytes` is the most bytes of clips in a shard, unless one clip alone has more; None puts
     all rows into one shard.
     """
-    number = 0
-    writer: _Writer | None = None
-
-    def name() -> str:
-        return prefix if shard_bytes is None else f"{prefix}-{number:03d}"
-
-    try:
-        for row in rows:
-            most = math.inf if shard_bytes is None else shard_bytes
-            if writer is not None and writer.video_bytes + _size_of(row) > most:
-                shard, writer = writer.finish(name()), None
-                number += 1
-                yield shard
-            writer = writer or _Writer(folder / f"{name()}.part", EMBEDDED)
-            writer.add(row)
-        if writer is not None:
-            shard, writer = writer.finish(name()), None
-            yield shard
-    finally:
-        if writer is not None:
-            writer.abandon()
+    most = math.inf if shard_bytes is None else shard_bytes
+    number, left = 0, iter(rows)
+    row = next(left, None)
+    while row is not None:
+        name = prefix if shard_bytes is None else f"{prefix}-{number:03d}"
+        with HashingFile(folder / f"{name}.part") as file:
+            writer = _Writer(file, EMBEDDED)
+            while row and (not writer.video_bytes or writer.video_bytes + _size_of(row) <= most):
+                writer.add(row)
+                row = next(left, None)
+            shard = writer.finish(name)
+        yield shard
+        number += 1
 
 
 def write_table(rows: Iterable[Mapping[str, Any]], folder: Path, *, kind: str) -> Shard:
@@ -95,14 +87,11 @@ def write_table(rows: Iterable[Mapping[str, Any]], folder: Path, *, kind: str) -
 
     `kind` is a key of `k600.loading.columns.PUBLISHED`.
     """
-    writer = _Writer(folder / "table.part", PUBLISHED[kind])
-    try:
+    with HashingFile(folder / "table.part") as file:
+        writer = _Writer(file, PUBLISHED[kind])
         for row in rows:
             writer.add(row)
         shard = writer.finish("00000")
-    except BaseException:
-        writer.abandon()
-        raise
     return replace(shard, name=INDEX_FILE) if kind == "index" else shard
 
 
@@ -113,13 +102,13 @@ def _size_of(row: Mapping[str, Any]) -> int:
 class _Writer:
     """One Parquet file that is being written."""
 
-    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
+    def __init__(self, file: HashingFile, columns: Sequence[Column]) -> None:
         self._schema = arrow_schema(columns, noted=True)
         plain = [column.name for column in columns if column.kind != "video"]
         compression = dict.fromkeys(plain, "zstd")
         if len(plain) < len(columns):  # H.264 gets no smaller
             compression |= {"video.bytes": "none", "video.path": "zstd"}
-        self._file = HashingFile(path)
+        self._file = file
         self._writer = pyarrow.parquet.ParquetWriter(
             self._file,
             self._schema,
@@ -174,19 +163,14 @@ class _Writer:
             prefix, "parquet", self._clips, self.video_bytes, tuple(self._index)
         )
 
-    def abandon(self) -> None:
-        self._file.abandon()
-
 
 def write_tar(rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str) -> Shard:
     """Write rows of the dataset, `video.bytes` set, as one tar; one row is held at a time."""
-    file = HashingFile(folder / f"{prefix}.part")
     index: list[str] = []
     video_bytes = 0
-    try:
-        with tarfile.open(
-            fileobj=cast(IO[bytes], file), mode="w", format=tarfile.GNU_FORMAT
-        ) as tar:
+    with HashingFile(folder / f"{prefix}.part") as file:
+        plain = cast(IO[bytes], file)
+        with tarfile.open(fileobj=plain, mode="w", format=tarfile.GNU_FORMAT) as tar:
             for row in rows:
                 data, key = row["video"]["bytes"], _key(row)
                 at = cast(Any, tar).offset + tarfile.BLOCKSIZE  # behind the clip's header
@@ -198,9 +182,6 @@ def write_tar(rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str) -
                 cast(Any, tar).members.clear()  # tarfile would keep every header
                 video_bytes += len(data)
         return file.finish(prefix, "tar", len(index), video_bytes, tuple(index))
-    except BaseException:
-        file.abandon()
-        raise
 
 
 def _key(row: Mapping[str, Any]) -> str:

@@ -95,10 +95,14 @@ class HashingFile:
         size_bytes = self._path.stat().st_size
         return Shard(self._path, name, clips, video_bytes, size_bytes, sha256, index)
 
-    def abandon(self) -> None:
-        """Close and remove the file."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+    def __enter__(self) -> HashingFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Remove a file that was not finished, as something failed."""
+        if kind is not None:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
