@@ -177,6 +177,7 @@ def test_a_torchcodec_that_is_broken_absent_or_kills(
     package = tmp_path / "torchcodec"
     package.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "torchcodec", raising=False)  # of a test before this one
     init = package / "__init__.py"
     init.write_text("raise RuntimeError('Could not load libtorchcodec.\\nLikely causes: …')")
     found = check_torchcodec()
