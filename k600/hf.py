@@ -412,7 +412,9 @@ def progress(total: int, description: str, *, unit: str = "B") -> Iterator[Bar]:
             else Lines(logger.info, total, text, unit)
         )
         return
-    with _datasets_tqdm(total=total, desc=text, unit=unit, unit_scale=unit == "B") as bar:
+    is_bytes = unit == "B"
+    shown = unit if is_bytes else f" {unit}s"
+    with _datasets_tqdm(total=total, desc=text, unit=shown, unit_scale=is_bytes) as bar:
         yield _Bar(bar)
 
 

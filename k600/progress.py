@@ -10,6 +10,8 @@ from typing import Protocol
 
 from rich.filesize import decimal
 
+from k600.text import counted
+
 _LOG_EVERY_SECONDS = 30
 
 
@@ -46,7 +48,7 @@ class Lines(Bar):
     def __init__(self, say: Callable[[str], None], total: int, description: str, unit: str) -> None:
         """Begin: `say` shows a line, and `total` is all there is to do, 0 if unknown.
 
-        It is in bytes for the unit `B`; any other is what follows a number: ` clips`.
+        It is in bytes for the unit `B`; any other is a noun: `clip`.
         """
         self._say, self._total, self._description = say, total, description
         self._unit, self._done = unit, 0
@@ -73,17 +75,17 @@ def share_text(done: int, total: int, unit: str) -> str:
     """Return the amount done of a total, where 0 is unknown.
 
     Example:
-        >>> share_text(1500, 3000, "B"), share_text(1500, 3000, " clips"), share_text(7, 0, "B")
+        >>> share_text(1500, 3000, "B"), share_text(1500, 3000, "clip"), share_text(7, 0, "B")
         ('1.5 kB of 3.0 kB', '1,500 of 3,000 clips', '7 bytes')
     """
     if not total:
         return amount_text(done, unit)
-    return f"{amount_text(done, unit if unit == 'B' else '')} of {amount_text(total, unit)}"
+    return f"{decimal(done) if unit == 'B' else f'{done:,}'} of {amount_text(total, unit)}"
 
 
 def amount_text(number: int, unit: str) -> str:
     """Return a number of bytes (`B`) or of something else in words."""
-    return decimal(number) if unit == "B" else f"{number:,}{unit}"
+    return decimal(number) if unit == "B" else counted(number, unit)
 
 
 def time_of(seconds: float) -> str:

@@ -48,6 +48,18 @@ def printable_lines(text: object) -> str:
     return "\n".join(lines)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something: a number before a noun, which is given as one.
+
+    Example:
+        >>> counted(1, "more clip"), counted(1200, "clip"), counted(0, "class")
+        ('1 more clip', '1,200 clips', '0 classes')
+    """
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def csv_cell(value: object) -> str:
     r"""Return a value for a cell of a CSV: text to any spreadsheet, never a formula.
 

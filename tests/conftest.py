@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -104,10 +105,23 @@ def load(folders: dict[str, Any], miniature: Miniature) -> Load:
     return load_dataset
 
 
+def assert_counts_agree(text: str) -> None:
+    """Check that one of something is not called by a plural in what a user sees."""
+    assert re.findall(_ONE_OF_MANY, text) == []
+
+
+_ONE_OF_MANY = r"""(?x) .* (?<![\w.,/-]) 1\ (?:more\ |missing\ |\w+ed\ )? (?:
+    attempt | class(?=es) | clip | day | file | frame | link | minute | name | row | sample | second
+    | shard | tarball | task | test | time | video | worker )(?:s|es)\b .*"""
+
+
 @pytest.fixture(autouse=True)
-def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     caplog.set_level(logging.INFO, logger="kinetics600")
-    return caplog
+    yield caplog
+    for record in caplog.get_records("call"):
+        if record.name.startswith("kinetics600"):
+            assert_counts_agree(record.getMessage())
 
 
 @dataclass(frozen=True)
@@ -149,7 +163,9 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
             finally:  # `--quiet` sets some
                 for logger, level in zip(loggers, levels, strict=True):
                     logger.setLevel(level)
-        return Ended(code, *capsys.readouterr())
+        ended = Ended(code, *capsys.readouterr())
+        assert_counts_agree(f"{ended.stdout}\n{ended.stderr}")
+        return ended
 
     return command
 

@@ -85,7 +85,7 @@ def test_only_the_warning_is_shown_as_one(cells: list[Any]) -> None:
     shown = outputs(cells, "")
     assert {each.output_type for each in shown} == {"stream", "display_data", "execute_result"}
     (red,) = (each["text"] for each in shown if each.get("name") == "stderr")
-    assert red.startswith("kinetics600 validation: 2 clips that were asked for are not there")
+    assert red.startswith("kinetics600 validation: 2 clips missing")
     said = "".join(each["text"] for each in shown if each.get("name") == "stdout")
     assert "kinetics600 train: 32 clips (32 from cvdf)" in said
 
@@ -131,7 +131,7 @@ def test_it_looks_right_in_a_browser(width: int, html: Path, browser: Any) -> No
 
         texts = page.evaluate(TEXTS)
         (red,) = (text for text, colour in texts if is_red(colour))
-        assert red.startswith("kinetics600 validation: 2 clips that were asked for are not there")
+        assert red.startswith("kinetics600 validation: 2 clips missing")
         assert any("kinetics600 train: 32 clips" in text for text, _ in texts)
 
         pictures = page.locator(".jp-RenderedImage img")

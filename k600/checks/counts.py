@@ -24,6 +24,7 @@ from k600.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
 from k600.splits import Split
 from k600.store.rows import LedgerView
 from k600.tarballs.reading import is_condemned
+from k600.text import counted
 
 _MAY_COME = PASSING_REASONS | {"not_encoded"}
 """Reasons of clips that the next download may bring."""
@@ -167,8 +168,8 @@ def _advise(split: SplitStatus, mirror: str) -> Iterator[tuple[str, ...]]:
     counts = split.counts
     if count := split.other_mirror_clips:
         yield (
-            f"{count:,} more clips here came from another mirror than {mirror}, which may have "
-            "others under their names; its --mirror … shows them, and --source local loads them",
+            f"{counted(count, 'more clip')} here came from another mirror than {mirror}, which may "
+            "have others of their names; its --mirror … shows them, and --source local loads them",
         )
 
     may_come = counts.count_missing(_UNPROVED | _REFUSED - {"youtube_gone", "youtube_clip"})
@@ -188,7 +189,7 @@ def _advise(split: SplitStatus, mirror: str) -> Iterator[tuple[str, ...]]:
     if proved or split.tarball_states["damaged"]:
         yield "ask again for what the host has no good file of", "download", "--retry-errors"
     if count := split.classless_clips:
-        yield (f"{count:,} more clips lie in flat folders, and no list here has their class",)
+        yield (f"{counted(count, 'more clip')} in flat folders, whose class no list here tells",)
 
 
 def count_clips(

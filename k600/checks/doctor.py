@@ -45,7 +45,7 @@ from k600.network import (
 from k600.splits import SPLITS
 from k600.store.ledger_file import check_length
 from k600.store.store import META_DIR, Store
-from k600.text import public_url
+from k600.text import counted, public_url
 from k600.video.encoder import has_codec
 from k600.youtube.options import YouTubeOptions, yt_dlp_params
 from k600.youtube.tools import (
@@ -123,7 +123,7 @@ def check_yt_dlp(today: datetime.date | None = None) -> Finding:
     days = yt_dlp_age_days(today)
     if days > OLD_AFTER_DAYS:
         return Finding("yt-dlp", "warning", f"{version}, {days} days old", advice)
-    return Finding("yt-dlp", "ok", f"{version}, {days} days old")
+    return Finding("yt-dlp", "ok", f"{version}, {counted(days, 'day')} old")
 
 
 def check_solver() -> Finding:
@@ -315,7 +315,7 @@ def check_disk(store: Store) -> Finding:
 
     detail = f"{decimal(free.size_bytes)} free"
     if free.files is not None:
-        detail += f", in {free.files:,} files at most"
+        detail += f", in {counted(free.files, 'file')} at most"
     detail += f": room for {', '.join(fits)}" * bool(fits)
     detail += f"; none for {', '.join(too_large)}" * bool(too_large)
     if fits:

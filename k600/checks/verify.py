@@ -224,7 +224,7 @@ class Verification:
             request.store, self.split, targets, num_workers=request.num_workers, **how
         )
         with (
-            self.progress(len(targets), f"{self.split}, verifying", unit=" clips") as bar,
+            self.progress(len(targets), f"{self.split}, verifying", unit="clip") as bar,
             contextlib.closing(checked),
         ):
             for found in checked:

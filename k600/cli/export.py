@@ -13,6 +13,7 @@ from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import complete_of, fetch, request_of, with_request_options
 from k600.cli.screen import meter, print_json, say
+from k600.text import counted
 from k600.values import choice
 
 
@@ -60,6 +61,6 @@ def lists(
     if as_json:
         print_json(written)
     for one in [] if as_json or quiet else written:
-        left = f"; {one.unlabelled_clips:,} without a label are left out"
-        say(f"written: {one.out} ({one.clips:,} clips{left * bool(one.unlabelled_clips)})")
+        left = f"; left out: {one.unlabelled_clips:,} without a label" * bool(one.unlabelled_clips)
+        say(f"written: {one.out} ({counted(one.clips, 'clip')}{left})")
     sys.exit(code_of_fetch(request, outcomes))

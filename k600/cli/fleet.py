@@ -16,6 +16,7 @@ from k600.fleet.options import EstimateOptions, FleetOptions
 from k600.loading.options import own_options
 from k600.network import is_offline
 from k600.progress import time_of
+from k600.text import counted
 
 if TYPE_CHECKING:
     from k600.fleet.run import Fleet
@@ -66,14 +67,14 @@ def _print_outcome(done: Fleet) -> None:
     for one in done.splits:
         if one.state == "submitted":
             say(
-                f"{one.split}: {one.fetched_tarballs:,} tarballs submitted to Slurm; once "
+                f"{one.split}: {counted(one.fetched_tarballs, 'tarball')} submitted to Slurm; once "
                 "squeue shows no job any more, the same command says what came of it"
             )
             continue
         say(
-            f"{one.split}: {one.clips:,} clips in {one.shards:,} shards, from "
-            f"{one.tarballs:,} tarballs, {one.fetched_tarballs:,} of them read now"
-            + (f"; {one.mended_shards:,} shards made again" * bool(one.mended_shards))
+            f"{one.split}: {counted(one.clips, 'clip')} in {counted(one.shards, 'shard')}, from "
+            f"{counted(one.tarballs, 'tarball')}, {one.fetched_tarballs:,} of them read now"
+            + (f"; {counted(one.mended_shards, 'shard')} made again" * bool(one.mended_shards))
         )
         for reason, count in one.missing.items():
             say(f"  {count:>9,}  {reason}  {REASONS.get(reason, '')}".rstrip())
@@ -96,9 +97,10 @@ def _estimate(
     requests = found.requests
     columns = ("workers", "time", "reading", "merging", "slowest tarball", "busy", "cost")
     caption = (
-        f"{found.tarballs:,} tarballs, {decimal(found.tarball_bytes)}; more than "
-        f"{found.enough_workers:,} workers hardly help. In a bucket besides: about "
-        f"{requests.gets:,} GETs and {requests.puts:,} PUTs, ${requests.request_dollars:,.2f}"
+        f"{counted(found.tarballs, 'tarball')}, {decimal(found.tarball_bytes)}; hardly faster with "
+        f"more than {counted(found.enough_workers, 'worker')}. In a bucket besides: about "
+        f"{counted(requests.gets, 'GET')} and {counted(requests.puts, 'PUT')}, "
+        f"${requests.request_dollars:,.2f}"
     )
     rows = []
     for one in found.simulations:

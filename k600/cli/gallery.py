@@ -17,6 +17,7 @@ from k600.cli.app import app, as_json
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import FILE, fetch, request_of, with_request_options
 from k600.cli.screen import console, meter, print_json, say
+from k600.text import counted
 from k600.values import whole_number
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _tell(done: dict[str, Any], fetched: Iterable[Outcome], server: PageServer |
             say(missing)
     if done["shown_clips"] < done["here_clips"]:
         shown, of = done["shown_clips"], done["here_clips"]
-        say(f"It shows {shown:,} of {of:,} clips; --most shows more")
+        say(f"It shows {shown:,} of {counted(of, 'clip')}; --most shows more")
     if server is None:
         return
 

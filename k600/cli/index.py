@@ -31,6 +31,7 @@ from k600.cli.screen import (
 from k600.loading.options import own_options
 from k600.network import is_offline
 from k600.publish.options import IndexOptions
+from k600.text import counted
 
 if TYPE_CHECKING:
     from k600.publish.index import IndexedSplit
@@ -80,7 +81,7 @@ def build(
         _show(built)
         for one in built:
             size = decimal(one.fetched_bytes)
-            say(f"{one.split}: {one.fetched_tarballs:,} tarballs read now, {size}")
+            say(f"{one.split}: {counted(one.fetched_tarballs, 'tarball')} read now, {size}")
         say(f"written: {out}" if out else f"kept in: {request.store.root}")
     if any(one.may_bring_more for one in built):
         sys.exit(AGAIN)
@@ -160,6 +161,6 @@ def _show(found: Iterable[IndexedSplit]) -> None:
         for path in one.unplaced[:_MOST_NAMED]:
             say(f"{path}: all of it is compressed, so no clip can be read alone")
         if (more := len(one.unplaced) - _MOST_NAMED) > 0:
-            say(f"{one.split}: … and {more:,} more tarballs of that kind")
+            say(f"{one.split}: … and {counted(more, 'more tarball')} of that kind")
         if one.missing:
             say(f"{one.split}: tarballs left out: {counts_of(one.missing)}")

@@ -55,7 +55,7 @@ def export(
     outcomes = []
     for outcome in fetch(request, progress):
         outcomes.append(outcome)
-        with progress(outcome.clips, f"{outcome.split}, reading", unit=" clips") as bar:
+        with progress(outcome.clips, f"{outcome.split}, reading", unit="clip") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows += clip_table(request, outcome, hashes=hashes, on_clip=on_clip)
 

@@ -16,6 +16,7 @@ from k600.cli.request_options import fetch, request_of, with_request_options
 from k600.cli.screen import make_table, meter, print_json, say, show_table
 from k600.network import is_offline
 from k600.progress import time_of
+from k600.text import counted
 from k600.values import positive
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _plan(split: str, options: dict[str, Any], rate: float | None, *, as_json: b
     else:
         show_table(_table(found))
         files = found[0].free_files
-        room = "" if files is None else f", which has room for {files:,} files"
+        room = "" if files is None else f", which has room for {counted(files, 'file')}"
         say(f"into {found[0].data_dir}{room}, from {found[0].mirror}")
         for forecast in found:
             for line in _remarks(forecast):
@@ -122,7 +123,9 @@ def _cell(source: str, words: Words, forecast: Forecast) -> str:
     least = "≥ " if price.open_ended else ""
     most = "≤ " if price.at_most else ""
     return words.cell.format(
-        count=f"{least}{price.count:,}", size=f"{most}{decimal(price.size_bytes)}"
+        count=f"{least}{price.count:,}",
+        counted=f"{least}{counted(price.count, words.noun)}",
+        size=f"{most}{decimal(price.size_bytes)}",
     )
 
 
@@ -135,19 +138,19 @@ def _remarks(forecast: Forecast) -> Iterator[str]:
     if forecast.offline:
         wanted = forecast.wanted_clips
         of = "an unknown number" if wanted is None else f"{wanted:,}"
-        yield f"{forecast.here_clips:,} of {of} are here, and the network is not to be used"
+        yield f"{forecast.here_clips:,} of {of} here, and the network is not to be used"
         return
 
     paths: dict[str, list[str]] = {}
     for path, failure in forecast.unreachable.items():
         paths.setdefault(failure.reason, []).append(path)
     for reason, (first, *others) in paths.items():
-        more = f" and {len(others):,} more tarballs" if others else ""
+        more = f" and {counted(len(others), 'more tarball')}" if others else ""
         yield f"cannot be had: {first}{more}: {reason}: {forecast.unreachable[first].error}"
 
     if forecast.missing_clips:
         yield (
-            f"nothing more would come: the other {forecast.missing_clips:,} clips were proved not "
+            f"nothing would come for {counted(forecast.missing_clips, 'missing clip')}: proved not "
             f"to be had (kinetics600 status {forecast.split}), or there are no more"
         )
     if forecast.shortage:

@@ -14,6 +14,7 @@ from k600.cli.screen import counts_of, meter, print_json, say
 from k600.errors import OptionError
 from k600.publish.options import PublishOptions
 from k600.splits import CONFIGS
+from k600.text import counted
 
 if TYPE_CHECKING:
     from k600.publish.run import Published
@@ -76,7 +77,7 @@ def tell(done: Published, *, as_json: bool, quiet: bool) -> None:
             mended = f", {one.mended_shards:,} that were gone or damaged" * bool(one.mended_shards)
             missing = f"; left out: {counts_of(one.missing)}" if one.missing else ""
             say(
-                f"{one.split}: {one.clips:,} clips in {one.shards:,} files, "
+                f"{one.split}: {counted(one.clips, 'clip')} in {counted(one.shards, 'file')}, "
                 f"{one.new_shards:,} of them new{mended}{missing}"
             )
         say(f"published: {done.address}")

@@ -29,6 +29,7 @@ from k600.cli.screen import (
 )
 from k600.loading.options import ENCODING_OPTIONS
 from k600.reasons import REASONS
+from k600.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,10 +105,10 @@ def _headline(split: SplitStatus, *, has_bar: bool) -> Text:
         share = here / wanted
         if has_bar:
             line += bar_of(share, style="green" if split.complete else "yellow") + Text("  ")
-        line += Text(f"{here:,} of {wanted:,} clips, {percent_of(share)}")
+        line += Text(f"{here:,} of {counted(wanted, 'clip')}, {percent_of(share)}")
     else:
         of = "all that its tarballs hold" if split.complete else "of an unknown number"
-        line += Text(f"{here:,} clips, {of}")
+        line += Text(f"{counted(here, 'clip')}, {of}")
     return line + Text(f", {decimal(split.counts.here_bytes)}")
 
 

@@ -18,6 +18,7 @@ from k600.cli.screen import make_table, meter, print_json, say, show, show_table
 from k600.errors import OptionError, nearest
 from k600.store.removal import Removal, plan_removal, remove_clips, remove_own
 from k600.store.store import Store
+from k600.text import counted
 from k600.values import listed
 
 _AS_IS = "as is"  # the encoding of clips as their source has them
@@ -117,7 +118,7 @@ def delete(
         sys.exit(AGAIN)
 
     total = sum(one.clips for one in removals)
-    with meter(quiet=as_json)(total, "deleting", unit=" clips") as bar:
+    with meter(quiet=as_json)(total, "deleting", unit="clip") as bar:
         for one in removals:
             remove_clips(store, one, on_clip=lambda: bar.update(1))
     is_all = split == "all" and request.classes is None and not any(o.others for o in removals)
@@ -153,9 +154,8 @@ def _describe(store: Store, removals: Iterable[Removal]) -> Iterator[str]:
     """Yield how much is to be deleted, in words."""
     yield f"In {store.root}:"
     for one in removals:
-        others = f"; {one.others:,} that are not the loader's, or were put aside, stay"
-        stay = others if one.others else ""
-        yield f"{one.split}: {one.clips:,} clips, {decimal(one.size_bytes)}{stay}"
+        stay = f"; kept: {one.others:,} not the loader's, or put aside" if one.others else ""
+        yield f"{one.split}: {counted(one.clips, 'clip')}, {decimal(one.size_bytes)}{stay}"
 
 
 def _agrees() -> bool:

@@ -12,6 +12,7 @@ from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import make_table, meter, print_json, say, show, show_table
 from k600.network import is_offline
+from k600.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,9 +71,9 @@ def _show(report: Report) -> None:
     if len(found) > _MOST_LINES:
         show(f"… and {len(found) - _MOST_LINES:,} more: --json names every one")
     say(
-        f"{report.clips:,} clips that are here, {report.reused:,} of them verified before, "
+        f"{counted(report.clips, 'clip')} here, {report.reused:,} of them verified before, "
         f"{len(report.bad):,} bad; {report.seconds:.1f} s, "
-        f"{report.clips_per_second:,.0f} clips/s"
+        f"{counted(round(report.clips_per_second), 'clip')}/s"
     )
 
 

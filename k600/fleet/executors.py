@@ -31,7 +31,7 @@ from loguru import logger as datatrove_logger
 from k600.errors import IncompleteError, OptionError
 from k600.fleet.job import Places, open_places
 from k600.fleet.options import FleetOptions
-from k600.text import public_url
+from k600.text import counted, public_url
 
 ATTEMPTS = 3  # of a task whose worker was killed
 
@@ -77,8 +77,8 @@ def run_stages(
             if left := len(executor.get_incomplete_ranks()):  # Ray's says so by no error
                 where = public_url(f"{logs[0]}/{stage.name}/logs")
                 raise IncompleteError(
-                    f"fleet: {left:,} of {len(stage.tasks):,} tasks of the stage '{stage.name}' "
-                    f"failed; their logs are in {where}. Call again: what is done stays"
+                    f"fleet: {left:,} of {counted(len(stage.tasks), 'task')} of stage "
+                    f"'{stage.name}' failed; logs are in {where}. Call again: what is done stays"
                 )
             reread += _reread_tarballs(executor)
     finally:

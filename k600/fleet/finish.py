@@ -29,6 +29,7 @@ from k600.publish.metadata import index_row
 from k600.publish.shards import scratch_folder, send_shard
 from k600.store.store import META_DIR
 from k600.tarballs.stream import clip_of
+from k600.text import counted
 
 
 def finish_split(job: Job, places: Places) -> None:
@@ -40,8 +41,8 @@ def finish_split(job: Job, places: Places) -> None:
     markers = [marker for marker in found if marker is not None]
     if len(markers) < len(paths):
         raise IncompleteError(
-            f"kinetics600 {job.split}: {len(paths) - len(markers):,} of {len(paths):,} shards "
-            "are not written yet. Call again: what is done stays"
+            f"kinetics600 {job.split}: {len(paths) - len(markers):,} of "
+            f"{counted(len(paths), 'shard')} not written yet. Call again: what is done stays"
         )
 
     shards = [marker["shard"] for marker in markers]

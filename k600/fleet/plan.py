@@ -82,7 +82,7 @@ def count_shards(clips: int, video_bytes: int, *, shard_bytes: int, multiple_of:
         count = clips // multiple_of * multiple_of
     if not count:
         raise OptionError(
-            f"shards_multiple_of: {multiple_of} shards need as many clips, and there are {clips}"
+            f"shards_multiple_of: {multiple_of} is more than the number of clips, which is {clips}"
         )
     return count
 

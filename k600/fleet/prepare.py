@@ -28,6 +28,7 @@ from k600.publish.destination import FileDestination, holds
 from k600.publish.markers import find_damaged, pin_request, read_marker
 from k600.publish.recipe import describe, digest_of_names
 from k600.publish.shards import check_number_of_files, scratch_folder
+from k600.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +111,11 @@ def _prepare_repair(
     found, plan = _plan_again(job, done, tarballs, work)
     if plan is None or plan.digest != done.get("plan", plan.digest):
         work.clear(job.meta_path("parts"))  # of tarballs that were read in vain
-        what = f"{len(damaged):,} shards that are gone or damaged" if damaged else "the manifest"
+        what = counted(len(damaged), "lost or damaged shard") if damaged else "the manifest"
         raise IncompleteError(
             f"kinetics600 {job.split}: {what} at {places.shards.address} cannot be made again, as "
-            f"{job.mirror} has not all the tarballs any more that they were made from. What is "
-            "there stays. Call again once it has them, or make all anew in another place"
+            f"{job.mirror} no longer has all the tarballs that were read then. What is there "
+            "stays. Call again once it has them, or make all anew in another place"
         )
 
     markers: dict[str, bytes] = {}

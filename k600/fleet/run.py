@@ -25,6 +25,7 @@ from k600.loading.request import Request
 from k600.progress import Bar, Progress
 from k600.publish.markers import check_place, read_marker
 from k600.store.store import META_DIR
+from k600.text import counted
 
 logger = logging.getLogger("kinetics600")
 
@@ -123,10 +124,10 @@ def _carry_out(works: Sequence[SplitWork], places: Places, progress: Progress) -
         places.work.clear(_RAY_LOGS)
     if reread:
         logger.warning(
-            "kinetics600 %s: parts at %s were changed or gone, and %s tarballs were read again",
+            "kinetics600 %s: parts at %s were changed or gone: %s read again",
             splits,
             places.work.address,
-            f"{reread:,}",
+            counted(reread, "tarball"),
         )
     return reread
 

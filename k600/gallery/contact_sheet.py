@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from k600.errors import OptionError
 from k600.gallery.rows import Row, check_target, previews, read_rows, write_file
 from k600.gallery.thumbnails import WIDTH, Preview
-from k600.text import printable
+from k600.text import counted, printable
 from k600.values import whole_number
 
 _HEIGHT = 120  # of the field for a frame, in pixels; WIDTH is its width
@@ -85,7 +85,7 @@ class _Sheet:
         self._draw = ImageDraw.Draw(self._image)
 
     def draw_title(self, title: str, *, clips: int, classes: int) -> None:
-        said = f"{clips:,} clip{'s' * (clips > 1)}  ·  {classes:,} class{'es' * (classes > 1)}"
+        said = f"{counted(clips, 'clip')}  ·  {counted(classes, 'class')}"
         width = self._image.width - 2 * _MARGIN
         self.draw_text(_MARGIN, 24, title, width, size=26, colour=_INK)
         self.draw_text(_MARGIN, 58, said, width, size=13, colour=_SOFT)

@@ -16,6 +16,7 @@ from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import State
 from k600.progress import time_of
+from k600.text import counted
 from k600.youtube.reach import why_out_of_reach
 from k600.youtube.refusals import Refusal
 from k600.youtube.tools import advice, check_tools, worker_count
@@ -69,13 +70,13 @@ class YouTubeSource(Source):
         stored: set[Clip] = set()
         if workers is not None:
             logger.info(
-                "kinetics600 %s: asking YouTube for %s clips, which takes about %s",
+                "kinetics600 %s: asking YouTube for %s, which takes about %s",
                 state.split,
-                f"{len(clips):,}",
+                counted(len(clips), "clip"),
                 time_of(price.seconds),
             )
             name = f"{state.split}, from YouTube"
-            with self.progress(len(clips), name, unit=" clips") as bar:
+            with self.progress(len(clips), name, unit="clip") as bar:
                 found = workers.ask(list(clips), on_clip=lambda: bar.update(1))
             came.count, came.received_bytes = len(found.stored), found.received_bytes
             refusals = {clips[clip]: refusal for clip, refusal in found.refused.items()}

@@ -12,6 +12,7 @@ from k600.loading.selection import Candidate
 from k600.loading.state import State
 from k600.splits import UNLABELED
 from k600.store.rows import AnswerRow, ClipRow
+from k600.text import counted
 from k600.youtube.circumstances import Circumstances
 from k600.youtube.refusals import is_settled
 
@@ -180,6 +181,6 @@ def _of_manifest(state: State) -> Candidates | None:
         odd = [c.key for c in unproved if c.file_name not in listed.get(c.label or "", ())]
         if odd:
             raise ManifestError(
-                f"manifest: {len(odd):,} clips are in no list of the host, the first {odd[0]!r}"
+                f"manifest: {counted(len(odd), 'clip')} in no list of the host, first {odd[0]!r}"
             )
     return found

@@ -11,6 +11,7 @@ from rich.filesize import decimal
 
 from k600.progress import time_of
 from k600.tarballs.extract import TarballRead
+from k600.text import counted
 
 LITTLE_BYTES = 2_000_000_000
 """Bytes of tarballs that are read whatever YouTube would take: the originals, without a guest's
@@ -68,13 +69,14 @@ class Comparison:
 
     def __str__(self) -> str:
         """Return one line: which way, why, and the option for the other."""
-        clips = f"{self.clips:,} clips{' that YouTube has not' if self.lost else ''} come from"
+        lost = " that YouTube has not," if self.lost else ""
+        clips = f"{counted(self.clips, 'clip')}{lost} from"
         youtube = f"about {time_of(self.youtube_seconds)}"
         if self.tarball_bytes is None:
-            return f"{clips} YouTube, in {youtube}, as the mirror does not give their tarballs now"
+            return f"{clips} YouTube, in {youtube}, as the mirror does not give the tarballs now"
 
         known = "as measured" if self.bytes_per_second else "a usual rate: none is measured yet"
-        tarballs = f"{self.tarballs:,} tarballs" if self.tarballs else "tarballs"
+        tarballs = counted(self.tarballs, "tarball") if self.tarballs else "tarballs"
         seconds, size = time_of(self.tarball_seconds), decimal(int(self.tarball_bytes))
         cost = f"about {seconds} ({size} at {decimal(int(self._rate))}/s, {known})"
         if self.source == "youtube":
@@ -82,7 +84,7 @@ class Comparison:
         why = ""
         if self._exceeds_guest:
             most = most_in_an_hour(self.requests_per_hour)
-            why = f", and gives a guest no more than {most:,} clips an hour"
+            why = f", and gives a guest no more than {counted(most, 'clip')} an hour"
         elif not self._tarballs_are_faster:
             why = f", but up to {decimal(LITTLE_BYTES)} the originals come first"
         others = "others from YouTube" if self.lost else "YouTube (source='youtube')"

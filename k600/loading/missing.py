@@ -15,6 +15,7 @@ from k600.loading.state import Failure, State
 from k600.reasons import PASSING_REASONS, REASONS
 from k600.splits import UNLABELED
 from k600.tarballs.reading import is_condemned, noted_failure
+from k600.text import counted
 
 
 def stored_shards(
@@ -142,8 +143,8 @@ def raise_nothing(state: State, missing: Iterable[Missing] = ()) -> None:
     folders = set(request.folders(split))
     if count := sum(len(group.names) for group in others if group.folder in folders):
         why += (
-            f". {count:,} clips there came from another mirror than {request.mirror}: pass "
-            "mirror=… that one, or source='local' to load whatever is there"
+            f". {counted(count, 'clip')} there came from another mirror than {request.mirror}: "
+            "pass mirror=… that one, or source='local' to load whatever is there"
         )
     raise NoClipsError(
         f"kinetics600 {split}: not one of the clips asked for is in '{request.store.root}', {why}",

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from k600.loading.rows import StoredShard, digest_of
 from k600.loading.sources import WORDS
 from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS, WATCHED_REASONS
-from k600.text import csv_text
+from k600.text import counted, csv_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,13 @@ class Outcome:
         """Return one line: what is there, from where, and what is missing."""
         origin = ", ".join(f"{n:,} from {source}" for source, n in sorted(self._sources().items()))
         fetched = [
-            f"{self.fetched[source]:,} {words.came}, {decimal(self.fetched_bytes[source])}"
+            f"{counted(self.fetched[source], words.noun)} {words.came}, "
+            f"{decimal(self.fetched_bytes[source])}"
             for source, words in WORDS.items()
             if self.fetched[source]
         ]
         return (
-            f"kinetics600 {self.split}: {self.clips:,} clips"
+            f"kinetics600 {self.split}: {counted(self.clips, 'clip')}"
             + (f" of {self.asked:,} asked for" if self.asked is not None else "")
             + (f" ({origin})" if origin else "")
             + f"; {'; '.join(fetched) or 'nothing fetched'}; "
@@ -157,44 +158,36 @@ class Outcome:
         if self.labelled or not count:
             return ""
         return (
-            f"kinetics600 {self.split}: {count:,} clips have the label None, as the list of labels "
-            "could not be had. The next call asks for it again; test_labels=… may be a file"
+            f"kinetics600 {self.split}: {counted(count, 'clip')} with the label None, as the list "
+            "of labels could not be had. The next call asks for it again"
         )
 
     def _missing_clips(self, *, brief: bool) -> str:
-        short = self.asked is not None and self.clips < self.asked
-        if short and not self.missing:
-            return (
-                f"kinetics600 {self.split}: only {self.clips:,} of {self.asked:,} clips could be "
-                + (
-                    "had: no more are in the store, and the network is not to be used"
-                    if self.offline
-                    else "had: there are no more such clips"
-                )
+        only = f"only {self.clips:,} of {counted(self.asked or 0, 'clip')} could be had"
+        if not self.is_full and not self.missing:
+            return f"kinetics600 {self.split}: {only}: " + (
+                "no more are in the store, and the network is not to be used"
+                if self.offline
+                else "there are no more such clips"
             )
         if not self.missing:
             failed = Counter(self.failures.values())
             return "".join(
-                f"kinetics600 {self.split}: {count:,} tarballs could not be read again "
+                f"kinetics600 {self.split}: {counted(count, 'tarball')} could not be read again "
                 f"({reason}: {REASONS[reason]}); the clips that are there stay as they were"
                 for reason, count in failed.items()
             )
         whole = sum(not clip.file_name for clip in self.missing)
-        count = f"{len(self.missing) - whole:,} clips" + (
-            f" and all clips of {whole:,} tarballs" if whole else ""
-        )
-        if self.asked is not None:
-            count = f"only {self.clips:,} of {self.asked:,} clips could be had, as {count}"
+        alone = len(self.missing) - whole
+        parts = [counted(alone, "clip")] if alone else []
+        parts += [f"all clips of {counted(whole, 'tarball')}"] if whole else []
+        head = f"kinetics600 {self.split}: {f'{only}, ' if self.asked is not None else ''}"
+        head += f"{' and '.join(parts)} missing"
         if brief:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in count_reasons(self.missing))
-            see = f"; see {self.report}" if self.report else ""
-            return (
-                f"kinetics600 {self.split}: {count} that were asked for are not there, as before: "
-                f"{reasons}{see}"
-            )
+            return f"{head}, as before: {reasons}{f'; see {self.report}' if self.report else ''}"
         return (
-            f"kinetics600 {self.split}: {count} that were asked for are not there:\n"
-            f"{missing_table(self.missing)}\n  "
+            f"{head}:\n{missing_table(self.missing)}\n  "
             + (f"Every one is named in {self.report}. " if self.report else "")
             + "retry_errors=True asks again for those proved not to be had."
         )

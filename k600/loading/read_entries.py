@@ -42,6 +42,7 @@ from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming
 from k600.tarballs.arrivals import write_clip
 from k600.tarballs.one_clip import read_clip
+from k600.text import counted
 
 logger = logging.getLogger("kinetics600")
 
@@ -86,9 +87,9 @@ class EntrySource(Source):
         for label in {label for label, _ in plan.entries}:
             store.check_inside(store.root / f"{state.split}/{label}")
         logger.info(
-            "kinetics600 %s: asking for %s clips by one request each, %s, from %s into %s",
+            "kinetics600 %s: asking for %s by one request each, %s, from %s into %s",
             state.split,
-            f"{price.count:,}",
+            counted(price.count, "clip"),
             decimal(price.size_bytes),
             state.request.mirror,
             store.root,

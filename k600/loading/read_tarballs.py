@@ -25,6 +25,7 @@ from k600.loading.state import State
 from k600.mirror.mirror import RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
 from k600.tarballs.extract import TarballExtractor, TarballRead
+from k600.text import counted
 
 logger = logging.getLogger("kinetics600")
 
@@ -191,16 +192,15 @@ def _announce(state: State, reads: Sequence[TarballRead], *, refetch: bool) -> N
     lost = sum(len(group.names & again[group.tarball]) for group in known)
     stored = sum(len(state.inventory.names(folder)) for folder in folders)
     logger.info(
-        "kinetics600 %s: reading %s tarballs, %s%s, from %s into %s (%s clips are there%s; "
-        "about %s on disk)",
+        "kinetics600 %s: reading %s, %s%s, from %s into %s (%s there%s; about %s on disk)",
         state.split,
-        f"{len(reads):,}",
+        counted(len(reads), "tarball"),
         "at most " if any(read.until_found for read in reads) else "",
         decimal(total),
         state.request.mirror,
         store.root,
-        f"{stored:,}",
-        f", {lost:,} have vanished" if lost else "",
+        counted(stored, "clip"),
+        f", {lost:,} vanished" if lost else "",
         decimal(needed.size_bytes),
     )
 

@@ -34,7 +34,7 @@ from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, Rates, TarballRow
 from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
-from k600.text import printable
+from k600.text import counted, printable
 from k600.video.encoding import Encoding
 
 logger = logging.getLogger("kinetics600")
@@ -273,7 +273,7 @@ class StreamedShard:
                 streamed.close()  # else what noting places meets would be raised to nobody
                 return
 
-        missing = f"{len(left or ())} clips are not in {self.tarball.path}"
+        missing = f"{counted(len(left or ()), 'clip')} not found in {self.tarball.path}"
         for number, name in enumerate(sorted(left or ()), 1):
             message = missing if number == len(left or ()) else ""
             yield LeftOut(message, None, self._member(name), "not_in_tarball")

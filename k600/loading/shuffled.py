@@ -23,6 +23,7 @@ from k600.loading.state import State
 from k600.loading.stream import state_to_stream, stream_split
 from k600.loading.unlisted import next_unlisted
 from k600.reasons import REASONS
+from k600.text import counted
 
 
 def stream_shards(request: Request, split: str, *, offline: bool = False) -> list[Any]:
@@ -231,7 +232,8 @@ def _check_places(
     unknown = [clip for clip in lacking if clip not in held and clip not in alone]
     if unknown:
         first = clip_at(unknown[0], state.split).key
-        what = f"where {len(unknown):,} of {of:,} clips lie in their tarballs, such as {first!r}"
+        some = f"{len(unknown):,} of {counted(of, 'clip')}"
+        what = f"where {some} can be found in their tarballs, such as {first!r}"
         raise _no_places(state, what)
     if lacking:
         first = clip_at(lacking[0], state.split).key
@@ -240,8 +242,8 @@ def _check_places(
 
 def _complain_alone(state: State, first: str, count: int, *, of: int) -> None:
     state.request.reading.complain(
-        f"{count:,} of {of:,} clips are left out, as they cannot be read alone: their tarballs "
-        f"cannot be entered near them; the first is {first!r}",
+        f"{count:,} of {counted(of, 'clip')} left out, as none can be read without all that lies "
+        f"before it in its tarball; the first is {first!r}"
     )
 
 

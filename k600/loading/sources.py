@@ -23,9 +23,11 @@ class Words:
     column: str
     """In a table of plans: the column's head."""
     cell: str
-    """And what stands in it, with `{count}` and `{size}`."""
+    """And what stands in it, with `{count}`, `{counted}` (number and noun) and `{size}`."""
+    noun: str
+    """What is counted."""
     came: str
-    """In the line that closes a load: what is counted."""
+    """And how it came, in the line that closes a load."""
     planned: tuple[str, str]
     """Names of count and bytes in a plan's JSON."""
     fetched: tuple[str, str]
@@ -35,22 +37,25 @@ class Words:
 WORDS: Mapping[str, Words] = {
     "entries": Words(
         "by request",
-        "{count} clips ({size})",
-        "clips by one request each",
+        "{counted} ({size})",
+        "clip",
+        "by one request each",
         ("entry_clips", "entry_bytes"),
         ("fetched_entry_clips", "fetched_bytes"),
     ),
     "cvdf": Words(
         "tarballs",
         "{count} ({size})",
-        "tarballs read",
+        "tarball",
+        "read",
         ("tarballs", "tarball_bytes"),
         ("fetched_tarballs", "fetched_bytes"),
     ),
     "youtube": Words(
         "YouTube",
-        "{count} clips",
-        "clips cut from YouTube",
+        "{counted}",
+        "clip",
+        "cut from YouTube",
         ("youtube_clips", "youtube_bytes"),
         ("fetched_youtube_clips", "fetched_youtube_bytes"),
     ),

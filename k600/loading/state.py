@@ -317,9 +317,9 @@ def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[
         return None
     if not labels:
         raise OfflineError(
-            "classes: clips of the test split can be chosen by class only with DeepMind's list, "
-            f"and {public_url(request.test_labels)} cannot be had. Pass test_labels=… a path or "
-            "URL of 'kinetics600.tar.gz' or its 'test.csv', or leave classes out"
+            "classes: test clips have no class without their labels, and "
+            f"{public_url(request.test_labels)} cannot be had. Pass test_labels=… another path or "
+            "URL of them, or leave classes out"
         )
     return names_of_classes(set(request.classes), labels)
 

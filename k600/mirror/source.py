@@ -29,6 +29,7 @@ from k600.errors import (
 from k600.mirror import web
 from k600.mirror.web import LEAST_BLOCK_BYTES, Address, Block, Version
 from k600.retry import Retry
+from k600.text import counted
 from k600.translate import mirror_error, translate_errors
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Source:
             except MirrorUnreachableError as error:
                 if retry.is_over:
                     raise MirrorUnreachableError(
-                        f"{error} (given up after {retry.attempts} attempts in "
+                        f"{error} (given up after {counted(retry.attempts, 'attempt')} in "
                         f"{self._mirror.patience_seconds:g} s)"
                     ) from error
                 retry.pause()

@@ -33,7 +33,7 @@ from k600.publish.shards import (
 )
 from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.reading import READINGS
-from k600.text import short_hash
+from k600.text import counted, short_hash
 from k600.translate import store_error, translate_errors
 
 BUFFER_BYTES = 128 << 20
@@ -93,7 +93,7 @@ def publish_clips(job: SplitJob) -> SplitResult:
     seen = _seen_in_tarballs(job) if from_store else {}
     result = SplitResult([], 0, 0)
     total = sum(map(_usual_clips, parts.values()))
-    with job.progress(total, f"{split}, publishing", unit=" clips") as bar:
+    with job.progress(total, f"{split}, publishing", unit="clip") as bar:
         for number, names in enumerate(groups):
             group = [parts[name] for name in names]
             path = job.own(f"groups/{number:05d}.json")
@@ -191,9 +191,9 @@ def _check_no_smaller(
     job.destination.roll_back([f"{job.data}/{name}" for name in sent])
     raise IncompleteError(
         f"kinetics600 {job.split}: {', '.join(sorted(lost))} at {job.destination.address} cannot "
-        f"be made again as it was: of {were:,} clips that it was mixed from, the mirror has "
-        f"{clips:,} now. What is there stays. Call again once the mirror has them, or publish to "
-        "another place"
+        f"be made again as it was: of {counted(were, 'clip')} that it was mixed from, the mirror "
+        f"has {clips:,} now. What is there stays. Call again once the mirror has them, or publish "
+        "to another place"
     )
 
 

@@ -35,7 +35,7 @@ from k600.publish.destination import Destination, Proof
 from k600.publish.shards import is_entry
 from k600.splits import SPLITS
 from k600.store.store import META_DIR
-from k600.text import public_url
+from k600.text import counted, public_url
 from k600.video.encoding import Encoding
 
 logger = logging.getLogger("kinetics600")
@@ -132,8 +132,8 @@ def find_damaged(
     if damaged:
         some = ", ".join(sorted(damaged)[:3]) + (", …" if len(damaged) > 3 else "")
         logger.warning(
-            f"kinetics600 {split}: {len(damaged):,} of {len(proofs):,} shards at "
-            f"{destination.address} are gone or damaged ({some}), and are made again"
+            f"kinetics600 {split}: {len(damaged):,} of {counted(len(proofs), 'shard')} at "
+            f"{destination.address} gone or damaged ({some}), to be made again"
         )
     return damaged
 

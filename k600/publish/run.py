@@ -35,6 +35,7 @@ from k600.publish.options import PublishOptions, repo_of_url, rights_error
 from k600.publish.recipe import SplitJob
 from k600.publish.shards import scratch_folder, send_shard
 from k600.splits import Split
+from k600.text import counted
 
 logger = logging.getLogger("kinetics600")
 
@@ -164,8 +165,8 @@ def _publish_split(job: SplitJob) -> PublishedSplit:
     )
     shards = len(result.shards)
     logger.info(
-        f"kinetics600 {job.split}: {done['clips']:,} clips in {shards:,} shards at "
-        f"{job.destination.address}, {result.new:,} of them new"
+        f"kinetics600 {job.split}: {counted(done['clips'], 'clip')} in {counted(shards, 'shard')} "
+        f"at {job.destination.address}, {result.new:,} of them new"
     )
     size_bytes, missing = done["parquet_bytes"], done["left_out"]
     return PublishedSplit(
@@ -181,7 +182,7 @@ def _publish_table(job: SplitJob) -> SplitResult:
         labels = read_labels(request, Split(split), offline=job.offline)
         rows = index_rows(request, split, labels)
     else:
-        with job.progress(0, f"{split}, reading", unit=" clips") as bar:
+        with job.progress(0, f"{split}, reading", unit="clip") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows = metadata_rows(request, split, offline=job.offline, on_clip=on_clip)
     unlabelled = sum(row["label"] is None for row in rows)

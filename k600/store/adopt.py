@@ -18,6 +18,7 @@ from k600.store.inventory import Folders, find_foreign, is_unchanged, warn_of_li
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
+from k600.text import counted
 from k600.video.probe import box_problem
 
 logger = logging.getLogger("kinetics600")
@@ -59,11 +60,11 @@ def adopt(
         ledger.adopt(split, rows)
     bad = sum(bool(row.problem) for row in rows)
     logger.info(
-        "kinetics600 %s: %s clips that were already in %s are used as they are%s",
+        "kinetics600 %s: %s already in %s can be used%s",
         split,
-        f"{len(rows) - bad:,}",
+        counted(len(rows) - bad, "clip"),
         store.root,
-        f"; {bad:,} more are damaged and not used" if bad else "",
+        f"; {bad:,} damaged" if bad else "",
     )
     paths = {row.path for row in rows}
     before = [row for row in view.adopted if row.path not in paths]
@@ -156,10 +157,10 @@ def _unknown_clips(
 
     if classless:
         logger.warning(
-            "kinetics600 %s: %s clips in flat folders of '%s' are in no list of the host, or in "
-            "that of two classes, so their class is not known and they are not used",
+            "kinetics600 %s: not using %s in flat folders of '%s': in no list of the host, or in "
+            "that of two classes, so of unknown class",
             split,
-            f"{classless:,}",
+            counted(classless, "clip"),
             store.root,
         )
     return [

@@ -26,6 +26,7 @@ from k600.splits import UNLABELED
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
+from k600.text import counted
 
 _SPLIT_FOLDERS = {
     "train": ("train", "videos_train"),
@@ -191,11 +192,10 @@ def warn_of_links(store: Store, split: str, links: Collection[str]) -> None:
     for each in named[_MOST_NAMED:]:
         logger.debug("kinetics600 %s: not followed: %s", split, each)
     logger.warning(
-        "kinetics600 %s: %s links in '%s' lead out of it and are not followed, as what lies "
-        "outside may be anybody's: %s%s. To use what they lead to, move it into the folder (or "
-        "mount it there)",
+        "kinetics600 %s: not following %s out of '%s', as what lies outside may be anybody's: "
+        "%s%s. To use it, move it into the folder (or mount it there)",
         split,
-        f"{len(named):,}",
+        counted(len(named), "link"),
         store.root,
         ", ".join(named[:_MOST_NAMED]),
         f" and {more:,} more" if more > 0 else "",

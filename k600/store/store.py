@@ -38,6 +38,7 @@ from k600.store.files import (
     write_whole,
 )
 from k600.store.ledger import Ledger
+from k600.text import counted
 from k600.translate import store_error, translate_errors
 from k600.video.encoding import Encoding
 
@@ -259,8 +260,8 @@ class Store:
             )
         if free.files is not None and (needed.files or 0) + _SPARE_FILES > free.files:
             return (
-                f"the clips are {needed.files or 0:,} files, and the volume of '{self.root}' has "
-                f"room for {free.files:,} more (inodes), whatever their size"
+                f"the clips take {counted(needed.files or 0, 'file')}, and the volume of "
+                f"'{self.root}' has room for {free.files:,} more (inodes), whatever their size"
             )
         return ""
 

@@ -176,15 +176,14 @@ def read_test_labels(
 
     try:
         if not network:
-            raise OfflineError("the network is not to be used")
+            raise OfflineError(f"{shown} is not kept here, and the network is not to be used")
         data = root.read_small(last, most_bytes=1 << 30)
     except MirrorError as error:
         if labels is None:
             logger.warning(
-                "test_labels: %s cannot be had, so clips of the test split have the label "
-                "None where their folder gives none (%s)",
-                shown,
-                error,
+                "test_labels: the labels of test clips are missing: %s. The next call asks again; "
+                "test_labels=… may be a file",
+                str(error).partition(". ")[0].removeprefix("mirror: "),  # no advice on tarballs
             )
         return labels or {}
 

@@ -21,7 +21,7 @@ from k600.errors import DamagedTarballError, ListError
 from k600.labels import NAMES, canonical
 from k600.splits import Split
 from k600.tarballs.archive import file_in_archive, packing_of
-from k600.text import text_of
+from k600.text import counted, text_of
 
 _MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
 _MOST_LINE_CHARACTERS = 10_000
@@ -101,8 +101,9 @@ def parse_listing(text: str, split: str, *, name: str = "listing", whole: bool =
     without_block = [label for label in classes if label not in blocks]
     if without_block:
         raise ListError(
-            f"{name}: truncated: its head names {len(classes)} classes, and {len(without_block)} "
-            f"of them have no block, the first {without_block[0][:200]!r}. Fetch the list again"
+            f"{name}: truncated: its head names {counted(len(classes), 'class')}, "
+            f"{len(without_block):,} of them without a block, the first "
+            f"{without_block[0][:200]!r}. Fetch the list again"
         )
     return _Blocks(blocks)
 

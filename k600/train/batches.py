@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from k600.errors import MissingDependencyError
+from k600.text import counted
 from k600.train.corrupt import CorruptClipError
 from k600.train.decoding import import_torch
 from k600.train.pixels import IMAGENET_MEAN, IMAGENET_STD, normalised
@@ -37,8 +38,8 @@ def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     good = [sample for sample in batch if sample[key] is not None]
     if not good:
         raise CorruptClipError(
-            f"on_corrupt: all {len(batch)} clips of a batch were skipped; take larger batches, or "
-            "on_corrupt='previous'"
+            f"on_corrupt: nothing is left of a batch of {counted(len(batch), 'clip')}; take larger "
+            "batches, or on_corrupt='previous'"
         )
 
     columns: dict[str, Any] = {name: [sample[name] for sample in good] for name in good[0]}
@@ -163,7 +164,7 @@ def warn_if_split(loader: Any) -> None:
     if split is not None and split.world_size > 1:
         warnings.warn(
             f"the dataset is split by hand (split_dataset_by_node, rank {split.rank} of "
-            f"{split.world_size}), and accelerate splits it again: of {split.world_size} clips, "
-            f"{split.world_size - 1} are never seen. Pass the whole dataset",
+            f"{split.world_size}), and accelerate splits it again, which skips "
+            f"{split.world_size - 1} of {split.world_size} clips. Pass the whole dataset",
             stacklevel=2,
         )

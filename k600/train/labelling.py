@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from k600.errors import OptionError, UnknownClassError, nearest
 from k600.labels import NAMES, canonical, label_id
+from k600.text import counted
 from k600.train.decoding import import_torch
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def align_labels(
         more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
         others = ", ".join(map(repr, strange[:5])) + (", ..." if len(strange) > 5 else "")
         raise UnknownClassError(
-            f"model_id2label: lacks {len(lacking)} classes: {', '.join(hints)}{more}. It has "
-            f"{len(strange)} names that are not of Kinetics-600{': ' if strange else ''}{others}. "
-            "classes=[...] asks for fewer"
+            f"model_id2label: lacks {counted(len(lacking), 'class')}: {', '.join(hints)}{more}. It "
+            f"has {counted(len(strange), 'name')} that Kinetics-600 has not"
+            f"{': ' if strange else ''}{others}. classes=[...] asks for fewer"
         )
     return {label_id(name): found[name] for name in NAMES if name in found}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from k600.errors import EncoderError, MissingDependencyError
+from k600.text import counted
 from k600.video.display import FrameShaper
 from k600.video.encoding import Encoding
 from k600.video.probe import is_disk_error
@@ -252,7 +253,7 @@ def read_back(path: Path, frames: int) -> Encoded:
             found += 1
             seconds = max(seconds, float((frame.pts + (frame.duration or 0)) * stream.time_base))
     if found != frames:
-        raise EncoderError(f"{frames} frames were written and {found} can be read. {_NO_FAULT}")
+        raise EncoderError(f"{counted(frames, 'frame')} written, {found} read back. {_NO_FAULT}")
     return Encoded(seconds, fps)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from k600.errors import StoreError
+from k600.text import counted
 
 VERDICTS: dict[str, str] = {
     "ok": "whole",
@@ -202,11 +203,11 @@ def _read_packets(container: Any, path: Path, seconds: float, *, deep: bool) -> 
     duration = float((last - first) * video.time_base) if shown else 0.0
     facts = replace(facts, duration_seconds=duration)
     if packets < video.frames and _samples(path) < video.frames:
-        return found("truncated", f"{packets} of {video.frames} frames are there")
+        return found("truncated", f"{packets} of {counted(video.frames, 'frame')} found")
     if not shown:
         return found("no_video", "its stream of frames is empty")
     if deep and frames < shown:
-        return found("damaged", f"{frames} of {shown} frames can be decoded")
+        return found("damaged", f"{frames} of {counted(shown, 'frame')} can be decoded")
     if duration < seconds - _SHORT_BY_SECONDS:
         return found("short", f"{duration:.2f} of {seconds:g} seconds")
     return facts

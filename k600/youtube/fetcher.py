@@ -21,6 +21,7 @@ from k600.clip import Clip
 from k600.disk import is_full
 from k600.errors import EncoderError, Stopped
 from k600.retry import Retry
+from k600.text import counted
 from k600.video.cut import CutError, cut_clip
 from k600.youtube.cookies import GUEST, Cookies
 from k600.youtube.options import YOUTUBE, YouTubeOptions
@@ -327,7 +328,7 @@ def _shortage(clip: Clip, cut_seconds: float, video_seconds: int | None) -> Refu
     """Return what it means that so much of a clip came; None if that is enough."""
     length = clip.time_end - clip.time_start
     there = min(clip.time_end, video_seconds or clip.time_end) - clip.time_start
-    message = f"only {cut_seconds:.1f} of {length} seconds came"
+    message = f"only {cut_seconds:.1f} of {counted(length, 'second')} came"
     if video_seconds and cut_seconds < there - _TOLERANCE_SECONDS:
         return Refusal("transient", "short", message)  # the video has more
     least = max(

@@ -16,6 +16,7 @@ from k600.errors import OptionError
 from k600.network import Proxy
 from k600.store.notes import MachineNotes
 from k600.store.store import Store
+from k600.text import counted
 from k600.youtube.circumstances import Circumstances, proxy_url
 from k600.youtube.options import YOUTUBE, YouTubeOptions
 
@@ -80,8 +81,8 @@ def recall_silence(store: Store, options: YouTubeOptions) -> str:
     if at is None or not 0 <= (seconds := time.time() - at) < _REMEMBERED_SECONDS:
         return ""
     return (
-        f"it did not answer {seconds / 60:.0f} minutes ago; this is remembered for an "
-        "hour, and source='youtube' tries all the same"
+        f"it did not answer {counted(round(seconds / 60), 'minute')} ago; this is remembered for "
+        "an hour, and source='youtube' tries all the same"
     )
 
 

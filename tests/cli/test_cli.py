@@ -82,7 +82,7 @@ def test_the_demo_shows_every_way_to_load_and_a_gallery(
     assert len([*tmp_path.glob("clips/validation/*/*.mp4")]) == 30
     assert len([*tmp_path.glob("clips/train/*/*.mp4")]) == 10
     assert not [*tmp_path.glob("clips/test/*")]  # a stream stores nothing
-    assert "4 clips that were asked for are not there" in done.stderr
+    assert "4 clips missing" in done.stderr
     page = re.search(r"open (\S+gallery\.html) in a browser", done.stdout)
     assert page
     assert "springboard diving" in Path(page[1]).read_text()
@@ -199,7 +199,7 @@ def test_a_download_of_all_that_a_flawed_host_has_ends_with_3(
     run: Run, place: dict[str, str]
 ) -> None:
     done = run(place, "download", "validation", code=3)
-    assert "4 clips that were asked for are not there" in done.stderr
+    assert "4 clips missing" in done.stderr
     quiet = run(place, "download", "validation", "--quiet", code=3)
     assert "reading" not in quiet.stderr
     assert "4 clips" in quiet.stderr

@@ -126,7 +126,7 @@ def test_missing_clips_are_a_table_once_and_then_a_line(
             report = f"{tmp_path}/clips-{columns}/.kinetics600/reports/validation-missing.csv"
             assert report in shown  # in one piece
             lines = lines_of(shown)
-            start = next(n for n, line in enumerate(lines) if ": 4 clips that were" in line)
+            start = next(n for n, line in enumerate(lines) if ": 4 clips missing" in line)
             found[columns] = lines[start:]
         return found
 

@@ -825,7 +825,7 @@ def test_on_the_command_line(miniature: Miniature, tmp_path: Path, command: Comm
         return done.stdout, " ".join(done.stderr.split())
 
     _, shown = said("validation", "--to", tmp_path / "a", "--workers", "1", code=3)
-    assert "30 clips in 1 shards, from 6 tarballs, 6 of them read now" in shown
+    assert "30 clips in 1 shard, from 6 tarballs, 6 of them read now" in shown
     assert "1 truncated" in shown
     assert f"written: {tmp_path / 'a'}" in shown
     out, _ = said("train", "--estimate", "--workers", "3", "--json")

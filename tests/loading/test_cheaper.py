@@ -92,14 +92,14 @@ def test_where_one_source_is_asked_for_nothing_is_compared(tmp_path: Path, sourc
             10,
             5.4e9,
             None,
-            "10 clips come from YouTube, in about 40 s; 10 tarballs (source='cvdf') would take "
+            "10 clips from YouTube, in about 40 s; 10 tarballs (source='cvdf') would take "
             "about 2 min (5.4 GB at 50.0 MB/s, a usual rate: none is measured yet)",
         ),
         (
             10,
             1e9,
             5e6,
-            "10 clips come from 10 tarballs, in about 3 min (1.0 GB at 5.0 MB/s, as measured); "
+            "10 clips from 10 tarballs, in about 3 min (1.0 GB at 5.0 MB/s, as measured); "
             "YouTube (source='youtube') would take about 40 s, but up to 2.0 GB the originals come "
             "first",
         ),
@@ -107,7 +107,7 @@ def test_where_one_source_is_asked_for_nothing_is_compared(tmp_path: Path, sourc
             600,
             9e11,
             5e6,
-            "600 clips come from 10 tarballs, in about 2.1 days (900.0 GB at 5.0 MB/s, as "
+            "600 clips from 10 tarballs, in about 2.1 days (900.0 GB at 5.0 MB/s, as "
             "measured); YouTube (source='youtube') would take about 1.9 h, and gives a "
             "guest no more than 300 clips an hour",
         ),
@@ -115,8 +115,7 @@ def test_where_one_source_is_asked_for_nothing_is_compared(tmp_path: Path, sourc
             10,
             None,
             None,
-            "10 clips come from YouTube, in about 40 s, as the mirror does not give their tarballs "
-            "now",
+            "10 clips from YouTube, in about 40 s, as the mirror does not give the tarballs now",
         ),
     ],
 )

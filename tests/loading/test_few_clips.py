@@ -461,8 +461,8 @@ def test_what_youtube_has_lost_comes_from_its_tarball_so_that_all_have_the_same_
     second = on("b")
     assert names(second) == names(first) == names(on("c", source="cvdf"))
     assert dict(zip(names(second), second["source"], strict=True))[lost] == "cvdf"
-    assert "1 clips that YouTube has not come from 1 tarballs" in lines.text
-    assert "1 tarballs read" in lines.text
+    assert "1 clip that YouTube has not, from 1 tarball" in lines.text
+    assert "1 tarball read" in lines.text
     assert "2 clips cut from YouTube" in lines.text
 
     youtube.requests.clear()

@@ -131,9 +131,9 @@ def test_a_test_tarball_that_is_lost_to_a_search_by_class_is_named(
     options = {"mirror": str(own_miniature.root), "test_labels": str(own_miniature.test_labels)}
     asked = {"source": "cvdf", "max_per_class": 5, **options}
     clips = len(load("test", **asked)["test"])
-    assert "all clips of 1 tarballs that were asked for are not there" in lines.text
+    assert "all clips of 1 tarball missing" in lines.text
     assert "1  tarball_not_found" in lines.text
-    with pytest.raises(kinetics600.Kinetics600Error, match="all clips of 1 tarballs"):
+    with pytest.raises(kinetics600.Kinetics600Error, match="all clips of 1 tarball missing"):
         load("test", on_missing="raise", **asked)
 
     tarball.write_bytes(content)  # what is not whole is not kept as if it were

@@ -15,7 +15,7 @@ import pytest
 from tqdm.std import tqdm
 
 import kinetics600
-from k600.errors import IncompleteError
+from k600.errors import IncompleteError, OfflineError
 from k600.labels import NAMES
 from k600.miniature import CLASSES, MACOS, PLAIN, URL, Miniature, make_clip, make_tarball
 from k600.splits import SPLITS
@@ -132,7 +132,7 @@ def test_the_plan_and_the_end_are_one_line_each(
 
 
 def test_on_missing_chooses_how_loud_it_is(load: Load, lines: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(kinetics600.Kinetics600Error, match="4 clips that were asked for"):
+    with pytest.raises(kinetics600.Kinetics600Error, match="4 clips missing"):
         load("validation", on_missing="raise")
     lines.clear()
     assert len(load("validation", on_missing="skip")["validation"]) == 30
@@ -239,11 +239,17 @@ def test_labels_that_cannot_be_had_are_missing_as_clips_are(
 ) -> None:
     options = {"test_labels": "http://127.0.0.1:9/kinetics600.tar.gz"}
     ds = load("test", **options)["test"]
-    message = f"{len(ds)} clips have the label None, as the list of labels could not be had"
+    message = f"{len(ds)} clips with the label None, as the list of labels could not be had"
     assert message in lines.text
     lines.clear()
     load("test", **options)  # of the cache, and not silently
     assert message in lines.text
+    with pytest.raises(OfflineError, match="test_labels=… another path or URL") as error:
+        load("test", classes="zumba", **options)
+    about = [r.getMessage() for r in lines.records if options["test_labels"] in r.getMessage()]
+    assert about
+    assert all("missing: " in each for each in about)  # and what to do, in a line or two
+    assert max(map(len, [*about, str(error.value)])) < 230
     for more in ({}, {"streaming": True}, {"max_samples": 2, "source": "cvdf"}):
         with pytest.raises(IncompleteError, match="label None"):
             load("test", on_missing="raise", **options, **more)

@@ -162,7 +162,7 @@ def test_the_cache_knows_what_it_says_and_not_where_it_lies(load: Load, tmp_path
         ("train,zumba,abcdefghijk,zero,10", "row 1"),
         ("train,zumba,abcdefghijk,0,10\ntrain,zumba,abcdefghijk,0,10", "twice"),
         ("validation,zumba,abcdefghijk,0,10", "no clip of 'train', only of 'validation'"),
-        ("train,surfing water,abcdefghijk,0,10", "1 clips are in no list of the host"),
+        ("train,surfing water,abcdefghijk,0,10", "1 clip in no list of the host"),
     ],
 )
 def test_a_bad_manifest(load: Load, tmp_path: Path, text: str, word: str) -> None:

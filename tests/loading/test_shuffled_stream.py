@@ -521,8 +521,8 @@ def test_a_clip_that_cannot_be_read_alone_is_named(
     options = {"index": index, "data_dir": str(tmp_path / "new")}
     rows = keys(shuffled(**options))
     assert {*all_keys(host)} - {*rows} == {(NAMES.index(label), name)}
-    assert "1 of 108 clips are left out, as they cannot be read alone" in lines.text
-    with pytest.raises(kinetics600.errors.IncompleteError, match="cannot be read alone"):
+    assert "1 of 108 clips left out, as none can be read without all that lies before" in lines.text
+    with pytest.raises(kinetics600.errors.IncompleteError, match="left out, as none can be read"):
         shuffled(on_missing="raise", **options)
 
 

@@ -20,6 +20,7 @@ import pytest
 import kinetics600
 from k600.errors import DestinationTakenError, IncompleteError
 from k600.miniature import Miniature, make_clip, make_tarball
+from k600.text import counted
 from tests.conftest import Command
 from tests.fleets import of_any_mirror
 from tests.hub import TOKEN, loopback_hub
@@ -201,7 +202,7 @@ def mends(
     lines.clear()
     done = make(place, **options)
     assert done.mended_shards == lost
-    assert f"{lost} of {done.shards} shards at " in lines.text
+    assert f"{lost} of {counted(done.shards, 'shard')} at " in lines.text
     assert place.files() == before
     lines.clear()
     assert make(place, **options).mended_shards == 0
@@ -470,7 +471,7 @@ def test_the_command_line_says_what_it_made_again(
 ) -> None:
     for name, more, said in (
         ("publish", ["--embed", "--i-have-the-rights"], "1 of them new, 1 that were gone or"),
-        ("fleet", ["--workers", "1", "--shards-multiple-of", "4"], "; 1 shards made again"),
+        ("fleet", ["--workers", "1", "--shards-multiple-of", "4"], "; 1 shard made again"),
     ):
         place = folder(tmp_path / name)
         words = [name, "validation", "--to", place.options["to"], *more]

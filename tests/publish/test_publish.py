@@ -880,7 +880,7 @@ def test_on_the_command_line(
     assert splits == ["train", "validation", "test"]
     _, said = run("./one", "validation")
     assert "published: ./one" in said
-    assert "29 clips in 1 files" in said
+    assert "29 clips in 1 file," in said
     assert run("--to", "./two", "validation", "--quiet") == ("", "")
     for arguments, word in (
         (["./x", "--embed", "--i-have-the-rights"], "split: with --embed"),

@@ -195,7 +195,7 @@ def test_flat_clips_of_no_list_are_counted(
     shutil.copy(next((root / "train").iterdir()), root / "train/unheardof00_000000_000010.mp4")
     ds = load("train", data_dir=str(root), mirror=str(host.root))["train"]
     assert len(ds) == 20
-    assert "1 clips in flat folders" in lines.text
+    assert "not using 1 clip in flat folders" in lines.text
 
 
 def test_a_clip_that_comes_while_one_looks_is_not_taken_for_gone(tmp_path: Path) -> None:

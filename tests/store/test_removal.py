@@ -55,7 +55,7 @@ def test_a_deleted_class_comes_again_when_it_is_asked_for(
 
     lines.clear()
     assert len(load("validation")["validation"]) == len(there)
-    assert "1 tarballs read" in lines.text
+    assert "1 tarball read" in lines.text
     assert contents(store.root) == there | expected(miniature, "test")
 
 
@@ -100,7 +100,7 @@ def test_a_clip_that_was_put_aside_stays_as_it_may_be_a_users(
 
     done = command("delete", "all", "--data-dir", store.root, "--yes")
     assert "validation: 5 clips" in done.stderr
-    assert "; 1 that are not the loader's, or were put aside, stay" in done.stderr
+    assert "; kept: 1 not the loader's, or put aside" in done.stderr
     assert not remove_own(store)
     (kept,) = store.root.rglob(OWN)
     assert kept.read_bytes() == b"no clip, but mine"
