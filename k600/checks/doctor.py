@@ -14,6 +14,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -85,7 +86,7 @@ class Finding:
 
 def check_python() -> Finding:
     """Return version and place of this Python."""
-    return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
+    return Finding("python", "ok", f"{platform.python_version()} at {shlex.quote(sys.executable)}")
 
 
 def _version_of(package: str) -> str:
@@ -261,7 +262,9 @@ def run_checks(
 def check_environment(environ: Mapping[str, str]) -> Finding:
     """Note the variables that change what the loader does."""
     known = [option.variable for option in OPTIONS.values() if option.variable is not None]
-    notes = [f"{name}={public_url(environ[name])}" for name in known if environ.get(name)]
+    notes = [
+        f"{name}={shlex.quote(public_url(environ[name]))}" for name in known if environ.get(name)
+    ]
     odd = [n for n in sorted(environ) if n.startswith("KINETICS600_") and n not in known]
     notes += [f"{name}={environ[name]}" for name in OFFLINE_VARIABLES if environ.get(name)]
     notes += [f"{name} is set, and no variable of this release" for name in odd]
@@ -338,13 +341,13 @@ def check_writable(store: Store) -> Finding:
         detail, _, advice = str(error).removeprefix("data_dir: ").partition(". ")
         return Finding("data_dir", "warning" if there else "error", detail, advice)
     except OSError as error:
-        detail = f"{store.root} cannot be written ({error.strerror or error})"
+        detail = f"{shlex.quote(str(store.root))} cannot be written ({error.strerror or error})"
         if there:
             detail += "; clips that are in it can be loaded"
         advice = "Pass --data-dir a folder that you may write, or set KINETICS600_HOME"
         return Finding("data_dir", "warning" if there else "error", detail, advice)
 
-    detail = f"{store.root}" if there else f"{store.root}, made by the first load"
+    detail = shlex.quote(str(store.root)) + ("" if there else ", made by the first load")
     if problem := _group_problem(store.root):
         detail += f"; its group may write, but {problem}"
         return Finding("data_dir", "warning", detail, SHARING)

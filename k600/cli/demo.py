@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from k600.cli.app import app
-from k600.cli.screen import make_table, show, show_table
+from k600.cli.screen import make_table, show, show_table, whole
 
 _CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("validation", "the whole split", {}),
@@ -73,8 +73,8 @@ def _demo(folder: Path, *, keep: bool) -> None:
     if keep:
         title = "Kinetics-600 in miniature: these are no real clips"
         page = kinetics600.gallery(ds, folder / "gallery.html", title=title).path
-        show(f"The clips are in {store['data_dir']}.")
-        show(f"See the clips: open {page} in a browser. See the store:")
+        show(f"The clips are in {whole(store['data_dir'])}.")
+        show(f"See the clips: open {whole(page)} in a browser. See the store:")
         words = ["--data-dir", store["data_dir"], "--mirror", store["mirror"]]
         show(f"  {shlex.join(['kinetics600', 'status', *words])}")
     else:

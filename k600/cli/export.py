@@ -12,7 +12,7 @@ from k600.checks.path_lists import LIST_NAMES, write_path_list
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import complete_of, fetch, request_of, with_request_options
-from k600.cli.screen import meter, print_json, say
+from k600.cli.screen import meter, print_json, say, whole
 from k600.text import counted
 from k600.values import choice
 
@@ -62,5 +62,5 @@ def lists(
         print_json(written)
     for one in [] if as_json or quiet else written:
         left = f"; left out: {one.unlabelled_clips:,} without a label" * bool(one.unlabelled_clips)
-        say(f"written: {one.out} ({counted(one.clips, 'clip')}{left})")
+        say(f"written: {whole(one.out)} ({counted(one.clips, 'clip')}{left})")
     sys.exit(code_of_fetch(request, outcomes))

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
 from k600.cli.request_options import as_given, request_of, with_own_options, with_request_options
-from k600.cli.screen import make_table, meter, print_json, say, show_table
+from k600.cli.screen import make_table, meter, print_json, say, show_table, whole
 from k600.fleet.options import EstimateOptions, FleetOptions
 from k600.loading.options import own_options
 from k600.network import is_offline
@@ -78,7 +78,7 @@ def _print_outcome(done: Fleet) -> None:
         )
         for reason, count in one.missing.items():
             say(f"  {count:>9,}  {reason}  {REASONS.get(reason, '')}".rstrip())
-    say(f"{'on its way to' if done.submitted else 'written'}: {done.address}")
+    say(f"{'on its way to' if done.submitted else 'written'}: {whole(done.address)}")
 
 
 def _estimate(

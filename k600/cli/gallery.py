@@ -16,7 +16,7 @@ import click
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import FILE, fetch, request_of, with_request_options
-from k600.cli.screen import console, meter, print_json, say
+from k600.cli.screen import console, meter, print_json, say, whole
 from k600.text import counted
 from k600.values import whole_number
 
@@ -99,7 +99,7 @@ def _rows(outcomes: Iterable[Outcome], step: int) -> Iterator[dict[str, Any]]:
 def _tell(done: dict[str, Any], fetched: Iterable[Outcome], server: PageServer | None) -> None:
     for name in ("out", "contact_sheet"):
         if name in done:
-            say(f"written: {done[name]}")
+            say(f"written: {whole(done[name])}")
     for outcome in fetched:
         if missing := outcome.missing_text():
             say(missing)

@@ -27,6 +27,7 @@ from k600.cli.screen import (
     print_json,
     say,
     show_table,
+    whole,
 )
 from k600.loading.options import own_options
 from k600.network import is_offline
@@ -82,7 +83,7 @@ def build(
         for one in built:
             size = decimal(one.fetched_bytes)
             say(f"{one.split}: {counted(one.fetched_tarballs, 'tarball')} read now, {size}")
-        say(f"written: {out}" if out else f"kept in: {request.store.root}")
+        say(f"written: {whole(out)}" if out else f"kept in: {whole(request.store.root)}")
     if any(one.may_bring_more for one in built):
         sys.exit(AGAIN)
     sys.exit(UNAVAILABLE if any(one.missing for one in built) else DONE)

@@ -14,7 +14,7 @@ import click
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_fetch
 from k600.cli.request_options import FILE, fetch, request_of, with_options, with_request_options
-from k600.cli.screen import counts_of, meter, print_json, say
+from k600.cli.screen import counts_of, meter, print_json, say, whole
 from k600.clip import Clip
 from k600.errors import NoClipsError
 from k600.loading.options import ENCODING_OPTIONS
@@ -64,7 +64,7 @@ def export(
     if as_json:
         print_json({"out": str(path), "here_clips": here, "missing": missing})
     elif not quiet:
-        say(f"written: {path} ({_counts(f'{here:,} here', missing)})")
+        say(f"written: {whole(path)} ({_counts(f'{here:,} here', missing)})")
     sys.exit(code_of_fetch(request, outcomes))
 
 

@@ -9,7 +9,7 @@ import click
 
 from k600.cli.app import app, as_json
 from k600.cli.request_options import FILE, complete_of, request_of, with_options
-from k600.cli.screen import make_table, percent_of, print_json, say, show_table
+from k600.cli.screen import make_table, percent_of, print_json, say, show_table, whole
 from k600.network import is_offline
 from k600.store.files import write_whole
 from k600.text import csv_text
@@ -64,4 +64,4 @@ def overlap(split: str, options: dict[str, Any], out: Path | None, as_json: bool
     columns = ("split", "clips", "video in train", "seconds in common")
     show_table(make_table(*columns, rows=[(split, clips, *shares)], text=["split"]))
     if out is not None:
-        say(f"written: {out}")
+        say(f"written: {whole(out)}")

@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_splits
 from k600.cli.request_options import fetch, request_of, with_request_options
-from k600.cli.screen import make_table, meter, print_json, say, show_table
+from k600.cli.screen import make_table, meter, print_json, say, show_table, whole
 from k600.network import is_offline
 from k600.progress import time_of
 from k600.text import counted
@@ -86,7 +86,7 @@ def _plan(split: str, options: dict[str, Any], rate: float | None, *, as_json: b
         show_table(_table(found))
         files = found[0].free_files
         room = "" if files is None else f", which has room for {counted(files, 'file')}"
-        say(f"into {found[0].data_dir}{room}, from {found[0].mirror}")
+        say(f"into {whole(found[0].data_dir)}{room}, from {whole(found[0].mirror)}")
         for forecast in found:
             for line in _remarks(forecast):
                 say(f"{forecast.split}: {line}")

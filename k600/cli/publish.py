@@ -10,7 +10,7 @@ import click
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import DONE, UNAVAILABLE
 from k600.cli.request_options import as_given, with_own_options, with_request_options
-from k600.cli.screen import counts_of, meter, print_json, say
+from k600.cli.screen import counts_of, meter, print_json, say, whole
 from k600.errors import OptionError
 from k600.publish.options import PublishOptions
 from k600.splits import CONFIGS
@@ -80,4 +80,4 @@ def tell(done: Published, *, as_json: bool, quiet: bool) -> None:
                 f"{one.split}: {counted(one.clips, 'clip')} in {counted(one.shards, 'file')}, "
                 f"{one.new_shards:,} of them new{mended}{missing}"
             )
-        say(f"published: {done.address}")
+        say(f"published: {whole(done.address)}")

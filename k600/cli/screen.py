@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 import textwrap
 import warnings
@@ -119,17 +120,18 @@ def say_error(text: str) -> None:
     show_text(f"error: {with_flags(text)}", screen=console(stderr=True), style="bold red", most=6)
 
 
-_COMMAND = re.compile(
+_IN_ONE = re.compile(
     r"(?:pip install|kinetics600(?! \w+:)) [^\s,;)][^,;)\n]*|(?<!\w)'[^'\n]+'|`[^`\n]+`"
+    r"|(?<![^\s(])\d(?:[\d,.]*\d)? (?=\S)"
 )
-"""What is meant for copying, within a sentence."""
+"""What is meant for copying, within a sentence, and a number with what it counts."""
 
 
 def show_text(text: str, *, screen: Console, style: str = "", most: int | None = None) -> None:
     """Print text in lines as wide as a terminal; a style is that of its first `most` characters.
 
-    A command or a path stays in one line, and so does a line that is indented: it stands alone to
-    be copied, or is a row of a table.
+    A command or a path stays in one line (one with blanks in quotes), and so does a line that is
+    indented: it stands alone to be copied, or is a row of a table.
     """
     text = printable_lines(text)
     if screen.is_terminal:
@@ -139,10 +141,20 @@ def show_text(text: str, *, screen: Console, style: str = "", most: int | None =
     screen.print(shown)
 
 
+def whole(place: object) -> str:
+    """Return a path or an address as a word of a shell, which no line breaks within.
+
+    Example:
+        >>> whole("my clips/a.csv"), whole("clips/a.csv")
+        ("'my clips/a.csv'", 'clips/a.csv')
+    """
+    return shlex.quote(str(place))
+
+
 def _fold(line: str, width: int) -> str:
     if line.startswith("  "):
         return line
-    kept = _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), line)
+    kept = _IN_ONE.sub(lambda found: found[0].replace(" ", "\xa0"), line)
     folded = textwrap.wrap(kept, width, break_long_words=False, break_on_hyphens=False)
     return "\n".join(folded).replace("\xa0", " ")
 
@@ -235,22 +247,34 @@ def show_table(table: Table) -> None:
 def show_aligned(rows: Iterable[Sequence[str | Text]]) -> None:
     """Print lines whose beginnings are aligned; the last cell of each is folded within its column.
 
-    Where there is no terminal, each is one line, which can be searched.
+    What has a word too long for that stands below its beginning. Where there is no terminal, each
+    is one line, which can be searched.
     """
     screen = console()
     cells = [[Text(printable_lines(c)) if isinstance(c, str) else c for c in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in cells), strict=True)]
-    if not screen.is_terminal:
-        for *first, last in cells:
-            padded = (f"{c.plain:<{width}}  " for c, width in zip(first, widths, strict=True))
-            screen.print("".join(padded) + last.plain.replace("\n", " "))
-        return
+    for *first, last in cells:
+        padded = [f"{c.plain:<{width}}  " for c, width in zip(first, widths, strict=True)]
+        line = Text.assemble(*((text, c.style) for text, c in zip(padded, first, strict=True)))
+        if not screen.is_terminal:
+            screen.print(line.plain + last.plain.replace("\n", " "))
+            continue
 
-    table = Table.grid(*(Column(no_wrap=True) for _ in widths), Column(overflow="fold"))
-    table.padding = (0, 2, 0, 0)
-    for row in cells:
-        table.add_row(*row)
-    screen.print(table, soft_wrap=False)
+        indent = len(line)
+        folded = [*_fold_styled(last, screen.width - indent)]
+        if max(map(len, folded)) > screen.width - indent:
+            line, indent = line + Text("\n    "), 4
+            folded = [*_fold_styled(last, screen.width - indent)]
+        screen.print(line + Text(f"\n{' ' * indent}").join(folded))
+
+
+def _fold_styled(text: Text, width: int) -> Iterator[Text]:
+    for line in text.split("\n", allow_blank=True):
+        start = 0
+        for part in _fold(line.plain, width).split("\n"):
+            start = line.plain.index(part, start)
+            yield line[start : start + len(part)]
+            start += len(part)
 
 
 def bar_of(share: float, *, style: str) -> Text:

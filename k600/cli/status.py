@@ -26,6 +26,7 @@ from k600.cli.screen import (
     show,
     show_aligned,
     show_table,
+    whole,
 )
 from k600.loading.options import ENCODING_OPTIONS
 from k600.reasons import REASONS
@@ -78,7 +79,7 @@ def status(split: str, options: dict[str, Any], every: bool, as_json: bool) -> N
 
 
 def _show(status: StoreStatus, *, by_class: bool) -> None:
-    show(status.data_dir, bold=True)
+    show(whole(status.data_dir), bold=True)
     if not status.exists:
         show("There is no such folder yet: nothing is here.")
         return

@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN
 from k600.cli.request_options import request_of, split_argument, with_options
-from k600.cli.screen import make_table, meter, print_json, say, show, show_table
+from k600.cli.screen import make_table, meter, print_json, say, show, show_table, whole
 from k600.errors import OptionError, nearest
 from k600.store.removal import Removal, plan_removal, remove_clips, remove_own
 from k600.store.store import Store
@@ -152,7 +152,7 @@ def _find_store(usual: Store, encoding: str | None) -> Store:
 
 def _describe(store: Store, removals: Iterable[Removal]) -> Iterator[str]:
     """Yield how much is to be deleted, in words."""
-    yield f"In {store.root}:"
+    yield f"In {whole(store.root)}:"
     for one in removals:
         stay = f"; kept: {one.others:,} not the loader's, or put aside" if one.others else ""
         yield f"{one.split}: {counted(one.clips, 'clip')}, {decimal(one.size_bytes)}{stay}"

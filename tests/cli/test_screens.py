@@ -112,6 +112,24 @@ def test_a_status_is_read_at_a_glance(miniature: Miniature, tmp_path: Path) -> N
         assert max(len(line) for line in lines if not line.startswith(to_copy)) <= columns
 
 
+def test_no_path_is_broken_and_no_number_parted_from_what_it_counts(
+    miniature: Miniature, tmp_path: Path
+) -> None:
+    home = tmp_path / "my clips" / "of a year"
+    place = env_of(miniature, home)
+    subprocess.run([PROGRAM, "download", "validation", "--quiet"], env=place, check=False)
+    for words, paths in (
+        (("status", "validation"), [f"'{home}'"]),
+        (("plan", "validation"), [f"'{home}'", str(miniature.root)]),
+        (("doctor", "--offline"), [sys.executable, f"KINETICS600_HOME='{home}'", f"'{home}'\r\n"]),
+    ):
+        for columns, (_, shown) in at_widths(place, tmp_path, *words, widths=(50, 60, 80)).items():
+            assert [path for path in paths if path not in shown] == []
+            lines = lines_of(shown)
+            assert [line for line in lines if re.search(r"(^ *|\S \(?)[\d,]+$", line)] == []
+            assert [line for line in lines if "/" not in line and len(line) > columns] == []
+
+
 def test_missing_clips_are_a_table_once_and_then_a_line(
     miniature: Miniature, tmp_path: Path
 ) -> None:
