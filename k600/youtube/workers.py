@@ -14,6 +14,7 @@ from typing import Any
 
 from k600.clip import Clip
 from k600.errors import Stopped
+from k600.progress import time_of
 from k600.store.files import flush, sync_folder
 from k600.store.ledger import Ledger
 from k600.store.store import Incoming, Store
@@ -297,11 +298,11 @@ class YouTubeWorkers:
             self.given_up = blocked
             return
         logger.warning(
-            "kinetics600: YouTube refuses this address for now (%s). Trying again in %.0f seconds, "
-            "%.0f in all at most (patience_seconds=…). %s; source='cvdf' does not need YouTube",
+            "kinetics600: YouTube refuses this address for now (%s). Trying again in %s, "
+            "%s in all at most (patience_seconds=…). %s; source='cvdf' does not need YouTube",
             blocked.message or blocked.code,
-            pause_seconds,
-            patience,
+            time_of(pause_seconds),
+            time_of(patience),
             advice(blocked.kind, has_worked=self._has_stored),
         )
         self._throttle.sleep(pause_seconds)

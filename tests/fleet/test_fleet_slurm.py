@@ -201,7 +201,7 @@ def test_a_real_slurm_makes_the_same_bytes_as_this_machine(
 def test_on_slurm_a_damaged_part_is_read_again_by_the_task_that_finds_it(
     run: Run, cluster: None, own_miniature: Miniature, tmp_path: Path
 ) -> None:
-    with pytest.raises(OptionError, match="there are 10"):
+    with pytest.raises(OptionError, match="number of clips, which is 10"):
         run(tmp_path / "a", executor="local", split="train", host=own_miniature, shards=64)
     own = tmp_path / "a/.kinetics600/train"
     part, other = sorted((own / "parts").iterdir())
