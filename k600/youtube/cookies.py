@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import optparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +14,16 @@ from k600.errors import OptionError
 from k600.text import short_hash
 from k600.youtube.options import YOUTUBE, Silent
 
+logger = logging.getLogger("kinetics600")
+
 GUEST = "guest"
 """The account where there is none."""
 
 _OF_ACCOUNT = ("SAPISID", "__Secure-1PAPISID", "__Secure-3PAPISID")
 """Cookies that stay the same for as long as an account is signed in."""
+
+_FIELDS = 7
+"""Of a line of a cookie file, separated by tabs."""
 
 
 class Cookies(NamedTuple):
@@ -40,8 +47,10 @@ def read_cookies(file: Path | None, browser: tuple[str | None, ...] | None) -> C
     from yt_dlp.utils import YoutubeDLError
 
     params: dict[str, Any]
+    odd: list[int] = []
     if file is not None:
-        source, params = f"cookies: '{file}'", {"cookiefile": io.StringIO(_text_of(file))}
+        text, odd = _cookies_of(file)
+        source, params = f"cookies: '{file}'", {"cookiefile": io.StringIO(text)}
     elif browser is not None:
         source, params = f"cookies_from_browser: {browser[0]!r}", {"cookiesfrombrowser": browser}
     else:
@@ -51,18 +60,52 @@ def read_cookies(file: Path | None, browser: tuple[str | None, ...] | None) -> C
         with YoutubeDL({"quiet": True, "logger": Silent(), **params}) as downloader:
             jar = downloader.cookiejar
             if not len(jar):
-                raise OptionError(f"{source} holds no cookie that is still good")
-            text = io.StringIO()
-            jar.save(text, ignore_discard=True, ignore_expires=True)
+                why = f". {_odd_lines(odd)}" if odd else ""
+                raise OptionError(f"{source} holds no cookie that is still good{why}")
+            saved = io.StringIO()
+            jar.save(saved, ignore_discard=True, ignore_expires=True)
             if not downloader.get_info_extractor("Youtube").is_authenticated:
-                return Cookies(text.getvalue())
+                return Cookies(saved.getvalue())
             values = {cookie.name: cookie.value for cookie in jar.get_cookies_for_url(YOUTUBE)}
     except (CookieLoadError, YoutubeDLError) as error:
         if file is not None:
             raise _no_cookies(file, "it is no such file") from None
         raise OptionError(f"{source} cannot be read ({error.__cause__ or error})") from None
     account = next(values[name] for name in _OF_ACCOUNT if name in values)
-    return Cookies(text.getvalue(), short_hash(str(account)))
+    return Cookies(saved.getvalue(), short_hash(str(account)))
+
+
+def _cookies_of(file: Path) -> tuple[str, list[int]]:
+    """Return a cookie file's text without lines that are no cookies, and the numbers of these.
+
+    yt-dlp passes over the same lines, and prints each of them with the secret that may be in it.
+    """
+    good, odd = list[str](), list[int]()
+    for number, line in enumerate(_text_of(file).split("\n"), 1):
+        is_json = line.strip()[:1] in ("[", "{", '"')  # yt-dlp refuses the file
+        if is_json or _is_cookie(line):
+            good.append(line)
+        else:
+            odd.append(number)
+    return "\n".join(good), odd
+
+
+def _is_cookie(line: str) -> bool:
+    """Return whether yt-dlp takes a line: a comment, an empty one, or a cookie."""
+    line = line.removeprefix("#HttpOnly_")
+    if line.startswith("#") or not line.strip():
+        return True
+    fields = line.split("\t")
+    return len(fields) == _FIELDS and (not fields[4] or fields[4].isdigit())
+
+
+def _odd_lines(numbers: Sequence[int]) -> str:
+    """Return what is wrong with lines of a cookie file, in words without what is in them."""
+    first = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
+    return (
+        f"There is no cookie in {'line' if len(numbers) == 1 else 'lines'} {first}: one has "
+        f"{_FIELDS} fields, with tabs between them, which an editor may have made spaces"
+    )
 
 
 def _text_of(file: Path) -> str:
@@ -86,7 +129,9 @@ def check_cookies(value: object) -> Path:
     if not isinstance(value, (str, os.PathLike)):
         raise OptionError(f"cookies: {value!r} is not allowed, expected a file's path")
     path = Path(os.path.abspath(os.path.expanduser(os.fspath(value))))
-    _text_of(path)
+    _, odd = _cookies_of(path)
+    if odd:
+        logger.warning("kinetics600: cookies: '%s' is of use in part. %s", path, _odd_lines(odd))
     return path
 
 

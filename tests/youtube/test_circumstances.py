@@ -12,7 +12,7 @@ import pytest
 from k600.errors import OptionError
 from k600.loading.request import make_request
 from k600.youtube.circumstances import Circumstances, read_facts
-from k600.youtube.cookies import Cookies, read_cookies
+from k600.youtube.cookies import Cookies, check_cookies, read_cookies
 
 PROXY = "http://user-country-de:the-password@127.0.0.1:3128"
 
@@ -146,3 +146,42 @@ def test_a_file_that_holds_no_cookies_is_refused_by_name(content: bytes, tmp_pat
         read_cookies(
             make_request("train", default_data_dir="/", cookies=str(file)).youtube.cookies, None
         )
+
+
+FAR = 2_147_483_647
+ODD_LINES = {
+    "spaces for tabs": f".youtube.com TRUE / TRUE {FAR} SAPISID the/secret",
+    "a field too many": f".youtube.com\tTRUE\t/\tTRUE\t{FAR}\tSAPISID\tthe/secret\t",
+    "no time": ".youtube.com\tTRUE\t/\tTRUE\tsoon\tSAPISID\tthe/secret",
+    "for HTTP only, and cut off": "#HttpOnly_.youtube.com\tTRUE\t/\tthe/secret",
+    "no line of a table": "SAPISID=the/secret",
+}
+
+
+@pytest.mark.parametrize("line", ODD_LINES.values(), ids=ODD_LINES)
+def test_a_line_that_is_no_cookie_is_told_by_its_number_and_never_printed(
+    line: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    file = tmp_path / "cookies.txt"
+    file.write_text(f"{SIGNED_IN.rstrip()}\n{line}\n")
+    number = len(file.read_text().splitlines())
+    found = read_cookies(check_cookies(str(file)), None)
+    assert found == read_cookies(check_cookies(str(signed_in_alone(tmp_path))), None)
+    assert f"There is no cookie in line {number}: " in lines.text
+
+    file.write_text(f"# Netscape HTTP Cookie File\n{line}\n")
+    with pytest.raises(
+        OptionError, match=r"no cookie that is still good.* line 2: "
+    ) as error:
+        read_cookies(file, None)
+    for said in (*capfd.readouterr(), lines.text, str(error.value)):
+        assert "the/secret" not in said
+
+
+def signed_in_alone(folder: Path) -> Path:
+    file = folder / "signed_in.txt"
+    file.write_text(SIGNED_IN)
+    return file
