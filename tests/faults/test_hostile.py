@@ -282,8 +282,8 @@ def test_a_ledger_that_names_a_link_gets_nobody_out_of_the_tree(
     options: dict[str, Any] = {"data_dir": str(tree), "mirror": str(tmp_path / "600")}
     request = kinetics600.make_request("train", classes="zumba", **options)
     report = verify_clips(request)
-    assert [(f.file_name, f.verdict) for f in report.bad] == [(NAME, "vanished")]
-    assert "leads out of the store" in report.bad[0].detail
+    assert [(f.row.file_name, f.row.verdict) for f in report.bad] == [(NAME, "vanished")]
+    assert "leads out of the store" in report.bad[0].row.detail
     (finding,) = verify_clips(request, repair=True).splits[0].bad
     assert finding.fate == "repaired"
     assert not (tree / "train/zumba" / NAME).is_symlink()
