@@ -173,9 +173,7 @@ def test_a_line_that_is_no_cookie_is_told_by_its_number_and_never_printed(
     assert f"There is no cookie in line {number}: " in lines.text
 
     file.write_text(f"# Netscape HTTP Cookie File\n{line}\n")
-    with pytest.raises(
-        OptionError, match=r"no cookie that is still good.* line 2: "
-    ) as error:
+    with pytest.raises(OptionError, match=r"no cookie that is still good.* line 2: ") as error:
         read_cookies(file, None)
     for said in (*capfd.readouterr(), lines.text, str(error.value)):
         assert "the/secret" not in said
