@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import optparse
 import os
 from collections.abc import Sequence
@@ -13,8 +12,6 @@ from typing import Any, NamedTuple
 from k600.errors import OptionError
 from k600.text import short_hash
 from k600.youtube.options import YOUTUBE, Silent
-
-logger = logging.getLogger("kinetics600")
 
 GUEST = "guest"
 """The account where there is none."""
@@ -34,6 +31,8 @@ class Cookies(NamedTuple):
     account: str = GUEST
     """A digest of the account that they sign in. They may be there and sign in nobody: what a
     browser leaves behind that has rotated them."""
+    left_out: str = ""
+    """What is wrong with lines of the file that are no cookies, in words; empty without any."""
 
 
 def read_cookies(file: Path | None, browser: tuple[str | None, ...] | None) -> Cookies:
@@ -47,9 +46,10 @@ def read_cookies(file: Path | None, browser: tuple[str | None, ...] | None) -> C
     from yt_dlp.utils import YoutubeDLError
 
     params: dict[str, Any]
-    odd: list[int] = []
+    left_out = ""
     if file is not None:
         text, odd = _cookies_of(file)
+        left_out = _odd_lines(odd) if odd else ""
         source, params = f"cookies: '{file}'", {"cookiefile": io.StringIO(text)}
     elif browser is not None:
         source, params = f"cookies_from_browser: {browser[0]!r}", {"cookiesfrombrowser": browser}
@@ -60,19 +60,19 @@ def read_cookies(file: Path | None, browser: tuple[str | None, ...] | None) -> C
         with YoutubeDL({"quiet": True, "logger": Silent(), **params}) as downloader:
             jar = downloader.cookiejar
             if not len(jar):
-                why = f". {_odd_lines(odd)}" if odd else ""
-                raise OptionError(f"{source} holds no cookie that is still good{why}")
+                why = f"{source} holds no cookie that is still good"
+                raise OptionError(". ".join(filter(None, (why, left_out))))
             saved = io.StringIO()
             jar.save(saved, ignore_discard=True, ignore_expires=True)
             if not downloader.get_info_extractor("Youtube").is_authenticated:
-                return Cookies(saved.getvalue())
+                return Cookies(saved.getvalue(), left_out=left_out)
             values = {cookie.name: cookie.value for cookie in jar.get_cookies_for_url(YOUTUBE)}
     except (CookieLoadError, YoutubeDLError) as error:
         if file is not None:
             raise _no_cookies(file, "it is no such file") from None
         raise OptionError(f"{source} cannot be read ({error.__cause__ or error})") from None
     account = next(values[name] for name in _OF_ACCOUNT if name in values)
-    return Cookies(saved.getvalue(), short_hash(str(account)))
+    return Cookies(saved.getvalue(), short_hash(str(account)), left_out)
 
 
 def _cookies_of(file: Path) -> tuple[str, list[int]]:
@@ -129,9 +129,7 @@ def check_cookies(value: object) -> Path:
     if not isinstance(value, (str, os.PathLike)):
         raise OptionError(f"cookies: {value!r} is not allowed, expected a file's path")
     path = Path(os.path.abspath(os.path.expanduser(os.fspath(value))))
-    _, odd = _cookies_of(path)
-    if odd:
-        logger.warning("kinetics600: cookies: '%s' is of use in part. %s", path, _odd_lines(odd))
+    _text_of(path)
     return path
 
 

@@ -138,6 +138,8 @@ class YouTubeWorkers:
     def __enter__(self) -> YouTubeWorkers:
         cookies = read_cookies(self.options.cookies, self.options.cookies_from_browser)
         self._circumstances = Circumstances(self.options, account=cookies.account)
+        if cookies.left_out:
+            logger.warning("kinetics600: not all of the cookies are used. %s", cookies.left_out)
         if cookies.text and cookies.account == GUEST:
             _warn_signed_out("sign in no account")
         if self.remember_block and self._throttle.lately_blocked:

@@ -160,26 +160,16 @@ ODD_LINES = {
 
 @pytest.mark.parametrize("line", ODD_LINES.values(), ids=ODD_LINES)
 def test_a_line_that_is_no_cookie_is_told_by_its_number_and_never_printed(
-    line: str,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    lines: pytest.LogCaptureFixture,
+    line: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "cookies.txt"
     file.write_text(f"{SIGNED_IN.rstrip()}\n{line}\n")
-    number = len(file.read_text().splitlines())
     found = read_cookies(check_cookies(str(file)), None)
-    assert found == read_cookies(check_cookies(str(signed_in_alone(tmp_path))), None)
-    assert f"There is no cookie in line {number}: " in lines.text
+    assert found.account == account_of(SIGNED_IN, tmp_path)
+    assert found.left_out.startswith("There is no cookie in line 4: ")
 
     file.write_text(f"# Netscape HTTP Cookie File\n{line}\n")
-    with pytest.raises(OptionError, match=r"no cookie that is still good.* line 2: ") as error:
+    with pytest.raises(OptionError, match="no cookie that is still good.* line 2: ") as error:
         read_cookies(file, None)
-    for said in (*capfd.readouterr(), lines.text, str(error.value)):
+    for said in (*capfd.readouterr(), found.left_out, str(error.value)):
         assert "the/secret" not in said
-
-
-def signed_in_alone(folder: Path) -> Path:
-    file = folder / "signed_in.txt"
-    file.write_text(SIGNED_IN)
-    return file

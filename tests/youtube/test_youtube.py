@@ -392,10 +392,17 @@ def test_cookies_that_youtube_takes_back_are_said_aloud_and_what_follows_is_a_gu
         assert ("the cookies are no longer valid" in caplog.text) == youtube.rotated
         (row,) = Ledger(store.ledger_path).answers("train")
         accounts.append(read_facts(row.circumstances)["account"])
+        assert "not all of the cookies" not in caplog.text
     youtube.rotated = False
     assert accounts[0] != "guest"
     assert accounts[1] == "guest"
     assert file.read_bytes() == before
+
+    file.write_bytes(before.replace(b"\tSAPISID\t", b" SAPISID "))
+    caplog.clear()
+    ask(youtube, store, clip("cookies0000"), cookies=str(file))
+    assert caplog.text.count("not all of the cookies are used. There is no cookie in line 3") == 1
+    assert "the cookies sign in no account" in caplog.text
 
 
 @pytest.mark.parametrize(
