@@ -27,7 +27,6 @@ from k600.store.rows import (
     AdoptedRow,
     AnswerRow,
     Checkpoint,
-    CheckpointRow,
     CheckRow,
     ClipRow,
     LedgerView,
@@ -168,15 +167,14 @@ class Ledger:
             rows = read_rows(db, "objects", columns, mirror=self._mirrors(db), split=split)
         return {name: (etag, size_bytes) for name, etag, size_bytes in rows}
 
-    def checkpoint(self, tarball: Tarball) -> CheckpointRow | None:
-        """Return where reading of a tarball may go on, if that is known."""
-        columns = ("etag", "size_bytes", *Checkpoint._fields)
+    def checkpoint(self, tarball: Tarball, etag: str, size_bytes: int) -> Checkpoint | None:
+        """Return where reading of an object may go on, if that is known."""
+        these: dict[str, Any] = {"split": tarball.split, "tarball": tarball.name}
+        these |= {"etag": etag, "size_bytes": size_bytes}
         with self._open() as db:
-            these: dict[str, Any] = {"split": tarball.split, "tarball": tarball.name}
-            rows = read_rows(db, "checkpoints", columns, mirror=self._mirrors(db), **these)
-        for etag, size_bytes, *at in rows:
-            return CheckpointRow(tarball, etag, size_bytes, Checkpoint(*at))
-        return None
+            mine = self._mirrors(db)
+            rows = read_rows(db, "checkpoints", Checkpoint._fields, mirror=mine, **these)
+        return Checkpoint(*rows[0]) if rows else None
 
     def record(
         self,
@@ -186,7 +184,7 @@ class Ledger:
         replace: bool = True,
         packing: str = "",
         entries: Mapping[str, Entry] = MappingProxyType({}),
-        checkpoint: CheckpointRow | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         """Record a tarball and clips of it, all in one transaction.
 
@@ -460,7 +458,7 @@ def _record_entries(
     row: TarballRow,
     packing: str,
     entries: Mapping[str, Entry],
-    checkpoint: CheckpointRow | None,
+    checkpoint: Checkpoint | None,
 ) -> None:
     """Add to what is known of an object; forget what is known of another, or of a damaged one."""
     key = (mirror, row.tarball.split, row.tarball.name)
@@ -479,7 +477,7 @@ def _record_entries(
         _insert(db, "objects", [(*key, row.etag, row.size_bytes, packing)])
         _insert(db, "entries", ((*key, name, *entry) for name, entry in entries.items()))
     if checkpoint is not None:
-        _insert(db, "checkpoints", [(*key, checkpoint.etag, checkpoint.size_bytes, *checkpoint.at)])
+        _insert(db, "checkpoints", [(*key, row.etag, row.size_bytes, *checkpoint)])
 
 
 def _stored_groups(

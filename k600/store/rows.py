@@ -53,7 +53,7 @@ class ClipRow(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """Where reading of a tarball may go on."""
+    """Where reading of a tarball may go on that broke off; all before it is in the store."""
 
     packing: str
     """`gzip` or `tar`."""
@@ -69,16 +69,6 @@ class Checkpoint(NamedTuple):
     """Position, in what is unpacked, of the tar header to go on with."""
     position: int
     """How many of the tarball's clips lie before that."""
-
-
-class CheckpointRow(NamedTuple):
-    """Where reading of a tarball may go on that broke off; all before it is in the store."""
-
-    tarball: Tarball
-    etag: str
-    size_bytes: int
-    """Of the tarball's file."""
-    at: Checkpoint
 
 
 class AnswerRow(NamedTuple):

@@ -19,7 +19,7 @@ from k600.clip import Entry
 from k600.errors import EncoderError
 from k600.store.files import flush, flush_all
 from k600.store.ledger import Ledger
-from k600.store.rows import CheckpointRow, ClipRow, TarballRow
+from k600.store.rows import Checkpoint, ClipRow, TarballRow
 from k600.store.store import Incoming
 from k600.translate import store_error, translate_errors
 from k600.video.cut import CutError
@@ -74,7 +74,7 @@ def write_clip(
 class Milestone:
     """What is known of a tarball up to a place where reading of it may go on."""
 
-    checkpoint: CheckpointRow
+    checkpoint: Checkpoint
     rows: Sequence[ClipRow]
     """Of the members since the last milestone that are no new clips."""
     entries: Mapping[str, Entry]
@@ -189,7 +189,7 @@ class Arrivals:
             rows += milestone.rows
             entries |= milestone.entries
         checkpoint = passed[-1].checkpoint if passed else None
-        packing = checkpoint.at.packing if checkpoint else ""
+        packing = checkpoint.packing if checkpoint else ""
         more: dict[str, Any] = {"packing": packing, "entries": entries, "checkpoint": checkpoint}
         self._ledger.record(self._begun, rows, replace=False, **more)
 

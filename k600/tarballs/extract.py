@@ -19,7 +19,7 @@ from k600.mirror.reader import AHEAD_BYTES
 from k600.progress import Bar
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger
-from k600.store.rows import Checkpoint, CheckpointRow, ClipRow, TarballRow
+from k600.store.rows import Checkpoint, ClipRow, TarballRow
 from k600.store.store import Incoming, Store
 from k600.tarballs.archive import Member, Members
 from k600.tarballs.arrivals import Arrivals, Milestone, write_clip
@@ -223,12 +223,12 @@ class TarballExtractor:
         self, need: TarballRead, remote: RemoteFile, before: _Before
     ) -> Checkpoint | None:
         """Return where reading may go on, if all that lies before is known, and still there."""
-        found = self.ledger.checkpoint(need.tarball)
-        if found is None or (found.etag, found.size_bytes) != (remote.etag, remote.size_bytes):
+        found = self.ledger.checkpoint(need.tarball, remote.etag, remote.size_bytes)
+        if found is None:
             return None
 
-        passed = before.passed(found.at)
-        if len(passed) != found.at.position:  # such as of a name that came twice
+        passed = before.passed(found)
+        if len(passed) != found.position:  # such as of a name that came twice
             return None
         for clip in passed:
             path = self.store.path(clip.folder, clip.file_name)
@@ -236,7 +236,7 @@ class TarballExtractor:
                 return None
             if clip.state == "skipped" and need.wants(clip.file_name):
                 return None
-        return found.at
+        return found
 
     def _roll_back(self, before: _Before, present: PresentClips) -> list[ClipRow]:
         """Remove earlier clips of a damaged tarball; return the rows that stay."""
@@ -346,7 +346,7 @@ class Extraction:
             return
         self._note_entries(members)
         milestone = Milestone(
-            CheckpointRow(self.need.tarball, self.remote.etag, self.remote.size_bytes, checkpoint),
+            checkpoint,
             [*self.rows.values()][self._passed_rows :],
             dict([*self.entries.items()][self._passed_entries :]),
         )

@@ -21,7 +21,6 @@ from k600.store.rows import (
     AdoptedRow,
     AnswerRow,
     Checkpoint,
-    CheckpointRow,
     CheckRow,
     ClipRow,
     TarballRow,
@@ -49,7 +48,7 @@ def rights(path: Path) -> int:
 ZUMBA = Tarball("train", "zumba")
 ROW = TarballRow(ZUMBA, "done", "etag", 5)
 ENTRY = Entry(0, 512, 5, 3, 7)
-CHECKPOINT = CheckpointRow(ZUMBA, "etag", 5, Checkpoint("gzip", 3, 9, 7, 9, 10, 1))
+CHECKPOINT = Checkpoint("gzip", 3, 9, 7, 9, 10, 1)
 
 
 def clip(name: str, position: int, state: str = "have") -> ClipRow:
@@ -357,7 +356,7 @@ def test_a_value_that_no_run_wrote_is_one_clear_error(
         ledger.view("train", sizes=True)
         ledger.checks("train")
         ledger.places("train", [("zumba", "a")])
-        ledger.checkpoint(ZUMBA)
+        ledger.checkpoint(ZUMBA, "etag", 5)
 
     read()
     with contextlib.closing(sqlite3.connect(path)) as db, db:
@@ -413,11 +412,12 @@ def test_entries_are_added_as_reading_goes_on_and_forgotten_with_their_object(
 
     def known() -> tuple[list[str], bool]:
         names = [name for _, name in ledger.places("train", asked)]
-        return sorted(names), ledger.checkpoint(ZUMBA) is not None
+        return sorted(names), ledger.checkpoint(ZUMBA, "etag", 5) is not None
 
     begun = replace(ROW, state="started")
     ledger.record(begun, [], packing="gzip", entries={"a": ENTRY}, checkpoint=CHECKPOINT)
-    assert ledger.checkpoint(ZUMBA) == CHECKPOINT
+    assert ledger.checkpoint(ZUMBA, "etag", 5) == CHECKPOINT
+    assert ledger.checkpoint(ZUMBA, "other", 5) is None
     ledger.record(begun, [clip("c", 0)], replace=False)
     assert known() == (["a"], True)
     ledger.record(ROW, [], packing="gzip", entries={"b": ENTRY})
