@@ -296,10 +296,9 @@ def _origins(known: LedgerView) -> Mapping[str, Mapping[str, tuple[str, int]]]:
     for row in known.adopted:
         if not row.problem:
             found[row.folder.partition("/")[2]][row.file_name] = "local", row.size_bytes
-    for answer in known.answers:
-        if answer.kind == "have":
-            own = found[answer.folder.partition("/")[2]]
-            own[answer.file_name] = "youtube", answer.size_bytes
+    for folder, sizes in known.cuts.items():
+        own = found[folder.partition("/")[2]]
+        own |= {name: ("youtube", size_bytes) for name, size_bytes in sizes.items()}
     return found
 
 

@@ -152,13 +152,12 @@ def usable_places(state: State, clips: Iterable[Candidate]) -> dict[Candidate, P
     """Return the places of clips, as far as they are known and may be used now."""
     if not state.from_tarballs:
         return {}
-    host, known = state.host, state.known
-    cut = {(answer.folder, answer.file_name) for answer in known.answers if answer.kind == "have"}
+    host, known, cuts = state.host, state.known, state.known.cuts
     found: dict[Candidate, Place] = {}
     for clip, place in state.places.find(clips).items():
         if place.tarball in host.doubted or place.tarball in host.failures:
             continue
-        if state.may_ask and (f"{state.split}/{clip[0]}", clip[1]) in cut:
+        if state.may_ask and clip[1] in cuts.get(f"{state.split}/{clip[0]}", ()):
             continue  # what was cut from YouTube is not to become another file
         if is_usable(place, known.tarballs.get(place.tarball.name)):
             found[clip] = place

@@ -73,16 +73,12 @@ def plan_removal(store: Store, split: str, classes: Collection[str] | None = Non
     labels = classes or [folder.partition("/")[2] for folder in Split(split).folders(None)]
     folders = {f"{split}/{label}" for label in labels}
 
-    recorded = [
+    recorded: list[tuple[Tarball | None, str, Mapping[str, int]]] = [
         (group.tarball, group.folder, group.sizes)
         for group in known.groups
         if group.source in ("cvdf", "youtube")
     ]
-    cuts: dict[str, dict[str, int]] = {}
-    for answer in known.answers:
-        if answer.kind == "have":
-            cuts.setdefault(answer.folder, {})[answer.file_name] = answer.size_bytes
-    recorded += [(None, folder, sizes) for folder, sizes in cuts.items()]  # type: ignore[misc]
+    recorded += [(None, folder, sizes) for folder, sizes in known.cuts.items()]
 
     here = {folder: store.inventory(folder) for folder in sorted(folders)}
     parts = []

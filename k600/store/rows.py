@@ -222,6 +222,11 @@ class LedgerView:
             for name in sorted(group.names.difference(here(group.folder))):
                 yield LostClip(group.folder, name, group.tarball.name, "")
 
+    @property
+    def cuts(self) -> Mapping[str, Mapping[str, int]]:
+        """Sizes in bytes, by folder and file name, of clips that YouTube gave, as it answered."""
+        return _cuts(self.answers)
+
     def stored(self) -> dict[str, list[frozenset[str]]]:
         """Return the file names by folder, in some sets each, of clips that runs stored."""
         return _names_by_folder([*self.groups, *self.other_mirrors], self.answers)
@@ -261,7 +266,14 @@ def _names_by_folder(
     found: dict[str, list[frozenset[str]]] = {}
     for group in groups:
         found.setdefault(group.folder, []).append(group.names)
+    for folder, sizes in _cuts(answers).items():
+        found.setdefault(folder, []).append(frozenset(sizes))
+    return found
+
+
+def _cuts(answers: Iterable[AnswerRow]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
     for answer in answers:
         if answer.kind == "have":
-            found.setdefault(answer.folder, []).append(frozenset((answer.file_name,)))
+            found.setdefault(answer.folder, {})[answer.file_name] = answer.size_bytes
     return found
