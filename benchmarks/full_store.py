@@ -60,7 +60,9 @@ def make_full_store(folder: Path, *, clips: int, classes: int) -> FullStore:
     lines = "".join(f"{line}\n" for line in listing)
     (made.mirror / "annotations/train.txt").write_text(lines)
     mirror = Mirror(made.mirror.as_uri())
-    KeptLists(mirror, store, "train", network=True).refresh(paths=True)
+    lists = KeptLists(mirror, store, "train")
+    lists.fetch_tarballs()
+    lists.fetch_listing()
     ledger = Ledger(store.ledger_path, mirror.identity)
     for label, files in names.items():
         ledger.record(*ledger_rows(label, files))

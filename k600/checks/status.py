@@ -26,14 +26,14 @@ def count_listed(request: Request) -> dict[str, dict[str, int]]:
     """Return how many clips of each class the kept lists have, for each split with lists."""
     found = {}
     for split in (split for split in request.splits if not Split(split).is_mixed):
-        lists = KeptLists(request.mirror, request.store, split, network=False)
+        lists = KeptLists(request.mirror, request.store, split)
         found[split] = {label: len(names) for label, names in lists.listing().items()}
     return found
 
 
 def _read_split(request: Request, split: str) -> SplitStatus:
     store, classes, mixed = request.store, request.classes, Split(split).is_mixed
-    lists = KeptLists(request.mirror, store, split, network=False, keep=False)
+    lists = KeptLists(request.mirror, store, split)
     listing = {} if mixed else lists.listing()
     tarballs = {tarball.name for tarball in lists.tarballs()} | set(listing)
     only = None if mixed else classes

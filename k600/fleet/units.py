@@ -142,8 +142,8 @@ class UnitMarker:
 
 def tarballs_to_read(request: Request, split: str) -> list[Tarball]:
     """Return the tarballs of a split, by the host's list."""
-    lists = KeptLists(request.mirror, request.store, split, network=True, keep=False)
-    return tarballs_of(request, split, HostView(lists.tarballs(), lists.listing()))
+    lists = KeptLists(request.mirror, request.store, split, keep=False)
+    return tarballs_of(request, split, HostView(lists.tarballs(fetch=True), lists.listing()))
 
 
 def find_units(

@@ -114,15 +114,14 @@ def failure_of(error: MirrorError | DamagedTarballError, row: TarballRow | None)
 def with_lists(state: State) -> State:
     """Return how things stand with the host's lists that the request takes, fetched now."""
     request, split = state.request, state.split
-    lists = KeptLists(request.mirror, request.store, split, network=True, keep=state.writable)
+    lists = KeptLists(request.mirror, request.store, split, keep=state.writable)
     paths = split.is_mixed or not (request.chooses or request.classes)
-    lists.refresh(paths=paths)
     by_names = split.is_mixed and request.chooses and request.has_youtube
     unlabeled = by_names and not state.labels and request.manifest is None
     return state.with_host(
-        tarballs=lists.tarballs() if paths else state.host.tarballs,
-        listing=lists.listing(),
-        test_names=lists.test_names() if unlabeled else (),
+        tarballs=lists.fetch_tarballs() if paths else state.host.tarballs,
+        listing=lists.fetch_listing(),
+        test_names=lists.test_names(fetch=True) if unlabeled else (),
         fresh=True,
     )
 

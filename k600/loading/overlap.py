@@ -35,8 +35,8 @@ def train_listing(request: Request, *, offline: bool, keep: bool) -> Listing:
         ListError, MirrorError: The mirror has none, or it cannot be reached.
     """
     network = request.may_fetch(offline=offline)
-    lists = KeptLists(request.mirror, request.store, "train", network=network, keep=keep)
-    if found := lists.listing(fetch=True):
+    lists = KeptLists(request.mirror, request.store, "train", keep=keep)
+    if found := lists.listing(fetch=network):
         return found
     why = "the list of train's clips, which says which videos are in train,"
     if network:

@@ -194,16 +194,11 @@ class State:
     @cached_property
     def _brought(self) -> Mapping[str, Sequence[tuple[str, Set[str]]]]:
         """Sources and file names of the clips that runs have stored, by folder."""
-        cut: dict[str, set[str]] = defaultdict(set)
-        for answer in self.known.answers:
-            if answer.kind == "have":
-                cut[answer.folder].add(answer.file_name)
-
         found: dict[str, list[tuple[str, Set[str]]]] = defaultdict(list)
         for group in self.known.groups:
             found[group.folder].append((group.source, group.names))
-        for folder, names in cut.items():
-            found[folder].append(("youtube", names))
+        for folder, sizes in self.known.cuts.items():
+            found[folder].append(("youtube", sizes.keys()))
         return found
 
     def stamps(self) -> dict[str, int]:
@@ -243,14 +238,14 @@ def read_state(
     writable = keep and store.is_writable(make=network)
 
     labels = read_labels(request, split, offline=offline, keep=writable, refresh=refresh)
-    lists = KeptLists(request.mirror, store, split, network=network, keep=writable)
+    lists = KeptLists(request.mirror, store, split, keep=writable)
     folders = Folders(store)
     known = adopt(
         request.ledger,
         store,
         split,
         request.folders(split),
-        listing=partial(lists.listing, fetch=True),
+        listing=partial(lists.listing, fetch=network),
         labels=labels,
         write=writable,
         listed=folders,
@@ -259,7 +254,7 @@ def read_state(
     state = State(
         request,
         split,
-        _kept_view(request, split, labels, lists.listing()) if host else HostView(),
+        _kept_view(request, split, labels, lists) if host else HostView(),
         labels,
         known,
         Inventory(store, known, folders, without=without),
@@ -274,11 +269,10 @@ def read_state(
     return dataclasses.replace(state, members=members)
 
 
-def _kept_view(request: Request, split: Split, labels: TestLabels, listing: Listing) -> HostView:
+def _kept_view(request: Request, split: Split, labels: TestLabels, lists: KeptLists) -> HostView:
     """Return what the store keeps of the host's lists."""
-    kept = KeptLists(request.mirror, request.store, split, network=False, keep=False)
-    names = kept.test_names() if split.is_mixed and request.chooses and not labels else ()
-    return HostView(kept.tarballs(), listing, names)
+    names = lists.test_names() if split.is_mixed and request.chooses and not labels else ()
+    return HostView(lists.tarballs(), lists.listing(), names)
 
 
 def read_labels(

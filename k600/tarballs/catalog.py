@@ -30,87 +30,73 @@ T = TypeVar("T")
 
 
 class KeptLists:
-    """The host's lists of one split: from the store if kept there, else from the mirror.
+    """The host's lists of one split: those that the store keeps, else the mirror's.
 
     What fetches a list raises `MirrorError`, or `ListError` if it is truncated or no list.
     """
 
-    def __init__(
-        self, mirror: Mirror, store: Store, split: str, *, network: bool, keep: bool = True
-    ) -> None:
-        self.mirror, self._store, self._split = mirror, store, Split(split)
-        self._network, self._keep = network, keep
-        self._fresh = False
+    def __init__(self, mirror: Mirror, store: Store, split: str, *, keep: bool = True) -> None:
+        """Read nothing yet; with `keep`, lists that are fetched are kept."""
+        self._mirror, self._store, self._split, self._keep = mirror, store, Split(split), keep
         self._listing: Listing | None = None
-        self._tarballs: list[Tarball] | None = None
 
-    def tarballs(self) -> list[Tarball]:
-        """Return the tarballs of the path list; none if that would have to be fetched offline."""
-        if self._tarballs is None:
-            self._tarballs = self._kept("paths", partial(parse_path_list, split=self._split))
-            if self._tarballs is None and self._network:
-                self._fetch_paths()
-        return self._tarballs or []
+    def tarballs(self, *, fetch: bool = False) -> list[Tarball]:
+        """Return the tarballs of the path list that is kept; with `fetch`, else of the host's."""
+        kept = self._kept("paths", partial(parse_path_list, split=self._split))
+        return self.fetch_tarballs() if kept is None and fetch else kept or []
+
+    def fetch_tarballs(self) -> list[Tarball]:
+        """Return the tarballs of the host's path list, fetched now."""
+        folder = self._split.host_folder
+        parse = partial(parse_path_list, split=self._split)
+        return self._fetch("paths", f"{folder}/k600_{folder}_path.txt", parse)
 
     def listing(self, *, fetch: bool = False) -> Listing:
         """Return the file names of each class, as far as they are known by now; with `fetch`, the
-        host is asked if they are not, where the network may be used.
+        host is asked if they are not.
         """
         if self._listing is None:
             self._listing = self._kept(
                 "listing", lambda text: parse_listing(text, self._split) if text else {}
             )
-        if fetch and self._network and not self._listing:
-            self._fetch_listing()
-        return self._listing or {}
+        return self.fetch_listing() if fetch and not self._listing else self._listing or {}
 
-    def test_names(self) -> list[str]:
-        """Return the file names of the host's list of test clips; none if not kept, and offline.
+    def fetch_listing(self) -> Listing:
+        """Return the host's listing, fetched now; the one that it had before, if it gives none."""
+        if self._split.is_mixed:  # test.csv is another list than the tarballs hold
+            return {}
+        folder = self._split.host_folder
+        parse = partial(parse_listing, split=self._split)
+        # A mirror may have none; S3 answers "denied" then where listing a bucket is forbidden.
+        with contextlib.suppress(MirrorNotFoundError, MirrorDeniedError):
+            self._listing = self._fetch("listing", f"annotations/{folder}.txt", parse)
+
+        found = self.listing()
+        if not found:  # else it had one before: a portal or a proxy may have refused it
+            logger.warning(
+                "kinetics600 %s: %s has no list of the clips, so a clip that is not in its "
+                "tarball cannot be missed",
+                self._split,
+                self._mirror,
+            )
+            self._write("listing", b"")
+        return found
+
+    def test_names(self, *, fetch: bool = False) -> list[str]:
+        """Return the file names of the list of test clips that is kept; with `fetch`, else of the
+        host's.
 
         The list has no labels, and at most half of its clips are in the tarballs.
         """
         kept = self._kept("clips", parse_test_list)
-        if kept is None and self._network:
+        if kept is None and fetch:
             return self._fetch("clips", "annotations/test.csv", parse_test_list)
         return kept or []
 
-    def refresh(self, *, paths: bool) -> None:
-        """Fetch the listing anew, and with `paths` the path list."""
-        if paths and not self._fresh:
-            self._fetch_paths()
-        self._fetch_listing()
-
-    def _fetch_paths(self) -> None:
-        self._fresh = True
-        folder = self._split.host_folder
-        parse = partial(parse_path_list, split=self._split)
-        self._tarballs = self._fetch("paths", f"{folder}/k600_{folder}_path.txt", parse)
-
-    def _fetch_listing(self) -> None:
-        folder, found = self._split.host_folder, None
-        if not self._split.is_mixed:  # test.csv is another list than the tarballs hold
-            parse = partial(parse_listing, split=self._split)
-            # A mirror may have none; S3 answers "denied" then where listing a bucket is forbidden.
-            with contextlib.suppress(MirrorNotFoundError, MirrorDeniedError):
-                found = self._fetch("listing", f"annotations/{folder}.txt", parse)
-
-        if found is None:
-            if self.listing():
-                return  # it had one before: a portal or a proxy may have refused it
-            if not self._split.is_mixed:
-                logger.warning(
-                    "kinetics600 %s: %s has no list of the clips, so a clip that is not in its "
-                    "tarball cannot be missed",
-                    self._split,
-                    self.mirror,
-                )
-            self._write("listing", b"")
-        self._listing = found or {}
-
     def _fetch(self, kind: str, path: str, parse: Callable[..., T]) -> T:
         """Fetch and keep a list, with an end to its last line."""
-        text = self.mirror.read_list(path)
-        found = parse(text, name=f"{self.mirror}/{path}", whole=True)
+        text = self._mirror.read_list(path)
+        found = parse(text, name=f"{self._mirror}/{path}", whole=True)
         self._write(kind, f"{text.rstrip()}\n".encode())
         return found
 
@@ -122,7 +108,7 @@ class KeptLists:
         return read_kept(self._store, self._name(kind), lambda data: parse(data.decode()))
 
     def _name(self, kind: str) -> str:
-        return f"lists/{short_hash(self.mirror.identity)}-{self._split}-{kind}"
+        return f"lists/{short_hash(self._mirror.identity)}-{self._split}-{kind}"
 
 
 def read_kept(store: Store, name: str, parse: Callable[[bytes], T]) -> T | None:

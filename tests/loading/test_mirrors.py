@@ -267,7 +267,7 @@ def test_lists_are_kept_for_each_endpoint_and_once_for_all_spellings(
     store.write_own(f"lists/{short_hash('s3://kinetics/600')}-{SPLIT}-listing", listing)
 
     def kept(url: str, options: dict[str, Any]) -> list[str]:
-        return [*KeptLists(Mirror(url, options), store, SPLIT, network=False).listing()]
+        return [*KeptLists(Mirror(url, options), store, SPLIT).listing()]
 
     assert CLASS in kept("s3://kinetics/600", {"anon": True})
     assert CLASS in kept("https://kinetics.s3.us-east-1.amazonaws.com/600/", {})
