@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -158,10 +159,10 @@ def forecast_split(
 
 def _counts(state: State, plan: Plan) -> tuple[int, int | None]:
     """Return how many clips are there of those that are meant, and how many these are."""
-    names = [name for found in plan.here.values() for name in found]
     if state.request.chooses:
-        return len(names), plan.wanted
-    here = sum(map(state.wants, names))
+        return sum(state.place_of(clip) is not None for clip in plan.chosen), plan.wanted
+    folders = state.request.folders(state.split)
+    here = sum(map(state.wants, itertools.chain(*map(state.inventory.names, folders))))
 
     host, listing = state.host, state.host.listing
     tarballs = state.tarballs

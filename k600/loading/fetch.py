@@ -204,14 +204,11 @@ def _outcome_of_whole_classes(load: Load) -> Outcome:
 
 def _outcome_of_chosen(load: Load, before: State) -> Outcome:
     state, plan = load.state, load.plan
-    refused = dict(plan.refused)
-    here = {folder: set(names) for folder, names in plan.here.items()}
-    for clip in differing_clips(state, (c for c in plan.chosen if c not in load.proved)):
-        refused[clip] = "differs"
-        here[state.place_of(clip) or ""].discard(clip[1])
+    differing = differing_clips(state, (c for c in plan.chosen if c not in load.proved))
+    refused = {**plan.refused, **dict.fromkeys(differing, "differs")}
 
-    shards = stored_shards(state, here)
-    clips = sum(map(len, here.values()))
+    shards = stored_shards(state, set(plan.chosen).difference(differing))
+    clips = sum(len(shard.names) for shard in shards)
     short = plan.wanted is None or clips < plan.wanted
     missing = _missing_of_chosen(load, refused) if short else []
     if not shards:

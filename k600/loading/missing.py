@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from k600.clip import label_of
@@ -18,18 +18,19 @@ from k600.tarballs.reading import is_condemned, noted_failure
 from k600.text import counted
 
 
-def stored_shards(
-    state: State, here: Mapping[str, Collection[str]] | None = None
-) -> list[StoredShard]:
+def stored_shards(state: State, chosen: Iterable[Candidate] | None = None) -> list[StoredShard]:
     """Return what is in the store for the request, folder by folder in id order.
 
-    `here` are the file names to load, by folder (`<split>/<class name>`); by default all there are.
+    `chosen` are the clips to load, as far as they are there; by default all.
     """
     request, split, inventory = state.request, state.split, state.inventory
+    here: dict[str | None, set[str]] = {}
+    for clip in chosen or ():
+        here.setdefault(state.place_of(clip), set()).add(clip[1])
     seen: set[str] = set()
     shards = []
     for folder in request.folders(split):
-        names = frozenset(inventory.names(folder) if here is None else here.get(folder, ()))
+        names = frozenset(inventory.names(folder) if chosen is None else here.get(folder, ()))
         label = folder.partition("/")[2]
         if split.is_mixed:  # a clip may lie there twice: without its label, and with it
             names -= seen

@@ -1,4 +1,4 @@
-"""What of a request is here, what has to come and from where, and what cannot be had. Pure.
+"""What of a request has to come and from where, and what cannot be had. Pure.
 
 Loads, dry runs, streams, tables of metadata and repairs all start from the `Plan` that `make_plan`
 returns, so that none of them can say anything else than the others do.
@@ -38,8 +38,6 @@ class Plan:
 
     chosen: Sequence[Candidate] = ()
     """The clips that are meant, in the order of choice; none for a request of whole classes."""
-    here: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """File names, by store folder, of those that are there."""
     entries: Mapping[Candidate, Place] = field(default_factory=dict)
     """Clips that come by one request each, and where they lie."""
     youtube: Sequence[Candidate] = ()
@@ -141,7 +139,6 @@ def _of_whole_classes(
     entries, reads = divide(reads, usable_places(state, clips), refused)
     lists = bool(reads) or not state.knows_tarballs
     return Plan(
-        here={folder: here(folder) for folder in request.folders(state.split)},
         entries=entries,
         reads=reads,
         needs_lists=network and not host.fresh and lists,
@@ -276,8 +273,7 @@ class Choice:
         self, chosen: Sequence[Candidate], gone: Mapping[Candidate, str], **more: Any
     ) -> Plan:
         """Return a plan for chosen clips."""
-        here = by_folder(self.state, chosen)
-        return Plan(chosen=chosen, here=here, refused=gone, wanted=self.wanted, **more)
+        return Plan(chosen=chosen, refused=gone, wanted=self.wanted, **more)
 
     def _gone(self) -> tuple[dict[Candidate, str], dict[Candidate, str]]:
         """Return the candidates that cannot be had at all, and those that YouTube alone has not,
@@ -447,18 +443,8 @@ class Choice:
         entries, reads = divide(reads, usable_places(state, lacking), self.refused)
         return Plan(
             chosen=chosen,
-            here=by_folder(state, chosen),
             entries=entries,
             reads=reads,
             wanted=wanted,
             comparison=comparison,
         )
-
-
-def by_folder(state: State, chosen: Iterable[Candidate]) -> dict[str, set[str]]:
-    """Return the file names, by store folder, of those clips that are there."""
-    found: dict[str, set[str]] = {}
-    for candidate in chosen:
-        if (folder := state.place_of(candidate)) is not None:
-            found.setdefault(folder, set()).add(candidate[1])
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from k600.loading.candidates import clip_at, proved_bad
 from k600.loading.columns import place_values
 from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.order import Stretch, clips_schema, cut_order
-from k600.loading.plan import by_folder, make_plan
+from k600.loading.plan import make_plan
 from k600.loading.request import Request
 from k600.loading.rows import StoredClip
 from k600.loading.selection import Candidate
@@ -54,7 +54,7 @@ def shuffle_split(request: Request, split: str, *, offline: bool = False) -> lis
     indexed: list[Any] = []
     if request.chooses:
         state, clips = _chosen_clips(state)
-        stored = _stored(state, by_folder(state, clips))
+        stored = _stored(state, clips)
     else:
         stored = _stored(state)
         state, clips, indexed = _all_clips(state, stored)
@@ -206,12 +206,10 @@ def _lacks(state: State, stored: Collection[Candidate]) -> Callable[[Candidate],
     return lambda clip: clip[1] not in there
 
 
-def _stored(
-    state: State, here: Mapping[str, Collection[str]] | None = None
-) -> dict[Candidate, StoredClip]:
+def _stored(state: State, chosen: Iterable[Candidate] | None = None) -> dict[Candidate, StoredClip]:
     """Return clips in the store, by default all that are there."""
     found = {}
-    for shard in stored_shards(state, here):
+    for shard in stored_shards(state, chosen):
         for clip in shard.clips():
             if clip.source == "youtube" and state.network and not state.request.has_youtube:
                 continue

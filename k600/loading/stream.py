@@ -90,12 +90,12 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
                 "streamed. Load it without streaming=True"
             )
 
-    here = {folder: set(names) for folder, names in plan.here.items()}
-    for clip in differing_clips(state, plan.chosen):
+    differing = differing_clips(state, plan.chosen)
+    for clip in differing:
         message = f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}"
         state.request.reading.complain(message)
-        here[state.place_of(clip) or ""].discard(clip[1])
-    shards: list[StreamedShard | StoredShard] = [*stored_shards(state, here)]
+    shards: list[StreamedShard | StoredShard]
+    shards = [*stored_shards(state, set(plan.chosen).difference(differing))]
     if not shards and not plan.reads:
         raise_nothing(state)
     proofs: dict[tuple[str | None, str], str] = {}  # one name may stand in two classes

@@ -47,7 +47,7 @@ def metadata_rows(
             raise
         plan = Plan()  # a mirror without lists: the store's clips are what there is
 
-    shards = stored_shards(state, plan.here if request.chooses else None)
+    shards = stored_shards(state, plan.chosen if request.chooses else None)
     stored = [found for shard in shards for found in shard.clips()]
     there = {found.clip for found in stored}
     chosen = dict.fromkeys(clip_at(candidate, split) for candidate in plan.chosen)

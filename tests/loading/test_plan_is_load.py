@@ -27,6 +27,7 @@ from k600.loading.ask_host import settle
 from k600.loading.estimate import forecast_split
 from k600.loading.fetch import fetch_split
 from k600.loading.manifest import ManifestRow, write_manifest
+from k600.loading.missing import stored_shards
 from k600.loading.outcome import Outcome
 from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
@@ -361,8 +362,10 @@ def clips_of(outcome: Outcome | None) -> set[Candidate]:
     }
 
 
-def here_of(plan: Plan) -> set[tuple[str, str]]:
-    return {(folder, name) for folder, names in plan.here.items() for name in names}
+def here_of(state: State, plan: Plan) -> set[tuple[str, str]]:
+    """Return folder and file name of the clips of a plan that are there."""
+    shards = stored_shards(state, plan.chosen if state.request.chooses else None)
+    return {(shard.folder, name) for shard in shards for name in shard.names}
 
 
 def clip_of(row: dict[str, Any]) -> Candidate:
@@ -498,13 +501,13 @@ def check_load(
 
     # Planned anew, nothing more is to come than what failed, and passes or is asked for again.
     if outcome is not None and not request.retry_errors:
-        _, rest = plan_of(request, place)
+        after, rest = plan_of(request, place)
         paths = {each.tarball.path for each in (*rest.reads, *rest.entries.values())}
         assert paths <= {*outcome.failures, *place.lost, *place.damaged}
         # (Chosen clips of a tarball that is gone are asked for again where their places are known.)
         if request.chooses and not paths.isdisjoint(place.lost):
             return
-        assert here_of(rest) >= files_of(outcome) - differing_files(outcome)
+        assert here_of(after, rest) >= files_of(outcome) - differing_files(outcome)
         if outcome.is_whole and outcome.settled:
             assert not rest.youtube
             assert not rest.reads
@@ -528,7 +531,7 @@ def excused(request: Request, place: Place, state: State, outcome: Outcome) -> s
 
 def planned_names(place: Place, state: State, plan: Plan) -> set[str]:
     """Return the file names that a plan for whole classes is to bring."""
-    names = {name for _, name in here_of(plan) if state.wants(name)}
+    names = {name for _, name in here_of(state, plan)}
     names |= {c[1] for c, lies in plan.entries.items() if lies.tarball.path not in place.lost}
     for read in plan.reads:
         held = place.host.clips[place.example.split][read.tarball.name]
