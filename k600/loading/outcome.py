@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rich.filesize import decimal
 
@@ -14,8 +15,7 @@ from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS, WATCHED_REASONS
 from k600.text import counted, csv_text
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(NamedTuple):
     """A clip that was asked for and is not there."""
 
     split: str
@@ -163,54 +163,42 @@ class Outcome:
         )
 
     def _missing_clips(self, *, brief: bool) -> str:
+        begin = f"kinetics600 {self.split}:"
         only = f"only {self.clips:,} of {counted(self.asked or 0, 'clip')} could be had"
-        if not self.is_full and not self.missing:
-            return f"kinetics600 {self.split}: {only}: " + (
-                "no more are in the store, and the network is not to be used"
-                if self.offline
-                else "there are no more such clips"
-            )
+        if not (self.missing or self.is_full):
+            why = "there are no more such clips"
+            if self.offline:
+                why = "no more are in the store, and the network is not to be used"
+            return f"{begin} {only}: {why}"
         if not self.missing:
             failed = Counter(self.failures.values())
-            return "".join(
-                f"kinetics600 {self.split}: {counted(count, 'tarball')} could not be read again "
+            return "\n".join(
+                f"{begin} {counted(count, 'tarball')} could not be read again "
                 f"({reason}: {REASONS[reason]}); the clips that are there stay as they were"
                 for reason, count in failed.items()
             )
+
         whole = sum(not clip.file_name for clip in self.missing)
         alone = len(self.missing) - whole
         parts = [counted(alone, "clip")] if alone else []
         parts += [f"all clips of {counted(whole, 'tarball')}"] if whole else []
-        head = f"kinetics600 {self.split}: {f'{only}, ' if self.asked is not None else ''}"
-        head += f"{' and '.join(parts)} missing"
+        what = f"{' and '.join(parts)} missing"
+        if self.asked is not None:
+            what = f"{only}, {what}"
+
+        counts = Counter(clip.reason for clip in self.missing)
+        reasons = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         if brief:
-            reasons = ", ".join(f"{n:,} {reason}" for reason, n in count_reasons(self.missing))
-            return f"{head}, as before: {reasons}{f'; see {self.report}' if self.report else ''}"
-        return (
-            f"{head}:\n{missing_table(self.missing)}\n  "
-            + (f"Every one is named in {self.report}. " if self.report else "")
-            + "retry_errors=True asks again for those proved not to be had."
-        )
-
-
-def missing_table(missing: Iterable[Missing]) -> str:
-    """Return reasons and counts as an aligned text table, most frequent first."""
-    counts = count_reasons(missing)
-    width = max((len(reason) for reason, _ in counts), default=0)
-    return "\n".join(f"  {n:>9,}  {reason:<{width}}  {REASONS[reason]}" for reason, n in counts)
-
-
-def count_reasons(missing: Iterable[Missing]) -> list[tuple[str, int]]:
-    """Return each reason and how many clips are missing for it, most frequent first."""
-    counts = Counter(clip.reason for clip in missing)
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+            named = ", ".join(f"{n:,} {reason}" for reason, n in reasons)
+            see = f"; see {self.report}" if self.report else ""
+            return f"{begin} {what}, as before: {named}{see}"
+        width = max(map(len, counts))
+        lines = [f"  {n:>9,}  {reason:<{width}}  {REASONS[reason]}" for reason, n in reasons]
+        see = f"Every one is named in {self.report}. " if self.report else ""
+        advice = "retry_errors=True asks again for those proved not to be had."
+        return "\n".join([f"{begin} {what}:", *lines, f"  {see}{advice}"])
 
 
 def missing_csv(missing: Iterable[Missing]) -> bytes:
     """Return the full report: a CSV with a row for every missing clip; all its cells are text."""
-    rows = (
-        (clip.split, clip.label, clip.file_name, clip.tarball, clip.reason, clip.detail)
-        for clip in missing
-    )
-    header = ("split", "label", "file_name", "tarball", "reason", "detail")
-    return csv_text([header, *rows]).encode()
+    return csv_text([Missing._fields, *missing]).encode()

@@ -19,6 +19,7 @@ import pytest
 
 import kinetics600
 from k600.errors import IncompleteError, ManifestError, NoClipsError
+from k600.loading.outcome import Outcome
 from k600.miniature import Miniature, make_clip, make_miniature, make_tarball
 from k600.store.ledger import Ledger
 from k600.store.store import Store
@@ -436,3 +437,10 @@ def test_per_class_limits_on_the_test_split_do_not_store_whole_tarballs(
         ds = load("test", mirror=f"{server.url}/600", on_missing="raise", **options)["test"]
         assert not [path for _, path in server.requests if "part_1" in path]
     assert len(ds) == 2
+
+
+def test_each_reason_why_tarballs_were_not_read_again_has_a_line_of_its_own() -> None:
+    failures = {"train/yoga.tar.gz": "tarball_denied", "train/zumba.tar.gz": "tarball_damaged"}
+    said = Outcome("train", (), (), failures=failures).missing_text()
+    begin = "kinetics600 train: 1 tarball could not be read again (tarball_"
+    assert [line.startswith(begin) for line in said.splitlines()] == [True, True]
