@@ -21,17 +21,10 @@ from rich.filesize import decimal
 
 from k600.clip import Entry, Place, Tarball
 from k600.disk import Space
-from k600.errors import (
-    EntryError,
-    MirrorChangedError,
-    MirrorError,
-    MirrorRangesError,
-    MirrorUnreachableError,
-)
+from k600.errors import EntryError, MirrorChangedError, MirrorError, MirrorRangesError
 from k600.loading.ask_host import failure_of
 from k600.loading.manifest import is_other
 from k600.loading.plan import Plan, is_usable
-from k600.loading.read_tarballs import GIVE_UP_AFTER
 from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import State
@@ -133,8 +126,6 @@ class _Run:
     incoming: Incoming
     bar: Bar
     came: Fetched = field(default_factory=Fetched)
-    in_a_row: int = 0
-    """Requests, the last ones, that did not reach the mirror."""
     stop: threading.Event = field(default_factory=threading.Event)
     asking: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_AT_ONCE))
 
@@ -190,7 +181,7 @@ class _Run:
         """Return whether a clip came, or note why it did not; raise what ends the run."""
         error = future.exception()
         if error is None:
-            self.in_a_row = 0
+            self.came.unreached = 0
             self.came.received_bytes += place.entry.span_bytes
             self.bar.update(place.entry.span_bytes)
             return True
@@ -199,10 +190,7 @@ class _Run:
             logger.warning("%s: so its tarball is read", error)
             self.came.doubted.add(place.tarball)
         elif isinstance(error, MirrorError) and not isinstance(error, MirrorRangesError):
-            self.came.failures[place.tarball] = failure_of(error, None)
-            self.in_a_row += isinstance(error, MirrorUnreachableError)
-            if self.in_a_row >= GIVE_UP_AFTER:
-                raise error
+            self.came.fail(place.tarball, failure_of(error, None))
         else:
             raise error
         return False

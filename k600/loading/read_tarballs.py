@@ -14,7 +14,7 @@ from rich.filesize import decimal
 
 from k600.clip import Listing, Tarball
 from k600.disk import Space
-from k600.errors import DamagedTarballError, MirrorError, MirrorUnreachableError
+from k600.errors import DamagedTarballError, MirrorError
 from k600.loading.ask_host import failure_of
 from k600.loading.cheaper import MEAN_CLIP_BYTES, expected_bytes
 from k600.loading.link_rate import note_rate
@@ -31,8 +31,6 @@ logger = logging.getLogger("kinetics600")
 
 _OWN_FILES = 2
 """Files that a tarball takes besides its clips: a folder and a lock."""
-GIVE_UP_AFTER = 3
-"""Tarballs in a row that may be unreachable before the whole run stops."""
 _PASSING = ("tarball_unreachable", "tarball_changed")
 """Failures after which a tarball is read once more, when the others are through."""
 
@@ -130,7 +128,7 @@ class _Run:
         order = sorted(reads, key=lambda read: -remotes[read.tarball].size_bytes)
         workers = self.state.request.num_workers
         pool = ThreadPoolExecutor(workers, thread_name_prefix="k600")
-        in_a_row = 0
+        self.came.unreached = 0
         try:
             running: dict[Future[object], TarballRead] = {
                 pool.submit(extractor.extract_tarball, read, remotes[read.tarball]): read
@@ -140,13 +138,10 @@ class _Run:
                 tarball = running.pop(future).tarball
                 error = future.exception()
                 if error is None:
-                    self.came.count, in_a_row = self.came.count + 1, 0
+                    self.came.count, self.came.unreached = self.came.count + 1, 0
                 elif isinstance(error, (MirrorError, DamagedTarballError)):
                     row = self.state.request.ledger.tarball(tarball)
-                    self.came.failures[tarball] = failure_of(error, row)
-                    in_a_row += isinstance(error, MirrorUnreachableError)
-                    if in_a_row >= GIVE_UP_AFTER:
-                        raise error
+                    self.came.fail(tarball, failure_of(error, row))
                 else:
                     raise error
         finally:

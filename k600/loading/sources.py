@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from k600.clip import Tarball
 from k600.disk import Space
-from k600.errors import Kinetics600Error
+from k600.errors import Kinetics600Error, MirrorUnreachableError
 from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.state import Failure, State
@@ -63,6 +63,10 @@ WORDS: Mapping[str, Words] = {
 """By the source's name (`Plan.first`), in the order in which they are told."""
 
 
+_GIVE_UP_AFTER = 3
+"""Failures in a row to reach the mirror after which a whole run stops."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Fetched:
     """What came by now of a source's part of a plan; which clips are there, the store says."""
@@ -86,6 +90,17 @@ class Fetched:
     count: int = 0
     """Tarballs that were read, or clips that came one by one."""
     received_bytes: int = 0
+    unreached: int = 0
+    """How often, the last times, the mirror was not reached."""
+
+    def fail(self, tarball: Tarball, failure: Failure) -> None:
+        """Note that a tarball, or a clip in it, could not be read; raise that if the mirror was not
+        reached several times in a row.
+        """
+        self.failures[tarball] = failure
+        self.unreached += isinstance(failure.error, MirrorUnreachableError)
+        if self.unreached >= _GIVE_UP_AFTER:
+            raise failure.error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
