@@ -44,6 +44,14 @@ class Clip:
     time_end: int
     """In seconds, exclusive."""
 
+    @classmethod
+    def at(cls, candidate: tuple[str, str], split: str) -> Clip:
+        """Return the clip that is called so (`candidate`) within a split; its name is a clip's."""
+        label, name = candidate
+        times = parse_file_name(name)
+        assert times is not None
+        return cls(split, None if label == UNLABELED else label, *times)
+
     @property
     def file_name(self) -> str:
         """`<id>_<start>_<end>.mp4`, times with six digits, as on the host."""
@@ -178,15 +186,15 @@ def parse_file_name(name: str) -> tuple[str, int, int] | None:
     return (youtube_id, start, end) if start < end else None
 
 
-def label_of(file_name: str, labels: TestLabels) -> str:
-    """Return the class of a clip by a list; `_unlabeled` if it is not listed.
+def label_of(file_name: str, labels: TestLabels, otherwise: str = UNLABELED) -> str:
+    """Return the class of a clip by a list; if it is not listed, another, such as its folder's.
 
     Example:
         >>> label_of("-_abcdefghi_000012_000022.mp4", {("-_abcdefghi", 12, 22): "yoga"})
         'yoga'
     """
     times = parse_file_name(file_name)
-    return labels.get(times, UNLABELED) if times else UNLABELED
+    return labels.get(times, otherwise) if times else otherwise
 
 
 def names_of_classes(classes: Collection[str], labels: TestLabels) -> frozenset[str]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from k600.clip import Clip
 from k600.disk import Space
 from k600.errors import MissingDependencyError, YouTubeError
-from k600.loading.candidates import clip_at
 from k600.loading.cheaper import youtube_seconds
 from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
@@ -61,7 +60,7 @@ class YouTubeSource(Source):
             MissingDependencyError: A tool is missing, and no other source may serve.
             StoreError: The store cannot take a clip, or has too little room.
         """
-        clips = {clip_at(candidate, state.split): candidate for candidate in plan.youtube}
+        clips = {Clip.at(candidate, state.split): candidate for candidate in plan.youtube}
         price = self.price(state, plan, bytes_per_second=1)
         state.request.store.check_room(price.space)
         workers = self.workers or self._open(state, len(clips), refetch=refetch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from k600.clip import Clip, file_name_of, label_of, parse_file_name, video_of
+from k600.clip import file_name_of, label_of, video_of
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
 from k600.labels import NAMES
 from k600.loading.selection import Candidate
@@ -65,14 +65,6 @@ def find_candidates(state: State) -> Candidates | None:
         named = ", ".join(_classes(state)[:5])
         raise NoClipsError(f"classes: the host's list names no clip of {named}", settled=True)
     return found
-
-
-def clip_at(candidate: Candidate, split: str) -> Clip:
-    """Return the clip that a candidate is."""
-    label, name = candidate
-    times = parse_file_name(name)
-    assert times is not None  # lists and manifests hold nothing else
-    return Clip(split, None if label == UNLABELED else label, *times)
 
 
 def proved_bad(state: State, candidates: Candidates) -> dict[Candidate, str]:

@@ -24,6 +24,7 @@ def stored_shards(state: State, chosen: Iterable[Candidate] | None = None) -> li
     `chosen` are the clips to load, as far as they are there; by default all.
     """
     request, split, inventory = state.request, state.split, state.inventory
+    classes = request.classes
     here: dict[str | None, set[str]] = {}
     for clip in chosen or ():
         here.setdefault(state.place_of(clip), set()).add(clip[1])
@@ -35,7 +36,8 @@ def stored_shards(state: State, chosen: Iterable[Candidate] | None = None) -> li
         if split.is_mixed:  # a clip may lie there twice: without its label, and with it
             names -= seen
             seen |= names
-            names = _of_classes(state, names, label)
+            if classes is not None:
+                names = frozenset(n for n in names if label_of(n, state.labels, label) in classes)
         if not names:
             continue
         lies = inventory.elsewhere(folder)
@@ -53,19 +55,6 @@ def stored_shards(state: State, chosen: Iterable[Candidate] | None = None) -> li
             )
         )
     return shards
-
-
-def _of_classes(state: State, names: frozenset[str], folder: str) -> frozenset[str]:
-    """Return those clips of a folder whose classes are asked for: the folder's, if no list says."""
-    classes = state.request.classes
-    if classes is None:
-        return names
-    found = set()
-    for name in names:
-        label = label_of(name, state.labels)
-        if (folder if label == UNLABELED else label) in classes:
-            found.add(name)
-    return frozenset(found)
 
 
 def missing_clips(state: State) -> list[Missing]:

@@ -28,7 +28,6 @@ from k600.errors import (
     MirrorRangesError,
 )
 from k600.labels import NAMES
-from k600.loading.candidates import clip_at
 from k600.loading.columns import PLACE, place_of
 from k600.loading.manifest import is_other
 from k600.loading.rows import LeftOut, Reading, Record, record_of
@@ -226,7 +225,7 @@ class _Reader:
 
     def read(self, values: Mapping[str, Any]) -> Record | LeftOut:
         """Return the row of the dataset for a clip, a row of the table, or why there is none."""
-        clip = clip_at((values["label"], values["file_name"]), self._split)
+        clip = Clip.at((values["label"], values["file_name"]), self._split)
         if values.get("path"):
             return self._from_store(clip, values)
         try:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from k600.clip import Clip, Entry, Tarball, TestLabels, parse_file_name
+from k600.clip import Clip, Entry, Tarball, TestLabels, label_of, parse_file_name
 from k600.errors import (
     DamagedTarballError,
     IncompleteError,
@@ -311,15 +311,11 @@ class StreamedShard:
         self, clips: Iterable[ClipRow], inventory: Inventory, rates: Rates
     ) -> Iterator[TarballClip]:
         for clip in clips:
-            times = parse_file_name(clip.file_name)
-            assert times is not None
             folder = clip.folder.partition("/")[2]
-            label = self.tarball.label or self.labels.get(times)
-            if label is None and not folder.startswith("_"):
-                label = folder
+            label = self.tarball.label or label_of(clip.file_name, self.labels, folder)
             path = str(inventory.path(clip.folder, clip.file_name))
             fps = rates.get(clip.folder, {}).get(clip.file_name)
-            found = Clip(self.tarball.split, label, *times)
+            found = Clip.at((label, clip.file_name), self.tarball.split)
             yield TarballClip(found, path, None, clip.source, fps, clip.position)
 
     def _streamed(self) -> Generator[TarballClip | LeftOut, None, None]:

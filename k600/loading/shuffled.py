@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from typing import Any
 
-from k600.clip import Place, Tarball, label_of
+from k600.clip import Clip, Place, Tarball, label_of
 from k600.errors import OptionError
 from k600.labels import NAMES
 from k600.loading.ask_host import settle, with_lists
-from k600.loading.candidates import clip_at, proved_bad
+from k600.loading.candidates import proved_bad
 from k600.loading.columns import place_values
 from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.order import Stretch, clips_schema, cut_order
@@ -229,12 +229,12 @@ def _check_places(
     held = {clip for clip, tarball in tarballs.items() if tarball.name in read}
     unknown = [clip for clip in lacking if clip not in held and clip not in alone]
     if unknown:
-        first = clip_at(unknown[0], state.split).key
+        first = Clip.at(unknown[0], state.split).key
         some = f"{len(unknown):,} of {counted(of, 'clip')}"
         what = f"where {some} can be found in their tarballs, such as {first!r}"
         raise _no_places(state, what)
     if lacking:
-        first = clip_at(lacking[0], state.split).key
+        first = Clip.at(lacking[0], state.split).key
         _complain_alone(state, first, len(lacking), of=of)
 
 

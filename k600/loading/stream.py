@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from k600.clip import Tarball
+from k600.clip import Clip, Tarball
 from k600.errors import IncompleteError, ManifestError, OptionError
 from k600.labels import NAMES
 from k600.loading.ask_host import settle, with_lists
-from k600.loading.candidates import clip_at
 from k600.loading.missing import differing_clips, raise_nothing, stored_shards
 from k600.loading.options import choice_error
 from k600.loading.plan import make_plan
@@ -92,7 +91,7 @@ def _chosen(state: State) -> list[StreamedShard | StoredShard]:
 
     differing = differing_clips(state, plan.chosen)
     for clip in differing:
-        message = f"{clip_at(clip, state.split).key} is left out: {REASONS['differs']}"
+        message = f"{Clip.at(clip, state.split).key} is left out: {REASONS['differs']}"
         state.request.reading.complain(message)
     shards: list[StreamedShard | StoredShard]
     shards = [*stored_shards(state, set(plan.chosen).difference(differing))]

@@ -16,7 +16,6 @@ from k600.loading.cheaper import MEAN_CLIP_BYTES
 from k600.loading.reads import reads_of
 from k600.loading.selection import Candidate, share_of, walk_clips, walk_order
 from k600.loading.state import State
-from k600.splits import UNLABELED
 from k600.store.rows import ClipRow
 from k600.tarballs.extract import TarballRead
 
@@ -167,8 +166,7 @@ def _there(state: State, brought: Iterable[str] = ()) -> dict[str, Candidate]:
     found: dict[str, Candidate] = {}
     for folder in state.request.folders(state.split):
         for name in sorted(more.get(folder, set()).union(state.inventory.names(folder))):
-            label = label_of(name, state.labels)
-            label = folder.partition("/")[2] if label == UNLABELED else label
+            label = label_of(name, state.labels, folder.partition("/")[2])
             if state.request.classes is None or label in state.request.classes:
                 found.setdefault(name, (label, name))
     return found

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from k600.clip import Clip, Place, Tarball, TestLabels, parse_file_name
+from k600.clip import Clip, Place, Tarball, TestLabels, label_of, parse_file_name
 from k600.errors import ListError
 from k600.labels import NAMES, label_id
 from k600.loading.ask_host import settle
-from k600.loading.candidates import clip_at
 from k600.loading.columns import place_values
 from k600.loading.manifest import sha256_of
 from k600.loading.missing import raise_nothing, stored_shards
@@ -22,7 +21,6 @@ from k600.loading.request import Request
 from k600.loading.rows import StoredClip
 from k600.loading.state import read_state
 from k600.splits import UNLABELED
-from k600.tarballs.stream import clip_of
 
 Row = dict[str, Any]
 
@@ -50,7 +48,7 @@ def metadata_rows(
     shards = stored_shards(state, plan.chosen if request.chooses else None)
     stored = [found for shard in shards for found in shard.clips()]
     there = {found.clip for found in stored}
-    chosen = dict.fromkeys(clip_at(candidate, split) for candidate in plan.chosen)
+    chosen = dict.fromkeys(Clip.at(candidate, split) for candidate in plan.chosen)
     listed = [clip for clip in chosen if clip not in there]
     if not stored and not listed:
         raise_nothing(state)
@@ -96,11 +94,9 @@ def index_rows(request: Request, split: str, labels: TestLabels) -> list[Row]:
     places = ledger.places(split, keys)
     rows = []
     for member, key in zip(members, keys, strict=True):
-        clip = clip_of(member.tarball, member.file_name, labels)
-        assert clip is not None  # its name is a clip's
-        if clip.label is None:  # of a test clip, by the folder that was meant for it
-            name = member.folder.partition("/")[2]
-            clip = replace(clip, label=None if name == UNLABELED else name)
+        folder = member.folder.partition("/")[2]  # that was meant for it
+        label = member.tarball.label or label_of(member.file_name, labels, folder)
+        clip = Clip.at((label, member.file_name), split)
         known = sizes.get(member.tarball.name)
         rows.append(index_row(clip, member.tarball, places.get(key), known))
     return rows

@@ -17,9 +17,8 @@ import pyarrow.parquet
 import pytest
 
 import kinetics600
-from k600.clip import Entry, Place, Tarball
+from k600.clip import Clip, Entry, Place, Tarball
 from k600.errors import ManifestError, Stopped
-from k600.loading.candidates import clip_at
 from k600.loading.columns import INDEX, MANIFEST, PLACE, place_values
 from k600.loading.index import IndexFile
 from k600.loading.manifest import ManifestRow, read_manifest, write_table
@@ -224,7 +223,7 @@ def test_the_ledger_comes_before_the_manifest_and_that_before_the_index(tmp_path
     entries = {names[0]: ENTRIES[0]}
     ledger.record(TarballRow(tarball, "done", "one", 99), [], packing="tar", entries=entries)
     second = Place(tarball, "two", 99, "tar", ENTRIES[1])
-    rows_of = [ManifestRow(clip_at(("zumba", name), "train"), place=second) for name in names[:2]]
+    rows_of = [ManifestRow(Clip.at(("zumba", name), "train"), place=second) for name in names[:2]]
     manifest = {row.clip.candidate: row for row in rows_of}
     rows = []
     for name in names[:3]:
