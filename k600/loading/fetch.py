@@ -212,7 +212,9 @@ def _outcome_of_chosen(load: Load, before: State) -> Outcome:
     short = plan.wanted is None or clips < plan.wanted
     missing = _missing_of_chosen(load, refused) if short else []
     if not shards:
-        _raise_nothing(load, missing)
+        if load.given_up is not None and len(state.request.sources) == 1:
+            raise load.given_up
+        raise_nothing(state, missing)
     passed_over = [] if missing else _passed_over(state, plan, refused, before)
     return _outcome(
         load,
@@ -281,9 +283,3 @@ def _passed_over(
         while ranked and ranked[-1] not in taken:
             ranked.pop()
     return [c for c in ranked if c in refused and c not in taken]
-
-
-def _raise_nothing(load: Load, missing: list[Missing]) -> None:
-    if load.given_up is not None and len(load.state.request.sources) == 1:
-        raise load.given_up
-    raise_nothing(load.state, missing)

@@ -18,7 +18,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from k600.clip import Place, Tarball, label_of
 from k600.loading.candidates import Candidates, find_candidates, proved_bad, refused_by_youtube
@@ -225,7 +224,7 @@ class Choice:
         places = self._places(needed)
         dear = [clip for clip in needed if clip not in places]
         if unsized := self._unsized(dear):
-            return self._begin(chosen, gone, needs_sizes=unsized)
+            return Plan(needs_sizes=unsized)
         comparison = self._compare(dear, lost=True)
         if comparison is not None and comparison.source == "youtube":
             return self._plan(replaced, {})
@@ -245,7 +244,7 @@ class Choice:
         ways = {clip: self._ways(clip, before, lost, places) for clip, before in lacking.items()}
         either = [clip for clip, allowed in ways.items() if len(allowed) > 1]
         if unsized := self._unsized(either):
-            return self._begin(chosen, gone, needs_sizes=unsized)
+            return Plan(needs_sizes=unsized)
 
         comparison = self._compare(either) or comparison
         cheaper = comparison.source if comparison else "cvdf"
@@ -266,14 +265,16 @@ class Choice:
 
         reads, needs_lists = self._reads(packed, gone)
         entries, reads = divide(reads, places, ())
-        more = {"needs_lists": needs_lists, "comparison": comparison}
-        return self._begin(chosen, gone, entries=entries, youtube=youtube, reads=reads, **more)
-
-    def _begin(
-        self, chosen: Sequence[Candidate], gone: Mapping[Candidate, str], **more: Any
-    ) -> Plan:
-        """Return a plan for chosen clips."""
-        return Plan(chosen=chosen, refused=gone, wanted=self.wanted, **more)
+        return Plan(
+            chosen=chosen,
+            entries=entries,
+            youtube=youtube,
+            reads=reads,
+            refused=gone,
+            wanted=self.wanted,
+            needs_lists=needs_lists,
+            comparison=comparison,
+        )
 
     def _gone(self) -> tuple[dict[Candidate, str], dict[Candidate, str]]:
         """Return the candidates that cannot be had at all, and those that YouTube alone has not,

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 
 from rich.filesize import decimal
 
@@ -61,13 +60,14 @@ class TarballSource(Source):
         """
         _announce(state, plan.reads, refetch=refetch)
         came = Fetched(read=[read.tarball for read in plan.reads])
-        run = _Run(state, plan.reads, came)
+        lock = threading.Lock()
         total = sum(remote.size_bytes for remote in _remotes(state, plan.reads).values())
         store, request = state.request.store, state.request
         with store.incoming() as incoming, self.progress(total, state.split) as bar:
 
             def on_bytes(count: int, tarball: Tarball) -> None:
-                run.note_bytes(count)
+                with lock:
+                    came.received_bytes += count
                 bar.update(count, tarball.path)
 
             extractor = TarballExtractor(
@@ -77,7 +77,7 @@ class TarballSource(Source):
                 incoming,
                 state.labels,
                 state.host.listing,
-                run.stop,
+                threading.Event(),
                 on_bytes,
                 bar,
                 state.known.tarballs,
@@ -86,7 +86,7 @@ class TarballSource(Source):
                 ahead_bytes=AHEAD_BYTES // min(request.num_workers, len(plan.reads)),
             )
             began = time.monotonic()
-            run.carry_out(extractor)
+            _read(extractor, state, plan.reads, came)
             seconds = time.monotonic() - began
 
         if request.encoding is None:  # else the encoder sets the time
@@ -95,59 +95,45 @@ class TarballSource(Source):
         return came
 
 
-@dataclass(slots=True)
-class _Run:
-    """One pass over some tarballs, in several threads."""
+def _read(
+    extractor: TarballExtractor, state: State, reads: Sequence[TarballRead], came: Fetched
+) -> None:
+    """Read tarballs; once more what failed for a reason that passes, when the rest is through."""
+    _read_once(extractor, state, reads, came)
+    failed = came.failures
+    again = [
+        read for read in reads if read.tarball in failed and failed[read.tarball].reason in _PASSING
+    ]
+    for read in again:
+        del failed[read.tarball]
+    if again:
+        _read_once(extractor, state, again, came)
 
-    state: State
-    reads: Sequence[TarballRead]
-    came: Fetched
-    stop: threading.Event = field(default_factory=threading.Event)
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note_bytes(self, count: int) -> None:
-        with self.lock:
-            self.came.received_bytes += count
-
-    def carry_out(self, extractor: TarballExtractor) -> None:
-        """Read all; once more what failed for a reason that passes, when the rest is through."""
-        self._round(extractor, self.reads)
-        failed = self.came.failures
-        again = [
-            read
-            for read in self.reads
-            if read.tarball in failed and failed[read.tarball].reason in _PASSING
-        ]
-        for read in again:
-            del failed[read.tarball]
-        if again:
-            self._round(extractor, again)
-
-    def _round(self, extractor: TarballExtractor, reads: Sequence[TarballRead]) -> None:
-        remotes = self.state.host.remotes
-        order = sorted(reads, key=lambda read: -remotes[read.tarball].size_bytes)
-        workers = self.state.request.num_workers
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="k600")
-        self.came.unreached = 0
-        try:
-            running: dict[Future[object], TarballRead] = {
-                pool.submit(extractor.extract_tarball, read, remotes[read.tarball]): read
-                for read in order
-            }
-            for future in as_completed(list(running)):
-                tarball = running.pop(future).tarball
-                error = future.exception()
-                if error is None:
-                    self.came.count, self.came.unreached = self.came.count + 1, 0
-                elif isinstance(error, (MirrorError, DamagedTarballError)):
-                    row = self.state.request.ledger.tarball(tarball)
-                    self.came.fail(tarball, failure_of(error, row))
-                else:
-                    raise error
-        finally:
-            if any(not future.done() for future in running):
-                self.stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+def _read_once(
+    extractor: TarballExtractor, state: State, reads: Sequence[TarballRead], came: Fetched
+) -> None:
+    remotes = _remotes(state, reads)
+    pool = ThreadPoolExecutor(state.request.num_workers, thread_name_prefix="k600")
+    came.unreached = 0
+    try:
+        running: dict[Future[object], Tarball] = {
+            pool.submit(extractor.extract_tarball, read, remotes[read]): read.tarball
+            for read in sorted(reads, key=lambda read: -remotes[read].size_bytes)
+        }
+        for future in as_completed(list(running)):
+            tarball = running.pop(future)
+            error = future.exception()
+            if error is None:
+                came.count, came.unreached = came.count + 1, 0
+            elif isinstance(error, (MirrorError, DamagedTarballError)):
+                came.fail(tarball, failure_of(error, state.request.ledger.tarball(tarball)))
+            else:
+                raise error
+    finally:
+        if any(not future.done() for future in running):
+            extractor.stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def space_needed(state: State, reads: Sequence[TarballRead], *, refetch: bool = False) -> Space:
