@@ -46,10 +46,6 @@ OnLeftOut = Callable[[str, str], object]
 in it; and why, a key of `k600.reasons.REASONS`."""
 
 
-def _ignore(what: str, reason: str) -> None:
-    """Do nothing about what is left out."""
-
-
 class Reading(NamedTuple):
     """Where the clips of a stream are read, and how."""
 
@@ -142,7 +138,7 @@ class StoredShard:
         """File names of the clips."""
         return self.names
 
-    def records(self, on_left_out: OnLeftOut = _ignore) -> Iterator[Record]:
+    def records(self) -> Iterator[Record]:
         """Yield the rows, `video.path` absolute and `video.bytes` None; nothing is left out."""
         columns = self.columns()
         for values in zip(*columns.values(), strict=True):
@@ -221,15 +217,15 @@ class StreamedShard:
         """File names of the clips; None for all of the tarball."""
         return self.only
 
-    def records(self, on_left_out: OnLeftOut = _ignore) -> Iterator[Record]:
+    def records(self) -> Iterator[Record]:
         """Yield the rows in the tarball's order, `video.bytes` set unless they are stored.
 
-        Arguments and errors are those of `clips`.
+        Errors are those of `clips`.
         """
-        for found in self.clips(on_left_out):
+        for found in self.clips():
             yield record_of(*found[:-1])
 
-    def clips(self, on_left_out: OnLeftOut = _ignore) -> Iterator[TarballClip]:
+    def clips(self, on_left_out: OnLeftOut = lambda what, reason: None) -> Iterator[TarballClip]:
         """Yield the clips in the tarball's order.
 
         Args:

@@ -70,9 +70,12 @@ def choose_clips(
     """
     keyed: list[tuple[int, int, int, str, str]] = []
     for label, files in names.items():
-        own = _ranked(label, files, limits, here)
-        if dead:
-            own = [entry for entry in own if (label, entry[1]) not in dead]
+        left = {name for name in files if (label, name) not in dead} if dead else {*files}
+        if limits.shuffle:
+            own = [(_hash(limits, label, name.encode()), name) for name in left]
+        else:
+            stored = frozenset(here(label))
+            own = [(int(name not in stored), name) for name in left]
         if limits.by_class:
             own = sorted(own)[: limits.max_per_class]
         number = NAMES.index(label) if label in NAMES else len(NAMES)
@@ -128,19 +131,6 @@ def walk_clips(members: Iterable[Candidate], limits: Limits, *, classes: int) ->
             taken[label] += 1
             chosen.append((label, name))
     return chosen
-
-
-def _ranked(
-    label: str,
-    files: Collection[str],
-    limits: Limits,
-    here: Callable[[str], Collection[str]],
-) -> list[tuple[int, str]]:
-    """Give every candidate of a class its place: smaller comes first, ties by name."""
-    if limits.shuffle:
-        return [(_hash(limits, label, name.encode()), name) for name in set(files)]
-    stored = frozenset(here(label))
-    return [(0 if name in stored else 1, name) for name in set(files)]
 
 
 def _hash(limits: Limits, label: str, name: bytes) -> int:
