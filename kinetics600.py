@@ -339,7 +339,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         return Note.of(request, self._outcomes.values())
 
 
-@takes_options
+@takes_options()
 def load_dataset(
     split: Any = None,
     splits: str | Sequence[str] | None = None,

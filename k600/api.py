@@ -19,7 +19,6 @@ from k600.loading.options import (
     check_option_names,
     own_options,
     takes_options,
-    takes_own_options,
 )
 from k600.loading.request import Request
 from k600.loading.request import make_request as request_of
@@ -48,7 +47,7 @@ def labels(of: str | None = None) -> list[str]:
     return list(NAMES if of is None else named_classes(of))
 
 
-@takes_options
+@takes_options()
 def make_request(split: str, **options: Unpack[Options]) -> Request:
     """Return the request that `load_dataset("kinetics600", split, **options)` would carry out.
 
@@ -129,7 +128,7 @@ def gallery(
     return Gallery(str(write_gallery(ds, path, title=title, most=most)))
 
 
-@takes_own_options(PublishOptions)
+@takes_options(PublishOptions)
 def publish(
     repo: str | None,
     split: str = "all",
@@ -156,7 +155,7 @@ def publish(
         return carry_out(request, repo, how, progress=progress, offline=is_offline())
 
 
-@takes_own_options(IndexOptions)
+@takes_options(IndexOptions)
 def build_index(split: str = "all", **options: Unpack[IndexKeywords]) -> list[IndexedSplit]:
     """Read tarballs once to know where each clip lies, and store none; the same call goes on.
 
@@ -181,7 +180,7 @@ def build_index(split: str = "all", **options: Unpack[IndexKeywords]) -> list[In
         return built
 
 
-@takes_own_options(FleetOptions)
+@takes_options(FleetOptions)
 def fleet(
     to: str,
     split: str,

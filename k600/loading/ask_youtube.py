@@ -84,7 +84,10 @@ class YouTubeSource(Source):
 
         if self.given_up is not None:
             self._say_given_up(state, self.given_up)
-            came.given_up = self._nothing_given(self.given_up)
+            came.given_up = YouTubeError(
+                f"source: 'youtube' gives no clips here ({self.given_up.code}: "
+                f"{self.given_up.message}). {self.advice}; or use source='cvdf'"
+            )
             if state.origin or len(state.request.sources) == 1:  # no other source may serve
                 left = [candidate for clip, candidate in clips.items() if clip not in stored]
                 refusals = {**dict.fromkeys(left, self.given_up), **refusals}
@@ -102,12 +105,6 @@ class YouTubeSource(Source):
                 "They are missing" if state.origin else "They come from the tarballs instead",
                 f". {self.advice}" if self.advice else "",
             )
-
-    def _nothing_given(self, refusal: Refusal) -> YouTubeError:
-        return YouTubeError(
-            f"source: 'youtube' gives no clips here ({refusal.code}: {refusal.message}). "
-            f"{self.advice}; or use source='cvdf'"
-        )
 
     def _open(self, state: State, clips: int, *, refetch: bool) -> YouTubeWorkers | None:
         """Start the workers; None if YouTube is out of reach, or a tool is missing and another

@@ -116,8 +116,6 @@ class Load:
     """What was planned last."""
     given_up: Kinetics600Error | None = None
     """Why a source was given up, if one was."""
-    said: str = ""
-    """What was said last of the cheaper way."""
 
     def carry_out(self) -> None:
         """Plan and fetch until the plan asks for nothing more.
@@ -128,13 +126,17 @@ class Load:
         with contextlib.ExitStack() as stack:
             sources = {name: kind(self.progress, stack) for name, kind in SOURCES.items()}
             refetch, retry_errors = self.refetch, self.state.request.retry_errors
+            said = ""
             while True:
                 self._make_plan(refetch=refetch, retry_errors=retry_errors)
                 name = self.plan.first
                 if name is None:
                     return
 
-                self._say_which_way()
+                way = str(self.plan.comparison or said)  # the cheaper one, and why
+                if way != said:
+                    logger.info("kinetics600 %s: %s", self.state.split, way)
+                said = way
                 fetched = sources[name].fetch(self.state, self.plan, refetch=refetch)
                 self._note(name, fetched)
                 refetch = retry_errors = False  # each is asked for again once
@@ -158,13 +160,6 @@ class Load:
         if state.network and not state.writable and (plan.reads or plan.needs_lists):
             state.request.store.prepare()
         self.state, self.plan = settle(state, make, plan=plan, refetch=refetch)
-
-    def _say_which_way(self) -> None:
-        """Say once from where chosen clips come, and why."""
-        comparison = self.plan.comparison
-        if comparison is not None and str(comparison) != self.said:
-            self.said = str(comparison)
-            logger.info("kinetics600 %s: %s", self.state.split, self.said)
 
     def _note(self, source: str, fetched: Fetched) -> None:
         """Read how things stand now, and pass over what the source did not give."""

@@ -162,17 +162,14 @@ def with_attribute_docs(described: _Class) -> _Class:
     return described
 
 
-def takes_options(function: _Function) -> _Function:
-    """Have a function's signature and docstring name every option, where the code says `**options`.
+def takes_options(fields: type | None = None) -> Callable[[_Function], _Function]:
+    """Have a function's signature and docstring name every option, where the code says `**options`:
+    first those that a dataclass declares, if one is given, then those of a load.
 
     So `help` shows them with their meaning, and IPython and notebooks complete them.
     """
-    return _with_options(function, {})
-
-
-def takes_own_options(fields: type) -> Callable[[_Function], _Function]:
-    """Have a function name the options that a dataclass declares, and then those of a load."""
-    return lambda function: _with_options(function, options_of(fields))
+    own = {} if fields is None else options_of(fields)
+    return lambda function: _with_options(function, own)
 
 
 def _with_options(function: _Function, own: Mapping[str, Option]) -> _Function:
