@@ -208,10 +208,9 @@ class _Run:
             by_tarball.setdefault(each.place.tarball, []).append(each)
         flush_all([each.part for each in written if each.row.state == "have"])
 
-        stop = threading.Event()  # never set: Ctrl-C reaches this thread
         with contextlib.ExitStack() as stack:
             for tarball in by_tarball:
-                stack.enter_context(store.only_one(f"{tarball.split}--{tarball.name}", stop))
+                stack.enter_context(store.only_one_at(tarball))
             with ledger.transaction() as opened:
                 landings = [self._record(opened, *group) for group in by_tarball.items()]
 

@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import os
 import stat
-import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,9 +107,8 @@ def remove_clips(
     ledger = Ledger(store.ledger_path)
     for part in removal.parts:
         with contextlib.ExitStack() as stack:
-            if (tarball := part.tarball) is not None:
-                key = f"{tarball.split}--{tarball.name}"
-                stack.enter_context(store.only_one(key, threading.Event()))
+            if part.tarball is not None:
+                stack.enter_context(store.only_one_at(part.tarball))
             gone = {name for name in part.gone if _size_of(store.path(part.folder, name)) is None}
             for name, size_bytes in part.sizes.items():
                 path = store.path(part.folder, name)

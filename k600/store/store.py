@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +25,7 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
-from k600.clip import clip_names, parse_file_name
+from k600.clip import Tarball, clip_names, parse_file_name
 from k600.disk import Space, free_space
 from k600.errors import DiskFullError, Stopped, StoreError
 from k600.retry import Retry
@@ -316,7 +317,7 @@ class Store:
             for name in _FOLDERS:  # they may have gone since the store was prepared
                 make_folder(self._own(name))
             made = os.stat(own)
-            lock.enter_context(self.only_one("begin", threading.Event()))
+            lock.enter_context(self.only_one("begin"))
             if not os.path.samestat(made, os.stat(own)):
                 raise StoreError(f"data_dir: '{own}' was deleted by another process; call again")
 
@@ -340,15 +341,24 @@ class Store:
             self.root.rmdir()
         return True
 
+    def only_one_at(
+        self, tarball: Tarball, stop: threading.Event | None = None
+    ) -> AbstractContextManager[None]:
+        """Let one process at a time work on the clips of a tarball (`only_one`)."""
+        return self.only_one(f"{tarball.split}--{tarball.name}", stop)
+
     @contextlib.contextmanager
-    def only_one(self, name: str, stop: threading.Event) -> Iterator[None]:
-        """Let one process at a time work on `name`; setting `stop` ends the wait by `Stopped`."""
+    def only_one(self, name: str, stop: threading.Event | None = None) -> Iterator[None]:
+        """Let one process at a time work on `name`; setting `stop` ends the wait by `Stopped`.
+
+        Without it, Ctrl-C does, in the main thread.
+        """
         path = self._own(f"locks/{name}.lock")
         self.check_inside(path)
         with translate_errors(store_error, path):
             lock = lock_at(path)
         while True:
-            if stop.is_set():
+            if stop is not None and stop.is_set():
                 raise Stopped("stopped")
             with contextlib.suppress(Timeout), translate_errors(store_error, path):
                 lock.acquire(timeout=0.5)

@@ -134,7 +134,7 @@ class TarballExtractor:
         tarball = need.tarball
         self.bar.begin(tarball.path, remote.size_bytes)
         try:
-            with self.store.only_one(f"{tarball.split}--{tarball.name}", self.stop):
+            with self.store.only_one_at(tarball, self.stop):
                 row = self.ledger.tarball(tarball)
                 clips = self.ledger.clips(tarball.split, tarball.name)
                 before = _Before(row, {clip.file_name: clip for clip in clips})

@@ -140,7 +140,7 @@ def test_a_run_that_waits_for_a_lock_that_is_deleted_makes_it_anew(
     real, left = Store.only_one, ["before the lock is opened", "once it is held"]
 
     @contextlib.contextmanager
-    def only_one(self: Store, name: str, stop: threading.Event) -> Iterator[None]:
+    def only_one(self: Store, name: str, stop: threading.Event | None = None) -> Iterator[None]:
         when = left.pop(0) if left else ""
         if when.startswith("before"):
             self._own("").rename(self.root / "leaving")
