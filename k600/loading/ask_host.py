@@ -14,7 +14,7 @@ from k600.errors import (
     MirrorUnreachableError,
     OfflineError,
 )
-from k600.loading.plan import Plan
+from k600.loading.plan import Plan, plan_rows
 from k600.loading.state import Failure, State
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.reasons import reason_of_failure
@@ -29,22 +29,17 @@ def settle(
     *,
     plan: Plan | None = None,
     refetch: bool = False,
-    sizes: bool = True,
 ) -> tuple[State, Plan]:
     """Plan, and ask the host, until the plan rests on what the host says now.
 
-    A load, its dry run, a stream and a table of metadata all begin so, and so agree. `make` makes
-    the plan (`k600.loading.plan.make_plan`), and `plan` is what it made of this state, if it did.
-    Without `sizes`, the host is asked for lists only, and not for the sizes of tarballs to read.
+    A load and its dry run both begin so, and so agree. `make` makes the plan
+    (`k600.loading.plan.make_plan`), and `plan` is what it made of this state, if it did.
 
     Raises:
         MirrorError, ListError: The mirror cannot serve the request at all.
     """
     plan = plan or make(state)
-    while sizes or plan.needs_lists or plan.needs_sizes:
-        asked = ask_host(state, plan, refetch=refetch)
-        if asked is state:
-            break
+    while (asked := ask_host(state, plan, refetch=refetch)) is not state:
         before, state = state, asked
         only_sizes = (
             not plan.needs_sizes
@@ -53,6 +48,19 @@ def settle(
             and state.host.failures is before.host.failures
         )
         plan = plan if only_sizes else make(state)
+    return state, plan
+
+
+def settle_rows(state: State) -> tuple[State, Plan]:
+    """Plan the rows of a stream or a table of metadata, with the host's lists if it takes them.
+
+    Raises:
+        MirrorError, ListError: The mirror cannot serve the request at all.
+    """
+    plan = plan_rows(state)
+    if plan.needs_lists:
+        state = with_lists(state)
+        plan = plan_rows(state)
     return state, plan
 
 

@@ -1,7 +1,7 @@
 """What of a request has to come and from where, and what cannot be had. Pure.
 
-Loads, dry runs, streams, tables of metadata and repairs all start from the `Plan` that `make_plan`
-returns, so that none of them can say anything else than the others do.
+Loads, dry runs and repairs all start from the `Plan` that `make_plan` returns, streams and tables
+of metadata from that of `plan_rows`, which chooses alike: so they all say the same.
 
 A clip whose place in its tarball is known comes by one request, before YouTube or anything else is
 asked. Chosen clips that tarballs and YouTube may give come from where they are cheaper to have
@@ -77,7 +77,6 @@ def make_plan(
     only: Collection[Candidate] | None = None,
     refetch: bool = False,
     retry_errors: bool | None = None,
-    listed_only: bool = False,
 ) -> Plan:
     """Plan what a request takes.
 
@@ -89,7 +88,6 @@ def make_plan(
             can be had there.
         refetch: Fetch again what is there, but for what a user put there.
         retry_errors: Ask again for what was proved not to be had; by default what the request says.
-        listed_only: Choose as if there were no YouTube, for rows that are not loaded.
 
     Raises:
         ListError, NoClipsError, ManifestError, OptionError: As `find_candidates` says.
@@ -102,13 +100,23 @@ def make_plan(
         for label, name in only:
             given[label].append(name)
         return Choice(state, given, refused, only=True, retry=retry).plan()
-    if not (state.request.chooses or listed_only):
+    if not state.request.chooses:
         return _of_whole_classes(state, read, refused, **again)
 
     candidates = find_candidates(state)
     if candidates is None:
         return Plan(needs_lists=True)
-    return Choice(state, candidates, refused, read, listed_only=listed_only, **again).plan()
+    return Choice(state, candidates, refused, read, **again).plan()
+
+
+def plan_rows(state: State) -> Plan:
+    """Plan rows of clips that are not stored: as if there were no YouTube, from whole tarballs.
+
+    Raises:
+        ListError, NoClipsError, ManifestError, OptionError: As `find_candidates` says.
+    """
+    candidates = find_candidates(state)
+    return Plan(needs_lists=True) if candidates is None else Choice(state, candidates).rows()
 
 
 def _of_whole_classes(
@@ -177,11 +185,10 @@ class Choice:
 
     state: State
     candidates: Candidates
-    refused: Mapping[Candidate, str]
+    refused: Mapping[Candidate, str] = field(default_factory=dict)
     read: Collection[Tarball] = ()
     refetch: bool = False
     retry: bool = False
-    listed_only: bool = False
     only: bool = False
     """Whether each comes from where it came before, whatever a manifest says."""
 
@@ -194,7 +201,7 @@ class Choice:
         """Whether YouTube may be asked, too, besides the tarballs."""
         state = self.state
         both = len(state.request.sources) > 1 and state.from_tarballs
-        return both and state.may_ask and not self.listed_only
+        return both and state.may_ask
 
     @cached_property
     def wanted(self) -> int:
@@ -204,6 +211,16 @@ class Choice:
             return limits.max_samples
         sizes = (len(set(names)) for names in self.candidates.values())
         return sum(min(size, limits.max_per_class or size) for size in sizes)
+
+    def rows(self) -> Plan:
+        """Choose, and find out which tarballs to read for the clips that are not there."""
+        state, request = self.state, self.state.request
+        is_asked_again = request.retry_errors or not request.chooses
+        gone = {} if is_asked_again else proved_bad(state, self.candidates)
+        chosen = self._choose(gone)
+        packed = self._lacking(chosen) if state.from_tarballs else ()
+        reads = reads_of(state.places.tarballs_of(packed, state.known))
+        return Plan(chosen=chosen, reads=reads, refused=gone, wanted=self.wanted)
 
     def plan(self) -> Plan:
         """Choose, and find out for each chosen clip where it is or comes from."""
@@ -260,7 +277,7 @@ class Choice:
 
         found = lacking.keys() <= places.keys()
         enough = self.candidates and found and len(chosen) >= self.wanted
-        if state.is_unlisted and not (self.listed_only or youtube or enough):
+        if state.is_unlisted and not (youtube or enough):
             return self._unlisted([c for c in chosen if c not in lacking], comparison)
 
         reads, needs_lists = self._reads(packed, gone)
@@ -285,7 +302,7 @@ class Choice:
         refused: dict[Candidate, str] = {}
         if not (self.retry or self.refetch) and (state.request.chooses or self.only):
             gone |= proved_bad(state, self.candidates)
-            if not (self.listed_only or self.only):
+            if not self.only:
                 refused |= refused_by_youtube(state, self.candidates)
         for clip, reason in self.refused.items():
             (refused if reason.startswith("youtube_") else gone)[clip] = reason
@@ -298,7 +315,7 @@ class Choice:
         return self._lacked(gone), self._lacked(lost)
 
     def _places(self, clips: Iterable[Candidate]) -> Mapping[Candidate, Place]:
-        return {} if self.refetch or self.listed_only else usable_places(self.state, clips)
+        return {} if self.refetch else usable_places(self.state, clips)
 
     def _lacked(self, clips: Mapping[Candidate, str]) -> dict[Candidate, str]:
         return {c: reason for c, reason in clips.items() if self.state.place_of(c) is None}
@@ -306,7 +323,7 @@ class Choice:
     def _in_tarballs(self, clips: Collection[Candidate]) -> Collection[Candidate]:
         """Return those of some clips that tarballs may give, as is known which."""
         state = self.state
-        if len(state.request.sources) < 2 or not state.from_tarballs or self.listed_only:
+        if len(state.request.sources) < 2 or not state.from_tarballs:
             return ()
         if self.origin or state.split.is_mixed:
             clips = usable_places(state, clips)
@@ -315,7 +332,7 @@ class Choice:
     def _origin(self, clip: Candidate) -> str | None:
         """Return where a manifest says that a clip is from: another source has other bytes."""
         row = self.origin.get(clip)
-        return None if row is None or self.listed_only else row.source
+        return None if row is None else row.source
 
     def _choose(self, gone: Collection[Candidate]) -> list[Candidate]:
         def here(label: str) -> Collection[str]:
@@ -358,7 +375,7 @@ class Choice:
     ) -> frozenset[str]:
         """Return the sources that a clip may come from now."""
         state = self.state
-        may_ask = state.may_ask and not self.listed_only and clip not in lost
+        may_ask = state.may_ask and clip not in lost
         origin = self._origin(clip)
         if origin is None:
             # An original is not to become a cut from YouTube, whoever is asked for it again.
@@ -424,7 +441,7 @@ class Choice:
         reads = reads_of({clip: t for clip, t in where.items() if clip not in failed})
 
         somewhere = {clip[1]: clip for clip in packed if clip not in where}
-        if not somewhere or self.listed_only or self.only:
+        if not somewhere or self.only:
             return reads, False
         if not host.tarballs and not host.fresh:
             return reads, True

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from k600.clip import Clip, Place, Tarball, label_of
 from k600.errors import OptionError
 from k600.labels import NAMES
-from k600.loading.ask_host import settle, with_lists
+from k600.loading.ask_host import settle_rows, with_lists
 from k600.loading.candidates import proved_bad
 from k600.loading.columns import place_values
 from k600.loading.missing import raise_nothing, stored_shards
 from k600.loading.order import Stretch, clips_schema, cut_order
-from k600.loading.plan import make_plan
 from k600.loading.request import Request
 from k600.loading.rows import StoredClip
 from k600.loading.selection import Candidate
@@ -104,7 +102,7 @@ def _joined(tables: Sequence[Any]) -> Any:
 def _chosen_clips(state: State) -> tuple[State, Sequence[Candidate]]:
     """Return how things stand, and the chosen clips."""
     if not state.is_unlisted:
-        state, plan = settle(state, partial(make_plan, listed_only=True), sizes=False)
+        state, plan = settle_rows(state)
         return state, plan.chosen
     state = with_lists(state)
     chosen, reads, _ = next_unlisted(state)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from k600.clip import Clip, Tarball
 from k600.errors import IncompleteError, ManifestError, OptionError
 from k600.labels import NAMES
-from k600.loading.ask_host import settle, with_lists
+from k600.loading.ask_host import settle_rows, with_lists
 from k600.loading.missing import differing_clips, raise_nothing, stored_shards
 from k600.loading.options import choice_error
-from k600.loading.plan import make_plan
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard, StreamedShard
 from k600.loading.state import State, read_state
@@ -79,7 +77,7 @@ def state_to_stream(request: Request, split: str, *, offline: bool) -> State:
 
 def _chosen(state: State) -> list[StreamedShard | StoredShard]:
     """Return shards of some clips: those in the store folder by folder, the others by tarball."""
-    state, plan = settle(state, partial(make_plan, listed_only=True), sizes=False)
+    state, plan = settle_rows(state)
     there = {clip for clip in plan.chosen if state.place_of(clip) is not None}
     packed = {name for read in plan.reads for name in read.wanted or ()}
     for clip in plan.chosen if state.network else ():

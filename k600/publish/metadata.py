@@ -6,17 +6,16 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from k600.clip import Clip, Place, Tarball, TestLabels, label_of, parse_file_name
 from k600.errors import ListError
 from k600.labels import NAMES, label_id
-from k600.loading.ask_host import settle
+from k600.loading.ask_host import settle_rows
 from k600.loading.columns import place_values
 from k600.loading.manifest import sha256_of
 from k600.loading.missing import raise_nothing, stored_shards
-from k600.loading.plan import Plan, make_plan
+from k600.loading.plan import Plan
 from k600.loading.request import Request
 from k600.loading.rows import StoredClip
 from k600.loading.state import read_state
@@ -39,7 +38,7 @@ def metadata_rows(
     """
     state = read_state(request, split, offline=offline, keep=False)
     try:
-        state, plan = settle(state, partial(make_plan, listed_only=True), sizes=False)
+        state, plan = settle_rows(state)
     except ListError:
         if request.chooses or not any(map(state.inventory.names, request.folders(split))):
             raise

@@ -338,12 +338,9 @@ def load(
     return outcome, recorder
 
 
-def plan_of(
-    request: Request, place: Place, *, refetch: bool = False, listed_only: bool = False
-) -> tuple[State, Plan]:
+def plan_of(request: Request, place: Place, *, refetch: bool = False) -> tuple[State, Plan]:
     state = read_state(request, place.example.split, offline=place.offline, keep=False)
-    make = partial(make_plan, refetch=refetch, listed_only=listed_only)
-    return settle(state, make, refetch=refetch, sizes=not listed_only)
+    return settle(state, partial(make_plan, refetch=refetch), refetch=refetch)
 
 
 def files_of(outcome: Outcome | None) -> set[tuple[str, str]]:
