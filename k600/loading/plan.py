@@ -200,8 +200,7 @@ class Choice:
     def asks_youtube(self) -> bool:
         """Whether YouTube may be asked, too, besides the tarballs."""
         state = self.state
-        both = len(state.request.sources) > 1 and state.from_tarballs
-        return both and state.may_ask
+        return len(state.request.sources) > 1 and state.from_tarballs and state.may_ask
 
     @cached_property
     def wanted(self) -> int:
@@ -300,7 +299,7 @@ class Choice:
         state = self.state
         gone: dict[Candidate, str] = {}
         refused: dict[Candidate, str] = {}
-        if not (self.retry or self.refetch) and (state.request.chooses or self.only):
+        if not (self.retry or self.refetch):
             gone |= proved_bad(state, self.candidates)
             if not self.only:
                 refused |= refused_by_youtube(state, self.candidates)
