@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from k600.disk import SHARING, is_full, owner_text, why_full
+from k600.disk import SHARING, is_full, owner_text, why_full, why_refused
 from k600.errors import (
     DestinationDeniedError,
     DestinationError,
@@ -177,6 +177,22 @@ def _redirected_to(chain: Sequence[BaseException]) -> str:
     return (
         f"; it redirects to {origin}, which gets none of your headers and cookies, as they are for "
         "the host you named"
+    )
+
+
+def output_error(error: Exception, path: Path, what: str) -> StoreError | None:
+    """Return the error for a path that a user named, to write `what` to."""
+    if not isinstance(error, OSError):
+        return None
+    kind = DiskFullError if is_full(error) else StoreError
+    return kind(unwritable(path, what, why_refused(path, error)))
+
+
+def unwritable(path: Path, what: str, reason: str) -> str:
+    """Return the words for a path that a user named, and why it cannot be written."""
+    return (
+        f"{what}: '{path}' cannot be written ({reason}). Pass the path of a file in a folder that "
+        "exists and that you may write"
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from k600.errors import OptionError, StoreError
 from k600.splits import Split
 from k600.store.files import link_folder, make_folder, write_whole
-from k600.translate import store_error, translate_errors
+from k600.translate import output_error, translate_errors
 
 if TYPE_CHECKING:
     from k600.loading.rows import StoredShard  # imports what is heavy
@@ -74,7 +74,7 @@ def write_path_list(split: str, shards: Sequence[StoredShard], out: Path, *, too
         lines.append(f"{links.path_of(folder)}/{name} {record['label']}\n")
 
     path = out / LIST_NAMES[tool].format(Split(split).host_folder)
-    with translate_errors(store_error, path):
+    with translate_errors(output_error, path, "out"):
         make_folder(out)
         write_whole(path, "".join(lines).encode())
     return PathList(split, str(path), len(lines), unlabelled)
@@ -103,7 +103,7 @@ class _Links:
             number += 1
             link = self._root / f"{plain}_{number}"
 
-        with translate_errors(store_error, link):
+        with translate_errors(output_error, link, "out"):
             make_folder(self._root)
             if not link.is_symlink() and link.exists():
                 raise StoreError(f"out: '{link}' is in the way of a link; choose another folder")

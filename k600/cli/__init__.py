@@ -16,7 +16,8 @@ from k600.cli import overlap, export, publish, index, fleet, doctor, demo  # noq
 from k600.cli.app import app
 from k600.cli.exit_codes import STOPPED, code_of_error
 from k600.cli.flag_names import flag_records
-from k600.cli.screen import leave_pipe, prepare_streams, say_error
+from k600.cli.screen import leave_full, leave_pipe, prepare_streams, say_error
+from k600.disk import is_full
 from k600.errors import Kinetics600Error
 
 __all__ = ["app", "main"]
@@ -44,6 +45,10 @@ def main() -> None:
                 sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has left, as `head` does
         leave_pipe()
+    except OSError as error:
+        if not is_full(error):
+            raise
+        leave_full(error)
     finally:
         logger.removeFilter(flag_records)
     if code:

@@ -11,8 +11,9 @@ from k600.cli.app import app, as_json
 from k600.cli.request_options import FILE, complete_of, request_of, with_options
 from k600.cli.screen import make_table, percent_of, print_json, say, show_table, whole
 from k600.network import is_offline
-from k600.store.files import write_whole
+from k600.store.files import write_output
 from k600.text import csv_text
+from k600.translate import output_error, translate_errors
 from k600.values import choice
 
 _SPLITS = ("validation", "test")
@@ -47,7 +48,8 @@ def overlap(split: str, options: dict[str, Any], out: Path | None, as_json: bool
         rows = (
             (one.label, one.file_name, one.is_in_time, " ".join(one.train_clips)) for one in found
         )
-        write_whole(out, csv_text([header, *rows]).encode())
+        with translate_errors(output_error, out, "out"):
+            write_output(out, csv_text([header, *rows]).encode())
     if as_json:
         print_json(
             {

@@ -15,7 +15,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from rich import box
 from rich.cells import cell_len
@@ -33,7 +33,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from k600 import progress
-from k600.cli.exit_codes import PIPE_CLOSED
+from k600.cli.exit_codes import AGAIN, PIPE_CLOSED
 from k600.cli.flag_names import with_flags
 from k600.progress import Bar, Lines, amount_text, share_text, time_of
 from k600.text import printable, printable_lines
@@ -78,8 +78,25 @@ def hush() -> None:
 
 def leave_pipe() -> NoReturn:
     """Exit, as nobody reads the output any more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+    _drop(sys.stdout)
     raise SystemExit(PIPE_CLOSED)
+
+
+def leave_full(error: OSError) -> NoReturn:
+    """Exit, as the output goes to a volume that is full."""
+    _drop(sys.stdout)
+    with contextlib.suppress(OSError):  # stderr may go there, too
+        say_error(
+            f"the output cannot be written ({error.strerror}). Make room where it goes to, and "
+            "call again"
+        )
+    _drop(sys.stderr)
+    raise SystemExit(AGAIN)
+
+
+def _drop(stream: TextIO) -> None:
+    """Have a stream write nowhere, for the last flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Console(Console):

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from k600.ahead import map_ahead
-from k600.disk import why_refused
 from k600.errors import OptionError, StoreError
 from k600.gallery.thumbnails import Preview, preview_clip
 from k600.labels import NAMES
-from k600.store.files import write_whole
+from k600.store.files import write_output
+from k600.translate import output_error, translate_errors, unwritable
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +77,18 @@ def check_target(path: str | os.PathLike[str], what: str) -> Path:
     target = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
     folder = target.parent
     if not folder.is_dir():
-        raise _unwritable(target, what, f"there is no folder '{folder}'")
+        raise StoreError(unwritable(target, what, f"there is no folder '{folder}'"))
     if target.is_dir():
-        raise _unwritable(target, what, "it is a folder")
+        raise StoreError(unwritable(target, what, "it is a folder"))
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise _unwritable(target, what, f"the folder '{folder}' may not be written")
+        raise StoreError(unwritable(target, what, f"the folder '{folder}' may not be written"))
     return target
 
 
 def write_file(target: Path, data: bytes, what: str) -> None:
     """Write a file, whole or not at all."""
-    try:
-        write_whole(target, data)
-    except OSError as error:
-        raise _unwritable(target, what, why_refused(target, error)) from error
-
-
-def _unwritable(target: Path, what: str, reason: str) -> StoreError:
-    return StoreError(
-        f"{what}: '{target}' cannot be written ({reason}). Pass the path of a file in a folder "
-        "that exists and that you may write"
-    )
+    with translate_errors(output_error, target, what):
+        write_output(target, data)
 
 
 def _parts(rows: Any) -> list[Any]:

@@ -34,7 +34,7 @@ from k600.loading.columns import (
 )
 from k600.loading.places import Places
 from k600.splits import SPLITS, Split
-from k600.store.files import write_whole
+from k600.store.files import write_output
 from k600.store.ledger import Ledger
 from k600.store.rows import SOURCES
 from k600.store.store import META_DIR, Store
@@ -161,7 +161,7 @@ def write_table(
     else:
         data = to_parquet(rows, columns)
     try:
-        write_whole(where, data)
+        write_output(where, data)
     except OSError as error:
         why = why_refused(where, error)
         raise ManifestError(f"path: '{where}' cannot be written ({why})") from None

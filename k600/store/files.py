@@ -55,6 +55,19 @@ def write_whole(path: Path, data: bytes, *, by: Path | None = None) -> None:
         part.unlink(missing_ok=True)
 
 
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that a user named, whole or not at all; a link to one stays a link.
+
+    A device or a pipe is written to, as it is no file that could be replaced: who is root would
+    have a file in place of `/dev/stdout` or `/dev/null`, for the whole system.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        with open(path, "wb") as stream:
+            stream.write(data)
+    else:
+        write_whole(Path(os.path.realpath(path)), data)
+
+
 def move_into_place(part: Path, path: Path, *, flushed: bool = True) -> None:
     """Rename a finished file on the same volume, making folders; an existing file is replaced.
 

@@ -92,6 +92,17 @@ def test_what_no_tool_could_read_is_refused(home: Path, command: Command, tmp_pa
     assert not (tmp_path / "my lists").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_named_by_its_option(
+    home: Path, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = command(
+        "export", "lists", "validation", "--data-dir", home, "--out", tmp_path / "file/lists"
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --out: ")
+
+
 def test_a_folder_in_the_way_of_a_link_stays(home: Path, command: Command, tmp_path: Path) -> None:
     mine = tmp_path / "lists/clips/validation/tie_dying/mine.txt"
     mine.parent.mkdir(parents=True)

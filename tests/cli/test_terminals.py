@@ -152,6 +152,17 @@ def test_a_reader_that_leaves_ends_a_command_quietly(place: dict[str, str], tmp_
         assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_an_output_on_a_full_volume_is_one_line_and_no_traceback(place: dict[str, str]) -> None:
+    for line in (["classes"], ["classes", "--json"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [str(PROGRAM), *line], stdout=full, stderr=subprocess.PIPE, env=place, check=False
+            )
+        assert done.returncode == 1
+        assert done.stderr.startswith(b"error: the output cannot be written (No space left")
+        assert b"Traceback" not in done.stderr
+
+
 def test_a_closed_stdout_is_no_error(place: dict[str, str]) -> None:
     done = subprocess.run(
         ["sh", "-c", 'exec "$0" "$@" >&-', str(PROGRAM), "classes", "surf"],

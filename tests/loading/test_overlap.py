@@ -157,6 +157,17 @@ def test_where_it_cannot_be_honoured_it_is_refused(
     assert published.splits[0].clips == len(rows)
 
 
+def test_an_output_that_cannot_be_written_is_one_line(
+    host: Miniature, command: Command, tmp_path: Path
+) -> None:
+    words = ("overlap", "--mirror", host.root, "--data-dir", tmp_path / "clips", "--out", tmp_path)
+    done = command(*words)
+    assert done.returncode == 1
+    assert f"--out: '{tmp_path}' cannot be written (Is a directory)" in " ".join(
+        done.stderr.split()
+    )
+
+
 def test_a_plan_counts_the_others(host: Miniature, command: Command, tmp_path: Path) -> None:
     words = ("--mirror", host.root, "--data-dir", tmp_path / "clips", "--exclude-overlap", "--json")
     (found,) = json.loads(command("plan", "validation", *words).stdout)

@@ -15,7 +15,7 @@ import pytest
 
 from k600.disk import Space, free_space
 from k600.errors import DiskFullError, Stopped, StoreError
-from k600.store.files import flush, write_whole
+from k600.store.files import flush, write_output, write_whole
 from k600.store.store import Store
 from k600.translate import store_error, translate_errors
 from k600.video.encoding import Encoding
@@ -329,6 +329,24 @@ def test_small_files_are_written_whole(store: Store, tmp_path: Path) -> None:
     write_whole(path, b"2\n")
     assert [file.name for file in path.parent.iterdir()] == ["some"]
     assert path.read_bytes() == b"2\n"
+
+
+def test_what_a_user_names_stays_the_pipe_or_the_link_that_it_is(tmp_path: Path) -> None:
+    """As root, `gallery --out /dev/null` had made a file of the system's `/dev/null`."""
+    pipe, link, file = (tmp_path / name for name in ("pipe", "link", "file"))
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as threads:
+        read = threads.submit(pipe.read_bytes)
+        write_output(pipe, b"page")
+        assert read.result() == b"page"
+    assert pipe.is_fifo()
+
+    file.write_bytes(b"old")
+    link.symlink_to(file)
+    write_output(link, b"new")
+    assert link.is_symlink()
+    assert file.read_bytes() == b"new"
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "link", "file"}
 
 
 def test_who_waits_for_a_lock_goes_on_waiting(store: Store) -> None:
