@@ -59,7 +59,7 @@ def export(
             on_clip = functools.partial(bar.update, 1)
             rows += clip_table(request, outcome, hashes=hashes, on_clip=on_clip)
 
-    path = write_table(rows, out, CLIP_TABLE)
+    path = write_table(rows, out, CLIP_TABLE, option="out")
     here, missing = count_rows(rows)
     if as_json:
         print_json({"out": str(path), "here_clips": here, "missing": missing})

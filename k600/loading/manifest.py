@@ -39,6 +39,7 @@ from k600.store.ledger import Ledger
 from k600.store.rows import SOURCES
 from k600.store.store import META_DIR, Store
 from k600.text import csv_text, short_hash, text_of
+from k600.translate import unwritable
 
 _NAMES = [column.name for column in MANIFEST]
 _OF_CLIP, _OF_FILE = _NAMES[:5], _NAMES[5:10]
@@ -140,20 +141,30 @@ def write_manifest(rows: Iterable[ManifestRow], path: str | os.PathLike[str]) ->
 
 
 def write_table(
-    rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    columns: Sequence[Column],
+    *,
+    option: str = "path",
 ) -> Path:
     """Write rows about clips as CSV or Parquet, whole or not at all, as the suffix says.
 
+    Args:
+        rows: At least one row.
+        path: The file.
+        columns: Their columns.
+        option: The name of the option that gave the path, for messages.
+
     Raises:
-        ManifestError: The suffix is neither, or there is no row.
+        ManifestError: The suffix is neither, there is no row, or the file cannot be written.
     """
     where = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
     if where.suffix not in _SUFFIXES:
         raise ManifestError(
-            f"path: '{where}' is not allowed, expected one ending in .csv or .parquet"
+            f"{option}: '{where}' is not allowed, expected one ending in .csv or .parquet"
         )
     if not rows:
-        raise ManifestError(f"path: there is no clip to write to '{where}'")
+        raise ManifestError(f"{option}: there is no clip to write to '{where}'")
 
     if where.suffix == ".csv":
         names = [column.name for column in columns]
@@ -163,8 +174,7 @@ def write_table(
     try:
         write_output(where, data)
     except OSError as error:
-        why = why_refused(where, error)
-        raise ManifestError(f"path: '{where}' cannot be written ({why})") from None
+        raise ManifestError(unwritable(where, option, why_refused(where, error))) from None
     return where
 
 

@@ -157,7 +157,7 @@ def write_index(
     for split in request.splits:
         labels = read_labels(request, Split(split), offline=offline)
         rows += index_rows(request, split, labels)
-    return str(write_table(rows, to, INDEX))
+    return str(write_table(rows, to, INDEX, option="to"))
 
 
 def show_index(

@@ -75,6 +75,18 @@ def test_a_host_without_flaws_ends_with_0(run: Run) -> None:
     assert code(run, "manifest check manifest.csv") == 0
 
 
+def test_a_path_that_cannot_be_written_is_named_by_its_option(
+    run: Run, command: Command, tmp_path: Path
+) -> None:
+    assert code(run, "download train --quiet") == 0
+    exports = ["manifest", "export", "train", "--out"]
+    builds = ["index", "build", "train", "--to"]
+    (tmp_path / "file").touch()
+    for words in (exports, builds):
+        done = command(*words, tmp_path / "file/table.csv")
+        assert (done.returncode, f"error: {words[-1]}: '" in done.stderr) == (2, True), done.stderr
+
+
 def test_a_host_that_lacks_some_ends_with_3_once_the_rest_is_here(run: Run) -> None:
     assert code(run, "plan validation") == 0  # nothing is known to be lacking yet
     for line in ("download", "download", "plan", "status", "gallery --source auto"):
