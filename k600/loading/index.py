@@ -8,7 +8,6 @@ it: its rows are checked as they are used.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -263,11 +262,6 @@ class IndexFile:
     """Whether no network may be crossed."""
     keep: bool
     """Whether it may be written to the store."""
-
-    def check(self) -> None:
-        """Raise `MirrorNotFoundError` for a path of this machine where nothing is."""
-        if "://" not in self.address and not os.path.exists(self.address):
-            raise _not_had(MirrorNotFoundError(), self.address)
 
     def of(self, split: str) -> Index | None:
         """Return the index of a split; None if a folder has none.

@@ -324,7 +324,6 @@ def _places(request: Request, split: Split, *, offline: bool, keep: bool) -> Pla
     index = None
     if request.index is not None:
         index = IndexFile(request.index, request.mirror, request.store, offline, keep)
-        index.check()  # a whole split may need none, and a wrong path is a wrong path
     return Places(split, request.ledger, origin, index, Ledger(request.store.ledger_path))
 
 

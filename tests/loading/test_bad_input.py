@@ -41,7 +41,6 @@ from tests.servers import S3Server
         ({"mirror": "nosuch://x"}, OptionError, "mirror"),
         ({"mirror": "s3://my bucket/600"}, OptionError, "my bucket"),
         ({"mirror": __file__}, MirrorNotFoundError, "does not exist"),
-        ({"index": "/no/such.csv"}, MirrorNotFoundError, "index: /no/such.csv .*does not exist"),
     ],
 )
 def test_a_bad_option(
