@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from k600.errors import OptionError
-from k600.youtube.options import YouTubeOptions, player_clients, yt_dlp_params
+from k600.youtube.options import Silent, YouTubeOptions, player_clients, yt_dlp_params
 
 logger = logging.getLogger("kinetics600")
 
@@ -191,7 +191,7 @@ def js_runtimes(wanted: Mapping[str, Any]) -> dict[str, Any]:
     from yt_dlp import YoutubeDL
     from yt_dlp.globals import supported_js_runtimes
 
-    with YoutubeDL({"quiet": True, "no_warnings": True}):  # fills the table of runtimes
+    with YoutubeDL({"logger": Silent()}):  # fills the table of runtimes
         kinds = supported_js_runtimes.value
 
     found = {}
