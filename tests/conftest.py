@@ -30,6 +30,7 @@ import pytest
 import kinetics600
 from k600.cli import main
 from k600.miniature import Miniature, make_miniature
+from k600.store.store import Store
 from tests.servers import LOOPBACK, S3Server, s3_server, web_server
 
 datasets.disable_progress_bars()
@@ -80,6 +81,14 @@ def mirror_options(
 def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have loopback count as far, so that all is asked for by ranges."""
     monkeypatch.setattr("k600.mirror.source._NEAR_SECONDS", 0.0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store, ready to be written to."""
+    store = Store.at(tmp_path / "clips")
+    store.prepare()
+    return store
 
 
 @pytest.fixture

@@ -23,13 +23,6 @@ from k600.video.encoding import Encoding
 NAME = "-aFirstHyph_000000_000010.mp4"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store.at(tmp_path / "clips")
-    made.prepare()
-    return made
-
-
 def no_problem(file: io.BufferedIOBase) -> None:
     return None
 

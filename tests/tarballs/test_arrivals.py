@@ -14,13 +14,6 @@ from k600.tarballs.arrivals import Arrivals
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store.at(tmp_path / "clips")
-    made.prepare()
-    return made
-
-
-@pytest.fixture
 def arrivals(store: Store) -> Iterator[Arrivals]:
     with store.incoming() as incoming:
         begun = TarballRow(Tarball("train", "zumba"), "started", "etag", 40 << 20)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +27,12 @@ from k600.youtube.tools import (
 )
 from k600.youtube.workers import Answers, YouTubeWorkers
 from tests.counter import counter_video, tone_audio
-from tests.youtube_replica import PO_TOKEN, Replica, Stream, Video, youtube_replica
+from tests.youtube_replica import PO_TOKEN, Replica, Stream, Video
 from tests.youtube_videos import CLIENTS, good_video
 
 AVC = 'video/mp4; codecs="avc1.4d401e"'
 AAC = 'audio/mp4; codecs="mp4a.40.2"'
 ID = "abcdefghijk"
-
-
-@pytest.fixture(scope="module")
-def youtube() -> Iterator[Replica]:
-    with youtube_replica() as replica:
-        yield replica
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store.at(tmp_path / "clips")
-    store.prepare()
-    return store
 
 
 def options(youtube: Replica, further: dict[str, Any] | None = None, **more: Any) -> YouTubeOptions:

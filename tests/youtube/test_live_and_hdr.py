@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from k600.store.ledger import Ledger
 from k600.store.store import Store
 from k600.youtube.workers import Answers, YouTubeWorkers
 from tests.ffmpeg import make_video, needs_ffmpeg, said, shown
-from tests.youtube_replica import Replica, Stream, Video, youtube_replica
+from tests.youtube_replica import Replica, Stream, Video
 from tests.youtube_videos import good_video
 
 CLIP = Clip("train", "zumba", "abcdefghijk", 2, 8)
@@ -22,19 +21,6 @@ CLIP = Clip("train", "zumba", "abcdefghijk", 2, 8)
 VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "1M")
 HDR = {"smpte2084": 16, "arib-std-b67": 18}
 """Transfers as FFmpeg calls them, and their numbers in the name of a codec."""
-
-
-@pytest.fixture(scope="module")
-def youtube() -> Iterator[Replica]:
-    with youtube_replica() as replica:
-        yield replica
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store.at(tmp_path / "clips")
-    store.prepare()
-    return store
 
 
 def ask(youtube: Replica, store: Store, video: Video) -> Answers:

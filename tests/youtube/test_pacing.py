@@ -8,7 +8,6 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +17,6 @@ from k600.store.store import Store
 from k600.youtube.rate_limit import BlockedError, Throttle
 
 Make = Callable[..., Throttle]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store.at(tmp_path / "clips")
-    store.prepare()
-    return store
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from k600.youtube.rate_limit import Throttle
 from k600.youtube.tools import advice, attempts, upgrade_advice
 from k600.youtube.workers import Answers, YouTubeWorkers
 from tests.counter import counter_video, read_counter, tone_audio
-from tests.youtube_replica import Replica, youtube_replica
+from tests.youtube_replica import Replica
 from tests.youtube_videos import FAILURES, GOOD, good_video
 
 EXPECTED = {
@@ -80,12 +79,6 @@ BY_THE_SECOND_TRY = {"no_addresses_first", "manifests_first", "token_first"}
 
 
 @pytest.fixture(scope="module")
-def youtube() -> Iterator[Replica]:
-    with youtube_replica() as replica:
-        yield replica
-
-
-@pytest.fixture(scope="module")
 def look(youtube: Replica) -> int:
     """Requests for a first look at a video: for the page, then as the client that costs least."""
     youtube.videos["lookedat000"] = GOOD["landscape"]
@@ -97,13 +90,6 @@ def look(youtube: Replica) -> int:
         ("/youtubei/v1/player", "VISIONOS"),
     ]
     return 2
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store.at(tmp_path / "clips")
-    store.prepare()
-    return store
 
 
 def options(youtube: Replica, **changes: Any) -> YouTubeOptions:
