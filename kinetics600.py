@@ -25,9 +25,10 @@ import pyarrow
 from k600 import errors, hf, train
 from k600.api import Gallery as Gallery
 from k600.api import build_index, fleet, gallery, labels, make_request, publish, save_manifest
+from k600.dataset.labels import id2label, label2id
+from k600.dataset.splits import CONFIGS
 from k600.errors import Kinetics600Error
 from k600.hf import register
-from k600.labels import id2label, label2id
 from k600.loading.cache_note import Note, remove_unreadable, unreadable
 from k600.loading.columns import ROWS, feature_types
 from k600.loading.fetch import fetch_split
@@ -44,7 +45,6 @@ from k600.loading.request import Request, check_config_name, check_one_of, check
 from k600.loading.request import make_request as request_of
 from k600.loading.shuffled import stream_shards
 from k600.network import is_offline
-from k600.splits import CONFIGS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

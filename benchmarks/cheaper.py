@@ -31,7 +31,7 @@ from benchmarks.measure import REPOSITORY
 from benchmarks.paced_server import paced_server
 from benchmarks.settings import LATENCY_MS, MB_PER_S
 from benchmarks.tarballs import make_host, write_lists
-from k600.labels import NAMES
+from k600.dataset.labels import NAMES
 
 __all__ = ["main"]
 

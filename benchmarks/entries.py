@@ -16,7 +16,7 @@ from benchmarks.report import Aim, Column, Table
 from benchmarks.settings import HTTP, LINK, MB_PER_S, S3, Settings, mirror_of, per_gigabyte, url_of
 from benchmarks.tarballs import Host
 from benchmarks.whole_split import shape_of
-from k600.clip import Place
+from k600.dataset.clip import Place
 from k600.loading.columns import PLACE
 from k600.loading.index import read_index
 from k600.loading.selection import Candidate, Limits, choose_clips

@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from k600.clip import Tarball
-from k600.labels import NAMES
+from k600.dataset.clip import Tarball
+from k600.dataset.labels import NAMES
 from k600.miniature import URL
 from k600.mirror.mirror import Mirror
 from k600.store.ledger import Ledger

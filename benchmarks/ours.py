@@ -119,7 +119,7 @@ def _say_of_each(path: str, labels: list[str], mirror: str, options: Mapping[str
     import pyarrow
     import pyarrow.parquet
 
-    from k600.clip import Tarball
+    from k600.dataset.clip import Tarball
     from k600.mirror.mirror import Mirror
 
     of_first = pyarrow.parquet.read_table(path)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from k600.labels import NAMES
+from k600.dataset.labels import NAMES
 from k600.miniature import URL
 
 __all__ = ["Host", "make_clip", "make_host", "under_many_names", "write_lists"]

@@ -70,7 +70,7 @@ def main() -> None:
 
 def _fetch(way: dict[str, Any]) -> dict[str, float]:
     """Fetch the clips; return what it took."""
-    from k600.clip import Clip
+    from k600.dataset.clip import Clip
     from k600.loading.request import make_request
     from k600.store.store import Store
     from k600.youtube.cookies import Cookies

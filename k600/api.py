@@ -11,9 +11,9 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from k600.dataset.labels import NAMES, named_classes
 from k600.fleet.options import FleetOptions
 from k600.hf import Video, default_data_dir, plain_errors, progress
-from k600.labels import NAMES, named_classes
 from k600.loading.manifest import ManifestRow, manifest_rows, write_manifest
 from k600.loading.options import (
     check_option_names,

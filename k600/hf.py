@@ -23,13 +23,13 @@ from datasets.iterable_dataset import ExamplesIterable
 from datasets.utils import tqdm as _datasets_tqdm
 from huggingface_hub.utils.tqdm import disable_progress_bars as _disable_hub_bars
 
+from k600.dataset.splits import CONFIGS
 from k600.errors import (
     Kinetics600Error,
     MissingDependencyError,
     OptionError,
 )
 from k600.progress import Bar, Lines
-from k600.splits import CONFIGS
 from k600.store.files import digest_of_files, lock_at, make_folder
 from k600.translate import rows_error, translate_errors
 from k600.values import listed

@@ -18,9 +18,9 @@ from k600.api import (
     publish,
     save_manifest,
 )
+from k600.dataset.labels import id2label, label2id
 from k600.errors import Kinetics600Error
 from k600.hf import register
-from k600.labels import id2label, label2id
 from k600.loading.keywords import Options
 from k600.loading.options import OptionFields
 

@@ -16,7 +16,7 @@ import datasets
 sys.path.insert(0, str(Path(__file__).parent.parent))  # a checkout need not be installed yet
 
 import kinetics600
-from k600.splits import CONFIGS, SPLITS
+from k600.dataset.splits import CONFIGS, SPLITS
 from k600.store.files import write_whole
 
 DESCRIPTION = (

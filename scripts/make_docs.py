@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # a checkout need not be 
 
 from k600.cli import app
 from k600.cli.request_options import REQUEST_PARAMETERS
+from k600.dataset.reasons import OPEN_REASONS, REASONS, WATCHED_REASONS
 from k600.loading.columns import ROWS, markdown_table
 from k600.loading.options import OPTIONS, Option
-from k600.reasons import OPEN_REASONS, REASONS, WATCHED_REASONS
 from k600.store.files import write_whole
 
 __all__ = ["PAGES", "leaves", "with_generated"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.store.rows import AdoptedRow, AnswerRow, ClipRow, LedgerView, StoredGroup, TarballRow
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from k600.clip import Entry, Place, Tarball, parse_file_name
+from k600.dataset.clip import Entry, Place, Tarball, parse_file_name
 from k600.loading.columns import INDEX, place_values
 from k600.loading.manifest import write_table
 from k600.loading.request import Request

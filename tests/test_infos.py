@@ -9,9 +9,9 @@ import datasets
 import pytest
 
 import kinetics600
+from k600.dataset.splits import CONFIGS, SPLITS
 from k600.loading import infos
 from k600.miniature import Miniature
-from k600.splits import CONFIGS, SPLITS
 from scripts.make_dataset_infos import make_infos
 from tests.conftest import Load
 

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from k600.clip import video_of
+from k600.dataset.clip import video_of
 from k600.gallery.thumbnails import preview_clip
 from k600.miniature import Miniature
 from k600.miniature.letters import draw_line

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k600.clip import Clip, Tarball
+from k600.dataset.clip import Clip, Tarball
 from k600.errors import DamagedTarballError, MirrorError
 from k600.loading.columns import CLIP_TABLE
 from k600.loading.manifest import ManifestRow, read_manifest, write_manifest, write_table

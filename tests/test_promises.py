@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.errors import MirrorUnreachableError, OptionError, StoreError
 from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
 from k600.mirror.mirror import Mirror

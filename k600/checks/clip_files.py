@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from k600.ahead import map_ahead
-from k600.clip import TestLabels, parse_file_name
+from k600.dataset.clip import TestLabels, parse_file_name
+from k600.dataset.splits import Split
 from k600.loading.request import Request
-from k600.splits import Split
 from k600.store.files import crc32_of
 from k600.store.ledger import Ledger
 from k600.store.rows import CheckRow, LedgerView

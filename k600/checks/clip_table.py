@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from k600.clip import Clip, parse_file_name
+from k600.dataset.clip import Clip, parse_file_name
+from k600.dataset.reasons import BAD_FILE_REASONS
+from k600.dataset.splits import UNLABELED
 from k600.loading.columns import CLIP_TABLE, place_values
 from k600.loading.manifest import Manifest, differing, sha256_of
 from k600.loading.outcome import Missing, Outcome
 from k600.loading.request import Request
 from k600.loading.rows import StoredClip, StoredShard
-from k600.reasons import BAD_FILE_REASONS
-from k600.splits import UNLABELED
 
 
 def clip_table(

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
-from k600.clip import Listing
-from k600.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
-from k600.splits import Split
+from k600.dataset.clip import Listing
+from k600.dataset.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
+from k600.dataset.splits import Split
 from k600.store.rows import LedgerView
 from k600.tarballs.reading import is_condemned
 from k600.text import counted
@@ -45,7 +45,7 @@ class Counts:
     unchecked_clips: int = 0
     """Of `local`: those that no load has checked yet; the next one does."""
     missing: Mapping[str, int] = field(default_factory=dict)
-    """Clips that cannot be used, by reason: keys of `k600.reasons.REASONS`."""
+    """Clips that cannot be used, by reason: keys of `REASONS`."""
     failed_clips: int = 0
     """Of `missing`: files that are here, and that `kinetics600 verify` found to be bad."""
 

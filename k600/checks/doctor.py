@@ -30,6 +30,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
+from k600.dataset.splits import SPLITS
 from k600.disk import SHARING, free_space, nearest_folder
 from k600.errors import Kinetics600Error, OptionError, StoreError
 from k600.loading.cheaper import MEAN_CLIP_BYTES
@@ -43,7 +44,6 @@ from k600.network import (
     offline_variable,
     read_network,
 )
-from k600.splits import SPLITS
 from k600.store.ledger_file import check_length
 from k600.store.store import META_DIR, Store
 from k600.text import counted, public_url

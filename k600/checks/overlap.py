@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from k600.clip import Listing, file_name_of, parse_file_name, video_of
+from k600.dataset.clip import Listing, file_name_of, parse_file_name, video_of
 from k600.loading.ask_host import with_lists
 from k600.loading.candidates import listed_or_found
 from k600.loading.overlap import train_listing

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from k600.dataset.splits import Split
 from k600.errors import OptionError, StoreError
-from k600.splits import Split
 from k600.store.files import link_folder, make_folder, write_whole
 from k600.translate import output_error, translate_errors
 

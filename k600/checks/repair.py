@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from k600.checks.clip_files import Target
+from k600.dataset.reasons import reason_of_verdict
 from k600.errors import Kinetics600Error, StoreError
 from k600.loading.fetch import Load
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.loading.state import State
 from k600.progress import Progress
-from k600.reasons import reason_of_verdict
 from k600.store.files import move_into_place
 from k600.store.rows import AdoptedRow, CheckRow
 from k600.store.store import QUARANTINE, Store
@@ -126,7 +126,7 @@ class Report:
 
 
 Why = dict[Target, tuple[str, str]]
-"""A key of `k600.reasons.REASONS`, or nothing, and more words."""
+"""A key of `REASONS`, or nothing, and more words."""
 
 
 def put_aside(request: Request, finding: Finding) -> None:

@@ -6,8 +6,8 @@ import dataclasses
 
 from k600.checks.counts import SplitStatus, StoreStatus, count_clips
 from k600.checks.verify import find_failed
+from k600.dataset.splits import Split
 from k600.loading.request import Request
-from k600.splits import Split
 from k600.store.adopt import class_finder, foreign_clips
 from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
 from k600.store.store import META_DIR, Store

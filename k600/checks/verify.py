@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 
 from k600.checks.clip_files import Target, check_clips, find_targets
 from k600.checks.repair import Finding, Report, SplitReport, fetch_again, put_aside
+from k600.dataset.reasons import BAD_FILE_REASONS, REASONS, reason_of_verdict
 from k600.errors import NoClipsError, StoreError
 from k600.loading.options import choice_error
 from k600.loading.request import Request
 from k600.loading.state import read_state
 from k600.progress import Progress, no_progress
-from k600.reasons import BAD_FILE_REASONS, REASONS, reason_of_verdict
 from k600.store.rows import CheckRow
 from k600.store.store import Store
 from k600.video.probe import BAD

@@ -11,7 +11,7 @@ from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN
 from k600.cli.request_options import complete_classes, request_of, with_options
 from k600.cli.screen import make_table, print_json, say, show_table
-from k600.labels import class_lists, find_classes, label_id
+from k600.dataset.labels import class_lists, find_classes, label_id
 
 
 @app.command()

@@ -62,7 +62,7 @@ def fleet(
 
 
 def _print_outcome(done: Fleet) -> None:
-    from k600.reasons import REASONS
+    from k600.dataset.reasons import REASONS
 
     for one in done.splits:
         if one.state == "submitted":

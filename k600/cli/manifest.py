@@ -15,7 +15,7 @@ from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_fetch
 from k600.cli.request_options import FILE, fetch, request_of, with_options, with_request_options
 from k600.cli.screen import counts_of, meter, print_json, say, whole
-from k600.clip import Clip
+from k600.dataset.clip import Clip
 from k600.errors import NoClipsError
 from k600.loading.options import ENCODING_OPTIONS
 from k600.progress import no_progress

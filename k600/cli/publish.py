@@ -11,9 +11,9 @@ from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import DONE, UNAVAILABLE
 from k600.cli.request_options import as_given, with_own_options, with_request_options
 from k600.cli.screen import counts_of, meter, print_json, say, whole
+from k600.dataset.splits import CONFIGS
 from k600.errors import OptionError
 from k600.publish.options import PublishOptions
-from k600.splits import CONFIGS
 from k600.text import counted
 
 if TYPE_CHECKING:

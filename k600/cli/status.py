@@ -28,8 +28,8 @@ from k600.cli.screen import (
     show_table,
     whole,
 )
+from k600.dataset.reasons import REASONS
 from k600.loading.options import ENCODING_OPTIONS
-from k600.reasons import REASONS
 from k600.text import counted
 
 if TYPE_CHECKING:

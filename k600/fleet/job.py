@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.clip import TestLabels
+from k600.dataset.clip import TestLabels
+from k600.dataset.splits import Split
 from k600.errors import MissingDependencyError, OfflineError, OptionError
 from k600.fleet.options import FleetOptions
 from k600.loading.options import choice_error
@@ -25,7 +26,6 @@ from k600.publish.destination import Destination, FileDestination
 from k600.publish.hub import HubDestination, check_repo_id
 from k600.publish.options import absolute_place, rights_error
 from k600.publish.recipe import PUBLISHED_FORMATS, digest_of_labels
-from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.tarballs.catalog import read_test_labels
 from k600.video.encoding import Encoding, describe_encoding

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from k600.clip import Clip, parse_file_name
+from k600.dataset.clip import Clip, parse_file_name
 from k600.errors import DestinationError, NoClipsError, OptionError
 from k600.fleet.job import Job, Places
 from k600.fleet.units import PartClip, Unit, UnitMarker, count_rejects, read_all_markers

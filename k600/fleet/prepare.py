@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.errors import IncompleteError, NoClipsError
 from k600.fleet.finish import tidy
 from k600.fleet.job import Job, Places

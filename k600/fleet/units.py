@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from k600.clip import Entry, Place, Tarball, parse_file_name
+from k600.dataset.clip import Entry, Place, Tarball, parse_file_name
 from k600.errors import (
     DamagedTarballError,
     IncompleteError,
@@ -88,7 +88,7 @@ class Reject:
     file_name: str
     """Empty for the tarball."""
     reason: str
-    """A key of `k600.reasons.REASONS`."""
+    """A key of `REASONS`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
+from k600.dataset.reasons import reason_of_failure
 from k600.errors import (
     DamagedTarballError,
     MirrorDeniedError,
@@ -17,7 +18,6 @@ from k600.errors import (
 from k600.loading.plan import Plan, plan_rows
 from k600.loading.state import Failure, State
 from k600.mirror.mirror import Mirror, RemoteFile
-from k600.reasons import reason_of_failure
 from k600.store.rows import TarballRow
 from k600.tarballs.catalog import KeptLists
 from k600.tarballs.reading import is_condemned, noted_failure

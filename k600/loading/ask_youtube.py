@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from k600.clip import Clip
+from k600.dataset.clip import Clip
 from k600.disk import Space
 from k600.errors import MissingDependencyError, YouTubeError
 from k600.loading.cheaper import youtube_seconds

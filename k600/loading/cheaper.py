@@ -130,7 +130,7 @@ def expected_bytes(read: TarballRead, size_bytes: int) -> float:
     Of k clips in a tarball whose order is not known, the last one lies k/(k + 1) of the way in.
 
     Example:
-        >>> from k600.clip import Tarball
+        >>> from k600.dataset.clip import Tarball
         >>> only = frozenset({"a_000000_000010.mp4"})
         >>> expected_bytes(TarballRead(Tarball("train", "yoga"), only, until_found=True), 1000)
         500.0

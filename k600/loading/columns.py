@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from k600.clip import Entry, Place, Tarball
-from k600.labels import NAMES
+from k600.dataset.clip import Entry, Place, Tarball
+from k600.dataset.labels import NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ PLACE = (
     Column("packing", "string", "`gzip` or `tar`"),
     *_OF_ENTRY,
 )
-"""Where a clip lies in its tarball (`k600.clip.Place`), besides `split` and `tarball`: what one
+"""Where a clip lies in its tarball (a `Place`), besides `split` and `tarball`: what one
 request for a range of bytes takes; null where unknown."""
 
 _CLIP = (_SPLIT, _LABEL, _YOUTUBE_ID, _TIME_START, _TIME_END)

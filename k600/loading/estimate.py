@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from k600.dataset.reasons import PASSING_REASONS
 from k600.disk import Space, free_space
 from k600.loading.ask_host import settle
 from k600.loading.candidates import listed_or_found
@@ -17,7 +18,6 @@ from k600.loading.plan import Plan, make_plan
 from k600.loading.request import Request
 from k600.loading.sources import WORDS, Price
 from k600.loading.state import Failure, State, read_state
-from k600.reasons import PASSING_REASONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.errors import Kinetics600Error
 from k600.loading.ask_host import settle
 from k600.loading.ask_youtube import YouTubeSource

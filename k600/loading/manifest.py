@@ -19,10 +19,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from k600.clip import Clip, Place, Tarball, TestLabels, parse_file_name
+from k600.dataset.clip import Clip, Place, Tarball, TestLabels, parse_file_name
+from k600.dataset.labels import NAMES, canonical
+from k600.dataset.splits import SPLITS, Split
 from k600.disk import why_refused
 from k600.errors import ManifestError, UnknownClassError
-from k600.labels import NAMES, canonical
 from k600.loading.columns import (
     MANIFEST,
     REPEATING,
@@ -33,7 +34,6 @@ from k600.loading.columns import (
     whole,
 )
 from k600.loading.places import Places
-from k600.splits import SPLITS, Split
 from k600.store.files import write_output
 from k600.store.ledger import Ledger
 from k600.store.rows import SOURCES

@@ -18,8 +18,8 @@ import textwrap
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from k600.dataset.labels import NAMES, named_classes
 from k600.errors import OptionError, nearest
-from k600.labels import NAMES, named_classes
 from k600.store.rows import SOURCES
 from k600.text import public_url
 from k600.values import choice, flag, number, whole_number

@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from k600.ahead import map_ahead
-from k600.clip import Clip, Tarball
+from k600.dataset.clip import Clip, Tarball
+from k600.dataset.labels import NAMES
+from k600.dataset.reasons import REASONS
 from k600.errors import (
     EntryError,
     MirrorChangedError,
@@ -27,11 +29,9 @@ from k600.errors import (
     MirrorNotFoundError,
     MirrorRangesError,
 )
-from k600.labels import NAMES
 from k600.loading.columns import PLACE, place_of
 from k600.loading.manifest import is_other
 from k600.loading.rows import LeftOut, Reading, Record, record_of
-from k600.reasons import REASONS
 from k600.tarballs.one_clip import read_clip
 from k600.tarballs.stream import checked_clip
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from rich.filesize import decimal
 
+from k600.dataset.reasons import OPEN_REASONS, PASSING_REASONS, REASONS, WATCHED_REASONS
 from k600.loading.rows import StoredShard, digest_of
 from k600.loading.sources import WORDS
-from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS, WATCHED_REASONS
 from k600.text import counted, csv_text
 
 
@@ -25,7 +25,7 @@ class Missing(NamedTuple):
     """Empty for all clips of a tarball whose names no list gives."""
     tarball: str
     reason: str
-    """A key of `k600.reasons.REASONS`."""
+    """A key of `REASONS`."""
     detail: str = ""
 
 

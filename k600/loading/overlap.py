@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k600.clip import Listing, video_of
+from k600.dataset.clip import Listing, video_of
 from k600.errors import ListError, OfflineError
 from k600.loading.request import Request
 from k600.tarballs.catalog import KeptLists

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from k600.clip import Place, Tarball
+from k600.dataset.clip import Place, Tarball
+from k600.dataset.splits import Split
 from k600.loading.index import Index, IndexFile
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import is_strong_etag
-from k600.splits import Split
 from k600.store.ledger import Ledger
 from k600.store.rows import LedgerView
 

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from k600.clip import Place, Tarball, label_of
+from k600.dataset.clip import Place, Tarball, label_of
 from k600.loading.candidates import Candidates, find_candidates, proved_bad, refused_by_youtube
 from k600.loading.cheaper import Comparison, expected_bytes
 from k600.loading.manifest import ManifestRow
@@ -45,7 +45,7 @@ class Plan:
     """Tarballs to read, what of each, and how far."""
     refused: Mapping[Candidate, str] = field(default_factory=dict)
     """Clips that cannot be had, and those in whose places others were chosen, with the reason: keys
-    of `k600.reasons.REASONS`. (`k600.loading.missing` names those of whole classes.)"""
+    of `REASONS`. (`k600.loading.missing` names those of whole classes.)"""
     wanted: int | None = None
     """How many clips are meant; None for whole classes, and as long as nothing says."""
     needs_lists: bool = False

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 
 from rich.filesize import decimal
 
-from k600.clip import Entry, Place, Tarball
+from k600.dataset.clip import Entry, Place, Tarball
 from k600.disk import Space
 from k600.errors import EntryError, MirrorChangedError, MirrorError, MirrorRangesError
 from k600.loading.ask_host import failure_of

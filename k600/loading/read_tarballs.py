@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
 from rich.filesize import decimal
 
-from k600.clip import Listing, Tarball
+from k600.dataset.clip import Listing, Tarball
 from k600.disk import Space
 from k600.errors import DamagedTarballError, MirrorError
 from k600.loading.ask_host import failure_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from k600.clip import Place, Tarball
+from k600.dataset.clip import Place, Tarball
 from k600.loading.selection import Candidate
 from k600.store.rows import ClipRow, LedgerView
 from k600.tarballs.extract import TarballRead

@@ -16,7 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from k600.clip import Clip, Entry, Tarball, TestLabels, label_of, parse_file_name
+from k600.dataset.clip import Clip, Entry, Tarball, TestLabels, label_of, parse_file_name
+from k600.dataset.labels import label_id
+from k600.dataset.reasons import REASONS, reason_of_failure
 from k600.errors import (
     DamagedTarballError,
     IncompleteError,
@@ -24,11 +26,9 @@ from k600.errors import (
     MirrorDeniedError,
     MirrorNotFoundError,
 )
-from k600.labels import label_id
 from k600.loading.manifest import is_other
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
-from k600.reasons import REASONS, reason_of_failure
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, Rates, TarballRow
@@ -43,7 +43,7 @@ Record = dict[str, Any]
 
 OnLeftOut = Callable[[str, str], object]
 """Called with what a stream leaves out: `<host's split>/<tarball>`, or such a path and a file name
-in it; and why, a key of `k600.reasons.REASONS`."""
+in it; and why, a key of `REASONS`."""
 
 
 class Reading(NamedTuple):

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from k600.labels import NAMES
+from k600.dataset.labels import NAMES
 
 Candidate = tuple[str, str]
 """A class name and a file name."""

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.disk import Space
 from k600.errors import Kinetics600Error, MirrorUnreachableError
 from k600.loading.plan import Plan
@@ -74,7 +74,7 @@ class Fetched:
     asked: Collection[Candidate] = ()
     """The clips that it was asked for one by one and could have given."""
     refused: dict[Candidate, str] = field(default_factory=dict)
-    """Those that it has not, with the reason: keys of `k600.reasons.REASONS`."""
+    """Those that it has not, with the reason: keys of `REASONS`."""
     details: Mapping[Candidate, str] = field(default_factory=dict)
     """More words on that."""
     read: Collection[Tarball] = ()

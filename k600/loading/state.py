@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from k600.clip import Listing, Tarball, TestLabels, names_of_classes
+from k600.dataset.clip import Listing, Tarball, TestLabels, names_of_classes
+from k600.dataset.labels import NAMES
+from k600.dataset.splits import Split
 from k600.errors import Kinetics600Error, OfflineError
-from k600.labels import NAMES
 from k600.loading.index import IndexFile
 from k600.loading.link_rate import recall_rate
 from k600.loading.manifest import ManifestRow
@@ -20,7 +21,6 @@ from k600.loading.places import Places
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import RemoteFile
-from k600.splits import Split
 from k600.store.adopt import adopt
 from k600.store.inventory import Folders, Inventory, watched_folders
 from k600.store.ledger import Ledger
@@ -35,7 +35,7 @@ class Failure:
     """Why a tarball could not be read in this call."""
 
     reason: str
-    """A key of `k600.reasons.REASONS`."""
+    """A key of `REASONS`."""
     error: Kinetics600Error
 
     @property

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from k600.clip import Clip, Tarball
+from k600.dataset.clip import Clip, Tarball
+from k600.dataset.labels import NAMES
+from k600.dataset.reasons import REASONS
+from k600.dataset.splits import Split
 from k600.errors import IncompleteError, ManifestError, OptionError
-from k600.labels import NAMES
 from k600.loading.ask_host import settle_rows, with_lists
 from k600.loading.missing import differing_clips, raise_nothing, stored_shards
 from k600.loading.options import choice_error
 from k600.loading.request import Request
 from k600.loading.rows import StoredShard, StreamedShard
 from k600.loading.state import State, read_state
-from k600.reasons import REASONS
-from k600.splits import Split
 
 
 def stream_split(

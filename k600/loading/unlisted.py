@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from k600.clip import Tarball, label_of, names_of_classes
-from k600.labels import NAMES
+from k600.dataset.clip import Tarball, label_of, names_of_classes
+from k600.dataset.labels import NAMES
 from k600.loading.cheaper import MEAN_CLIP_BYTES
 from k600.loading.reads import reads_of
 from k600.loading.selection import Candidate, share_of, walk_clips, walk_order

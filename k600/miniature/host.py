@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from k600.dataset.splits import HOST_FOLDERS, SPLITS, Split
 from k600.miniature.clips import make_clip
-from k600.splits import HOST_FOLDERS, SPLITS, Split
 
 URL = "https://s3.amazonaws.com/kinetics/600"
 

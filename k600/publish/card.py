@@ -16,12 +16,12 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from k600.labels import NAMES
+from k600.dataset.labels import NAMES
+from k600.dataset.reasons import REASONS
+from k600.dataset.splits import Split
 from k600.loading.columns import CLIP_INDEX, FACTS, PUBLISHED, Column, markdown_table
 from k600.loading.infos import read_info
 from k600.publish.clip_index import index_path
-from k600.reasons import REASONS
-from k600.splits import Split
 from k600.text import printable
 
 _TEMPLATE = Path(__file__).with_name("card.md")
@@ -42,7 +42,7 @@ class SplitFacts:
     whole: bool
     """Whether all classes and clips were requested."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """How many clips and tarballs had to be left out, by reason: keys of `k600.reasons.REASONS`."""
+    """How many clips and tarballs had to be left out, by reason: keys of `REASONS`."""
     encoded: str = ""
     """How clips were encoded anew, in words; empty for clips as their source has them."""
     index_sha256: str = ""

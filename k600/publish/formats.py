@@ -20,8 +20,8 @@ from typing import IO, Any, cast
 import pyarrow
 import pyarrow.parquet
 
-from k600.clip import Clip
-from k600.labels import NAMES
+from k600.dataset.clip import Clip
+from k600.dataset.labels import NAMES
 from k600.loading.columns import (
     EMBEDDED,
     FACTS,

@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
+from k600.dataset.reasons import PASSING_REASONS
+from k600.dataset.splits import Split
 from k600.errors import OfflineError, OptionError
 from k600.loading.ask_host import find_tarballs, settle
 from k600.loading.columns import INDEX, arrow_schema
@@ -31,8 +33,6 @@ from k600.progress import Progress
 from k600.publish.metadata import index_rows
 from k600.publish.options import IndexOptions, PublishOptions
 from k600.publish.run import publish
-from k600.reasons import PASSING_REASONS
-from k600.splits import Split
 from k600.tarballs.extract import TarballRead
 
 

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from k600.clip import Clip, Place, Tarball, TestLabels, label_of, parse_file_name
+from k600.dataset.clip import Clip, Place, Tarball, TestLabels, label_of, parse_file_name
+from k600.dataset.labels import NAMES, label_id
+from k600.dataset.splits import UNLABELED
 from k600.errors import ListError
-from k600.labels import NAMES, label_id
 from k600.loading.ask_host import settle_rows
 from k600.loading.columns import place_values
 from k600.loading.manifest import sha256_of
@@ -19,7 +20,6 @@ from k600.loading.plan import Plan
 from k600.loading.request import Request
 from k600.loading.rows import StoredClip
 from k600.loading.state import read_state
-from k600.splits import UNLABELED
 
 Row = dict[str, Any]
 

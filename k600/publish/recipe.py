@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from k600.clip import TestLabels
+from k600.dataset.clip import TestLabels
+from k600.dataset.splits import Split
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.destination import Destination
 from k600.publish.options import PublishOptions
-from k600.splits import Split
 from k600.store.store import META_DIR
 from k600.text import short_hash
 from k600.video.encoding import describe_encoding

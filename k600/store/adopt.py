@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from k600.clip import Listing, TestLabels, label_of
-from k600.splits import Split
+from k600.dataset.clip import Listing, TestLabels, label_of
+from k600.dataset.splits import Split
 from k600.store.inventory import Folders, find_foreign, is_unchanged, warn_of_links
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView

@@ -19,10 +19,10 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from k600.clip import Tarball, parse_file_name, video_of
+from k600.dataset.clip import Tarball, parse_file_name, video_of
+from k600.dataset.labels import NAMES, canonical
+from k600.dataset.splits import UNLABELED
 from k600.errors import UnknownClassError
-from k600.labels import NAMES, canonical
-from k600.splits import UNLABELED
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store

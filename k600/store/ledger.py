@@ -18,8 +18,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from k600.clip import Clip, Entry, Place, Tarball
-from k600.splits import Split
+from k600.dataset.clip import Clip, Entry, Place, Tarball
+from k600.dataset.splits import Split
 from k600.store.ledger_file import open_ledger
 from k600.store.ledger_schema import conditions, read_rows, rule, strange_row
 from k600.store.rows import (

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from k600.clip import PACKINGS
-from k600.reasons import REASONS, YOUTUBE_KINDS
-from k600.splits import SPLITS
+from k600.dataset.clip import PACKINGS
+from k600.dataset.reasons import REASONS, YOUTUBE_KINDS
+from k600.dataset.splits import SPLITS
 from k600.store.rows import SOURCES
 from k600.video.probe import VERDICTS
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from k600.clip import Tarball
-from k600.splits import SPLITS, Split
+from k600.dataset.clip import Tarball
+from k600.dataset.splits import SPLITS, Split
 from k600.store.files import sync_folder
 from k600.store.ledger import Ledger
 from k600.store.store import QUARANTINE, Store

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 
 SOURCES = ("cvdf", "youtube", "local")
 """Where a stored clip may come from."""
@@ -42,7 +42,7 @@ class ClipRow(NamedTuple):
     state: str
     """`have` (stored), `bad`, `skipped` (not wanted) or `absent` (listed, not in the tarball)."""
     reason: str
-    """A key of `k600.reasons.REASONS`; empty for a clip that is stored, or was not wanted."""
+    """A key of `REASONS`; empty for a clip that is stored, or was not wanted."""
     source: str
     """For `have`: `cvdf`; `youtube` or `local` if it was there before the tarball came."""
     size_bytes: int
@@ -58,7 +58,7 @@ class Checkpoint(NamedTuple):
     packing: str
     """`gzip` or `tar`."""
     entry_offset: int
-    """First byte of the file to ask for, as in `k600.clip.Entry`."""
+    """First byte of the file to ask for, as in `k600.dataset.clip.Entry`."""
     unpacked_bytes: int
     """Length of all that is unpacked from what lies before it."""
     crc32: int
@@ -77,7 +77,7 @@ class AnswerRow(NamedTuple):
     folder: str
     file_name: str
     kind: str
-    """`have` (stored), or one of `k600.reasons.YOUTUBE_KINDS`."""
+    """`have` (stored), or one of `YOUTUBE_KINDS`."""
     code: str
     message: str
     version: str
@@ -159,7 +159,7 @@ class LostClip(NamedTuple):
     tarball: str
     """Name of its tarball; empty for a file that others left in the store."""
     reason: str
-    """What is wrong with it, a key of `k600.reasons.REASONS`; empty if nothing is known to be."""
+    """What is wrong with it, a key of `REASONS`; empty if nothing is known to be."""
 
 
 Rates = Mapping[str, Mapping[str, float]]

@@ -25,7 +25,7 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
-from k600.clip import Tarball, clip_names, parse_file_name
+from k600.dataset.clip import Tarball, clip_names, parse_file_name
 from k600.disk import Space, free_space
 from k600.errors import DiskFullError, Stopped, StoreError
 from k600.retry import Retry

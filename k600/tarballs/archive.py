@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol, cast
 
 from isal import isal_zlib
 
-from k600.clip import Entry, parse_file_name
+from k600.dataset.clip import Entry, parse_file_name
 from k600.errors import DamagedTarballError, Kinetics600Error, NoTarballError
 from k600.store.rows import Checkpoint
 from k600.tarballs.entries import EntryFinder, is_header_of

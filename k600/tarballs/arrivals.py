@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from k600.clip import Entry
+from k600.dataset.clip import Entry
 from k600.errors import EncoderError
 from k600.store.files import flush, flush_all
 from k600.store.ledger import Ledger

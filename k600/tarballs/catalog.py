@@ -9,7 +9,8 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from k600.clip import Listing, Tarball, TestLabels
+from k600.dataset.clip import Listing, Tarball, TestLabels
+from k600.dataset.splits import Split
 from k600.errors import (
     IndexFileError,
     ListError,
@@ -19,7 +20,6 @@ from k600.errors import (
     OfflineError,
 )
 from k600.mirror.mirror import Mirror
-from k600.splits import Split
 from k600.store.store import Store
 from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
 from k600.text import public_url, short_hash

@@ -12,7 +12,7 @@ import tarfile
 from collections import deque
 from typing import NamedTuple
 
-from k600.clip import Entry
+from k600.dataset.clip import Entry
 from k600.tarballs.stored_blocks import WINDOW_BYTES, Chain, StoredBlocks
 
 MOST_SKIP_BYTES = 64 << 20

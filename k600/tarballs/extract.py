@@ -12,7 +12,7 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from k600.clip import Entry, Listing, Tarball, TestLabels, video_of
+from k600.dataset.clip import Entry, Listing, Tarball, TestLabels, video_of
 from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError, Stopped
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import AHEAD_BYTES

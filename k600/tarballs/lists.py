@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import unquote
 
-from k600.clip import Clip, Listing, Tarball, TestLabels, clip_names, parse_file_name
+from k600.dataset.clip import Clip, Listing, Tarball, TestLabels, clip_names, parse_file_name
+from k600.dataset.labels import NAMES, canonical
+from k600.dataset.splits import Split
 from k600.errors import DamagedTarballError, ListError
-from k600.labels import NAMES, canonical
-from k600.splits import Split
 from k600.tarballs.archive import file_in_archive, packing_of
 from k600.text import counted, text_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from isal import igzip_lib, isal_zlib
 
-from k600.clip import Place
+from k600.dataset.clip import Place
 from k600.errors import EntryError
 from k600.mirror.mirror import Mirror
 from k600.mirror.reader import keep_memory_of_blocks

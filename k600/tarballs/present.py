@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from k600.clip import Tarball, TestLabels
-from k600.splits import UNLABELED
+from k600.dataset.clip import Tarball, TestLabels
+from k600.dataset.splits import UNLABELED
 from k600.store.inventory import Inventory, is_unchanged
 from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, LedgerView

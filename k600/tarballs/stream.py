@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from k600.clip import Clip, Entry, Tarball, TestLabels, parse_file_name
+from k600.dataset.clip import Clip, Entry, Tarball, TestLabels, parse_file_name
 from k600.errors import EncoderError
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
@@ -31,7 +31,7 @@ class StreamedClip:
     """None if the name is no clip's."""
     data: bytes
     problem: str | None
-    """A key of `k600.reasons.REASONS`; None for a good clip."""
+    """A key of `REASONS`; None for a good clip."""
     fps: float | None
     """Frames per second; None for a clip that was not looked into."""
     position: int
@@ -82,7 +82,7 @@ def stream_tarball(
 
 
 def checked_clip(data: bytes, encoding: Encoding | None) -> tuple[bytes, str | None, float | None]:
-    """Return a clip as it is streamed; its problem, a key of `k600.reasons.REASONS`, or None; and
+    """Return a clip as it is streamed; its problem, a key of `REASONS`, or None; and
     its frames per second, None where nobody looked.
 
     Args:

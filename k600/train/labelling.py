@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from k600.dataset.labels import NAMES, canonical, label_id
 from k600.errors import OptionError, UnknownClassError, nearest
-from k600.labels import NAMES, canonical, label_id
 from k600.text import counted
 from k600.train.decoding import import_torch
 

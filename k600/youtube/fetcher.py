@@ -17,7 +17,7 @@ from yt_dlp import YoutubeDL
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError, RequestError
 
-from k600.clip import Clip
+from k600.dataset.clip import Clip
 from k600.disk import is_full
 from k600.errors import EncoderError, Stopped
 from k600.retry import Retry

@@ -34,7 +34,7 @@ class Refusal:
     """Why YouTube gave no clip."""
 
     kind: str
-    """One of `k600.reasons.YOUTUBE_KINDS`."""
+    """One of `YOUTUBE_KINDS`."""
     code: str
     """What exactly, such as `bot`, `private`, `http_503`."""
     message: str = ""
@@ -42,7 +42,7 @@ class Refusal:
 
     @property
     def reason(self) -> str:
-        """The key of `k600.reasons.REASONS`."""
+        """The key of `REASONS`."""
         return f"youtube_{self.kind}"
 
 

@@ -90,7 +90,7 @@ def upgrade_advice(python: tuple[int, ...] = sys.version_info[:2]) -> str:
 def advice(kind: str, *, has_worked: bool, age_days: int | None = None) -> str:
     """Return what to do where YouTube gives no clips, in words.
 
-    `kind` is one of `k600.reasons.YOUTUBE_KINDS`, `has_worked` whether any clip came before, and
+    `kind` is one of `YOUTUBE_KINDS`, `has_worked` whether any clip came before, and
     `age_days` how old yt-dlp is.
     """
     age_days = yt_dlp_age_days() if age_days is None else age_days

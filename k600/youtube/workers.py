@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from k600.clip import Clip
+from k600.dataset.clip import Clip
 from k600.errors import Stopped
 from k600.progress import time_of
 from k600.store.files import flush, sync_folder

@@ -7,10 +7,10 @@ from typing import Any
 
 import kinetics600
 from k600.checks.clip_table import clip_table, count_rows
+from k600.dataset.reasons import BAD_FILE_REASONS, REASONS, reason_of_verdict
 from k600.loading.fetch import fetch_split
 from k600.miniature import Miniature
 from k600.progress import no_progress
-from k600.reasons import BAD_FILE_REASONS, REASONS, reason_of_verdict
 from k600.video.probe import BAD
 
 

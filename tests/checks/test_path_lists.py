@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from k600.labels import NAMES
+from k600.dataset.labels import NAMES
 from k600.miniature import Miniature
 from tests.conftest import Command, expected
 

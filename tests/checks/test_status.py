@@ -11,9 +11,9 @@ import pytest
 import kinetics600
 from k600.checks.counts import Counts, SplitStatus, StoreStatus, count_clips
 from k600.checks.status import read_status
-from k600.clip import Clip, Tarball
+from k600.dataset.clip import Clip, Tarball
+from k600.dataset.reasons import YOUTUBE_KINDS
 from k600.miniature import Miniature
-from k600.reasons import YOUTUBE_KINDS
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, AnswerRow, CheckRow, ClipRow, LedgerView, TarballRow
 from k600.store.store import Store

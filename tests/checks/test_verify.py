@@ -26,7 +26,7 @@ import kinetics600
 from k600.checks.repair import Report
 from k600.checks.verify import find_failed, verify_clips
 from k600.cli.screen import meter
-from k600.clip import Clip, Tarball
+from k600.dataset.clip import Clip, Tarball
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.fetch import fetch_split
 from k600.loading.request import Request

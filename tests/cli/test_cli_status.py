@@ -19,8 +19,8 @@ import k600.cli.status  # noqa: F401 - each adds its command
 import kinetics600
 from k600.checks.status import read_status
 from k600.cli import app, main
-from k600.clip import Clip
-from k600.labels import find_classes
+from k600.dataset.clip import Clip
+from k600.dataset.labels import find_classes
 from k600.miniature import Miniature
 from k600.store.ledger import Ledger
 from k600.store.store import Store

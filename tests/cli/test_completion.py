@@ -13,7 +13,7 @@ from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
 
 from k600.cli import app
-from k600.labels import class_lists
+from k600.dataset.labels import class_lists
 
 PROGRAM = Path(sys.executable).with_name("kinetics600")
 STARTUP = {

@@ -16,6 +16,7 @@ import pytest
 
 import kinetics600
 from k600.cli.exit_codes import EXIT_CODES, code_of_error, worst
+from k600.dataset.reasons import OPEN_REASONS, PASSING_REASONS, REASONS
 from k600.errors import (
     MirrorNotFoundError,
     MirrorUnreachableError,
@@ -24,7 +25,6 @@ from k600.errors import (
     StoreError,
 )
 from k600.miniature import CLASSES, Miniature
-from k600.reasons import OPEN_REASONS, PASSING_REASONS, REASONS
 from tests.cli.test_terminals import LEAVES
 from tests.conftest import Command
 

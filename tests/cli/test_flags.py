@@ -9,8 +9,8 @@ import pytest
 from click import Context
 
 from k600.cli.flag_names import flags_of, with_flags
+from k600.dataset.labels import NAMES, class_lists, named_classes
 from k600.errors import OptionError
-from k600.labels import NAMES, class_lists, named_classes
 from k600.loading.options import OPTIONS
 from k600.loading.request import make_request
 from tests.cli.test_terminals import LEAVES

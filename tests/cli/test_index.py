@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 
 import kinetics600
-from k600.clip import Tarball, file_name_of
+from k600.dataset.clip import Tarball, file_name_of
 from k600.errors import OptionError
 from k600.loading.columns import place_of
 from k600.miniature import CLASSES, Miniature, make_tarball

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import kinetics600
+from k600.dataset.reasons import REASONS
+from k600.dataset.splits import SPLITS
 from k600.miniature import Miniature
-from k600.reasons import REASONS
-from k600.splits import SPLITS
 from k600.video.probe import VERDICTS
 from tests.cli.test_terminals import LEAVES, is_json
 from tests.conftest import Command

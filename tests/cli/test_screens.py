@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from k600.labels import NAMES
+from k600.dataset.labels import NAMES
 from k600.miniature import Miniature, make_miniature
 from tests.servers import web_server
 from tests.terminals import WIDTHS, at_widths, in_terminal, lines_of

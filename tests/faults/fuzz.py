@@ -35,12 +35,12 @@ with contextlib.suppress(ImportError):
         ):
             importlib.import_module(module)
 
-from k600.clip import parse_file_name
+from k600.dataset.clip import parse_file_name
+from k600.dataset.labels import NAMES
+from k600.dataset.splits import SPLITS
 from k600.errors import Kinetics600Error
-from k600.labels import NAMES
 from k600.loading.manifest import read_manifest
 from k600.miniature import make_clip, make_tarball
-from k600.splits import SPLITS
 from k600.tarballs.archive import MOST_CLIP_BYTES, InMemory, Members
 from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
 from k600.video.probe import box_problem

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.miniature import Miniature, make_miniature
 from tests.conftest import contents, expected
 from tests.faults.host import faulty_host

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from k600.labels import NAMES
+from k600.dataset.labels import NAMES
 from k600.miniature import Miniature, make_clip, make_tarball
 from tests.faults.host import Answer, Fault, faulty_host
 from tests.faults.jobs import Jobs

@@ -18,7 +18,7 @@ import pytest
 import k600.tarballs.arrivals
 import kinetics600
 from k600.checks.verify import verify_clips
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.errors import MirrorUnreachableError
 from k600.loading.fetch import fetch_split
 from k600.miniature import Miniature, make_clip, make_tarball

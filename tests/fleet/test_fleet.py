@@ -22,7 +22,8 @@ from datasets.distributed import split_dataset_by_node
 from rich.filesize import decimal
 
 import kinetics600
-from k600.clip import Tarball, file_name_of
+from k600.dataset.clip import Tarball, file_name_of
+from k600.dataset.splits import SPLITS
 from k600.errors import (
     DestinationError,
     DestinationTakenError,
@@ -46,7 +47,6 @@ from k600.mirror.mirror import Mirror
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
 from k600.publish.markers import to_json
-from k600.splits import SPLITS
 from k600.tarballs.one_clip import read_clip
 from tests.conftest import Command
 from tests.faults.host import Answer, faulty_host

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
+from k600.dataset.labels import NAMES
 from k600.errors import OptionError
 from k600.fleet.estimate import Rates, Requests, count_requests, enough_workers, simulate
 from k600.fleet.plan import count_shards, deal_clips
 from k600.fleet.units import PartClip, Unit, UnitMarker, deal_units
-from k600.labels import NAMES
 from k600.mirror.mirror import RemoteFile
 from k600.video.encoding import Encoding
 

@@ -23,11 +23,11 @@ import datasets
 import pytest
 
 import k600.store.store
+from k600.dataset.labels import NAMES
 from k600.errors import OptionError, StoreError
 from k600.gallery.contact_sheet import sheet_size, write_contact_sheet
 from k600.gallery.page import write_gallery
 from k600.gallery.thumbnails import preview_clip
-from k600.labels import NAMES
 from k600.miniature import make_clip
 from tests.conftest import Load
 

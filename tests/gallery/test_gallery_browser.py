@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import kinetics600
+from k600.dataset.labels import NAMES
 from k600.gallery.page import write_gallery
 from k600.gallery.serve import PageServer, make_served_page
-from k600.labels import NAMES
 from k600.miniature import make_clip
 from tests.chromium import playwright, start_chromium, watch
 from tests.gallery.test_gallery import CLIP, on_disk, row

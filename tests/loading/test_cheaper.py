@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.clip import Tarball
-from k600.labels import NAMES
+from k600.dataset.clip import Tarball
+from k600.dataset.labels import NAMES
 from k600.loading.cheaper import Comparison, youtube_seconds
 from k600.loading.link_rate import note_rate, recall_rate
 from k600.loading.plan import Plan, make_plan

@@ -13,7 +13,7 @@ import pytest
 
 import kinetics600
 from k600 import hf
-from k600.clip import Clip
+from k600.dataset.clip import Clip
 from k600.loading.columns import (
     CLIP_TABLE,
     FACTS,

@@ -13,7 +13,7 @@ import datasets
 import pytest
 
 import kinetics600
-from k600.clip import Clip, Tarball
+from k600.dataset.clip import Clip, Tarball
 from k600.errors import ManifestError, OptionError
 from k600.loading.manifest import read_manifest
 from k600.miniature import CLASSES, Miniature

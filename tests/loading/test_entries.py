@@ -20,7 +20,7 @@ import pytest
 import k600.loading.read_entries
 import kinetics600
 from k600.checks.verify import verify_clips
-from k600.clip import Clip, Place, Tarball, parse_file_name
+from k600.dataset.clip import Clip, Place, Tarball, parse_file_name
 from k600.loading.estimate import Forecast, forecast_split
 from k600.loading.fetch import fetch_split
 from k600.loading.manifest import ManifestRow, write_manifest

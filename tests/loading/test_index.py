@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 import kinetics600
-from k600.clip import Clip, Entry, Place, Tarball
+from k600.dataset.clip import Clip, Entry, Place, Tarball
 from k600.errors import IndexFileError, MirrorNotFoundError, OfflineError
 from k600.loading.columns import INDEX, REPEATING, arrow_schema, place_values
 from k600.loading.index import Index, IndexFile, read_index

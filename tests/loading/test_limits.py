@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.errors import ListError
 from k600.miniature import CLASSES, Miniature, make_miniature, make_tarball
 from k600.store.ledger import Ledger

@@ -15,10 +15,10 @@ import pytest
 from tqdm.std import tqdm
 
 import kinetics600
+from k600.dataset.labels import NAMES
+from k600.dataset.splits import SPLITS
 from k600.errors import IncompleteError, OfflineError
-from k600.labels import NAMES
 from k600.miniature import CLASSES, MACOS, PLAIN, URL, Miniature, make_clip, make_tarball
-from k600.splits import SPLITS
 from tests.conftest import Load, contents, expected
 from tests.servers import web_server
 

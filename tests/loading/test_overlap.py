@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.clip import video_of
+from k600.dataset.clip import video_of
 from k600.errors import ListError, OfflineError, OptionError
 from k600.miniature import Miniature
 from tests.conftest import Command, Load, contents, expected

@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 
 import kinetics600
-from k600.clip import Clip, Entry, Place, Tarball
+from k600.dataset.clip import Clip, Entry, Place, Tarball
 from k600.errors import ManifestError, Stopped
 from k600.loading.columns import INDEX, MANIFEST, PLACE, place_values
 from k600.loading.index import IndexFile

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.loading.reads import plan_reads
 from k600.store.rows import ClipRow, TarballRow
 from k600.tarballs.extract import TarballRead

@@ -19,10 +19,11 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 import kinetics600
-from k600.clip import Clip, Tarball, parse_file_name
-from k600.clip import Place as ClipPlace
+from k600.dataset.clip import Clip, Tarball, parse_file_name
+from k600.dataset.clip import Place as ClipPlace
+from k600.dataset.labels import NAMES
+from k600.dataset.splits import UNLABELED
 from k600.errors import Kinetics600Error
-from k600.labels import NAMES
 from k600.loading.ask_host import settle
 from k600.loading.estimate import forecast_split
 from k600.loading.fetch import fetch_split
@@ -37,7 +38,6 @@ from k600.loading.stream import stream_split
 from k600.miniature import MACOS, PLAIN, Miniature, make_miniature
 from k600.progress import Bar
 from k600.publish.metadata import metadata_rows
-from k600.splits import UNLABELED
 from tests.places import make_plain, note, places_in, write_index
 from tests.servers import web_server
 from tests.youtube_replica import Replica, youtube_replica

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from k600.dataset.labels import NAMES
+from k600.dataset.splits import SPLITS
 from k600.errors import Kinetics600Error, OptionError, UnknownSplitError
-from k600.labels import NAMES
 from k600.loading.options import check_option_names
 from k600.loading.request import Request, make_request
-from k600.splits import SPLITS
 
 DEFAULT = "/default"
 

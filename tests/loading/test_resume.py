@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kinetics600
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.miniature import Miniature, make_miniature, make_tarball
 from k600.mirror.mirror import Mirror
 from k600.store.ledger import Ledger

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k600.labels import NAMES
+from k600.dataset.labels import NAMES
 from k600.loading.selection import Candidate, Limits, choose_clips, walk_clips, walk_order
 
 tables = st.dictionaries(

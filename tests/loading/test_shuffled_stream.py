@@ -21,9 +21,9 @@ import pytest
 from datasets.distributed import split_dataset_by_node
 
 import kinetics600
-from k600.clip import Clip, Entry, Place, Tarball, parse_file_name
+from k600.dataset.clip import Clip, Entry, Place, Tarball, parse_file_name
+from k600.dataset.labels import NAMES
 from k600.hf import OrderedExamples
-from k600.labels import NAMES
 from k600.loading.columns import INDEX, place_values
 from k600.loading.manifest import write_table
 from k600.miniature import CLASSES as MINIATURE_CLASSES

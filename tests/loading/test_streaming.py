@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.labels import NAMES
+from k600.dataset.labels import NAMES
+from k600.dataset.splits import SPLITS
 from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
-from k600.splits import SPLITS
 from tests.conftest import Load
 from tests.servers import web_server
 

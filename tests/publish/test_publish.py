@@ -26,7 +26,7 @@ import pytest
 import k600.cli.publish
 import k600.publish.hub
 import kinetics600
-from k600.clip import Tarball, file_name_of
+from k600.dataset.clip import Tarball, file_name_of
 from k600.errors import (
     DestinationTakenError,
     IncompleteError,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.miniature import CLASSES, Miniature, make_miniature
 from k600.store.adopt import read_view
 from k600.store.inventory import Folders

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from k600.clip import Clip, Entry, Place, Tarball
+from k600.dataset.clip import Clip, Entry, Place, Tarball
 from k600.errors import StoreError
 from k600.store import ledger_file, ledger_schema
 from k600.store.ledger import Ledger

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from k600.clip import Clip
+from k600.dataset.clip import Clip
 from k600.miniature import Miniature
 from k600.store.ledger import Ledger
 from k600.store.removal import plan_removal, remove_clips, remove_own

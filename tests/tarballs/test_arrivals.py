@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from k600.clip import Tarball
+from k600.dataset.clip import Tarball
 from k600.errors import StoreError
 from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, TarballRow

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k600.clip import Entry, Place, Tarball
+from k600.dataset.clip import Entry, Place, Tarball
 from k600.errors import EntryError, MirrorChangedError
 from k600.mirror.mirror import Mirror
 from k600.tarballs.archive import InMemory, Members

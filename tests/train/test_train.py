@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kinetics600
+from k600.dataset.labels import NAMES
 from k600.errors import MissingDependencyError, OptionError, UnknownClassError
-from k600.labels import NAMES
 from k600.miniature import CLASSES, Miniature, make_clip, make_miniature
 from k600.train import (
     ClipTransform,

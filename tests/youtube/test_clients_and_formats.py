@@ -12,7 +12,7 @@ import yt_dlp
 from yt_dlp.extractor.youtube._base import INNERTUBE_CLIENTS
 from yt_dlp.networking.impersonate import ImpersonateTarget
 
-from k600.clip import Clip
+from k600.dataset.clip import Clip
 from k600.errors import OptionError
 from k600.loading.request import make_request
 from k600.store.ledger import Ledger

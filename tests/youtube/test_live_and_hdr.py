@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from k600.clip import Clip
+from k600.dataset.clip import Clip
 from k600.loading.request import make_request
 from k600.store.ledger import Ledger
 from k600.store.store import Store

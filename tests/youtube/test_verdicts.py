@@ -12,7 +12,7 @@ from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import HTTPError, ProxyError, TransportError
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError
 
-from k600.reasons import REASONS, YOUTUBE_KINDS
+from k600.dataset.reasons import REASONS, YOUTUBE_KINDS
 from k600.store.rows import AnswerRow
 from k600.youtube.refusals import Evidence, Refusal, classify, is_settled
 

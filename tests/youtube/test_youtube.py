@@ -16,7 +16,7 @@ import av
 import pytest
 from yt_dlp import YoutubeDL
 
-from k600.clip import Clip
+from k600.dataset.clip import Clip
 from k600.loading.ask_youtube import YouTubeSource
 from k600.loading.plan import Plan
 from k600.loading.request import make_request
@@ -500,7 +500,7 @@ def test_ctrl_c_stops_within_a_second_and_leaves_nothing(youtube: Replica, tmp_p
     youtube.videos.update({f"stalling00{n}": good_video(fault="stall") for n in range(4)})
     program = """
         import sys
-        from k600.clip import Clip
+        from k600.dataset.clip import Clip
         from k600.store.ledger import Ledger
         from k600.youtube.workers import YouTubeWorkers
         from k600.store.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from k600.labels import NAMES
+from k600.dataset.labels import NAMES
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 """The three splits as users name them, in the order that `all` loads them."""

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-import k600.labels
+import k600.dataset.labels
 import kinetics600
-from k600.errors import UnknownClassError
-from k600.labels import (
+from k600.dataset.labels import (
     NAMES,
     canonical,
     class_lists,
@@ -16,6 +15,7 @@ from k600.labels import (
     label2id,
     label_id,
 )
+from k600.errors import UnknownClassError
 from tests.shared import needs_shared, shared
 
 
@@ -105,7 +105,7 @@ def test_a_published_subset_is_asked_for_by_its_name(
 
 
 def test_every_line_of_a_list_is_a_class_or_says_what_it_is_here() -> None:
-    folder = Path(k600.labels.__file__).with_name("class_lists")
+    folder = Path(k600.dataset.labels.__file__).with_name("class_lists")
     assert {file.stem for file in folder.iterdir()} == class_lists().keys()
     for file in folder.iterdir():
         lines = [line for line in file.read_text("utf-8").splitlines() if line[0] != "#"]
@@ -125,7 +125,7 @@ def test_a_subset_joins_other_classes_and_a_misspelled_one_is_answered_with_its_
 
 
 def test_what_a_subset_lacks_here_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    k600.labels._tell_missing.cache_clear()
+    k600.dataset.labels._tell_missing.cache_clear()
     with caplog.at_level("INFO", logger="kinetics600"):
         for _ in range(2):
             kinetics600.make_request("train", classes="kinetics-sounds")

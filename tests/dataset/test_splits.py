@@ -7,9 +7,9 @@ import sqlite3
 import pyarrow
 import pytest
 
-from k600.clip import Clip, Tarball, label_of
-from k600.labels import NAMES
-from k600.splits import SPLITS, UNLABELED, Split
+from k600.dataset.clip import Clip, Tarball, label_of
+from k600.dataset.labels import NAMES
+from k600.dataset.splits import SPLITS, UNLABELED, Split
 
 
 @pytest.mark.parametrize("name", SPLITS)

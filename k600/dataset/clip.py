@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from k600.splits import UNLABELED, Split
+from k600.dataset.splits import UNLABELED, Split
 
 _SIX_DIGITS = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}_[0-9]{6}\.mp4")
 FILE_NAME = r"([A-Za-z0-9_-]{11})_(\d{6,9})_(\d{6,9})\.mp4"

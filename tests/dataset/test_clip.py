@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k600.clip import Clip, Tarball, parse_file_name
+from k600.dataset.clip import Clip, Tarball, parse_file_name
 
 ids = st.text("abcXYZ019_-", min_size=11, max_size=11)
 starts = st.integers(0, 99_999_999)
