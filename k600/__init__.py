@@ -2,7 +2,7 @@
 
 import logging
 
-from k600.text import PrintableRecords
+from k600.errors.text import PrintableRecords
 
 # Here, so that it holds in every process that has a part of the loader: a fleet's workers, too.
 logging.getLogger("kinetics600").addFilter(PrintableRecords())

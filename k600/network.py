@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from k600.errors import OptionError
-from k600.text import public_url
+from k600.errors.text import public_url
 
 WEB_PORTS = {"http": 80, "https": 443}
 CONNECT_SECONDS = 10.0

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from rich.filesize import decimal
 
-from k600.text import counted
+from k600.errors.text import counted
 
 _LOG_EVERY_SECONDS = 30
 

@@ -22,9 +22,9 @@ from types import MappingProxyType
 from k600.dataset.clip import Listing
 from k600.dataset.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
 from k600.dataset.splits import Split
+from k600.errors.text import counted
 from k600.store.rows import LedgerView
 from k600.tarballs.reading import is_condemned
-from k600.text import counted
 
 _MAY_COME = PASSING_REASONS | {"not_encoded"}
 """Reasons of clips that the next download may bring."""

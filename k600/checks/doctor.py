@@ -31,8 +31,9 @@ from typing import Any
 from rich.filesize import decimal
 
 from k600.dataset.splits import SPLITS
-from k600.disk import SHARING, free_space, nearest_folder
 from k600.errors import Kinetics600Error, OptionError, StoreError
+from k600.errors.disk import SHARING, free_space, nearest_folder
+from k600.errors.text import counted, public_url
 from k600.loading.cheaper import MEAN_CLIP_BYTES
 from k600.loading.infos import read_info
 from k600.loading.options import OPTIONS
@@ -46,7 +47,6 @@ from k600.network import (
 )
 from k600.store.ledger_file import check_length
 from k600.store.store import META_DIR, Store
-from k600.text import counted, public_url
 from k600.video.encoder import has_codec
 from k600.youtube.options import YouTubeOptions, yt_dlp_params
 from k600.youtube.tools import (

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from k600.dataset.splits import Split
 from k600.errors import OptionError, StoreError
+from k600.errors.translate import output_error, translate_errors
 from k600.store.files import link_folder, make_folder, write_whole
-from k600.translate import output_error, translate_errors
 
 if TYPE_CHECKING:
     from k600.loading.rows import StoredShard  # imports what is heavy

@@ -12,6 +12,7 @@ from typing import Any
 from k600.checks.clip_files import Target
 from k600.dataset.reasons import reason_of_verdict
 from k600.errors import Kinetics600Error, StoreError
+from k600.errors.translate import store_error, translate_errors
 from k600.loading.fetch import Load
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
@@ -20,7 +21,6 @@ from k600.progress import Progress
 from k600.store.files import move_into_place
 from k600.store.rows import AdoptedRow, CheckRow
 from k600.store.store import QUARANTINE, Store
-from k600.translate import store_error, translate_errors
 
 FATES: dict[str, str] = {
     "reported": "it is where it was",

@@ -17,8 +17,8 @@ from k600.cli.app import app
 from k600.cli.exit_codes import STOPPED, code_of_error
 from k600.cli.flag_names import flag_records
 from k600.cli.screen import leave_full, leave_pipe, prepare_streams, say_error
-from k600.disk import is_full
 from k600.errors import Kinetics600Error
+from k600.errors.disk import is_full
 
 __all__ = ["app", "main"]
 

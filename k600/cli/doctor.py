@@ -14,8 +14,8 @@ from k600.cli.flag_names import with_flags
 from k600.cli.request_options import as_given, request_of, with_options
 from k600.cli.screen import print_json, show_aligned
 from k600.errors import Kinetics600Error
+from k600.errors.text import printable
 from k600.network import is_offline
-from k600.text import printable
 
 if TYPE_CHECKING:
     from k600.checks.doctor import Finding

@@ -13,7 +13,7 @@ from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import complete_of, fetch, request_of, with_request_options
 from k600.cli.screen import meter, print_json, say, whole
-from k600.text import counted
+from k600.errors.text import counted
 from k600.values import choice
 
 

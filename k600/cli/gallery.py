@@ -17,7 +17,7 @@ from k600.cli.app import app, as_json
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import FILE, fetch, request_of, with_request_options
 from k600.cli.screen import console, meter, print_json, say, whole
-from k600.text import counted
+from k600.errors.text import counted
 from k600.values import whole_number
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ from k600.cli.screen import (
     show_table,
     whole,
 )
+from k600.errors.text import counted
 from k600.loading.options import own_options
 from k600.network import is_offline
 from k600.publish.options import IndexOptions
-from k600.text import counted
 
 if TYPE_CHECKING:
     from k600.publish.index import IndexedSplit

@@ -10,10 +10,10 @@ import click
 from k600.cli.app import app, as_json
 from k600.cli.request_options import FILE, complete_of, request_of, with_options
 from k600.cli.screen import make_table, percent_of, print_json, say, show_table, whole
+from k600.errors.text import csv_text
+from k600.errors.translate import output_error, translate_errors
 from k600.network import is_offline
 from k600.store.files import write_output
-from k600.text import csv_text
-from k600.translate import output_error, translate_errors
 from k600.values import choice
 
 _SPLITS = ("validation", "test")

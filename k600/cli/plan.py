@@ -14,9 +14,9 @@ from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_splits
 from k600.cli.request_options import fetch, request_of, with_request_options
 from k600.cli.screen import make_table, meter, print_json, say, show_table, whole
+from k600.errors.text import counted
 from k600.network import is_offline
 from k600.progress import time_of
-from k600.text import counted
 from k600.values import positive
 
 if TYPE_CHECKING:

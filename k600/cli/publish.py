@@ -13,8 +13,8 @@ from k600.cli.request_options import as_given, with_own_options, with_request_op
 from k600.cli.screen import counts_of, meter, print_json, say, whole
 from k600.dataset.splits import CONFIGS
 from k600.errors import OptionError
+from k600.errors.text import counted
 from k600.publish.options import PublishOptions
-from k600.text import counted
 
 if TYPE_CHECKING:
     from k600.publish.run import Published

@@ -16,9 +16,9 @@ from k600.cli.flag_names import with_flags
 from k600.dataset.labels import NAMES, class_lists
 from k600.dataset.splits import CONFIGS
 from k600.errors import OptionError
+from k600.errors.text import public_url
 from k600.loading.options import OPTIONS, Option, options_of
 from k600.network import is_offline
-from k600.text import public_url
 
 if TYPE_CHECKING:
     from k600.loading.outcome import Outcome

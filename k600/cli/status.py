@@ -29,8 +29,8 @@ from k600.cli.screen import (
     whole,
 )
 from k600.dataset.reasons import REASONS
+from k600.errors.text import counted
 from k600.loading.options import ENCODING_OPTIONS
-from k600.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table

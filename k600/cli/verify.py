@@ -11,8 +11,8 @@ from k600.cli.app import app, as_json, quiet_option
 from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import make_table, meter, print_json, say, show, show_table
+from k600.errors.text import counted
 from k600.network import is_offline
-from k600.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table

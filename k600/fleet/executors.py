@@ -29,9 +29,9 @@ from datatrove.utils.stats import MetricStatsDict
 from loguru import logger as datatrove_logger
 
 from k600.errors import IncompleteError, OptionError
+from k600.errors.text import counted, public_url
 from k600.fleet.job import Places, open_places
 from k600.fleet.options import FleetOptions
-from k600.text import counted, public_url
 
 ATTEMPTS = 3  # of a task whose worker was killed
 

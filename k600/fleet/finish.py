@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from k600.errors import IncompleteError, NoClipsError
+from k600.errors.text import counted
 from k600.fleet.job import Job, Places
 from k600.fleet.merge import shard_path
 from k600.fleet.plan import CLIPS, FACTS, Plan, read_plan
@@ -29,7 +30,6 @@ from k600.publish.metadata import index_row
 from k600.publish.shards import scratch_folder, send_shard
 from k600.store.store import META_DIR
 from k600.tarballs.stream import clip_of
-from k600.text import counted
 
 
 def finish_split(job: Job, places: Places) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from k600.dataset.clip import Tarball
 from k600.errors import IncompleteError, NoClipsError
+from k600.errors.text import counted
 from k600.fleet.finish import tidy
 from k600.fleet.job import Job, Places
 from k600.fleet.merge import shard_path, shard_to_json
@@ -28,7 +29,6 @@ from k600.publish.destination import FileDestination, holds
 from k600.publish.markers import find_damaged, pin_request, read_marker
 from k600.publish.recipe import describe, digest_of_names
 from k600.publish.shards import check_number_of_files, scratch_folder
-from k600.text import counted
 
 
 @dataclass(frozen=True, slots=True)

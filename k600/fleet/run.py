@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from k600.errors import IncompleteError
+from k600.errors.text import counted
 from k600.fleet.finish import finish_index, finish_split
 from k600.fleet.job import Places, check_executor, check_fleet, check_places, make_job, open_places
 from k600.fleet.merge import merge_shards
@@ -25,7 +26,6 @@ from k600.loading.request import Request
 from k600.progress import Bar, Progress
 from k600.publish.markers import check_place, read_marker
 from k600.store.store import META_DIR
-from k600.text import counted
 
 logger = logging.getLogger("kinetics600")
 

@@ -26,6 +26,7 @@ from k600.errors import (
     MirrorError,
     NoClipsError,
 )
+from k600.errors.text import short_hash
 from k600.fleet.job import Job, Places
 from k600.loading.ask_host import failure_of, find_tarballs
 from k600.loading.request import Request
@@ -38,7 +39,6 @@ from k600.store.files import open_part
 from k600.tarballs.catalog import KeptLists
 from k600.tarballs.reading import open_tarball, read_with_retry
 from k600.tarballs.stream import stream_tarball
-from k600.text import short_hash
 
 logger = logging.getLogger("kinetics600")
 

@@ -14,9 +14,9 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from k600.errors import OptionError
+from k600.errors.text import counted, printable
 from k600.gallery.rows import Row, check_target, previews, read_rows, write_file
 from k600.gallery.thumbnails import WIDTH, Preview
-from k600.text import counted, printable
 from k600.values import whole_number
 
 _HEIGHT = 120  # of the field for a frame, in pixels; WIDTH is its width

@@ -23,9 +23,9 @@ from urllib.parse import quote
 from k600.dataset.labels import NAMES
 from k600.dataset.splits import SPLITS
 from k600.errors import OptionError
+from k600.errors.text import csv_text
 from k600.gallery.rows import Row, check_target, count_rows, previews, read_rows, write_file
 from k600.gallery.thumbnails import Preview, to_jpeg
-from k600.text import csv_text
 from k600.values import whole_number
 
 _MANIFEST = ("split", "label", "youtube_id", "time_start", "time_end")

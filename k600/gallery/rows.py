@@ -13,9 +13,9 @@ from typing import Any
 from k600.ahead import map_ahead
 from k600.dataset.labels import NAMES
 from k600.errors import OptionError, StoreError
+from k600.errors.translate import output_error, translate_errors, unwritable
 from k600.gallery.thumbnails import Preview, preview_clip
 from k600.store.files import write_output
-from k600.translate import output_error, translate_errors, unwritable
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from k600.dataset.clip import file_name_of, label_of, video_of
 from k600.dataset.labels import NAMES
 from k600.dataset.splits import UNLABELED
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
+from k600.errors.text import counted
 from k600.loading.selection import Candidate
 from k600.loading.state import State
 from k600.store.rows import AnswerRow, ClipRow
-from k600.text import counted
 from k600.youtube.circumstances import Circumstances
 from k600.youtube.refusals import is_settled
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from rich.filesize import decimal
 
+from k600.errors.text import counted
 from k600.progress import time_of
 from k600.tarballs.extract import TarballRead
-from k600.text import counted
 
 LITTLE_BYTES = 2_000_000_000
 """Bytes of tarballs that are read whatever YouTube would take: the originals, without a guest's

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from k600.dataset.reasons import PASSING_REASONS
-from k600.disk import Space, free_space
+from k600.errors.disk import Space, free_space
 from k600.loading.ask_host import settle
 from k600.loading.candidates import listed_or_found
 from k600.loading.cheaper import rate_or_usual

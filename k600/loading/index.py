@@ -16,12 +16,12 @@ from typing import Any
 from k600.dataset.clip import FILE_NAME, Place, Tarball
 from k600.dataset.splits import Split
 from k600.errors import IndexFileError, ListError, MirrorError, MirrorNotFoundError, OfflineError
+from k600.errors.text import public_url, short_hash
 from k600.loading.columns import INDEX, INDEX_FILE, PLACE, place_of
 from k600.loading.selection import Candidate
 from k600.mirror.mirror import Mirror
 from k600.store.store import Store
 from k600.tarballs.catalog import object_at, read_kept
-from k600.text import public_url, short_hash
 
 logger = logging.getLogger("kinetics600")
 

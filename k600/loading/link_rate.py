@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from k600.errors.text import short_hash
 from k600.mirror.mirror import Mirror
 from k600.store.notes import MachineNotes
 from k600.store.store import Store
-from k600.text import short_hash
 
 _FILE = "link-rates.json"
 """Bytes per second, by mirror."""

@@ -22,8 +22,10 @@ from typing import Any, TypeVar
 from k600.dataset.clip import Clip, Place, Tarball, TestLabels, parse_file_name
 from k600.dataset.labels import NAMES, canonical
 from k600.dataset.splits import SPLITS, Split
-from k600.disk import why_refused
 from k600.errors import ManifestError, UnknownClassError
+from k600.errors.disk import why_refused
+from k600.errors.text import csv_text, short_hash, text_of
+from k600.errors.translate import unwritable
 from k600.loading.columns import (
     MANIFEST,
     REPEATING,
@@ -38,8 +40,6 @@ from k600.store.files import write_output
 from k600.store.ledger import Ledger
 from k600.store.rows import SOURCES
 from k600.store.store import META_DIR, Store
-from k600.text import csv_text, short_hash, text_of
-from k600.translate import unwritable
 
 _NAMES = [column.name for column in MANIFEST]
 _OF_CLIP, _OF_FILE = _NAMES[:5], _NAMES[5:10]

@@ -9,13 +9,13 @@ from k600.dataset.clip import label_of
 from k600.dataset.reasons import PASSING_REASONS, REASONS
 from k600.dataset.splits import UNLABELED
 from k600.errors import NoClipsError
+from k600.errors.text import counted
 from k600.loading.manifest import differing
 from k600.loading.outcome import Missing
 from k600.loading.rows import StoredShard
 from k600.loading.selection import Candidate
 from k600.loading.state import Failure, State
 from k600.tarballs.reading import is_condemned, noted_failure
-from k600.text import counted
 
 
 def stored_shards(state: State, chosen: Iterable[Candidate] | None = None) -> list[StoredShard]:

@@ -20,8 +20,8 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from k600.dataset.labels import NAMES, named_classes
 from k600.errors import OptionError, nearest
+from k600.errors.text import public_url
 from k600.store.rows import SOURCES
-from k600.text import public_url
 from k600.values import choice, flag, number, whole_number
 from k600.video.encoding import ENCODINGS
 from k600.youtube.cookies import check_browser, check_cookies

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from rich.filesize import decimal
 
 from k600.dataset.reasons import OPEN_REASONS, PASSING_REASONS, REASONS, WATCHED_REASONS
+from k600.errors.text import counted, csv_text
 from k600.loading.rows import StoredShard, digest_of
 from k600.loading.sources import WORDS
-from k600.text import counted, csv_text
 
 
 class Missing(NamedTuple):

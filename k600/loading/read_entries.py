@@ -20,8 +20,9 @@ from queue import Empty, SimpleQueue
 from rich.filesize import decimal
 
 from k600.dataset.clip import Entry, Place, Tarball
-from k600.disk import Space
 from k600.errors import EntryError, MirrorChangedError, MirrorError, MirrorRangesError
+from k600.errors.disk import Space
+from k600.errors.text import counted
 from k600.loading.ask_host import failure_of
 from k600.loading.manifest import is_other
 from k600.loading.plan import Plan, is_usable
@@ -35,7 +36,6 @@ from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Incoming
 from k600.tarballs.arrivals import write_clip
 from k600.tarballs.one_clip import read_clip
-from k600.text import counted
 
 logger = logging.getLogger("kinetics600")
 

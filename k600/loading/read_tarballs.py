@@ -12,8 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from rich.filesize import decimal
 
 from k600.dataset.clip import Listing, Tarball
-from k600.disk import Space
 from k600.errors import DamagedTarballError, MirrorError
+from k600.errors.disk import Space
+from k600.errors.text import counted
 from k600.loading.ask_host import failure_of
 from k600.loading.cheaper import MEAN_CLIP_BYTES, expected_bytes
 from k600.loading.link_rate import note_rate
@@ -24,7 +25,6 @@ from k600.loading.state import State
 from k600.mirror.mirror import RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
 from k600.tarballs.extract import TarballExtractor, TarballRead
-from k600.text import counted
 
 logger = logging.getLogger("kinetics600")
 

@@ -26,6 +26,7 @@ from k600.errors import (
     MirrorDeniedError,
     MirrorNotFoundError,
 )
+from k600.errors.text import counted, printable
 from k600.loading.manifest import is_other
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
@@ -34,7 +35,6 @@ from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, Rates, TarballRow
 from k600.store.store import Store
 from k600.tarballs.stream import stream_tarball
-from k600.text import counted, printable
 from k600.video.encoding import Encoding
 
 logger = logging.getLogger("kinetics600")

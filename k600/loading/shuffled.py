@@ -10,6 +10,7 @@ from k600.dataset.clip import Clip, Place, Tarball, label_of
 from k600.dataset.labels import NAMES
 from k600.dataset.reasons import REASONS
 from k600.errors import OptionError
+from k600.errors.text import counted
 from k600.loading.ask_host import settle_rows, with_lists
 from k600.loading.candidates import proved_bad
 from k600.loading.columns import place_values
@@ -21,7 +22,6 @@ from k600.loading.selection import Candidate
 from k600.loading.state import State
 from k600.loading.stream import state_to_stream, stream_split
 from k600.loading.unlisted import next_unlisted
-from k600.text import counted
 
 
 def stream_shards(request: Request, split: str, *, offline: bool = False) -> list[Any]:

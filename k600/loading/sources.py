@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from k600.dataset.clip import Tarball
-from k600.disk import Space
 from k600.errors import Kinetics600Error, MirrorUnreachableError
+from k600.errors.disk import Space
 from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.state import Failure, State

@@ -13,6 +13,7 @@ from k600.dataset.clip import Listing, Tarball, TestLabels, names_of_classes
 from k600.dataset.labels import NAMES
 from k600.dataset.splits import Split
 from k600.errors import Kinetics600Error, OfflineError
+from k600.errors.text import public_url
 from k600.loading.index import IndexFile
 from k600.loading.link_rate import recall_rate
 from k600.loading.manifest import ManifestRow
@@ -27,7 +28,6 @@ from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, LedgerView
 from k600.tarballs.catalog import KeptLists, read_test_labels
 from k600.tarballs.extract import is_wanted
-from k600.text import public_url
 
 
 @dataclass(frozen=True, slots=True)

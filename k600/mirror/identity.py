@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
+from k600.errors.text import public_url
 from k600.network import WEB_PORTS
-from k600.text import public_url
 
 PUBLIC_BUCKET = "s3://kinetics"  # CVDF's, read anonymously
 

@@ -17,15 +17,15 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from k600.errors import ListError, MirrorUnreachableError
+from k600.errors.retry import Retry
+from k600.errors.text import public_url, text_of
+from k600.errors.translate import mirror_error, translate_errors
 from k600.mirror.file_systems import can_be_signed, mirror_options, protocol_of, web_root
 from k600.mirror.identity import mirror_identity
 from k600.mirror.reader import Reader
 from k600.mirror.source import Source
 from k600.mirror.web import Address, Version, user_headers
 from k600.network import WEB_PORTS, read_network
-from k600.retry import Retry
-from k600.text import public_url, text_of
-from k600.translate import mirror_error, translate_errors
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _HASTE_SECONDS = 5.0

@@ -26,11 +26,11 @@ from k600.errors import (
     MirrorUnreachableError,
     Stopped,
 )
+from k600.errors.retry import Retry
+from k600.errors.text import counted
+from k600.errors.translate import mirror_error, translate_errors
 from k600.mirror import web
 from k600.mirror.web import LEAST_BLOCK_BYTES, Address, Block, Version
-from k600.retry import Retry
-from k600.text import counted
-from k600.translate import mirror_error, translate_errors
 
 if TYPE_CHECKING:
     from k600.mirror.mirror import Mirror

@@ -19,8 +19,8 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from k600.errors import MirrorError, MirrorRangesError, MirrorUnreachableError, OptionError
+from k600.errors.text import public_url
 from k600.network import CONNECT_SECONDS, WEB_PORTS, Network, Proxy
-from k600.text import public_url
 
 LEAST_BLOCK_BYTES = 64 << 10
 """Fewer are not worth a request, and not worth keeping where a connection broke."""

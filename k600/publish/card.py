@@ -19,10 +19,10 @@ from rich.filesize import decimal
 from k600.dataset.labels import NAMES
 from k600.dataset.reasons import REASONS
 from k600.dataset.splits import Split
+from k600.errors.text import printable
 from k600.loading.columns import CLIP_INDEX, FACTS, PUBLISHED, Column, markdown_table
 from k600.loading.infos import read_info
 from k600.publish.clip_index import index_path
-from k600.text import printable
 
 _TEMPLATE = Path(__file__).with_name("card.md")
 _ONLY = re.compile(r"<!-- only ([\w ]+) -->\n(.*?)<!-- end -->\n", re.DOTALL)

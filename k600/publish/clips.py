@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from k600.errors import IncompleteError, OptionError
+from k600.errors.text import counted, short_hash
+from k600.errors.translate import store_error, translate_errors
 from k600.loading.options import choice_error
 from k600.loading.request import Request
 from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
@@ -33,8 +35,6 @@ from k600.publish.shards import (
 )
 from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.reading import READINGS
-from k600.text import counted, short_hash
-from k600.translate import store_error, translate_errors
 
 BUFFER_BYTES = 128 << 20
 BUFFER_ROWS = 1_000

@@ -19,6 +19,8 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from k600.errors import DestinationError, DestinationTakenError, OptionError
+from k600.errors.text import plain_text, public_url
+from k600.errors.translate import destination_error, translate_errors
 from k600.mirror.file_systems import file_system_options, protocol_of
 from k600.network import WEB_PORTS
 from k600.publish.options import absolute_place
@@ -33,8 +35,6 @@ from k600.store.files import (
     write_whole,
 )
 from k600.store.store import META_DIR
-from k600.text import plain_text, public_url
-from k600.translate import destination_error, translate_errors
 
 _CHECKED_AT_ONCE = 4
 _BLOCK_BYTES = 8 << 20

@@ -39,11 +39,11 @@ from k600.errors import (
     OfflineError,
     OptionError,
 )
+from k600.errors.retry import Retry
+from k600.errors.text import plain_text
+from k600.errors.translate import PASSING_STATUSES, answer_of, hub_error
 from k600.network import OPENSSL_CERTIFICATES, read_network
 from k600.publish.destination import Destination, Proof
-from k600.retry import Retry
-from k600.text import plain_text
-from k600.translate import PASSING_STATUSES, answer_of, hub_error
 
 logger = logging.getLogger("kinetics600")
 

@@ -29,13 +29,13 @@ from typing import Any
 
 from k600.dataset.splits import SPLITS
 from k600.errors import DestinationTakenError
+from k600.errors.text import counted, public_url
 from k600.progress import Progress
 from k600.publish.card import SplitFacts, write_card
 from k600.publish.clip_index import index_path, make_index
 from k600.publish.destination import Destination, Proof
 from k600.publish.shards import is_entry
 from k600.store.store import META_DIR
-from k600.text import counted, public_url
 from k600.video.encoding import Encoding
 
 logger = logging.getLogger("kinetics600")

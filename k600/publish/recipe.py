@@ -9,12 +9,12 @@ from typing import Any
 
 from k600.dataset.clip import TestLabels
 from k600.dataset.splits import Split
+from k600.errors.text import short_hash
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.destination import Destination
 from k600.publish.options import PublishOptions
 from k600.store.store import META_DIR
-from k600.text import short_hash
 from k600.video.encoding import describe_encoding
 
 PUBLISHED_FORMATS = {"metadata": 3, "embedded": 2, "webdataset": 2, "index": 1}

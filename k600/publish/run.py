@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from k600.dataset.splits import Split
 from k600.errors import NoClipsError, OfflineError, OptionError
+from k600.errors.text import counted
 from k600.loading.request import Request
 from k600.loading.state import read_labels
 from k600.progress import Progress
@@ -35,7 +36,6 @@ from k600.publish.metadata import index_rows, metadata_rows
 from k600.publish.options import PublishOptions, repo_of_url, rights_error
 from k600.publish.recipe import SplitJob
 from k600.publish.shards import scratch_folder, send_shard
-from k600.text import counted
 
 logger = logging.getLogger("kinetics600")
 

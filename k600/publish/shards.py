@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from k600.errors import OptionError
+from k600.errors.translate import shard_error, translate_errors
 from k600.publish.destination import Destination
 from k600.store.files import open_part
 from k600.store.store import Store
-from k600.translate import shard_error, translate_errors
 
 USUAL_CLIP_BYTES = 1_500_000
 MOST_FILES = 9_000  # of the Hub's 10,000 in a folder

@@ -14,11 +14,11 @@ from functools import cache
 
 from k600.dataset.clip import Listing, TestLabels, label_of
 from k600.dataset.splits import Split
+from k600.errors.text import counted
 from k600.store.inventory import Folders, find_foreign, is_unchanged, warn_of_links
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
-from k600.text import counted
 from k600.video.probe import box_problem
 
 logger = logging.getLogger("kinetics600")

@@ -24,7 +24,7 @@ from filelock import FileLock
 from isal import isal_zlib
 
 from k600.errors import StoreError
-from k600.translate import store_error, translate_errors
+from k600.errors.translate import store_error, translate_errors
 
 if TYPE_CHECKING:
     import pyarrow

@@ -23,10 +23,10 @@ from k600.dataset.clip import Tarball, parse_file_name, video_of
 from k600.dataset.labels import NAMES, canonical
 from k600.dataset.splits import UNLABELED
 from k600.errors import UnknownClassError
+from k600.errors.text import counted
 from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
-from k600.text import counted
 
 _SPLIT_FOLDERS = {
     "train": ("train", "videos_train"),

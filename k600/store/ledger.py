@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from k600.dataset.clip import Clip, Entry, Place, Tarball
 from k600.dataset.splits import Split
+from k600.errors.text import short_hash
 from k600.store.ledger_file import open_ledger
 from k600.store.ledger_schema import conditions, read_rows, rule, strange_row
 from k600.store.rows import (
@@ -35,7 +36,6 @@ from k600.store.rows import (
     TarballRow,
     without_clips,
 )
-from k600.text import short_hash
 
 _TABLES: Mapping[object, str] = {AnswerRow: "answers", AdoptedRow: "adopted", CheckRow: "checks"}
 _CLIP = ClipRow._fields[:-1]  # (rates have a table of their own, as hardly any store has some)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from k600.errors import StoreError
+from k600.errors.translate import ledger_error, store_error, translate_errors
 from k600.store.ledger_schema import VERSION, migrate
-from k600.translate import ledger_error, store_error, translate_errors
 
 logger = logging.getLogger("kinetics600")
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from k600.dataset.clip import Tarball
 from k600.dataset.splits import SPLITS, Split
+from k600.errors.translate import store_error, translate_errors
 from k600.store.files import sync_folder
 from k600.store.ledger import Ledger
 from k600.store.store import QUARANTINE, Store
-from k600.translate import store_error, translate_errors
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,11 @@ from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
 from k600.dataset.clip import Tarball, clip_names, parse_file_name
-from k600.disk import Space, free_space
 from k600.errors import DiskFullError, Stopped, StoreError
-from k600.retry import Retry
+from k600.errors.disk import Space, free_space
+from k600.errors.retry import Retry
+from k600.errors.text import counted
+from k600.errors.translate import store_error, translate_errors
 from k600.store.files import (
     check_locks,
     leave_cache,
@@ -39,8 +41,6 @@ from k600.store.files import (
     write_whole,
 )
 from k600.store.ledger import Ledger
-from k600.text import counted
-from k600.translate import store_error, translate_errors
 from k600.video.encoding import Encoding
 
 META_DIR = ".kinetics600"

@@ -17,11 +17,11 @@ from typing import Any
 
 from k600.dataset.clip import Entry
 from k600.errors import EncoderError
+from k600.errors.translate import store_error, translate_errors
 from k600.store.files import flush, flush_all
 from k600.store.ledger import Ledger
 from k600.store.rows import Checkpoint, ClipRow, TarballRow
 from k600.store.store import Incoming
-from k600.translate import store_error, translate_errors
 from k600.video.cut import CutError
 from k600.video.encoding import Encoding
 from k600.video.probe import box_problem

@@ -19,10 +19,10 @@ from k600.errors import (
     MirrorNotFoundError,
     OfflineError,
 )
+from k600.errors.text import public_url, short_hash
 from k600.mirror.mirror import Mirror
 from k600.store.store import Store
 from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
-from k600.text import public_url, short_hash
 
 logger = logging.getLogger("kinetics600")
 

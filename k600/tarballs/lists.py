@@ -20,8 +20,8 @@ from k600.dataset.clip import Clip, Listing, Tarball, TestLabels, clip_names, pa
 from k600.dataset.labels import NAMES, canonical
 from k600.dataset.splits import Split
 from k600.errors import DamagedTarballError, ListError
+from k600.errors.text import counted, text_of
 from k600.tarballs.archive import file_in_archive, packing_of
-from k600.text import counted, text_of
 
 _MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
 _MOST_LINE_CHARACTERS = 10_000

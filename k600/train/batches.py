@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from k600.errors import MissingDependencyError
-from k600.text import counted
+from k600.errors.text import counted
 from k600.train.corrupt import CorruptClipError
 from k600.train.decoding import import_torch
 from k600.train.pixels import IMAGENET_MEAN, IMAGENET_STD, normalised

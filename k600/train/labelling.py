@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from k600.dataset.labels import NAMES, canonical, label_id
 from k600.errors import OptionError, UnknownClassError, nearest
-from k600.text import counted
+from k600.errors.text import counted
 from k600.train.decoding import import_torch
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from k600.errors import EncoderError, MissingDependencyError
-from k600.text import counted
+from k600.errors.text import counted
 from k600.video.display import FrameShaper
 from k600.video.encoding import Encoding
 from k600.video.probe import is_disk_error

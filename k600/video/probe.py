@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from k600.errors import StoreError
-from k600.text import counted
+from k600.errors.text import counted
 
 VERDICTS: dict[str, str] = {
     "ok": "whole",

@@ -12,7 +12,7 @@ from functools import cache
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from k600.text import short_hash
+from k600.errors.text import short_hash
 from k600.youtube.cookies import read_cookies
 from k600.youtube.options import YOUTUBE, YouTubeOptions
 from k600.youtube.tools import usable_runtimes, yt_dlp_version

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from k600.errors import OptionError
-from k600.text import short_hash
+from k600.errors.text import short_hash
 from k600.youtube.options import YOUTUBE, Silent
 
 GUEST = "guest"

@@ -18,10 +18,10 @@ from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError, RequestError
 
 from k600.dataset.clip import Clip
-from k600.disk import is_full
 from k600.errors import EncoderError, Stopped
-from k600.retry import Retry
-from k600.text import counted
+from k600.errors.disk import is_full
+from k600.errors.retry import Retry
+from k600.errors.text import counted
 from k600.video.cut import CutError, cut_clip
 from k600.youtube.cookies import GUEST, Cookies
 from k600.youtube.options import YOUTUBE, YouTubeOptions

@@ -13,10 +13,10 @@ import time
 from urllib.parse import urlsplit
 
 from k600.errors import OptionError
+from k600.errors.text import counted
 from k600.network import Proxy
 from k600.store.notes import MachineNotes
 from k600.store.store import Store
-from k600.text import counted
 from k600.youtube.circumstances import Circumstances, proxy_url
 from k600.youtube.options import YOUTUBE, YouTubeOptions
 

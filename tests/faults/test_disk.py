@@ -16,8 +16,8 @@ import pytest
 
 import kinetics600
 from k600.checks.doctor import check_disk, check_writable
-from k600.disk import free_space
 from k600.errors import DiskFullError, StoreError
+from k600.errors.disk import free_space
 from k600.loading.estimate import forecast_split
 from k600.miniature import Miniature
 from k600.store.removal import plan_removal, remove_clips

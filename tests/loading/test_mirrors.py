@@ -14,6 +14,7 @@ import kinetics600
 from k600.checks.status import read_status
 from k600.checks.verify import verify_clips
 from k600.errors import NoClipsError
+from k600.errors.text import short_hash
 from k600.loading.estimate import Forecast, forecast_split
 from k600.loading.request import Request
 from k600.miniature import Miniature, make_clip, make_miniature, make_tarball
@@ -21,7 +22,6 @@ from k600.mirror.mirror import Mirror
 from k600.publish.metadata import metadata_rows
 from k600.store.store import Store
 from k600.tarballs.catalog import KeptLists
-from k600.text import short_hash
 from tests.conftest import Load, contents
 from tests.old_ledger import make_older
 from tests.servers import WebServer, web_server

@@ -21,10 +21,10 @@ from k600.errors import (
     OptionError,
     Stopped,
 )
+from k600.errors.text import public_url
+from k600.errors.translate import mirror_error
 from k600.mirror.mirror import Mirror, RemoteFile
 from k600.mirror.reader import Reader
-from k600.text import public_url
-from k600.translate import mirror_error
 from tests.servers import CuttingProxy, S3Server, serving, web_server
 
 DATA = bytes(range(256)) * 40_000  # 10 MB: several ranges

@@ -19,8 +19,8 @@ import pytest
 
 import kinetics600
 from k600.errors import DestinationTakenError, IncompleteError
+from k600.errors.text import counted
 from k600.miniature import Miniature, make_clip, make_tarball
-from k600.text import counted
 from tests.conftest import Command
 from tests.fleets import of_any_mirror
 from tests.hub import TOKEN, loopback_hub

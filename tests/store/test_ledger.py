@@ -15,6 +15,7 @@ import pytest
 
 from k600.dataset.clip import Clip, Entry, Place, Tarball
 from k600.errors import StoreError
+from k600.errors.text import short_hash
 from k600.store import ledger_file, ledger_schema
 from k600.store.ledger import Ledger
 from k600.store.rows import (
@@ -25,7 +26,6 @@ from k600.store.rows import (
     ClipRow,
     TarballRow,
 )
-from k600.text import short_hash
 from tests.old_ledger import make_old_ledger, make_version
 
 MIRROR = "s3://kinetics/600"

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from k600.disk import Space, free_space
 from k600.errors import DiskFullError, Stopped, StoreError
+from k600.errors.disk import Space, free_space
+from k600.errors.translate import store_error, translate_errors
 from k600.store.files import flush, write_output, write_whole
 from k600.store.store import Store
-from k600.translate import store_error, translate_errors
 from k600.video.encoding import Encoding
 
 NAME = "-aFirstHyph_000000_000010.mp4"

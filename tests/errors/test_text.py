@@ -10,11 +10,11 @@ import pytest
 
 import kinetics600
 from k600.errors import ListError, MirrorError
+from k600.errors.text import text_of
 from k600.loading.manifest import read_manifest
 from k600.miniature import Miniature
 from k600.mirror.mirror import Mirror
 from k600.tarballs.lists import parse_listing, parse_path_list
-from k600.text import text_of
 from tests.conftest import Load
 from tests.servers import CuttingProxy, web_server
 

@@ -39,7 +39,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from k600.text import printable_lines
+from k600.errors.text import printable_lines
 
 
 class Kinetics600Error(Exception):

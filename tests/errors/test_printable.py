@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from k600.dataset.clip import Clip, Tarball
 from k600.errors import DamagedTarballError, MirrorError
+from k600.errors.text import PrintableRecords, csv_cell, printable, printable_lines
 from k600.loading.columns import CLIP_TABLE
 from k600.loading.manifest import ManifestRow, read_manifest, write_manifest, write_table
 from k600.loading.outcome import Missing, Outcome, missing_csv
-from k600.text import PrintableRecords, csv_cell, printable, printable_lines
 from tests.conftest import Load
 
 HOSTILE = "\x1b]0;owned\x07\x9b2J\u202egpj.\u2066\r\nerror: forged\udcff[red]{x}%s\u2028"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from k600.errors import Stopped
-from k600.retry import Retry
+from k600.errors.retry import Retry
 
 
 def failing(times: int, error: type[Exception] = OSError) -> Callable[[], int]:

@@ -17,7 +17,6 @@ from typing import Any
 
 from filelock import Timeout
 
-from k600.disk import SHARING, is_full, owner_text, why_full, why_refused
 from k600.errors import (
     DestinationDeniedError,
     DestinationError,
@@ -30,7 +29,8 @@ from k600.errors import (
     OptionError,
     StoreError,
 )
-from k600.text import plain_text
+from k600.errors.disk import SHARING, is_full, owner_text, why_full, why_refused
+from k600.errors.text import plain_text
 
 PASSING_STATUSES = (408, 412, 425, 429, 500, 502, 503, 504)
 """HTTP statuses after which the same request may succeed later."""
