@@ -134,7 +134,8 @@ class Stretch:
 
         Raises:
             IncompleteError: A clip cannot be had, or is no good, and `on_missing` is `raise`.
-            MirrorError: The mirror cannot be read.
+            MirrorError: The mirror cannot be read, or has none of the tarballs as they were when
+                it was noted where their clips lie.
         """
         order = shards[0].order
         reader = _Reader(order)
@@ -152,12 +153,16 @@ class Stretch:
             name="k600-shuffled",
             stop=reader.stop.set,
         )
+        is_empty = True
         with contextlib.closing(results):
             for (shard, position, _), found in results:
                 if not isinstance(found, LeftOut):
+                    is_empty = False
                     yield shard, position, found
                 else:
                     order.reading.complain(found.message, found.cause)
+        if is_empty:
+            reader.check_any_fits(order)
 
     def _clips(self, done: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yield how many clips are done with each, and its row of the table."""
@@ -221,7 +226,7 @@ class _Reader:
     def __init__(self, order: Order) -> None:
         self._split, self._reading = order.split, order.reading
         self.stop = threading.Event()
-        self._lost: set[Tarball] = set()
+        self._lost: dict[Tarball, MirrorError] = {}
 
     def read(self, values: Mapping[str, Any]) -> Record | LeftOut:
         """Return the row of the dataset for a clip, a row of the table, or why there is none."""
@@ -253,6 +258,21 @@ class _Reader:
             return LeftOut(f"{what} is left out: {problem}: {REASONS[problem]}")
         return record_of(clip, what, data, "cvdf", fps)
 
+    def check_any_fits(self, order: Order) -> None:
+        """Raise an error if no tarball was the one that its clips' places are of.
+
+        A small part of an order may well need one alone that was replaced; three are no chance.
+        """
+        if not self._lost:
+            return
+        if len(self._lost) >= min(3, len(order.clips["tarball"].unique().drop_null())):
+            error = next(iter(self._lost.values()))
+            raise MirrorChangedError(
+                f"shuffle_clips: not one clip could be read, as the index is of other tarballs: "
+                f"{error}. Pass the index of this mirror (`kinetics600 index build {self._split}` "
+                "makes one), or the mirror that the index was made of"
+            ) from error
+
     def _from_store(self, clip: Clip, values: Mapping[str, Any]) -> Record | LeftOut:
         path = self._reading.store.root / values["path"]
         try:
@@ -266,7 +286,7 @@ class _Reader:
     def _lose(self, tarball: Tarball, error: MirrorError) -> LeftOut:
         if tarball in self._lost:
             return LeftOut("")
-        self._lost.add(tarball)
+        self._lost[tarball] = error
         return LeftOut(
             f"the clips of {tarball.path} are left out: {error}. Where the index no longer fits "
             "the mirror, `kinetics600 index build` makes it anew",

@@ -410,6 +410,26 @@ def test_a_tarball_that_was_replaced_is_named_once(
     assert "kinetics600 index build" in lines.text
 
 
+@pytest.mark.parametrize("classes", [None, [CLASSES[5]]])
+def test_an_index_of_another_mirror_is_an_error_and_no_empty_stream(
+    host: Miniature,
+    folders: dict[str, Any],
+    load: Load,
+    tmp_path: Path,
+    classes: list[str] | None,
+) -> None:
+    mirror = shutil.copytree(host.root, tmp_path / "600")
+    note_places(host, folders, mirror=str(mirror))
+    options = {"streaming": True, "shuffle_clips": True, "mirror": str(mirror), "classes": classes}
+    ds = load("train", on_missing="skip", **options)["train"]
+    for label, clips in host.clips["train"].items():
+        other = make_tarball(dict(reversed(clips.items())), gzipped=False)
+        (mirror / "train" / f"{label}.tar.gz").write_bytes(other)
+    with pytest.raises(kinetics600.errors.MirrorChangedError, match="index build train") as caught:
+        list(ds)
+    assert "was replaced: expected ETag" in str(caught.value)
+
+
 def test_what_a_load_has_read_is_an_index(
     load: Load, folders: dict[str, Any], miniature: Miniature
 ) -> None:
