@@ -5,14 +5,14 @@ from __future__ import annotations
 from k600 import errors
 
 REASONS: dict[str, str] = {
-    "empty": "the file in the tarball has no bytes",
-    "truncated": "the file in the tarball is cut off",
-    "not_mp4": "the file in the tarball is not an MP4 file",
-    "damaged": "the file in the tarball cannot be decoded",
+    "empty": "its file has no bytes",
+    "truncated": "its file is cut off",
+    "not_mp4": "its file is not an MP4 file",
+    "damaged": "its file cannot be decoded",
     "not_encoded": "good in its source, but it could not be encoded anew (short_side, encode)",
-    "no_video": "the file in the tarball has no frames",
+    "no_video": "its file has no frames",
     "not_a_file": "the tarball holds a device of that name, or a link to no file in it",
-    "too_large": "the file in the tarball is too large for a clip",
+    "too_large": "its file is too large for a clip",
     "not_in_tarball": "listed by the host, but not in its tarball",
     "tarball_damaged": "the tarball failed its own checks twice in a run",
     "tarball_condemned": "the tarball failed its checks alike in two runs, and is still the same",

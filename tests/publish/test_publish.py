@@ -256,7 +256,7 @@ def test_what_had_to_be_left_out_is_named_and_counted(put: Publish, tmp_path: Pa
         for name, why in (("cutoffclip0", "truncated"), ("emptyclip00", "empty"))
     }
     assert done.splits[0].missing == {"empty": 1, "truncated": 1}
-    assert "| `validation` | 1 | the file in the tarball is cut off |" in (
+    assert "| `validation` | 1 | its file is cut off |" in (
         place / "README.md"
     ).read_text(encoding="utf-8")
     assert put(None, "validation", EMBEDDED, to=str(place)).splits == (
