@@ -409,11 +409,9 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-hf.show_log_lines()
-
 if __name__ == "kinetics600":
     # As `os` does with `os.path`: what is reached from here can be imported from here.
     sys.modules.update({"kinetics600.errors": errors, "kinetics600.train": train})
     register()
-elif __name__ == "__main__":  # `python -m kinetics600` is the command line, which is above this
+elif __name__ == "__main__":  # `python -m kinetics600` is the command line, too
     importlib.import_module("k600.cli").main()

@@ -473,3 +473,6 @@ def show_log_lines() -> None:
         logger.addHandler(_OwnHandler())
         if logger.level == logging.NOTSET:  # else the user has set it
             logger.setLevel(logging.INFO)
+
+
+show_log_lines()

@@ -44,11 +44,12 @@ def demo(folder: Path | None) -> None:
 def _demo(folder: Path, *, keep: bool) -> None:
     import datasets
 
-    import kinetics600
+    from k600 import api, hf
     from k600.loading.fetch import fetch_split
     from k600.miniature import make_miniature
     from k600.progress import no_progress
 
+    hf.register()
     show("Making a miniature of the host: small made-up clips in its own layout …")
     host = make_miniature(folder / "host", scenes=True)
     store = {"data_dir": str(folder / "clips"), "mirror": str(host.root)}
@@ -72,13 +73,13 @@ def _demo(folder: Path, *, keep: bool) -> None:
 
     if keep:
         title = "Kinetics-600 in miniature: these are no real clips"
-        page = kinetics600.gallery(ds, folder / "gallery.html", title=title).path
+        page = api.gallery(ds, folder / "gallery.html", title=title).path
         show(f"The clips are in {whole(store['data_dir'])}.")
         show(f"See the clips: open {whole(page)} in a browser. See the store:")
         words = ["--data-dir", store["data_dir"], "--mirror", store["mirror"]]
         show(f"  {shlex.join(['kinetics600', 'status', *words])}")
     else:
-        request = kinetics600.make_request(split, **options)
+        request = api.make_request(split, **options)
         outcome = fetch_split(request, split, progress=no_progress)
         show(dataclasses.replace(outcome, report="").missing_text(brief=False))
         show("Nothing of it is left. To keep it all, and see the clips in a gallery:")

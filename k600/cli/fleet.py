@@ -43,7 +43,7 @@ def fleet(
 
     Example: kinetics600 fleet train --to s3://bucket/k600 --executor ray --workers 100
     """
-    import kinetics600
+    from k600 import api
 
     how["workers"] = options.get("num_workers")
     if estimate:
@@ -51,7 +51,7 @@ def fleet(
         return
 
     given = {"progress": meter(quiet=quiet), **how, **as_given(options)}
-    done = kinetics600.fleet(given.pop("to", None), split, **given)
+    done = api.fleet(given.pop("to", None), split, **given)
     if as_json:
         print_json(done)
     elif not quiet:

@@ -136,9 +136,9 @@ def publish(
 
     Example: kinetics600 index publish USER/NAME
     """
-    import kinetics600
+    from k600 import api
 
-    done = kinetics600.publish(
+    done = api.publish(
         repo,
         split or "all",
         kind="index",

@@ -47,7 +47,7 @@ def publish(
 
     Example: kinetics600 publish USER/NAME validation
     """
-    import kinetics600
+    from k600 import api
 
     if public and private:
         raise OptionError("public, private: only one of --public and --private is allowed")
@@ -55,7 +55,7 @@ def publish(
         repo, split = None, repo
     if embed and not split:
         raise OptionError("split: with --embed, say which: train is 648 GB, validation 43 GB")
-    done = kinetics600.publish(
+    done = api.publish(
         repo,
         split or "all",
         kind="embedded" if embed else "metadata",

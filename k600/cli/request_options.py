@@ -169,9 +169,9 @@ def complete_classes(_context: click.Context, _parameter: click.Parameter, word:
 
 def request_of(split: str, options: Mapping[str, Any]) -> Request:
     """Return the request of a command line, as `load_dataset` would make it."""
-    import kinetics600
+    from k600.api import make_request
 
-    return kinetics600.make_request(split, **as_given(options))
+    return make_request(split, **as_given(options))
 
 
 def fetch(request: Request, progress: Progress) -> Iterator[Outcome]:

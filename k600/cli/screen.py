@@ -68,7 +68,6 @@ def hush() -> None:
     """Show no line, bar or warning of this loader or its libraries, but errors."""
     os.environ |= dict.fromkeys(_NO_BARS, "1")  # for what is imported later, or in other processes
     warnings.simplefilter("ignore")
-    import kinetics600  # noqa: F401 - its lines are switched on when it is imported
     from k600.hf import hide_progress_bars
 
     hide_progress_bars()
