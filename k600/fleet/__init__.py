@@ -1,7 +1,7 @@
 """Tarballs to training shards on many machines.
 
-`run` has `prepare` find out what is left to do for each split, and datatrove (`executors`) do it in
-stages of many independent tasks:
+`run` has `prepare` find out what is left to do for each split, and does it in stages of many
+independent tasks, on this machine (`stages`) or by datatrove (`executors`):
 
 1. read: each tarball (a unit, `units`) becomes one part: its valid clips, concatenated;
 2. `plan`: one task assigns all clips to shards;

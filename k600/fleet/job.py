@@ -112,17 +112,25 @@ def check_places(how: FleetOptions) -> None:
         raise rights_error("go to the Hub")
 
 
-def check_executor(executor: str) -> None:
-    """Raise `MissingDependencyError` if an executor is not installed."""
-    needed = {"datatrove": "fleet: it runs on datatrove: pip install datatrove"}
-    if executor == "ray":
-        needed["ray"] = "executor: 'ray' needs Ray: pip install datatrove ray"
-    for module, message in needed.items():
+def check_executor(how: FleetOptions) -> None:
+    """Raise an error if the executor takes no options, or is not installed."""
+    if how.executor == "local":
+        if how.executor_options:
+            raise OptionError(
+                "executor_options: not allowed with executor: 'local', which has workers and tasks "
+                "alone. They are for datatrove's executors: 'slurm' and 'ray'"
+            )
+        return
+
+    needed = {"slurm": "datatrove", "ray": "datatrove ray"}[how.executor]
+    for module in needed.split():
         try:
             importlib.import_module(module)
         except ImportError:
-            raise MissingDependencyError(message) from None
-    if executor == "slurm" and shutil.which("sbatch") is None:
+            raise MissingDependencyError(
+                f"executor: '{how.executor}' needs {module}: pip install {needed}"
+            ) from None
+    if how.executor == "slurm" and shutil.which("sbatch") is None:
         raise MissingDependencyError(
             "executor: 'slurm' needs the program sbatch, which is not here. Run this where jobs "
             "are submitted to Slurm"

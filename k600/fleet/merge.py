@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from k600.publish.destination import FileDestination
 from k600.publish.formats import embedded_row, write_clips, write_tar
 from k600.publish.markers import find_damaged, read_marker, to_json
 from k600.publish.shards import scratch_folder, send_shard
+
+logger = logging.getLogger("kinetics600")
 
 AHEAD_BYTES = 64 << 20
 """Clips that are read ahead of those being written."""
@@ -125,6 +128,10 @@ class PartReader:
         data = self._read(clip)
         marker = read_markers([clip.part], self.job, self.work).get(clip.part)
         if data is None and marker is not None:
+            logger.warning(
+                f"kinetics600 {self.job.split}: the part of {marker.unit.url} at "
+                f"{self.work.address} is gone or was changed: it is read again"
+            )
             read_unit(marker.unit, self.job, self.work, self.folder)
             self.reread += 1
             data = self._read(clip)

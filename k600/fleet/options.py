@@ -67,8 +67,8 @@ class FleetOptions(ShardOptions):
     )
     executor_options: Mapping[str, Any] | None = declare(
         None,
-        help="Further parameters of datatrove's executor, such as Slurm's `partition`.",
-        flag_help="More for datatrove's executor, as JSON.",
+        help="Further parameters of datatrove's executor for Slurm (such as `partition`) or Ray.",
+        flag_help="More for datatrove's executor on Slurm or Ray, as JSON.",
     )
 
     @property

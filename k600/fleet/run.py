@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
-import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,20 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from k600.errors import IncompleteError
-from k600.errors.text import counted
 from k600.fleet.finish import finish_index, finish_split
 from k600.fleet.job import Places, check_executor, check_fleet, check_places, make_job, open_places
 from k600.fleet.merge import merge_shards
 from k600.fleet.options import FleetOptions
 from k600.fleet.plan import write_plan
 from k600.fleet.prepare import SplitWork, prepare_split
+from k600.fleet.stages import Stage, run_here
 from k600.fleet.units import deal_units, read_units
 from k600.loading.request import Request
 from k600.progress import Bar, Progress
 from k600.publish.markers import check_place, read_marker
 from k600.store.store import META_DIR
-
-logger = logging.getLogger("kinetics600")
 
 _RAY_LOGS = f"{META_DIR}/logs"
 
@@ -80,7 +75,7 @@ def run_fleet(
     """
     check_places(how)
     check_fleet(request, offline=offline)
-    check_executor(how.executor)
+    check_executor(how)
 
     submits = how.executor == "slurm"
     splits: list[FleetSplit] = []
@@ -108,33 +103,29 @@ def run_fleet(
 
 
 def _carry_out(works: Sequence[SplitWork], places: Places, progress: Progress) -> int:
-    """Run the stages of splits; return how many tarballs were read again for damaged parts."""
-    from k600.fleet.executors import run_stages  # datatrove is an extra
+    """Run the stages of splits; return how many tarballs were read again for damaged parts.
 
+    (Elsewhere than on this machine, these are not counted.)
+    """
     how = works[0].job.how
     pending = [unit for work in works for unit in work.pending]
     merged = [] if how.kind == "index" else [work.total_bytes for work in works]
     total = sum(merged) + sum(unit.size_bytes for unit in pending)
     splits = ", ".join(work.job.split for work in works)
-    with _open_logs(how) as logs, progress(total, f"{splits}, fleet") as bar:
+    with progress(total, f"{splits}, fleet") as bar:
         stages = [stage for work in works for stage in _stages(work, bar)]
-        reread = run_stages(stages, how, logs)
+        if how.executor == "local":
+            return sum(run_here(stage, how) for stage in stages)
 
+        from k600.fleet.executors import run_stages  # datatrove is an extra
+
+        run_stages(stages, how, _logs(how))
     if how.executor == "ray":
         places.work.clear(_RAY_LOGS)
-    if reread:
-        logger.warning(
-            "kinetics600 %s: parts at %s were changed or gone: %s read again",
-            splits,
-            places.work.address,
-            counted(reread, "tarball"),
-        )
-    return reread
+    return 0
 
 
-def _stages(work: SplitWork, bar: Bar) -> Iterator[Any]:
-    from k600.fleet.executors import Stage
-
+def _stages(work: SplitWork, bar: Bar) -> Iterator[Stage]:
     job, how = work.job, work.job.how
     dealt = deal_units(work.pending, how.tasks_for(len(work.pending)))
     shards = max(work.total_bytes // how.shard_bytes, how.shards_multiple_of)
@@ -159,20 +150,15 @@ def _stages(work: SplitWork, bar: Bar) -> Iterator[Any]:
     yield Stage(f"{job.split}-end", [partial(finish_split, job)])
 
 
-@contextlib.contextmanager
-def _open_logs(how: FleetOptions) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Open a place for datatrove's logs of this run."""
+def _logs(how: FleetOptions) -> tuple[str, Mapping[str, Any]]:
+    """Return a place for datatrove's logs of this run, and its fsspec options."""
     name = uuid.uuid4().hex[:12]
-    if how.executor == "local":
-        with tempfile.TemporaryDirectory(prefix="kinetics600-") as folder:
-            yield folder, {}
-    elif how.executor == "slurm":
-        shared = Path(how.logs or "kinetics600-fleet").expanduser().absolute() / name
-        shared.mkdir(parents=True)
-        shared.chmod(0o700)  # datatrove saves the options there, a bucket's keys among them
-        yield str(shared), {}
-    else:
-        yield f"{how.parts_place}/{_RAY_LOGS}/{name}", how.to_options or {}
+    if how.executor == "ray":
+        return f"{how.parts_place}/{_RAY_LOGS}/{name}", how.to_options or {}
+    shared = Path(how.logs or "kinetics600-fleet").expanduser().absolute() / name
+    shared.mkdir(parents=True)
+    shared.chmod(0o700)  # datatrove saves the options there, a bucket's keys among them
+    return str(shared), {}
 
 
 def _done(work: SplitWork, reread: int, places: Places) -> FleetSplit:

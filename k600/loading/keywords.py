@@ -139,4 +139,4 @@ class FleetKeywords(Options, total=False):
     logs: str | os.PathLike[str] | None
     """Slurm: a folder that all machines see, for scripts and logs."""
     executor_options: Mapping[str, Any] | None
-    """Further parameters of datatrove's executor, such as Slurm's `partition`."""
+    """Further parameters of datatrove's executor for Slurm (such as `partition`) or Ray."""

@@ -75,7 +75,6 @@ def names_in(value: Any) -> Iterator[str]:
 def test_one_name_for_one_thing(
     miniature: Miniature, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("datatrove")
     assert {name.strip() for name in LINES} == {name for name, c in LEAVES.items() if is_json(c)}
     monkeypatch.setenv("KINETICS600_MIRROR", str(miniature.root))
     monkeypatch.setenv("KINETICS600_HOME", str(tmp_path / "clips"))

@@ -178,7 +178,6 @@ QUIET = {name for name, c in LEAVES.items() if any("--quiet" in p.opts for p in 
 
 def test_quiet_is_quiet(place: dict[str, str], own_miniature: Miniature, tmp_path: Path) -> None:
     """Also while clips come, and on a terminal, where there would be bars."""
-    pytest.importorskip("datatrove")
     place["KINETICS600_MIRROR"] = str(own_miniature.root)
     lines = {
         "download": ["train"],

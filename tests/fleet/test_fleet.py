@@ -778,7 +778,7 @@ def test_a_tarball_that_is_not_there(
         ({"to": "hf://datasets/a/b", "work": "w"}, "i_have_the_rights: the videos belong"),
         ({"work": "w"}, "work: 'w' is not allowed with to"),
         ({"to": "s4://bucket/x"}, "to: 's4://bucket/x' is not allowed"),
-        ({"more": {"wings": 2}}, "executor_options: .*'wings'.*LocalPipelineExecutor"),
+        ({"more": {"wings": 2}}, "executor_options: not allowed with executor: 'local'"),
         ({"mirror": "https://192.0.2.1/600", "offline": True}, "HF_DATASETS_OFFLINE forbids"),
     ],
 )
@@ -801,7 +801,7 @@ def test_a_text_is_no_statement_about_rights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("module", "executor", "packages"),
-    [("datatrove", "local", "datatrove"), ("ray", "ray", "datatrove ray")],
+    [("datatrove", "slurm", "datatrove"), ("ray", "ray", "datatrove ray")],
 )
 def test_without_its_engine_it_says_what_to_install(
     run: Run,
