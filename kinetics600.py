@@ -44,7 +44,6 @@ from k600.loading.outcome import Outcome
 from k600.loading.request import Request, check_config_name, check_one_of, check_split_names
 from k600.loading.request import make_request as request_of
 from k600.loading.shuffled import stream_shards
-from k600.network import is_offline
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -315,9 +314,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         names = [] if split is None else hf.whole_splits_of(split, request.splits)
         hf.check_decoder(wanted=part._is_decoded)
         with hf.plain_errors():
-            part._streamed = {
-                name: stream_shards(request, name, offline=is_offline()) for name in request.splits
-            }
+            part._streamed = {name: stream_shards(request, name) for name in request.splits}
 
         read = super(Kinetics600, part).as_streaming_dataset
         if split is None:
@@ -329,9 +326,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         """Fetch what is not in the store, split by split, and report what is still missing."""
         messages = []
         for split in request.splits:
-            outcome = fetch_split(
-                request, split, progress=hf.progress, offline=is_offline(), refetch=refetch
-            )
+            outcome = fetch_split(request, split, progress=hf.progress, refetch=refetch)
             self._outcomes[split] = outcome
             logger.info(outcome.summary())
             messages.append(outcome.missing_text())

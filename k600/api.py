@@ -22,7 +22,6 @@ from k600.loading.options import (
 )
 from k600.loading.request import Request
 from k600.loading.request import make_request as request_of
-from k600.network import is_offline
 from k600.progress import Progress
 from k600.publish.options import IndexOptions, PublishOptions
 
@@ -152,7 +151,7 @@ def publish(
     with plain_errors():
         how, wanted = own_options(PublishOptions, options)
         request = make_request(split, **wanted)
-        return carry_out(request, repo, how, progress=progress, offline=is_offline())
+        return carry_out(request, repo, how, progress=progress)
 
 
 @takes_options(IndexOptions)
@@ -173,10 +172,10 @@ def build_index(split: str = "all", **options: Unpack[IndexKeywords]) -> list[In
 
     with plain_errors():
         how, wanted = own_options(IndexOptions, options)
-        request, offline = make_request(split, **wanted), is_offline()
-        built = carry_out(request, progress=progress, offline=offline)
+        request = make_request(split, **wanted)
+        built = carry_out(request, progress=progress)
         if how.to is not None:
-            write_index(request, how, progress=progress, offline=offline)
+            write_index(request, how, progress=progress)
         return built
 
 
@@ -205,4 +204,4 @@ def fleet(
     with plain_errors():
         how, wanted = own_options(FleetOptions, {"to": to, **options})
         request = make_request(split, **wanted)
-        return run_fleet(request, how, progress=progress, offline=is_offline())
+        return run_fleet(request, how, progress=progress)

@@ -27,7 +27,7 @@ class Overlap:
     """Whether one of these has seconds in common with it."""
 
 
-def read_overlaps(request: Request, split: str, *, offline: bool) -> tuple[int, list[Overlap]]:
+def read_overlaps(request: Request, split: str) -> tuple[int, list[Overlap]]:
     """Return how many clips of a split are known, and those of them whose videos are in train.
 
     Of validation, these are the host's list and what was found in tarballs or is in the store; of
@@ -36,9 +36,9 @@ def read_overlaps(request: Request, split: str, *, offline: bool) -> tuple[int, 
     Raises:
         OfflineError, ListError, MirrorError: The list of train cannot be had.
     """
-    keep = request.store.is_writable(make=request.may_fetch(offline=offline))
-    train = train_listing(request, offline=offline, keep=keep)
-    state = read_state(request, split, offline=offline, keep=keep)
+    keep = request.store.is_writable(make=request.may_fetch)
+    train = train_listing(request, keep=keep)
+    state = read_state(request, split, keep=keep)
     if state.network and not state.split.is_mixed and not state.host.listing:
         state = with_lists(state)
 

@@ -37,7 +37,6 @@ def verify_clips(
     again: bool = False,
     quarantine: bool = False,
     repair: bool = False,
-    offline: bool = False,
     progress: Progress = no_progress,
 ) -> Report:
     """Check every clip that is in the store for a request, several at a time.
@@ -54,7 +53,6 @@ def verify_clips(
             another tool's tree stay, and are not served any more. Short ones count as good.
         repair: Do so, then fetch from where they came exactly those clips, and verify them. One
             that comes with the same bytes is bad at its source and not fetched again.
-        offline: Never cross a network.
         progress: Makes the progress bar.
 
     Raises:
@@ -62,7 +60,7 @@ def verify_clips(
         NoClipsError: The store has no clip of the request.
     """
     started = time.perf_counter()
-    runs = [Verification(request, split, deep, offline, progress) for split in _splits_of(request)]
+    runs = [Verification(request, split, deep, progress) for split in _splits_of(request)]
     if not any(run.targets for run in runs):
         raise NoClipsError(
             f"kinetics600: there is no clip of the request in '{request.store.root}' to verify. "
@@ -123,7 +121,6 @@ class Verification:
     request: Request
     split: str
     deep: bool
-    offline: bool
     progress: Progress
     targets: list[Target] = field(init=False)
     reused: int = 0
@@ -135,8 +132,8 @@ class Verification:
 
     def __post_init__(self) -> None:
         # Files are checked whichever mirror they came from.
-        of_any_mirror = replace(self.request, source="local")
-        state = read_state(of_any_mirror, self.split, offline=True, keep=False, host=False)
+        of_any_mirror = replace(self.request, source="local", offline=True)
+        state = read_state(of_any_mirror, self.split, keep=False, host=False)
         self.targets = list(find_targets(self.request, self.split, state.known, state.labels))
 
     def check(self, *, again: bool, record: bool) -> None:
@@ -166,7 +163,7 @@ class Verification:
         if not todo:
             return
 
-        state = read_state(self.request, self.split, offline=self.offline, keep=True)
+        state = read_state(self.request, self.split, keep=True)
         came, why = fetch_again(state, todo, self.progress)
         for target, (reason, detail) in why.items():
             finding = self.findings[target]

@@ -15,7 +15,6 @@ from k600.cli.request_options import as_given, request_of, with_options
 from k600.cli.screen import print_json, show_aligned
 from k600.errors import Kinetics600Error
 from k600.errors.text import printable
-from k600.network import is_offline
 
 if TYPE_CHECKING:
     from k600.checks.doctor import Finding
@@ -40,7 +39,7 @@ def doctor(options: dict[str, Any], offline: bool, as_json: bool) -> None:
 
     request, broken = _request(options)
     findings = broken + examine(
-        request.store, request.mirror, request.youtube, offline=offline or is_offline()
+        request.store, request.mirror, request.youtube, offline=offline or request.offline
     )
     if as_json:
         print_json(findings)

@@ -15,7 +15,6 @@ from k600.cli.screen import make_table, meter, print_json, say, show_table, whol
 from k600.errors.text import counted
 from k600.fleet.options import EstimateOptions, FleetOptions
 from k600.loading.options import own_options
-from k600.network import is_offline
 from k600.progress import time_of
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def _estimate(
 
     wanted, _ = own_options(FleetOptions, how)
     rates, _ = own_options(EstimateOptions, assumed)
-    found = estimate_fleet(request, wanted, rates, offline=is_offline())
+    found = estimate_fleet(request, wanted, rates)
     if as_json:
         print_json(found)
         return

@@ -31,7 +31,6 @@ from k600.cli.screen import (
 )
 from k600.errors.text import counted
 from k600.loading.options import own_options
-from k600.network import is_offline
 from k600.publish.options import IndexOptions
 
 if TYPE_CHECKING:
@@ -70,11 +69,11 @@ def build(
     from k600.publish.index import build_index, write_index
 
     request, progress = request_of(split or "all", options), meter(quiet=quiet)
-    built = build_index(request, progress=progress, offline=is_offline())
+    built = build_index(request, progress=progress)
     out = None
     if "to" in how and any(one.clips for one in built):
         place, _ = own_options(IndexOptions, how)
-        out = write_index(request, place, progress=progress, offline=is_offline())
+        out = write_index(request, place, progress=progress)
 
     if as_json:
         print_json({"splits": built, "out": out})
@@ -105,7 +104,7 @@ def show(file: str | None, options: dict[str, Any], check: bool, as_json: bool) 
     from k600.publish.index import show_index
 
     request = request_of("all", {**options, "index": file})
-    found = show_index(request, check=check, offline=is_offline())
+    found = show_index(request, check=check)
     if as_json:
         print_json({"splits": found})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections import Counter
@@ -89,9 +90,9 @@ def check(file: Path, options: dict[str, Any], most: int, as_json: bool) -> None
     wanted = read_manifest(file)
     found: dict[Clip, str] = {}
     for split in sorted({row.clip.split for row in wanted.rows}):
-        request = request_of(split, options)
+        request = dataclasses.replace(request_of(split, options), offline=True)
         try:
-            outcome = fetch_split(request, split, progress=no_progress, offline=True)
+            outcome = fetch_split(request, split, progress=no_progress)
             shards = outcome.shards
         except NoClipsError:
             shards = ()

@@ -12,7 +12,6 @@ from k600.cli.request_options import FILE, complete_of, request_of, with_options
 from k600.cli.screen import make_table, percent_of, print_json, say, show_table, whole
 from k600.errors.text import csv_text
 from k600.errors.translate import output_error, translate_errors
-from k600.network import is_offline
 from k600.store.files import write_output
 from k600.values import choice
 
@@ -41,7 +40,7 @@ def overlap(split: str, options: dict[str, Any], out: Path | None, as_json: bool
     from k600.checks.overlap import read_overlaps
 
     choice("split", split, _SPLITS)
-    clips, found = read_overlaps(request_of(split, options), split, offline=is_offline())
+    clips, found = read_overlaps(request_of(split, options), split)
     in_time = sum(one.is_in_time for one in found)
     if out is not None:
         header = ("label", "file_name", "seconds_in_common", "train_clips")

@@ -15,7 +15,6 @@ from k600.cli.exit_codes import code_of_splits
 from k600.cli.request_options import fetch, request_of, with_request_options
 from k600.cli.screen import make_table, meter, print_json, say, show_table, whole
 from k600.errors.text import counted
-from k600.network import is_offline
 from k600.progress import time_of
 from k600.values import positive
 
@@ -75,10 +74,7 @@ def _plan(split: str, options: dict[str, Any], rate: float | None, *, as_json: b
 
     per_second = None if rate is None else positive("rate", rate) * 1e6
     request = request_of(split, options)
-    found = [
-        forecast_split(request, each, offline=is_offline(), bytes_per_second=per_second)
-        for each in request.splits
-    ]
+    found = [forecast_split(request, each, bytes_per_second=per_second) for each in request.splits]
 
     if as_json:
         print_json([forecast.as_plain() for forecast in found])

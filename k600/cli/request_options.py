@@ -18,7 +18,6 @@ from k600.dataset.splits import CONFIGS
 from k600.errors import OptionError
 from k600.errors.text import public_url
 from k600.loading.options import OPTIONS, Option, options_of
-from k600.network import is_offline
 
 if TYPE_CHECKING:
     from k600.loading.outcome import Outcome
@@ -179,7 +178,7 @@ def fetch(request: Request, progress: Progress) -> Iterator[Outcome]:
     from k600.loading.fetch import fetch_split
 
     for split in request.splits:
-        yield fetch_split(request, split, progress=progress, offline=is_offline())
+        yield fetch_split(request, split, progress=progress)
 
 
 def as_given(options: Mapping[str, Any]) -> dict[str, Any]:

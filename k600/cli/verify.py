@@ -12,7 +12,6 @@ from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import request_of, with_request_options
 from k600.cli.screen import make_table, meter, print_json, say, show, show_table
 from k600.errors.text import counted
-from k600.network import is_offline
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,7 +40,7 @@ def verify(split: str, options: dict[str, Any], as_json: bool, quiet: bool, **ho
     from k600.checks.verify import verify_clips
 
     request = request_of(split, options)
-    report = verify_clips(request, **how, offline=is_offline(), progress=meter(quiet=quiet))
+    report = verify_clips(request, **how, progress=meter(quiet=quiet))
     if as_json:
         print_json(report.as_plain())
     elif not quiet or report.bad:

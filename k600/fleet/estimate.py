@@ -99,15 +99,13 @@ class FleetEstimate:
     """The same for any number of workers."""
 
 
-def estimate_fleet(
-    request: Request, how: FleetOptions, assumed: EstimateOptions, *, offline: bool = False
-) -> FleetEstimate:
+def estimate_fleet(request: Request, how: FleetOptions, assumed: EstimateOptions) -> FleetEstimate:
     """Simulate the run for the tarballs' sizes on the mirror. Nothing is written.
 
     `how.workers` are simulated beside 1, 10, 100, 1,000 and as many as are enough. A PUT is taken
     to cost 12.5 GETs, as on S3.
     """
-    check_fleet(request, offline=offline)
+    check_fleet(request)
     sizes: list[int] = []
     for split in request.splits:
         job = make_job(request, split, how, with_labels=False)

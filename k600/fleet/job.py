@@ -20,14 +20,13 @@ from k600.errors import MissingDependencyError, OfflineError, OptionError
 from k600.fleet.options import FleetOptions
 from k600.loading.options import choice_error
 from k600.loading.request import Request
-from k600.loading.state import wanted_names
+from k600.loading.state import read_labels, wanted_names
 from k600.mirror.mirror import Mirror
 from k600.publish.destination import Destination, FileDestination
 from k600.publish.hub import HubDestination, check_repo_id
 from k600.publish.options import absolute_place, rights_error
 from k600.publish.recipe import PUBLISHED_FORMATS, digest_of_labels
 from k600.store.store import META_DIR
-from k600.tarballs.catalog import read_test_labels
 from k600.video.encoding import Encoding, describe_encoding
 
 PARTS_FORMAT = 1
@@ -67,7 +66,7 @@ def open_places(how: FleetOptions, *, shared: bool = True) -> Iterator[Places]:
             yield Places(work, hub)
 
 
-def check_fleet(request: Request, *, offline: bool) -> None:
+def check_fleet(request: Request) -> None:
     """Raise an error unless a request is for whole tarballs that can be reached."""
     if request.only_youtube:
         raise OptionError(
@@ -85,7 +84,7 @@ def check_fleet(request: Request, *, offline: bool) -> None:
             "not allowed, as the fleet reads whole tarballs. Choose by classes, or run "
             "'kinetics600 publish --embed' on one machine"
         )
-    if not request.may_fetch(offline=offline):
+    if not request.may_fetch:
         raise OfflineError(
             f"mirror: {request.mirror} is across a network, and HF_DATASETS_OFFLINE forbids it"
         )
@@ -174,7 +173,6 @@ def make_job(
     how: FleetOptions,
     *,
     with_labels: bool = True,
-    offline: bool = False,
 ) -> Job:
     """Return what all workers must know of a split; labels of test clips only if `with_labels`."""
     labels: TestLabels = {}
@@ -188,9 +186,7 @@ def make_job(
         options["av"] = av.__version__  # another may encode to other bytes
 
     if Split(split).is_mixed and with_labels:
-        labels = read_test_labels(
-            request.test_labels, request.mirror, request.store, offline=offline, keep=False
-        )
+        labels = read_labels(request, Split(split))
         wanted_names(request, split, labels)  # raises if the classes of test clips are not known
         options["labels"] = digest_of_labels(labels)
         options["classes"] = request.classes

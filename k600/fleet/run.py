@@ -66,15 +66,13 @@ class Fleet:
         return any(split.state == "submitted" for split in self.splits)
 
 
-def run_fleet(
-    request: Request, how: FleetOptions, *, progress: Progress, offline: bool = False
-) -> Fleet:
+def run_fleet(request: Request, how: FleetOptions, *, progress: Progress) -> Fleet:
     """Turn a request's tarballs into training shards; the same call again continues.
 
     Raises `IncompleteError` if a task failed; what was done stays.
     """
     check_places(how)
-    check_fleet(request, offline=offline)
+    check_fleet(request)
     check_executor(how)
 
     submits = how.executor == "slurm"
@@ -88,7 +86,7 @@ def run_fleet(
         # Here a split is done before the next begins; Slurm gets all jobs at once, each
         # array waiting for the one before.
         for split in request.splits:
-            job = make_job(request, split, how, offline=offline)
+            job = make_job(request, split, how)
             work = prepare_split(request, job, ready, progress)
             tarballs, pending = len(work.units), len(work.pending)
             if tarballs and submits:

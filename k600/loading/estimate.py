@@ -112,21 +112,20 @@ class Forecast:
 
 
 def forecast_split(
-    request: Request, split: str, *, offline: bool = False, bytes_per_second: float | None = None
+    request: Request, split: str, *, bytes_per_second: float | None = None
 ) -> Forecast:
     """Say what a request would fetch of one split. Lists and sizes are asked for, nothing else.
 
     Args:
         request: The request.
         split: One of its splits.
-        offline: Do not cross a network.
         bytes_per_second: Rate at which tarballs are taken to come; None for that of the last time,
             or a usual one. The way that clips come does not depend on it.
 
     Raises:
         MirrorError, ListError: The mirror cannot serve the request at all.
     """
-    state = read_state(request, split, offline=offline, keep=False)
+    state = read_state(request, split, keep=False)
     state, plan = settle(state, make_plan)
     here, wanted = _counts(state, plan)
     rate = rate_or_usual(bytes_per_second or state.bytes_per_second)

@@ -48,7 +48,6 @@ def fetch_split(
     split: str,
     *,
     progress: Progress,
-    offline: bool = False,
     refetch: bool = False,
 ) -> Outcome:
     """Bring a request's clips of one split into the store and say what is there.
@@ -60,7 +59,6 @@ def fetch_split(
         request: The request.
         split: One of its splits.
         progress: Makes the progress bar.
-        offline: Never cross a network; a mirror on a local disk is still read.
         refetch: Fetch everything again, in place of what is there.
 
     Raises:
@@ -70,7 +68,7 @@ def fetch_split(
         NoClipsError: Not one clip can be had.
     """
     _name_older_clips(request, split)
-    before = read_state(request, split, offline=offline, keep=True, refresh=refetch)
+    before = read_state(request, split, keep=True, refresh=refetch)
     load = Load(before, progress, refetch=refetch)
     load.carry_out()
     return _outcome_of_chosen(load, before) if request.chooses else _outcome_of_whole_classes(load)

@@ -8,7 +8,7 @@ from k600.loading.request import Request
 from k600.tarballs.catalog import KeptLists
 
 
-def train_listing(request: Request, *, offline: bool, keep: bool) -> Listing:
+def train_listing(request: Request, *, keep: bool) -> Listing:
     """Return the file names of train by class: the list that is kept, else the host's.
 
     With `keep`, a list that is fetched is kept, so that it is there offline.
@@ -17,7 +17,7 @@ def train_listing(request: Request, *, offline: bool, keep: bool) -> Listing:
         OfflineError: None is kept, and the network is not to be used.
         ListError, MirrorError: The mirror has none, or it cannot be reached.
     """
-    network = request.may_fetch(offline=offline)
+    network = request.may_fetch
     lists = KeptLists(request.mirror, request.store, "train", keep=keep)
     if found := lists.listing(fetch=network):
         return found
@@ -30,12 +30,12 @@ def train_listing(request: Request, *, offline: bool, keep: bool) -> Listing:
     )
 
 
-def left_out_videos(request: Request, split: str, *, offline: bool, keep: bool) -> frozenset[str]:
+def left_out_videos(request: Request, split: str, *, keep: bool) -> frozenset[str]:
     """Return the YouTube ids of videos whose clips a request leaves out of a split: train's.
 
     Arguments and errors are `train_listing`'s.
     """
     if not request.exclude_overlap or split == "train":
         return frozenset()
-    listing = train_listing(request, offline=offline, keep=keep)
+    listing = train_listing(request, keep=keep)
     return frozenset(video_of(name) for names in listing.values() for name in names)

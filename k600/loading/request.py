@@ -15,6 +15,7 @@ from k600.loading.options import OPTIONS, check_options
 from k600.loading.rows import Reading
 from k600.loading.selection import Limits
 from k600.mirror.mirror import Mirror
+from k600.network import is_offline
 from k600.store.ledger import Ledger
 from k600.store.store import Store
 from k600.values import listed
@@ -62,6 +63,9 @@ class Request:
     """Ask again for clips that were proved not to be had."""
     shuffle_clips: bool
     """Stream all clips in one random order."""
+    offline: bool
+    """Never cross a network, as the environment said when it was made; a mirror on a local disk is
+    still read."""
 
     @property
     def ledger(self) -> Ledger:
@@ -99,15 +103,17 @@ class Request:
         """Whether clips may come from YouTube only: one by one, and as files on disk."""
         return self.has_youtube and not self.has_tarballs
 
-    def may_fetch(self, *, offline: bool) -> bool:
+    @property
+    def may_fetch(self) -> bool:
         """Whether the mirror may be read: always, but for `source="local"` and, offline, a mirror
         across a network.
         """
-        return bool(self.sources) and not (offline and self.mirror.is_network)
+        return bool(self.sources) and not (self.offline and self.mirror.is_network)
 
-    def may_ask(self, *, offline: bool) -> bool:
+    @property
+    def may_ask(self) -> bool:
         """Whether YouTube may be asked."""
-        return self.has_youtube and not offline
+        return self.has_youtube and not self.offline
 
     def of(self, splits: Iterable[str]) -> Request:
         """Return the same request for some of its splits only."""
@@ -220,6 +226,7 @@ def make_request(
         "test_labels": values["test_labels"] or DEFAULT_TEST_LABELS,
         "store": Store.at(values["data_dir"] or default_data_dir, encoding),
         "encoding": encoding,
+        "offline": is_offline(),
         "num_workers": values["num_workers"] or os.cpu_count() or 1,
     }
     return _made_of(Request, {**values, **made})

@@ -24,14 +24,14 @@ from k600.loading.stream import state_to_stream, stream_split
 from k600.loading.unlisted import next_unlisted
 
 
-def stream_shards(request: Request, split: str, *, offline: bool = False) -> list[Any]:
+def stream_shards(request: Request, split: str) -> list[Any]:
     """Return the shards of a stream: one for each tarball, or the stretches of one order."""
     if request.shuffle_clips:
-        return [*shuffle_split(request, split, offline=offline)]
-    return [*stream_split(request, split, offline=offline)]
+        return [*shuffle_split(request, split)]
+    return [*stream_split(request, split)]
 
 
-def shuffle_split(request: Request, split: str, *, offline: bool = False) -> list[Stretch]:
+def shuffle_split(request: Request, split: str) -> list[Stretch]:
     """Return stretches of one seeded order of all clips of a request.
 
     A clip that is in the store is read there, each other by a request of its own when its turn
@@ -48,7 +48,7 @@ def shuffle_split(request: Request, split: str, *, offline: bool = False) -> lis
             "exclude_overlap: True is not allowed with shuffle_clips=True. Stream without it, or "
             "load with exclude_overlap=True, save_manifest(…), and pass manifest=…"
         )
-    state = state_to_stream(request, split, offline=offline)
+    state = state_to_stream(request, split)
     indexed: list[Any] = []
     if request.chooses:
         state, clips = _chosen_clips(state)

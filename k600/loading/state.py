@@ -217,7 +217,6 @@ def read_state(
     request: Request,
     split: str,
     *,
-    offline: bool,
     keep: bool,
     refresh: bool = False,
     host: bool = True,
@@ -234,10 +233,10 @@ def read_state(
     """
     split, store = Split(split), request.store
     store.check_folder()
-    network = request.may_fetch(offline=offline)
+    network = request.may_fetch
     writable = keep and store.is_writable(make=network)
 
-    labels = read_labels(request, split, offline=offline, keep=writable, refresh=refresh)
+    labels = read_labels(request, split, keep=writable, refresh=refresh)
     lists = KeptLists(request.mirror, store, split, keep=writable)
     folders = Folders(store)
     known = adopt(
@@ -250,7 +249,7 @@ def read_state(
         write=writable,
         listed=folders,
     )
-    without = left_out_videos(request, split, offline=offline, keep=writable)
+    without = left_out_videos(request, split, keep=writable)
     state = State(
         request,
         split,
@@ -259,9 +258,9 @@ def read_state(
         known,
         Inventory(store, known, folders, without=without),
         network,
-        request.may_ask(offline=offline),
+        request.may_ask,
         writable,
-        _places(request, split, offline=offline, keep=writable),
+        _places(request, split, keep=writable),
         without,
         bytes_per_second=recall_rate(store, request.mirror),
     )
@@ -276,7 +275,7 @@ def _kept_view(request: Request, split: Split, labels: TestLabels, lists: KeptLi
 
 
 def read_labels(
-    request: Request, split: Split, *, offline: bool, keep: bool = False, refresh: bool = False
+    request: Request, split: Split, *, keep: bool = False, refresh: bool = False
 ) -> TestLabels:
     """Return the labels of a split's clips that no tarball labels; none if they cannot be had."""
     if request.manifest is not None:
@@ -287,7 +286,7 @@ def read_labels(
         request.test_labels,
         request.mirror,
         request.store,
-        offline=offline or not request.sources,
+        offline=request.offline or not request.sources,
         keep=keep and bool(request.sources),
         refresh=refresh,
     )
@@ -318,12 +317,12 @@ def wanted_names(request: Request, split: str, labels: TestLabels) -> frozenset[
     return names_of_classes(set(request.classes), labels)
 
 
-def _places(request: Request, split: Split, *, offline: bool, keep: bool) -> Places:
+def _places(request: Request, split: Split, *, keep: bool) -> Places:
     rows = {} if request.manifest is None else request.manifest.of(split)
     origin = {clip.candidate: row for clip, row in rows.items()}
     index = None
     if request.index is not None:
-        index = IndexFile(request.index, request.mirror, request.store, offline, keep)
+        index = IndexFile(request.index, request.mirror, request.store, request.offline, keep)
     return Places(split, request.ledger, origin, index, Ledger(request.store.ledger_path))
 
 

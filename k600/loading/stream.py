@@ -17,9 +17,7 @@ from k600.loading.rows import StoredShard, StreamedShard
 from k600.loading.state import State, read_state
 
 
-def stream_split(
-    request: Request, split: str, *, offline: bool = False
-) -> list[StreamedShard | StoredShard]:
+def stream_split(request: Request, split: str) -> list[StreamedShard | StoredShard]:
     """Return a shard for each tarball of a request; reading starts when they are iterated.
 
     Nothing is written. Tarballs whose clips are all in the store are served from there.
@@ -28,14 +26,14 @@ def stream_split(
         OptionError, IncompleteError, MirrorError, ListError: As `state_to_stream` says.
         NoClipsError: The network is not to be used and the store holds none of the clips.
     """
-    network = request.may_fetch(offline=offline)
+    network = request.may_fetch
     if network and Split(split).is_mixed and request.limits.limited:
         raise choice_error(
             "a stream of the test split cannot be chosen from, as no list says which tarball holds "
             "a clip. Use .take(n) of the stream, or load without streaming=True",
             but=("manifest",),
         )
-    state = state_to_stream(request, split, offline=offline)
+    state = state_to_stream(request, split)
     if request.chooses:
         return _chosen(state)
     if not network:
@@ -49,7 +47,7 @@ def stream_split(
     return [_streamed(state, tarball) for tarball in state.tarballs]
 
 
-def state_to_stream(request: Request, split: str, *, offline: bool) -> State:
+def state_to_stream(request: Request, split: str) -> State:
     """Return how things stand for a stream; nothing of the mirror's tarballs is asked.
 
     YouTube gives no clips to it: a clip from there is cut and checked on disk.
@@ -59,12 +57,12 @@ def state_to_stream(request: Request, split: str, *, offline: bool) -> State:
         IncompleteError: Clips would lack their labels, and `on_missing` is `raise`.
         MirrorError, ListError: A list cannot be had that says what the clips in the store are.
     """
-    if request.only_youtube and request.may_fetch(offline=offline):
+    if request.only_youtube and request.may_fetch:
         raise OptionError(
             "source: 'youtube' cannot be streamed, as a clip is cut and checked on disk. Load it "
             "without streaming=True"
         )
-    state = read_state(request, split, offline=offline, keep=False)
+    state = read_state(request, split, keep=False)
     _ = state.wanted  # classes of test clips need labels: it raises, if there are none
     unlabelled = state.split.is_mixed and not state.labels and request.manifest is None
     if unlabelled and request.on_missing == "raise":

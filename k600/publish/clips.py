@@ -50,13 +50,13 @@ _Seen = Mapping[tuple[str, str], tuple[str | None, int | None]]
 """Tarball and position of clips, by folder and file name."""
 
 
-def check_embeddable(request: Request, *, offline: bool) -> None:
+def check_embeddable(request: Request) -> None:
     """Raise `OptionError` if a request's clips cannot go straight from tarballs to shards."""
     way_out = "Run 'kinetics600 download' first, then publish with source='local'"
     if request.only_youtube:
         raise OptionError(f"source: 'youtube' cannot be published as it comes. {way_out}")
     unchosen = "test" in request.splits and request.limits.limited
-    if unchosen and request.may_fetch(offline=offline):
+    if unchosen and request.may_fetch:
         raise choice_error(
             "the test split cannot be chosen from as it comes, as no list says which tarball holds "
             f"a clip. {way_out}",
@@ -199,9 +199,9 @@ def _check_no_smaller(
 
 def _parts(job: SplitJob) -> dict[str, _Part]:
     """Return the parts of a split to read, by a name that fixes their order."""
-    streams = stream_split(job.request, job.split, offline=job.offline)
+    streams = stream_split(job.request, job.split)
     ahead_bytes = _AHEAD_BYTES // job.how.mix
-    keeps_places = job.request.store.is_writable(make=job.request.may_fetch(offline=job.offline))
+    keeps_places = job.request.store.is_writable(make=job.request.may_fetch)
     parts: dict[str, _Part] = {}
     for part in streams:
         if isinstance(part, StreamedShard):

@@ -65,9 +65,7 @@ class IndexedSplit:
         return bool(PASSING_REASONS & self.missing.keys())
 
 
-def build_index(
-    request: Request, *, progress: Progress, offline: bool = False
-) -> list[IndexedSplit]:
+def build_index(request: Request, *, progress: Progress) -> list[IndexedSplit]:
     """Read the tarballs of a request whose clips' places the store's ledger does not know yet.
 
     Raises:
@@ -82,7 +80,7 @@ def build_index(
             f"{', '.join(ENCODING_OPTIONS)}: not allowed, as an index says where the tarballs' own "
             "clips lie. Leave them out"
         )
-    if not request.may_fetch(offline=offline):
+    if not request.may_fetch:
         raise OfflineError(
             f"mirror: {request.mirror} is to be read, and HF_DATASETS_OFFLINE or source='local' "
             "forbids it"
@@ -90,7 +88,7 @@ def build_index(
 
     built = []
     for split in request.splits:
-        state, fetched = _read_tarballs(request, split, progress=progress, offline=offline)
+        state, fetched = _read_tarballs(request, split, progress=progress)
         counts = _count(_table_of(index_rows(request, split, state.labels)), split)
         missing = Counter(failure.reason for failure in state.host.failures.values())
         built.append(
@@ -104,11 +102,9 @@ def build_index(
     return built
 
 
-def _read_tarballs(
-    request: Request, split: str, *, progress: Progress, offline: bool
-) -> tuple[State, Fetched]:
+def _read_tarballs(request: Request, split: str, *, progress: Progress) -> tuple[State, Fetched]:
     """Read a split's tarballs to their ends and store nothing but what the ledger notes of them."""
-    state = read_state(request, split, offline=offline, keep=True)
+    state = read_state(request, split, keep=True)
     if not state.writable:
         request.store.prepare()
     state, plan = settle(state, _plan_all)
@@ -138,9 +134,7 @@ def _plan_all(state: State) -> Plan:
     return Plan(reads=reads, needs_lists=not state.host.fresh)
 
 
-def write_index(
-    request: Request, how: IndexOptions, *, progress: Progress, offline: bool = False
-) -> str:
+def write_index(request: Request, how: IndexOptions, *, progress: Progress) -> str:
     """Write all that the store's ledger knows of a mirror as a table; return where it is.
 
     Its splits are written, as far as something is known of them.
@@ -152,23 +146,20 @@ def write_index(
     to = str(how.to)
     if not to.endswith((".parquet", ".csv")):
         place = PublishOptions(kind="index", to=to, to_options=how.to_options)
-        return publish(request, None, place, progress=progress, offline=offline).address
+        return publish(request, None, place, progress=progress).address
     rows = []
     for split in request.splits:
-        labels = read_labels(request, Split(split), offline=offline)
+        labels = read_labels(request, Split(split))
         rows += index_rows(request, split, labels)
     return str(write_table(rows, to, INDEX, option="to"))
 
 
-def show_index(
-    request: Request, *, check: bool = False, offline: bool = False
-) -> list[IndexedSplit]:
+def show_index(request: Request, *, check: bool = False) -> list[IndexedSplit]:
     """Return what an index holds of each split of which it knows something.
 
     Args:
         request: `request.index` says which; without it, what its store's ledger knows.
         check: Ask the mirror whether its tarballs are still the same.
-        offline: Do not cross a network.
 
     Raises:
         IndexFileError, MirrorError: The index cannot be read.
@@ -178,7 +169,9 @@ def show_index(
         if request.index is None:
             table = _table_of(index_rows(request, split, {}))
         else:
-            file = IndexFile(request.index, request.mirror, request.store, offline, keep=False)
+            file = IndexFile(
+                request.index, request.mirror, request.store, request.offline, keep=False
+            )
             index = file.of(split)
             table = _table_of(()) if index is None else index.table
         counts = _count(table, split)

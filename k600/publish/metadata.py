@@ -28,7 +28,6 @@ def metadata_rows(
     request: Request,
     split: str,
     *,
-    offline: bool = False,
     on_clip: Callable[[], object] = lambda: None,
 ) -> list[Row]:
     """Return the rows of one split by class id and file name.
@@ -36,7 +35,7 @@ def metadata_rows(
     No clip is fetched; those in the store are read for their SHA-256. `ListError` and `MirrorError`
     are raised only if the store holds nothing.
     """
-    state = read_state(request, split, offline=offline, keep=False)
+    state = read_state(request, split, keep=False)
     try:
         state, plan = settle_rows(state)
     except ListError:

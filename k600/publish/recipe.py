@@ -30,7 +30,6 @@ class SplitJob:
     destination: Destination
     how: PublishOptions
     progress: Progress
-    offline: bool
 
     @property
     def data(self) -> str:

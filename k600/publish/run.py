@@ -72,19 +72,18 @@ def publish(
     *,
     endpoint: str | None = None,
     progress: Progress,
-    offline: bool = False,
 ) -> Published:
     """Publish a request's splits; the same call again continues an interrupted run.
 
     `repo` is that of `kinetics600.publish`, `endpoint` the address of the Hub.
     """
-    _check(request, how, offline=offline)
+    _check(request, how)
     url, name = _url_and_name(repo, None if how.to is None else str(how.to))
     splits = _splits(request, how.kind)
     destination: Destination
     if url is not None:
         destination = FileDestination(url, how.to_options)
-    elif offline:
+    elif request.offline:
         raise OfflineError(
             "repo: the Hub is needed, but HF_HUB_OFFLINE or HF_DATASETS_OFFLINE forbids it. "
             "Unset it, or publish to a folder with to=…"
@@ -97,8 +96,7 @@ def publish(
         destination.prepare()
         check_place(destination, how.kind)
         published = [
-            _publish_split(SplitJob(request, split, destination, how, progress, offline))
-            for split in splits
+            _publish_split(SplitJob(request, split, destination, how, progress)) for split in splits
         ]
         if how.with_loader:
             publish_loader(destination)
@@ -107,7 +105,7 @@ def publish(
     return Published(destination.address, how.kind, tuple(published))
 
 
-def _check(request: Request, how: PublishOptions, *, offline: bool) -> None:
+def _check(request: Request, how: PublishOptions) -> None:
     """Raise an error if a request cannot be published, or not without a statement."""
     if request.exclude_overlap:
         raise OptionError(
@@ -117,7 +115,7 @@ def _check(request: Request, how: PublishOptions, *, offline: bool) -> None:
     if how.kind == "embedded":
         if not how.i_have_the_rights:
             raise rights_error("are embedded", but="Metadata alone do not need it")
-        check_embeddable(request, offline=offline)
+        check_embeddable(request)
 
 
 def _url_and_name(repo: str | None, to: str | None) -> tuple[str | None, str]:
@@ -179,12 +177,12 @@ def _publish_table(job: SplitJob) -> SplitResult:
     request, split, destination = job.request, job.split, job.destination
     pin_request(destination, split, job.describe())
     if job.how.kind == "index":
-        labels = read_labels(request, Split(split), offline=job.offline)
+        labels = read_labels(request, Split(split))
         rows = index_rows(request, split, labels)
     else:
         with job.progress(0, f"{split}, reading", unit="clip") as bar:
             on_clip = functools.partial(bar.update, 1)
-            rows = metadata_rows(request, split, offline=job.offline, on_clip=on_clip)
+            rows = metadata_rows(request, split, on_clip=on_clip)
     unlabelled = sum(row["label"] is None for row in rows)
 
     with scratch_folder(destination, request.store) as folder:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,8 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
         own = {"to": to, "to_options": to_options, "work": work, "workers": workers, "tasks": tasks}
         own |= {"executor": executor, "executor_options": more, **recipe}
         how, _ = own_options(FleetOptions, own)
-        request = kinetics600.make_request(split, **wanted)
-        return run_fleet(request, how, progress=no_progress, offline=offline)
+        request = replace(kinetics600.make_request(split, **wanted), offline=offline)
+        return run_fleet(request, how, progress=no_progress)
 
     return run
 

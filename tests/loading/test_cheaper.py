@@ -34,7 +34,7 @@ def plan_of(root: Path, split: str, *, rate: float | None = None, **options: Any
         label: [f"{label_id:04}-{n:05}x_000000_000010.mp4" for n in range(CLIPS[split])]
         for label_id, label in enumerate(NAMES)
     }
-    state = read_state(request, split, offline=False, keep=False)
+    state = read_state(request, split, keep=False)
     state = state.with_host(listing=names, fresh=True)
     asked = make_plan(state)
     assert not asked.first
@@ -79,7 +79,7 @@ def test_where_one_source_is_asked_for_nothing_is_compared(tmp_path: Path, sourc
     request = kinetics600.make_request(
         "train", mirror="http://127.0.0.1:9/600", data_dir=str(tmp_path), source=source, **FEW
     )
-    state = read_state(request, "train", offline=False, keep=False)
+    state = read_state(request, "train", keep=False)
     state = state.with_host(listing={"zumba": ["abcdefghijk_000000_000010.mp4"]}, fresh=True)
     plan = make_plan(state)
     assert (plan.first, plan.comparison, plan.needs_sizes) == (source, None, ())
@@ -162,7 +162,7 @@ def test_a_rate_is_remembered_for_its_mirror_and_nonsense_is_not(tmp_path: Path)
     note_rate(one.store, one.mirror, received_bytes=300_000_000, seconds=2)
     assert recall_rate(one.store, one.mirror) == 150e6
     assert recall_rate(other.store, other.mirror) is None
-    assert read_state(one, "train", offline=True, keep=False).bytes_per_second == 150e6
+    assert read_state(replace(one, offline=True), "train", keep=False).bytes_per_second == 150e6
 
     for text in ("[1]", "{", '{"a": "b"}', "7", f'{{"a": 1{"0" * 400}}}', "[" * 9000):
         one.store.write_own("link-rates.json", text.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,6 @@ def test_without_a_network_nobody_is_asked(
     with web_server(miniature.root.parent) as server:
         options["mirror"] = f"{server.url}/600"
         request = kinetics600.make_request("train", **options, **more)
-        plan = forecast_split(request, "train", offline=True)
+        plan = forecast_split(replace(request, offline=True), "train")
         assert not server.requests
     assert (plan.offline, plan.complete, plan.here_clips) == (True, False, 0)

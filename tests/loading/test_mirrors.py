@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,8 @@ def ask(folders: dict[str, Any]) -> Ask:
     return make
 
 
-def plan(request: Request, *, offline: bool = False) -> Forecast:
-    return forecast_split(request, SPLIT, offline=offline)
+def plan(request: Request) -> Forecast:
+    return forecast_split(request, SPLIT)
 
 
 def test_each_mirror_gives_its_own_clips_in_turn(
@@ -164,7 +165,7 @@ def test_offline_a_small_mirror_does_not_stand_for_the_real_host(
             load(SPLIT, classes=CLASS, mirror="s3://kinetics/600", **options)
     (status,) = read_status(ask(mirror="https://kinetics.s3.amazonaws.com/600")).splits
     assert (status.counts.here_clips, status.other_mirror_clips) == (0, 2)
-    assert plan(ask(mirror="s3://kinetics/600"), offline=True).here_clips == 0
+    assert plan(replace(ask(mirror="s3://kinetics/600"), offline=True)).here_clips == 0
     for options in ({}, {"max_samples": 2}, {"streaming": True}):
         ds = load(SPLIT, classes=CLASS, mirror="s3://kinetics/600", source="local", **options)
         assert served(ds[SPLIT]) == clips_of(first)

@@ -39,7 +39,7 @@ ENTRIES = [Entry(n, 512, 9, 9, n) for n in range(5)]
 
 
 def state_of(split: str, **options: Any) -> State:
-    return read_state(kinetics600.make_request(split, **options), split, offline=False, keep=True)
+    return read_state(kinetics600.make_request(split, **options), split, keep=True)
 
 
 def options_of(host: Miniature, folders: dict[str, Any], **more: Any) -> dict[str, Any]:

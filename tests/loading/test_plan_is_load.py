@@ -170,15 +170,11 @@ class Place:
     lost: set[str] = field(default_factory=set)
     """Those that are not there."""
 
-    @property
-    def offline(self) -> bool:
-        return self.example.line == "offline"
-
     def request(self, mirror: str, **options: Any) -> Request:
         known = self.host.test_labels if self.example.labels else self.root / "nowhere"
         if "max_samples" not in options and "max_per_class" not in options:
             options = {k: v for k, v in options.items() if k not in ("shuffle", "balanced", "seed")}
-        return kinetics600.make_request(
+        request = kinetics600.make_request(
             self.example.split,
             **{
                 "mirror": mirror,
@@ -193,6 +189,7 @@ class Place:
                 **options,
             },
         )
+        return replace(request, offline=self.example.line == "offline")
 
     def tarballs(self) -> list[Path]:
         return sorted((self.root / "600").rglob("*.tar.gz"))
@@ -329,9 +326,9 @@ def load(
 ) -> tuple[Outcome | None, Recorder]:
     """Load; return what came of it, None if there is no clip, and what was asked for."""
     recorder = Recorder()
-    split, offline = place.example.split, place.offline
+    split = place.example.split
     try:
-        outcome = fetch_split(request, split, progress=recorder, refetch=refetch, offline=offline)
+        outcome = fetch_split(request, split, progress=recorder, refetch=refetch)
     except Kinetics600Error as error:
         event(f"load: {type(error).__name__}")
         return None, recorder
@@ -339,7 +336,7 @@ def load(
 
 
 def plan_of(request: Request, place: Place, *, refetch: bool = False) -> tuple[State, Plan]:
-    state = read_state(request, place.example.split, offline=place.offline, keep=False)
+    state = read_state(request, place.example.split, keep=False)
     return settle(state, partial(make_plan, refetch=refetch), refetch=refetch)
 
 
@@ -409,7 +406,6 @@ def check(hosts: Hosts, root: Path, example: Example) -> None:
                     example.split,
                     progress=Recorder(),
                     refetch=refetch,
-                    offline=place.offline,
                 )
             return
 
@@ -427,7 +423,7 @@ def check(hosts: Hosts, root: Path, example: Example) -> None:
 
 def check_forecast(request: Request, place: Place, state: State, plan: Plan) -> None:
     """Check that what is told of a plan is the plan."""
-    forecast = forecast_split(request, place.example.split, offline=place.offline)
+    forecast = forecast_split(request, place.example.split)
     sizes = [state.host.remotes[read.tarball].size_bytes for read in plan.reads]
     tarballs = forecast.prices["cvdf"]
     assert (tarballs.count, tarballs.size_bytes) == (len(sizes), sum(sizes))
@@ -548,7 +544,7 @@ def differing_files(outcome: Outcome) -> set[tuple[str, str]]:
 def streamed_clips(request: Request, place: Place) -> set[Candidate] | None:
     """Return what a stream gives; None where it cannot, or is to raise over what is missing."""
     try:
-        shards = stream_split(request, place.example.split, offline=place.offline)
+        shards = stream_split(request, place.example.split)
         rows = [clip_of(row) for shard in shards for row in shard.records()]
     except Kinetics600Error as error:
         event(f"stream: {type(error).__name__}")
@@ -560,7 +556,7 @@ def streamed_clips(request: Request, place: Place) -> set[Candidate] | None:
 def listed_clips(request: Request, place: Place) -> set[Candidate] | None:
     """Return the clips of a table of metadata; None where it cannot be had."""
     try:
-        rows = metadata_rows(request, place.example.split, offline=place.offline)
+        rows = metadata_rows(request, place.example.split)
     except Kinetics600Error as error:
         event(f"metadata: {type(error).__name__}")
         return None

@@ -121,7 +121,7 @@ def put(miniature: Miniature, tmp_path: Path, request: pytest.FixtureRequest) ->
     ) -> Published:
         wanted = {"data_dir": str(tmp_path / "clips"), "test_labels": str(host.test_labels)}
         options = {**(recipe or {}), **options}
-        called = {name: options.pop(name) for name in ("endpoint", "offline") if name in options}
+        called = {"endpoint": options.pop("endpoint")} if "endpoint" in options else {}
         if hub is not None:
             options = {"token": TOKEN, **options}
             called = {"endpoint": hub.url, **called}
@@ -129,6 +129,7 @@ def put(miniature: Miniature, tmp_path: Path, request: pytest.FixtureRequest) ->
             options = {"i_have_the_rights": True, **options}
         wanted = {"mirror": str(host.root), **wanted, **(more or {})}
         request = kinetics600.make_request(split, **wanted)
+        request = replace(request, offline=options.pop("offline", False))
         how, _ = own_options(PublishOptions, options)
         return publish(request, repo, how, progress=_Progress(), **called)
 
@@ -256,9 +257,9 @@ def test_what_had_to_be_left_out_is_named_and_counted(put: Publish, tmp_path: Pa
         for name, why in (("cutoffclip0", "truncated"), ("emptyclip00", "empty"))
     }
     assert done.splits[0].missing == {"empty": 1, "truncated": 1}
-    assert "| `validation` | 1 | its file is cut off |" in (
-        place / "README.md"
-    ).read_text(encoding="utf-8")
+    assert "| `validation` | 1 | its file is cut off |" in (place / "README.md").read_text(
+        encoding="utf-8"
+    )
     assert put(None, "validation", EMBEDDED, to=str(place)).splits == (
         replace(done.splits[0], new_shards=0),
     )

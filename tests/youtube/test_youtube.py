@@ -234,7 +234,7 @@ def test_as_much_is_read_as_a_forecast_says(youtube: Replica, store: Store) -> N
     wanted = clip("usual000000", 12, 22)
     found, _ = ask(youtube, store, wanted)
     request = make_request("train", default_data_dir=str(store.root))
-    state = read_state(request, "train", offline=True, keep=False)
+    state = read_state(replace(request, offline=True), "train", keep=False)
     plan = Plan(youtube=[("zumba", wanted.file_name)])
     price = YouTubeSource.price(state, plan, bytes_per_second=1)
     assert price.size_bytes == pytest.approx(found.received_bytes, rel=0.3)
