@@ -74,6 +74,7 @@ def save_manifest(ds: Any, path: str | os.PathLike[str]) -> str:
 
     Raises:
         ManifestError: A clip's file cannot be read, or the manifest not be written.
+        DiskFullError: The volume where it goes is full.
     """
     parts = ds.values() if isinstance(ds, Mapping) else [ds]
     rows: list[ManifestRow] = []

@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 from k600.dataset.clip import Clip, Place, Tarball, TestLabels, parse_file_name
 from k600.dataset.labels import NAMES, canonical
 from k600.dataset.splits import SPLITS, Split
-from k600.errors import ManifestError, UnknownClassError
-from k600.errors.disk import why_refused
+from k600.errors import DiskFullError, ManifestError, UnknownClassError
+from k600.errors.disk import is_full, why_refused
 from k600.errors.text import csv_text, short_hash, text_of
 from k600.errors.translate import unwritable
 from k600.loading.columns import (
@@ -157,6 +157,7 @@ def write_table(
 
     Raises:
         ManifestError: The suffix is neither, there is no row, or the file cannot be written.
+        DiskFullError: The volume is full.
     """
     where = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
     if where.suffix not in _SUFFIXES:
@@ -174,7 +175,8 @@ def write_table(
     try:
         write_output(where, data)
     except OSError as error:
-        raise ManifestError(unwritable(where, option, why_refused(where, error))) from None
+        kind = DiskFullError if is_full(error) else ManifestError
+        raise kind(unwritable(where, option, why_refused(where, error))) from None
     return where
 
 

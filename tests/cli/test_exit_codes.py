@@ -87,6 +87,14 @@ def test_a_path_that_cannot_be_written_is_named_by_its_option(
         assert (done.returncode, f"error: {words[-1]}: '" in done.stderr) == (2, True), done.stderr
 
 
+def test_a_full_volume_is_no_wrong_usage(run: Run, command: Command, tmp_path: Path) -> None:
+    assert code(run, "download train --quiet") == 0
+    (tmp_path / "full.csv").symlink_to("/dev/full")
+    for line in ("manifest export train", "overlap validation"):
+        done = command(*line.split(), "--out", tmp_path / "full.csv")
+        assert (done.returncode, "is full (No space left" in done.stderr) == (1, True), done.stderr
+
+
 def test_a_host_that_lacks_some_ends_with_3_once_the_rest_is_here(run: Run) -> None:
     assert code(run, "plan validation") == 0  # nothing is known to be lacking yet
     for line in ("download", "download", "plan", "status", "gallery --source auto"):

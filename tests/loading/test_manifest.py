@@ -13,7 +13,7 @@ import datasets
 import pytest
 
 import kinetics600
-from k600.errors import IncompleteError, ManifestError, OptionError
+from k600.errors import DiskFullError, IncompleteError, ManifestError, OptionError
 from k600.miniature import MACOS, Miniature
 from tests.conftest import Load, contents
 from tests.servers import web_server
@@ -209,7 +209,7 @@ def test_a_manifest_that_cannot_be_written(
     def over_quota(*_: Any) -> None:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
-    with monkeypatch.context() as patch, pytest.raises(ManifestError, match="number of files"):
+    with monkeypatch.context() as patch, pytest.raises(DiskFullError, match="number of files"):
         patch.setattr(os, "replace", over_quota)
         kinetics600.save_manifest(ds, tmp_path / "chosen.csv")
     with pytest.raises(ManifestError, match=r"ending in \.csv or \.parquet"):
