@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from k600.cli.completion import with_completion
-from k600.cli.exit_codes import EXIT_CODES
+from k600.cli.exit_codes import DONE, EXIT_CODES
 from k600.cli.flag_names import speak_flags_of
 from k600.cli.screen import hush
 
@@ -18,7 +18,10 @@ _EXIT_CODES_TEXT = "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items
 
 
 class _Command(click.Command):
-    """A command whose `--help` ends with the exit codes, and whose messages name its flags."""
+    """A command whose `--help` ends with the exit codes, and whose messages name its flags.
+
+    What its function returns is the exit code; None is 0.
+    """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **{"epilog": f"Exit codes: {_EXIT_CODES_TEXT}.", **settings})
@@ -28,6 +31,9 @@ class _Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         speak_flags_of(self)
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> NoReturn:
+        ctx.exit(super().invoke(ctx) or DONE)
 
 
 class _Group(_Command, click.Group):
@@ -39,9 +45,9 @@ class _Group(_Command, click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.commands]  # in the order in which they were added, not by the alphabet
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> NoReturn:
         try:
-            return super().invoke(ctx)
+            super().invoke(ctx)
         except KeyboardInterrupt:  # click would write an empty line first
             raise click.Abort from None
 
@@ -62,16 +68,13 @@ def app() -> None:
     """Load Kinetics-600: 600 human actions, half a million 10-second clips."""
 
 
-def quiet_option(text: str) -> Callable[[Any], Any]:
-    """Declare `--quiet`: what the libraries would show is not shown, either."""
-    return click.option("--quiet", is_flag=True, callback=_hush_if, help=text)
-
-
-def _hush_if(context: click.Context, _: click.Parameter, quiet: bool) -> bool:
-    if quiet and not context.resilient_parsing:  # as completion does
+def _note(context: click.Context, option: click.Parameter, is_on: bool) -> None:
+    """Note how the command is to answer, where `screen.is_given` reads it."""
+    context.meta[option.opts[0]] = is_on
+    if is_on and option.opts[0] == "--quiet" and not context.resilient_parsing:  # of completion
         hush()
-    return quiet
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-quiet = quiet_option("Show only errors, and what is missing.")
+_noted = functools.partial(click.option, is_flag=True, expose_value=False, callback=_note)
+as_json = _noted("--json", help="Print JSON, for scripts.")
+quiet = _noted("--quiet", help="Show only errors, and what is missing or bad.")

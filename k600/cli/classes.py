@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
 from k600.cli.app import app, as_json
-from k600.cli.exit_codes import AGAIN
+from k600.cli.exit_codes import AGAIN, DONE
 from k600.cli.request_options import complete_classes, request_of, with_options
-from k600.cli.screen import make_table, print_json, say, show_table
+from k600.cli.screen import answer, make_table, say, show_table
 from k600.dataset.labels import class_lists, find_classes, label_id
 
 
@@ -18,7 +17,7 @@ from k600.dataset.labels import class_lists, find_classes, label_id
 @click.argument("query", default="", shell_complete=complete_classes)
 @with_options("data_dir", "mirror")
 @as_json
-def classes(query: str, options: dict[str, Any], as_json: bool) -> None:
+def classes(query: str, options: dict[str, Any]) -> int:
     """Search the 600 class names, in any spelling.
 
     Shows ids, and how many clips of each class the host lists, once its lists are in the store. No
@@ -32,14 +31,11 @@ def classes(query: str, options: dict[str, Any], as_json: bool) -> None:
     request = request_of("all", options)
     names, exact = find_classes(query)
     if not names:
-        if as_json:
-            print_json([])
-        else:
-            say(f"No class has {query!r} in its name, and none is near it.")
-        sys.exit(AGAIN)
+        answer([], lambda: say(f"No class has {query!r} in its name, and none is near it."))
+        return AGAIN
 
     counts = count_listed(request)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": label_id(name),
             "label": name,
@@ -47,17 +43,16 @@ def classes(query: str, options: dict[str, Any], as_json: bool) -> None:
         }
         for name in names
     ]
-    if as_json:
-        print_json(rows)
-        return
-    if not exact:
-        say(f"No class has {query!r} in its name. The nearest:")
-    _show(rows, list(counts) if any(counts.values()) else [])
-    subset = class_lists().get(query)
-    if subset is not None:
-        say(f"{subset.source}. Not in Kinetics-600: {', '.join(subset.missing) or 'none'}.")
 
+    def tell() -> None:
+        if not exact:
+            say(f"No class has {query!r} in its name. The nearest:")
+        splits = [*counts] if any(counts.values()) else []
+        cells = ((r["id"], r["label"], *(r["listed_clips"][s] for s in splits)) for r in rows)
+        show_table(make_table("id", "class", *splits, rows=cells, text=["class"]))
+        subset = class_lists().get(query)
+        if subset is not None:
+            say(f"{subset.source}. Not in Kinetics-600: {', '.join(subset.missing) or 'none'}.")
 
-def _show(rows: list[dict[str, Any]], splits: list[str]) -> None:
-    cells = ((r["id"], r["label"], *(r["listed_clips"][s] for s in splits)) for r in rows)
-    show_table(make_table("id", "class", *splits, rows=cells, text=["class"]))
+    answer(rows, tell)
+    return DONE

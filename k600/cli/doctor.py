@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +11,7 @@ from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN, DONE
 from k600.cli.flag_names import with_flags
 from k600.cli.request_options import as_given, request_of, with_options
-from k600.cli.screen import print_json, show_aligned
+from k600.cli.screen import answer, show_aligned
 from k600.errors import Kinetics600Error
 from k600.errors.text import printable
 
@@ -27,7 +26,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "
 @with_options("data_dir", "mirror", "endpoint_url", "proxy")
 @click.option("--offline", is_flag=True, help="Cross no network.")
 @as_json
-def doctor(options: dict[str, Any], offline: bool, as_json: bool) -> None:
+def doctor(options: dict[str, Any], offline: bool) -> int:
     """Check whether this machine has what a load takes. Says what to do where not.
 
     Fetches and changes nothing, and shows no password or key. Exit code 1 if anything is worse than
@@ -41,11 +40,8 @@ def doctor(options: dict[str, Any], offline: bool, as_json: bool) -> None:
     findings = broken + examine(
         request.store, request.mirror, request.youtube, offline=offline or request.offline
     )
-    if as_json:
-        print_json(findings)
-    else:
-        _show(findings)
-    sys.exit(AGAIN if any(finding.state == "error" for finding in findings) else DONE)
+    answer(findings, lambda: _show(findings))
+    return AGAIN if any(finding.state == "error" for finding in findings) else DONE
 
 
 def _request(options: dict[str, Any]) -> tuple[Request, list[Finding]]:

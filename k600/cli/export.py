@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from k600.checks.path_lists import LIST_NAMES, write_path_list
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import complete_of, fetch, request_of, with_request_options
-from k600.cli.screen import meter, print_json, say, whole
+from k600.cli.screen import answer, meter, say, whole
 from k600.errors.text import counted
 from k600.values import choice
 
@@ -39,9 +38,7 @@ def export() -> None:
 )
 @quiet
 @as_json
-def lists(
-    split: str, options: dict[str, Any], tool: str, out: Path, quiet: bool, as_json: bool
-) -> None:
+def lists(split: str, options: dict[str, Any], tool: str, out: Path) -> int:
     """Write lists of what is in the store: a line 'path label_id' for each clip.
 
     Label ids are those of the 600 names in order, 0 to 599. Folders whose names have blanks are
@@ -54,13 +51,15 @@ def lists(
     choice("for", tool, tuple(LIST_NAMES))
     request = request_of(split, options)
     outcomes, written = [], []
-    for outcome in fetch(request, meter(quiet=quiet or as_json)):
+    for outcome in fetch(request, meter()):
         outcomes.append(outcome)
         written.append(write_path_list(outcome.split, outcome.shards, out, tool=tool))
 
-    if as_json:
-        print_json(written)
-    for one in [] if as_json or quiet else written:
-        left = f"; left out: {one.unlabelled_clips:,} without a label" * bool(one.unlabelled_clips)
-        say(f"written: {whole(one.out)} ({counted(one.clips, 'clip')}{left})")
-    sys.exit(code_of_fetch(request, outcomes))
+    def tell() -> None:
+        for one in written:
+            unlabelled = one.unlabelled_clips
+            left = f"; left out: {unlabelled:,} without a label" if unlabelled else ""
+            say(f"written: {whole(one.out)} ({counted(one.clips, 'clip')}{left})")
+
+    answer(written, tell)
+    return code_of_fetch(request, outcomes)

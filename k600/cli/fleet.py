@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,13 +10,14 @@ from rich.filesize import decimal
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
 from k600.cli.request_options import as_given, request_of, with_own_options, with_request_options
-from k600.cli.screen import make_table, meter, print_json, say, show_table, whole
+from k600.cli.screen import answer, make_table, meter, say, show_table, whole
 from k600.errors.text import counted
 from k600.fleet.options import EstimateOptions, FleetOptions
 from k600.loading.options import own_options
 from k600.progress import time_of
 
 if TYPE_CHECKING:
+    from k600.fleet.estimate import FleetEstimate
     from k600.fleet.run import Fleet
     from k600.loading.request import Request
 
@@ -35,9 +35,7 @@ def fleet(
     how: dict[str, Any],
     estimate: bool,
     assumed: dict[str, Any],
-    as_json: bool,
-    quiet: bool,
-) -> None:
+) -> int:
     """Turn tarballs into class-mixed training shards, by many workers. Safe to run again.
 
     Example: kinetics600 fleet train --to s3://bucket/k600 --executor ray --workers 100
@@ -46,18 +44,15 @@ def fleet(
 
     how["workers"] = options.get("num_workers")
     if estimate:
-        _estimate(request_of(split, options), how, assumed, as_json=as_json)
-        return
+        _estimate(request_of(split, options), how, assumed)
+        return DONE
 
-    given = {"progress": meter(quiet=quiet), **how, **as_given(options)}
+    given = {"progress": meter(), **how, **as_given(options)}
     done = api.fleet(given.pop("to", None), split, **given)
-    if as_json:
-        print_json(done)
-    elif not quiet:
-        _print_outcome(done)
+    answer(done, lambda: _print_outcome(done))
     if done.submitted:
-        sys.exit(AGAIN)
-    sys.exit(UNAVAILABLE if any(one.missing for one in done.splits) else DONE)
+        return AGAIN
+    return UNAVAILABLE if any(one.missing for one in done.splits) else DONE
 
 
 def _print_outcome(done: Fleet) -> None:
@@ -80,19 +75,17 @@ def _print_outcome(done: Fleet) -> None:
     say(f"{'on its way to' if done.submitted else 'written'}: {whole(done.address)}")
 
 
-def _estimate(
-    request: Request, how: dict[str, Any], assumed: dict[str, Any], *, as_json: bool
-) -> None:
+def _estimate(request: Request, how: dict[str, Any], assumed: dict[str, Any]) -> None:
     """Show how long the run takes, and what it costs."""
     from k600.fleet.estimate import estimate_fleet
 
     wanted, _ = own_options(FleetOptions, how)
     rates, _ = own_options(EstimateOptions, assumed)
     found = estimate_fleet(request, wanted, rates)
-    if as_json:
-        print_json(found)
-        return
+    answer(found, lambda: _print_estimate(found))
 
+
+def _print_estimate(found: FleetEstimate) -> None:
     requests = found.requests
     columns = ("workers", "time", "reading", "merging", "slowest tarball", "busy", "cost")
     caption = (

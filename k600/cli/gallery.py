@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sys
 import webbrowser
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -16,7 +15,7 @@ import click
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import FILE, fetch, request_of, with_request_options
-from k600.cli.screen import console, meter, print_json, say, whole
+from k600.cli.screen import answer, console, meter, say, whole
 from k600.errors.text import counted
 from k600.values import whole_number
 
@@ -44,10 +43,9 @@ def gallery(
     most: int,
     opens: bool,
     serve: bool,
-    as_json: bool,
     title: str,
     **address: Any,
-) -> None:
+) -> int:
     """Write one self-contained page of clips, to filter and to play.
 
     Shows what is in the store. With --source auto (or cvdf, youtube) what is missing is fetched
@@ -62,7 +60,7 @@ def gallery(
     from k600.gallery.serve import PageServer, make_served_page
 
     request, most = request_of(split, options), whole_number("most", most, least=1)
-    outcomes = [*fetch(request, meter(quiet=as_json))]
+    outcomes = [*fetch(request, meter())]
     clips = sum(outcome.clips for outcome in outcomes)
     step = -(-clips // most)  # of all classes, not the first few
     rows = partial(_rows, outcomes, step)
@@ -77,16 +75,14 @@ def gallery(
         server = PageServer(make_served_page(rows(), title=title, most=most), **address)
         done |= {"url": server.url, "ssh": server.ssh}
 
-    if as_json:
-        print_json(done)
-    else:
-        _tell(done, [] if request.source == "local" else outcomes, server)
+    fetched = [] if request.source == "local" else outcomes
+    answer(done, lambda: _tell(done, fetched, server))
     if opens:
         _open(Path(done["out"]).as_uri() if server is None else server.url)
     if server is not None:
         with server, contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
-    sys.exit(code_of_fetch(request, outcomes))
+    return code_of_fetch(request, outcomes)
 
 
 def _rows(outcomes: Iterable[Outcome], step: int) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +19,11 @@ from k600.cli.request_options import (
     with_request_options,
 )
 from k600.cli.screen import (
+    answer,
     counts_of,
     make_table,
     meter,
     percent_of,
-    print_json,
     say,
     show_table,
     whole,
@@ -50,13 +49,7 @@ def index() -> None:
 @with_own_options(IndexOptions)
 @quiet
 @as_json
-def build(
-    split: str | None,
-    options: dict[str, Any],
-    how: dict[str, Any],
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def build(split: str | None, options: dict[str, Any], how: dict[str, Any]) -> int:
     """Read tarballs to know where their clips lie. Stores none.
 
     Safe to stop and to run again: what is known is kept in --data-dir, and a tarball that was read
@@ -68,24 +61,24 @@ def build(
     """
     from k600.publish.index import build_index, write_index
 
-    request, progress = request_of(split or "all", options), meter(quiet=quiet)
+    request, progress = request_of(split or "all", options), meter()
     built = build_index(request, progress=progress)
     out = None
     if "to" in how and any(one.clips for one in built):
         place, _ = own_options(IndexOptions, how)
         out = write_index(request, place, progress=progress)
 
-    if as_json:
-        print_json({"splits": built, "out": out})
-    elif not quiet:
+    def tell() -> None:
         _show(built)
         for one in built:
             size = decimal(one.fetched_bytes)
             say(f"{one.split}: {counted(one.fetched_tarballs, 'tarball')} read now, {size}")
         say(f"written: {whole(out)}" if out else f"kept in: {whole(request.store.root)}")
+
+    answer({"splits": built, "out": out}, tell)
     if any(one.may_bring_more for one in built):
-        sys.exit(AGAIN)
-    sys.exit(UNAVAILABLE if any(one.missing for one in built) else DONE)
+        return AGAIN
+    return UNAVAILABLE if any(one.missing for one in built) else DONE
 
 
 @index.command()
@@ -93,7 +86,7 @@ def build(
 @with_options("data_dir", "mirror", "endpoint_url")
 @click.option("--check", is_flag=True, help="Ask the mirror if its tarballs are still the same.")
 @as_json
-def show(file: str | None, options: dict[str, Any], check: bool, as_json: bool) -> None:
+def show(file: str | None, options: dict[str, Any], check: bool) -> int:
     """Show what an index holds, or --data-dir knows.
 
     FILE is a file, folder, URL or hf:// path, by default KINETICS600_INDEX. Exit code 1 if --check
@@ -105,13 +98,15 @@ def show(file: str | None, options: dict[str, Any], check: bool, as_json: bool) 
 
     request = request_of("all", {**options, "index": file})
     found = show_index(request, check=check)
-    if as_json:
-        print_json({"splits": found})
-    else:
+    changed = [path for one in found for path in one.changed or ()]
+
+    def tell() -> None:
         _show(found)
-        for path in (path for one in found for path in one.changed or ()):
+        for path in changed:
             say(f"{path}: it is not on the mirror any more as it was when it was read")
-    sys.exit(AGAIN if any(one.changed for one in found) else DONE)
+
+    answer({"splits": found}, tell)
+    return AGAIN if changed else DONE
 
 
 @index.command()
@@ -120,14 +115,7 @@ def show(file: str | None, options: dict[str, Any], check: bool, as_json: bool) 
 @click.option("--private", is_flag=True, help="Not everyone may see the repository.")
 @quiet
 @as_json
-def publish(
-    repo: str,
-    split: str | None,
-    options: dict[str, Any],
-    private: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def publish(repo: str, split: str | None, options: dict[str, Any], private: bool) -> None:
     """Publish all that is known of it. Safe to run again.
 
     REPO is USER/NAME, or a folder or URL; `load_dataset(..., index="hf://datasets/USER/NAME")` uses
@@ -142,10 +130,10 @@ def publish(
         split or "all",
         kind="index",
         private=private or None,
-        progress=meter(quiet=quiet),
+        progress=meter(),
         **as_given(options),
     )
-    tell(done, as_json=as_json, quiet=quiet)
+    answer(done, lambda: tell(done))
 
 
 def _show(found: Iterable[IndexedSplit]) -> None:

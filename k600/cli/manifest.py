@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -15,7 +14,7 @@ import click
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_fetch
 from k600.cli.request_options import FILE, fetch, request_of, with_options, with_request_options
-from k600.cli.screen import counts_of, meter, print_json, say, whole
+from k600.cli.screen import answer, counts_of, meter, say, whole
 from k600.dataset.clip import Clip
 from k600.errors import NoClipsError
 from k600.loading.options import ENCODING_OPTIONS
@@ -35,9 +34,7 @@ def manifest() -> None:
 @click.option("--hashes/--no-hashes", default=True, help="Read every file for its SHA-256.")
 @quiet
 @as_json
-def export(
-    split: str, options: dict[str, Any], out: Path, hashes: bool, quiet: bool, as_json: bool
-) -> None:
+def export(split: str, options: dict[str, Any], out: Path, hashes: bool) -> int:
     """Write a row for every clip: whether it is there, or why not.
 
     A row holds what proves its clip, too. Reads the store only; with --source auto (or cvdf,
@@ -51,7 +48,7 @@ def export(
     from k600.loading.columns import CLIP_TABLE
     from k600.loading.manifest import write_table
 
-    request, progress = request_of(split, options), meter(quiet=quiet or as_json)
+    request, progress = request_of(split, options), meter()
     rows: list[dict[str, Any]] = []
     outcomes = []
     for outcome in fetch(request, progress):
@@ -62,11 +59,11 @@ def export(
 
     path = write_table(rows, out, CLIP_TABLE, option="out")
     here, missing = count_rows(rows)
-    if as_json:
-        print_json({"out": str(path), "here_clips": here, "missing": missing})
-    elif not quiet:
-        say(f"written: {whole(path)} ({_counts(f'{here:,} here', missing)})")
-    sys.exit(code_of_fetch(request, outcomes))
+    answer(
+        {"out": str(path), "here_clips": here, "missing": missing},
+        lambda: say(f"written: {whole(path)} ({_counts(f'{here:,} here', missing)})"),
+    )
+    return code_of_fetch(request, outcomes)
 
 
 @manifest.command()
@@ -74,7 +71,7 @@ def export(
 @with_options("data_dir", *ENCODING_OPTIONS, source="local")
 @click.option("--most", default=20, help="Most clips to name.")
 @as_json
-def check(file: Path, options: dict[str, Any], most: int, as_json: bool) -> None:
+def check(file: Path, options: dict[str, Any], most: int) -> int:
     """Compare the store with FILE, to the last byte of each clip.
 
     FILE is a manifest as .csv or .parquet. Exit code 0 if all are there and the same, 1 if not.
@@ -100,16 +97,17 @@ def check(file: Path, options: dict[str, Any], most: int, as_json: bool) -> None
 
     missing = Counter(found.values())
     same = len(wanted.rows) - len(found)
-    if as_json:
-        differences = [{"clip": clip.key, "reason": why} for clip, why in found.items()]
-        print_json({"same_clips": same, "missing": missing, "differences": differences})
-    else:
+    differences = [{"clip": clip.key, "reason": why} for clip, why in found.items()]
+
+    def tell() -> None:
         for clip, why in islice(found.items(), most):
             say(f"{why}: {clip.key}")
         if len(found) > most:
             say(f"… and {len(found) - most:,} more")
         say(f"{file}: {_counts(f'{same:,} the same', missing)}")
-    sys.exit(AGAIN if found else DONE)
+
+    answer({"same_clips": same, "missing": missing, "differences": differences}, tell)
+    return AGAIN if found else DONE
 
 
 def _counts(first: str, missing: dict[str, int]) -> str:

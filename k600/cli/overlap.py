@@ -9,7 +9,7 @@ import click
 
 from k600.cli.app import app, as_json
 from k600.cli.request_options import FILE, complete_of, request_of, with_options
-from k600.cli.screen import make_table, percent_of, print_json, say, show_table, whole
+from k600.cli.screen import answer, make_table, percent_of, say, show_table, whole
 from k600.errors.text import csv_text
 from k600.errors.translate import output_error, translate_errors
 from k600.store.files import write_output
@@ -28,7 +28,7 @@ _SPLITS = ("validation", "test")
 @with_options("data_dir", "mirror", "test_labels")
 @click.option("--out", type=FILE, help="Also a CSV with a row for each such clip.")
 @as_json
-def overlap(split: str, options: dict[str, Any], out: Path | None, as_json: bool) -> None:
+def overlap(split: str, options: dict[str, Any], out: Path | None) -> None:
     """Count the clips whose videos are in train, too.
 
     Those that have seconds in common are counted apart. By the host's lists, which are fetched if
@@ -49,20 +49,19 @@ def overlap(split: str, options: dict[str, Any], out: Path | None, as_json: bool
         )
         with translate_errors(output_error, out, "out"):
             write_output(out, csv_text([header, *rows]).encode())
-    if as_json:
-        print_json(
-            {
-                "split": split,
-                "known_clips": clips,
-                "in_train_clips": len(found),
-                "in_train_time_clips": in_time,
-                "out": None if out is None else str(out),
-            }
-        )
-        return
+    result = {
+        "split": split,
+        "known_clips": clips,
+        "in_train_clips": len(found),
+        "in_train_time_clips": in_time,
+        "out": None if out is None else str(out),
+    }
 
-    shares = (f"{n:,} ({percent_of(n / clips if clips else 0)})" for n in (len(found), in_time))
-    columns = ("split", "clips", "video in train", "seconds in common")
-    show_table(make_table(*columns, rows=[(split, clips, *shares)], text=["split"]))
-    if out is not None:
-        say(f"written: {whole(out)}")
+    def tell() -> None:
+        shares = (f"{n:,} ({percent_of(n / clips if clips else 0)})" for n in (len(found), in_time))
+        columns = ("split", "clips", "video in train", "seconds in common")
+        show_table(make_table(*columns, rows=[(split, clips, *shares)], text=["split"]))
+        if out is not None:
+            say(f"written: {whole(out)}")
+
+    answer(result, tell)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.filesize import decimal
@@ -13,7 +12,7 @@ from rich.filesize import decimal
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_splits
 from k600.cli.request_options import fetch, request_of, with_request_options
-from k600.cli.screen import make_table, meter, print_json, say, show_table, whole
+from k600.cli.screen import answer, is_given, make_table, meter, say, show_table, whole
 from k600.errors.text import counted
 from k600.progress import time_of
 from k600.values import positive
@@ -31,14 +30,14 @@ if TYPE_CHECKING:
     "--rate", type=float, help="MB/s at which tarballs are taken to come.  [default: last time's]"
 )
 @as_json
-def plan(split: str, options: dict[str, Any], rate: float | None, as_json: bool) -> None:
+def plan(split: str, options: dict[str, Any], rate: float | None) -> int:
     """Say what a request would fetch, from where, and what it takes. Touches nothing.
 
     The exit code is that of the download, as far as it is known: 0 also if clips are to come.
 
     Example: kinetics600 plan validation --class "surfing water" --max-samples 10
     """
-    _plan(split, options, rate, as_json=as_json)
+    return _plan(split, options, rate)
 
 
 @app.command()
@@ -46,39 +45,34 @@ def plan(split: str, options: dict[str, Any], rate: float | None, as_json: bool)
 @click.option("--dry-run", is_flag=True, help="Only plan.")
 @quiet
 @as_json
-def download(
-    split: str, options: dict[str, Any], dry_run: bool, quiet: bool, as_json: bool
-) -> None:
+def download(split: str, options: dict[str, Any], dry_run: bool) -> int:
     """Download clips into the store. Safe to stop and to run again, until the exit code is not 1.
 
     Example: kinetics600 download validation --data-dir /data/k600 --workers 8
     """
     if dry_run:
-        _plan(split, options, None, as_json=as_json)
+        return _plan(split, options, None)
     outcomes = []
-    for outcome in fetch(request_of(split, options), meter(quiet=quiet)):
-        if not quiet:
+    for outcome in fetch(request_of(split, options), meter()):
+        if not is_given("--quiet"):
             say(outcome.summary())
         if missing := outcome.missing_text():
             say(missing)
         outcomes.append(outcome)
 
-    if as_json:
-        print_json([outcome.as_plain() for outcome in outcomes])
-    sys.exit(code_of_splits(outcomes))
+    answer([outcome.as_plain() for outcome in outcomes], lambda: None)
+    return code_of_splits(outcomes)
 
 
-def _plan(split: str, options: dict[str, Any], rate: float | None, *, as_json: bool) -> NoReturn:
-    """Show what a download would do, and exit with the code that it would have."""
+def _plan(split: str, options: dict[str, Any], rate: float | None) -> int:
+    """Show what a download would do, and return the code that it would have."""
     from k600.loading.estimate import forecast_split
 
     per_second = None if rate is None else positive("rate", rate) * 1e6
     request = request_of(split, options)
     found = [forecast_split(request, each, bytes_per_second=per_second) for each in request.splits]
 
-    if as_json:
-        print_json([forecast.as_plain() for forecast in found])
-    else:
+    def tell() -> None:
         show_table(_table(found))
         files = found[0].free_files
         room = "" if files is None else f", which has room for {counted(files, 'file')}"
@@ -86,7 +80,9 @@ def _plan(split: str, options: dict[str, Any], rate: float | None, *, as_json: b
         for forecast in found:
             for line in _remarks(forecast):
                 say(f"{forecast.split}: {line}")
-    sys.exit(code_of_splits(found))
+
+    answer([forecast.as_plain() for forecast in found], tell)
+    return code_of_splits(found)
 
 
 def _table(found: list[Forecast]) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +9,7 @@ import click
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import DONE, UNAVAILABLE
 from k600.cli.request_options import as_given, with_own_options, with_request_options
-from k600.cli.screen import counts_of, meter, print_json, say, whole
+from k600.cli.screen import answer, counts_of, meter, say, whole
 from k600.dataset.splits import CONFIGS
 from k600.errors import OptionError
 from k600.errors.text import counted
@@ -37,9 +36,7 @@ def publish(
     embed: bool,
     public: bool,
     private: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+) -> int:
     """Publish a dataset that needs no script: metadata, or the clips. Safe to run again.
 
     REPO is USER/NAME on the Hub, or a folder or URL. Without a split, the metadata are of all. The
@@ -60,24 +57,21 @@ def publish(
         split or "all",
         kind="embedded" if embed else "metadata",
         private=private if public or private else None,
-        progress=meter(quiet=quiet),
+        progress=meter(),
         **how,
         **as_given(options),
     )
-    tell(done, as_json=as_json, quiet=quiet)
-    sys.exit(UNAVAILABLE if any(one.missing for one in done.splits) else DONE)
+    answer(done, lambda: tell(done))
+    return UNAVAILABLE if any(one.missing for one in done.splits) else DONE
 
 
-def tell(done: Published, *, as_json: bool, quiet: bool) -> None:
+def tell(done: Published) -> None:
     """Print what was published."""
-    if as_json:
-        print_json(done)
-    elif not quiet:
-        for one in done.splits:
-            mended = f", {one.mended_shards:,} that were gone or damaged" * bool(one.mended_shards)
-            missing = f"; left out: {counts_of(one.missing)}" if one.missing else ""
-            say(
-                f"{one.split}: {counted(one.clips, 'clip')} in {counted(one.shards, 'file')}, "
-                f"{one.new_shards:,} of them new{mended}{missing}"
-            )
-        say(f"published: {whole(done.address)}")
+    for one in done.splits:
+        mended = f", {one.mended_shards:,} that were gone or damaged" * bool(one.mended_shards)
+        missing = f"; left out: {counts_of(one.missing)}" if one.missing else ""
+        say(
+            f"{one.split}: {counted(one.clips, 'clip')} in {counted(one.shards, 'file')}, "
+            f"{one.new_shards:,} of them new{mended}{missing}"
+        )
+    say(f"published: {whole(done.address)}")

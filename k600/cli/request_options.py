@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Completion = Callable[[click.Context, click.Parameter, str], list[Any]]
-Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+Command = Callable[..., int | None]
+Decorator = Callable[[Command], Command]
 
 SPLIT = f"{{{'|'.join(CONFIGS)}}}"
 
@@ -88,13 +89,13 @@ def _with(options: Sequence[Option], into: str, **defaults: Any) -> Decorator:
     """Have a command take options as one dict: those that the user gave, and `defaults`."""
     flags = {each.name: str(each.flag) for each in (*_OPTIONS.values(), *options)}
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Command) -> Command:
         @functools.wraps(command)
-        def run(**values: Any) -> None:
+        def run(**values: Any) -> int | None:
             origin = click.get_current_context().get_parameter_source
             taken = {option.name: values.pop(option.name) for option in options}
             given = {n: v for n, v in taken.items() if origin(n) is not ParameterSource.DEFAULT}
-            command(**{into: {**defaults, **given}}, **values)
+            return command(**{into: {**defaults, **given}}, **values)
 
         for option in reversed(options):  # click lists the option that is added last first
             _flag(option, flags, defaults.get(option.name, option.default))(run)

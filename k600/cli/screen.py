@@ -14,9 +14,10 @@ import shlex
 import sys
 import textwrap
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TextIO
 
+import click
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
@@ -175,12 +176,25 @@ def _fold(line: str, width: int) -> str:
     return "\n".join(folded).replace("\xa0", " ")
 
 
-def print_json(value: Any) -> None:
-    """Print plain data, or dataclasses of them, as JSON in ASCII on stdout."""
-    try:
-        print(json.dumps(value, indent=2, default=dataclasses.asdict), flush=True)
-    except BrokenPipeError:
-        leave_pipe()
+def is_given(flag: str) -> bool:
+    """Return whether the running command was given `--json` or `--quiet`."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(flag))
+
+
+def answer(result: Any, tell: Callable[[], object], *, matters: bool = False) -> None:
+    """Print a result as the command's flags ask for it: as JSON in ASCII on stdout, or in words.
+
+    It is plain data, or dataclasses of them. `tell` prints it in words, and is not called for
+    `--quiet` unless the result `matters`.
+    """
+    if is_given("--json"):
+        try:
+            print(json.dumps(result, indent=2, default=dataclasses.asdict), flush=True)
+        except BrokenPipeError:
+            leave_pipe()
+    elif matters or not is_given("--quiet"):
+        tell()
 
 
 def counts_of(counts: Mapping[str, int], *, by: str = "") -> str:
@@ -299,9 +313,9 @@ def bar_of(share: float, *, style: str) -> Text:
     return Text.assemble(("█" * full, style), ("·" * (20 - full), "dim"))
 
 
-def meter(*, quiet: bool = False) -> progress.Progress:
-    """Return what opens progress bars on stderr, and none if `quiet`."""
-    return progress.no_progress if quiet else _open_bar
+def meter() -> progress.Progress:
+    """Return what opens progress bars on stderr, and none with `--quiet`."""
+    return progress.no_progress if is_given("--quiet") else _open_bar
 
 
 @contextlib.contextmanager

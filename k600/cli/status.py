@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import sys
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,12 @@ from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import request_of, shell_words, split_argument, with_options
 from k600.cli.screen import (
+    answer,
     bar_of,
     console,
     counts_of,
     make_table,
     percent_of,
-    print_json,
     say,
     show,
     show_aligned,
@@ -47,7 +46,7 @@ _WIDE = 80  # columns of a terminal that has room for a bar beside the counts
 )
 @with_options("classes", "data_dir", *ENCODING_OPTIONS, "mirror")
 @as_json
-def status(split: str, options: dict[str, Any], every: bool, as_json: bool) -> None:
+def status(split: str, options: dict[str, Any], every: bool) -> int:
     """Show what is in the store, and what is missing and why. No network; touches nothing.
 
     Clips that are not here are counted by reason, as in the report of a load; `not_fetched` are
@@ -64,9 +63,7 @@ def status(split: str, options: dict[str, Any], every: bool, as_json: bool) -> N
         splits = [dataclasses.replace(s, classes=s.incomplete_classes) for s in found.splits]
         found = dataclasses.replace(found, splits=tuple(splits))
 
-    if as_json:
-        print_json({**dataclasses.asdict(found), "complete": found.complete})
-    else:
+    def tell() -> None:
         _show(found, by_class=every or "classes" in options)
         flags = shell_words(options)
         for split, why, command in advise(found):
@@ -74,8 +71,9 @@ def status(split: str, options: dict[str, Any], every: bool, as_json: bool) -> N
             line = shlex.join(["kinetics600", first, split, *flags, *more])
             say(f"{split}: {why}" + (f":\n  {line}" if command else ""))
 
+    answer({**dataclasses.asdict(found), "complete": found.complete}, tell)
     incomplete = [split for split in found.splits if not split.complete]
-    sys.exit(worst(UNAVAILABLE if split.settled else AGAIN for split in incomplete))
+    return worst(UNAVAILABLE if split.settled else AGAIN for split in incomplete)
 
 
 def _show(status: StoreStatus, *, by_class: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import click
 from rich.filesize import decimal
 
 from k600.cli.app import app, as_json
-from k600.cli.exit_codes import AGAIN
+from k600.cli.exit_codes import AGAIN, DONE
 from k600.cli.request_options import request_of, split_argument, with_options
-from k600.cli.screen import make_table, meter, print_json, say, show, show_table, whole
+from k600.cli.screen import answer, make_table, meter, say, show, show_table, whole
 from k600.errors import OptionError, nearest
 from k600.errors.text import counted
 from k600.store.removal import Removal, plan_removal, remove_clips, remove_own
@@ -27,7 +27,7 @@ _AS_IS = "as is"  # the encoding of clips as their source has them
 @app.command("list")
 @with_options("data_dir", source="local")
 @as_json
-def list_clips(options: dict[str, Any], as_json: bool) -> None:
+def list_clips(options: dict[str, Any]) -> None:
     """List the clips on this machine, by store, split and encoding.
 
     Without --data-dir, the usual folders are looked at: that of KINETICS600_HOME, and the one
@@ -56,17 +56,13 @@ def list_clips(options: dict[str, Any], as_json: bool) -> None:
                 for one in status.splits
                 if one.counts.here_clips
             ]
-    if as_json:
-        print_json(rows)
-        return
-    _show(rows)
+    answer(rows, lambda: _show(rows))
     if not rows:
         say(f"There are no clips in {' or '.join(map(str, roots))}.")
 
 
-def _show(rows: Iterable[dict[str, Any]]) -> None:
+def _show(rows: Sequence[dict[str, Any]]) -> None:
     """Show a table for each folder."""
-    rows = [*rows]
     for root in dict.fromkeys(row["data_dir"] for row in rows):
         own = [
             (row["split"], row["encoding"], row["here_clips"], decimal(row["here_bytes"]))
@@ -97,9 +93,7 @@ def _complete_encoding(context: click.Context, _: click.Parameter, word: str) ->
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
-def delete(
-    split: str, options: dict[str, Any], encoding: str | None, yes: bool, as_json: bool
-) -> None:
+def delete(split: str, options: dict[str, Any], encoding: str | None, yes: bool) -> int:
     """Delete downloaded clips: a split, some classes, or all.
 
     Says how much, and asks once. Files of yours and of other tools stay. A load that is asked for
@@ -110,32 +104,30 @@ def delete(
     request = request_of(split, options)
     store = _find_store(request.store, encoding)
     removals = [plan_removal(store, each, request.classes) for each in request.splits]
-    if not as_json:
-        for line in _describe(store, removals):
-            say(line)
+    for line in _describe(store, removals):
+        say(line)
     if any(one.clips for one in removals) and not yes and not _agrees():
         say("Nothing was deleted.")
-        sys.exit(AGAIN)
+        return AGAIN
 
     total = sum(one.clips for one in removals)
-    with meter(quiet=as_json)(total, "deleting", unit="clip") as bar:
+    with meter()(total, "deleting", unit="clip") as bar:
         for one in removals:
             remove_clips(store, one, on_clip=lambda: bar.update(1))
     is_all = split == "all" and request.classes is None and not any(o.others for o in removals)
     if is_all and store.ledger_path.exists():
         remove_own(store)
-    if as_json:
-        print_json(
-            [
-                {
-                    "split": one.split,
-                    "deleted_clips": one.clips,
-                    "deleted_bytes": one.size_bytes,
-                    "other_clips": one.others,
-                }
-                for one in removals
-            ]
-        )
+    deleted = [
+        {
+            "split": one.split,
+            "deleted_clips": one.clips,
+            "deleted_bytes": one.size_bytes,
+            "other_clips": one.others,
+        }
+        for one in removals
+    ]
+    answer(deleted, lambda: None)
+    return DONE
 
 
 def _find_store(usual: Store, encoding: str | None) -> Store:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from k600.cli.app import app, as_json, quiet_option
+from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import make_table, meter, print_json, say, show, show_table
+from k600.cli.screen import answer, make_table, meter, say, show, show_table
 from k600.errors.text import counted
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ _MOST_LINES = 50
 @click.option("--quarantine", is_flag=True, help="Move bad clips aside; a load fetches them.")
 @click.option("--again", is_flag=True, help="Check also what was verified before.")
 @as_json
-@quiet_option("Show nothing but what is bad.")
-def verify(split: str, options: dict[str, Any], as_json: bool, quiet: bool, **how: bool) -> None:
+@quiet
+def verify(split: str, options: dict[str, Any], **how: bool) -> int:
     """Check every clip in the store. Safe to stop and to run again.
 
     Exit code 1 if a clip is bad, and 3 if the host itself has no good one. Short clips are named,
@@ -40,12 +39,9 @@ def verify(split: str, options: dict[str, Any], as_json: bool, quiet: bool, **ho
     from k600.checks.verify import verify_clips
 
     request = request_of(split, options)
-    report = verify_clips(request, **how, progress=meter(quiet=quiet))
-    if as_json:
-        print_json(report.as_plain())
-    elif not quiet or report.bad:
-        _show(report)
-    sys.exit(worst(UNAVAILABLE if found.fate == "bad_at_source" else AGAIN for found in report.bad))
+    report = verify_clips(request, **how, progress=meter())
+    answer(report.as_plain(), lambda: _show(report), matters=bool(report.bad))
+    return worst(UNAVAILABLE if found.fate == "bad_at_source" else AGAIN for found in report.bad)
 
 
 def _show(report: Report) -> None:

@@ -25,12 +25,12 @@ import k600.checks.clip_files
 import kinetics600
 from k600.checks.repair import Report
 from k600.checks.verify import find_failed, verify_clips
-from k600.cli.screen import meter
 from k600.dataset.clip import Clip, Tarball
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.fetch import fetch_split
 from k600.loading.request import Request
 from k600.miniature import Miniature, make_clip, make_tarball
+from k600.progress import no_progress
 from k600.store.ledger import Ledger
 from k600.store.rows import CheckRow
 from k600.store.store import Store
@@ -39,8 +39,6 @@ from tests.conftest import Command, Ended, contents
 from tests.servers import web_server
 from tests.youtube_replica import youtube_replica
 from tests.youtube_videos import FAILURES, good_video
-
-no_progress = meter(quiet=True)
 
 QUARANTINE = ".kinetics600/quarantine"
 
