@@ -29,10 +29,10 @@ from k600.errors import (
     MissingDependencyError,
     OptionError,
 )
+from k600.errors.text import listed
 from k600.errors.translate import rows_error, translate_errors
 from k600.progress import Bar, Lines
 from k600.store.files import digest_of_files, lock_at, make_folder
-from k600.values import listed
 
 logger = logging.getLogger("kinetics600")
 

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from rich.filesize import decimal
-
-from k600.errors.text import counted
+from k600.errors.text import amount_text, share_text, time_of
 
 _LOG_EVERY_SECONDS = 30
 
@@ -69,34 +67,3 @@ class Lines(Bar):
                 f"{amount_text(int(rate), self._unit)}/s"
                 + (f", {time_of(left)} left" if self._total else "")
             )
-
-
-def share_text(done: int, total: int, unit: str) -> str:
-    """Return the amount done of a total, where 0 is unknown.
-
-    Example:
-        >>> share_text(1500, 3000, "B"), share_text(1500, 3000, "clip"), share_text(7, 0, "B")
-        ('1.5 kB of 3.0 kB', '1,500 of 3,000 clips', '7 bytes')
-    """
-    if not total:
-        return amount_text(done, unit)
-    return f"{decimal(done) if unit == 'B' else f'{done:,}'} of {amount_text(total, unit)}"
-
-
-def amount_text(number: int, unit: str) -> str:
-    """Return a number of bytes (`B`) or of something else in words."""
-    return decimal(number) if unit == "B" else counted(number, unit)
-
-
-def time_of(seconds: float) -> str:
-    """Return a duration in words.
-
-    Example:
-        >>> time_of(0), time_of(0.2), time_of(45), time_of(600), time_of(9000), time_of(190_000)
-        ('0 s', '1 s', '45 s', '10 min', '2.5 h', '2.2 days')
-    """
-    if seconds < 90:
-        return f"{max(seconds, 1) if seconds else 0:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 from k600.errors import OptionError, nearest
+from k600.errors.text import listed
 
 
 def plain(value: Any) -> Any:
@@ -63,13 +64,3 @@ def choice(option: str, value: object, allowed: Collection[str]) -> str:
         close = nearest(value, allowed) or "."
         raise OptionError(f"{option}: {value!r} is not allowed{close} Allowed: {listed(allowed)}")
     return str(value)
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return names, quoted, in one line.
-
-    Example:
-        >>> listed(["train", "test"])
-        "'train', 'test'"
-    """
-    return ", ".join(repr(name) for name in names)

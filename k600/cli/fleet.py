@@ -11,10 +11,9 @@ from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, UNAVAILABLE
 from k600.cli.request_options import as_given, request_of, with_own_options, with_request_options
 from k600.cli.screen import answer, make_table, meter, say, show_table, whole
-from k600.errors.text import counted
+from k600.errors.text import counted, time_of
 from k600.fleet.options import EstimateOptions, FleetOptions
 from k600.loading.options import own_options
-from k600.progress import time_of
 
 if TYPE_CHECKING:
     from k600.fleet.estimate import FleetEstimate

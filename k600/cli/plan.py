@@ -13,8 +13,7 @@ from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_splits
 from k600.cli.request_options import fetch, request_of, with_request_options
 from k600.cli.screen import answer, is_given, make_table, meter, say, show_table, whole
-from k600.errors.text import counted
-from k600.progress import time_of
+from k600.errors.text import counted, time_of
 from k600.values import positive
 
 if TYPE_CHECKING:

@@ -36,8 +36,8 @@ from rich.text import Text
 from k600 import progress
 from k600.cli.exit_codes import AGAIN, PIPE_CLOSED
 from k600.cli.flag_names import with_flags
-from k600.errors.text import printable, printable_lines
-from k600.progress import Bar, Lines, amount_text, share_text, time_of
+from k600.errors.text import amount_text, printable, printable_lines, share_text, time_of
+from k600.progress import Bar, Lines
 
 _WIDE = 72  # columns of a terminal that has room for a bar
 _PIPED_WIDTH = 160  # columns in a file or a pipe: a row of a table is one line

@@ -16,10 +16,9 @@ from k600.cli.exit_codes import AGAIN, DONE
 from k600.cli.request_options import request_of, split_argument, with_options
 from k600.cli.screen import answer, make_table, meter, say, show, show_table, whole
 from k600.errors import OptionError, nearest
-from k600.errors.text import counted
+from k600.errors.text import counted, listed
 from k600.store.removal import Removal, plan_removal, remove_clips, remove_own
 from k600.store.store import Store
-from k600.values import listed
 
 _AS_IS = "as is"  # the encoding of clips as their source has them
 

@@ -1,6 +1,6 @@
-"""Text of others: read as editors save it, and made safe for terminals, logs and spreadsheets.
+"""Text to show: numbers in words, and text of others, safe for terminals, logs and spreadsheets.
 
-Such are names in tarballs and folders, addresses, and messages of servers and of YouTube.
+Others' are names in tarballs and folders, addresses, and messages of servers and of YouTube.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import io
 import logging
 import re
 from collections.abc import Iterable
+
+from rich.filesize import decimal
 
 _FORMULA = "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\
 \N{FULLWIDTH COMMERCIAL AT}"
@@ -58,6 +60,47 @@ def counted(number: int, noun: str) -> str:
     if number == 1:
         return f"1 {noun}"
     return f"{number:,} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def share_text(done: int, total: int, unit: str) -> str:
+    """Return the amount done of a total, where 0 is unknown.
+
+    Example:
+        >>> share_text(1500, 3000, "B"), share_text(1500, 3000, "clip"), share_text(7, 0, "B")
+        ('1.5 kB of 3.0 kB', '1,500 of 3,000 clips', '7 bytes')
+    """
+    if not total:
+        return amount_text(done, unit)
+    return f"{decimal(done) if unit == 'B' else f'{done:,}'} of {amount_text(total, unit)}"
+
+
+def amount_text(number: int, unit: str) -> str:
+    """Return a number of bytes (`B`) or of something else in words."""
+    return decimal(number) if unit == "B" else counted(number, unit)
+
+
+def time_of(seconds: float) -> str:
+    """Return a duration in words.
+
+    Example:
+        >>> time_of(0), time_of(0.2), time_of(45), time_of(600), time_of(9000), time_of(190_000)
+        ('0 s', '1 s', '45 s', '10 min', '2.5 h', '2.2 days')
+    """
+    if seconds < 90:
+        return f"{max(seconds, 1) if seconds else 0:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names, quoted, in one line.
+
+    Example:
+        >>> listed(["train", "test"])
+        "'train', 'test'"
+    """
+    return ", ".join(repr(name) for name in names)
 
 
 def csv_cell(value: object) -> str:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from k600.dataset.clip import Clip
 from k600.errors import MissingDependencyError, YouTubeError
 from k600.errors.disk import Space
-from k600.errors.text import counted
+from k600.errors.text import counted, time_of
 from k600.loading.cheaper import youtube_seconds
 from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import State
-from k600.progress import time_of
 from k600.youtube.reach import why_out_of_reach
 from k600.youtube.refusals import Refusal
 from k600.youtube.tools import advice, check_tools, worker_count

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from rich.filesize import decimal
 
-from k600.errors.text import counted
-from k600.progress import time_of
+from k600.errors.text import counted, time_of
 from k600.tarballs.extract import TarballRead
 
 LITTLE_BYTES = 2_000_000_000

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from k600.dataset.splits import CONFIGS, SPLITS, Split
 from k600.errors import ManifestError, OptionError, UnknownSplitError, nearest
-from k600.errors.text import public_url
+from k600.errors.text import listed, public_url
 from k600.loading.manifest import Manifest, read_manifest
 from k600.loading.options import OPTIONS, check_options
 from k600.loading.rows import Reading
@@ -18,7 +18,6 @@ from k600.mirror.mirror import Mirror
 from k600.network import is_offline
 from k600.store.ledger import Ledger
 from k600.store.store import Store
-from k600.values import listed
 from k600.video.encoder import check_encoder
 from k600.video.encoding import Encoding
 from k600.youtube.options import YouTubeOptions, youtube_encoding

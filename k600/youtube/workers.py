@@ -14,8 +14,8 @@ from typing import Any
 
 from k600.dataset.clip import Clip
 from k600.errors import Stopped
+from k600.errors.text import time_of
 from k600.errors.translate import store_error, translate_errors
-from k600.progress import time_of
 from k600.store.files import flush, sync_folder
 from k600.store.ledger import Ledger
 from k600.store.store import Incoming, Store
