@@ -21,7 +21,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import (  # type: ignore[attr-defined]
+    getproxies,
+    proxy_bypass,
+    proxy_bypass_environment,
+)
 
 from k600.errors import OptionError
 from k600.errors.text import public_url
@@ -176,17 +180,10 @@ def _covers(entry: str, host: str, port: int) -> bool:
         >>> [_covers("corp", "acorp", 80), _covers("a.corp:8080", "a.corp", 80)]
         [False, False]
     """
-    if entry == "*":
-        return True
     with contextlib.suppress(ValueError):  # it, or the host, is no address
         return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
-    name, _, last = entry.lower().rpartition(":")
-    if not last.isdecimal() or (":" in name and not name.endswith("]")):
-        name, last = entry.lower(), ""
-    name = name.strip("[]").lstrip("*").lstrip(".")
-    if not name or (last and int(last) != port):
-        return False
-    return host == name or host.endswith(f".{name}")
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return bool(proxy_bypass_environment(place, {"no": entry.lstrip("*") or "*"}))
 
 
 @cache
