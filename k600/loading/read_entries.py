@@ -7,18 +7,16 @@ ledger. Where one does not lie where it should, its tarball is doubted: the next
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from rich.filesize import decimal
 
+from k600.ahead import map_ahead
 from k600.dataset.clip import Entry, Place, Tarball
 from k600.errors import EntryError, MirrorChangedError, MirrorError, MirrorRangesError
 from k600.errors.disk import Space
@@ -42,13 +40,11 @@ logger = logging.getLogger("kinetics600")
 _AT_ONCE = 16
 """Requests at a time, whatever `num_workers` says: a thread waits for the host most of the time and
 hardly computes. Each holds one clip, and what lies in front of it, in memory."""
-_WRITERS = 4
-"""Threads besides, so that while a clip is written the next is asked for."""
 _MOST_AHEAD = 8 * _AT_ONCE
-"""Clips that are asked for or came, and have no name yet: it takes a moment to give names."""
+"""Clips that are asked for or came while others get their names, which takes a moment."""
 _LANDING_SECONDS = 0.5
-"""How often clips get their names, as it takes as long for one as for many. So much of them is lost
-with a process that is killed."""
+"""How often clips get their names, as it takes as long for one as for many. About so much of them
+is lost with a process that is killed."""
 
 
 class EntrySource(Source):
@@ -127,46 +123,52 @@ class _Run:
     bar: Bar
     came: Fetched = field(default_factory=Fetched)
     stop: threading.Event = field(default_factory=threading.Event)
-    asking: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_AT_ONCE))
 
     def carry_out(self, entries: Mapping[Candidate, Place]) -> None:
         """Ask for all clips; those that came get their names together while the rest comes."""
-        left, running = iter(entries.items()), dict[Future[_Written], Place]()
-        finished = SimpleQueue[Future[_Written]]()
+        results = map_ahead(
+            lambda entry: self._bring(*entry),
+            entries.items(),
+            threads=_AT_ONCE,
+            most_ahead=_MOST_AHEAD,
+            name="k600-entry",
+            stop=self.stop.set,
+        )
         written: list[_Written] = []
         next_landing = time.monotonic() + _LANDING_SECONDS
-        pool = ThreadPoolExecutor(_AT_ONCE + _WRITERS, thread_name_prefix="k600-entry")
         try:
-            while True:
-                for candidate, place in itertools.islice(left, _MOST_AHEAD - len(running)):
-                    future = pool.submit(self._bring, candidate, place)
-                    running[future] = place
-                    future.add_done_callback(finished.put)
-                if not running:
-                    break
-
-                with contextlib.suppress(Empty):
-                    future = finished.get(timeout=_LANDING_SECONDS)
-                    if self._take(future, running.pop(future)):
-                        written.append(future.result())
-                if time.monotonic() >= next_landing:
-                    self._land(written)
-                    written, next_landing = [], time.monotonic() + _LANDING_SECONDS
+            with contextlib.closing(results):
+                for (_, place), found in results:
+                    if isinstance(found, _Written):
+                        written.append(found)
+                        self.came.unreached = 0
+                        self.came.received_bytes += place.entry.span_bytes
+                        self.bar.update(place.entry.span_bytes)
+                    else:
+                        self._note_failure(place.tarball, found)
+                    if time.monotonic() >= next_landing:
+                        self._land(written)
+                        written, next_landing = [], time.monotonic() + _LANDING_SECONDS
         except MirrorRangesError:  # no other request would do better
             self.came.doubted.update(place.tarball for place in entries.values())
         except MirrorError:
             self._land(written)  # the clips that came stay
             raise
-        finally:
-            self.stop.set()  # of what is under way still, nothing is waited for any more
-            pool.shutdown(wait=True, cancel_futures=True)
         self._land(written)
 
-    def _bring(self, candidate: Candidate, place: Place) -> _Written:
-        """Ask for a clip, and write it to an unfinished file unless it is bad."""
+    def _bring(self, candidate: Candidate, place: Place) -> _Written | MirrorError | EntryError:
+        """Ask for a clip, and write it to an unfinished file unless it is bad.
+
+        Returns an error that is about this clip or its tarball; others are raised.
+        """
         request, (label, name) = self.state.request, candidate
-        with self.asking:
+        try:
             data = read_clip(request.mirror, place, name, stop=self.stop)
+        except MirrorRangesError:
+            raise
+        except (EntryError, MirrorError) as error:
+            return error
+
         folder = self.state.place_of(candidate) or f"{self.state.split}/{label}"
         row = ClipRow(place.tarball, -1, folder, name, "have", "", "cvdf", len(data))
         part, row = write_clip(self.incoming, [data], row, request.encoding)
@@ -177,23 +179,13 @@ class _Run:
         proved = bool(sha256) and not is_other(data, sha256)
         return _Written(candidate, place, row, part, proved)
 
-    def _take(self, future: Future[_Written], place: Place) -> bool:
-        """Return whether a clip came, or note why it did not; raise what ends the run."""
-        error = future.exception()
-        if error is None:
-            self.came.unreached = 0
-            self.came.received_bytes += place.entry.span_bytes
-            self.bar.update(place.entry.span_bytes)
-            return True
-
+    def _note_failure(self, tarball: Tarball, error: MirrorError | EntryError) -> None:
+        """Note why a clip did not come; raise what ends the run."""
         if isinstance(error, (EntryError, MirrorChangedError)):
             logger.warning("%s: so its tarball is read", error)
-            self.came.doubted.add(place.tarball)
-        elif isinstance(error, MirrorError) and not isinstance(error, MirrorRangesError):
-            self.came.fail(place.tarball, failure_of(error, None))
+            self.came.doubted.add(tarball)
         else:
-            raise error
-        return False
+            self.came.fail(tarball, failure_of(error, None))
 
     def _land(self, written: Sequence[_Written]) -> None:
         """Give clips their names, while no other process reads their tarballs.

@@ -31,7 +31,7 @@ logger = logging.getLogger("kinetics600")
 _OWN_FILES = 2
 """Files that a tarball takes besides its clips: a folder and a lock."""
 _PASSING = ("tarball_unreachable", "tarball_changed")
-"""Failures after which a tarball is read once more, when the others are through."""
+"""Reasons of failures that pass."""
 
 
 class TarballSource(Source):
@@ -96,30 +96,21 @@ class TarballSource(Source):
 
 
 def _read(
-    extractor: TarballExtractor, state: State, reads: Sequence[TarballRead], came: Fetched
+    extractor: TarballExtractor,
+    state: State,
+    reads: Sequence[TarballRead],
+    came: Fetched,
+    *,
+    once: bool = False,
 ) -> None:
-    """Read tarballs; once more what failed for a reason that passes, when the rest is through."""
-    _read_once(extractor, state, reads, came)
-    failed = came.failures
-    again = [
-        read for read in reads if read.tarball in failed and failed[read.tarball].reason in _PASSING
-    ]
-    for read in again:
-        del failed[read.tarball]
-    if again:
-        _read_once(extractor, state, again, came)
-
-
-def _read_once(
-    extractor: TarballExtractor, state: State, reads: Sequence[TarballRead], came: Fetched
-) -> None:
-    remotes = _remotes(state, reads)
+    """Read tarballs; unless only `once`, what failed for a reason that passes again at the end."""
+    remotes = state.host.remotes
     pool = ThreadPoolExecutor(state.request.num_workers, thread_name_prefix="k600")
     came.unreached = 0
     try:
         running: dict[Future[object], Tarball] = {
-            pool.submit(extractor.extract_tarball, read, remotes[read]): read.tarball
-            for read in sorted(reads, key=lambda read: -remotes[read].size_bytes)
+            pool.submit(extractor.extract_tarball, read, remotes[read.tarball]): read.tarball
+            for read in sorted(reads, key=lambda read: -remotes[read.tarball].size_bytes)
         }
         for future in as_completed(list(running)):
             tarball = running.pop(future)
@@ -134,6 +125,13 @@ def _read_once(
         if any(not future.done() for future in running):
             extractor.stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+    passing = {t for t, failure in came.failures.items() if failure.reason in _PASSING}
+    again = [] if once else [read for read in reads if read.tarball in passing]
+    if again:
+        for read in again:
+            del came.failures[read.tarball]
+        _read(extractor, state, again, came, once=True)
 
 
 def space_needed(state: State, reads: Sequence[TarballRead], *, refetch: bool = False) -> Space:
