@@ -22,6 +22,9 @@ USUAL_BYTES_PER_SECOND = 50e6
 MEAN_CLIP_BYTES = 1_480_000
 """Mean size of a clip: 88 GB over 59,608 files in the test split, the largest of the three."""
 
+USUAL_CLIPS = {"train": 713, "validation": 50, "test": 993}
+"""How many clips a tarball of each split holds, about."""
+
 _CLIP_SECONDS = 4.0
 """For each clip that YouTube gives, a few at a time: 2.3 to 6.1 were measured, of one and a half
 videos (`python -m benchmarks.cheaper`)."""
@@ -37,8 +40,8 @@ class Comparison:
 
     clips: int
     tarballs: int
-    tarball_bytes: float | None
-    """To be read of tarballs, as is to be expected; None where they cannot be had."""
+    tarball_bytes: float
+    """To be read of tarballs, as is to be expected."""
     bytes_per_second: float | None
     """The rate that the mirror has shown; None if it has not."""
     requests_per_hour: int
@@ -48,7 +51,7 @@ class Comparison:
 
     @property
     def tarball_seconds(self) -> float:
-        return (self.tarball_bytes or 0) / self._rate
+        return self.tarball_bytes / self._rate
 
     @property
     def youtube_seconds(self) -> float:
@@ -61,8 +64,6 @@ class Comparison:
         The tarballs, where little is to be read of them or they are faster, and for more clips than
         YouTube gives a guest in an hour.
         """
-        if self.tarball_bytes is None:
-            return "youtube"
         is_little, is_faster = self.tarball_bytes <= LITTLE_BYTES, self._tarballs_are_faster
         return "cvdf" if is_little or is_faster or self._exceeds_guest else "youtube"
 
@@ -71,9 +72,6 @@ class Comparison:
         lost = " that YouTube has not," if self.lost else ""
         clips = f"{counted(self.clips, 'clip')}{lost} from"
         youtube = f"about {time_of(self.youtube_seconds)}"
-        if self.tarball_bytes is None:
-            return f"{clips} YouTube, in {youtube}, as the mirror does not give the tarballs now"
-
         known = "as measured" if self.bytes_per_second else "a usual rate: none is measured yet"
         tarballs = counted(self.tarballs, "tarball") if self.tarballs else "tarballs"
         seconds, size = time_of(self.tarball_seconds), decimal(int(self.tarball_bytes))
