@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -61,9 +61,6 @@ class HostView:
     """Size and ETag of tarballs that it was asked for."""
     failures: Mapping[Tarball, Failure] = field(default_factory=dict)
     """Tarballs that could not be read in this call."""
-    sizes: Mapping[Tarball, int | None] = field(default_factory=dict)
-    """Sizes of tarballs that were asked for to choose the cheaper way; None where they could not be
-    had."""
     doubted: frozenset[Tarball] = frozenset()
     """Those in which a clip did not lie where it was known to: they are read."""
 
@@ -134,9 +131,8 @@ class State:
 
     def now(self) -> State:
         """Read ledger and store again; what the host said of its tarballs is asked anew."""
-        known = self.request.ledger.view(self.split)
         host = dataclasses.replace(self.host, remotes={})
-        return dataclasses.replace(self, host=host)._with_known(known, self.request.ledger)
+        return dataclasses.replace(self, host=host)._as_known(self.request.ledger)
 
     def with_host(self, **changes: object) -> State:
         """Return the same with more that the host said (fields of `HostView`)."""
@@ -150,7 +146,7 @@ class State:
         """Return the same where what was read of the same objects at other mirrors counts, too.
 
         An object is the same if it has the same strong ETag and size. It is noted, if the store may
-        be written to. This object itself is returned if there is nothing of the kind.
+        be written to. This state itself is returned if there is nothing of the kind.
         """
         strong = {t.name: r for t, r in self.host.remotes.items() if r.has_strong_etag}
         objects = {name: (remote.etag, remote.size_bytes) for name, remote in strong.items()}
@@ -159,26 +155,15 @@ class State:
         if not same:
             return self
 
-        if self.writable:
-            ledger.take_over(self.split, same)
-            return self._with_known(ledger.view(self.split), ledger)
+        with ledger.transaction() if self.writable else ledger.copied() as opened:
+            opened.take_over(self.split, same)
+            return self._as_known(opened)
 
-        state = self
-        for mirror in set(same.values()):
-            theirs = Ledger(self.request.store.ledger_path, mirror)
-            names = [name for name in same if same[name] == mirror]
-            known = state.known.with_tarballs(names, theirs.view(self.split))
-            state = state._with_known(known, theirs, names)
-        return state
-
-    def _with_known(
-        self, known: LedgerView, ledger: Ledger, names: Collection[str] | None = None
-    ) -> State:
-        """Return the same with what a ledger says, or says of some tarballs."""
+    def _as_known(self, ledger: Ledger) -> State:
+        """Return the same with what a ledger says now."""
+        known = ledger.view(self.split)
         inventory = Inventory(self.request.store, known, without=self.without)
         members = _members(ledger, self.split) if self.is_unlisted else {}
-        if names is not None:
-            members = {**self.members, **{n: rows for n, rows in members.items() if n in names}}
         return dataclasses.replace(self, known=known, inventory=inventory, members=members)
 
     def sources(self, folder: str, names: Set[str]) -> dict[str, str]:

@@ -71,6 +71,14 @@ class Ledger:
             opened._open = lambda **_: contextlib.nullcontext(db)
             yield opened
 
+    @contextlib.contextmanager
+    def copied(self) -> Iterator[Ledger]:
+        """Yield this ledger in memory: what is recorded there is forgotten."""
+        with self._open(in_memory=True) as db:
+            opened = copy.copy(self)
+            opened._open = lambda **_: contextlib.nullcontext(db)
+            yield opened
+
     def view(
         self, split: str, *, sizes: bool = False, only: Collection[str] | None = None
     ) -> LedgerView:

@@ -22,11 +22,12 @@ SILENT_SECONDS = 2.0  # how long a lock is waited for without a word
 
 @contextlib.contextmanager
 def open_ledger(
-    path: Path, *, write: bool = False, wait_seconds: float = 120
+    path: Path, *, write: bool = False, in_memory: bool = False, wait_seconds: float = 120
 ) -> Iterator[sqlite3.Connection]:
     """Yield a connection in a transaction, with the tables of this release.
 
-    For writing, the file is made or migrated; for reading, a missing one is an empty ledger.
+    For writing, the file is made or migrated; for reading, a missing one is an empty ledger. With
+    `in_memory`, it is a copy that may be written to.
     Another process that writes is waited for. `DiskFullError` and `StoreError` are raised.
     """
     there = _exists(path) or write
@@ -34,6 +35,7 @@ def open_ledger(
         check_length(path)
     with (
         translate_errors(ledger_error, path, wait_seconds),
+        contextlib.ExitStack() as exits,
         contextlib.closing(sqlite3.connect(path if there else ":memory:")) as db,
         db,
     ):
@@ -41,8 +43,11 @@ def open_ledger(
         if write:
             _share(path)  # before there is a journal
         version = _version_of(db, path)
+        if in_memory:
+            db, source = exits.enter_context(contextlib.closing(sqlite3.connect(":memory:"))), db
+            source.backup(db)
         if version < VERSION:
-            migrate(db, path.parent, version, write=write)
+            migrate(db, path.parent, version, write=write or in_memory)
         yield db
 
 

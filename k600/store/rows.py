@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -181,17 +180,6 @@ class LedgerView:
     other_mirrors: Sequence[StoredGroup] = ()
     """Stored clips that came from another mirror than the ledger's."""
     rates: Rates = field(default_factory=dict)
-
-    def with_tarballs(self, names: Collection[str], theirs: LedgerView) -> LedgerView:
-        """Return the view with some tarballs, and their clips, as another mirror has them."""
-        groups = [group for group in theirs.groups if group.tarball.name in names]
-        return dataclasses.replace(
-            self,
-            tarballs={**self.tarballs, **{name: theirs.tarballs[name] for name in names}},
-            groups=[*self.groups, *groups],
-            others=[*self.others, *(c for c in theirs.others if c.tarball.name in names)],
-            other_mirrors=without_clips(self.other_mirrors, groups),
-        )
 
     @property
     def done(self) -> set[str]:
