@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 from k600.dataset.clip import FILE_NAME, Place, Tarball
@@ -249,7 +248,7 @@ def _not_had(error: MirrorError | ListError, shown: str) -> MirrorError | ListEr
     return type(error)(f"index: {shown} cannot be had ({why}). {_ADVICE}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class IndexFile:
     """An index at its address, which is opened when it is first asked for."""
 
@@ -262,6 +261,7 @@ class IndexFile:
     """Whether no network may be crossed."""
     keep: bool
     """Whether it may be written to the store."""
+    _opened: dict[str, Index | None] = field(default_factory=dict, compare=False, repr=False)
 
     def of(self, split: str) -> Index | None:
         """Return the index of a split; None if a folder has none.
@@ -276,13 +276,6 @@ class IndexFile:
         if file not in self._opened:
             self._opened[file] = self._open(file)
         return self._opened[file]
-
-    @cached_property
-    def _opened(self) -> dict[str, Index | None]:
-        return {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_opened"}
 
     def _open(self, file: str) -> Index | None:
         shown = public_url(file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -325,16 +324,6 @@ def test_a_kept_one_that_is_damaged_is_fetched_anew(
         lines.clear()
         assert file_at(address, tmp_path / "clips").of("train") is not None
         assert lines.records == []
-
-
-def test_it_crosses_to_another_process_unopened(tmp_path: Path) -> None:
-    file = file_at(str(write_table(ROWS, tmp_path / "index.parquet", INDEX)), tmp_path)
-    assert file.of("train") is not None
-    data = pickle.dumps(file)
-    assert len(data) < 2_000
-    again = pickle.loads(data)
-    assert again == file
-    assert again.of("train") is not None
 
 
 def test_the_option_and_the_environment_name_it(
