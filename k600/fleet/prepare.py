@@ -25,7 +25,7 @@ from k600.fleet.units import (
 from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.clip_index import index_path, read_index
-from k600.publish.destination import FileDestination, holds
+from k600.publish.destination import FileDestination
 from k600.publish.markers import find_damaged, pin_request, read_marker
 from k600.publish.recipe import describe, digest_of_names
 from k600.publish.shards import check_number_of_files, scratch_folder
@@ -93,7 +93,7 @@ def _has_tables(done: Mapping[str, Any], job: Job, places: Places) -> bool:
         "index_sha256": index_path(job.split),
         "manifest_sha256": job.meta_path("manifest.parquet"),
     }
-    return all(holds(places.shards, path, done.get(sha256, "")) for sha256, path in tables.items())
+    return all(places.shards.holds(path, done.get(key, "")) for key, path in tables.items())
 
 
 def _prepare_repair(

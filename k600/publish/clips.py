@@ -24,7 +24,6 @@ from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
 from k600.loading.stream import stream_split
 from k600.progress import Bar
 from k600.publish.clip_index import index_path
-from k600.publish.destination import holds
 from k600.publish.formats import embedded_row, write_clips
 from k600.publish.markers import SplitResult, find_damaged, pin_request, read_marker, to_json
 from k600.publish.recipe import SplitJob
@@ -78,7 +77,7 @@ def publish_clips(job: SplitJob) -> SplitResult:
     entries = [] if done is None else done["shards"]
     damaged = find_damaged(destination, split, entries, job.progress)
     index_sha256 = "" if done is None else done.get("index_sha256", "")
-    if done is not None and not damaged and holds(destination, index_path(split), index_sha256):
+    if done is not None and not damaged and destination.holds(index_path(split), index_sha256):
         left_out = done.get("left_out", {})
         return SplitResult(entries, done["unlabelled"], 0, left_out=left_out)
 

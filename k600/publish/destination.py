@@ -12,7 +12,6 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,17 +38,6 @@ from k600.store.store import META_DIR
 _CHECKED_AT_ONCE = 4
 _BLOCK_BYTES = 8 << 20
 _SCRATCH = f"{META_DIR}/incoming"
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What a marker notes of a file, to be compared with what is there."""
-
-    size_bytes: int | None
-    """None where it is not noted."""
-    sha256: str
-    etag: str = ""
-    """Empty where the place has none."""
 
 
 class Destination(Protocol):
@@ -83,13 +71,36 @@ class Destination(Protocol):
         """Return a small file; None if it is not there."""
 
     def differing(
-        self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
+        self,
+        folder: str,
+        entries: Sequence[Mapping[str, Any]],
+        on_checked: Callable[[int], object],
     ) -> set[str]:
-        """Return which files of a folder are missing, or differ from their proofs (by name).
+        """Return the names of files of a folder that are missing, or differ from markers' entries.
 
         An ETag, or the Hub's SHA-256, is compared where there is one, else files are read.
         `on_checked` is called with the size of each file that was checked.
         """
+        there = self._entries(folder)
+
+        def differs(entry: Mapping[str, Any]) -> bool:
+            name = entry["name"]
+            same = name in there and self._is_same(there[name], entry)
+            on_checked(entry["size_bytes"])
+            return not same
+
+        with ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
+            wrong = [*pool.map(differs, entries)]
+        return {entry["name"] for entry, differs in zip(entries, wrong, strict=True) if differs}
+
+    def holds(self, path: str, sha256: str) -> bool:
+        """Return whether there is a file of this SHA-256; on the Hub it is not read for that."""
+        folder, _, name = path.rpartition("/")
+        there = self._entries(folder).get(name)
+        return there is not None and self._is_same(there, {"sha256": sha256})
+
+    def _is_same(self, there: Any, entry: Mapping[str, Any]) -> bool:
+        """Whether a file of the place is the one that an entry describes."""
 
     def send(self, path: str, file: Path, sha256: str | None = None) -> str:
         """Move or copy a large local file there; return its ETag, empty if there is none.
@@ -195,20 +206,6 @@ class FileDestination(Destination):
         found = self._entries(folder).items()
         return {name: info["size"] for name, info in found if info["type"] == "file"}
 
-    def differing(
-        self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
-    ) -> set[str]:
-        there = self._entries(folder)
-
-        def differs(name: str) -> bool:
-            same = name in there and self._is_same(there[name], proofs[name])
-            on_checked(proofs[name].size_bytes or 0)
-            return not same
-
-        with self._translate_errors(), ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:
-            wrong = [*pool.map(differs, proofs)]
-        return {name for name, differs in zip(proofs, wrong, strict=True) if differs}
-
     def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes | None:
         """Return a file, or its bytes from `start` to `end` (exclusive); None if it is missing."""
         with self._translate_errors():
@@ -228,7 +225,8 @@ class FileDestination(Destination):
         target, size_bytes = self._at(path), file.stat().st_size
         with self._translate_errors():
             there = self._info(target) if sha256 is not None else None
-            is_there = there is not None and self._is_same(there, Proof(size_bytes, sha256 or ""))
+            proof = {"size_bytes": size_bytes, "sha256": sha256}
+            is_there = there is not None and self._is_same(there, proof)
             if self._folder is not None:
                 if is_there:  # from a killed run, so it may not be on the disk yet
                     sync(Path(target))
@@ -289,34 +287,27 @@ class FileDestination(Destination):
         except FileNotFoundError:
             return None
 
-    def _is_same(self, there: Mapping[str, Any], proof: Proof) -> bool:
-        """Whether a file of the place is the one that the proof describes."""
-        if there["type"] != "file" or proof.size_bytes not in (there["size"], None):
+    def _is_same(self, there: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+        if there["type"] != "file" or there["size"] != entry.get("size_bytes", there["size"]):
             return False
-        if proof.etag and _etag_of(there) == proof.etag:
+        if entry.get("etag") and _etag_of(there) == entry["etag"]:
             return True
         digest = hashlib.sha256()
-        try:
-            with self._fs.open(there["name"], "rb", _BLOCK_BYTES) as file:
-                while block := file.read(_BLOCK_BYTES):
-                    digest.update(block)
-                if self._folder is not None:
-                    leave_cache(file.fileno())
-        except FileNotFoundError:
-            return False
-        return digest.hexdigest() == proof.sha256
+        with self._translate_errors():
+            try:
+                with self._fs.open(there["name"], "rb", _BLOCK_BYTES) as file:
+                    while block := file.read(_BLOCK_BYTES):
+                        digest.update(block)
+                    if self._folder is not None:
+                        leave_cache(file.fileno())
+            except FileNotFoundError:
+                return False
+        return digest.hexdigest() == str(entry["sha256"])
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:
         with translate_errors(destination_error, self.address, self._folder):
             yield
-
-
-def holds(destination: Destination, path: str, sha256: str) -> bool:
-    """Return whether a place has a file of this SHA-256; on the Hub it is not read for that."""
-    folder, _, name = path.rpartition("/")
-    proofs = {name: Proof(None, sha256)}
-    return bool(sha256) and not destination.differing(folder, proofs, lambda _: None)
 
 
 def _etag_of(info: Mapping[str, Any]) -> str:

@@ -11,11 +11,12 @@ import hashlib
 import io
 import json
 import math
+import mmap
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, BinaryIO, cast
 
 import pyarrow
 import pyarrow.parquet
@@ -33,7 +34,8 @@ from k600.loading.columns import (
 )
 from k600.loading.rows import record_of
 from k600.publish.clip_index import line_of
-from k600.publish.shards import HashingFile, Shard
+from k600.publish.shards import Shard, finish_shard
+from k600.store.files import open_part
 
 MOST_GROUP_ROWS = 100
 MOST_GROUP_BYTES = 32 << 20  # the Hub allows far more; writing holds a group three times
@@ -72,7 +74,7 @@ def write_clips(
     row = next(left, None)
     while row is not None:
         name = prefix if shard_bytes is None else f"{prefix}-{number:03d}"
-        with HashingFile(folder / f"{name}.part") as file:
+        with open_part(folder / f"{name}.part") as file:
             writer = _Writer(file, EMBEDDED)
             while row and (not writer.video_bytes or writer.video_bytes + _size_of(row) <= most):
                 writer.add(row)
@@ -87,7 +89,7 @@ def write_table(rows: Iterable[Mapping[str, Any]], folder: Path, *, kind: str) -
 
     `kind` is a key of `k600.loading.columns.PUBLISHED`.
     """
-    with HashingFile(folder / "table.part") as file:
+    with open_part(folder / "table.part") as file:
         writer = _Writer(file, PUBLISHED[kind])
         for row in rows:
             writer.add(row)
@@ -102,7 +104,7 @@ def _size_of(row: Mapping[str, Any]) -> int:
 class _Writer:
     """One Parquet file that is being written."""
 
-    def __init__(self, file: HashingFile, columns: Sequence[Column]) -> None:
+    def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
         self._schema = arrow_schema(columns, noted=True)
         plain = [column.name for column in columns if column.kind != "video"]
         compression = dict.fromkeys(plain, "zstd")
@@ -146,7 +148,8 @@ class _Writer:
 
     def _find_clips(self, rows: Sequence[Mapping[str, Any]], start: int) -> None:
         """Note where the clips of a row group lie, which was written from byte `start` on."""
-        with self._file.written() as written:
+        self._file.flush()
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as written:
             for number, row in enumerate(rows):
                 clip = row["video"]["bytes"]
                 start = written.find(clip, start)
@@ -159,8 +162,8 @@ class _Writer:
         if self._group:
             self._write_group()
         self._writer.close()
-        return self._file.finish(
-            prefix, "parquet", self._clips, self.video_bytes, tuple(self._index)
+        return finish_shard(
+            self._file, prefix, "parquet", self.video_bytes, self._index, self._clips
         )
 
 
@@ -168,9 +171,8 @@ def write_tar(rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str) -
     """Write rows of the dataset, `video.bytes` set, as one tar; one row is held at a time."""
     index: list[str] = []
     video_bytes = 0
-    with HashingFile(folder / f"{prefix}.part") as file:
-        plain = cast(IO[bytes], file)
-        with tarfile.open(fileobj=plain, mode="w", format=tarfile.GNU_FORMAT) as tar:
+    with open_part(folder / f"{prefix}.part") as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
             for row in rows:
                 data, key = row["video"]["bytes"], _key(row)
                 at = cast(Any, tar).offset + tarfile.BLOCKSIZE  # behind the clip's header
@@ -181,7 +183,7 @@ def write_tar(rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str) -
                 _add(tar, f"{key}.json", json.dumps(_facts(row), sort_keys=True).encode())
                 cast(Any, tar).members.clear()  # tarfile would keep every header
                 video_bytes += len(data)
-        return file.finish(prefix, "tar", len(index), video_bytes, tuple(index))
+        return finish_shard(file, prefix, "tar", video_bytes, index, len(index))
 
 
 def _key(row: Mapping[str, Any]) -> str:

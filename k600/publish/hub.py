@@ -43,7 +43,7 @@ from k600.errors.retry import Retry
 from k600.errors.text import plain_text
 from k600.errors.translate import PASSING_STATUSES, answer_of, hub_error
 from k600.network import OPENSSL_CERTIFICATES, read_network
-from k600.publish.destination import Destination, Proof
+from k600.publish.destination import Destination
 
 logger = logging.getLogger("kinetics600")
 
@@ -149,22 +149,11 @@ class HubDestination(Destination):
 
         return self._ask(f"for {path}", data)
 
-    def differing(
-        self, folder: str, proofs: Mapping[str, Proof], on_checked: Callable[[int], object]
-    ) -> set[str]:
-        there = self._entries(folder)
-        wrong = set()
-        for name, proof in proofs.items():
-            if name not in there or self._sha256(there[name]) != proof.sha256:
-                wrong.add(name)
-            on_checked(proof.size_bytes or 0)
-        return wrong
-
-    def _sha256(self, entry: Any) -> str:
-        """Return the SHA-256 of a file; one that is not in LFS has to be read."""
-        if getattr(entry, "lfs", None):
-            return str(entry.lfs.sha256)
-        return hashlib.sha256(self.read(entry.path) or b"").hexdigest()
+    def _is_same(self, there: Any, entry: Mapping[str, Any]) -> bool:
+        if getattr(there, "lfs", None):
+            return bool(there.lfs.sha256 == entry["sha256"])
+        data = self.read(there.path) or b""  # a small one, of which the Hub says no SHA-256
+        return hashlib.sha256(data).hexdigest() == str(entry["sha256"])
 
     def send(self, path: str, file: Path, sha256: str | None = None) -> str:
         def upload() -> CommitOperationAdd:

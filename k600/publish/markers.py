@@ -33,7 +33,7 @@ from k600.errors.text import counted, public_url
 from k600.progress import Progress
 from k600.publish.card import SplitFacts, write_card
 from k600.publish.clip_index import index_path, make_index
-from k600.publish.destination import Destination, Proof
+from k600.publish.destination import Destination
 from k600.publish.shards import is_entry
 from k600.store.store import META_DIR
 from k600.video.encoding import Encoding
@@ -119,20 +119,16 @@ def find_damaged(
 
     Those on this machine are read completely, so that bytes lost to zeros are found, too.
     """
-    proofs = {
-        shard["name"]: Proof(shard["size_bytes"], shard["sha256"], shard.get("etag", ""))
-        for shard in shards
-    }
-    if not proofs:
+    if not shards:
         return set()
 
     total = sum(shard["size_bytes"] for shard in shards)
     with progress(total, f"{split}, checking") as bar:
-        damaged = destination.differing(f"data/{split}", proofs, bar.update)
+        damaged = destination.differing(f"data/{split}", shards, bar.update)
     if damaged:
         some = ", ".join(sorted(damaged)[:3]) + (", …" if len(damaged) > 3 else "")
         logger.warning(
-            f"kinetics600 {split}: {len(damaged):,} of {counted(len(proofs), 'shard')} at "
+            f"kinetics600 {split}: {len(damaged):,} of {counted(len(shards), 'shard')} at "
             f"{destination.address} gone or damaged ({some}), to be made again"
         )
     return damaged

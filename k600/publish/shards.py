@@ -6,8 +6,6 @@ A shard is named after its bytes, so the same rows are the same file.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import mmap
 import shutil
 import tempfile
 import threading
@@ -15,12 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from k600.errors import OptionError
 from k600.errors.translate import shard_error, translate_errors
+from k600.loading.manifest import sha256_of
 from k600.publish.destination import Destination
-from k600.store.files import open_part
 from k600.store.store import Store
 
 USUAL_CLIP_BYTES = 1_500_000
@@ -60,49 +58,15 @@ def check_number_of_files(split: str, expected_bytes: int, shard_size_mb: int) -
         )
 
 
-class HashingFile:
-    """A shard that is being written: a file object for writers of Parquet and tar."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = open_part(path)
-        self._digest = hashlib.sha256()
-
-    def write(self, data: Any) -> int:
-        self._digest.update(data)
-        return self._file.write(data)
-
-    @contextlib.contextmanager
-    def written(self) -> Iterator[mmap.mmap]:
-        """Open what is written so far, to be searched."""
-        self._file.flush()
-        with (
-            open(self._path, "rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
-            yield data
-
-    def __getattr__(self, name: str) -> Any:  # `tell`, `flush`, `close`, `closed`
-        return getattr(self._file, name)
-
-    def finish(
-        self, prefix: str, ending: str, clips: int, video_bytes: int, index: Sequence[str] = ()
-    ) -> Shard:
-        """Close the file and name it after its bytes."""
-        self._file.close()
-        sha256 = self._digest.hexdigest()
-        name = f"{prefix}-{sha256[:16]}.{ending}"
-        size_bytes = self._path.stat().st_size
-        return Shard(self._path, name, clips, video_bytes, size_bytes, sha256, index)
-
-    def __enter__(self) -> HashingFile:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Remove a file that was not finished, as something failed."""
-        if kind is not None:
-            self._file.close()
-            self._path.unlink(missing_ok=True)
+def finish_shard(
+    file: BinaryIO, prefix: str, ending: str, video_bytes: int, index: Sequence[str], clips: int
+) -> Shard:
+    """Close a file that was written, and name it after its bytes."""
+    file.close()
+    path = Path(file.name)
+    sha256 = sha256_of(path)
+    name = f"{prefix}-{sha256[:16]}.{ending}"
+    return Shard(path, name, clips, video_bytes, path.stat().st_size, sha256, tuple(index))
 
 
 @contextlib.contextmanager
