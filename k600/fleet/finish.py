@@ -99,7 +99,7 @@ def tidy(job: Job, places: Places) -> None:
     if how.with_loader:
         publish_loader(places.shards)
     name = how.repo or name_on_card(how.parts_place)
-    update_card(places.shards, how.kind, name=name, private=bool(how.repo))
+    update_card(places.shards, how.kind, name=name)
 
     work = places.work
     there = work.names(META_DIR)

@@ -113,16 +113,12 @@ class UnitMarker:
         entries = self.entries.items()
         return {name: Place(*object_facts, entry) for name, entry in entries if entry}
 
-    @property
-    def part_bytes(self) -> int:
-        """Size of its part."""
-        return sum(clip.size_bytes for clip in self.clips)
-
     def to_json(self) -> bytes:
         """Return it as JSON."""
         entry = dataclasses.asdict(self)
         unit = entry.pop("unit")
-        return to_json({**unit.pop("tarball"), **unit, "part_bytes": self.part_bytes, **entry})
+        part_bytes = sum(clip.size_bytes for clip in self.clips)
+        return to_json({**unit.pop("tarball"), **unit, "part_bytes": part_bytes, **entry})
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> UnitMarker | None:
@@ -201,21 +197,15 @@ def count_rejects(markers: Iterable[UnitMarker], unavailable: Mapping[str, int])
 
 
 def find_unread(units: Sequence[Unit], job: Job, work: FileDestination) -> list[Unit]:
-    """Return the units without a marker, or without a part of the right size.
+    """Return the units without a marker, or without their part.
 
-    The bytes of a part are checked clip by clip as it is merged.
+    A part is checked clip by clip as it is merged.
     """
-    sizes, marked = work.sizes(job.meta_path("parts")), work.names(job.meta_path("units"))
+    parts, marked = work.names(job.meta_path("parts")), work.names(job.meta_path("units"))
     begun = [unit.key for unit in units if f"{unit.key}.json" in marked]
     markers = read_markers(begun, job, work)
-
-    def is_read(unit: Unit) -> bool:
-        marker = markers.get(unit.key)
-        if marker is None:
-            return False
-        return not marker.clips or sizes.get(unit.key) == marker.part_bytes
-
-    return [unit for unit in units if not is_read(unit)]
+    read = {key for key, marker in markers.items() if not marker.clips or key in parts}
+    return [unit for unit in units if unit.key not in read]
 
 
 def deal_units(units: Iterable[Unit], ranks: int) -> list[list[Unit]]:

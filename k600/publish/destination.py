@@ -48,6 +48,8 @@ class Destination(Protocol):
 
     address: str
     """For messages, without credentials."""
+    private: bool | None = False
+    """Whether only some may see it; None if that is left to the place."""
 
     def prepare(self) -> None:
         """Create the place if it does not exist, and check that it may be used."""
@@ -200,11 +202,6 @@ class FileDestination(Destination):
         with self._translate_errors():
             folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Return the sizes in bytes of a folder's files, by name."""
-        found = self._entries(folder).items()
-        return {name: info["size"] for name, info in found if info["type"] == "file"}
 
     def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes | None:
         """Return a file, or its bytes from `start` to `end` (exclusive); None if it is missing."""

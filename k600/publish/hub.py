@@ -69,6 +69,7 @@ class HubDestination(Destination):
         private: bool | None,
         token: str | None = None,
         endpoint: str | None = None,
+        offline: bool = False,
     ) -> None:
         """Check `repo_id`, `USER/NAME`; nothing is sent yet.
 
@@ -77,16 +78,17 @@ class HubDestination(Destination):
         """
         check_repo_id(repo_id)
         self.repo_id, self.private, self._token = repo_id, private, token
+        # What reads a mirror may be on the network where the Hub's client may not.
+        self._offline = offline or huggingface_hub.constants.HF_HUB_OFFLINE
         self._api = huggingface_hub.HfApi(endpoint=endpoint, token=token)
         self._sent: list[CommitOperationAdd] = []
         self.address = f"{self._api.endpoint}/datasets/{repo_id}"
 
     def prepare(self) -> None:
-        # What reads a mirror may be on the network where the Hub's client may not.
-        if huggingface_hub.constants.HF_HUB_OFFLINE:
+        if self._offline:
             raise OfflineError(
-                "repo: the Hub is needed, but HF_HUB_OFFLINE forbids it. Unset it, or publish to a "
-                "folder with to=…"
+                "repo: the Hub is needed, but HF_DATASETS_OFFLINE or HF_HUB_OFFLINE forbids it. "
+                "Unset it, or publish to a folder with to=…"
             )
 
         if not (self._token or huggingface_hub.get_token()):

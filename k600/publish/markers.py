@@ -181,13 +181,14 @@ def finish(
     return done
 
 
-def update_card(destination: Destination, kind: str, *, name: str, private: bool) -> None:
+def update_card(destination: Destination, kind: str, *, name: str) -> None:
     """Write the card of all splits that are done, if it changed."""
     done = [read_marker(destination, f"{META_DIR}/{split}/done.json") for split in SPLITS]
     names = [field.name for field in dataclasses.fields(SplitFacts)]
     known = [{key: each[key] for key in names if key in each} for each in done if each]
     facts = [SplitFacts(**each) for each in known]
     has_loader = LOADER.rpartition("/")[2] in destination.names(META_DIR)
+    private = bool(destination.private)
     card = write_card(kind, facts, name=name, private=private, has_loader=has_loader).encode()
     if destination.read("README.md") != card:
         destination.commit("The card", {"README.md": card})

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from k600.dataset.splits import Split
-from k600.errors import NoClipsError, OfflineError, OptionError
+from k600.errors import NoClipsError, OptionError
 from k600.errors.text import counted
 from k600.loading.request import Request
 from k600.loading.state import read_labels
@@ -83,14 +83,10 @@ def publish(
     destination: Destination
     if url is not None:
         destination = FileDestination(url, how.to_options)
-    elif request.offline:
-        raise OfflineError(
-            "repo: the Hub is needed, but HF_HUB_OFFLINE or HF_DATASETS_OFFLINE forbids it. "
-            "Unset it, or publish to a folder with to=…"
-        )
     else:
         private = how.private is not False if how.kind == "embedded" else how.private
-        destination = HubDestination(name, private=private, token=how.token, endpoint=endpoint)
+        whose = {"token": how.token, "endpoint": endpoint}
+        destination = HubDestination(name, private=private, offline=request.offline, **whose)
 
     with contextlib.closing(destination):
         destination.prepare()
@@ -100,8 +96,7 @@ def publish(
         ]
         if how.with_loader:
             publish_loader(destination)
-        is_private = isinstance(destination, HubDestination) and bool(destination.private)
-        update_card(destination, how.kind, name=name, private=is_private)
+        update_card(destination, how.kind, name=name)
     return Published(destination.address, how.kind, tuple(published))
 
 
