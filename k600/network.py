@@ -72,6 +72,11 @@ def offline_variable(environ: Mapping[str, str]) -> str | None:
     return name if is_true else None
 
 
+def basic_auth(user: str, password: str) -> str:
+    """Return the value of a header that logs in."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """A proxy for HTTP and, by CONNECT, for HTTPS."""
@@ -92,8 +97,7 @@ class Proxy:
         """Headers for the proxy alone."""
         if self.credentials is None:
             return {}
-        encoded = base64.b64encode(":".join(self.credentials).encode()).decode()
-        return {"Proxy-Authorization": f"Basic {encoded}"}
+        return {"Proxy-Authorization": basic_auth(*self.credentials)}
 
     @property
     def secret_url(self) -> str:
@@ -189,14 +193,12 @@ def _covers(entry: str, host: str, port: int) -> bool:
 @cache
 def _tls(certificates: tuple[tuple[str, str], ...]) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    for variable, value in certificates:
-        if variable == "SSL_CERT_DIR":  # in it, OpenSSL only finds files named by their hash
-            value = _bundle(((variable, value),))
-        kind = "capath" if Path(value).is_dir() else "cafile"
+    for each in certificates:
+        bundle = _bundle((each,))  # in a folder, OpenSSL only finds files named by their hash
         try:
-            context.load_verify_locations(**{kind: value})
+            context.load_verify_locations(bundle)
         except (OSError, ssl.SSLError) as error:
-            raise _unreadable(variable, value, error) from None
+            raise _unreadable(*each, error) from None
     return context
 
 

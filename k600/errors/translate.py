@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def mirror_error(error: BaseException, url: str) -> Kinetics600Error:
     denied = no_credentials or (status is None and isinstance(error, PermissionError))
     if status in (401, 403) or denied:
         return MirrorDeniedError(
-            f"mirror: {url} is refused ({brief}{_redirected_to(chain)}). Pass credentials as "
+            f"mirror: {url} is refused ({brief}). Pass credentials as "
             "mirror_options=…, or check the address: S3 refuses a missing object, too, where "
             "listing is not allowed"
         )
@@ -166,17 +166,6 @@ def mirror_error(error: BaseException, url: str) -> Kinetics600Error:
     return MirrorUnreachableError(
         f"mirror: {url} cannot be reached ({brief}). Check the network and the mirror's address; "
         "calling again goes on where this stopped"
-    )
-
-
-def _redirected_to(chain: Sequence[BaseException]) -> str:
-    """Return which other host, without the user's headers, has refused after a redirect."""
-    origin = next(filter(None, (getattr(error, "redirected_to", "") for error in chain)), "")
-    if not origin:
-        return ""
-    return (
-        f"; it redirects to {origin}, which gets none of your headers and cookies, as they are for "
-        "the host you named"
     )
 
 

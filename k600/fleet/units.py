@@ -31,7 +31,7 @@ from k600.fleet.job import Job, Places
 from k600.loading.ask_host import failure_of, find_tarballs
 from k600.loading.request import Request
 from k600.loading.state import HostView, tarballs_of
-from k600.mirror.mirror import RemoteFile
+from k600.mirror.identity import RemoteFile
 from k600.publish.destination import FileDestination
 from k600.publish.markers import read_json, to_json
 from k600.publish.shards import scratch_folder

@@ -17,7 +17,8 @@ from k600.errors import (
 )
 from k600.loading.plan import Plan, plan_rows
 from k600.loading.state import Failure, State
-from k600.mirror.mirror import Mirror, RemoteFile
+from k600.mirror.identity import RemoteFile
+from k600.mirror.mirror import Mirror
 from k600.store.rows import TarballRow
 from k600.tarballs.catalog import KeptLists
 from k600.tarballs.reading import is_condemned, noted_failure

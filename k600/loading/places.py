@@ -10,7 +10,7 @@ from k600.dataset.clip import Place, Tarball
 from k600.dataset.splits import Split
 from k600.loading.index import Index, IndexFile
 from k600.loading.selection import Candidate
-from k600.mirror.mirror import is_strong_etag
+from k600.mirror.identity import is_strong_etag
 from k600.store.ledger import Ledger
 from k600.store.rows import LedgerView
 

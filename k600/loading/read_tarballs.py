@@ -22,7 +22,7 @@ from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import State
-from k600.mirror.mirror import RemoteFile
+from k600.mirror.identity import RemoteFile
 from k600.mirror.reader import AHEAD_BYTES
 from k600.tarballs.extract import TarballExtractor, TarballRead
 

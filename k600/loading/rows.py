@@ -28,7 +28,8 @@ from k600.errors import (
 )
 from k600.errors.text import counted, printable
 from k600.loading.manifest import is_other
-from k600.mirror.mirror import Mirror, RemoteFile
+from k600.mirror.identity import RemoteFile
+from k600.mirror.mirror import Mirror
 from k600.mirror.reader import AHEAD_BYTES
 from k600.store.inventory import Inventory
 from k600.store.ledger import Ledger

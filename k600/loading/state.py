@@ -21,7 +21,7 @@ from k600.loading.overlap import left_out_videos
 from k600.loading.places import Places
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
-from k600.mirror.mirror import RemoteFile
+from k600.mirror.identity import RemoteFile
 from k600.store.adopt import adopt
 from k600.store.inventory import Folders, Inventory, watched_folders
 from k600.store.ledger import Ledger

@@ -1,11 +1,12 @@
-"""The identity of a mirror: one canonical address, however it is spelled."""
+"""Which mirror, as one canonical address however it is spelled, and which object of it."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import fsspec
@@ -18,6 +19,47 @@ PUBLIC_BUCKET = "s3://kinetics"  # CVDF's, read anonymously
 _AWS = re.compile(r"(?:(?P<bucket>.+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com")  # of any region
 _ALIASES = {"s3a": "s3", "gcs": "gs"}
 _PLACES = ("account_name", "host", "port")  # storage options that are a part of the address
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One object of a mirror, as it was at one moment."""
+
+    name: str
+    """Path below the mirror's root, such as `val/zumba.tar.gz`."""
+    url: str
+    """Address for messages, without credentials."""
+    size_bytes: int
+    etag: str
+    """ETag, or on a local disk size, inode and time."""
+
+    @property
+    def has_strong_etag(self) -> bool:
+        """Whether an object elsewhere with this ETag and size is the same."""
+        return is_strong_etag(self.etag)
+
+
+def is_strong_etag(etag: str) -> bool:
+    """Return whether the same ETag and size elsewhere are the same bytes: no date, not weak."""
+    return not (etag.startswith("W/") or "GMT" in etag or "None" in etag)
+
+
+class Version(NamedTuple):
+    """Which object an answer is of, as far as it says so; compared only where both say it."""
+
+    etag: str | None = None
+    """Its ETag without quotes, or else its date."""
+    size_bytes: int | None = None
+
+    def fits(self, other: Version) -> bool:
+        """Return whether both may be the same."""
+        return all(a == b for a, b in zip(self, other, strict=True) if None not in (a, b))
+
+    def completed_by(self, other: Version) -> Version:
+        """Return this one, with what only the other says."""
+        etag = other.etag if self.etag is None else self.etag
+        size_bytes = other.size_bytes if self.size_bytes is None else self.size_bytes
+        return Version(etag, size_bytes)
 
 
 def mirror_identity(url: str, options: Mapping[str, Any]) -> str:

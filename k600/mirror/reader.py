@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cache
+from typing import Any
 
 from k600.errors import MirrorError, MirrorRangesError, MirrorUnreachableError
-from k600.mirror.source import Source
-from k600.mirror.web import LEAST_BLOCK_BYTES, Block, Version
-
-if TYPE_CHECKING:
-    from k600.mirror.mirror import Mirror, RemoteFile
+from k600.mirror.identity import RemoteFile, Version
+from k600.mirror.root import Root
+from k600.mirror.source import LEAST_BLOCK_BYTES, Source
 
 FIRST_BLOCK_BYTES = 512 << 10
 MOST_BLOCK_BYTES = 8 << 20
@@ -27,16 +26,9 @@ AHEAD_BYTES = 40 << 20
 each, twenty ranges of 2 MiB make 400 MB/s."""
 _RANGES_AT_FIRST, _MOST_RANGES = 2, 20
 _SOON_SECONDS = 2.0
-"""How long a range may take for more to be requested ahead."""
-
-
-class _Asked(NamedTuple):
-    """A requested range."""
-
-    start: int
-    end: int
-    answer: Future[Block]
-    at: float
+"""How long a range may be waited for if more are to be requested ahead."""
+_SILENT_SECONDS = 0.5
+"""How long a near server is waited for that sends all by one request."""
 
 
 class Reader(io.RawIOBase):
@@ -50,7 +42,7 @@ class Reader(io.RawIOBase):
 
     def __init__(
         self,
-        mirror: Mirror,
+        root: Root,
         what: RemoteFile | str,
         *,
         start: int = 0,
@@ -66,15 +58,19 @@ class Reader(io.RawIOBase):
         what was read. Each block's size is passed to `on_bytes`. `Mirror.head` raises its errors.
         """
         super().__init__()
-        self._mirror, self._start = mirror, start
-        self._source = Source(mirror, what if isinstance(what, str) else what.name, stop)
+        self._root, self._position = root, start
         self._stop, self._on_bytes = stop or threading.Event(), on_bytes or (lambda _: None)
         self._ahead_bytes, self._most_ahead_bytes = ahead_bytes, most_ahead_bytes or ahead_bytes
-        self._most_ranges, self._position = _RANGES_AT_FIRST, start
-        self._block, self._asked = memoryview(b""), deque[_Asked]()
-        self._blocks = self._ranges() if mirror.is_network else self._whole()
-        self.remote = self._look(what) if isinstance(what, str) else what
-        self._version = Version(self.remote.etag, self.remote.size_bytes)
+        self._asked = deque[tuple[int, Future[list[bytes]]]]()  # (begin, answer) of each range
+        self._most_ranges = _RANGES_AT_FIRST
+        self._block, self._blocks = memoryview(b""), self._read_ahead()
+        if isinstance(what, str):
+            self._source = Source(root, what, stop=self._stop)
+            what = self._look()
+        else:
+            version = Version(what.etag, what.size_bytes)
+            self._source = Source(root, what.name, version, self._stop)
+        self.remote = what
 
     def readable(self) -> bool:
         return True
@@ -107,7 +103,7 @@ class Reader(io.RawIOBase):
     def again(self) -> Iterator[Reader]:
         """Open the same object again from its first byte; check at the end that it is the same."""
         options: dict[str, Any] = {"stop": self._stop, "on_bytes": self._on_bytes}
-        with contextlib.closing(Reader(self._mirror, self.remote, **options)) as reader:
+        with contextlib.closing(Reader(self._root, self.remote, **options)) as reader:
             yield reader
             reader.check_unchanged()
 
@@ -116,89 +112,78 @@ class Reader(io.RawIOBase):
 
         Unless all answers had its ETag, the mirror is asked, with as much patience as for a range.
         """
-        if not (self._source.proved and self._mirror.is_network):
-            look = partial(self._source.look, self._version)
-            self._source.retry(0.6).call(look, MirrorUnreachableError)
+        if not self._source.proved:
+            self._source.head(math.inf)
 
     def close(self) -> None:
         self._source.is_over = True
         self._blocks.close()
         super().close()
 
-    def _look(self, path: str) -> RemoteFile:
-        """Return what is at a path: its first bytes, requested at once, say so where they can."""
-        if self._mirror.is_network and self._source.address():
-            self._ask(self._position + FIRST_BLOCK_BYTES, Version())
+    def _look(self) -> RemoteFile:
+        """Return what is there: its first bytes, requested at once, say so where they can."""
+        if self._source.address:
+            self._ask(FIRST_BLOCK_BYTES)
             with contextlib.suppress(MirrorError):
-                etag, size_bytes = version = self._wait(self._asked[0]).version
-                if etag is not None and size_bytes is not None:
-                    self._asked = deque(a for a in self._asked if a.start < size_bytes)
-                    return self._mirror.remote(path, version)
-            self._asked.clear()
-            self._position = self._start
-        return self._mirror.head(path)
+                self._wait()
+                if None not in self._source.version:
+                    return self._source.remote
+            self._position = self._asked.popleft()[0]
+        return self._source.head()
 
-    def _ranges(self) -> Generator[bytes, None, None]:
+    def _read_ahead(self) -> Generator[bytes, None, None]:
         """Yield the object's bytes in order."""
-        size, length = self.remote.size_bytes, FIRST_BLOCK_BYTES
-        may_be_near = True
+        source, size, length = self._source, self.remote.size_bytes, FIRST_BLOCK_BYTES
+        has_ranges = may_stream = self._root.is_network
         while self._asked or self._position < size:
-            near = self._source.near and may_be_near
-            if near and not self._asked:
-                may_be_near = False
-                for piece in self._source.straight(self._position, self._version):
-                    self._position += len(piece)
-                    yield piece
+            straight = not has_ranges or (source.near and may_stream)
+            if straight and not self._asked:
+                silent = _SILENT_SECONDS if has_ranges else self._root.request_seconds
+                try:
+                    for piece in source.stream(self._position, silent_seconds=silent):
+                        self._position += len(piece)
+                        yield piece
+                except MirrorUnreachableError:
+                    if not has_ranges:
+                        raise
+                    may_stream = False
                 continue
-            while not near and self._position < size and self._may_ask():
+
+            while not straight and self._position < size and self._may_ask():
                 share = max(self._most_bytes() // self._most_ranges, LEAST_BLOCK_BYTES)
-                self._ask(min(self._position + min(length, share), size), self._version)
+                self._ask(min(length, share, size - self._position))
                 length = min(2 * length, MOST_BLOCK_BYTES)
-            asked = self._asked.popleft()
             try:
-                block = self._wait(asked)
+                pieces = self._wait()
             except MirrorRangesError:
-                if asked.start > self._start:
-                    raise
-                yield from self._whole()
-                return
-            self._source.check(self._version, block.version)
-            yield from block.pieces
-
-    def _whole(self) -> Generator[bytes, None, None]:
-        """Yield the object from a server that can only send all of it, or from a disk."""
-        self._source.proved = False
-        size, position = self.remote.size_bytes, 0
-        for block in self._source.stream(size):
-            yield block[max(self._start - position, 0) :]
-            position += len(block)
-            if position > size:
-                break
-        if position != size:
-            raise MirrorUnreachableError(
-                f"mirror: {self.remote.url} ended after {position:,} of {size:,} bytes"
-            )
-
-    def _ask(self, end: int, expected: Version) -> None:
-        """Request what comes next, up to `end`."""
-        answer = self._source.begin(self._position, end, expected)
-        self._asked.append(_Asked(self._position, end, answer, time.monotonic()))
-        self._position = end
-
-    def _wait(self, asked: _Asked) -> Block:
-        """Return a range; request more at a time if it was waited for, and the line is not slow."""
-        was_there = asked.answer.done()
-        block = self._source.result(asked.answer)
-        if not was_there and time.monotonic() - asked.at < _SOON_SECONDS:
-            most = max(self._most_bytes() // FIRST_BLOCK_BYTES, _RANGES_AT_FIRST)
-            self._most_ranges = min(2 * self._most_ranges, most, _MOST_RANGES)
-        return block
+                has_ranges, self._position = False, self._asked[0][0]
+                self._asked.clear()
+            else:
+                self._asked.popleft()
+                yield from pieces
 
     def _may_ask(self) -> bool:
         """Return whether one more range may be requested, by number and size of pending ones."""
-        pending = sum(asked.end - asked.start for asked in self._asked)
-        few = len(self._asked) < min(self._most_ranges, _RANGES_AT_FIRST)
-        return few or (len(self._asked) < self._most_ranges and pending < self._most_bytes())
+        if len(self._asked) < _RANGES_AT_FIRST:
+            return True
+        pending = self._position - self._asked[0][0]
+        return len(self._asked) < self._most_ranges and pending < self._most_bytes()
+
+    def _ask(self, count: int) -> None:
+        """Request the next bytes."""
+        answer = self._source.begin(self._position, self._position + count)
+        self._asked.append((self._position, answer))
+        self._position += count
+
+    def _wait(self) -> list[bytes]:
+        """Return the first range; request more at a time if that was waited for, but not long."""
+        _, answer = self._asked[0]
+        was_there, begin = answer.done(), time.monotonic()
+        pieces = self._source.result(answer)
+        if not was_there and time.monotonic() - begin < _SOON_SECONDS:
+            most = max(self._most_bytes() // FIRST_BLOCK_BYTES, _RANGES_AT_FIRST)
+            self._most_ranges = min(2 * self._most_ranges, most, _MOST_RANGES)
+        return pieces
 
     def _most_bytes(self) -> int:
         """Return how much may be requested ahead: an eighth of what was read is wasted at most."""

@@ -6,7 +6,6 @@ from `http://` to `https://` of the same host; the remedy is to name the `https:
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import ssl
@@ -18,35 +17,15 @@ from urllib.parse import unquote, urljoin, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from k600.errors import MirrorError, MirrorRangesError, MirrorUnreachableError, OptionError
+from k600.errors import MirrorError, OptionError
 from k600.errors.text import public_url
-from k600.network import CONNECT_SECONDS, WEB_PORTS, Network, Proxy
+from k600.mirror.identity import Version
+from k600.network import CONNECT_SECONDS, WEB_PORTS, Network, Proxy, basic_auth
 
-LEAST_BLOCK_BYTES = 64 << 10
-"""Fewer are not worth a request, and not worth keeping where a connection broke."""
 _PART_BYTES, _LARGE_BYTES = 256 << 10, 48 << 10
 """(Reads of 64 KiB took 0.15 CPU s/GB more on loopback.)"""
 _MOST_REDIRECTS = 10
 _USED_OPTIONS = frozenset({"headers", "cookies", "auth", "client_kwargs", "trust_env"})
-
-
-class Version(NamedTuple):
-    """Which object an answer is of, as far as it says so; compared only where both say it."""
-
-    etag: str | None = None
-    """Its ETag without quotes, or else its date."""
-    size_bytes: int | None = None
-
-    def fits(self, other: Version) -> bool:
-        """Return whether both may be the same."""
-        return all(a == b for a, b in zip(self, other, strict=True) if None not in (a, b))
-
-
-class Block(NamedTuple):
-    """Bytes of an object, in pieces, and which object that was."""
-
-    pieces: list[bytes]
-    version: Version
 
 
 class Address(NamedTuple):
@@ -56,16 +35,25 @@ class Address(NamedTuple):
     headers: Mapping[str, str]
     network: Network
     """As read once: to read the environment takes as long as the rest of a request."""
+    is_signed: bool = False
+    """Whether it is for GET alone, and s3fs may know better."""
+
+
+class Answer(NamedTuple):
+    """Bytes of an object, as they come."""
+
+    version: Version
+    parts: Iterator[bytes]
+    is_whole: bool = False
+    """Whether they are all of the object, and not what was asked for."""
 
 
 class WebError(Exception):
     """An answer that is none, with its status."""
 
-    def __init__(self, status: int, redirected_to: str = "") -> None:
-        super().__init__(f"HTTP {status}")
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
         self.status = status
-        self.redirected_to = redirected_to
-        """The other scheme, host and port that gave it, if any."""
 
 
 def user_headers(url: str, options: Mapping[str, Any]) -> dict[str, str]:
@@ -73,96 +61,72 @@ def user_headers(url: str, options: Mapping[str, Any]) -> dict[str, str]:
 
     `OptionError` is raised for options that cannot be kept.
     """
-    client = options.get("client_kwargs") or {}
-    if unknown := sorted((options.keys() | client.keys()) - _USED_OPTIONS):
+    client, parts = options.get("client_kwargs") or {}, urlsplit(url)
+    given = {**client, **options}
+    unknown = sorted(given.keys() - _USED_OPTIONS)
+    auth = given.get("auth")
+    if auth is None and parts.username is not None:
+        auth = unquote(parts.username), unquote(parts.password or "")
+    if auth is not None and not isinstance(auth, tuple):
+        unknown.append("auth")
+    if unknown:
         raise OptionError(
             f"mirror_options: {unknown[0]!r} is not known for {public_url(url)}. Allowed for a web "
-            "server are 'headers', 'cookies' and 'auth' (user and password); proxies and "
+            "server are 'headers', 'cookies' and 'auth', a pair (user, password); proxies and "
             "certificates are those that the environment names"
         )
-    headers: dict[str, str] = {}
-    parts = urlsplit(url)
-    if parts.username is not None:
-        headers["Authorization"] = _basic(unquote(parts.username), unquote(parts.password or ""))
-    for given in (client, options):
-        headers |= given.get("headers") or {}
-        if cookies := given.get("cookies"):
-            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
-        if auth := given.get("auth"):
-            if not isinstance(auth, tuple):
-                raise OptionError(
-                    "mirror_options: 'auth' is not allowed, expected (user, password)"
-                )
-            headers["Authorization"] = _basic(*auth[:2])
-    return headers
+    headers = {} if auth is None else {"Authorization": basic_auth(*auth[:2])}
+    if cookies := given.get("cookies"):
+        headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+    return {**headers, **(client.get("headers") or {}), **(options.get("headers") or {})}
 
 
-def _basic(user: str, password: str) -> str:
-    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
-
-
-def head(address: Address, name: str, *, seconds: float) -> Version:
+def head(address: Address, *, seconds: float) -> Version:
     """Return ETag and size of an object; a server that packs what it sends gives none."""
     for method in ("HEAD", "GET"):  # some servers do not answer a HEAD
         try:
             with _request(method, address, seconds) as answer:
-                found, encoding = _version(answer), answer.headers.get("Content-Encoding", "")
+                found, encoding = _version(answer), answer.headers.get("Content-Encoding")
         except WebError as error:
             if method == "GET" or error.status in (404, 407):
                 raise
             continue
         if found.size_bytes is not None:
             return found
-    raise MirrorError(_without_length(name, encoding.replace("identity", "")))
+    raise MirrorError(
+        f"mirror: {public_url(address.url)} comes with Content-Encoding: {encoding or 'none'} and "
+        "without a length, so nothing can be checked, and nothing goes on where it broke. Have the "
+        "server send files as they are stored, with a Content-Length"
+    )
 
 
 @contextlib.contextmanager
 def get(
     address: Address,
-    name: str,
     start: int,
     end: int,
-    *,
     size_bytes: int | None,
+    *,
     seconds: float,
     check: Callable[[], object],
-) -> Iterator[tuple[Version, Iterator[bytes]]]:
+) -> Iterator[Answer]:
     """Request the bytes `[start, end)`, or as many of them as there are; they come in parts.
 
-    The connection may be silent for `seconds`; `check` is called as they come, and may raise. What
-    came before the connection broke is yielded. `name` is for messages.
-
-    Raises:
-        MirrorRangesError: The server sends the whole object, of `size_bytes`, instead.
-        MirrorUnreachableError: It sends anything else.
+    A server without ranges may send the whole object, of `size_bytes`. The connection may be silent
+    for `seconds`; `check` is called as bytes come, and may raise. What came before the connection
+    broke is yielded.
     """
     with _request("GET", address, seconds, {"Range": f"bytes={start}-{end - 1}"}) as answer:
         version, length = _version(answer), answer.length_remaining or 0
         said, last = answer.headers.get("Content-Range", "").partition("/")[0], start + length
         right = answer.status == 206 and said == f"bytes {start}-{last - 1}"
-        if right and last in (end, version.size_bytes):
-            yield version, _parts(answer, check)
-            return
-        if answer.status == 200 and size_bytes in (None, length):
-            raise MirrorRangesError(
-                f"mirror: {name} serves no byte ranges (HTTP 200): it can only be read from its "
-                "beginning"
-            )
-        raise MirrorUnreachableError(
-            f"mirror: {name} sent {said[:100]!r} (HTTP {answer.status}), asked for bytes "
-            f"{start}-{end - 1}"
-        )
+        is_whole = answer.status == 200 and size_bytes in (None, length)
+        if not is_whole and not (right and last in (end, version.size_bytes)):
+            raise WebError(f"it sent {said[:100]!r} for bytes {start}-{end - 1}", answer.status)
+        yield Answer(version, _parts(answer, check), is_whole)
 
 
-def stream(address: Address, *, seconds: float) -> Iterator[bytes]:
-    """Yield all of an object by one request."""
-    with _request("GET", address, seconds) as answer:
-        yield from _parts(answer)
-
-
-def _parts(
-    answer: urllib3.BaseHTTPResponse, check: Callable[[], object] = lambda: None
-) -> Iterator[bytes]:
+def _parts(answer: urllib3.BaseHTTPResponse, check: Callable[[], object]) -> Iterator[bytes]:
     """Yield a body in parts, small ones joined (TLS gives 16 KiB at a time), also before an error.
 
     Large ones are what was read: to copy them, or to read into memory used again, costs more.
@@ -174,12 +138,11 @@ def _parts(
             parts.append(part)
             size += len(part)
             if len(part) >= _LARGE_BYTES or size >= _PART_BYTES:
-                yield b"".join(parts)  # of one part, that itself
-                parts, size = [], 0
-    except (OSError, HTTPError):
-        yield b"".join(parts)
-        raise
-    yield b"".join(parts)
+                whole, parts, size = b"".join(parts), [], 0  # of one part, that itself
+                yield whole
+    finally:
+        if parts:
+            yield b"".join(parts)
 
 
 @contextlib.contextmanager
@@ -194,9 +157,8 @@ def _request(
         try:
             location = answer.get_redirect_location()
             if not location:
-                there = origin(url)
                 if answer.status >= 300:
-                    raise WebError(answer.status, there if there != origin(address.url) else "")
+                    raise WebError(_refusal(answer.status, address.url, url), answer.status)
                 yield answer
                 return
         finally:
@@ -206,7 +168,7 @@ def _request(
                 answer.close()
             answer.release_conn()
         there = urljoin(url, location)
-        if origin(there) != origin(url):
+        if _origin(there) != _origin(url):
             headers = needed
         url = there
     raise HTTPError(f"{_MOST_REDIRECTS} redirects, one after another")
@@ -226,7 +188,7 @@ def _send(
         )
     except HTTPError as error:
         if "Tunnel connection failed: 407" in str(error):
-            raise WebError(407) from error
+            raise WebError("HTTP 407", 407) from error
         raise
 
 
@@ -247,18 +209,18 @@ def _version(answer: urllib3.BaseHTTPResponse) -> Version:
     return Version(etag or None, int(total) if total.isdecimal() else None)
 
 
-def origin(url: str) -> str:
+def _refusal(status: int, asked: str, answered: str) -> str:
+    """Return the words for a status, perhaps of another host, without the user's headers."""
+    if _origin(asked) == _origin(answered):
+        return f"HTTP {status}"
+    return (
+        f"HTTP {status}; it redirects to {_origin(answered)}, which gets none of your headers and "
+        "cookies, as they are for the host you named"
+    )
+
+
+def _origin(url: str) -> str:
     """Return scheme, host and port of an address."""
     parts = urlsplit(url)
     port = parts.port or WEB_PORTS.get(parts.scheme, 0)
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
-
-
-def _without_length(name: str, encoding: str) -> str:
-    if not encoding:
-        return f"mirror: {name} gives no Content-Length, so nothing can be checked"
-    return (
-        f"mirror: {name} is sent with Content-Encoding: {encoding} and without a length: the "
-        "server packs it anew for each answer, so nothing can be checked, and nothing goes on "
-        "where it broke. Have it send files as they are stored"
-    )

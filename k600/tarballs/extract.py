@@ -14,7 +14,8 @@ from isal import isal_zlib
 
 from k600.dataset.clip import Entry, Listing, Tarball, TestLabels, video_of
 from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError, Stopped
-from k600.mirror.mirror import Mirror, RemoteFile
+from k600.mirror.identity import RemoteFile
+from k600.mirror.mirror import Mirror
 from k600.mirror.reader import AHEAD_BYTES
 from k600.progress import Bar
 from k600.store.inventory import Inventory

@@ -26,7 +26,8 @@ from k600.errors import (
     MirrorUnreachableError,
     NoTarballError,
 )
-from k600.mirror.mirror import Mirror, RemoteFile
+from k600.mirror.identity import RemoteFile
+from k600.mirror.mirror import Mirror
 from k600.mirror.reader import keep_memory_of_blocks
 from k600.store.rows import Checkpoint, TarballRow
 from k600.tarballs.archive import CHUNK_BYTES, Members

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from k600.dataset.clip import Clip, Entry, Tarball, TestLabels, parse_file_name
 from k600.errors import EncoderError
-from k600.mirror.mirror import Mirror, RemoteFile
+from k600.mirror.identity import RemoteFile
+from k600.mirror.mirror import Mirror
 from k600.mirror.reader import AHEAD_BYTES
 from k600.tarballs.reading import open_tarball
 from k600.video.cut import CutError

@@ -31,7 +31,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a tiny tarball take as many byte ranges as a real one."""
     monkeypatch.setattr(k600.mirror.reader, "FIRST_BLOCK_BYTES", 8 << 10)
     monkeypatch.setattr(k600.mirror.reader, "MOST_BLOCK_BYTES", 32 << 10)
-    for module in (k600.mirror.reader, k600.mirror.source, k600.mirror.web):
+    for module in (k600.mirror.reader, k600.mirror.source):
         monkeypatch.setattr(module, "LEAST_BLOCK_BYTES", 4 << 10)
 
 

@@ -14,7 +14,7 @@ from k600.errors import OptionError
 from k600.fleet.estimate import Rates, Requests, count_requests, enough_workers, simulate
 from k600.fleet.plan import count_shards, deal_clips
 from k600.fleet.units import PartClip, Unit, UnitMarker, deal_units
-from k600.mirror.mirror import RemoteFile
+from k600.mirror.identity import RemoteFile
 from k600.video.encoding import Encoding
 
 

@@ -23,7 +23,8 @@ from k600.errors import (
 )
 from k600.errors.text import public_url
 from k600.errors.translate import mirror_error
-from k600.mirror.mirror import Mirror, RemoteFile
+from k600.mirror.identity import RemoteFile
+from k600.mirror.mirror import Mirror
 from k600.mirror.reader import Reader
 from tests.servers import CuttingProxy, S3Server, serving, web_server
 

@@ -47,19 +47,16 @@ def get(
     url: str, start: int, end: int, *, seconds: float = 30, over: threading.Event | None = None
 ) -> list[bytes]:
     """Return the pieces that come before anything goes wrong."""
-    options: dict[str, Any] = {"size_bytes": None, "seconds": seconds}
 
     def check() -> None:
         if over is not None and over.is_set():
             raise Stopped("stopped")
 
-    options["check"] = check
     found: list[bytes] = []
     with contextlib.suppress(HTTPError):
-        with web.get(
-            Address(f"{url}/object", {}, read_network()), "object", start, end, **options
-        ) as (_, pieces):
-            found.extend(pieces)
+        address = Address(f"{url}/object", {}, read_network())
+        with web.get(address, start, end, None, seconds=seconds, check=check) as answer:
+            found.extend(answer.parts)
     return found
 
 
