@@ -9,7 +9,7 @@ import numpy as np
 from k600.dataset.clip import video_of
 from k600.gallery.thumbnails import preview_clip
 from k600.miniature import Miniature
-from k600.miniature.letters import draw_line
+from k600.miniature.clips import draw_words
 
 
 def test_about_half_of_validation_and_test_is_from_videos_that_are_not_in_train(
@@ -34,10 +34,9 @@ def test_every_clip_says_that_it_is_a_miniature_and_looks_like_no_other(
             assert picture is not None
             pictures[tarball, name] = picture.astype(int)
     height, width, _ = next(iter(pictures.values())).shape
-    words = np.zeros((96, 128, 3), np.uint8)
-    draw_line(words, 2, 1, "MINIATURE", (255, 255, 255))
+    words = draw_words(("MINIATURE",), 128, 96)
     rows = np.arange(height) * 96 // height
-    letters = words[rows][:, np.arange(width) * 128 // width, 0] > 0
+    letters = words[rows][:, np.arange(width) * 128 // width] > 0
     top = slice(0, height * 14 // 96)
     for picture in pictures.values():
         bright = picture.min(axis=2)

@@ -1,24 +1,22 @@
-"""The miniature's clips: small MP4 files, in each of which somebody moves through a landscape."""
+"""The miniature's clips: small MP4 files, in each of which something moves below a few words."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
-GROUNDS = {
-    "water": (38, 96, 122),
-    "grass": (74, 104, 46),
-    "snow": (196, 206, 220),
-    "sand": (170, 140, 96),
-}
-_SKIES = (
-    ((58, 116, 186), (140, 176, 210)),
-    ((52, 46, 92), (206, 120, 74)),
-    ((96, 106, 120), (150, 158, 166)),
-)
+import av
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+_SKIES = (("#3a74ba", "#8cb0d2"), ("#342e5c", "#ce784a"), ("#606a78", "#969ea6"))
 """Colours at the top and at the horizon."""
+
+_Draw = Callable[[float], npt.NDArray[np.uint8]]
+"""Returns the frame at a time in seconds: height x width x 3."""
 
 
 @lru_cache(maxsize=256)
@@ -34,15 +32,9 @@ def make_clip(
 ) -> bytes:
     """Return a small MP4 (H.264, yuv420p, no audio) whose frames depend on `seed`.
 
-    `words` are lines of ASCII to be drawn from the top left, 13 pixels each. With a `ground`, one
-    of GROUNDS, somebody is seen on it; without, a square on one colour, which costs a third as much
-    to make.
+    `words` are lines to be drawn from the top left, 13 pixels each. With a `ground`, which is a
+    colour, somebody is seen on it; without, a square that moves.
     """
-    import av
-    import numpy as np
-
-    from k600.miniature.letters import draw_line
-
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         quality = "36" if ground else "42" if words else "30"  # landscapes and letters take bytes
@@ -51,15 +43,12 @@ def make_clip(
         stream.codec_context.thread_count = 1  # the same bytes on every machine
         stream.codec_context.time_base = Fraction(1, fps)
 
-        letters = np.zeros((height, width, 3), np.uint8)
-        for number, line in enumerate(words):
-            draw_line(letters, 2, 1 + 13 * number, line, (255, 255, 255))
-
-        scene: _Landscape | _Square = _Square(seed, width, height)
+        letters = draw_words(words, width, height)[..., None]
+        draw = _square(seed, width, height)
         if ground is not None:
-            scene = _Landscape(seed, width, height, ground)
+            draw = _landscape(seed, width, height, ground)
         for index in range(seconds * fps):
-            image = np.maximum(scene.draw(index / fps), letters)
+            image = np.maximum(draw(index / fps), letters)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = index
             container.mux(stream.encode(frame))
@@ -67,122 +56,68 @@ def make_clip(
     return buffer.getvalue()
 
 
-class _Square:
-    """A square that moves over one colour."""
+def draw_words(words: tuple[str, ...], width: int, height: int) -> npt.NDArray[np.uint8]:
+    """Return lines of text, 255 where there is ink and else 0: height x width."""
+    page = Image.new("L", (width, height))
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(11)
+    pen.fontmode = "1"
+    for number, line in enumerate(words):
+        pen.text((2, 13 * number), line, fill=255, font=font)
+    return np.asarray(page)
 
-    def __init__(self, seed: int, width: int, height: int) -> None:
-        self._seed, self._width, self._height = seed, width, height
 
-    def draw(self, seconds: float) -> Any:
-        """Return the picture at a time, as height x width x 3 bytes."""
-        import numpy as np
+def _square(seed: int, width: int, height: int) -> _Draw:
+    """Return what draws a square that moves over one colour."""
+    colour = [(seed * step) % 200 + 55 for step in (37, 91, 151)]
 
+    def draw(seconds: float) -> npt.NDArray[np.uint8]:
         index = round(5 * seconds)
-        colour = [(self._seed * step) % 200 + 55 for step in (37, 91, 151)]
-        image = np.empty((self._height, self._width, 3), np.uint8)
+        image = np.empty((height, width, 3), np.uint8)
         image[:] = [value // 3 for value in colour]
-        left = (self._seed * 7 + index * 3) % (self._width - 24)
-        top = (self._seed * 13 + index * 2) % (self._height - 24)
+        left = (seed * 7 + index * 3) % (width - 24)
+        top = (seed * 13 + index * 2) % (height - 24)
         image[top : top + 24, left : left + 24] = colour[::-1]
         return image
 
+    return draw
 
-class _Landscape:
-    """Sky, hills and ground, and somebody who walks, runs or rides the waves in front of them."""
 
-    def __init__(self, seed: int, width: int, height: int, ground: str) -> None:
-        import numpy as np
+def _landscape(seed: int, width: int, height: int, ground: str) -> _Draw:
+    """Return what draws sky, hills and ground, and somebody who walks up and down before them."""
+    random = np.random.default_rng(seed)
+    horizon, size = int(height * random.uniform(0.45, 0.6)), 0.42 * height
+    phase, speed = random.uniform(0, 6), random.uniform(0.6, 1.4)
+    shirt, trousers = (tuple(map(int, random.integers(60, 255, 3))) for _ in range(2))
 
-        random = np.random.default_rng(seed)
-        sky = _SKIES[seed % len(_SKIES)]
-        self._is_water = ground == "water"
-        self._wide = (
-            width + width // 4
-        )  # the camera sways over a picture that is wider than it sees
-        self._width = width
-        self._horizon = round(height * random.uniform(0.45, 0.6))
-        self._phase, self._speed = random.uniform(0, 6), random.uniform(0.6, 1.4)
-        self._shirt = random.integers(60, 255, 3).astype(float)
+    sky = ImageOps.colorize(Image.linear_gradient("L"), *_SKIES[seed % len(_SKIES)])
+    behind = Image.new("RGB", (width, height), ground)
+    behind.paste(sky.resize((width, horizon)))
+    pen = ImageDraw.Draw(behind)
+    for hill in range(2):
+        middle, half = random.uniform(0, width), random.uniform(0.3, 0.6) * width
+        top = horizon - height * random.uniform(0.1, 0.25)
+        box = (middle - half, top, middle + half, 2 * horizon - top)
+        pen.pieslice(box, 180, 360, fill=("#2c4038", "#1c2c26")[hill])
 
-        down = np.linspace(0, 1, self._horizon)[:, None, None]
-        image = np.empty((height, self._wide, 3))
-        image[: self._horizon] = np.array(sky[0]) * (1 - down) + np.array(sky[1]) * down
-        clouds = _noise(random, self._horizon, self._wide, 5)[..., None].clip(0.55, 1) - 0.55
-        image[: self._horizon] += 120 * clouds
-
-        below = height - self._horizon
-        shade = 0.75 + 0.35 * np.linspace(0, 1, below)[:, None, None]
-        image[self._horizon :] = np.array(GROUNDS[ground]) * shade
-        image[self._horizon :] += 36 * (_noise(random, below, self._wide, 12)[..., None] - 0.5)
-
-        across, rows = np.arange(self._wide), np.arange(height)[:, None]
-        for lift, depth in ((0.24, 0.75), (0.12, 0.5)):
-            waves = sum(
-                np.sin(across * k * 6.3 / self._wide + random.uniform(0, 6)) / k
-                for k in (1, 2, 3, 5)
-            )
-            crest = self._horizon - height * lift * (0.55 + 0.3 * waves)
-            hill = (rows >= crest) & (rows < self._horizon)
-            image[hill] = image[hill] * (depth - 0.3) + np.array([52, 74, 62]) * depth
-        self._image = image.clip(0, 205).astype(np.uint8)
-        self._ripples = (50 * _noise(random, below, self._wide, 16)[..., None]).astype(np.uint8)
-
-    def draw(self, seconds: float) -> Any:
-        """Return the picture at a time, as height x width x 3 bytes."""
-        import numpy as np
-
-        sway = 0.5 + 0.45 * np.sin(self._phase + 0.5 * seconds)
-        left = round((self._wide - self._width) * sway)
-        image = self._image[:, left : left + self._width].copy()
-        if self._is_water:
-            moved = np.roll(self._ripples, round(9 * seconds), axis=1)
-            image[self._horizon :] += moved[:, left : left + self._width]
-        self._add_somebody(image, seconds)
-        return image
-
-    def _add_somebody(self, image: Any, seconds: float) -> None:
-        import numpy as np
-
-        height, width, _ = image.shape
-        size = 0.42 * height
-        step = 2.5 * self._speed * seconds + self._phase
-        swing, hop = 0.16 * np.sin(step), 0.02 * abs(np.cos(step))
-        x = width * (0.5 + 0.3 * np.sin(self._phase + 0.35 * self._speed * seconds))
-        y = 0.93 * height - size * (1 + hop)  # of the head's top
-
-        skin, trousers = np.array([206, 160, 128.0]), self._shirt[::-1] * 0.45
+    def draw(seconds: float) -> npt.NDArray[np.uint8]:
+        image = behind.copy()
+        pen = ImageDraw.Draw(image)
+        x = width * (0.5 + 0.3 * np.sin(phase + 0.35 * speed * seconds))
+        swing = 0.16 * np.sin(2.5 * speed * seconds + phase)
+        y = 0.93 * height - size * (1 + abs(swing) / 8)  # of the head's top
         hip, neck = (0.0, 0.55), (0.0, 0.2)
-        limbs = [
-            (hip, (swing, 1.0), 0.05, trousers),
-            (hip, (-swing, 1.0), 0.05, trousers),
-            (neck, (0.2 + swing, 0.42), 0.035, skin),
-            (neck, (-0.2 - swing, 0.42 - abs(swing)), 0.035, skin),
-            (neck, hip, 0.085, self._shirt),
-            ((0.0, 0.08), (0.0, 0.08), 0.075, skin),
-        ]
-        if self._is_water:  # a board to stand on
-            limbs.insert(0, ((-0.45, 1.02), (0.45, 0.98), 0.03, np.array([236, 226, 200.0])))
+        limbs = (
+            (hip, (swing, 1.0), 0.1, trousers),
+            (hip, (-swing, 1.0), 0.1, trousers),
+            (neck, (0.2 + swing, 0.42), 0.07, "#cea080"),
+            (neck, (-0.2 - swing, 0.42), 0.07, "#cea080"),
+            (neck, hip, 0.17, shirt),
+        )
+        for *ends, thickness, colour in limbs:
+            line = [(x + size * across, y + size * down) for across, down in ends]
+            pen.line(line, fill=colour, width=round(thickness * size))
+        half = 0.08 * size
+        pen.ellipse((x - half, y, x + half, y + 2 * half), fill="#cea080")
+        return np.asarray(image)
 
-        # Only this part of the picture changes.
-        top, edge = max(0, round(y - 0.1 * size)), max(0, round(x - 0.6 * size))
-        box = image[top:, edge : max(0, round(x + 0.6 * size))].astype(np.float32)
-        rows, columns = np.mgrid[: box.shape[0], : box.shape[1]]
-        for (x1, y1), (x2, y2), thickness, colour in limbs:
-            along = np.array([(x2 - x1) * size, (y2 - y1) * size])
-            across, down = columns + edge - (x + x1 * size), rows + top - (y + y1 * size)
-            part = (across * along[0] + down * along[1]) / max(along @ along, 1e-9)
-            part = part.clip(0, 1)
-            distance = np.hypot(across - part * along[0], down - part * along[1])
-            alpha = (thickness * size - distance + 0.5).clip(0, 1)[..., None]
-            box += alpha * (colour - box)
-        image[top:, edge : edge + box.shape[1]] = box
-
-
-def _noise(random: Any, height: int, width: int, cells: int) -> Any:
-    """Return smooth noise, 0 to 1: random values on a coarse grid, with straight lines between."""
-    import numpy as np
-
-    coarse = random.random((cells, cells))
-    rows, columns = np.linspace(0, cells - 1, height), np.linspace(0, cells - 1, width)
-    wide = np.array([np.interp(columns, np.arange(cells), row) for row in coarse])
-    return np.array([np.interp(rows, np.arange(cells), column) for column in wide.T]).T
+    return draw

@@ -33,11 +33,11 @@ _VALIDATION_IDS = (*_IDS[:3], "Zvalidation", "zvalidation")
 """As on the host, about half of the validation clips come from videos that are in train."""
 _SHARED_ID = "BOTHcl4sses"
 _GROUNDS = {
-    "water": ("canoe", "diving", "kayak", "sailing", "surfing", "swimming", "water"),
-    "grass": ("dog", "football", "golf", "grass", "mow", "soccer"),
-    "snow": ("ice ", "mountain", "ski", "snow"),
+    "#26607a": ("canoe", "diving", "kayak", "sailing", "surfing", "swimming", "water"),
+    "#4a682e": ("dog", "football", "golf", "grass", "mow", "soccer"),
+    "#c4ceda": ("ice ", "mountain", "ski", "snow"),
 }
-"""Words of a class name that tell the ground."""
+"""Colours of water, grass and snow, and words of a class name that tell it."""
 
 _MakeClip = Callable[[int, str, tuple[str, ...]], bytes]
 """Makes the clip of a seed and a label that shows these words."""
@@ -72,8 +72,8 @@ def make_miniature(
     The real data's flaws are an empty and a truncated clip, and clips that are listed but in no
     tarball. `shared_names` gives clips of different classes the same file names, which is harsher
     than the real data (there, an id is in two classes at other times). `clip_size` is the clips'
-    width and height in pixels. With `scenes` they show somebody in a landscape, which takes three
-    times as long to make as a square on one colour.
+    width and height in pixels. With `scenes` they show somebody in a landscape, and else a
+    square on one colour.
 
     Example:
         >>> import tempfile
@@ -167,11 +167,11 @@ def _make_clip(
 
 
 def _ground_of(label: str) -> str:
-    """Return the ground on which a class is shown: the same in all of its clips."""
+    """Return the colour of the ground on which a class is shown."""
     for ground, words in _GROUNDS.items():
         if any(word in label for word in words):
             return ground
-    return "sand"
+    return "#aa8c60"  # sand
 
 
 def _write_class(
