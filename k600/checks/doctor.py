@@ -49,6 +49,7 @@ from k600.store.ledger_file import check_length
 from k600.store.store import META_DIR, Store
 from k600.video.encoder import has_codec
 from k600.youtube.options import YouTubeOptions, yt_dlp_params
+from k600.youtube.reach import page_status
 from k600.youtube.tools import (
     OLD_AFTER_DAYS,
     js_runtimes,
@@ -196,7 +197,6 @@ def check_torchcodec() -> Finding:
 _MOST_SECONDS = 40.0
 _ANY_HOST = "host.invalid"
 """One that no NO_PROXY names."""
-_YOUTUBE = "https://www.youtube.com/robots.txt"
 Check = Callable[[], Finding]
 
 
@@ -393,20 +393,17 @@ def check_youtube(params: Mapping[str, Any], *, offline: bool = False) -> Findin
     if offline:
         return Finding("youtube", "skipped", "not asked: offline")
     from yt_dlp import YoutubeDL
-    from yt_dlp.networking.exceptions import HTTPError, RequestError
+    from yt_dlp.networking.exceptions import RequestError
 
     advice = "Clips come from the tarballs meanwhile; else try --proxy, or later"
     began = time.monotonic()
     try:
         with YoutubeDL({**params, "socket_timeout": 5}) as downloader:
-            downloader.urlopen(_YOUTUBE).close()
-    except HTTPError as error:
-        error.close()
-        if error.status in (403, 429) or error.status >= 500:
-            detail = f"refuses this address (HTTP {error.status})"
-            return Finding("youtube", "warning", detail, advice)
+            status = page_status(downloader)
     except RequestError as error:
         return Finding("youtube", "warning", f"cannot be reached ({error})", advice)
+    if status in (403, 429) or status >= 500:
+        return Finding("youtube", "warning", f"refuses this address (HTTP {status})", advice)
     proxied = " through the proxy" if params.get("proxy") else ""
     return Finding("youtube", "ok", f"answers in {time.monotonic() - began:.2f} s{proxied}")
 

@@ -17,13 +17,15 @@ from k600.loading.sources import Fetched, Price, Source
 from k600.loading.state import State
 from k600.youtube.reach import why_out_of_reach
 from k600.youtube.refusals import Refusal
-from k600.youtube.tools import advice, check_tools, worker_count
+from k600.youtube.tools import advice, check_tools
 
 if TYPE_CHECKING:
     from k600.youtube.workers import YouTubeWorkers
 
 logger = logging.getLogger("kinetics600")
 
+_MOST_WORKERS = 4
+"""More would be no faster at the pace that is allowed."""
 _CLIP_BYTES = 860_000
 """Mean size of a clip cut from YouTube, at 360 lines and with audio."""
 _READ_BYTES = 2_500_000
@@ -131,7 +133,7 @@ class YouTubeSource(Source):
                 options,
                 request.store,
                 request.ledger,
-                num_workers=min(worker_count(request.num_workers), clips),
+                num_workers=min(request.num_workers, _MOST_WORKERS, clips),
                 patience_seconds=options.patience_seconds if alone else 0,
                 remember_block=not alone,
                 refetch=refetch,

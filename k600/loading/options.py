@@ -430,7 +430,7 @@ class OptionFields:
     num_workers: int | None = declare(
         None,
         help="Tarballs, or clips from YouTube, worked on at a time, 1 or more.",
-        more="YouTube is asked for 4 at most, and for fewer where memory is small.",
+        more="YouTube is asked for 4 at most.",
         default_text="number of CPUs",
         flag="--workers",
         least=1,

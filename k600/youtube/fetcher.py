@@ -4,8 +4,10 @@ it than the clip needs, and PyAV cuts it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,6 +43,11 @@ _MOST_MISSING_SECONDS = 2
 _LEAST_SECONDS = 2
 _MOST_IN_VAIN = 3
 """After how many clips in a row that came by the second try alone the first one is left out."""
+
+
+_one_runtime = threading.Lock()
+"""Held while yt-dlp may run JavaScript: deno takes a quarter of a gigabyte, and the pace at which
+YouTube may be asked leaves it time enough."""
 
 
 class RefusedError(Exception):
@@ -133,7 +140,9 @@ class VideoFetcher:
         """Return yt-dlp's description of a video and its formats."""
         url = f"{YOUTUBE}/watch?v={clip.youtube_id}"
         try:
-            found = downloader.extract_info(url, download=False, process=False)
+            usual = downloader is self._downloaders[-1]
+            with _one_runtime if usual else contextlib.nullcontext():
+                found = downloader.extract_info(url, download=False, process=False)
             if (found["id"], found.get("_type", "video")) != (clip.youtube_id, "video"):
                 # Of one that is paid for, yt-dlp would go on to the trailer.
                 message = f"YouTube shows another video in its place, {found['id']}"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import importlib.metadata
 import logging
-import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 from k600.errors import OptionError
@@ -26,13 +23,6 @@ _LEAST_PYTHON = (3, 11)
 _CHEAP_CLIENTS = ("visionos",)
 """Those that one question and no JavaScript suffice for, as of October 2026. (yt-dlp's own choice
 takes one or two questions more, and a second of deno.)"""
-
-_MOST_WORKERS = 4
-_RUNTIME_BYTES = 267_000_000
-"""What deno takes while it solves the challenges of a player."""
-_OWN_BYTES = 300_000_000
-"""What the loader itself takes, about."""
-_UNKNOWN_BYTES = 1 << 40
 
 
 def check_tools(options: YouTubeOptions) -> None:
@@ -129,47 +119,6 @@ def usable_runtimes(options: YouTubeOptions) -> list[str]:
     """Return the JavaScript runtimes that yt-dlp can use, such as `deno-2.9.8`, sorted."""
     found = js_runtimes(options.yt_dlp_options.get("js_runtimes", {"deno": {}})).values()
     return sorted(f"{each.name}-{each.version}" for each in found if each.supported)
-
-
-def worker_count(wanted: int, root: Path = Path("/")) -> int:
-    """Return how many clips to ask YouTube for at a time, 1 or more, where `wanted` are allowed.
-
-    No more than 4, as more would be no faster at the pace that is allowed, and no more than memory
-    has room for with a JavaScript runtime each.
-    """
-    room = (free_memory_bytes(root) - _OWN_BYTES) // _RUNTIME_BYTES
-    return max(1, min(wanted, _MOST_WORKERS, room))
-
-
-def free_memory_bytes(root: Path = Path("/")) -> int:
-    """Return the memory that is left for this process and others that it starts.
-
-    That of a container or of a cluster's job, if it has less; a lot where the system does not say.
-    """
-    found = [_UNKNOWN_BYTES]
-    with contextlib.suppress(OSError):
-        text = (root / "proc/meminfo").read_text()
-        found += [int(kib) << 10 for kib in re.findall(r"^MemAvailable: +(\d+) kB", text, re.M)]
-
-    groups = [PurePosixPath()]
-    with contextlib.suppress(OSError):
-        text = (root / "proc/self/cgroup").read_text()
-        groups += map(PurePosixPath, re.findall(r"^\d+:(?:memory)?:/(.*)$", text, re.M))
-    # Of a cluster's job, the groups of single tasks have no limit, and those above them have.
-    for group in {each for path in groups for each in (path, *path.parents)}:
-        for name in (group / "memory.max", "memory" / group / "memory.limit_in_bytes"):
-            with contextlib.suppress(OSError, ValueError):  # ("max": as much as there is)
-                limit_bytes = int((root / "sys/fs/cgroup" / name).read_text())
-                found.append(limit_bytes - _used_bytes(root / "sys/fs/cgroup" / name.parent))
-    return max(0, min(found))
-
-
-def _used_bytes(group: Path) -> int:
-    """Return the memory in use by a control group that cannot be freed at once, as caches can."""
-    with contextlib.suppress(OSError):
-        text = (group / "memory.stat").read_text()
-        return max(map(int, re.findall(r"^(?:anon|total_rss) (\d+)$", text, re.M)), default=0)
-    return 0
 
 
 def yt_dlp_version() -> str:

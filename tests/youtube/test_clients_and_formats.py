@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,7 @@ from k600.youtube.options import YouTubeOptions
 from k600.youtube.tools import (
     attempts,
     check_tools,
-    free_memory_bytes,
     usable_runtimes,
-    worker_count,
 )
 from k600.youtube.workers import Answers, YouTubeWorkers
 from tests.counter import counter_video, tone_audio
@@ -344,33 +343,35 @@ def test_options_join_the_loaders(youtube: Replica, store: Store) -> None:
     assert further == {"extractor_args": args}
 
 
-def test_no_more_ask_youtube_than_memory_has_room_for(tmp_path: Path) -> None:
-    (tmp_path / "proc/self").mkdir(parents=True)
-    assert free_memory_bytes(tmp_path) > 1 << 39  # where nothing is known
-    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable:  2000000 kB\n")
-    assert free_memory_bytes(tmp_path) == 2_000_000 << 10
+def test_one_javascript_runtime_at_a_time(
+    youtube: Replica, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, most = [], 0
+    extract_info = yt_dlp.YoutubeDL.extract_info
 
-    for group, name in (("a/b", "memory.max"), ("memory/c", "memory.limit_in_bytes")):
-        folder = tmp_path / "sys/fs/cgroup" / group
-        folder.mkdir(parents=True)
-        (folder / name).write_text("900000000\n")
-    (tmp_path / "proc/self/cgroup").write_text("0::/none\n")
-    assert free_memory_bytes(tmp_path) == 2_000_000 << 10
-    for line in ("0::/a/b\n", "4:memory:/c\n"):
-        (tmp_path / "proc/self/cgroup").write_text(line)
-        assert free_memory_bytes(tmp_path) == 900_000_000
-    (tmp_path / "proc/self/cgroup").write_text("0::/a/b/step_0/task_0\n")  # as of Slurm
-    assert free_memory_bytes(tmp_path) == 900_000_000
-    stat = tmp_path / "sys/fs/cgroup/a/b/memory.stat"
-    stat.write_text("anon 500000000\nfile 300000000\nkernel 7\n")
-    assert free_memory_bytes(tmp_path) == 400_000_000
-    stat.write_text("anon 950000000\n")
-    assert free_memory_bytes(tmp_path) == 0
-    stat.unlink()
-    assert worker_count(64, tmp_path) == 2
-    assert worker_count(1, tmp_path) == 1
-    (tmp_path / "proc/self/cgroup").write_text("")
-    (tmp_path / "proc/meminfo").write_text("MemAvailable: 64000000 kB\n")
-    assert worker_count(64, tmp_path) == 4
-    (tmp_path / "proc/meminfo").write_text("MemAvailable: 64 kB\n")
-    assert worker_count(64, tmp_path) == 1
+    def counted(*args: Any, **more: Any) -> Any:
+        nonlocal most
+        running.append(None)
+        most = max(most, len(running))
+        try:
+            time.sleep(0.05)
+            return extract_info(*args, **more)
+        finally:
+            running.pop()
+
+    monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", counted)
+    youtube.videos = {f"abcdefghij{n}": good_video() for n in range(8)}
+    clips = [Clip("train", "zumba", name, 2, 8) for name in youtube.videos]
+    chosen = {"extractor_args": {"youtube": {"player_client": "tv,visionos"}}}
+    for further, is_one in ((chosen, True), (None, False)):  # the usual way needs none at first
+        most = 0
+        with YouTubeWorkers(
+            options(youtube, further),
+            store,
+            Ledger(store.ledger_path),
+            num_workers=4,
+            patience_seconds=0,
+            refetch=True,
+        ) as workers:
+            assert len(workers.ask(clips).stored) == 8
+        assert (most == 1) == is_one
