@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -28,35 +29,28 @@ _STARTUP = {
 
 def with_completion(command: _F) -> _F:
     """Give a command the options that show and install its completion."""
-    flag: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False}
-    show = click.option(
-        "--show-completion", callback=_show, help="Show what that installs.", **flag
+    flag = functools.partial(
+        click.option, is_flag=True, is_eager=True, expose_value=False, callback=_answer
     )
-    install = click.option(
-        "--install-completion",
-        callback=_install,
-        help="Have this shell complete commands, options and class names.",
-        **flag,
-    )
-    return install(show(command))
+    words = "Have this shell complete commands, options and class names."
+    show = flag("--show-completion", help="Show what that installs.")
+    return flag("--install-completion", help=words)(show(command))
 
 
-def _show(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        completion = get_completion_class(_find_shell())
+def _answer(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    shell = _find_shell()
+    if option.name == "show_completion":
+        completion = get_completion_class(shell)
         assert completion is not None  # click has one for each of these shells
         click.echo(completion(context.command, {}, "kinetics600", _VARIABLE).source())
-        context.exit()
-
-
-def _install(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        shell = _find_shell()
+    else:
         file, line = _STARTUP[shell]
         path = Path(file).expanduser()
         _add_line(path, line.format(name=shell))
         click.echo(f"{shell} completes kinetics600 from its next start on: see {path}")
-        context.exit()
+    context.exit()
 
 
 def _find_shell() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.text import Text
 
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import AGAIN, DONE
@@ -19,7 +18,13 @@ if TYPE_CHECKING:
     from k600.checks.doctor import Finding
     from k600.loading.request import Request
 
-_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "dim"}
+_STYLES = {
+    "^ok ": "green",
+    "^warning ": "yellow",
+    "^error ": "bold red",
+    "^skipped ": "dim",
+    r"(?s)→ .*": "cyan",
+}
 
 
 @app.command()
@@ -66,6 +71,5 @@ def _show(findings: list[Finding]) -> None:
     rows = []
     for finding in findings:
         detail, advice = (printable(with_flags(t)) for t in (finding.detail, finding.advice))
-        told = Text(detail) + Text(f"\n→ {advice}" if advice else "", "cyan")
-        rows.append((Text(finding.state, _STYLES[finding.state]), finding.name, told))
-    show_aligned(rows)
+        rows.append((finding.state, finding.name, f"{detail}\n→ {advice}" if advice else detail))
+    show_aligned(rows, _STYLES)

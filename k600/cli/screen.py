@@ -24,11 +24,14 @@ from rich.console import Console, JustifyMethod
 from rich.padding import Padding
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     ProgressColumn,
-    Task,
     TaskID,
     TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Column, Table
 from rich.text import Text
@@ -36,7 +39,7 @@ from rich.text import Text
 from k600 import progress
 from k600.cli.exit_codes import AGAIN, PIPE_CLOSED
 from k600.cli.flag_names import with_flags
-from k600.errors.text import amount_text, printable, printable_lines, share_text, time_of
+from k600.errors.text import printable, printable_lines
 from k600.progress import Bar, Lines
 
 _WIDE = 72  # columns of a terminal that has room for a bar
@@ -274,43 +277,33 @@ def show_table(table: Table) -> None:
         screen.print(Padding(Text(said), (0, 0, 0, 2)), soft_wrap=False)
 
 
-def show_aligned(rows: Iterable[Sequence[str | Text]]) -> None:
+def show_aligned(rows: Iterable[Sequence[str]], styles: Mapping[str, str]) -> None:
     """Print lines whose beginnings are aligned; the last cell of each is folded within its column.
 
-    What has a word too long for that stands below its beginning. Where there is no terminal, each
-    is one line, which can be searched.
+    Where there is no terminal, each is one line, which can be searched. `styles` are those of what
+    matches a pattern in a row.
     """
     screen = console()
-    cells = [[Text(printable_lines(c)) if isinstance(c, str) else c for c in row] for row in rows]
+    cells = [[*map(printable, row[:-1]), row[-1]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in cells), strict=True)]
     for *first, last in cells:
-        padded = [f"{c.plain:<{width}}  " for c, width in zip(first, widths, strict=True)]
-        line = Text.assemble(*((text, c.style) for text, c in zip(padded, first, strict=True)))
-        if not screen.is_terminal:
-            screen.print(line.plain + last.plain.replace("\n", " "))
-            continue
-
-        indent = len(line)
-        folded = [*_fold_styled(last, screen.width - indent)]
-        if max(map(len, folded)) > screen.width - indent:
-            line, indent = line + Text("\n    "), 4
-            folded = [*_fold_styled(last, screen.width - indent)]
-        screen.print(line + Text(f"\n{' ' * indent}").join(folded))
-
-
-def _fold_styled(text: Text, width: int) -> Iterator[Text]:
-    for line in text.split("\n", allow_blank=True):
-        start = 0
-        for part in _fold(line.plain, width).split("\n"):
-            start = line.plain.index(part, start)
-            yield line[start : start + len(part)]
-            start += len(part)
+        head = "".join(f"{c:<{width}}  " for c, width in zip(first, widths, strict=True))
+        lines = [printable(line) for line in last.split("\n")]
+        if screen.is_terminal:
+            beside = max(1, screen.width - len(head))
+            folded = "\n".join(_fold(line, beside) for line in lines)
+            text = Text(head + folded.replace("\n", f"\n{' ' * len(head)}"))
+        else:
+            text = Text(head + " ".join(lines))
+        for pattern, style in styles.items():
+            text.highlight_regex(pattern, style)
+        screen.print(text)
 
 
-def bar_of(share: float, *, style: str) -> Text:
+def bar_of(share: float) -> str:
     """Return a bar of a share, 0 to 1."""
     full = round(max(0.0, min(1.0, share)) * 20)
-    return Text.assemble(("█" * full, style), ("·" * (20 - full), "dim"))
+    return "█" * full + "·" * (20 - full)
 
 
 def meter() -> progress.Progress:
@@ -322,30 +315,33 @@ def meter() -> progress.Progress:
 def _open_bar(total: int, description: str, *, unit: str = "B") -> Iterator[Bar]:
     """Show a bar on a terminal, else a line now and then."""
     screen = console(stderr=True)
-    if screen.is_terminal and not screen.is_dumb_terminal:
-        columns = _columns(screen.width)
-        with Progress(*columns, console=screen, transient=True, expand=True) as bars:
-            yield _Bars(bars, total, description, unit)
-    else:
+    if not screen.is_terminal or screen.is_dumb_terminal:
         yield Lines(say, total, description, unit)
+        return
 
-
-def _columns(width: int) -> list[ProgressColumn]:
-    """Return the columns of a bar, which fit into one line of any terminal."""
-    one_line = Column(no_wrap=True, overflow="ellipsis", ratio=1)
-    name = TextColumn("{task.description}", markup=False, table_column=one_line)
-    amounts = _Amounts(table_column=Column(no_wrap=True))
-    if width < _WIDE:
-        return [name, amounts]
-    return [name, BarColumn(16), amounts, _TimeLeft(table_column=Column(no_wrap=True))]
+    whole = Column(no_wrap=True)
+    name = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}", markup=False, table_column=name)
+    ]
+    if screen.width >= _WIDE:
+        columns.append(BarColumn(16))
+    if unit == "B":
+        columns += [DownloadColumn(table_column=whole), TransferSpeedColumn(table_column=whole)]
+    else:
+        columns.append(MofNCompleteColumn(table_column=whole))
+    if screen.width >= _WIDE:
+        columns.append(TimeRemainingColumn(table_column=whole))
+    with Progress(*columns, console=screen, transient=True, expand=True) as bars:
+        yield _Bars(bars, total, description)
 
 
 class _Bars(Bar):
     """A bar for the total and one for each active part."""
 
-    def __init__(self, progress: Progress, total: int, description: str, unit: str) -> None:
-        self._progress, self._unit = progress, unit
-        self._whole = progress.add_task(description, total=total, unit=unit)
+    def __init__(self, progress: Progress, total: int, description: str) -> None:
+        self._progress = progress
+        self._whole = progress.add_task(description, total=total or None)
         self._parts: dict[str, TaskID] = {}
 
     def update(self, n: int, part: str = "") -> None:
@@ -355,25 +351,7 @@ class _Bars(Bar):
 
     def begin(self, part: str, total: int) -> None:
         name = f"  {printable(part.rpartition('/')[2].removesuffix('.tar.gz'))}"
-        self._parts[part] = self._progress.add_task(name, total=total, unit=self._unit)
+        self._parts[part] = self._progress.add_task(name, total=total)
 
     def end(self, part: str) -> None:
         self._progress.remove_task(self._parts.pop(part))
-
-
-class _Amounts(ProgressColumn):
-    """Done, total and rate in the task's unit."""
-
-    def render(self, task: Task) -> Text:
-        unit = task.fields["unit"]
-        done, total = int(task.completed), int(task.total or 0)
-        rate = f", {amount_text(int(task.speed), unit)}/s" if task.speed and unit == "B" else ""
-        return Text(f"{share_text(done, total, unit)}{rate}", style="cyan")
-
-
-class _TimeLeft(ProgressColumn):
-    """How long the rest takes, at the rate of the last minute."""
-
-    def render(self, task: Task) -> Text:
-        left = None if task.finished else task.time_remaining
-        return Text("" if left is None else time_of(left), style="cyan", justify="right")

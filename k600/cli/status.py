@@ -82,33 +82,30 @@ def _show(status: StoreStatus, *, by_class: bool) -> None:
         show("There is no such folder yet: nothing is here.")
         return
 
-    lines: list[tuple[Text, str | Text]] = []
+    lines = []
     for split in status.splits:
-        lines.append(
-            (Text(split.split, "bold"), _headline(split, has_bar=console().width >= _WIDE))
-        )
-        lines += [(Text(), line) for line in _details(split)]
-    show_aligned(lines)
+        lines.append((split.split, _headline(split, has_bar=console().width >= _WIDE)))
+        lines += [("", line) for line in _details(split)]
+    show_aligned(lines, {r"^\w+": "bold", "█+": "green", "·+": "dim"})
     rows = [(split.split, one) for split in status.splits for one in split.classes]
     if by_class and rows:
         show_table(_class_table(rows))
 
 
-def _headline(split: SplitStatus, *, has_bar: bool) -> Text:
+def _headline(split: SplitStatus, *, has_bar: bool) -> str:
     """Return the line of a split: how much of it is here."""
     here, wanted = split.counts.here_clips, split.wanted_clips
-    line = Text()
     if wanted == 0:
-        line += Text("0 clips: the host lists none of these classes")
+        line = "0 clips: the host lists none of these classes"
     elif wanted:
         share = here / wanted
+        line = f"{here:,} of {counted(wanted, 'clip')}, {percent_of(share)}"
         if has_bar:
-            line += bar_of(share, style="green" if split.complete else "yellow") + Text("  ")
-        line += Text(f"{here:,} of {counted(wanted, 'clip')}, {percent_of(share)}")
+            line = f"{bar_of(share)}  {line}"
     else:
         of = "all that its tarballs hold" if split.complete else "of an unknown number"
-        line += Text(f"{counted(here, 'clip')}, {of}")
-    return line + Text(f", {decimal(split.counts.here_bytes)}")
+        line = f"{counted(here, 'clip')}, {of}"
+    return f"{line}, {decimal(split.counts.here_bytes)}"
 
 
 def _details(split: SplitStatus) -> Iterator[str]:

@@ -55,9 +55,9 @@ def test_bars_are_lines_of_their_own(long_names: Miniature, tmp_path: Path) -> N
     words = ("download", "train", "--data-dir", "clips-WIDTH")
     for columns, (code, shown) in at_widths(env_of(long_names, tmp_path), tmp_path, *words).items():
         assert code == 0
-        bars = [line for line in lines_of(shown) if " of " in line and "clips" not in line]
+        bars = [line for line in lines_of(shown) if "/" in line and "kinetics600" not in line]
         assert max(map(len, bars)) <= columns
-        assert all(re.search(r"\d \w?[Bb]\S* of \d", bar) for bar in bars)  # nothing is cut off
+        assert all(re.search(r"\d/\d[\d.]* \w?[Bb]", bar) for bar in bars)  # nothing is cut off
         assert {bar.split()[0] for bar in bars} == {"train", *(name.split()[0] for name in LONGEST)}
 
 
@@ -81,8 +81,8 @@ def test_bars_of_days_fit(tmp_path: Path, columns: int) -> None:
     bars = lines_of(shown)
     assert code == 0
     assert max(map(len, bars)) <= columns
-    assert any(re.search(r"MB of 648\.0 GB, \d+\.\d MB/s", bar) for bar in bars)
-    assert any(re.search(r"\d+\.\d (h|days)$", bar) for bar in bars) == (columns >= 72)
+    assert any(re.search(r"/648\.0 GB \d+\.\d MB/s", bar) for bar in bars)
+    assert any(re.search(r"\d+:\d\d:\d\d$", bar) for bar in bars) == (columns >= 72)
 
 
 def test_a_plan_is_read_at_a_glance(miniature: Miniature, tmp_path: Path) -> None:
