@@ -6,7 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import importlib
 import inspect
 import logging
 import os
@@ -24,11 +23,7 @@ from datasets.utils import tqdm as _datasets_tqdm
 from huggingface_hub.utils.tqdm import disable_progress_bars as _disable_hub_bars
 
 from k600.dataset.splits import CONFIGS
-from k600.errors import (
-    Kinetics600Error,
-    MissingDependencyError,
-    OptionError,
-)
+from k600.errors import Kinetics600Error, OptionError, need
 from k600.errors.text import listed
 from k600.errors.translate import rows_error, translate_errors
 from k600.progress import Bar, Lines
@@ -348,16 +343,12 @@ def default_data_dir(cache_dir: str | None) -> str:
 
 def check_decoder(*, wanted: bool) -> None:
     """Raise `MissingDependencyError` unless torchcodec can decode, if that is wanted."""
-    if not wanted:
-        return
-    try:
-        importlib.import_module("torchcodec.decoders")
-    except (ImportError, RuntimeError, OSError) as error:
-        raise MissingDependencyError(
-            "decode: True needs a working torchcodec and torch: pip install torch torchcodec. "
-            f"Here: {str(error).strip().splitlines()[0]}. With decode=False, `video` is "
-            "{'path', 'bytes'}, for any decoder"
-        ) from None
+    if wanted:
+        need(
+            "torchcodec.decoders",
+            "decode: True needs a working torchcodec and torch: pip install torch torchcodec. With "
+            "decode=False, `video` is {'path', 'bytes'}, for any decoder",
+        )
 
 
 @contextlib.contextmanager

@@ -37,7 +37,9 @@ value it had, what is allowed, and what to do next.
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from typing import Any
 
 from k600.errors.text import printable_lines
 
@@ -164,6 +166,19 @@ class NoClipsError(IncompleteError):
 
 class Stopped(Kinetics600Error):  # noqa: N818 - nothing is wrong
     """The run was told to stop; what is in the store stays good."""
+
+
+def need(module: str, what: str) -> Any:
+    """Return an optional module; if it is missing or broken, raise an error that says `what` it is.
+
+    Raises:
+        MissingDependencyError: With those words, and what importing it said.
+    """
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise MissingDependencyError(f"{what} ({module}: {first_line})") from error
 
 
 def nearest(value: object, allowed: Iterable[str], *, most: int = 3) -> str:

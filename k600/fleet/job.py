@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 from k600.dataset.clip import TestLabels
 from k600.dataset.splits import Split
-from k600.errors import MissingDependencyError, OfflineError, OptionError
+from k600.errors import MissingDependencyError, OfflineError, OptionError, need
 from k600.fleet.options import FleetOptions
 from k600.loading.options import choice_error
 from k600.loading.request import Request
@@ -123,12 +122,7 @@ def check_executor(how: FleetOptions) -> None:
 
     needed = {"slurm": "datatrove", "ray": "datatrove ray"}[how.executor]
     for module in needed.split():
-        try:
-            importlib.import_module(module)
-        except ImportError:
-            raise MissingDependencyError(
-                f"executor: '{how.executor}' needs {module}: pip install {needed}"
-            ) from None
+        need(module, f"executor: '{how.executor}' needs {module}: pip install {needed}")
     if how.executor == "slurm" and shutil.which("sbatch") is None:
         raise MissingDependencyError(
             "executor: 'slurm' needs the program sbatch, which is not here. Run this where jobs "

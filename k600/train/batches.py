@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from k600.errors import MissingDependencyError
+from k600.errors import need
 from k600.errors.text import counted
 from k600.train.corrupt import CorruptClipError
 from k600.train.decoding import import_torch
@@ -131,14 +131,9 @@ def epoch_callback(transform: ClipTransform) -> Any:
     Raises:
         MissingDependencyError: No transformers.
     """
-    try:
-        from transformers import TrainerCallback
-    except ImportError as error:
-        raise MissingDependencyError(
-            "epoch_callback needs transformers: pip install transformers accelerate"
-        ) from error
+    hint = "epoch_callback needs transformers: pip install transformers accelerate"
 
-    class SetEpoch(TrainerCallback):
+    class SetEpoch(need("transformers", hint).TrainerCallback):  # type: ignore[misc]
         epoch: int | None = None
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:

@@ -11,7 +11,6 @@ file is not known.
 from __future__ import annotations
 
 import bisect
-import importlib
 import io
 import itertools
 import os
@@ -19,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from k600.errors import MissingDependencyError
+from k600.errors import need
 from k600.video.display import Turn, reformatter, turn_of
 from k600.video.probe import VERDICTS, box_problem, open_mp4, playable_stream
 
@@ -40,15 +39,7 @@ _PLAIN = (str, bytes, os.PathLike, Mapping)
 
 def import_torch() -> Any:
     """Return the module `torch`; raise `MissingDependencyError` if it is missing or broken."""
-    return _imported("torch")
-
-
-def _imported(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except (ImportError, OSError, RuntimeError) as error:
-        package, first_line = module.partition(".")[0], str(error).strip().partition("\n")[0]
-        raise MissingDependencyError(f"{_HINT}. Importing {package} said: {first_line}") from error
+    return need("torch", _HINT)
 
 
 class Frames(NamedTuple):
@@ -76,7 +67,7 @@ def opened(video: Any, *, device: str = "cpu") -> Iterator[PyAVVideo | Torchcode
         if box_problem(file) == "truncated":  # to a decoder it is a shorter video
             raise ValueError(VERDICTS["truncated"])
     if device != "cpu":
-        decoders = _imported("torchcodec.decoders")
+        decoders = need("torchcodec.decoders", _HINT)
         yield TorchcodecVideo(decoders.VideoDecoder(source, device=device))
     else:
         with _container(source) as container:
