@@ -21,7 +21,7 @@ from k600.loading.overlap import left_out_videos
 from k600.loading.places import Places
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
-from k600.mirror.identity import RemoteFile
+from k600.mirror.identity import RemoteFile, is_strong_etag
 from k600.store.adopt import adopt
 from k600.store.inventory import Folders, Inventory, watched_folders
 from k600.store.ledger import Ledger
@@ -148,7 +148,7 @@ class State:
         An object is the same if it has the same strong ETag and size. It is noted, if the store may
         be written to. This state itself is returned if there is nothing of the kind.
         """
-        strong = {t.name: r for t, r in self.host.remotes.items() if r.has_strong_etag}
+        strong = {t.name: r for t, r in self.host.remotes.items() if is_strong_etag(r.etag)}
         objects = {name: (remote.etag, remote.size_bytes) for name, remote in strong.items()}
         ledger = self.request.ledger
         same = ledger.same_objects(self.split, objects)

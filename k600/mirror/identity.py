@@ -33,11 +33,6 @@ class RemoteFile:
     etag: str
     """ETag, or on a local disk size, inode and time."""
 
-    @property
-    def has_strong_etag(self) -> bool:
-        """Whether an object elsewhere with this ETag and size is the same."""
-        return is_strong_etag(self.etag)
-
 
 def is_strong_etag(etag: str) -> bool:
     """Return whether the same ETag and size elsewhere are the same bytes: no date, not weak."""

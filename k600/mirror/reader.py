@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from functools import cache
 from typing import Any
 
-from k600.errors import MirrorError, MirrorRangesError, MirrorUnreachableError
+from k600.errors import MirrorError, MirrorRangesError
 from k600.mirror.identity import RemoteFile, Version
 from k600.mirror.root import Root
 from k600.mirror.source import LEAST_BLOCK_BYTES, Source
@@ -71,9 +71,6 @@ class Reader(io.RawIOBase):
             version = Version(what.etag, what.size_bytes)
             self._source = Source(root, what.name, version, self._stop)
         self.remote = what
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: Any, /) -> int:
         target = memoryview(buffer).cast("B")
@@ -143,10 +140,10 @@ class Reader(io.RawIOBase):
                     for piece in source.stream(self._position, silent_seconds=silent):
                         self._position += len(piece)
                         yield piece
-                except MirrorUnreachableError:
+                except MirrorError:
                     if not has_ranges:
                         raise
-                    may_stream = False
+                    may_stream = False  # a range will come, or raise that again
                 continue
 
             while not straight and self._position < size and self._may_ask():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from fsspec.asyn import sync
 from fsspec.core import url_to_fs
 
 from k600.errors import MirrorError, MirrorNotFoundError, MirrorUnreachableError
@@ -107,9 +107,8 @@ class Root:
         fs, full = self._connect(path)
         if not fs.async_impl:
             return getattr(fs, method)(full, **options)
-        call = getattr(fs, f"_{method}")(full, **options)  # fsspec's asynchronous face
-        bounded = asyncio.wait_for(call, self.request_seconds)
-        return asyncio.run_coroutine_threadsafe(bounded, fs.loop).result()
+        call = getattr(fs, f"_{method}")  # fsspec's asynchronous face
+        return sync(fs.loop, call, full, timeout=self.request_seconds, **options)
 
     def _connect(self, path: str) -> tuple[Any, str]:
         """Return this process's file system (fsspec caches it) and an object's path in it."""

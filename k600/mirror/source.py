@@ -174,7 +174,8 @@ class Source:
     def _read(self, start: int, end: int) -> list[bytes]:
         """Return what came of a range before its time was over or its connection broke."""
         pieces: list[bytes] = []
-        begin, seconds = time.monotonic(), self._root.request_seconds
+        address, seconds = self.address, self._root.request_seconds
+        begin = time.monotonic()
         try:
             with self._get(start, end, seconds, partial(self.go_on, begin + seconds)) as answer:
                 if answer.is_whole:
@@ -182,7 +183,7 @@ class Source:
                         f"mirror: {self._url} serves no byte ranges (HTTP 200): it can only be "
                         "read from its beginning"
                     )
-                if self.address and time.monotonic() - begin < _NEAR_SECONDS:
+                if address and time.monotonic() - begin < _NEAR_SECONDS:
                     self.near = True
                 try:
                     pieces.extend(answer.parts)
@@ -192,7 +193,7 @@ class Source:
         except MirrorChangedError:
             raise
         except MirrorError:
-            if self.address is None or not self.address.is_signed:
+            if address is None or not address.is_signed:
                 raise
             self.address = None
             return self._read(start, end)
