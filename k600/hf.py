@@ -26,7 +26,7 @@ from k600.dataset.splits import CONFIGS
 from k600.errors import Kinetics600Error, OptionError, need
 from k600.errors.text import listed
 from k600.errors.translate import rows_error, translate_errors
-from k600.progress import Bar, Lines
+from k600.progress import Bar, Lines, without_bars_of
 from k600.store.files import digest_of_files, lock_at, make_folder
 
 logger = logging.getLogger("kinetics600")
@@ -409,18 +409,10 @@ def progress(total: int, description: str, *, unit: str = "B") -> Iterator[Bar]:
         yield _Bar(bar)
 
 
-@contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
+def _without_bars() -> contextlib.AbstractContextManager[None]:
     """Have `datasets` draw none where a file or a pipe would hold them as one endless line."""
     asked_for = datasets.config.HF_DATASETS_DISABLE_PROGRESS_BARS is not None
-    if _draws_bars() or asked_for or datasets.are_progress_bars_disabled():
-        yield
-        return
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        datasets.enable_progress_bars()
+    return contextlib.nullcontext() if _draws_bars() or asked_for else without_bars_of(datasets)
 
 
 def _draws_bars() -> bool:

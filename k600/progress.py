@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from k600.errors.text import amount_text, share_text, time_of
 
@@ -38,6 +38,19 @@ class Progress(Protocol):
 def no_progress(total: int, description: str, *, unit: str = "B") -> Iterator[Bar]:
     """Show nothing."""
     yield Bar()
+
+
+@contextmanager
+def without_bars_of(library: Any) -> Iterator[None]:
+    """Have `datasets`, or `huggingface_hub.utils`, draw no bars of its own."""
+    if library.are_progress_bars_disabled():
+        yield
+        return
+    library.disable_progress_bars()
+    try:
+        yield
+    finally:
+        library.enable_progress_bars()
 
 
 class Lines(Bar):

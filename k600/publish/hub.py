@@ -6,13 +6,12 @@ is not sent again, and nothing unfinished is ever seen.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import hashlib
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,11 +25,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.utils._validators import validate_repo_id
-from huggingface_hub.utils.tqdm import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
 
 from k600.errors import (
     DestinationDeniedError,
@@ -43,6 +37,7 @@ from k600.errors.retry import Retry
 from k600.errors.text import plain_text
 from k600.errors.translate import PASSING_STATUSES, answer_of, hub_error
 from k600.network import OPENSSL_CERTIFICATES, read_network
+from k600.progress import without_bars_of
 from k600.publish.destination import Destination
 
 logger = logging.getLogger("kinetics600")
@@ -189,7 +184,7 @@ class HubDestination(Destination):
         while True:
             try:
                 _prepare_client()
-                with _without_bars():
+                with without_bars_of(huggingface_hub.utils):
                     return call(*given, **options)
             except Kinetics600Error:
                 raise
@@ -216,19 +211,6 @@ def check_repo_id(repo_id: str) -> None:
             f"repo: {repo_id!r} is not allowed, expected USER/NAME ({plain_text(error)}). A folder "
             "or a bucket is given by to=…"
         ) from None
-
-
-@contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keep the Hub client's own bars off the screen."""
-    if are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
 
 
 def _prepare_client() -> None:
