@@ -322,17 +322,11 @@ def check_features(given: datasets.Features | None, own: datasets.Features) -> N
     """Raise `OptionError` if other columns are asked for than there are; None for whichever."""
     if given is None or own == given:
         return
-    decode = own["video"].decode
-    if datasets.Features({**own, "video": Video(decode=not decode)}) == given:
-        raise OptionError(
-            f"features: Video(decode={not decode}) is not allowed with decode={decode}; pass "
-            f"decode={not decode}, too"
-        )
     differing = [name for name in {**own, **given} if own.get(name) != given.get(name)]
     raise OptionError(
         f"features: {', '.join(map(repr, differing))} are not allowed to differ from "
-        "kinetics600.features(). Load without it, then ds.cast(…), ds.cast_column(…) or "
-        "ds.select_columns(…)"
+        f"kinetics600.features(decode={own['video'].decode}). Pass decode=… for another `video`; "
+        "else load without it, then ds.cast(…), ds.cast_column(…) or ds.select_columns(…)"
     )
 
 

@@ -62,11 +62,6 @@ def store_error(error: Exception, path: Path, doing: str = "written") -> StoreEr
             f"data_dir: {why_full(path, error)}. Make room and call again: clips that are there "
             "stay"
         )
-    if error.errno == errno.EXDEV:
-        return StoreError(
-            f"data_dir: '{path.parent}' lies on another volume than the store's own folder "
-            "'.kinetics600'; a clip cannot be moved there in one step"
-        )
 
     why, advice = f"({error.strerror or error})", ""
     if error.errno in (errno.EACCES, errno.EPERM):
