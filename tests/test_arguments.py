@@ -40,7 +40,7 @@ REFUSED = [
     ({"token": "hf_secret"}, "token: .*mirror_options={'token'"),
     ({"token": True}, "token: "),
     ({"features": datasets.Features(WITHOUT_TIMES)}, "features: 'time_start', 'time_end'.*ds.cast"),
-    ({"features": kinetics600.features(decode=True)}, "features: 'video'.*decode=False.*Pass decode"),
+    ({"features": kinetics600.features(decode=True)}, "features: 'video'.*=False.*Pass decode="),
     ({"download_config": datasets.DownloadConfig(max_retries=9)}, "download_config: 'max_retries'"),
     ({"download_config": datasets.DownloadConfig(token="hf_secret")}, "download_config: 'token'"),
     (
