@@ -37,8 +37,8 @@ class Places:
     """The same ledger, of all mirrors: an object of another one may be the same."""
 
     def find(self, clips: Iterable[Candidate]) -> Mapping[Candidate, Place]:
-        """Return the places of clips as far as they are known: to the ledger, else to the manifest,
-        else to the index, else at another mirror, under an ETag that says the same everywhere.
+        """Return the places of clips as far as they are known: to the ledger, else to the index,
+        else to the manifest, else at another mirror, under an ETag that says the same everywhere.
         """
         places, _ = self.look_up(clips)
         return places
@@ -50,14 +50,16 @@ class Places:
         the index says.
         """
         clips, tarballs = [*clips], dict[Candidate, Tarball]()
-        rows = {clip: self.origin[clip] for clip in clips if clip in self.origin}
-        found = {clip: row.place for clip, row in rows.items() if row.place is not None}
-        found |= self.ledger.places(self.split, clips)
+        found = {**self.ledger.places(self.split, clips)}
         left = [clip for clip in clips if clip not in found]
         if left and (index := self.opened_index()) is not None:
             places, tarballs = index.places(self.split, left)
             found |= places
 
+        # A manifest may come from another mirror: the index is of this one.
+        rows = {clip: self.origin[clip] for clip in left if clip in self.origin}
+        told = {clip: row.place for clip, row in rows.items() if row.place is not None}
+        found = {**told, **found}
         left = [clip for clip in left if clip not in found]
         if left and self.every_mirror is not None:
             elsewhere = self.every_mirror.places(self.split, left)

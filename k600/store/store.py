@@ -257,12 +257,13 @@ class Store:
         if needed.size_bytes + _SPARE_BYTES > free.size_bytes:
             return (
                 f"the clips need {decimal(needed.size_bytes)}, and '{self.root}' has "
-                f"{decimal(free.size_bytes)} free"
+                f"{decimal(free.size_bytes)} free; {decimal(_SPARE_BYTES)} have to stay free"
             )
         if free.files is not None and (needed.files or 0) + _SPARE_FILES > free.files:
             return (
                 f"the clips take {counted(needed.files or 0, 'file')}, and the volume of "
-                f"'{self.root}' has room for {free.files:,} more (inodes), whatever their size"
+                f"'{self.root}' has room for {free.files:,} more (inodes), whatever their size; "
+                f"{_SPARE_FILES} have to stay free"
             )
         return ""
 

@@ -23,7 +23,7 @@ from k600.checks.verify import verify_clips
 from k600.dataset.clip import Clip, Place, Tarball, parse_file_name
 from k600.loading.estimate import Forecast, forecast_split
 from k600.loading.fetch import fetch_split
-from k600.loading.manifest import ManifestRow, write_manifest
+from k600.loading.manifest import ManifestRow, read_manifest, write_manifest
 from k600.loading.outcome import Outcome
 from k600.loading.plan import is_usable
 from k600.loading.request import Request
@@ -405,6 +405,24 @@ def test_what_came_by_an_index_is_known_without_it_from_then_on(host: Host) -> N
 
     known = host.request().ledger.places("train", chosen)
     assert known == {clip: places[clip] for clip in chosen}
+
+
+def test_an_index_of_this_mirror_precedes_the_places_of_a_manifest_from_another(
+    host: Host,
+) -> None:
+    places, chosen = host.places(), one_of_each(host)
+    named = [(name, place) for (_, name), place in places.items()]
+    index = write_index(named, host.data_dir.parent / "index.parquet")
+    path = Path(manifest_of(host, chosen))
+    rows = []
+    for row in read_manifest(path).rows:
+        place = dataclasses.replace(places[row.clip.candidate], etag='"another"')
+        rows.append(dataclasses.replace(row, place=place))
+    manifest = str(write_manifest(rows, path))
+    plan, done = host.fetch(host.request(manifest=manifest, index=index))
+    assert plan.prices["entries"].count == len(chosen)
+    assert done.fetched == {"entries": len(chosen)}
+    assert sum(asked(host).values()) == len(chosen)
 
 
 def test_repair_asks_for_the_clips_alone(host: Host) -> None:

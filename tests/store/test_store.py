@@ -5,6 +5,7 @@ import errno
 import fcntl
 import io
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -177,6 +178,9 @@ def test_the_room_is_checked_with_sizes_in_the_error(store: Store) -> None:
     store.check_room(Space(1000, 1))
     with pytest.raises(DiskFullError, match=r"the clips need 1\.0 EB, and .* has .* free"):
         store.check_room(Space(10**18, 1))
+    free = shutil.disk_usage(store.root.parent).free
+    with pytest.raises(DiskFullError, match=r"67\.1 MB have to stay free"):
+        store.check_room(Space(free - (32 << 20), 1))
 
 
 def test_a_full_volume_is_named(store: Store) -> None:
