@@ -31,7 +31,7 @@ from tests.servers import s3_server
 OURS = r"""
 import contextlib, json, re, sys, time
 import kinetics600, s3fs
-import k600.fleet.finish, k600.fleet.stages
+import k600.fleet.split, k600.fleet.stages
 from k600.fleet.options import FleetOptions
 from k600.fleet.run import run_fleet
 from k600.progress import Bar

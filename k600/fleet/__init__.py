@@ -1,12 +1,12 @@
 """Tarballs to training shards on many machines.
 
-`run` has `prepare` find out what is left to do for each split, and does it in stages of many
+`run` has `split` find out what is left to do for each split, and does it in stages of many
 independent tasks, on this machine (`stages`) or by datatrove (`executors`):
 
 1. read: each tarball (a unit, `units`) becomes one part: its valid clips, concatenated;
 2. `plan`: one task assigns all clips to shards;
 3. `merge`: each shard is written from pieces of the parts;
-4. `finish`: the split is marked as done, and temporary files are removed.
+4. `split`: it is marked as done, and temporary files are removed.
 
 `options` holds the options of a run, and what its workers must know; `estimate` simulates it. A
 task leaves a marker at the destination for what it has finished, so another one can continue for a

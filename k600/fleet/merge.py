@@ -16,9 +16,8 @@ from k600.fleet.plan import PlacedClip, Plan, read_plan
 from k600.fleet.units import read_markers, read_unit
 from k600.progress import no_progress
 from k600.publish.destination import FileDestination
-from k600.publish.formats import embedded_row, write_clips, write_tar
 from k600.publish.markers import find_damaged, read_marker, to_json
-from k600.publish.shards import scratch_folder, send_shard
+from k600.publish.shards import embedded_row, scratch_folder, send_shard, write_clips, write_tar
 
 logger = logging.getLogger("kinetics600")
 
@@ -80,7 +79,7 @@ def _write_shards(
             shard = write_tar(rows, parts.folder, prefix=prefix)
         else:
             (shard,) = write_clips(rows, parts.folder, prefix=prefix, shard_bytes=None)
-        entry = send_shard(shard, places.shards, f"data/{job.split}")
+        entry = send_shard(shard, places.shards, job.split)
         markers[shard_path(plan, number, job)] = shard_to_json(entry, clips)
 
     # A marker may only name shards that are visible: on the Hub, those in a commit.

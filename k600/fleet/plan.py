@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -156,44 +156,36 @@ def write_plan(
     places.work.commit(f"{job.split}: planned", files)
 
 
-def read_plan(job: Job, work: FileDestination, *, whole: bool = False) -> Plan:
-    """Return the saved plan: `whole`, or to be read shard by shard.
+def read_plan(job: Job, work: FileDestination) -> Plan:
+    """Return the saved plan, whose shards are read one by one.
 
     Raises `DestinationError` if there is none.
     """
     facts = read_json(work, job.meta_path(FACTS))
-    path = job.meta_path(CLIPS)
-    data = work.read(path) if whole else None
-    if facts is None or (whole and data is None):
+    if facts is None:
         raise _no_plan(job, work)
-
-    def read(start: int, end: int) -> bytes:
-        piece = work.read(path, start, end) if data is None else data[start:end]
-        if piece is None:
-            raise _no_plan(job, work)
-        return piece
-
-    return Plan(shards=_SavedShards(job.split, facts.pop("begins"), read), **facts)
+    return Plan(shards=_SavedShards(job, work, facts.pop("begins")), **facts)
 
 
 class _SavedShards(Sequence[Sequence[PlacedClip]]):
     """The shards of a saved plan."""
 
-    def __init__(
-        self, split: str, begins: Sequence[int], read: Callable[[int, int], bytes]
-    ) -> None:
-        """Take where each shard's piece begins, and the last one ends, and how bytes are read."""
-        self._split, self._begins, self._read = split, begins, read
+    def __init__(self, job: Job, work: FileDestination, begins: Sequence[int]) -> None:
+        """Take where each shard's piece begins, and the last one ends."""
+        self._job, self._work, self._begins = job, work, begins
 
     def __len__(self) -> int:
         return len(self._begins) - 1
 
     def __getitem__(self, number: Any) -> Any:
-        piece = self._read(self._begins[number], self._begins[number + 1])
+        start, end = self._begins[number], self._begins[number + 1]
+        piece = self._work.read(self._job.meta_path(CLIPS), start, end)
+        if piece is None:
+            raise _no_plan(self._job, self._work)
         clips = []
         for row in pyarrow.parquet.read_table(io.BytesIO(piece)).to_pylist():
             found = PartClip(**{name: row[name] for name in _FOUND})
-            clips.append(PlacedClip(self._split, row["tarball"], row["part"], found))
+            clips.append(PlacedClip(self._job.split, row["tarball"], row["part"], found))
         return clips
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from k600.errors import IncompleteError
-from k600.fleet.finish import finish_index, finish_split
 from k600.fleet.job import Places, check_executor, check_fleet, check_places, make_job, open_places
 from k600.fleet.merge import merge_shards
 from k600.fleet.options import FleetOptions
 from k600.fleet.plan import write_plan
-from k600.fleet.prepare import SplitWork, prepare_split
+from k600.fleet.split import SplitWork, finish_index, finish_split, prepare_split
 from k600.fleet.stages import Stage, run_here
 from k600.fleet.units import deal_units, read_units
 from k600.loading.request import Request

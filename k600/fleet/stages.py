@@ -71,7 +71,7 @@ def _try_all(tasks: Mapping[int, Task], how: FleetOptions) -> Iterator[tuple[int
         return
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["k600.fleet.finish", "pyarrow.parquet", "s3fs", __name__])
+    context.set_forkserver_preload(["k600.fleet.split", "pyarrow.parquet", "s3fs", __name__])
     with ProcessPoolExecutor(workers, context, _begin_worker) as pool:
         with _apart_from_script((how, tasks)):
             running = {pool.submit(_try, task, how): number for number, task in tasks.items()}

@@ -1,18 +1,22 @@
 """Clips straight from tarballs into shards that mix classes; the store keeps none of them.
 
-A group of tarballs is the unit of work. Its rows depend on request, seed and tarballs alone, so a
-group that was interrupted or lost a shard is made again to the same bytes, and what is already
-there is not sent again. A tarball that proves damaged twice is left out of its group. Where clips
-lie in their tarballs is noted in the ledger, so that each comes by one request later.
+A group of tarballs is the unit of work. As each holds one class, they are read side by side,
+through a shuffle buffer, in a random order that a seed fixes. A group's rows depend on request,
+seed and tarballs alone, so a group that was interrupted or lost a shard is made again to the same
+bytes, and what is already there is not sent again. A tarball that proves damaged twice is left out
+of its group. Where clips lie in their tarballs is noted in the ledger, so that each comes by one
+request later.
 """
 
 from __future__ import annotations
 
+import hashlib
+import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from k600.errors import IncompleteError, OptionError
 from k600.errors.text import counted, short_hash
@@ -24,16 +28,16 @@ from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
 from k600.loading.stream import stream_split
 from k600.progress import Bar
 from k600.publish.clip_index import index_path
-from k600.publish.formats import embedded_row, write_clips
 from k600.publish.markers import SplitResult, find_damaged, pin_request, read_marker, to_json
 from k600.publish.recipe import SplitJob
 from k600.publish.shards import (
     USUAL_CLIP_BYTES,
     check_number_of_files,
+    embedded_row,
     scratch_folder,
     send_shards,
+    write_clips,
 )
-from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.reading import READINGS
 
 BUFFER_BYTES = 128 << 20
@@ -43,6 +47,7 @@ _AHEAD_BYTES = 128 << 20
 
 _FAILED_READINGS = ("tarball_damaged", "tarball_changed")
 
+T = TypeVar("T")
 _Part = StreamedShard | StoredShard
 _Seen = Mapping[tuple[str, str], tuple[str | None, int | None]]
 """Tarball and position of clips, by folder and file name."""
@@ -174,7 +179,7 @@ def _send_rows(
             yield row
 
     shards = write_clips(counted(), folder, prefix=prefix, shard_bytes=job.how.shard_bytes)
-    entries = send_shards(shards, job.destination, job.data)
+    entries = send_shards(shards, job.destination, job.split)
     return {"shards": entries, "unlabelled": unlabelled}
 
 
@@ -186,7 +191,7 @@ def _check_no_smaller(
     if clips >= were:
         return
     sent = sorted(_names(new["shards"]) - _names(before["shards"]))
-    job.destination.roll_back([f"{job.data}/{name}" for name in sent])
+    job.destination.roll_back([f"data/{job.split}/{name}" for name in sent])
     raise IncompleteError(
         f"kinetics600 {job.split}: {', '.join(sorted(lost))} at {job.destination.address} cannot "
         f"be made again as it was: of {counted(were, 'clip')} that it was mixed from, the mirror "
@@ -244,3 +249,72 @@ def _name_of(part: _Part) -> str:
 
 def _usual_clips(part: _Part) -> int:
     return USUAL_CLIPS[part.split] if part.file_names is None else len(part.file_names)
+
+
+def group_names(names: Iterable[str], size: int, seed: int) -> list[list[str]]:
+    """Return names in groups of at most `size`, as equal as possible, shuffled by the seed.
+
+    Example:
+        >>> [len(group) for group in group_names("abcdefg", 3, seed=0)]
+        [3, 2, 2]
+    """
+
+    def rank(name: str) -> bytes:
+        return hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+
+    order = sorted(set(names), key=rank)
+    count = -(-len(order) // size)
+    return [order[number::count] for number in range(count)]
+
+
+def shuffle(
+    parts: Sequence[Iterable[T]],
+    *,
+    seed: str,
+    size_of: Callable[[T], int],
+    most_bytes: int,
+    most_rows: int,
+) -> Iterator[T]:
+    """Yield the rows of all parts in a random order: by a seed the same on every machine.
+
+    At most `most_rows` rows and `most_bytes` bytes (by `size_of`) are held, and one row more.
+
+    Example:
+        >>> parts = [[1, 2], [3]]
+        >>> rows = shuffle(parts, seed="0", size_of=lambda row: 1, most_bytes=9, most_rows=9)
+        >>> sorted(rows)
+        [1, 2, 3]
+    """
+    chance = random.Random(seed)
+
+    def draw(among: int) -> int:
+        # `random()` alone is the same in every version of Python.
+        return int(chance.random() * among)
+
+    held: list[T] = []
+    held_bytes = 0
+    for row in _side_by_side([iter(part) for part in parts], draw):
+        held.append(row)
+        held_bytes += size_of(row)
+        while len(held) > most_rows or held_bytes > most_bytes:
+            row = _take(held, draw(len(held)))
+            held_bytes -= size_of(row)
+            yield row
+    while held:
+        yield _take(held, draw(len(held)))
+
+
+def _side_by_side(live: list[Iterator[T]], draw: Callable[[int], int]) -> Iterator[T]:
+    while live:
+        place = draw(len(live))
+        try:
+            row = next(live[place])
+        except StopIteration:
+            del live[place]
+        else:
+            yield row
+
+
+def _take(held: list[T], place: int) -> T:
+    held[place], held[-1] = held[-1], held[place]
+    return held.pop()

@@ -55,18 +55,25 @@ def metadata_rows(
     tarballs = state.places.tarballs_of(keys.values(), state.known)
     places = state.places.find(keys.values())
 
-    def row_of(clip: Clip, *of_file: Any) -> Row:
-        tarball, place = tarballs.get(keys[clip]), places.get(keys[clip])
-        name = None if tarball is None else tarball.name
-        return _row(clip, name, *of_file) | place_values(place)
-
-    def row_of_stored(found: StoredClip) -> Row:
-        size_bytes, sha256 = found.path.stat().st_size, sha256_of(found.path)
-        on_clip()
-        return row_of(found.clip, found.source, size_bytes, sha256, found.fps)
+    def row_of(clip: Clip, found: StoredClip | None = None) -> Row:
+        tarball = tarballs.get(keys[clip])
+        row = {
+            **asdict(clip),
+            "label": None if clip.label is None else label_id(clip.label),
+            "url": f"https://www.youtube.com/watch?v={clip.youtube_id}&t={clip.time_start}s",
+            "source": None,
+            "tarball": None if tarball is None else tarball.name,
+            **dict.fromkeys(("size_bytes", "sha256", "fps")),
+            **place_values(places.get(keys[clip])),
+        }
+        if found is not None:
+            row |= {"source": found.source, "fps": found.fps}
+            row |= {"size_bytes": found.path.stat().st_size, "sha256": sha256_of(found.path)}
+            on_clip()
+        return row
 
     with ThreadPoolExecutor() as pool:
-        rows = list(pool.map(row_of_stored, stored))
+        rows = list(pool.map(lambda found: row_of(found.clip, found), stored))
     rows += map(row_of, listed)
     return sorted(rows, key=_order)
 
@@ -103,26 +110,6 @@ def index_rows(request: Request, split: str, labels: TestLabels) -> list[Row]:
 def index_row(clip: Clip, tarball: Tarball, place: Place | None, tarball_clips: int | None) -> Row:
     """Return the row of a clip in an index; `tarball_clips` are all in it, None where unknown."""
     return {**asdict(clip), "tarball": tarball.name, **place_values(place, tarball_clips)}
-
-
-def _row(
-    clip: Clip,
-    tarball: str | None,
-    source: str | None = None,
-    size_bytes: int | None = None,
-    sha256: str | None = None,
-    fps: float | None = None,
-) -> Row:
-    return {
-        **asdict(clip),
-        "label": None if clip.label is None else label_id(clip.label),
-        "url": f"https://www.youtube.com/watch?v={clip.youtube_id}&t={clip.time_start}s",
-        "source": source,
-        "tarball": tarball,
-        "size_bytes": size_bytes,
-        "sha256": sha256,
-        "fps": fps,
-    }
 
 
 def _order(row: Row) -> tuple[Any, ...]:

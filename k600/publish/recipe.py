@@ -31,11 +31,6 @@ class SplitJob:
     how: PublishOptions
     progress: Progress
 
-    @property
-    def data(self) -> str:
-        """The folder of the split's shards."""
-        return f"data/{self.split}"
-
     def own(self, name: str) -> str:
         """Return the path of a marker of the split."""
         return f"{META_DIR}/{self.split}/{name}"

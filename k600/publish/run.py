@@ -19,7 +19,6 @@ from k600.loading.state import read_labels
 from k600.progress import Progress
 from k600.publish.clips import check_embeddable, publish_clips
 from k600.publish.destination import Destination, FileDestination
-from k600.publish.formats import write_table
 from k600.publish.hub import HubDestination, check_repo_id
 from k600.publish.loader import publish_loader
 from k600.publish.markers import (
@@ -35,7 +34,7 @@ from k600.publish.markers import (
 from k600.publish.metadata import index_rows, metadata_rows
 from k600.publish.options import PublishOptions, repo_of_url, rights_error
 from k600.publish.recipe import SplitJob
-from k600.publish.shards import scratch_folder, send_shard
+from k600.publish.shards import scratch_folder, send_shard, write_table
 
 logger = logging.getLogger("kinetics600")
 
@@ -187,5 +186,5 @@ def _publish_table(job: SplitJob) -> SplitResult:
         damaged = find_damaged(destination, split, before, job.progress)
         if before and not damaged:
             return SplitResult(before, unlabelled, 0)
-        entry = send_shard(shard, destination, job.data)
+        entry = send_shard(shard, destination, split)
         return SplitResult([entry], unlabelled, 1, len(damaged))

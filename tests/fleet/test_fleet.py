@@ -38,8 +38,8 @@ from k600.errors import (
 from k600.fleet.job import Job, make_job, open_places
 from k600.fleet.options import FleetOptions
 from k600.fleet.plan import read_plan, write_plan
-from k600.fleet.prepare import prepare_split
 from k600.fleet.run import Fleet, run_fleet
+from k600.fleet.split import prepare_split
 from k600.fleet.units import Unit, read_unit, read_units
 from k600.loading.columns import place_of
 from k600.loading.options import own_options
@@ -192,17 +192,17 @@ def test_a_worker_reads_of_the_plan_what_is_its_own(miniature: Miniature, tmp_pa
         work = prepare_split(request, job, places, no_progress)
         read_units(job, work.units, places)
         write_plan(job, work.units, {}, places)
-        whole = read_plan(job, places.work, whole=True)
+        whole = [*read_plan(job, places.work).shards]
         saved = tmp_path / "out" / job.meta_path("plan.clips")
         data = saved.read_bytes()
         begins = json.loads(saved.with_name("plan.json").read_bytes())["begins"]
         for number, (start, end) in enumerate(itertools.pairwise(begins)):
             saved.write_bytes(bytes(start) + data[start:end] + bytes(len(data) - end))
-            assert read_plan(job, places.work).shards[number] == whole.shards[number]
-        assert [len(clips) for clips in whole.shards] == [7, 8, 7, 8]
+            assert read_plan(job, places.work).shards[number] == whole[number]
+        assert [len(clips) for clips in whole] == [7, 8, 7, 8]
         saved.unlink()
         with pytest.raises(DestinationError, match="no plan of 'validation' yet"):
-            read_plan(job, places.work, whole=True)
+            read_plan(job, places.work).shards[0]
 
 
 def test_the_manifest_says_where_each_clip_lies_on_the_host(

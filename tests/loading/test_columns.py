@@ -28,8 +28,8 @@ from k600.loading.columns import (
 from k600.loading.manifest import ManifestRow, write_manifest
 from k600.loading.rows import record_of
 from k600.miniature import Miniature
-from k600.publish.formats import embedded_row
 from k600.publish.metadata import metadata_rows
+from k600.publish.shards import embedded_row
 
 ROWS_BY_SCHEMA = {"k600r1": "b375dcd5b4320437", "k600r2": "d0240bc3cd9234b6"}
 """Digests of the feature types of rows by every `k600.hf.SCHEMA` there was; only added to."""

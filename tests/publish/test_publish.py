@@ -40,9 +40,9 @@ from k600.loading.options import own_options
 from k600.miniature import CLASSES, Miniature, make_clip, make_miniature, make_tarball
 from k600.mirror.mirror import Mirror
 from k600.progress import Bar
+from k600.publish.clips import group_names, shuffle
 from k600.publish.options import PublishOptions
 from k600.publish.run import Published, publish
-from k600.publish.shuffle import group_names, shuffle
 from k600.tarballs.one_clip import read_clip
 from tests.conftest import Command
 from tests.faults.host import faulty_host
@@ -307,8 +307,8 @@ def test_a_tarball_that_is_not_there_is_named(
 def test_row_groups_are_bounded(
     put: Publish, large: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("k600.publish.formats.MOST_GROUP_BYTES", 700_000)
-    monkeypatch.setattr("k600.publish.formats.MOST_GROUP_ROWS", 2)
+    monkeypatch.setattr("k600.publish.shards.MOST_GROUP_BYTES", 700_000)
+    monkeypatch.setattr("k600.publish.shards.MOST_GROUP_ROWS", 2)
     monkeypatch.setattr("k600.publish.clips.BUFFER_ROWS", 3)
     recipe = {"kind": "embedded", "shard_size_mb": 100, "mix": 6}
     put(None, "train", recipe, host=large, to=str(tmp_path / "a"))
