@@ -30,8 +30,7 @@ def test_every_clip_says_that_it_is_a_miniature_and_looks_like_no_other(
     pictures = {}
     for tarball, clips in miniature.clips["validation"].items():
         for name, data in clips.items():
-            picture = preview_clip(data).image
-            assert picture is not None
+            picture = np.asarray(preview_clip(data).image)
             pictures[tarball, name] = picture.astype(int)
     height, width, _ = next(iter(pictures.values())).shape
     words = draw_words(("MINIATURE",), 128, 96)

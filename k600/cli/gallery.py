@@ -57,7 +57,7 @@ def gallery(
     """
     from k600.gallery.contact_sheet import write_contact_sheet
     from k600.gallery.page import write_gallery
-    from k600.gallery.serve import PageServer, make_served_page
+    from k600.gallery.serve import PageServer
 
     request, most = request_of(split, options), whole_number("most", most, least=1)
     outcomes = [*fetch(request, meter())]
@@ -72,7 +72,7 @@ def gallery(
         done["contact_sheet"] = str(write_contact_sheet(rows(), contact_sheet, title=title))
     server = None
     if serve:
-        server = PageServer(make_served_page(rows(), title=title, most=most), **address)
+        server = PageServer(rows(), title=title, most=most, **address)
         done |= {"url": server.url, "ssh": server.ssh}
 
     fetched = [] if request.source == "local" else outcomes

@@ -94,9 +94,9 @@ class _Sheet:
         """Draw a frame, a tall one whole, or the reason why there is none; and what it is."""
         tile = Image.new("RGB", (WIDTH, _HEIGHT), _FIELD)
         if preview.image is not None:
-            frame = Image.fromarray(preview.image)
-            fit = ImageOps.contain if frame.height > frame.width else ImageOps.fit
-            frame = fit(frame, (WIDTH, _HEIGHT))
+            is_tall = preview.image.height > preview.image.width
+            fit = ImageOps.contain if is_tall else ImageOps.fit
+            frame = fit(preview.image, (WIDTH, _HEIGHT))
             tile.paste(frame, ((WIDTH - frame.width) // 2, (_HEIGHT - frame.height) // 2))
         else:
             tile.paste(_ALARM_WASH, (0, 0, WIDTH, _HEIGHT))

@@ -8,7 +8,6 @@ import re
 import secrets
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,31 +21,6 @@ from k600.values import whole_number
 LOOPBACK = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True)
-class ServedPage:
-    """A page whose clips are read from their files as they are played."""
-
-    html: bytes
-    files: Mapping[str, Path]
-    """The files of its clips, by their addresses below the page's."""
-
-
-def make_served_page(
-    rows: Iterable[Mapping[str, Any]], *, title: str = "Kinetics-600", most: int = 2000
-) -> ServedPage:
-    """Return the page that `write_gallery` would write, its clips linked and not put in."""
-    files: dict[str, Path] = {}
-
-    def place_of(number: int, file: str) -> tuple[str, str]:
-        address = f"clips/{number}.mp4"
-        files[address] = Path(file)
-        return file, address
-
-    return ServedPage(
-        make_page(rows, title=title, embed_bytes=0, most=most, place_of=place_of), files
-    )
-
-
 class PageServer(ThreadingHTTPServer):
     """Serves one page, below an address that cannot be guessed; `serve_forever` does the work.
 
@@ -56,11 +30,22 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, page: ServedPage, *, host: str = LOOPBACK, port: int = 8600) -> None:
-        """Listen.
+    def __init__(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        title: str = "Kinetics-600",
+        most: int = 2000,
+        host: str = LOOPBACK,
+        port: int = 8600,
+    ) -> None:
+        """Make the page and listen.
 
         Args:
-            page: What to serve.
+            rows: As of `write_gallery`, and so are title and limit. Their clips are not put into
+                the page, but read from their files as they are played.
+            title: Title of the page.
+            most: Most clips to show.
             host: The address to listen at; others than this machine reach all but loopback.
             port: 0 for any that is free.
 
@@ -68,7 +53,16 @@ class PageServer(ThreadingHTTPServer):
             OptionError: Nothing can listen there.
         """
         port = whole_number("port", port, least=0, most=65_535)
-        self.page, self.secret = page, secrets.token_urlsafe(12)
+        self.files: dict[str, Path] = {}
+        """The files of its clips, by their addresses below the page's."""
+
+        def place_of(number: int, file: str) -> tuple[str, str]:
+            address = f"clips/{number}.mp4"
+            self.files[address] = Path(file)
+            return file, address
+
+        self.html = make_page(rows, title=title, embed_bytes=0, most=most, place_of=place_of)
+        self.secret = secrets.token_urlsafe(12)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), _Handler)
@@ -105,13 +99,13 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        page, prefix = self.server.page, f"/{self.server.secret}/"
+        prefix, files = f"/{self.server.secret}/", self.server.files
         path = self.path.partition("?")[0]
         address = path.removeprefix(prefix)
         if path == prefix:
-            self._answer(page.html, "text/html; charset=utf-8")
-        elif path.startswith(prefix) and address in page.files:
-            self._answer_clip(page.files[address])
+            self._answer(self.server.html, "text/html; charset=utf-8")
+        elif path.startswith(prefix) and address in files:
+            self._answer_clip(files[address])
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
 

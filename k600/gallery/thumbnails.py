@@ -11,9 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
-import numpy as np
-import numpy.typing as npt
-import PIL.Image
+from PIL import Image
 
 from k600.video.display import turn_of
 from k600.video.probe import VERDICTS, best_stream, box_problem, open_mp4
@@ -23,8 +21,12 @@ WIDTH = 160
 HIGHEST = 240
 """Greatest height of a thumbnail, in pixels."""
 
-Image = npt.NDArray[np.uint8]
-"""height × width × 3 (red, green, blue)."""
+_TURNS = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.FLIP_LEFT_RIGHT,
+    Image.Transpose.FLIP_TOP_BOTTOM,
+)
+"""Pillow's, in the order of the fields of a `Turn`."""
 
 _MOST_FRAMES = 600  # from the key frame to the middle; a file with fewer key frames is hostile
 
@@ -33,7 +35,7 @@ _MOST_FRAMES = 600  # from the key frame to the middle; a file with fewer key fr
 class Preview:
     """A clip in short; what is unknown is None."""
 
-    image: Image | None = None
+    image: Image.Image | None = None
     """The frame in the middle, at most `WIDTH` × `HIGHEST`, upright, with square pixels."""
     size_bytes: int | None = None
     seconds: float | None = None
@@ -52,8 +54,8 @@ def preview_clip(video: bytes | str | None) -> Preview:
     Example:
         >>> from k600.miniature import make_clip
         >>> preview = preview_clip(make_clip(1))
-        >>> preview.width, preview.height, preview.fps, preview.seconds, preview.image.shape
-        (128, 96, 5.0, 10.0, (120, 160, 3))
+        >>> preview.width, preview.height, preview.fps, preview.seconds, preview.image.size
+        (128, 96, 5.0, 10.0, (160, 120))
     """
     if video is None:
         return Preview(problem="the row has neither bytes nor a path")
@@ -67,10 +69,10 @@ def preview_clip(video: bytes | str | None) -> Preview:
     return Preview(**facts)
 
 
-def to_jpeg(image: Image) -> bytes:
+def to_jpeg(image: Image.Image) -> bytes:
     """Return an image as a JPEG of middling quality, some kB."""
     data = io.BytesIO()
-    PIL.Image.fromarray(image).save(data, "JPEG")
+    image.save(data, "JPEG")
     return data.getvalue()
 
 
@@ -115,7 +117,7 @@ def _decode(video: bytes | str, facts: dict[str, Any]) -> None:
             raise ValueError("no frame can be decoded")
 
 
-def _thumbnail(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Image:
+def _thumbnail(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Image.Image:
     """Return a frame resized and upright."""
     turn = turn_of(frame)
     aspect = Fraction(frame.width, frame.height) * (pixel_aspect or 1)
@@ -126,16 +128,12 @@ def _thumbnail(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Image:
     if turn.transposed:
         size.reverse()
 
-    small = frame.reformat(width=size[0], height=size[1], format="rgb24")
     # (Not by FFmpeg's filters: PyAV 15 reads the memory of frames that they flipped wrongly.)
-    image = small.to_ndarray()
-    if turn.transposed:
-        image = image.swapaxes(0, 1)
-    if turn.mirrored:
-        image = image[:, ::-1]
-    if turn.flipped:
-        image = image[::-1]
-    return np.ascontiguousarray(image, dtype=np.uint8)
+    small: Any = frame.reformat(width=size[0], height=size[1], format="rgb24")
+    image: Image.Image = small.to_image()
+    for is_on, how in zip(turn, _TURNS, strict=True):
+        image = image.transpose(how) if is_on else image
+    return image
 
 
 def _box_problem(video: bytes | str) -> str | None:

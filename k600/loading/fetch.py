@@ -67,24 +67,10 @@ def fetch_split(
         StoreError: The store cannot be used, or has too little room.
         NoClipsError: Not one clip can be had.
     """
-    _name_older_clips(request, split)
     before = read_state(request, split, keep=True, refresh=refetch)
     load = Load(before, progress, refetch=refetch)
     load.carry_out()
     return _outcome_of_chosen(load, before) if request.chooses else _outcome_of_whole_classes(load)
-
-
-def _name_older_clips(request: Request, split: str) -> None:
-    """Say where clips lie that an older release encoded otherwise, as they are not used."""
-    for name in [] if request.encoding is None else request.encoding.older_names:
-        folder = request.store.root.parent / name / split
-        if folder.is_dir():
-            logger.warning(
-                "kinetics600 %s: the clips in '%s' are not used, as an older release made them, "
-                "and this one encodes clips otherwise. Remove the folder when nobody needs it",
-                split,
-                folder,
-            )
 
 
 @dataclass(slots=True)

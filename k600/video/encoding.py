@@ -86,28 +86,15 @@ class Encoding:
         return share
 
     @property
-    def version(self) -> int:
-        """Of how such clips are made, 1 or more."""
-        return _VERSIONS[self.encode]
-
-    @property
     def name(self) -> str:
         """All of it in a word, as a folder is called: `short_side_256`, say."""
-        return self._name_of(self.version)
-
-    @property
-    def older_names(self) -> list[str]:
-        """The names that it had in older versions."""
-        return [self._name_of(version) for version in range(1, self.version)]
-
-    def _name_of(self, version: int) -> str:
         words = [] if self.short_side is None else [f"short_side_{self.short_side}"]
         if self.encode is not None:
             words.append(f"{self.encode}_crf_{self.crf}")
         if self.frame_step > 1:
             words.append(f"step_{self.frame_step}")
-        if version > 1:
-            words.append(f"v{version}")
+        if _VERSIONS[self.encode] > 1:
+            words.append(f"v{_VERSIONS[self.encode]}")
         return "_".join(words)
 
 

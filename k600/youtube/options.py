@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,9 @@ _INSTEAD: Mapping[str, str] = {
     "cookiefile": "has an option of its own: cookies=…",
     "cookiesfrombrowser": "has an option of its own: cookies_from_browser=…",
     "proxy": "has an option of its own: proxy=…",
-    **dict.fromkeys(
-        ("format", "format_sort", "format_sort_force", "prefer_free_formats"),
-        "is chosen by the loader, as short_side=… and audio=… say",
-    ),
-    **dict.fromkeys(
-        ("ratelimit", "throttledratelimit", "sleep_interval", "max_sleep_interval"),
-        "would have no effect, as yt-dlp downloads nothing here: requests_per_hour=… sets the pace",
-    ),
+    "format": "is chosen by the loader, as short_side=… and audio=… say",
+    "ratelimit": "would have no effect here: requests_per_hour=… sets the pace",
+    "sleep_interval": "would have no effect here: requests_per_hour=… sets the pace",
 }
 """What serves in place of other parameters."""
 
@@ -207,30 +202,27 @@ def check_parameters(value: object) -> dict[str, Any]:
             raise OptionError(f"yt_dlp_options: {name!r} is {given}, expected 0 or more")
 
     checked = dict(value)
-    if "extractor_args" in value:
-        checked["extractor_args"] = _extractor_args(value["extractor_args"])
-    if "js_runtimes" in value:
-        checked["js_runtimes"] = _runtimes(value["js_runtimes"])
-    if "impersonate" in value:
-        checked["impersonate"] = _impersonate(value["impersonate"])
+    for name, (read, expected) in _READ.items():
+        if name in value:
+            try:
+                checked[name] = read(value[name])
+            except OptionError:
+                raise
+            except (TypeError, AttributeError, ValueError):
+                raise OptionError(  # without the value, which may hold a token
+                    f"yt_dlp_options: {name!r} is not allowed as it is, expected {expected}"
+                ) from None
     return checked
 
 
 def _extractor_args(value: Mapping[Any, Any]) -> dict[str, dict[str, list[str]]]:
     """Return yt-dlp's parameter `extractor_args` with lists for what may be text with commas."""
-    checked: dict[str, dict[str, list[str]]] = {}
-    for extractor, args in value.items():
-        try:
-            checked[str.lower(extractor)] = {
-                str.strip(name).lower().replace("-", "_"): _texts(each)
-                for name, each in args.items()
-            }
-        except (TypeError, AttributeError):  # something is no text, no list or no dict
-            raise OptionError(
-                f"yt_dlp_options: 'extractor_args' is not allowed as it is for {extractor!r}, "
-                "expected a dict of lists such as {'youtube': {'player_client': ['tv']}}"
-            ) from None
-
+    checked = {
+        str.lower(extractor): {
+            str.strip(name).lower().replace("-", "_"): _texts(each) for name, each in args.items()
+        }
+        for extractor, args in value.items()
+    }
     known = player_clients()
     for client in checked.get("youtube", {}).get("player_client", []):
         name = client.removeprefix("-")
@@ -242,15 +234,11 @@ def _extractor_args(value: Mapping[Any, Any]) -> dict[str, dict[str, list[str]]]
     return checked
 
 
-def _runtimes(value: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
+def _runtimes(value: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return yt-dlp's parameter `js_runtimes` with a dict for each."""
-    checked = {name: {} if config is None else config for name, config in value.items()}
-    for name, config in checked.items():
-        if not isinstance(config, Mapping) or not isinstance(config.get("path", ""), _PATH):
-            raise OptionError(
-                f"yt_dlp_options: 'js_runtimes' is not allowed as it is for {name!r}, expected a "
-                "dict of dicts such as {'node': {'path': '/opt/node/bin/node'}}, or {'node': {}}"
-            )
+    checked = {name: dict(config or {}) for name, config in value.items()}
+    for config in checked.values():
+        os.fspath(config.get("path", ""))
     return checked
 
 
@@ -266,13 +254,21 @@ def _impersonate(value: object) -> Any:
 
     if isinstance(value, ImpersonateTarget):
         return value
-    try:
-        return ImpersonateTarget.from_str(value)
-    except (TypeError, ValueError):
-        raise OptionError(
-            f"yt_dlp_options: 'impersonate' is {value!r}, expected a browser such as 'chrome' or "
-            "'chrome-116:windows-10'"
-        ) from None
+    return ImpersonateTarget.from_str(value)
+
+
+_READ: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+    "extractor_args": (
+        _extractor_args,
+        "a dict of dicts of lists such as {'youtube': {'player_client': ['tv']}}",
+    ),
+    "js_runtimes": (
+        _runtimes,
+        "a dict of dicts such as {'node': {'path': '/opt/node/bin/node'}}, or {'node': {}}",
+    ),
+    "impersonate": (_impersonate, "a browser such as 'chrome' or 'chrome-116:windows-10'"),
+}
+"""How parameters are read that yt-dlp's command line takes otherwise, and what they may be."""
 
 
 def player_clients() -> Mapping[str, Mapping[str, Any]]:

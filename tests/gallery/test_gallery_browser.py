@@ -13,7 +13,7 @@ import pytest
 import kinetics600
 from k600.dataset.labels import NAMES
 from k600.gallery.page import write_gallery
-from k600.gallery.serve import PageServer, make_served_page
+from k600.gallery.serve import PageServer
 from k600.miniature import make_clip
 from tests.chromium import playwright, start_chromium, watch
 from tests.gallery.test_gallery import CLIP, on_disk, row
@@ -263,7 +263,7 @@ def test_a_clip_on_disk_plays_by_a_click(folder: str, tmp_path: Path, browse: Op
 
 
 def test_a_served_clip_plays_and_can_be_sought(tmp_path: Path, browser: Any) -> None:
-    server = PageServer(make_served_page([on_disk(tmp_path / "a b.mp4")]), port=0)
+    server = PageServer([on_disk(tmp_path / "a b.mp4")], port=0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     with server, browser.new_context() as context:

@@ -15,16 +15,16 @@ from urllib.parse import urlsplit
 import pytest
 
 from k600.errors import OptionError
-from k600.gallery.serve import PageServer, make_served_page
+from k600.gallery.serve import PageServer
 from k600.miniature import Miniature
-from tests.gallery.test_gallery import CLIP, Page, on_disk
+from tests.gallery.test_gallery import CLIP, Page, on_disk, row
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PageServer]:
     (tmp_path / "secret.txt").write_text("not for the page")
-    page = make_served_page([on_disk(tmp_path / "clips" / f"{n}.mp4") for n in range(2)])
-    with PageServer(page, port=0) as server:
+    rows = [on_disk(tmp_path / "clips" / f"{n}.mp4") for n in range(2)]
+    with PageServer(rows, port=0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -93,9 +93,9 @@ def test_a_clip_that_has_gone_is_not_found(server: PageServer, tmp_path: Path) -
 def test_a_port_that_is_taken_is_said_so(server: PageServer) -> None:
     taken = server.server_address[1]
     with pytest.raises(OptionError, match=f"port: {taken} of 127.0.0.1 cannot be listened at"):
-        PageServer(server.page, port=taken)
+        PageServer([row()], port=taken)
     with pytest.raises(OptionError, match="port: 70000 is not allowed"):
-        PageServer(server.page, port=70_000)
+        PageServer([row()], port=70_000)
 
 
 def test_the_command_says_where_the_page_is_and_ends_with_ctrl_c(

@@ -272,20 +272,26 @@ def test_colours_that_eight_bits_hold_are_taken_where_they_are_offered(
         ({"socket_timeout": -1}, "'socket_timeout' is -1, expected 0 or more"),
         ({"socket_timeout": float("nan")}, "'socket_timeout' is nan, expected 0 or more"),
         ({"extract_flat": True}, r"did you mean 'extractor_args' or 'extractor_retries'\? Allowed"),
-        ({"js_runtimes": {"node": "/usr/bin/node"}}, "'js_runtimes' is not allowed as it is for"),
+        (
+            {"js_runtimes": {"node": "/usr/bin/node"}},
+            "'js_runtimes' is not allowed as it is",
+        ),
         (
             {"js_runtimes": {"node": {"path": 5}}},
-            "'js_runtimes' is not allowed as it is for 'node'",
+            "'js_runtimes' is not allowed as it is",
         ),
-        ({"extractor_args": {"youtube": {"player_client": [3]}}}, "'extractor_args' is not allow"),
+        (
+            {"extractor_args": {"youtube": {"player_client": [3]}}},
+            "'extractor_args' is not allowed",
+        ),
         (
             {"extractor_args": {"youtube": {"player-client": "no-such"}}},
             "no player_client 'no-such'",
         ),
         ({"js_runtimes": ["node"]}, "'js_runtimes' is a list, expected Mapping"),
-        ({"impersonate": 5}, "'impersonate' is 5, expected a browser"),
-        ({"extractor_args": {"youtube": ["tv"]}}, "'extractor_args' is not allowed as it is"),
-        ({"extractor_args": {"youtube": {"skip": 3}}}, "'extractor_args' is not allowed as it"),
+        ({"impersonate": 5}, "'impersonate' is not allowed as it is, expected a browser"),
+        ({"extractor_args": {"youtube": ["tv"]}}, "'extractor_args' is not allowed"),
+        ({"extractor_args": {"youtube": {"skip": 3}}}, "'extractor_args' is not allowed"),
         (
             {"extractor_args": {"youtube": {"player_client": ["vision_os"]}}},
             "knows no player_client 'vision_os'.*'visionos'",
