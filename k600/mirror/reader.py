@@ -131,17 +131,17 @@ class Reader(io.RawIOBase):
     def _read_ahead(self) -> Generator[bytes, None, None]:
         """Yield the object's bytes in order."""
         source, size, length = self._source, self.remote.size_bytes, FIRST_BLOCK_BYTES
-        has_ranges = may_stream = self._root.is_network
+        may_stream = True
         while self._asked or self._position < size:
-            straight = not has_ranges or (source.near and may_stream)
+            straight = not source.has_ranges or (source.near and may_stream)
             if straight and not self._asked:
-                silent = _SILENT_SECONDS if has_ranges else self._root.request_seconds
+                silent = _SILENT_SECONDS if source.has_ranges else self._root.request_seconds
                 try:
                     for piece in source.stream(self._position, silent_seconds=silent):
                         self._position += len(piece)
                         yield piece
                 except MirrorError:
-                    if not has_ranges:
+                    if not source.has_ranges:
                         raise
                     may_stream = False  # a range will come, or raise that again
                 continue
@@ -153,7 +153,7 @@ class Reader(io.RawIOBase):
             try:
                 pieces = self._wait()
             except MirrorRangesError:
-                has_ranges, self._position = False, self._asked[0][0]
+                self._position, _ = self._asked[0]
                 self._asked.clear()
             else:
                 self._asked.popleft()

@@ -52,6 +52,8 @@ class Source:
         """Which object it has to be; answers complete it."""
         self.proved = True
         """Whether all answers so far had an ETag."""
+        self.has_ranges = root.is_network
+        """Whether it is worth asking for ranges: neither of a disk, nor where all is sent."""
         self.near = False
         """Whether the server answers so soon that requests ahead gain nothing."""
         self.is_over = False
@@ -98,7 +100,8 @@ class Source:
                 start += sum(map(len, found))
                 retry.restart()
             except MirrorRangesError:
-                if retry.attempts > 1:  # else it may know them again
+                if retry.attempts > 1:  # else the server may know them again
+                    self.has_ranges = False
                     raise
                 retry.pause()
             except MirrorUnreachableError as error:
