@@ -3,7 +3,7 @@
 Only here are `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` (in either case),
 `SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` and `AWS_CA_BUNDLE` read,
 and passed to each library, which alone would know some of them only: fsspec
-(`k600.mirror.file_systems`), the Hub's client (`k600.publish.hub`), yt-dlp.
+(`k600.mirror.root`), the Hub's client (`k600.publish.hub`), yt-dlp.
 """
 
 from __future__ import annotations
@@ -124,16 +124,13 @@ class Network:
         """Return the proxy for an address, if any; `OptionError` if it cannot be used."""
         parts = urlsplit(url)
         kind = parts.scheme if self.proxies.get(parts.scheme) else "all"
-        if not self.proxies.get(kind) or not parts.hostname or self._is_direct(url):
+        host, port = (parts.hostname or "").lower(), parts.port or WEB_PORTS.get(parts.scheme, 0)
+        if not host or not self.proxies.get(kind):
+            return None
+        # (What Windows and macOS have set is asked last.)
+        if any(_covers(entry, host, port) for entry in self.no_proxy) or proxy_bypass(host):
             return None
         return _parse_proxy(self.proxies[kind], f"{kind.upper()}_PROXY")
-
-    def _is_direct(self, url: str) -> bool:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port or WEB_PORTS.get(parts.scheme, 0)
-        if any(_covers(entry, host, port) for entry in self.no_proxy):
-            return True
-        return bool(proxy_bypass(host))  # as set in Windows and macOS
 
     def tls(self) -> ssl.SSLContext:
         """Return a TLS context that trusts the environment's certificates; cached.

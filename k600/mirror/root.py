@@ -1,23 +1,26 @@
-"""Where a mirror is: its address on the web if it has one, and what fsspec says and reads there."""
+"""Where a mirror is: its address on the web if it has one, else its file system of fsspec."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
+from types import SimpleNamespace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
+import fsspec
 from fsspec.asyn import sync
 from fsspec.core import url_to_fs
 
 from k600.errors import MirrorError, MirrorNotFoundError, MirrorUnreachableError
 from k600.errors.text import public_url
-from k600.mirror.file_systems import mirror_options, protocol_of
 from k600.mirror.identity import Version, is_public_bucket, mirror_identity, s3_endpoint
 from k600.mirror.web import Address, Answer, user_headers
-from k600.network import WEB_PORTS, read_network
+from k600.network import CONNECT_SECONDS, READ_SECONDS, WEB_PORTS, read_network
 
+_AMAZON = "https://s3.amazonaws.com"
 _SAFE = "/:%!$&'()*+,;=@~-._[]?"  # not percent-encoded in a web address
 _SIGNED_OPTIONS = frozenset(
     {"anon", "key", "secret", "token", "profile", "endpoint_url", "username", "password", "use_ssl"}
@@ -142,3 +145,58 @@ def web_root(url: str, options: Mapping[str, Any]) -> str | None:
     bucket, _, key = rest.partition("/")
     is_amazon = is_public_bucket(url, options) and not endpoint
     return f"https://{bucket}.s3.amazonaws.com/{quote(key)}" if is_amazon else None
+
+
+def protocol_of(url: str) -> str:
+    """Return the protocol of an fsspec URL; of a chain, the first."""
+    return str(fsspec.utils.get_protocol(url)).partition("::")[0]
+
+
+def file_system_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a user's fsspec options, completed by the environment's proxies and certificates.
+
+    If these cannot be used, `OptionError` is raised.
+    """
+    if protocol_of(url) not in ("s3", "s3a"):
+        return dict(options)
+    network = read_network()
+    config = dict(options.get("config_kwargs") or {})
+    client = dict(options.get("client_kwargs") or {})
+    config.setdefault("http_session_cls", _s3_session())
+    endpoint = s3_endpoint(url, options) or (_AMAZON if options.get("anon") else "")
+    if endpoint and "proxies" not in config:  # else only the AWS profile names the server
+        proxy = network.proxy_for(endpoint)
+        scheme = urlsplit(endpoint).scheme
+        config["proxies"] = {} if proxy is None else {scheme: proxy.secret_url}
+    if bundle := network.bundle():
+        client.setdefault("verify", bundle)
+    return {**options, "config_kwargs": config, "client_kwargs": client}
+
+
+def mirror_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same for a mirror, with limits of time, and anonymous for the public bucket."""
+    merged = dict(options)
+    if protocol_of(url) in ("s3", "s3a"):
+        limits: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+        limits |= {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64}
+        if is_public_bucket(url, options):
+            merged["anon"] = True
+            limits["ignore_configured_endpoint_urls"] = True
+        merged["config_kwargs"] = {**limits, **dict(merged.get("config_kwargs") or {})}
+    return file_system_options(url, merged)
+
+
+@cache
+def _s3_session() -> type:
+    """Return aiobotocore's HTTP session, but one that follows no redirect, as botocore's own.
+
+    aiohttp would take session tokens and encryption keys along to another host.
+    """
+    from aiobotocore.httpsession import AIOHTTPSession
+
+    class Session(AIOHTTPSession):
+        async def _get_session(self, proxy_url: Any) -> Any:
+            session = await super()._get_session(proxy_url)
+            return SimpleNamespace(request=partial(session.request, allow_redirects=False))
+
+    return Session

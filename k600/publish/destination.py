@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from k600.errors import DestinationError, DestinationTakenError, OptionError
 from k600.errors.text import plain_text, public_url
 from k600.errors.translate import destination_error, translate_errors
-from k600.mirror.file_systems import file_system_options, protocol_of
+from k600.mirror.root import file_system_options, protocol_of
 from k600.network import WEB_PORTS
 from k600.publish.options import absolute_place
 from k600.store.files import (

@@ -381,7 +381,7 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_the_public_bucket_is_read_anonymously_unless_told_otherwise() -> None:
-    from k600.mirror.file_systems import mirror_options
+    from k600.mirror.root import mirror_options
 
     assert mirror_options("s3://kinetics/600", {})["anon"] is True
     assert "anon" not in mirror_options("s3://kinetics/600", {"key": "a", "secret": "b"})
