@@ -199,7 +199,8 @@ def place_of(tarball: Tarball, values: Mapping[str, Any]) -> Place | None:
 def whole(name: str, value: Any) -> int:
     """Return a whole number of a table; `ValueError` names the column of anything else."""
     try:
-        number = int(value)
+        # A program makes floats of a column with gaps, and writes them as such.
+        number = int(value.removesuffix(".0") if isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}: {value!r:.50} is no whole number") from None
     if isinstance(value, float) and number != value:

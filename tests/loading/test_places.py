@@ -216,14 +216,14 @@ def test_a_place_in_a_manifest_that_cannot_be_is_one_clear_error(
         read_manifest(path)
 
 
-def test_the_ledger_comes_before_the_manifest_and_that_before_the_index(tmp_path: Path) -> None:
+def test_the_ledger_comes_before_the_index_and_that_before_the_manifest(tmp_path: Path) -> None:
     tarball = Tarball("train", "zumba")
     names = [f"{number:011}_000000_000010.mp4" for number in range(4)]
     ledger = Ledger(tmp_path / "ledger.sqlite", "s3://kinetics/600")
     entries = {names[0]: ENTRIES[0]}
     ledger.record(TarballRow(tarball, "done", "one", 99), [], packing="tar", entries=entries)
     second = Place(tarball, "two", 99, "tar", ENTRIES[1])
-    rows_of = [ManifestRow(Clip.at(("zumba", name), "train"), place=second) for name in names[:2]]
+    rows_of = [ManifestRow(Clip.at(("zumba", name), "train"), place=second) for name in names]
     manifest = {row.clip.candidate: row for row in rows_of}
     rows = []
     for name in names[:3]:
@@ -236,12 +236,30 @@ def test_the_ledger_comes_before_the_manifest_and_that_before_the_index(tmp_path
     found = places.find(("zumba", name) for name in names)
     assert {name: place.etag for (_, name), place in found.items()} == {
         names[0]: "one",
-        names[1]: "two",
+        names[1]: "three",
         names[2]: "three",
+        names[3]: "two",
     }
     assert {*places.tarballs_of(("zumba", name) for name in names).values()} == {tarball}
     placed, alone = places.look_up(("zumba", name) for name in names)
     assert ({place.tarball for place in placed.values()}, alone) == ({tarball}, {})
+
+
+def test_a_manifest_keeps_its_places_where_a_program_made_floats_of_a_column_with_gaps(
+    tmp_path: Path,
+) -> None:
+    place = Place(Tarball("train", "zumba"), "one", 99, "tar", ENTRIES[1])
+    rows = []
+    for name in ("00000000000_000000_000010.mp4", "00000000001_000000_000010.mp4"):
+        clip = Clip.at(("zumba", name), "train")
+        rows.append(ManifestRow(clip, "cvdf", "zumba", 9, "", place=place if rows else None))
+    path = Path(write_table([row.as_plain() for row in rows], tmp_path / "some.csv", MANIFEST))
+    head, gap, line = path.read_text().splitlines()
+    fields = line.split(",")
+    floats = [f"{field}.0" if field.isdecimal() else field for field in fields[5:]]
+    path.write_text("\n".join([head, gap, ",".join([*fields[:5], *floats])]) + "\n")
+    assert ",99.0," in path.read_text()
+    assert [row.place for row in read_manifest(path).rows] == [None, place]
 
 
 def test_another_mirror_s_object_may_be_the_same_if_its_etag_is_no_date(tmp_path: Path) -> None:
