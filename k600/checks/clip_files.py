@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import itertools
 import time
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,11 @@ class Target(NamedTuple):
     file_name: str
     path: str
     """Where the file lies, relative to the store."""
+
+    @property
+    def label(self) -> str:
+        """Class name, or `_unlabeled`."""
+        return self.folder.partition("/")[2]
 
     @property
     def is_foreign(self) -> bool:
@@ -119,38 +125,28 @@ def check_clips(
                 yield target, row, known
                 is_late = time.monotonic() - committed > _COMMIT_SECONDS
                 if len(rows) >= _COMMIT_ROWS or (rows and is_late):
-                    ledger.record_checks(split, rows)
+                    ledger.record_files(split, rows)
                     rows, committed = [], time.monotonic()
     finally:
         if rows:
-            ledger.record_checks(split, rows)
+            ledger.record_files(split, rows)
 
 
 def _with_known(
     ledger: Ledger, split: str, targets: Iterable[Target], *, checksums: bool
 ) -> Iterator[tuple[Target, CheckRow | None, tuple[int, int] | None]]:
     """Yield each file with its earlier check, and its size and CRC-32 as it came, if there are."""
-    folder, earlier, came = "", dict[str, CheckRow](), dict[str, tuple[int, int]]()
-    for target in targets:
-        if target.folder != folder:
-            folder = target.folder
-            earlier = {row.path: row for row in ledger.checks(split, folder)}
-            came = _as_they_came(ledger, split, folder) if checksums else {}
-        yield (
-            target,
-            earlier.get(target.path),
-            None if target.is_foreign else came.get(target.file_name),
-        )
-
-
-def _as_they_came(ledger: Ledger, split: str, folder: str) -> dict[str, tuple[int, int]]:
-    """Return size in bytes and CRC-32 of a folder's clips, by name, where they are known."""
-    tarball = None if Split(split).is_mixed else folder.partition("/")[2]
-    return {
-        row.file_name: (row.size_bytes, row.crc32)
-        for row in ledger.clips(split, tarball, folder=folder)
-        if (row.state, row.source) == ("have", "cvdf") and row.crc32 is not None
-    }
+    for folder, own in itertools.groupby(targets, key=lambda target: target.folder):
+        earlier = {row.path: row for row in ledger.checks(split, folder)}
+        tarball = None if Split(split).is_mixed else folder.partition("/")[2]
+        rows = ledger.clips(split, tarball, folder=folder) if checksums else ()
+        came = {
+            f"{folder}/{row.file_name}": (row.size_bytes, row.crc32)
+            for row in rows
+            if (row.state, row.source) == ("have", "cvdf") and row.crc32 is not None
+        }
+        for target in own:
+            yield target, earlier.get(target.path), came.get(target.path)
 
 
 def _check(

@@ -34,7 +34,7 @@ from k600.loading.options import ENCODING_OPTIONS
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from k600.checks.counts import ClassStatus, SplitStatus, StoreStatus
+    from k600.checks.status import ClassStatus, SplitStatus, StoreStatus
 
 _WIDE = 80  # columns of a terminal that has room for a bar beside the counts
 
@@ -55,8 +55,7 @@ def status(split: str, options: dict[str, Any], every: bool) -> int:
 
     Example: kinetics600 status validation --classes
     """
-    from k600.checks.counts import advise
-    from k600.checks.status import read_status
+    from k600.checks.status import advise, read_status
 
     found = read_status(request_of(split, options))
     if every:

@@ -15,7 +15,7 @@ from k600.errors.text import counted
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from k600.checks.repair import Report, SplitReport
+    from k600.checks.verify import Report, Verification
 
 _MOST_LINES = 50
 
@@ -45,7 +45,7 @@ def verify(split: str, options: dict[str, Any], **how: bool) -> int:
 
 
 def _show(report: Report) -> None:
-    from k600.checks.repair import FATES
+    from k600.checks.verify import FATES
     from k600.video.probe import VERDICTS
 
     for split in report.splits:
@@ -72,7 +72,7 @@ def _show(report: Report) -> None:
     )
 
 
-def _table(split: SplitReport, depth: str) -> Table:
+def _table(split: Verification, depth: str) -> Table:
     """Return a table of verdicts, with a row for each class that has any but `ok`."""
     from k600.video.probe import VERDICTS
 

@@ -129,8 +129,7 @@ def raise_nothing(state: State, missing: Iterable[Missing] = ()) -> None:
         why = f"the first for this reason: {first.reason}: {first.detail or REASONS[first.reason]}"
     else:
         why = "and the mirror's lists and tarballs hold none of them, either"
-    others = request.ledger.other_mirrors(split)
-    folders = set(request.folders(split))
+    others, folders = state.known.other_mirrors, set(request.folders(split))
     if count := sum(len(group.names) for group in others if group.folder in folders):
         why += (
             f". {counted(count, 'clip')} there came from another mirror than {request.mirror}: "

@@ -292,13 +292,13 @@ class StreamedShard:
         if self.retry_errors and any(member.state in ("bad", "absent") for member in members):
             return None
         clips = [member for member in members if member.state in ("have", "skipped")]
-        inventory = Inventory.of_tarball(self.reading.store, ledger, self.tarball)
+        known = ledger.view(self.tarball.split, only=[self.tarball.name])
+        inventory = Inventory(self.reading.store, known)
         if any(clip.file_name not in inventory.names(clip.folder) for clip in clips):
             return None
         bad = [member for member in members if member.state == "bad"]
-        rates = ledger.rates(self.tarball.split, {clip.folder for clip in clips})
         left_out = (self._left_out(self._member(row.file_name), row.reason) for row in bad)
-        return itertools.chain(left_out, self._stored_clips(clips, inventory, rates))
+        return itertools.chain(left_out, self._stored_clips(clips, inventory, known.rates))
 
     def _stored_clips(
         self, clips: Iterable[ClipRow], inventory: Inventory, rates: Rates

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -42,7 +42,15 @@ def adopt(
     """
     view = read_view(ledger, split, listed, own)
     classes = class_finder(split, listing, labels)
-    unknown = _unknown_clips(store, split, own, view, listed, classes)
+    unknown, classless = unknown_clips(store, split, own, view, listed, classes)
+    if classless:
+        logger.warning(
+            "kinetics600 %s: not using %s in flat folders of '%s': in no list of the host, or in "
+            "that of two classes, so of unknown class",
+            split,
+            counted(classless, "clip"),
+            store.root,
+        )
     with ThreadPoolExecutor(min(16, len(unknown) or 1)) as pool:
         rows = list(pool.map(lambda clip: _checked(store, *clip), unknown, chunksize=64))
     warn_of_links(store, split, listed.outside_links)
@@ -57,7 +65,7 @@ def adopt(
         return view
 
     if write:
-        ledger.adopt(split, rows)
+        ledger.record_files(split, rows)
     bad = sum(bool(row.problem) for row in rows)
     logger.info(
         "kinetics600 %s: %s already in %s can be used%s",
@@ -109,38 +117,17 @@ def class_finder(
     return lambda name: by_name().get(name, "")
 
 
-def foreign_clips(
-    store: Store,
-    split: str,
-    listed: Folders,
-    labels: Container[str],
-    class_of: Callable[[str], str],
-    checked: Mapping[str, AdoptedRow],
-) -> Iterator[tuple[str, str, str]]:
-    """Yield class, file name and path of clips in other tools' folders, but those of other classes.
-
-    The class is that for which a clip was checked, if it was, and empty if it is not known.
-    """
-    for place, label in find_foreign(store, split).items():
-        if label is not None and label not in labels:
-            continue
-        for name in sorted(listed.names(place)):
-            path = f"{place}/{name}"
-            if path in checked:
-                yield checked[path].folder.partition("/")[2], name, path
-            else:
-                yield label or class_of(name), name, path
-
-
-def _unknown_clips(
+def unknown_clips(
     store: Store,
     split: str,
     own: Collection[str],
     view: LedgerView,
     listed: Folders,
     class_of: Callable[[str], str],
-) -> list[tuple[str, str, str]]:
-    """Return folder, name and path of unknown clips, in the store's and other tools' folders."""
+) -> tuple[list[tuple[str, str, str]], int]:
+    """Return folder, name and path of clips that no load has checked as they are, in the store's
+    `own` and other tools' folders; and how many are not among these as their class is not known.
+    """
     checked = {row.path: row for row in view.adopted}
     mine = view.stored()
     found = []
@@ -148,26 +135,23 @@ def _unknown_clips(
         names = listed.names(folder).difference(*mine.get(folder, ()))
         found += [(folder, name, f"{folder}/{name}") for name in sorted(names)]
 
-    labels = {folder.partition("/")[2] for folder in own}
     classless = 0
-    for label, name, path in foreign_clips(store, split, listed, labels, class_of, checked):
-        classless += not label
-        if label in labels:
-            found.append((f"{split}/{label}", name, path))
-
-    if classless:
-        logger.warning(
-            "kinetics600 %s: not using %s in flat folders of '%s': in no list of the host, or in "
-            "that of two classes, so of unknown class",
-            split,
-            counted(classless, "clip"),
-            store.root,
-        )
-    return [
+    for place, label in find_foreign(store, split).items():
+        if label is not None and f"{split}/{label}" not in own:
+            continue
+        for name in sorted(listed.names(place)):
+            path = f"{place}/{name}"
+            row = checked.get(path)
+            folder = f"{split}/{label or class_of(name)}" if row is None else row.folder
+            classless += folder.endswith("/")
+            if folder in own:
+                found.append((folder, name, path))
+    new = [
         (folder, name, path)
         for folder, name, path in found
         if path not in checked or not is_unchanged(store.root / path, checked[path])
     ]
+    return new, classless
 
 
 def _is_stored(row: AdoptedRow, mine: Mapping[str, Sequence[Collection[str]]]) -> bool:

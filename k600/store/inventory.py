@@ -19,12 +19,11 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from k600.dataset.clip import Tarball, parse_file_name, video_of
+from k600.dataset.clip import parse_file_name, video_of
 from k600.dataset.labels import NAMES, canonical
 from k600.dataset.splits import UNLABELED
 from k600.errors import UnknownClassError
 from k600.errors.text import counted
-from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
 
@@ -128,13 +127,6 @@ class Inventory:
         for row in known.adopted:
             self._rows.setdefault(row.folder, []).append(row)
         self._found: dict[str, tuple[Set[str], dict[str, str]]] = {}
-
-    @classmethod
-    def of_tarball(cls, store: Store, ledger: Ledger, tarball: Tarball) -> Inventory:
-        """Return the inventory for the clips of one tarball, without reading all of the ledger."""
-        others = ledger.other_mirrors(tarball.split, tarball.name)
-        adopted = ledger.adopted(tarball.split)
-        return cls(store, LedgerView({}, adopted=adopted, other_mirrors=others))
 
     def names(self, folder: str) -> Set[str]:
         """Return the file names of the clips of `<split>/<class name>`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
+import itertools
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,24 +22,22 @@ from typing import Any, TypeVar
 from k600.dataset.clip import Clip, Entry, Place, Tarball
 from k600.dataset.splits import Split
 from k600.errors.text import short_hash
-from k600.store.ledger_file import open_ledger
-from k600.store.ledger_schema import conditions, read_rows, rule, strange_row
+from k600.store.ledger_file import conditions, open_ledger, read_rows, rule, strange_row
 from k600.store.rows import (
-    SOURCES,
+    CLIP_COLUMNS,
+    TARBALL_COLUMNS,
     AdoptedRow,
     AnswerRow,
     Checkpoint,
     CheckRow,
     ClipRow,
     LedgerView,
-    Rates,
     StoredGroup,
     TarballRow,
     without_clips,
 )
 
 _TABLES: Mapping[object, str] = {AnswerRow: "answers", AdoptedRow: "adopted", CheckRow: "checks"}
-_CLIP = ClipRow._fields[:-1]  # (rates have a table of their own, as hardly any store has some)
 _OF_OBJECTS = ("objects", "entries", "checkpoints")
 
 _IS_SOUND = (
@@ -49,6 +48,8 @@ _IS_SOUND = (
 """Rules for stored clips, shorter where that saves a tenth of the time: text and bytes are more
 than any number, and SQLite evaluates both sides of an OR for every row.
 """
+_IS_SOUND_GROUP = " AND ".join(rule("clips", name) for name in ("folder", "tarball", "source"))
+"""Rules for what clips of a group have alike."""
 
 T = TypeVar("T")
 
@@ -82,25 +83,27 @@ class Ledger:
     def view(
         self, split: str, *, sizes: bool = False, only: Collection[str] | None = None
     ) -> LedgerView:
-        """Return all that is known of a split, or of its clips in some tarballs `only`; with
-        `sizes`, also of each stored clip.
+        """Return all that is known of a split, or what concerns some tarballs `only`; with `sizes`,
+        also of each stored clip.
         """
+        # In a mixed split, another mirror or YouTube may have its clips in any tarball.
+        near = None if Split(split).is_mixed else only
+        folders = None if near is None else [f"{split}/{name}" for name in near]
         with self._open() as db:
             mine = self._mirrors(db)
             groups = _stored_groups(db, mine, split, only, sizes=sizes)
-            others = _clip_rows(
-                db, "AND state IS NOT 'have'", mirror=mine, split=split, tarball=only
-            )
-            answers, adopted = _rows(db, AnswerRow, split), _rows(db, AdoptedRow, split)
-            theirs = self._groups_of_others(db, split, only)
+            answers = _rows(db, AnswerRow, split, folders)
+            theirs = _stored_groups(db, self._other_mirrors(db), split, near)
+            theirs = [group for group in theirs if group.source == "cvdf"]
+            alike = _stored_groups(db, mine, split, None) if theirs and near != only else groups
             return LedgerView(
-                self._tarball_rows(db, split),
+                self._tarball_rows(db, split, only),
                 groups,
-                others,
+                _clip_rows(db, "AND state IS NOT 'have'", mirror=mine, split=split, tarball=only),
                 answers,
-                adopted,
-                without_clips(theirs, groups, answers),
-                _rates(db, split),
+                _rows(db, AdoptedRow, split),
+                without_clips(theirs, alike, answers),
+                _rates(db, split, folders),
             )
 
     def tarballs(self, split: str) -> dict[str, TarballRow]:
@@ -127,21 +130,6 @@ class Ledger:
         with self._open() as db:
             these: dict[str, Any] = {"split": split, "tarball": tarball, "folder": folder}
             return _clip_rows(db, mirror=self._mirrors(db), file_name=names, **these)
-
-    def other_mirrors(self, split: str, tarball: str | None = None) -> list[StoredGroup]:
-        """Return the stored clips of other mirrors only, of all or those that may be in a tarball.
-
-        These are neither the clips that both mirrors have alike, nor what YouTube gave since.
-        """
-        # In a mixed split, each mirror may pack the clips into other tarballs.
-        one = None if tarball is None or Split(split).is_mixed else [tarball]
-        with self._open() as db:
-            theirs = self._groups_of_others(db, split, one)
-            if not theirs:
-                return []
-            mine = _stored_groups(db, self._mirrors(db), split, one)
-            answers = _rows(db, AnswerRow, split, f"{split}/{tarball}" if one else None)
-        return without_clips(theirs, mine, answers)
 
     def places(self, split: str, clips: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Place]:
         """Return where clips, each a class and a file name, lie in their tarballs, where known."""
@@ -206,7 +194,7 @@ class Ledger:
             checkpoint: Where reading of it may go on, in place of what is known.
         """
         clips, split, name = [*clips], row.tarball.split, row.tarball.name
-        with self._open(write=True) as db:
+        with self.transaction() as same, same._open() as db:
             mirror = self._number(db)
             if replace:
                 db.execute(
@@ -215,19 +203,39 @@ class Ledger:
                 )
             _take_from_others(db, mirror, row.tarball, clips)
 
-            rows = ((mirror, split, name, *clip[1 : len(_CLIP)]) for clip in clips)
+            rows = ((mirror, split, name, *clip[1 : len(CLIP_COLUMNS)]) for clip in clips)
             _insert(db, "clips", rows, verb="INSERT" if replace else "INSERT OR REPLACE")
             _record_rates(db, split, ((c.folder, c.file_name, c.fps) for c in clips))
-            columns = "mirror, split, name, state, etag, size_bytes, detail, failures, failed_at"
-            state = (row.state, row.etag, row.size_bytes, row.detail, row.failures, 0.0)
-            _insert(db, f"tarballs ({columns})", [(mirror, split, name, *state)])
-            _record_entries(db, mirror, row, packing, entries, checkpoint)
+            state = (row.state, row.etag, row.size_bytes, row.detail, row.failures)
+            _insert(db, "tarballs", [(mirror, split, name, *state, 0.0, str(_now()))])
+            same.record_entries(row, packing, entries, checkpoint)
 
-    def record_entries(self, row: TarballRow, packing: str, entries: Mapping[str, Entry]) -> None:
-        """Record where to enter a tarball whose reading broke off; of a damaged one, nothing."""
-        if packing:
-            with self._open(write=True) as db:
-                _record_entries(db, self._number(db), row, packing, entries, None)
+    def record_entries(
+        self,
+        row: TarballRow,
+        packing: str,
+        entries: Mapping[str, Entry],
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Add to what is known of an object; forget what is known of another, or a damaged one."""
+        at = "WHERE mirror = ? AND split = ? AND tarball = ?"
+        with self._open(write=True) as db:
+            key = (self._number(db), row.tarball.split, row.tarball.name)
+            known = {
+                db.execute(f"SELECT etag, size_bytes FROM {table} {at}", key).fetchone()
+                for table in ("objects", "checkpoints")
+            }
+            is_other = bool(known - {None, (row.etag, row.size_bytes)})
+            for table in _OF_OBJECTS if is_other or row.failures else ():
+                db.execute(f"DELETE FROM {table} {at}", key)
+            if row.state == "done":
+                db.execute(f"DELETE FROM checkpoints {at}", key)
+
+            if packing and not row.failures:
+                _insert(db, "objects", [(*key, row.etag, row.size_bytes, packing)])
+                _insert(db, "entries", ((*key, name, *entry) for name, entry in entries.items()))
+            if checkpoint is not None:
+                _insert(db, "checkpoints", [(*key, row.etag, row.size_bytes, *checkpoint)])
 
     def mark_bad_in_tarball(self, split: str, folder: str, file_name: str, reason: str) -> None:
         """Record that a clip is bad in its tarball, too, so that it is not read again."""
@@ -271,38 +279,25 @@ class Ledger:
                     if identity == "":  # nobody's any more
                         db.execute(f"DELETE {where}", (identity, split, name))
 
-    def answers(self, split: str, folder: str | None = None) -> list[AnswerRow]:
-        """Return YouTube's answers for a split or one folder, by folder and file name."""
-        with self._open() as db:
-            return _rows(db, AnswerRow, split, folder)
-
-    def rates(self, split: str, folders: Collection[str] | None = None) -> Rates:
-        """Return how many frames per second the files that the loader encoded have, of a split or
-        of some of its folders.
-        """
-        with self._open() as db:
-            return _rates(db, split, folders)
-
-    def record_stored(
-        self, clip: Clip, size_bytes: int, version: str, fps: float | None = None
-    ) -> None:
-        """Record that a clip comes from YouTube; written before the clip gets its name."""
-        self._record_answer(clip, ("have", "", "", version, size_bytes), fps=fps)
-
-    def record_refused(
-        self, clip: Clip, kind: str, code: str, message: str, version: str, circumstances: str = ""
-    ) -> None:
-        """Record why YouTube gave no clip, and count how often that was so."""
-        self._record_answer(clip, (kind, code, message, version, 0), circumstances)
-
-    def _record_answer(
+    def record_answer(
         self,
         clip: Clip,
-        answer: tuple[str, str, str, str, int],
+        kind: str,
+        code: str,
+        message: str,
+        version: str,
         circumstances: str = "",
+        *,
+        size_bytes: int = 0,
         fps: float | None = None,
     ) -> None:
-        today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+        """Record what YouTube answered, and count how often that was so.
+
+        `have` is written before the clip gets its name, with the size of its file, and its rate if
+        the loader encoded it.
+        """
+        answer = (kind, code, message, version, size_bytes)
+        today = _now().date().isoformat()
         row = AnswerRow(clip.folder, clip.file_name, *answer, 1, 1, today, today, circumstances)
         same = {name: getattr(row, name) for name in ("folder", "file_name", "kind", "code")}
         with self._open(write=True) as db:
@@ -339,25 +334,16 @@ class Ledger:
             for table in ("checks", "rates"):
                 db.executemany(f"DELETE FROM {table} WHERE {this}", keys)
 
-    def adopted(self, split: str, folder: str | None = None) -> list[AdoptedRow]:
-        """Return the adopted clips of a split or one folder, by folder and file name."""
-        with self._open() as db:
-            return _rows(db, AdoptedRow, split, folder)
-
     def checks(self, split: str, folder: str | None = None) -> list[CheckRow]:
         """Return the checks of a split's or one folder's files, by folder and file name."""
         with self._open() as db:
             return _rows(db, CheckRow, split, folder)
 
-    def adopt(self, split: str, rows: Iterable[AdoptedRow]) -> None:
-        """Record clips that others brought."""
+    def record_files(self, split: str, rows: Iterable[AdoptedRow | CheckRow]) -> None:
+        """Record clips that others brought, or checks of files."""
         with self._open(write=True) as db:
-            _insert(db, "adopted", ((split, *row) for row in rows))
-
-    def record_checks(self, split: str, rows: Iterable[CheckRow]) -> None:
-        """Record checks of files."""
-        with self._open(write=True) as db:
-            _insert(db, "checks", ((split, *row) for row in rows))
+            for kind, alike in itertools.groupby(rows, type):
+                _insert(db, _TABLES[kind], ((split, *row) for row in alike))
 
     def prove(self, *, wait_seconds: float = 120) -> None:
         """Prove that rows can be written, by a change that is rolled back; raise if they cannot."""
@@ -388,20 +374,17 @@ class Ledger:
         return next(number for number, name in _identities(db).items() if name == self._mirror)
 
     def _tarball_rows(
-        self, db: sqlite3.Connection, split: str, name: str | None = None
+        self, db: sqlite3.Connection, split: str, name: str | Collection[str] | None = None
     ) -> dict[str, TarballRow]:
-        columns = ("name", "state", "etag", "size_bytes", "detail", "failures")
         order = "ORDER BY name, state = 'done'"  # so that a `done` one counts
-        these: dict[str, Any] = {"split": split, "name": name}
-        rows = read_rows(db, "tarballs", columns, order, mirror=self._mirrors(db), **these)
+        these: dict[str, Any] = {"mirror": self._mirrors(db), "split": split, "name": name}
+        rows = read_rows(db, "tarballs", TARBALL_COLUMNS, order, **these)
         return {row[0]: TarballRow(Tarball(split, row[0]), *row[1:]) for row in rows}
 
-    def _groups_of_others(
-        self, db: sqlite3.Connection, split: str, tarballs: Collection[str] | None
-    ) -> list[StoredGroup]:
-        """Return the clips that came from other mirrors."""
-        groups = _stored_groups(db, self._other_mirrors(db), split, tarballs)
-        return [group for group in groups if group.source == "cvdf"]
+
+def _now() -> datetime.datetime:
+    """Return the time in UTC, as SQLite writes it."""
+    return datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0, tzinfo=None)
 
 
 def _identities(db: sqlite3.Connection) -> dict[int, str]:
@@ -415,7 +398,10 @@ def _old_identity(mirror: str) -> str:
 
 
 def _rows(
-    db: sqlite3.Connection, kind: Callable[..., T], split: str, folder: str | None = None
+    db: sqlite3.Connection,
+    kind: Callable[..., T],
+    split: str,
+    folder: str | Collection[str] | None = None,
 ) -> list[T]:
     columns = kind._fields  # type: ignore[attr-defined]
     order = "ORDER BY folder, file_name"
@@ -424,7 +410,7 @@ def _rows(
 
 
 def _rates(
-    db: sqlite3.Connection, split: str, folders: Collection[str] | None = None
+    db: sqlite3.Connection, split: str, folders: Collection[str] | None
 ) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     columns = ("folder", "file_name", "fps")
@@ -437,7 +423,7 @@ def _clip_rows(db: sqlite3.Connection, which: str = "", **keys: Any) -> list[Cli
     """Return rows of clips in the tarballs' order."""
     order = "ORDER BY mirror, tarball, position, file_name"
     unit = cache(partial(Tarball, keys["split"]))
-    rows = read_rows(db, "clips", _CLIP, order, which=which, **keys)
+    rows = read_rows(db, "clips", CLIP_COLUMNS, order, which=which, **keys)
     return [ClipRow(unit(row[0]), *row[1:]) for row in rows]
 
 
@@ -460,34 +446,6 @@ def _record_rates(
     _insert(db, "rates", ((split, *rate) for rate in rates if rate[2] is not None))
 
 
-def _record_entries(
-    db: sqlite3.Connection,
-    mirror: int,
-    row: TarballRow,
-    packing: str,
-    entries: Mapping[str, Entry],
-    checkpoint: Checkpoint | None,
-) -> None:
-    """Add to what is known of an object; forget what is known of another, or of a damaged one."""
-    key = (mirror, row.tarball.split, row.tarball.name)
-    at = "WHERE mirror = ? AND split = ? AND tarball = ?"
-    known = {
-        db.execute(f"SELECT etag, size_bytes FROM {table} {at}", key).fetchone()
-        for table in ("objects", "checkpoints")
-    }
-    is_other = bool(known - {None, (row.etag, row.size_bytes)})
-    for table in _OF_OBJECTS if is_other or row.failures else ():
-        db.execute(f"DELETE FROM {table} {at}", key)
-    if row.state == "done":
-        db.execute(f"DELETE FROM checkpoints {at}", key)
-
-    if packing and not row.failures:
-        _insert(db, "objects", [(*key, row.etag, row.size_bytes, packing)])
-        _insert(db, "entries", ((*key, name, *entry) for name, entry in entries.items()))
-    if checkpoint is not None:
-        _insert(db, "checkpoints", [(*key, row.etag, row.size_bytes, *checkpoint)])
-
-
 def _stored_groups(
     db: sqlite3.Connection,
     mirrors: Collection[int],
@@ -497,8 +455,8 @@ def _stored_groups(
     sizes: bool = False,
 ) -> list[StoredGroup]:
     """Return the clips that are stored, by tarball, folder and source."""
-    facts = f"folder, source, count(*), sum({_IS_SOUND}), group_concat(file_name, '/')"
-    facts += ", group_concat(size_bytes, '/')" * sizes
+    facts = f"folder, source, count(*), sum({_IS_SOUND}), {_IS_SOUND_GROUP}"
+    facts += ", group_concat(file_name, '/')" + ", group_concat(size_bytes, '/')" * sizes
     # By tarball is the table's own order. What is grouped by more is sorted anew, which takes as
     # long as all the rest, so only tarballs whose clips lie in several folders are.
     alike = "min(folder) = max(folder) AND min(source) = max(source)"
@@ -525,6 +483,7 @@ def _stored_group(
     source: str,
     count: int,
     sound: int,
+    is_sound: int,
     joined: str | None,
     sizes: str = "",
 ) -> StoredGroup:
@@ -532,21 +491,13 @@ def _stored_group(
     joined = joined or ""
     names = joined.split("/")  # no file name has a slash in it
     group = StoredGroup(Tarball(split, tarball), folder, source, frozenset(names))
-    home, _, label = folder.partition("/") if isinstance(folder, str) else ("", "", "")
-    if home != split or not (_is_part(label) and _is_part(tarball)):
-        raise strange_row("clips", "folder")
     if len(names) != count or group.names & {"", ".", ".."} or "\0" in joined:
         raise strange_row("clips", "file_name")
-    if source not in SOURCES or sound != count:
-        raise strange_row("clips", "source")
+    if not is_sound or sound != count:
+        raise strange_row("clips", "folder")
     if sizes:
         group = group._replace(sizes=dict(zip(names, map(int, sizes.split("/")), strict=True)))
     return group
-
-
-def _is_part(name: object) -> bool:
-    """Return whether a name is that of a file in a folder."""
-    return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\0"} & {*name}
 
 
 def _take_from_others(

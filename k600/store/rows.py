@@ -29,6 +29,10 @@ class TarballRow:
     """How many calls in a row failed at the same bytes."""
 
 
+TARBALL_COLUMNS = ("name", "state", "etag", "size_bytes", "detail", "failures")
+"""What the ledger's table of tarballs holds of a row."""
+
+
 class ClipRow(NamedTuple):
     """The state of a member of a tarball. (A tuple, as there are half a million.)"""
 
@@ -49,6 +53,10 @@ class ClipRow(NamedTuple):
     """CRC-32 of its bytes in the tarball, unless an older release wrote the row."""
     fps: float | None = None
     """Frames per second of a new file, which is recorded; rows that are read do not have it."""
+
+
+CLIP_COLUMNS = ClipRow._fields[:-1]
+"""What the ledger's table of clips holds. (Rates have their own: hardly any store has some.)"""
 
 
 class Checkpoint(NamedTuple):

@@ -148,7 +148,8 @@ class Store:
 
     def check_inside(self, path: Path) -> None:
         """Raise `StoreError` if a link leads from a path in the store out of it."""
-        if not self._is_inside(path):
+        if (link := self.outside_link(path.relative_to(self.root).as_posix())) is not None:
+            path = self.root / link
             raise StoreError(
                 f"data_dir: '{path}' leads to {os.path.realpath(path)!r}, out of the store, where "
                 "nothing is written or read. Remove the link, or pass data_dir=… another folder"
@@ -171,11 +172,12 @@ class Store:
             return place
         for count in range(0 if self.within else 1, len(steps) + 1):
             link = "/".join(steps[:count])
-            if os.path.islink(self.root / link) and not self._is_inside(self.root / link):
+            path = os.path.join(self.root, link)
+            if os.path.islink(path) and not self._is_inside(path):
                 return link or "."
         return None
 
-    def _is_inside(self, path: Path) -> bool:
+    def _is_inside(self, path: str) -> bool:
         """Return whether a path, all links resolved, lies in the store."""
         if self.within:
             root = os.path.join(os.path.realpath(self.root.parent), self.root.name)
@@ -189,16 +191,6 @@ class Store:
     def has(self, place: str) -> bool:
         """Return whether a path, relative to the store, is that of a file in it."""
         return os.path.isfile(self.root / place) and self.outside_link(place) is None
-
-    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
-        """Return the entries of a folder, which need not exist."""
-        path = self.root / folder
-        with translate_errors(store_error, path, "read"):
-            try:
-                with os.scandir(path) as entries:
-                    return [*entries]
-            except (FileNotFoundError, NotADirectoryError):
-                return []
 
     def path(self, folder: str, file_name: str) -> Path:
         """Return the path of a clip in `<split>/<class name>`."""
@@ -214,8 +206,14 @@ class Store:
             outside_links.add(link)
             return set()
 
-        names = []
-        for entry in self._entries(folder):
+        path, entries, names = self.root / folder, list[os.DirEntry[str]](), list[str]()
+        with (
+            translate_errors(store_error, path, "read"),
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(path) as found,
+        ):
+            entries += found
+        for entry in entries:
             if _is_file(entry):
                 names.append(entry.name)
             elif entry.is_symlink() and parse_file_name(entry.name):
@@ -394,8 +392,6 @@ class Incoming:
     def __init__(self, folder: Path, store: Store) -> None:
         self._folder, self._store = folder, store
         self._numbers = itertools.count()
-        self._inside: dict[Path, tuple[int, int]] = {}
-        """Device and inode of folders that were seen not to lead out of the store."""
 
     def new_part(self) -> Path:
         """Return a new path for an unfinished file."""
@@ -423,21 +419,9 @@ class Incoming:
 
     def place(self, part: Path, target: Path) -> None:
         """Rename a checked file, unless a link leads out of the store; it is not flushed."""
-        self._check_inside(target.parent)
+        self._store.check_inside(target.parent)
         with translate_errors(store_error, target):
             move_into_place(part, target, flushed=False)
-
-    def _check_inside(self, folder: Path) -> None:
-        """Raise `StoreError` if a folder leads out of the store; check each folder once."""
-        try:
-            status = os.lstat(folder)
-        except FileNotFoundError:
-            self._store.check_inside(folder)
-            return
-        identity = status.st_dev, status.st_ino
-        if self._inside.get(folder) != identity:
-            self._store.check_inside(folder)
-            self._inside[folder] = identity
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -155,7 +155,8 @@ class TarballExtractor:
         """Return whether another process has read all of it since this run was planned."""
         if row.state != "done" or row.etag != remote.etag:
             return False
-        here = Inventory.of_tarball(self.store, self.ledger, row.tarball).names
+        known = self.ledger.view(row.tarball.split, only=[row.tarball.name])
+        here = Inventory(self.store, known).names
         return all(
             clip.state in ("bad", "absent") or clip.file_name in here(clip.folder)
             for clip in clips

@@ -27,21 +27,18 @@ class PresentClips:
         known: Mapping[str, ClipRow],
     ) -> None:
         """Read the ledger now, folders later; `known` are the tarball's clips by file name."""
-        split = tarball.split
-        folder = f"{split}/{tarball.label}" if tarball.label else None
-        adopted = ledger.adopted(split, folder)
         self._tarball, self._labels, self._known = tarball, labels, known
-        self.inventory = Inventory(store, LedgerView({}, adopted=adopted))
-        self._unlabeled = f"{split}/{tarball.label or UNLABELED}"
+        self._unlabeled = f"{tarball.split}/{tarball.label or UNLABELED}"
+        view = ledger.view(tarball.split, only=[tarball.name])
+        self.inventory = Inventory(store, LedgerView({}, adopted=view.adopted))
+        self._of_other_mirrors = view.hidden()
 
-        answers = ledger.answers(split, folder)
-        self._others = {(a.folder, a.file_name): "youtube" for a in answers if a.kind == "have"}
-        for row in adopted:
-            if not row.problem and is_unchanged(store.root / row.path, row):
+        cuts = view.cuts.items()
+        self._others = {(folder, name): "youtube" for folder, names in cuts for name in names}
+        for row in view.adopted:
+            is_near = tarball.label is None or row.folder == self._unlabeled
+            if is_near and not row.problem and is_unchanged(store.root / row.path, row):
                 self._others[row.folder, row.file_name] = "local"
-
-        groups = ledger.other_mirrors(split, tarball.name)
-        self._of_other_mirrors = {(group.folder, name) for group in groups for name in group.names}
 
     def has(self, folder: str, name: str) -> bool:
         """Return whether a clip is there and intact."""
@@ -51,7 +48,7 @@ class PresentClips:
 
     def is_other_mirrors(self, folder: str, name: str) -> bool:
         """Return whether a clip is there as another mirror has it."""
-        return (folder, name) in self._of_other_mirrors
+        return name in self._of_other_mirrors.get(folder, ())
 
     def source_of(self, folder: str, name: str) -> str:
         """Return the recorded source of a clip that is there; `local` if nothing is recorded."""

@@ -281,7 +281,9 @@ class YouTubeWorkers:
 
             flush(part)
             size_bytes = part.stat().st_size
-            self.ledger.record_stored(clip, size_bytes, yt_dlp_version(), fetched.fps)
+            self.ledger.record_answer(
+                clip, "have", "", "", yt_dlp_version(), size_bytes=size_bytes, fps=fetched.fps
+            )
             incoming.place(part, target)
             with translate_errors(store_error, target.parent):
                 sync_folder(target.parent)
@@ -314,16 +316,15 @@ class YouTubeWorkers:
         """Whether a clip is in the store, and not only as another mirror has it."""
         if not self.store.has(clip.key):
             return False
-        others = self.ledger.other_mirrors(clip.split, clip.label)
-        return not any(
-            group.folder == clip.folder and clip.file_name in group.names for group in others
-        )
+        only = None if clip.label is None else [clip.label]
+        others = self.ledger.view(clip.split, only=only).hidden()
+        return clip.file_name not in others.get(clip.folder, ())
 
     def _refuse(self, clip: Clip, refusal: Refusal, found: Answers) -> None:
         found.refused[clip] = refusal
         if refusal.kind == "blocked" or self._is_here(clip):
             return  # held against no clip; and one that was fetched again in vain stays
-        self.ledger.record_refused(
+        self.ledger.record_answer(
             clip,
             refusal.kind,
             refusal.code,

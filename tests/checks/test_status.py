@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 import kinetics600
-from k600.checks.counts import Counts, SplitStatus, StoreStatus, count_clips
-from k600.checks.status import read_status
+from k600.checks.status import Counts, SplitStatus, StoreStatus, count_clips, read_status
 from k600.dataset.clip import Clip, Tarball
 from k600.dataset.reasons import YOUTUBE_KINDS
 from k600.miniature import Miniature
@@ -218,7 +217,7 @@ def test_answers_of_youtube(load: Load, folders: dict[str, Any], miniature: Mini
     names = sorted(miniature.clips["train"]["surfing water"])
     for name, kind in zip(names, ("gone", "clip", "blocked", "auth"), strict=False):
         clip = Clip("train", "surfing water", name[:11], int(name[12:18]), int(name[19:25]))
-        ledger.record_refused(clip, kind, "code", "words", "2026.08.19")
+        ledger.record_answer(clip, kind, "code", "words", "2026.08.19")
     found = look(folders, miniature, "train", classes="surfing water")
     kinds = ("gone", "clip", "blocked", "auth")
     assert found.counts == missing("not_fetched", *(f"youtube_{kind}" for kind in kinds))
@@ -236,7 +235,7 @@ def test_a_file_that_verify_found_bad(
         "train/tie dying", name, path, status.st_size, status.st_mtime_ns,
         "deep", "damaged", "", 0, 0, 0, 0, "2026-11-23T13:15:00",
     )  # fmt: skip
-    Ledger(store.ledger_path).record_checks("train", [row])
+    Ledger(store.ledger_path).record_files("train", [row])
     assert look(folders, miniature, "train", classes="tie dying").counts.missing == {"damaged": 1}
     os.utime(store.root / path)  # another file by now
     assert look(folders, miniature, "train", classes="tie dying").complete

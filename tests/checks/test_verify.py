@@ -23,8 +23,7 @@ import pytest
 
 import k600.checks.clip_files
 import kinetics600
-from k600.checks.repair import Report
-from k600.checks.verify import find_failed, verify_clips
+from k600.checks.verify import Report, find_failed, verify_clips
 from k600.dataset.clip import Clip, Tarball
 from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.fetch import fetch_split
@@ -395,13 +394,13 @@ def test_rows_are_written_batch_by_batch(
     clips: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[int] = []
-    real = Ledger.record_checks
+    real = Ledger.record_files
 
     def record(ledger: Ledger, split: str, rows: list[CheckRow]) -> None:
         batches.append(len(rows))
         real(ledger, split, rows)
 
-    monkeypatch.setattr(Ledger, "record_checks", record)
+    monkeypatch.setattr(Ledger, "record_files", record)
     monkeypatch.setattr(k600.checks.clip_files, "_COMMIT_ROWS", 4)
     verify_clips(ask())
     assert batches == [4, 4, 2]
@@ -483,7 +482,7 @@ def test_a_clip_from_youtube_comes_from_there_again(ask: Ask, tmp_path: Path) ->
     for clip in (good, gone):
         (store.root / clip.folder).mkdir(parents=True, exist_ok=True)
         (store.root / clip.key).write_bytes(flipped(CLIP))
-        Ledger(store.ledger_path).record_stored(clip, 5, "1")
+        Ledger(store.ledger_path).record_answer(clip, "have", "", "", "1", size_bytes=5)
     with youtube_replica() as youtube:
         youtube.videos = {good.youtube_id: good_video(), gone.youtube_id: FAILURES["private"]}
         further = {"nocheckcertificate": True}

@@ -131,7 +131,7 @@ def test_the_worst_class_comes_first(load: Load, at: tuple[str, ...], miniature:
 
 def test_json_is_the_dataclasses(load: Load, at: tuple[str, ...], miniature: Miniature) -> None:
     load("validation")
-    Ledger(Store.at(at[1]).ledger_path).record_refused(
+    Ledger(Store.at(at[1]).ledger_path).record_answer(
         Clip("train", "zumba", "clipa000000", 0, 10), "gone", "private", "", "2026.08.19"
     )
     done = run("status", *at, "--json")
@@ -167,7 +167,7 @@ def test_status_names_blocked_clips(load: Load, at: tuple[str, ...]) -> None:
     ledger = Ledger(Store.at(at[1]).ledger_path)
     for number, kind in enumerate(("gone", "region", "auth")):
         clip = Clip("train", "surfing water", f"clip{number:07d}", 0, 10)
-        ledger.record_refused(clip, kind, "code", "", "2026.08.19")
+        ledger.record_answer(clip, kind, "code", "", "2026.08.19")
     done = run("status", "train", *at, "--class", "surfing water")
     assert "1 youtube_gone, 1 youtube_region, 1 youtube_auth" in done.stdout
     assert "--source cvdf" in done.stderr

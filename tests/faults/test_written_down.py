@@ -169,7 +169,7 @@ def test_who_looks_at_a_store_that_a_load_is_filling_takes_nothing_for_a_user_s(
         load.join()
     assert results[0].recovered
     ledger = Ledger(Path(data_dir, ".kinetics600/ledger.sqlite"))
-    assert ledger.adopted("train") == []
+    assert ledger.view("train").adopted == []
     assert_whole(data_dir, wanted)
 
 

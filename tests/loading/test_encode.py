@@ -178,17 +178,17 @@ def run_table(
 def test_the_rate_goes_with_the_file_that_had_it(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite", "mirror")
     clip, tarball = Clip("train", "zumba", "abcdefghijk", 0, 10), Tarball("train", "zumba")
-    ledger.record_stored(clip, 1_000, "2026.8.19", fps=29.97)
+    ledger.record_answer(clip, "have", "", "", "2026.8.19", size_bytes=1_000, fps=29.97)
     rate = {clip.folder: {clip.file_name: 29.97}}
-    assert ledger.rates("train") == ledger.view("train").rates == rate
+    assert ledger.view("train").rates == rate
 
     row = TarballRow(tarball, "partial", '"etag"', 5_000)
     has = ClipRow(tarball, 0, clip.folder, clip.file_name, "have", "", "cvdf", 2_000, 7)
     ledger.record(row, [has])  # the original in place of the cut
-    assert ledger.rates("train") == {}
+    assert ledger.view("train").rates == {}
     ledger.record(row, [has._replace(fps=6.25)])
     ledger.record(row, [has])  # seen again, and as it was
-    assert ledger.rates("train") == {clip.folder: {clip.file_name: 6.25}}
+    assert ledger.view("train").rates == {clip.folder: {clip.file_name: 6.25}}
 
 
 def test_an_estimate_knows_how_large_clips_become() -> None:

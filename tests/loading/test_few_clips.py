@@ -131,7 +131,7 @@ def test_the_vague_unavailable_is_asked_for_until_a_second_day(
     load("train", classes=CLASS, max_samples=4, shuffle=True)
     assert youtube.count("/watch", video_id=first[:11]) > 0
     store = Store.at(folders["data_dir"])
-    row = next(a for a in Ledger(store.ledger_path).answers("train") if a.file_name == first)
+    row = next(a for a in Ledger(store.ledger_path).view("train").answers if a.file_name == first)
     assert row.times >= 2
     assert row.days == 1
 
@@ -147,7 +147,7 @@ def test_where_youtube_blocks_the_clips_come_from_the_tarball(
     assert "not a bot" in lines.text
     # Two workers, each by both ways to look at a video, and two to tell a video from the address.
     assert youtube.count("/watch") <= 2 * 2 + 2
-    assert Ledger(Store.at(folders["data_dir"]).ledger_path).answers("train") == []
+    assert Ledger(Store.at(folders["data_dir"]).ledger_path).view("train").answers == []
 
 
 def test_what_youtube_gave_before_a_block_is_kept(

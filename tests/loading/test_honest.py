@@ -356,7 +356,7 @@ def test_truncated_media_are_not_held_against_the_clip(
     name = listed(own_miniature)[4]  # from second 40 on
     youtube.videos[name[:11]] = good_video(96, 64, 5, seconds=60, fault="truncated")
     load("train", classes=CLASS, source="youtube", on_missing="skip")
-    rows = Ledger(Store.at(folders["data_dir"]).ledger_path).answers("train")
+    rows = Ledger(Store.at(folders["data_dir"]).ledger_path).view("train").answers
     assert {row.kind for row in rows if row.file_name == name} == {"transient"}
     youtube.videos[name[:11]] = good_video(96, 64, 5, seconds=60)
     ds = load("train", classes=CLASS, source="youtube", on_missing="raise")["train"]
@@ -404,8 +404,8 @@ def test_many_may_open_a_ledger_of_the_first_version_at_once(tmp_path: Path) -> 
     ledger = Ledger(path)
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda _: len(ledger.view("train").others), range(64))) == [1] * 64
-        list(pool.map(lambda _: ledger.adopt("train", []), range(16)))
-    assert ledger.answers("train") == []
+        list(pool.map(lambda _: ledger.record_files("train", []), range(16)))
+    assert ledger.view("train").answers == []
 
 
 def test_names_in_two_classes_are_not_guessed_in_a_flat_tree(

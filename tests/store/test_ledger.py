@@ -16,7 +16,7 @@ import pytest
 from k600.dataset.clip import Clip, Entry, Place, Tarball
 from k600.errors import StoreError
 from k600.errors.text import short_hash
-from k600.store import ledger_file, ledger_schema
+from k600.store import ledger_file
 from k600.store.ledger import Ledger
 from k600.store.rows import (
     AdoptedRow,
@@ -141,27 +141,25 @@ def test_what_youtube_says_is_counted_by_times_and_days(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite", MIRROR)
     asked = Clip("train", "zumba", "abcdefghijk", 0, 10)
     for _ in range(3):
-        ledger.record_refused(asked, "gone", "unavailable", "Video unavailable", "2026.8.19")
-    (row,) = ledger.answers("train")
+        ledger.record_answer(asked, "gone", "unavailable", "Video unavailable", "2026.8.19")
+    (row,) = ledger.view("train").answers
     assert (row.kind, row.code, row.times, row.days) == ("gone", "unavailable", 3, 1)
     assert row.first_on == row.last_on
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db, db:
         db.execute("UPDATE answers SET first_on = '2026-01-01', last_on = '2026-01-01'")
-    ledger.record_refused(asked, "gone", "unavailable", "Video unavailable", "2026.8.19")
-    (row,) = ledger.answers("train")
+    ledger.record_answer(asked, "gone", "unavailable", "Video unavailable", "2026.8.19")
+    (row,) = ledger.view("train").answers
     assert (row.times, row.days, row.first_on) == (4, 2, "2026-01-01")
     assert (row.versions, row.circumstances) == (1, "")
-    ledger.record_refused(
-        asked, "gone", "unavailable", "Video unavailable", "2026.9.1", "address=1"
-    )
-    (row,) = ledger.answers("train")
+    ledger.record_answer(asked, "gone", "unavailable", "Video unavailable", "2026.9.1", "address=1")
+    (row,) = ledger.view("train").answers
     assert (row.times, row.days, row.versions) == (5, 2, 2)
     assert (row.version, row.circumstances) == ("2026.9.1", "address=1")
-    ledger.record_refused(asked, "gone", "private", "Private video", "2026.8.19")
-    (row,) = ledger.answers("train")
+    ledger.record_answer(asked, "gone", "private", "Private video", "2026.8.19")
+    (row,) = ledger.view("train").answers
     assert (row.code, row.times, row.days, row.versions) == ("private", 1, 1, 1)
-    ledger.record_stored(asked, 1000, "2026.8.19")
-    (row,) = ledger.answers("train")
+    ledger.record_answer(asked, "have", "", "", "2026.8.19", size_bytes=1000)
+    (row,) = ledger.view("train").answers
     assert (row.kind, row.size_bytes, row.folder) == ("have", 1000, "train/zumba")
 
 
@@ -178,10 +176,12 @@ def test_answers_of_an_earlier_version_are_read_and_taken_over(
         db.execute(f"INSERT INTO answers VALUES ({marks})", (*answer, *days))
     before = path.read_bytes()
     expected = [AnswerRow(*answer[1:], *days, circumstances="", versions=1)]
-    assert Ledger(path, MIRROR).answers("train") == expected
+    assert Ledger(path, MIRROR).view("train").answers == expected
     assert path.read_bytes() == before
-    Ledger(path, MIRROR).record_stored(Clip("train", "yoga", "abcdefghijk", 0, 10), 1, "1")
-    assert Ledger(path, MIRROR).answers("train", "train/zumba") == expected
+    Ledger(path, MIRROR).record_answer(
+        Clip("train", "yoga", "abcdefghijk", 0, 10), "have", "", "", "1", size_bytes=1
+    )
+    assert Ledger(path, MIRROR).view("train", only=["zumba"]).answers == expected
 
 
 def test_a_ledger_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
@@ -194,8 +194,10 @@ def test_a_ledger_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     assert [row.file_name for row in known.clips()] == ["a", "b"]
     assert (list(known.answers), list(known.adopted)) == ([], [])
     assert path.read_bytes() == before
-    Ledger(path, MIRROR).record_stored(Clip("train", "zumba", "abcdefghijk", 0, 10), 1, "1")
-    assert len(Ledger(path, MIRROR).answers("train")) == 1
+    Ledger(path, MIRROR).record_answer(
+        Clip("train", "zumba", "abcdefghijk", 0, 10), "have", "", "", "1", size_bytes=1
+    )
+    assert len(Ledger(path, MIRROR).view("train").answers) == 1
     assert Ledger(path, MIRROR).tarball(ZUMBA) == ROW
     assert [row.file_name for row in Ledger(path, MIRROR).view("train").clips()] == ["a", "b"]
 
@@ -212,10 +214,9 @@ def test_a_version_that_is_still_to_come_takes_over_what_each_one_before_it_hold
     if version > 3:  # as the release that came with it noted
         with contextlib.closing(sqlite3.connect(path)) as db, db:
             db.execute("INSERT INTO mirrors VALUES (0, ?)", (f"lists:{short_hash(MIRROR)}",))
-    later = ledger_schema.VERSION + 1
-    for module in (ledger_schema, ledger_file):
-        monkeypatch.setattr(module, "VERSION", later)
-    monkeypatch.setitem(ledger_schema._TABLES, "later", "name TEXT NOT NULL PRIMARY KEY")
+    later = ledger_file.VERSION + 1
+    monkeypatch.setattr(ledger_file, "VERSION", later)
+    monkeypatch.setitem(ledger_file._TABLES, "later", ("name", ("name",)))
 
     assert Ledger(path, MIRROR).tarball(ZUMBA) == ROW  # as it is
     with ledger_file.open_ledger(path, write=True) as db:
@@ -236,7 +237,9 @@ def test_an_old_ledger_beside_the_lists_of_two_mirrors_is_nobody_s(tmp_path: Pat
         assert (known.tarballs, list(known.clips())) == ({}, [])
         assert [group.names for group in known.other_mirrors] == [{"a"}]
         assert Ledger(path).tarballs("train") == {"zumba": ROW}
-        Ledger(path, MIRROR).record_stored(Clip("train", "yoga", "abcdefghijk", 0, 10), 1, "1")
+        Ledger(path, MIRROR).record_answer(
+            Clip("train", "yoga", "abcdefghijk", 0, 10), "have", "", "", "1", size_bytes=1
+        )
 
 
 def test_what_is_known_of_one_mirror_is_not_known_of_another(tmp_path: Path) -> None:
@@ -272,9 +275,9 @@ def test_what_was_found_in_a_file_is_kept_by_its_place(tmp_path: Path) -> None:
     assert ledger.checks("train") == []
     row = CheckRow("train/zumba", "a", "train/zumba/a", 5, 7, "quick", "ok", "", 9.96, 2, 2, 5, "")
     foreign = row._replace(path="videos_train/zumba/a", verdict="damaged")
-    ledger.record_checks("train", [row, foreign])
+    ledger.record_files("train", [row, foreign])
     assert {*ledger.checks("train", "train/zumba")} == {row, foreign}
-    ledger.record_checks("train", [row._replace(moved_to="aside")])
+    ledger.record_files("train", [row._replace(moved_to="aside")])
     assert {*ledger.checks("train")} == {row._replace(moved_to="aside"), foreign}
     assert ledger.checks("train", "train/yoga") == ledger.checks("test") == []
 
@@ -345,12 +348,12 @@ def test_a_value_that_no_run_wrote_is_one_clear_error(
     ledger = Ledger(path, MIRROR)
     more: dict[str, Any] = {"packing": "gzip", "entries": {"a": ENTRY}, "checkpoint": CHECKPOINT}
     ledger.record(ROW, [clip("a", 0), clip("b", 1, "skipped")], **more)
-    ledger.record_refused(Clip("train", "zumba", "abcdefghijk", 0, 10), "gone", "gone", "", "1")
-    ledger.adopt("train", [AdoptedRow("train/zumba", "c", "train/zumba/c", 1, 2, "")])
+    ledger.record_answer(Clip("train", "zumba", "abcdefghijk", 0, 10), "gone", "gone", "", "1")
+    ledger.record_files("train", [AdoptedRow("train/zumba", "c", "train/zumba/c", 1, 2, "")])
     check = CheckRow(
         "train/zumba", "a", "train/zumba/a", 5, 7, "quick", "ok", "", 9.96, 2, 2, 5, ""
     )
-    ledger.record_checks("train", [check])
+    ledger.record_files("train", [check])
 
     def read() -> None:
         ledger.view("train", sizes=True)

@@ -168,13 +168,13 @@ def test_a_clip_from_youtube_is_asked_for_again(tmp_path: Path) -> None:
     store.prepare()
     clip = Clip("train", "zumba", "abcdefghijk", 0, 10)
     ledger = Ledger(store.ledger_path, "file:///mirror")
-    ledger.record_stored(clip, 5, "2026.10.26")
+    ledger.record_answer(clip, "have", "", "", "2026.10.26", size_bytes=5)
     path = store.path(clip.folder, clip.file_name)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"bytes")
     assert delete(store, "train", "zumba") == 1
     assert not path.exists()
-    assert ledger.answers("train") == []
+    assert ledger.view("train").answers == []
 
 
 def test_a_store_is_listed_and_deleted_whole(

@@ -154,7 +154,7 @@ def test_a_failure(name: str, youtube: Replica, store: Store, look: int) -> None
     found, workers = ask(youtube, store, clip("failing0000"))
     assert files(store) == []
     assert len(youtube.requests) <= looks * look + further
-    rows = Ledger(store.ledger_path).answers("train")
+    rows = Ledger(store.ledger_path).view("train").answers
     if kind == "blocked":  # never held against the clip
         assert workers.given_up is not None
         assert (workers.given_up.kind, workers.given_up.code) == (kind, code)
@@ -211,7 +211,9 @@ def test_a_cut_holds_exactly_the_frames_of_its_time(
     assert found.stored, found.refused
     name = clip("counter0000", start, end).file_name
     path = store.path("train/zumba", name)
-    assert Ledger(store.ledger_path).rates("train") == {"train/zumba": {name: pytest.approx(fps)}}
+    assert Ledger(store.ledger_path).view("train").rates == {
+        "train/zumba": {name: pytest.approx(fps)}
+    }
     with av.open(str(path)) as container:
         numbers = [read_counter(frame) for frame in container.decode(video=0)]
     assert numbers == list(range(start * fps, min(end, 10) * fps))
@@ -294,7 +296,7 @@ def test_a_block_that_stays_is_given_up_and_costs_one_probe_a_pause(
     # Two tries by each of three at once, and of two to tell a video from the address; then one
     # after each pause of 0.05, 0.1 and 0.05 seconds.
     assert len(pages) <= 3 * 2 + 2 * 2 + 3
-    assert Ledger(store.ledger_path).answers("train") == []
+    assert Ledger(store.ledger_path).view("train").answers == []
 
 
 def test_a_single_video_that_is_blocked_is_told_from_an_address_that_is(
@@ -311,7 +313,7 @@ def test_a_single_video_that_is_blocked_is_told_from_an_address_that_is(
     pages = [request.video_id for request in youtube.requests if request.path == "/watch"]
     # By both ways to look at a video, and without a pause.
     assert pages == [f"blocked000{n}" for n in (0, 0, 1, 2, 3, 0, 0)]
-    assert [row.kind for row in Ledger(store.ledger_path).answers("train")] == ["have"] * 3
+    assert [row.kind for row in Ledger(store.ledger_path).view("train").answers] == ["have"] * 3
 
 
 def test_two_videos_in_a_row_that_are_blocked_alone_are_told_from_an_address_too(
@@ -376,7 +378,7 @@ def test_cookies_that_youtube_takes_back_are_said_aloud_and_what_follows_is_a_gu
         caplog.clear()
         ask(youtube, store, clip("cookies0000"), cookies=str(file))
         assert ("the cookies are no longer valid" in caplog.text) == youtube.rotated
-        (row,) = Ledger(store.ledger_path).answers("train")
+        (row,) = Ledger(store.ledger_path).view("train").answers
         accounts.append(read_facts(row.circumstances)["account"])
         assert "not all of the cookies" not in caplog.text
     youtube.rotated = False
