@@ -60,18 +60,7 @@ from k600.youtube.tools import (
 PACKAGES = ("datasets", "huggingface_hub", "s3fs", "fsspec", "pyarrow", "isal")
 """Packages of which only presence and version are checked."""
 
-_TORCHCODEC = """
-import importlib.util
-if importlib.util.find_spec("torchcodec") is None:
-    print("absent")
-else:
-    try:
-        import torchcodec.decoders
-    except BaseException as error:
-        print("broken", type(error).__name__ + ":", *str(error).strip().splitlines()[:1])
-    else:
-        print("works", getattr(torchcodec, "__version__", ""))
-"""
+_TORCHCODEC = "import torchcodec, torchcodec.decoders as _; print(torchcodec.__version__)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +174,13 @@ def check_torchcodec() -> Finding:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     except subprocess.TimeoutExpired:
         return Finding("torchcodec", "warning", "was not imported within 30 seconds", advice)
-    word, _, rest = (done.stdout.strip().splitlines() or [""])[-1].partition(" ")
-    if word == "absent":
+    if done.returncode == 0:
+        return Finding("torchcodec", "ok", done.stdout.strip())
+    named = [line for line in done.stderr.splitlines() if re.match(r"[\w.]+: ", line)]
+    problem = named[0] if named else f"its import ended the process ({done.returncode})"
+    if problem.endswith("No module named 'torchcodec'"):
         return Finding("torchcodec", "ok", "not installed; only decode=True needs it")
-    if word == "works":
-        return Finding("torchcodec", "ok", rest)
-    detail = rest if word == "broken" else f"its import ended the process ({done.returncode})"
-    return Finding("torchcodec", "warning", f"broken: {detail}", advice)
+    return Finding("torchcodec", "warning", f"broken: {problem}", advice)
 
 
 _MOST_SECONDS = 40.0

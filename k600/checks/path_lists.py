@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,14 +64,14 @@ def write_path_list(split: str, shards: Sequence[StoredShard], out: Path, *, too
             f"out: '{out}' is not allowed, as it has a blank, at which these tools end a path. "
             "Choose another folder"
         )
-    links = _Links(out / LINKS / split)
-    lines, unlabelled = [], 0
+    paths, lines, unlabelled = dict[str, str](), [], 0
     for record in (record for shard in shards for record in shard.records()):
         if record["label"] is None:
             unlabelled += 1
             continue
         folder, name = os.path.split(record["video"]["path"])
-        lines.append(f"{links.path_of(folder)}/{name} {record['label']}\n")
+        folder = _without_blanks(folder, out / LINKS / split, paths)
+        lines.append(f"{folder}/{name} {record['label']}\n")
 
     path = out / LIST_NAMES[tool].format(Split(split).host_folder)
     with translate_errors(output_error, path, "out"):
@@ -80,33 +80,24 @@ def write_path_list(split: str, shards: Sequence[StoredShard], out: Path, *, too
     return PathList(split, str(path), len(lines), unlabelled)
 
 
-class _Links:
-    """Links to folders whose paths have blanks, below one folder."""
+def _without_blanks(folder: str, root: Path, paths: dict[str, str]) -> str:
+    """Return a path of a folder without blanks, perhaps a link's below `root`; note it in `paths`,
+    by folder.
+    """
+    if folder in paths or not re.search(r"\s", folder):
+        return paths.setdefault(folder, folder)
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._paths: dict[str, str] = {}
-        """By folder: its own path, or its link's."""
+    plain = re.sub(r"['()]", "", re.sub(r"\s", "_", os.path.basename(folder)))
+    link, number = root / plain, 1
+    while str(link) in paths.values():  # the same class in another tool's tree
+        number += 1
+        link = root / f"{plain}_{number}"
+    paths[folder] = str(link)
 
-    def path_of(self, folder: str) -> str:
-        """Return a path of a folder without blanks."""
-        if folder not in self._paths:
-            has_blank = re.search(r"\s", folder)
-            self._paths[folder] = self._link_to(folder) if has_blank else folder
-        return self._paths[folder]
-
-    def _link_to(self, folder: str) -> str:
-        plain = re.sub(r"['()]", "", re.sub(r"\s", "_", os.path.basename(folder)))
-        taken: Iterable[str] = self._paths.values()
-        link, number = self._root / plain, 1
-        while str(link) in taken:  # the same class in another tool's tree
-            number += 1
-            link = self._root / f"{plain}_{number}"
-
-        with translate_errors(output_error, link, "out"):
-            make_folder(self._root)
-            if not link.is_symlink() and link.exists():
-                raise StoreError(f"out: '{link}' is in the way of a link; choose another folder")
-            if not (link.is_symlink() and os.readlink(link) == folder):
-                link_folder(link, folder)
-        return str(link)
+    with translate_errors(output_error, link, "out"):
+        make_folder(root)
+        if not link.is_symlink() and link.exists():
+            raise StoreError(f"out: '{link}' is in the way of a link; choose another folder")
+        if not (link.is_symlink() and os.readlink(link) == folder):
+            link_folder(link, folder)
+    return str(link)

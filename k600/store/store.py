@@ -172,7 +172,7 @@ class Store:
             return place
         for count in range(0 if self.within else 1, len(steps) + 1):
             link = "/".join(steps[:count])
-            path = os.path.join(self.root, link)
+            path = os.path.join(self.root, link) if link else str(self.root)
             if os.path.islink(path) and not self._is_inside(path):
                 return link or "."
         return None
