@@ -25,8 +25,7 @@ from k600.dataset.reasons import PASSING_REASONS, REASONS, YOUTUBE_KINDS
 from k600.dataset.splits import Split
 from k600.errors.text import counted
 from k600.loading.request import Request
-from k600.store.adopt import class_finder, unknown_clips
-from k600.store.inventory import Folders, Inventory, is_unchanged, warn_of_links
+from k600.store.inventory import Folders, Inventory, is_unchanged, unknown_clips, warn_of_links
 from k600.store.rows import LedgerView
 from k600.store.store import META_DIR, Store
 from k600.tarballs.catalog import KeptLists
@@ -191,8 +190,9 @@ def _read_split(request: Request, split: str) -> SplitStatus:
     here = {label: set(inventory.names(f"{split}/{label}")) for label in labels}
 
     # Clips of other tools that no load has checked yet.
-    own, class_of = request.folders(split), class_finder(split, lambda: listing, {})
-    unknown, classless = unknown_clips(store, split, own, known, folders, class_of)
+    unknown, classless = unknown_clips(
+        store, split, request.folders(split), known, folders, lambda: listing, {}
+    )
     paths = {(folder.partition("/")[2], name): path for folder, name, path in reversed(unknown)}
     for label, name in paths:
         here[label].add(name)

@@ -22,8 +22,7 @@ from k600.loading.places import Places
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.mirror.identity import RemoteFile, is_strong_etag
-from k600.store.adopt import adopt
-from k600.store.inventory import Folders, Inventory, watched_folders
+from k600.store.inventory import Folders, Inventory, adopt, watched_folders
 from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, LedgerView
 from k600.tarballs.catalog import KeptLists, read_test_labels

@@ -6,26 +6,36 @@
     <split>/*.mp4             CVDF's extractor: flat, the class is in the host's lists only
 
 Splits may bear the host's names (`val`). Folders of other tools are found by their names alone, and
-never changed. Links that lead out of the store are returned, too, so that they are reported;
+never changed: their clips are adopted, which is to say checked once, left where they are, and
+served from there. What is wrong with one, if anything, is noted, so that no truncated clip is ever
+served. Links that lead out of the store are returned, too, so that they are reported;
 `Store.inventory` lists nothing there.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
-from collections.abc import Collection, Iterable, Mapping, Set
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from k600.dataset.clip import parse_file_name, video_of
+from k600.dataset.clip import Listing, TestLabels, label_of, parse_file_name, video_of
 from k600.dataset.labels import NAMES, canonical
-from k600.dataset.splits import UNLABELED
+from k600.dataset.splits import UNLABELED, Split
 from k600.errors import UnknownClassError
 from k600.errors.text import counted
+from k600.store.ledger import Ledger
 from k600.store.rows import AdoptedRow, LedgerView
 from k600.store.store import Store
+from k600.video.probe import box_problem
+
+logger = logging.getLogger("kinetics600")
+
+_MOST_NAMED = 5  # links in one warning, of perhaps half a million
 
 _SPLIT_FOLDERS = {
     "train": ("train", "videos_train"),
@@ -78,11 +88,6 @@ def _list_foreign(
                     except UnknownClassError:
                         continue  # some other folder of theirs
     return MappingProxyType(found)
-
-
-logger = logging.getLogger("kinetics600")
-
-_MOST_NAMED = 5  # links in one warning, of perhaps half a million
 
 
 class Folders:
@@ -201,3 +206,143 @@ def is_unchanged(path: Path, row: AdoptedRow) -> bool:
     except OSError:
         return row.problem == "unreadable"
     return (status.st_size, status.st_mtime_ns) == (row.size_bytes, row.mtime_ns)
+
+
+def adopt(
+    ledger: Ledger,
+    store: Store,
+    split: str,
+    own: Sequence[str],
+    *,
+    listing: Callable[[], Listing],
+    labels: TestLabels,
+    write: bool,
+    listed: Folders,
+) -> LedgerView:
+    """Check the clips that the ledger does not know, and return what is known then.
+
+    `own` are the store's own folders to search, `<split>/<class name>`; the listing gives clips in
+    flat folders their class. Without `write`, clips are not recorded, but checked anew each time.
+    """
+    view = read_view(ledger, split, listed, own)
+    unknown, classless = unknown_clips(store, split, own, view, listed, listing, labels)
+    if classless:
+        logger.warning(
+            "kinetics600 %s: not using %s in flat folders of '%s': in no list of the host, or in "
+            "that of two classes, so of unknown class",
+            split,
+            counted(classless, "clip"),
+            store.root,
+        )
+    with ThreadPoolExecutor(min(16, len(unknown) or 1)) as pool:
+        rows = list(pool.map(lambda clip: _checked(store, *clip), unknown, chunksize=64))
+    warn_of_links(store, split, listed.outside_links)
+
+    if rows:
+        # Clips of a run have their row before their name. So, read after the folders were listed,
+        # the ledger has the rows of all such clips, also of a run that goes on just now.
+        view = ledger.view(split)
+        mine = view.stored()
+        rows = [
+            row
+            for row in rows
+            if not (row.is_at_place and any(row.file_name in n for n in mine.get(row.folder, ())))
+        ]
+    if not rows:
+        return view
+
+    if write:
+        ledger.record_files(split, rows)
+    bad = sum(bool(row.problem) for row in rows)
+    logger.info(
+        "kinetics600 %s: %s already in %s can be used%s",
+        split,
+        counted(len(rows) - bad, "clip"),
+        store.root,
+        f"; {bad:,} damaged" if bad else "",
+    )
+    paths = {row.path for row in rows}
+    before = [row for row in view.adopted if row.path not in paths]
+    return dataclasses.replace(view, adopted=[*before, *rows])
+
+
+def read_view(ledger: Ledger, split: str, folders: Folders, own: Iterable[str]) -> LedgerView:
+    """Read the ledger while the split's own folders are listed."""
+    with ThreadPoolExecutor(1) as pool:
+        listed = pool.submit(lambda: [folders.names(folder) for folder in own])
+        view = ledger.view(split)
+        listed.result()
+
+    for folder, parts in view.stored().items():
+        here = folders.names(folder)
+        if parts == [here]:
+            folders.share(folder, parts[0])
+        elif not all(names <= here for names in parts):
+            folders.forget(folder)  # what another process stored in between must not seem gone
+    return view
+
+
+def unknown_clips(
+    store: Store,
+    split: str,
+    own: Collection[str],
+    view: LedgerView,
+    listed: Folders,
+    listing: Callable[[], Listing],
+    labels: TestLabels,
+) -> tuple[list[tuple[str, str, str]], int]:
+    """Return folder, name and path of clips that no load has checked as they are, in the store's
+    `own` and other tools' folders; and how many are not among these as their class is not known.
+
+    The listing gives clips in flat folders their class, unless it is in the lists of two classes;
+    it is fetched once, and only if need be.
+    """
+
+    @cache
+    def label_by_name() -> dict[str, str]:
+        found: dict[str, str] = {}
+        for label, names in listing().items():
+            for name in names:
+                found[name] = "" if name in found else label
+        return found
+
+    def class_of(name: str) -> str:
+        mixed = Split(split).is_mixed
+        return label_of(name, labels) if mixed else label_by_name().get(name, "")
+
+    folders = set(own)
+    checked = {row.path: row for row in view.adopted}
+    mine = view.stored()
+    found = []
+    for folder in own:
+        names = listed.names(folder).difference(*mine.get(folder, ()))
+        found += [(folder, name, f"{folder}/{name}") for name in sorted(names)]
+
+    classless = 0
+    for place, label in find_foreign(store, split).items():
+        if label is not None and f"{split}/{label}" not in folders:
+            continue
+        for name in sorted(listed.names(place)):
+            path = f"{place}/{name}"
+            row = checked.get(path)
+            folder = f"{split}/{label or class_of(name)}" if row is None else row.folder
+            classless += folder.endswith("/")
+            if folder in folders:
+                found.append((folder, name, path))
+    new = [
+        (folder, name, path)
+        for folder, name, path in found
+        if path not in checked or not is_unchanged(store.root / path, checked[path])
+    ]
+    return new, classless
+
+
+def _checked(store: Store, folder: str, name: str, path: str) -> AdoptedRow:
+    try:
+        with open(store.root / path, "rb") as file:
+            status = os.fstat(file.fileno())
+            return AdoptedRow(
+                folder, name, path, status.st_size, status.st_mtime_ns, box_problem(file) or ""
+            )
+    except OSError:
+        return AdoptedRow(folder, name, path, 0, 0, "unreadable")

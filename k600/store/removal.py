@@ -31,10 +31,13 @@ class OwnClips:
     """None for YouTube's."""
     folder: str
     """`<split>/<class name>`."""
-    sizes: Mapping[str, int]
-    """Bytes by file name, for each that is there."""
-    gone: frozenset[str]
-    """Names that the ledger has, but the folder has not."""
+    sizes: Mapping[str, int | None]
+    """Bytes by file name; None for one that the ledger has, but the folder has not."""
+
+    @property
+    def here(self) -> list[int]:
+        """The bytes of each that is there."""
+        return [size_bytes for size_bytes in self.sizes.values() if size_bytes is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,12 @@ class Removal:
     @property
     def clips(self) -> int:
         """How many clips are deleted."""
-        return sum(len(part.sizes) for part in self.parts)
+        return sum(len(part.here) for part in self.parts)
 
     @property
     def size_bytes(self) -> int:
         """Their bytes."""
-        return sum(sum(part.sizes.values()) for part in self.parts)
+        return sum(sum(part.here) for part in self.parts)
 
 
 def plan_removal(store: Store, split: str, classes: Collection[str] | None = None) -> Removal:
@@ -83,15 +86,13 @@ def plan_removal(store: Store, split: str, classes: Collection[str] | None = Non
     parts = []
     for tarball, folder, sizes in recorded:
         if folder in here:
-            own, gone = dict[str, int](), set[str]()
+            own = dict[str, int | None]()
             for name, size_bytes in sizes.items():
                 found = _size_of(store.path(folder, name))
-                if found is None:
-                    gone.add(name)
-                elif found == size_bytes and name in here[folder]:
-                    own[name] = size_bytes
+                if found is None or (found == size_bytes and name in here[folder]):
+                    own[name] = found
                     here[folder].discard(name)  # two mirrors may both have it
-            parts.append(OwnClips(tarball, folder, own, frozenset(gone)))
+            parts.append(OwnClips(tarball, folder, own))
     aside = (store.root / QUARANTINE / folder for folder in folders)
     put_aside = sum(len(os.listdir(folder)) for folder in aside if folder.is_dir())
     return Removal(split, tuple(parts), sum(map(len, here.values())) + put_aside)
@@ -109,16 +110,19 @@ def remove_clips(
         with contextlib.ExitStack() as stack:
             if part.tarball is not None:
                 stack.enter_context(store.only_one_at(part.tarball))
-            gone = {name for name in part.gone if _size_of(store.path(part.folder, name)) is None}
+            gone = set[str]()
             for name, size_bytes in part.sizes.items():
                 path = store.path(part.folder, name)
-                if _size_of(path) == size_bytes and store.outside_link(part.folder) is None:
+                is_here = size_bytes is not None
+                outside = store.outside_link(part.folder) if is_here else None
+                if _size_of(path) == size_bytes and outside is None:
                     with translate_errors(store_error, path.parent):
                         path.unlink(missing_ok=True)
                     gone.add(name)
-                on_clip()
+                if is_here:
+                    on_clip()
             folder = store.root / part.folder
-            if part.sizes and folder.is_dir():
+            if part.here and folder.is_dir():
                 sync_folder(folder)
             ledger.forget_stored(removal.split, part.tarball, part.folder, gone)
 

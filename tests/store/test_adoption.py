@@ -11,8 +11,7 @@ import pytest
 
 from k600.dataset.clip import Tarball
 from k600.miniature import CLASSES, Miniature, make_miniature
-from k600.store.adopt import read_view
-from k600.store.inventory import Folders
+from k600.store.inventory import Folders, read_view
 from k600.store.ledger import Ledger
 from k600.store.rows import ClipRow, TarballRow
 from k600.store.store import Store
