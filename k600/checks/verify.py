@@ -320,7 +320,13 @@ def verify_clips(
             "Pass data_dir=… the folder that holds them"
         )
 
-    record = _prepare(request.store, must=quarantine or repair)
+    if quarantine or repair:
+        request.store.prepare()
+    record = request.store.is_writable(make=True)
+    if not record:
+        logger.warning(
+            "kinetics600: '%s' cannot be written to: what is found is not kept", request.store.root
+        )
     for run in runs:
         run.check(again=again, record=record)
         if quarantine or repair:
@@ -328,18 +334,6 @@ def verify_clips(
         if repair:
             run.repair()
     return Report("deep" if deep else "quick", tuple(runs), time.perf_counter() - started)
-
-
-def _prepare(store: Store, *, must: bool) -> bool:
-    """Prepare a store; return whether what is found can be kept in it, which it `must` be."""
-    try:
-        store.prepare()
-    except StoreError as error:
-        if must:
-            raise
-        logger.warning("%s. What is found is not kept", error)
-        return False
-    return True
 
 
 def put_aside(request: Request, finding: Finding) -> None:

@@ -274,7 +274,9 @@ def _type_of(table: str, column: str) -> str:
     """Return the type of a column, which its rule is for."""
     condition = rule(table, column)
     kind = next(kind for kind in ("text", "integer", "real") if f"'{kind}'" in condition)
-    return kind.upper() + ("" if "'null'" in condition else " NOT NULL")
+    # An earlier release that knows this version leaves the time of a row to SQLite.
+    default = " DEFAULT CURRENT_TIMESTAMP" if column == "updated_at" else ""
+    return kind.upper() + ("" if "'null'" in condition else " NOT NULL") + default
 
 
 def _identity_of_lists(folder: Path) -> str:
