@@ -322,7 +322,7 @@ def verify_clips(
 
     if quarantine or repair:
         request.store.prepare()
-    record = request.store.is_writable(make=True)
+    record = quarantine or repair or request.store.is_writable(make=True)
     if not record:
         logger.warning(
             "kinetics600: '%s' cannot be written to: what is found is not kept", request.store.root
