@@ -23,8 +23,8 @@ from k600.loading.state import read_labels, wanted_names
 from k600.mirror.mirror import Mirror
 from k600.publish.destination import Destination, FileDestination
 from k600.publish.hub import HubDestination, check_repo_id
+from k600.publish.markers import PUBLISHED_FORMATS, digest_of_labels
 from k600.publish.options import absolute_place, rights_error
-from k600.publish.recipe import PUBLISHED_FORMATS, digest_of_labels
 from k600.store.store import META_DIR
 from k600.video.encoding import Encoding, describe_encoding
 
@@ -45,6 +45,11 @@ class Places:
     def apart(self) -> bool:
         """Whether the shards have a place of their own."""
         return self.shards is not self.work
+
+    @property
+    def each(self) -> tuple[Destination, ...]:
+        """The one, or both."""
+        return (self.shards, self.work) if self.apart else (self.work,)
 
 
 @contextlib.contextmanager

@@ -78,9 +78,8 @@ def run_fleet(request: Request, how: FleetOptions, *, progress: Progress) -> Fle
     splits: list[FleetSplit] = []
     submitted: list[SplitWork] = []
     with open_places(how, shared=submits) as ready:
-        check_place(ready.shards, how.kind)
-        if ready.apart:
-            check_place(ready.work, how.kind)
+        for place in ready.each:
+            check_place(place, how.kind)
 
         # Here a split is done before the next begins; Slurm gets all jobs at once, each
         # array waiting for the one before.

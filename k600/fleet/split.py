@@ -36,6 +36,8 @@ from k600.publish.destination import FileDestination
 from k600.publish.loader import publish_loader
 from k600.publish.markers import (
     SplitResult,
+    describe,
+    digest_of_names,
     find_damaged,
     finish,
     name_on_card,
@@ -44,7 +46,6 @@ from k600.publish.markers import (
     update_card,
 )
 from k600.publish.metadata import index_row
-from k600.publish.recipe import describe, digest_of_names
 from k600.publish.shards import check_number_of_files, scratch_folder, send_shard, write_table
 from k600.store.store import META_DIR
 from k600.tarballs.stream import clip_of
@@ -88,7 +89,7 @@ def prepare_split(request: Request, job: Job, places: Places, progress: Progress
         "shards_multiple_of": how.shards_multiple_of,
         "tarballs": digest_of_names([tarball.path for tarball in tarballs]),
     }
-    for place in (places.shards, places.work) if places.apart else (places.shards,):
+    for place in places.each:
         pin_request(place, split, config)
 
     done = read_marker(places.shards, job.meta_path("done.json"))

@@ -244,7 +244,7 @@ def read_units(job: Job, units: Sequence[Unit], places: Places) -> None:
         raise failed
 
 
-def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> UnitMarker:
+def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> None:
     """Read a tarball, send its part by way of a scratch `folder`, then write its marker.
 
     Raises `MirrorError` if it cannot be read, or was replaced since the run began.
@@ -270,7 +270,6 @@ def read_unit(unit: Unit, job: Job, work: FileDestination, folder: Path) -> Unit
         work.send(job.part_path(unit.key), path)
     path.unlink(missing_ok=True)
     work.commit(f"{job.split}: {unit.tarball.name}", {job.marker_path(unit.key): marker.to_json()})
-    return marker
 
 
 def _find_entries(unit: Unit, job: Job, remote: RemoteFile) -> UnitMarker:

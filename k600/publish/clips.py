@@ -28,8 +28,14 @@ from k600.loading.rows import OnLeftOut, StoredShard, StreamedShard
 from k600.loading.stream import stream_split
 from k600.progress import Bar
 from k600.publish.clip_index import index_path
-from k600.publish.markers import SplitResult, find_damaged, pin_request, read_marker, to_json
-from k600.publish.recipe import SplitJob
+from k600.publish.markers import (
+    SplitJob,
+    SplitResult,
+    find_damaged,
+    pin_request,
+    read_marker,
+    to_json,
+)
 from k600.publish.shards import (
     USUAL_CLIP_BYTES,
     check_number_of_files,

@@ -1,4 +1,4 @@
-"""Markers and card of a published place: the request it holds, and what is done.
+"""Markers and card of a published place: the request it holds, to the byte, and what is done.
 
 README.md                                     the card; written last
 loader/                                       this loader, if it was asked for
@@ -9,11 +9,12 @@ index/<split>.parquet                         where each clip lies in them, if t
                                               clips had to be left out, and why
 .kinetics600/<split>/done.json                the split is done: its counts, and all its shards
 
-So any machine can continue an interrupted run. The request is noted first (`pin_request`). A marker
-is written once its shards are there; each later run checks shards against markers
-(`find_damaged`) and makes only what is missing or damaged again, to the same bytes. At last a split
-is marked as done, stale files are removed (`finish`), and the card is written (`update_card`). A
-fleet does the same with a marker for each shard.
+So any machine can continue an interrupted run. The request is noted first, with all that fixes the
+shards to the byte (`SplitJob.describe`, `pin_request`). A marker is written once its shards are
+there; each later run checks shards against markers (`find_damaged`) and makes only what is missing
+or damaged again, to the same bytes. At last a split is marked as done, stale files are removed
+(`finish`), and the card is written (`update_card`). A fleet does the same with a marker for each
+shard.
 """
 
 from __future__ import annotations
@@ -27,21 +28,84 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from k600.dataset.splits import SPLITS
+from k600.dataset.clip import TestLabels
+from k600.dataset.splits import SPLITS, Split
 from k600.errors import DestinationTakenError
-from k600.errors.text import counted, public_url
+from k600.errors.text import counted, public_url, short_hash
+from k600.loading.request import Request
 from k600.progress import Progress
 from k600.publish.card import SplitFacts, write_card
 from k600.publish.clip_index import index_path, make_index
 from k600.publish.destination import Destination
+from k600.publish.options import PublishOptions
 from k600.publish.shards import is_entry
 from k600.store.store import META_DIR
-from k600.video.encoding import Encoding
+from k600.video.encoding import Encoding, describe_encoding
 
 logger = logging.getLogger("kinetics600")
 
 LOADER = f"{META_DIR}/loader.json"
 """Notes which files of this loader are in the folder `loader`, if it was published, too."""
+
+PUBLISHED_FORMATS = {"metadata": 3, "embedded": 2, "webdataset": 2, "index": 1}
+"""What a published row of each kind means: with another number, places begun before are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitJob:
+    """One split to publish, and how."""
+
+    request: Request
+    split: str
+    destination: Destination
+    how: PublishOptions
+    progress: Progress
+
+    def own(self, name: str) -> str:
+        """Return the path of a marker of the split."""
+        return f"{META_DIR}/{self.split}/{name}"
+
+    def describe(
+        self, groups: Sequence[Sequence[str]] = (), labels: TestLabels | None = None
+    ) -> dict[str, Any]:
+        """Return what fixes the shards to the byte; `groups` and `labels` if clips are embedded."""
+        description = describe(self.request, self.split, self.how.kind)
+        if self.how.kind == "index":  # of all that is known
+            return {name: description[name] for name in ("format", "kind", "split")}
+        if self.how.kind == "embedded":
+            description |= {
+                "shard_size_mb": self.how.shard_size_mb,
+                "mix": self.how.mix,
+                "tarballs": digest_of_names([name for group in groups for name in group]),
+            }
+            if Split(self.split).is_mixed:
+                description["labels"] = digest_of_labels(labels or {})
+        return description
+
+
+def describe(request: Request, split: str, kind: str) -> dict[str, Any]:
+    """Return what decides which clips, and which bytes, a split's shards hold."""
+    return {
+        "format": PUBLISHED_FORMATS[kind],
+        "kind": kind,
+        "split": split,
+        "classes": None if request.classes is None else [*request.classes],
+        **dataclasses.asdict(request.limits),
+        "manifest": None if request.manifest is None else request.manifest.digest,
+        "source": request.source,
+        **describe_encoding(request.encoding),
+    }
+
+
+def digest_of_names(names: Sequence[str]) -> str:
+    """Return the number of names and a digest of them in their order."""
+    digest = short_hash("\n".join(names))
+    return f"{len(names)} ({digest})"
+
+
+def digest_of_labels(labels: TestLabels) -> str:
+    """Return a digest of the labels of test clips, also of none."""
+    return short_hash("\n".join(f"{key} {label}" for key, label in sorted(labels.items())))
 
 
 def check_place(destination: Destination, kind: str) -> None:

@@ -22,6 +22,7 @@ from k600.publish.destination import Destination, FileDestination
 from k600.publish.hub import HubDestination, check_repo_id
 from k600.publish.loader import publish_loader
 from k600.publish.markers import (
+    SplitJob,
     SplitResult,
     check_place,
     find_damaged,
@@ -33,7 +34,6 @@ from k600.publish.markers import (
 )
 from k600.publish.metadata import index_rows, metadata_rows
 from k600.publish.options import PublishOptions, repo_of_url, rights_error
-from k600.publish.recipe import SplitJob
 from k600.publish.shards import scratch_folder, send_shard, write_table
 
 logger = logging.getLogger("kinetics600")
