@@ -147,23 +147,14 @@ def _clip(
     row: Row, preview: Preview, path: str | None, link: str | None, *, embedded: bool
 ) -> dict[str, Any]:
     """Return the facts about a clip for the page's script."""
+    facts = {name: getattr(row, name) for name in Row.__slots__ if name != "video"}
+    facts |= {name: getattr(preview, name) for name in Preview.__slots__ if name != "image"}
     return {
-        "label": row.label,
-        "id": row.youtube_id,
-        "split": row.split,
-        "source": row.source,
-        "start": row.time_start,
-        "end": row.time_end,
+        **facts,
         "path": path,
         "link": link,
         "youtube": _youtube(row),
         "embedded": embedded,
-        "bytes": preview.size_bytes,
-        "seconds": preview.seconds,
-        "width": preview.width,
-        "height": preview.height,
-        "fps": preview.fps,
-        "problem": preview.problem,
         "manifest": _manifest_line(row),
         "picture": None if preview.image is None else _base64(to_jpeg(preview.image)),
     }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import optparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from k600.errors import OptionError
-from k600.errors.text import short_hash
+from k600.errors.text import counted, short_hash
 from k600.youtube.options import YOUTUBE, Silent
 
 GUEST = "guest"
@@ -19,8 +19,10 @@ GUEST = "guest"
 _OF_ACCOUNT = ("SAPISID", "__Secure-1PAPISID", "__Secure-3PAPISID")
 """Cookies that stay the same for as long as an account is signed in."""
 
-_FIELDS = 7
-"""Of a line of a cookie file, separated by tabs."""
+_NO_COOKIE = (
+    "There is no cookie in {lines} of the file: one has 7 fields, with tabs between them, which an "
+    "editor may have made spaces"
+)
 
 
 class Cookies(NamedTuple):
@@ -46,10 +48,8 @@ def read_cookies(file: Path | None, browser: tuple[str | None, ...] | None) -> C
     from yt_dlp.utils import YoutubeDLError
 
     params: dict[str, Any]
-    left_out = ""
     if file is not None:
-        text, odd = _cookies_of(file)
-        left_out = _odd_lines(odd) if odd else ""
+        text = _text_of(file)
         source, params = f"cookies: '{file}'", {"cookiefile": io.StringIO(text)}
     elif browser is not None:
         source, params = f"cookies_from_browser: {browser[0]!r}", {"cookiesfrombrowser": browser}
@@ -58,7 +58,11 @@ def read_cookies(file: Path | None, browser: tuple[str | None, ...] | None) -> C
 
     try:
         with YoutubeDL({"quiet": True, "logger": Silent(), **params}) as downloader:
-            jar = downloader.cookiejar
+            # yt-dlp prints each line that is no cookie, with the secret that may be in it.
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                jar = downloader.cookiejar
+            odd = said.getvalue().count("skipping cookie file entry") if file is not None else 0
+            left_out = _NO_COOKIE.format(lines=counted(odd, "line")) if odd else ""
             if not len(jar):
                 why = f"{source} holds no cookie that is still good"
                 raise OptionError(". ".join(filter(None, (why, left_out))))
@@ -73,39 +77,6 @@ def read_cookies(file: Path | None, browser: tuple[str | None, ...] | None) -> C
         raise OptionError(f"{source} cannot be read ({error.__cause__ or error})") from None
     account = next(values[name] for name in _OF_ACCOUNT if name in values)
     return Cookies(saved.getvalue(), short_hash(str(account)), left_out)
-
-
-def _cookies_of(file: Path) -> tuple[str, list[int]]:
-    """Return a cookie file's text without lines that are no cookies, and the numbers of these.
-
-    yt-dlp passes over the same lines, and prints each of them with the secret that may be in it.
-    """
-    good, odd = list[str](), list[int]()
-    for number, line in enumerate(_text_of(file).split("\n"), 1):
-        is_json = line.strip()[:1] in ("[", "{", '"')  # yt-dlp refuses the file
-        if is_json or _is_cookie(line):
-            good.append(line)
-        else:
-            odd.append(number)
-    return "\n".join(good), odd
-
-
-def _is_cookie(line: str) -> bool:
-    """Return whether yt-dlp takes a line: a comment, an empty one, or a cookie."""
-    line = line.removeprefix("#HttpOnly_")
-    if line.startswith("#") or not line.strip():
-        return True
-    fields = line.split("\t")
-    return len(fields) == _FIELDS and (not fields[4] or fields[4].isdigit())
-
-
-def _odd_lines(numbers: Sequence[int]) -> str:
-    """Return what is wrong with lines of a cookie file, in words without what is in them."""
-    first = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
-    return (
-        f"There is no cookie in {'line' if len(numbers) == 1 else 'lines'} {first}: one has "
-        f"{_FIELDS} fields, with tabs between them, which an editor may have made spaces"
-    )
 
 
 def _text_of(file: Path) -> str:

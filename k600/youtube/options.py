@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 from k600.errors import OptionError, nearest
 from k600.network import OPENSSL_CERTIFICATES, read_network
+from k600.values import number
 from k600.video.encoding import CUT, Encoding
 
 logger = logging.getLogger("kinetics600")
@@ -28,34 +28,16 @@ _SIZES = (144, 240, 360, 480, 720, 1080, 1440, 2160)
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
-_NUMBER, _PATH, _TEXT, _SWITCH = (int, float), (str, os.PathLike), (str,), (bool,)
-_LIST = (list, tuple, set, frozenset)
-
-_PARAMETERS: Mapping[str, tuple[type, ...]] = {
-    "cachedir": (*_PATH, *_SWITCH),
-    "client_certificate": _PATH,
-    "client_certificate_key": _PATH,
-    "client_certificate_password": _TEXT,
-    "compat_opts": _LIST,
-    "extractor_args": (Mapping,),
-    "extractor_retries": _NUMBER,
-    "geo_bypass": _SWITCH,
-    "geo_bypass_country": _TEXT,
-    "geo_bypass_ip_block": _TEXT,
-    "http_headers": (Mapping,),
-    "impersonate": (object,),
-    "js_runtimes": (Mapping,),
-    "legacyserverconnect": _SWITCH,
-    "nocheckcertificate": _SWITCH,
-    "remote_components": _LIST,
-    "retry_sleep_functions": (Mapping,),
-    "sleep_interval_requests": _NUMBER,
-    "socket_timeout": _NUMBER,
-    "source_address": _TEXT,
-    "verbose": _SWITCH,
-}
-"""The parameters of yt-dlp that concern how a video is found and its media are reached, and their
-types. All others are for its own command line and downloads, of which a clip sees nothing."""
+_NUMBERS = frozenset({"extractor_retries", "sleep_interval_requests", "socket_timeout"})
+_PARAMETERS = (
+    *("cachedir", "client_certificate", "client_certificate_key", "client_certificate_password"),
+    *("compat_opts", "extractor_args", "extractor_retries", "geo_bypass", "geo_bypass_country"),
+    *("geo_bypass_ip_block", "http_headers", "impersonate", "js_runtimes", "legacyserverconnect"),
+    *("nocheckcertificate", "remote_components", "retry_sleep_functions"),
+    *("sleep_interval_requests", "socket_timeout", "source_address", "verbose"),
+)
+"""The parameters of yt-dlp that concern how a video is found and its media are reached. All others
+are for its own command line and downloads, of which a clip sees nothing."""
 
 _INSTEAD: Mapping[str, str] = {
     "cookiefile": "has an option of its own: cookies=…",
@@ -193,13 +175,8 @@ def check_parameters(value: object) -> dict[str, Any]:
                 f"{nearest(str(name), _PARAMETERS) or '.'} Allowed is what concerns how videos are "
                 f"found and reached: {', '.join(_PARAMETERS)}"
             )
-        if not isinstance(given, _PARAMETERS[name]):
-            types = " or ".join(each.__name__ for each in _PARAMETERS[name])
-            raise OptionError(
-                f"yt_dlp_options: {name!r} is a {type(given).__name__}, expected {types}"
-            )
-        if isinstance(given, (int, float)) and not 0 <= given < math.inf:
-            raise OptionError(f"yt_dlp_options: {name!r} is {given}, expected 0 or more")
+        if name in _NUMBERS:
+            number(f"yt_dlp_options: {name}", given, least=0)
 
     checked = dict(value)
     for name, (read, expected) in _READ.items():

@@ -17,13 +17,9 @@ _MOST_AHEAD = 1000
 """Turns that may be taken ahead; a note of more was made by a clock that was put back since."""
 
 
-class BlockedError(Stopped):
-    """YouTube refuses this address: the clip has to be tried again."""
-
-
 @dataclass(eq=False)
 class Throttle:
-    """Lets requests through at the pace of one address, none while paused. Safe in threads.
+    """Lets requests through at the pace of one address. Safe in threads.
 
     Without an account about 300 videos an hour are let through (seen by the community, late 2026),
     at the three requests each that yt-dlp takes by itself. YouTube counts them by address, so when
@@ -42,20 +38,13 @@ class Throttle:
     clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
-        self._paused = threading.Event()
         self._notes = MachineNotes(self.store, "youtube-pace.json")
 
     def wait_for_turn(self) -> None:
         """Wait for this thread's turn to send YouTube a request; raise as `check` does."""
         self.check()
-        seconds = self.take_turn()
-        end = time.monotonic() + seconds
-        while True:
-            self.check()
-            left = end - time.monotonic()
-            if left <= 0:
-                return
-            self.stop.wait(min(left, 0.5))
+        if (seconds := self.take_turn()) > 0:
+            self.sleep(seconds)
 
     def take_turn(self) -> float:
         """Take the next turn; return in how many seconds it is (0 or less for now)."""
@@ -81,17 +70,9 @@ class Throttle:
         return at is not None and 0 <= self.clock() - at < _REMEMBERED_SECONDS
 
     def check(self) -> None:
-        """Raise `Stopped` if `stop` is set, and `BlockedError` while requests are paused."""
+        """Raise `Stopped` if `stop` is set."""
         if self.stop.is_set():
             raise Stopped("stopped")
-        if self._paused.is_set():
-            raise BlockedError("YouTube refuses this address for now")
-
-    def pause(self) -> None:
-        self._paused.set()
-
-    def resume(self) -> None:
-        self._paused.clear()
 
     def sleep(self, seconds: float) -> None:
         """Wait before a retry; raise `Stopped` as soon as `stop` is set."""

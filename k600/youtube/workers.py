@@ -23,7 +23,7 @@ from k600.youtube.circumstances import Circumstances
 from k600.youtube.cookies import GUEST, Cookies, read_cookies
 from k600.youtube.fetcher import RefusedError, VideoFetcher
 from k600.youtube.options import YouTubeOptions
-from k600.youtube.rate_limit import BlockedError, Throttle
+from k600.youtube.rate_limit import Throttle
 from k600.youtube.refusals import Refusal
 from k600.youtube.tools import advice, yt_dlp_version
 
@@ -42,9 +42,8 @@ _USUAL_PATIENCE_SECONDS = 600
 _RATE_LIMIT_PAUSES = 60
 """How many first pauses to wait for a rate limit: each try in vain may prolong it."""
 
-Answer = int | Refusal | None
-"""Bytes received for a clip that is stored now, 0 if another process has fetched it; None for one
-to ask for after the pause."""
+Answer = int | Refusal
+"""Bytes received for a clip that is stored now, 0 if another process has fetched it."""
 
 
 @dataclass(slots=True)
@@ -178,7 +177,7 @@ class YouTubeWorkers:
     ) -> Answers:
         """Fetch clips into the store; those in no list of the result were not asked for.
 
-        At the first clip that is *blocked* every thread stops, until `Suspects` tell whether it is
+        At the first clip that is *blocked* no other is begun, until `Suspects` tell whether it is
         the address; then one clip is tried after a pause, and after ever longer ones, while
         patience lasts. A clip that fails for a passing reason is tried once more after the others.
         `on_clip` is called for each that is done.
@@ -203,12 +202,9 @@ class YouTubeWorkers:
                 limit, pause = self.num_workers, self.first_pause_seconds
                 self._take(clip, answer, found)
                 on_clip()
-            elif answer is None:
-                todo.appendleft(clip)
             elif answer.kind == "blocked" and not self._suspects.is_to_blame(clip):
                 todo.append(clip)
                 blocked = answer
-                self._throttle.pause()
             else:
                 self._note_failure(answer)
                 if _may_pass(answer) and clip not in retried:
@@ -242,7 +238,6 @@ class YouTubeWorkers:
         if not self._suspects.can_be_told(todo):
             self._wait(pause_seconds, blocked)
             pause_seconds *= 2
-        self._throttle.resume()
         return pause_seconds
 
     def _work(self, cookies: Cookies, incoming: Incoming) -> None:
@@ -274,8 +269,6 @@ class YouTubeWorkers:
                     self._circumstances = Circumstances(self.options, account=GUEST)
                     _warn_signed_out("are no longer valid")
                 return error.refusal
-            except BlockedError:
-                return None
             if self._stop.is_set():
                 raise Stopped("stopped")
 
@@ -340,7 +333,6 @@ class YouTubeWorkers:
             last = list(self._failures)[-most:]
             if len(last) == most and all(group in _groups(each) for each in last):
                 self.given_up = refusal
-                self._throttle.pause()
 
 
 def _warn_signed_out(why: str) -> None:

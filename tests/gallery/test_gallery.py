@@ -103,22 +103,24 @@ def test_every_clip_is_there_with_its_facts(tmp_path: Path) -> None:
     page = gallery([row(number) for number in range(7)], tmp_path, title="Seven")
     assert page.texts["title"] == page.texts["h1"] == page.facts["title"] == "Seven"
     assert page.facts["more"] is False
-    assert [clip["id"] for clip in page.clips] == [f"clip{number:07d}" for number in range(7)]
+    assert [clip["youtube_id"] for clip in page.clips] == [
+        f"clip{number:07d}" for number in range(7)
+    ]
     assert page.videos == {f"video-{number}": make_clip(number) for number in range(7)}
     clip = page.clips[3]
     jpeg = base64.b64decode(clip.pop("picture"))
     assert clip == {
         "label": NAMES[3],
-        "id": "clip0000003",
+        "youtube_id": "clip0000003",
         "split": "validation",
         "source": "cvdf",
-        "start": 12,
-        "end": 22,
+        "time_start": 12,
+        "time_end": 22,
         "path": "clip0000003_000012_000022.mp4",
         "link": None,
         "youtube": "https://www.youtube.com/watch?v=clip0000003&t=12s",
         "embedded": True,
-        "bytes": len(make_clip(3)),
+        "size_bytes": len(make_clip(3)),
         "seconds": 10.0,
         "width": 128,
         "height": 96,
@@ -166,7 +168,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     page = gallery(rows, tmp_path, title=HOSTILE)
     assert page.tags == calm.tags
     assert page.texts["script"] == calm.texts["script"]
-    for key in ("label", "id", "split", "source", "path"):
+    for key in ("label", "youtube_id", "split", "source", "path"):
         assert page.clips[0][key] == HOSTILE
     assert page.facts["title"] == HOSTILE
     assert page.clips[0]["youtube"] is None
@@ -265,7 +267,7 @@ def test_a_row_with_nothing_but_a_clip_is_shown(tmp_path: Path) -> None:
     page = gallery([{"video": {"bytes": CLIP}, "label": 700}], tmp_path)
     assert page.clips[0]["picture"]
     assert page.clips[0]["label"] == "label 700"
-    assert page.clips[0]["start"] is page.clips[0]["path"] is page.clips[0]["youtube"] is None
+    assert page.clips[0]["time_start"] is page.clips[0]["path"] is page.clips[0]["youtube"] is None
     assert gallery([{"video": {"bytes": CLIP}}], tmp_path).clips[0]["label"] is None
 
 
@@ -352,10 +354,10 @@ def test_loaded_datasets_of_every_kind_are_shown(load: Load, tmp_path: Path) -> 
         ds.with_transform(lambda batch: {"nothing": [1] * len(batch["label"])}),
         ds.to_iterable_dataset(),
     ):
-        assert [clip["id"] for clip in gallery(other, tmp_path).clips] == ids
+        assert [clip["youtube_id"] for clip in gallery(other, tmp_path).clips] == ids
     stream = load("train", classes="surfing water", streaming=True)["train"]
     page = gallery(stream, tmp_path)
-    assert sorted(clip["id"] for clip in page.clips) == sorted(ids)
+    assert sorted(clip["youtube_id"] for clip in page.clips) == sorted(ids)
     assert all(clip["embedded"] and clip["label"] == "surfing water" for clip in page.clips)
     assert gallery(stream.cast_column("video", datasets.Video(decode=True)), tmp_path).videos
 

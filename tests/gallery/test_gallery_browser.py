@@ -175,7 +175,7 @@ def test_clips_are_sorted(way: str, order: str | None, unlike: Path, browse: Ope
     page.select_option("#sort", label="smallest")
     page.select_option("#sort", label=way)
     found = [int(tile.get_attribute("data-index")) for tile in tiles(page).all()]
-    sizes = page.evaluate("clips.map((clip) => clip.bytes)")
+    sizes = page.evaluate("clips.map((clip) => clip.size_bytes)")
     assert found == ([*map(int, order)] if order else sorted(found, key=lambda n: -sizes[n]))
     expect(page.locator(".group h2:visible")).to_have_count(3 if way == "class" else 0)
     page.focus("#search")

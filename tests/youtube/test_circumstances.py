@@ -159,17 +159,17 @@ ODD_LINES = {
 
 
 @pytest.mark.parametrize("line", ODD_LINES.values(), ids=ODD_LINES)
-def test_a_line_that_is_no_cookie_is_told_by_its_number_and_never_printed(
+def test_a_line_that_is_no_cookie_is_counted_and_never_printed(
     line: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "cookies.txt"
     file.write_text(f"{SIGNED_IN.rstrip()}\n{line}\n")
     found = read_cookies(check_cookies(str(file)), None)
     assert found.account == account_of(SIGNED_IN, tmp_path)
-    assert found.left_out.startswith("There is no cookie in line 4: ")
+    assert found.left_out.startswith("There is no cookie in 1 line of the file")
 
     file.write_text(f"# Netscape HTTP Cookie File\n{line}\n")
-    with pytest.raises(OptionError, match="no cookie that is still good.* line 2: ") as error:
+    with pytest.raises(OptionError, match="no cookie that is still good.* 1 line of") as error:
         read_cookies(file, None)
     for said in (*capfd.readouterr(), found.left_out, str(error.value)):
         assert "the/secret" not in said

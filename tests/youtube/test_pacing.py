@@ -14,7 +14,7 @@ import pytest
 
 from k600.errors import Stopped
 from k600.store.store import Store
-from k600.youtube.rate_limit import BlockedError, Throttle
+from k600.youtube.rate_limit import Throttle
 
 Make = Callable[..., Throttle]
 
@@ -87,15 +87,6 @@ def test_a_block_is_remembered_for_a_while(make: Make) -> None:
     assert throttle.lately_blocked
     now[0] += 3600
     assert not throttle.lately_blocked
-
-
-def test_pause_and_resume(make: Make) -> None:
-    throttle = make()
-    throttle.pause()
-    with pytest.raises(BlockedError):
-        throttle.wait_for_turn()
-    throttle.resume()
-    throttle.wait_for_turn()
 
 
 def test_stop_ends_a_wait(make: Make) -> None:
