@@ -203,9 +203,8 @@ def _load(load: Mapping[str, Any]) -> dict[str, Any]:
     import datasets
 
     import kinetics600
-    from k600.loading.cheaper import USUAL_BYTES_PER_SECOND
+    from k600.loading.cheaper import USUAL_BYTES_PER_SECOND, recall_rate
     from k600.loading.estimate import forecast_split
-    from k600.loading.link_rate import recall_rate
 
     datasets.disable_progress_bars()
     kinetics600.logger.setLevel("ERROR")

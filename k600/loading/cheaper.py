@@ -1,6 +1,7 @@
-"""Where chosen clips come from that tarballs and YouTube both may give: the one rule. Pure.
+"""Where chosen clips come from that tarballs and YouTube both may give: the one rule.
 
-What both ways take is foretold here, too, for the rule, for dry runs and for log lines.
+What both ways take is foretold here, too, for the rule, for dry runs and for log lines. How fast
+tarballs came from a mirror to this machine the last time is noted beside the clips.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from dataclasses import dataclass
 
 from rich.filesize import decimal
 
-from k600.errors.text import counted, time_of
+from k600.errors.text import counted, short_hash, time_of
+from k600.mirror.mirror import Mirror
+from k600.store.notes import MachineNotes
+from k600.store.store import Store
 from k600.tarballs.extract import TarballRead
 
 LITTLE_BYTES = 2_000_000_000
@@ -33,6 +37,11 @@ _QUESTIONS = 3
 _UNPACED_QUESTIONS = 90
 """The first ones, which do not wait (`k600.youtube.rate_limit`)."""
 
+_RATES = "link-rates.json"
+"""Name of the file of rates, in bytes per second by mirror."""
+_TELLING_BYTES = 100_000_000
+"""What has to come before it tells of the link, and not of the first requests."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -50,64 +59,52 @@ class Comparison:
     """Whether YouTube does not have these, and would give others in their places."""
 
     @property
-    def tarball_seconds(self) -> float:
-        return self.tarball_bytes / self._rate
-
-    @property
-    def youtube_seconds(self) -> float:
-        return youtube_seconds(self.clips, self.requests_per_hour)
-
-    @property
     def source(self) -> str:
-        """Which way is cheaper: `cvdf` (the tarballs) or `youtube`.
+        """Which way is cheaper: `cvdf` (the tarballs) or `youtube`."""
+        return "youtube" if self._why_tarballs is None else "cvdf"
 
-        The tarballs, where little is to be read of them or they are faster, and for more clips than
-        YouTube gives a guest in an hour.
+    @property
+    def _why_tarballs(self) -> str | None:
+        """Why tarballs are the cheaper way, in words after YouTube's time; None if they are not.
+
+        They are for more clips than YouTube gives a guest in an hour, where they are faster, or
+        where little is to be read of them.
         """
-        is_little, is_faster = self.tarball_bytes <= LITTLE_BYTES, self._tarballs_are_faster
-        return "cvdf" if is_little or is_faster or self._exceeds_guest else "youtube"
+        most = self.requests_per_hour // _QUESTIONS  # 300, as guests have seen it
+        if self.clips > most:
+            return f", and gives a guest no more than {counted(most, 'clip')} an hour"
+        if self._tarball_seconds <= youtube_seconds(self.clips, self.requests_per_hour):
+            return ""
+        if self.tarball_bytes <= LITTLE_BYTES:
+            return f", but up to {decimal(LITTLE_BYTES)} the originals come first"
+        return None
+
+    @property
+    def _tarball_seconds(self) -> float:
+        return self.tarball_bytes / rate_or_usual(self.bytes_per_second)
 
     def __str__(self) -> str:
         """Return one line: which way, why, and the option for the other."""
         lost = " that YouTube has not," if self.lost else ""
         clips = f"{counted(self.clips, 'clip')}{lost} from"
-        youtube = f"about {time_of(self.youtube_seconds)}"
+        youtube = f"about {time_of(youtube_seconds(self.clips, self.requests_per_hour))}"
+
         known = "as measured" if self.bytes_per_second else "a usual rate: none is measured yet"
+        rate = f"{decimal(int(rate_or_usual(self.bytes_per_second)))}/s, {known}"
         tarballs = counted(self.tarballs, "tarball") if self.tarballs else "tarballs"
-        seconds, size = time_of(self.tarball_seconds), decimal(int(self.tarball_bytes))
-        cost = f"about {seconds} ({size} at {decimal(int(self._rate))}/s, {known})"
-        if self.source == "youtube":
+        size = decimal(int(self.tarball_bytes))
+        cost = f"about {time_of(self._tarball_seconds)} ({size} at {rate})"
+
+        why = self._why_tarballs
+        if why is None:
             return f"{clips} YouTube, in {youtube}; {tarballs} (source='cvdf') would take {cost}"
-        why = ""
-        if self._exceeds_guest:
-            most = most_in_an_hour(self.requests_per_hour)
-            why = f", and gives a guest no more than {counted(most, 'clip')} an hour"
-        elif not self._tarballs_are_faster:
-            why = f", but up to {decimal(LITTLE_BYTES)} the originals come first"
         others = "others from YouTube" if self.lost else "YouTube (source='youtube')"
         return f"{clips} {tarballs}, in {cost}; {others} would take {youtube}{why}"
-
-    @property
-    def _rate(self) -> float:
-        return rate_or_usual(self.bytes_per_second)
-
-    @property
-    def _tarballs_are_faster(self) -> bool:
-        return self.tarball_seconds <= self.youtube_seconds
-
-    @property
-    def _exceeds_guest(self) -> bool:
-        return self.clips > most_in_an_hour(self.requests_per_hour)
 
 
 def rate_or_usual(bytes_per_second: float | None) -> float:
     """Return a mirror's rate in bytes per second, a usual one if it has shown none."""
     return bytes_per_second or USUAL_BYTES_PER_SECOND
-
-
-def most_in_an_hour(requests_per_hour: int) -> int:
-    """Return how many clips YouTube gives in an hour: 300, as its guests have seen it."""
-    return requests_per_hour // _QUESTIONS
 
 
 def youtube_seconds(clips: int, requests_per_hour: int) -> float:
@@ -138,3 +135,14 @@ def expected_bytes(read: TarballRead, size_bytes: int) -> float:
         return min(size_bytes, read.most * MEAN_CLIP_BYTES)
     clips = len(read.wanted or ())
     return size_bytes * clips / (clips + 1)
+
+
+def recall_rate(store: Store, mirror: Mirror) -> float | None:
+    """Return the bytes per second of the last long reading, None if there was none."""
+    return MachineNotes(store, _RATES).recall(short_hash(mirror.identity))
+
+
+def note_rate(store: Store, mirror: Mirror, *, received_bytes: int, seconds: float) -> None:
+    """Note what a reading has shown, if it was long enough to show anything."""
+    if received_bytes >= _TELLING_BYTES and seconds > 0:
+        MachineNotes(store, _RATES).note(short_hash(mirror.identity), received_bytes / seconds)

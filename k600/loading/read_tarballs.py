@@ -16,8 +16,7 @@ from k600.errors import DamagedTarballError, MirrorError
 from k600.errors.disk import Space
 from k600.errors.text import counted
 from k600.loading.ask_host import failure_of
-from k600.loading.cheaper import MEAN_CLIP_BYTES, expected_bytes
-from k600.loading.link_rate import note_rate
+from k600.loading.cheaper import MEAN_CLIP_BYTES, expected_bytes, note_rate
 from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.sources import Fetched, Price, Source

@@ -14,8 +14,8 @@ from k600.dataset.labels import NAMES
 from k600.dataset.splits import Split
 from k600.errors import Kinetics600Error, OfflineError
 from k600.errors.text import public_url
+from k600.loading.cheaper import recall_rate
 from k600.loading.index import IndexFile
-from k600.loading.link_rate import recall_rate
 from k600.loading.manifest import ManifestRow
 from k600.loading.overlap import left_out_videos
 from k600.loading.places import Places

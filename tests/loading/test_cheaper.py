@@ -10,8 +10,7 @@ import pytest
 
 import kinetics600
 from k600.dataset.labels import NAMES
-from k600.loading.cheaper import Comparison, youtube_seconds
-from k600.loading.link_rate import note_rate, recall_rate
+from k600.loading.cheaper import Comparison, note_rate, recall_rate, youtube_seconds
 from k600.loading.plan import Plan, make_plan
 from k600.loading.state import read_state
 
