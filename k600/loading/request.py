@@ -254,11 +254,7 @@ def check_config_name(name: object) -> None:
             "load_dataset('kinetics600', split='validation[:10%]'). "
             "(Sizes: train 648 GB, validation 43 GB, test 88 GB, all 779 GB.)"
         )
-    if name not in CONFIGS:
-        close = "; did you mean 'validation'?" if name == "val" else nearest(name, CONFIGS)
-        raise UnknownSplitError(
-            f"name: {name!r} is not a split{close or '.'} Allowed: {listed(CONFIGS)}"
-        )
+    check_split_names([name], CONFIGS, option="name")
 
 
 def check_one_of(split: object, splits: object) -> None:
@@ -272,16 +268,17 @@ def check_one_of(split: object, splits: object) -> None:
         check_config_name(None)
 
 
-def check_split_names(names: Collection[str], allowed: Sequence[str]) -> None:
-    """Raise `UnknownSplitError` unless these are splits of the configuration, one at least."""
+def check_split_names(
+    names: Collection[object], allowed: Sequence[str], *, option: str = "split"
+) -> None:
+    """Raise `UnknownSplitError` unless these are some of the allowed ones, one at least."""
     if not names:
-        raise UnknownSplitError(f"split: no split is named. Allowed: {listed(allowed)}")
-    for name in sorted(names):
+        raise UnknownSplitError(f"{option}: no split is named. Allowed: {listed(allowed)}")
+    for name in sorted(names, key=str):
         if name not in allowed:
             close = nearest("validation" if name == "val" else name, allowed)
             raise UnknownSplitError(
-                f"split: {name!r} is not a split of this configuration{close or '.'} Allowed: "
-                f"{listed(allowed)}"
+                f"{option}: {name!r} is not a split{close or '.'} Allowed: {listed(allowed)}"
             )
 
 
@@ -316,22 +313,17 @@ def _splits_of(manifest: Manifest, config_name: str, splits: Sequence[str]) -> t
 
 def _options_for(url: str, storage_options: object) -> Mapping[str, Any]:
     """Return what `storage_options` say for the mirror's protocol."""
-    if not isinstance(storage_options or {}, Mapping):
-        raise OptionError(
-            f"storage_options: a {type(storage_options).__name__} is not allowed, expected a dict "
-            "of fsspec storage options by protocol such as {'s3': {'endpoint_url': 'http://…'}}"
-        )
-    options: Mapping[str, Any] = dict(storage_options or {})  # type: ignore[call-overload]
+    options = storage_options or {}
     protocol = url.partition("://")[0] if "://" in url else "file"
+    found = options.get(protocol, {}) if isinstance(options, Mapping) else options
+    if not isinstance(options, Mapping) or not isinstance(found, Mapping):
+        raise OptionError(
+            f"storage_options: a {type(found).__name__} is not allowed, expected fsspec's storage "
+            f"options for {protocol!r} by protocol, such as {{{protocol!r}: {{'endpoint_url': …}}}}"
+        )
     if protocol not in options and options.keys() - {"hf"}:  # (`datasets` itself adds that one)
         raise OptionError(
             f"storage_options: {listed(sorted(options))} is not the protocol of the mirror "
             f"{public_url(url)!r}, expected {{{protocol!r}: {{…}}}}"
-        )
-    found = options.get(protocol, {})
-    if not isinstance(found, Mapping):
-        raise OptionError(
-            f"storage_options: a {type(found).__name__} is not allowed for {protocol!r}, expected "
-            "a dict of fsspec storage options such as {'endpoint_url': 'http://…'}"
         )
     return found
