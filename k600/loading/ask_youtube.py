@@ -36,10 +36,6 @@ _READ_BYTES = 2_500_000
 class YouTubeSource(Source):
     """Asks YouTube for clips, until it is given up."""
 
-    given_up: Refusal | None = None
-    """Why nothing is asked any more."""
-    advice: str = ""
-    """What to do about that, in words."""
     workers: YouTubeWorkers | None = None
 
     @staticmethod
@@ -64,11 +60,11 @@ class YouTubeSource(Source):
         clips = {Clip.at(candidate, state.split): candidate for candidate in plan.youtube}
         price = self.price(state, plan, bytes_per_second=1)
         state.request.store.check_room(price.space)
-        workers = self.workers or self._open(state, len(clips), refetch=refetch)
         came = Fetched(asked=plan.youtube)
         refusals: dict[Candidate, Refusal] = {}
         stored: set[Clip] = set()
-        if workers is not None:
+        given_up, what_to_do = self._open(state, len(clips), refetch=refetch)
+        if self.workers is not None:
             logger.info(
                 "kinetics600 %s: asking YouTube for %s, which takes about %s",
                 state.split,
@@ -77,54 +73,49 @@ class YouTubeSource(Source):
             )
             name = f"{state.split}, from YouTube"
             with self.progress(len(clips), name, unit="clip") as bar:
-                found = workers.ask(list(clips), on_clip=lambda: bar.update(1))
+                found = self.workers.ask(list(clips), on_clip=lambda: bar.update(1))
             came.count, came.received_bytes = len(found.stored), found.received_bytes
             refusals = {clips[clip]: refusal for clip, refusal in found.refused.items()}
             stored.update(found.stored, found.found)
-            self.given_up, self.advice = workers.given_up, workers.advice
+            given_up, what_to_do = self.workers.given_up, self.workers.advice
 
-        if self.given_up is not None:
-            self._say_given_up(state, self.given_up)
+        if given_up is not None:
+            alone = len(state.request.sources) == 1
+            says = f"gives no clips here ({given_up.code}: {given_up.message})"
             came.given_up = YouTubeError(
-                f"source: 'youtube' gives no clips here ({self.given_up.code}: "
-                f"{self.given_up.message}). {self.advice}; or use source='cvdf'"
+                f"source: 'youtube' {says}. {what_to_do}; or use source='cvdf'"
             )
-            if state.origin or len(state.request.sources) == 1:  # no other source may serve
+            if not alone:
+                then = "are missing" if state.origin else "come from the tarballs instead"
+                advised = f". {what_to_do}" if what_to_do else ""
+                logger.warning(
+                    "kinetics600 %s: YouTube %s. They %s%s", state.split, says, then, advised
+                )
+            if alone or state.origin:  # no other source may serve
                 left = [candidate for clip, candidate in clips.items() if clip not in stored]
-                refusals = {**dict.fromkeys(left, self.given_up), **refusals}
+                refusals = {**dict.fromkeys(left, given_up), **refusals}
         came.refused = {clip: refusal.reason for clip, refusal in refusals.items()}
         came.details = {clip: f"{why.code}: {why.message}" for clip, why in refusals.items()}
         return came
 
-    def _say_given_up(self, state: State, refusal: Refusal) -> None:
-        if len(state.request.sources) > 1:
-            logger.warning(
-                "kinetics600 %s: YouTube gives no clips here (%s: %s). %s%s",
-                state.split,
-                refusal.code,
-                refusal.message,
-                "They are missing" if state.origin else "They come from the tarballs instead",
-                f". {self.advice}" if self.advice else "",
-            )
-
-    def _open(self, state: State, clips: int, *, refetch: bool) -> YouTubeWorkers | None:
-        """Start the workers; None if YouTube is out of reach, or a tool is missing and another
-        source may serve.
+    def _open(self, state: State, clips: int, *, refetch: bool) -> tuple[Refusal | None, str]:
+        """Start the workers, or return why there are none, and what to do about it: YouTube is out
+        of reach, or a tool is missing and another source may serve.
         """
+        if self.workers is not None:
+            return None, ""
         request, options = state.request, state.request.youtube
         alone = len(request.sources) == 1
         request.store.prepare()
         if silence := why_out_of_reach(request.store, options, afresh=alone):
-            self.given_up = Refusal("transient", "network", silence)
-            self.advice = advice("transient", has_worked=False)
-            return None
+            refusal = Refusal("transient", "network", silence)
+            return refusal, advice("transient", has_worked=False)
         try:
             check_tools(options)
         except MissingDependencyError as error:
             if alone:
                 raise
-            self.given_up = Refusal("client", "tools", str(error))
-            return None
+            return Refusal("client", "tools", str(error)), ""
 
         from k600.youtube.workers import YouTubeWorkers
 
@@ -139,4 +130,4 @@ class YouTubeSource(Source):
                 refetch=refetch,
             )
         )
-        return self.workers
+        return None, ""
