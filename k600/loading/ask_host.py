@@ -119,12 +119,9 @@ def with_lists(state: State) -> State:
     request, split = state.request, state.split
     lists = KeptLists(request.mirror, request.store, split, keep=state.writable)
     paths = split.is_mixed or not (request.chooses or request.classes)
-    by_names = split.is_mixed and request.chooses and request.has_youtube
-    unlabeled = by_names and not state.labels and request.manifest is None
     return state.with_host(
         tarballs=lists.fetch_tarballs() if paths else state.host.tarballs,
         listing=lists.fetch_listing(),
-        test_names=lists.test_names(fetch=True) if unlabeled else (),
         fresh=True,
     )
 

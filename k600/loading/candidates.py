@@ -28,7 +28,7 @@ def find_candidates(state: State) -> Candidates | None:
     Those of the manifest. Else those of the host's list, and with them what its tarballs were seen
     to hold and what is in the store: the host's list does not name all. Without the network, those
     in the store. For the test split, what its tarballs hold once they were all read; before,
-    DeepMind's list, or the host's own, which has no labels. None if a list of the host has to be
+    DeepMind's list of labels. None if a list of the host has to be
     asked for first (`ask_host`).
 
     Raises:
@@ -127,7 +127,7 @@ def listed_or_found(listed: Mapping[str, Sequence[str]], state: State) -> Candid
     return found
 
 
-def _of_mixed(state: State) -> Candidates | None:
+def _of_mixed(state: State) -> Candidates:
     """Return the candidates of the test split, whose tarballs mix classes."""
     if not state.request.has_youtube:
         return {}  # no list says what its tarballs hold: see `k600.loading.unlisted`
@@ -136,10 +136,11 @@ def _of_mixed(state: State) -> Candidates | None:
 
     for clip, label in state.labels.items():
         listed.setdefault(label, []).append(file_name_of(*clip))
-    if not state.labels:
-        if not state.host.test_names and not state.host.fresh:
-            return None
-        listed = {UNLABELED: [*state.host.test_names]}
+    if not state.labels and not state.is_unlisted:
+        raise ListError(
+            "test_labels: no list says which test clips there are, as that of their labels cannot "
+            "be had. Pass test_labels=… its path or URL, or use source='cvdf'"
+        )
     return listed_or_found(listed, state)
 
 

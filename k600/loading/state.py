@@ -52,8 +52,6 @@ class HostView:
     listing: Listing = field(default_factory=dict)
     """File names by class; empty as long as they are not known, and for the test split.
     The host's word on what a tarball should hold, also for the ledger; not what is asked for."""
-    test_names: Sequence[str] = ()
-    """File names of its list of test clips, where they are needed as there are no labels."""
     fresh: bool = False
     """Whether these lists came just now."""
     remotes: Mapping[Tarball, RemoteFile] = field(default_factory=dict)
@@ -237,7 +235,7 @@ def read_state(
     state = State(
         request,
         split,
-        _kept_view(request, split, labels, lists) if host else HostView(),
+        HostView(lists.tarballs(), lists.listing()) if host else HostView(),
         labels,
         known,
         Inventory(store, known, folders, without=without),
@@ -250,12 +248,6 @@ def read_state(
     )
     members = _members(request.ledger, split) if state.is_unlisted else {}
     return dataclasses.replace(state, members=members)
-
-
-def _kept_view(request: Request, split: Split, labels: TestLabels, lists: KeptLists) -> HostView:
-    """Return what the store keeps of the host's lists."""
-    names = lists.test_names() if split.is_mixed and request.chooses and not labels else ()
-    return HostView(lists.tarballs(), lists.listing(), names)
 
 
 def read_labels(

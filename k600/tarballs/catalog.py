@@ -22,7 +22,7 @@ from k600.errors import (
 from k600.errors.text import public_url, short_hash
 from k600.mirror.mirror import Mirror
 from k600.store.store import Store
-from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
+from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels
 
 logger = logging.getLogger("kinetics600")
 
@@ -81,17 +81,6 @@ class KeptLists:
             )
             self._write("listing", b"")
         return found
-
-    def test_names(self, *, fetch: bool = False) -> list[str]:
-        """Return the file names of the list of test clips that is kept; with `fetch`, else of the
-        host's.
-
-        The list has no labels, and at most half of its clips are in the tarballs.
-        """
-        kept = self._kept("clips", parse_test_list)
-        if kept is None and fetch:
-            return self._fetch("clips", "annotations/test.csv", parse_test_list)
-        return kept or []
 
     def _fetch(self, kind: str, path: str, parse: Callable[..., T]) -> T:
         """Fetch and keep a list, with an end to its last line."""

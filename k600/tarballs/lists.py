@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
-from k600.dataset.clip import Clip, Listing, Tarball, TestLabels, clip_names, parse_file_name
+from k600.dataset.clip import Listing, Tarball, TestLabels, clip_names, parse_file_name
 from k600.dataset.labels import NAMES, canonical
 from k600.dataset.splits import Split
 from k600.errors import DamagedTarballError, ListError
@@ -25,8 +24,6 @@ from k600.tarballs.archive import file_in_archive, packing_of
 
 _MOST_LIST_BYTES = 256 << 20  # DeepMind's largest member is some 60 MB
 _MOST_LINE_CHARACTERS = 10_000
-
-T = TypeVar("T")
 
 
 def parse_path_list(
@@ -129,19 +126,6 @@ class _Blocks(Mapping[str, Sequence[str]]):
         return len(self._blocks)
 
 
-def parse_test_list(text: str, *, name: str = "test list", whole: bool = False) -> list[str]:
-    """Return the file names, each once, of `test.csv`: `youtube_id,time_start,time_end,split`."""
-
-    def file_name(youtube_id: str, start: str, end: str) -> str:
-        found = Clip("test", None, youtube_id, int(start), int(end)).file_name
-        if parse_file_name(found) is None:
-            raise ValueError("it names no clip")
-        return found
-
-    names = _table(text, ("youtube_id", "time_start", "time_end"), file_name, name, whole)
-    return [*dict.fromkeys(names)]
-
-
 def parse_test_labels(data: bytes, *, name: str = "test_labels", whole: bool = False) -> TestLabels:
     """Read DeepMind's labels of the test split, from `test.csv` or `kinetics600.tar.gz` with it.
 
@@ -155,36 +139,23 @@ def parse_test_labels(data: bytes, *, name: str = "test_labels", whole: bool = F
         packed = f": it is {kind}, expected gzip or CSV" if (kind := packing_of(data)) else ""
         raise ListError(f"{name}: not UTF-8 text ({error}){packed}") from error
 
-    def labelled(
-        label: str, youtube_id: str, start: str, end: str
-    ) -> tuple[tuple[str, int, int], str]:
-        return (youtube_id, int(start), int(end)), canonical(label)
-
-    columns = ("label", "youtube_id", "time_start", "time_end")
-    return dict(_table(text, columns, labelled, name, whole))
-
-
-def _table(
-    text: str, columns: Sequence[str], read: Callable[..., T], name: str, whole: bool
-) -> list[T]:
-    """Return what `read` makes of some columns of each row of a CSV table, which has rows."""
     _check_complete(text, name, whole)
     rows = csv.reader(_lines_of_table(text, name))
-    header = next(rows, [])
+    header, columns = next(rows, []), ("label", "youtube_id", "time_start", "time_end")
     if not set(columns) <= set(header):
         raise ListError(f"{name}: its columns are {header[:8]}, expected {list(columns)}")
 
     places = [header.index(column) for column in columns]
-    found = []
+    labels: dict[tuple[str, int, int], str] = {}
     for row in filter(None, rows):  # a blank line is none
         try:
-            found.append(read(*(row[place] for place in places)))
+            label, youtube_id, start, end = (row[place] for place in places)
+            labels[youtube_id, int(start), int(end)] = canonical(label)
         except (IndexError, ValueError) as error:
             raise ListError(f"{name}: line {rows.line_num} is {row!r:.200}: {error}") from error
-    if not found:
-        verb = "labels" if "label" in columns else "names"
-        raise ListError(f"{name}: {verb} not one clip. Fetch the list again")
-    return found
+    if not labels:
+        raise ListError(f"{name}: labels not one clip. Fetch the list again")
+    return labels
 
 
 def _test_csv_of_archive(data: bytes, name: str) -> bytes:

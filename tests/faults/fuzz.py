@@ -42,7 +42,7 @@ from k600.errors import Kinetics600Error
 from k600.loading.manifest import read_manifest
 from k600.miniature import make_clip, make_tarball
 from k600.tarballs.archive import MOST_CLIP_BYTES, InMemory, Members
-from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
+from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels
 from k600.video.probe import box_problem
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -62,11 +62,6 @@ def path_list(data: bytes) -> None:
         with contextlib.suppress(Kinetics600Error):
             for tarball in parse_path_list(data.decode(errors="replace"), split):
                 assert tarball.label in NAMES or tarball.name.removeprefix("part_").isdigit()
-
-
-def test_list(data: bytes) -> None:
-    with contextlib.suppress(Kinetics600Error):
-        assert all(map(parse_file_name, parse_test_list(data.decode(errors="replace"))))
 
 
 def labels(data: bytes) -> None:
@@ -102,8 +97,7 @@ def boxes(data: bytes) -> None:
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
-    target.__name__: target
-    for target in (listing, path_list, test_list, labels, tarball, manifest, boxes)
+    target.__name__: target for target in (listing, path_list, labels, tarball, manifest, boxes)
 }
 
 
@@ -134,7 +128,6 @@ def saved() -> dict[str, dict[str, bytes]]:
             "test": b"https://s3.amazonaws.com/kinetics/600/test/part_0.tar.gz\n",
             "quoted": b"x/val/tie%20dying.tar.gz\n",
         },
-        "test_list": {"csv": b"youtube_id,time_start,time_end,split\naaaaaaaaaaa,0,10,test\n"},
         "labels": {"csv": f'{header}\nzumba,aaaaaaaaaaa,0,10,test\n"yoga",b,1,2,x\n'.encode()},
         "tarball": {**tars, "plain": make_tarball({name: clip}, gzipped=False)},
         "manifest": {

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from k600.errors import ListError
 from k600.miniature import Miniature, make_tarball
-from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels, parse_test_list
+from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels
 from tests.shared import needs_shared, shared
 
 LISTING = (
@@ -147,12 +147,12 @@ def test_broken_labels_are_refused(data: bytes, word: str) -> None:
         parse_test_labels(data)
 
 
-def test_a_list_of_test_clips_that_names_none_is_refused() -> None:
+def test_a_list_of_labels_that_labels_none_is_refused() -> None:
     """It would be kept, and be the truth from then on."""
-    header = "youtube_id,time_start,time_end,split\n"
-    assert len(parse_test_list(f"{header}aaaaaaaaaaa,1,11,test\n")) == 1
-    with pytest.raises(ListError, match="names not one clip"):
-        parse_test_list(header)
+    header = "label,youtube_id,time_start,time_end,split\n"
+    assert len(parse_test_labels(f"{header}zumba,aaaaaaaaaaa,1,11,test\n".encode())) == 1
+    with pytest.raises(ListError, match="labels not one clip"):
+        parse_test_labels(header.encode())
 
 
 @given(st.binary(max_size=200))
