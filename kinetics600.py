@@ -127,7 +127,13 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         options = {name: value for name, value in given.items() if name in OPTIONS}
         config = Kinetics600Config(name=config_name or "all", **options)
         home, storage = hf.default_data_dir(cache_dir), given.get("storage_options")
-        request = request_of(config.name, default_data_dir=home, storage_options=storage, **options)
+        request = request_of(
+            config.name,
+            default_data_dir=home,
+            storage_options=storage,
+            progress=hf.progress,
+            **options,
+        )
         self._is_decoded = bool(config.decode)
         self._features = features(decode=self._is_decoded)
         hf.check_features(given.pop("features", None), self._features)
@@ -326,7 +332,7 @@ class Kinetics600(datasets.GeneratorBasedBuilder):
         """Fetch what is not in the store, split by split, and report what is still missing."""
         messages = []
         for split in request.splits:
-            outcome = fetch_split(request, split, progress=hf.progress, refetch=refetch)
+            outcome = fetch_split(request, split, refetch=refetch)
             self._outcomes[split] = outcome
             logger.info(outcome.summary())
             messages.append(outcome.missing_text())

@@ -29,7 +29,7 @@ from k600.fleet.estimate import Rates, enough_workers, simulate
 from tests.servers import s3_server
 
 OURS = r"""
-import contextlib, json, re, sys, time
+import contextlib, dataclasses, json, re, sys, time
 import kinetics600, s3fs
 import k600.fleet.split, k600.fleet.stages
 from k600.fleet.options import FleetOptions
@@ -53,10 +53,11 @@ def main():
     request = kinetics600.make_request(
         "validation", mirror="s3://kinetics/600", mirror_options=options, data_dir="/nonexistent")
     clock = Clock(int(tarballs))
+    request = dataclasses.replace(request, progress=clock)
     start = (time.perf_counter(), time.process_time())
     how = FleetOptions(
         to=to, to_options=options, shard_size_mb=int(mb), workers=int(workers))
-    run_fleet(request, how, progress=clock)
+    run_fleet(request, how)
     (read,) = clock.marks
     peak = int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
     print(json.dumps({

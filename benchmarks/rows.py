@@ -81,13 +81,12 @@ def resume(data_dir: str, mirror: str) -> Work:
     """Find out that a complete store needs nothing: what each call does before anything else."""
     import kinetics600
     from k600.loading.fetch import fetch_split
-    from k600.progress import no_progress
 
     kinetics600.logger.setLevel("ERROR")
 
     def work() -> Figures:
         request = kinetics600.make_request("train", data_dir=data_dir, mirror=mirror, source="cvdf")
-        outcome = fetch_split(request, "train", progress=no_progress)
+        outcome = fetch_split(request, "train")
         return {"rows": sum(len(shard.names) for shard in outcome.shards)}
 
     return work

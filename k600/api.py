@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from k600.dataset.labels import NAMES, named_classes
@@ -56,7 +57,9 @@ def make_request(split: str, **options: Unpack[Options]) -> Request:
         OptionError: One of its kinds; an option is unknown or has a value that is not allowed.
     """
     check_option_names(options)
-    request = request_of(split, default_data_dir=default_data_dir(None), **options)
+    request = request_of(
+        split, default_data_dir=default_data_dir(None), progress=progress, **options
+    )
     request.check_no_stream()
     return request
 
@@ -151,8 +154,8 @@ def publish(
 
     with plain_errors():
         how, wanted = own_options(PublishOptions, options)
-        request = make_request(split, **wanted)
-        return carry_out(request, repo, how, progress=progress)
+        request = replace(make_request(split, **wanted), progress=progress)
+        return carry_out(request, repo, how)
 
 
 @takes_options(IndexOptions)
@@ -174,9 +177,9 @@ def build_index(split: str = "all", **options: Unpack[IndexKeywords]) -> list[In
     with plain_errors():
         how, wanted = own_options(IndexOptions, options)
         request = make_request(split, **wanted)
-        built = carry_out(request, progress=progress)
+        built = carry_out(request)
         if how.to is not None:
-            write_index(request, how, progress=progress)
+            write_index(request, how)
         return built
 
 
@@ -204,5 +207,5 @@ def fleet(
 
     with plain_errors():
         how, wanted = own_options(FleetOptions, {"to": to, **options})
-        request = make_request(split, **wanted)
-        return run_fleet(request, how, progress=progress)
+        request = replace(make_request(split, **wanted), progress=progress)
+        return run_fleet(request, how)

@@ -26,7 +26,6 @@ from k600.loading.options import choice_error
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.loading.state import State, read_state
-from k600.progress import Progress, no_progress
 from k600.store.files import move_into_place
 from k600.store.rows import AdoptedRow, CheckRow
 from k600.store.store import QUARANTINE, Store
@@ -69,7 +68,6 @@ class Verification:
     request: Request
     split: str
     deep: bool
-    progress: Progress
     targets: list[Target] = field(init=False)
     classes: dict[str, Counter[str]] = field(default_factory=dict)
     """How many clips of each verdict, by class, as it is after all repairs."""
@@ -146,10 +144,10 @@ class Verification:
             return
 
         state = read_state(self.request, self.split, keep=True)
-        load, error = _load(state, todo, self.progress)
+        load, error = _load(state, todo)
         if error and load.state.may_ask and load.state.from_tarballs:
             without = replace(load.state.now(), may_ask=False)
-            load, error = _load(without, todo, self.progress)
+            load, error = _load(without, todo)
 
         load.state = now = load.state.now()
         tarballs = now.places.tarballs_of(todo, now.known)
@@ -220,7 +218,7 @@ class Verification:
             request.store, self.split, targets, num_workers=request.num_workers, **how
         )
         with (
-            self.progress(len(targets), f"{self.split}, verifying", unit="clip") as bar,
+            self.request.progress(len(targets), f"{self.split}, verifying", unit="clip") as bar,
             contextlib.closing(checked),
         ):
             for found in checked:
@@ -284,7 +282,6 @@ def verify_clips(
     again: bool = False,
     quarantine: bool = False,
     repair: bool = False,
-    progress: Progress = no_progress,
 ) -> Report:
     """Check every clip that is in the store for a request, several at a time.
 
@@ -300,7 +297,6 @@ def verify_clips(
             another tool's tree stay, and are not served any more. Short ones count as good.
         repair: Do so, then fetch from where they came exactly those clips, and verify them. One
             that comes with the same bytes is bad at its source and not fetched again.
-        progress: Makes the progress bar.
 
     Raises:
         OptionError: The request has limits.
@@ -313,7 +309,7 @@ def verify_clips(
             but=("manifest",),
         )
     request.store.check_folder()
-    runs = [Verification(request, split, deep, progress) for split in request.splits]
+    runs = [Verification(request, split, deep) for split in request.splits]
     if not any(run.targets for run in runs):
         raise NoClipsError(
             f"kinetics600: there is no clip of the request in '{request.store.root}' to verify. "
@@ -383,11 +379,9 @@ def _free_name(store: Store, row: CheckRow) -> str:
     return name
 
 
-def _load(
-    state: State, candidates: Mapping[Candidate, Target], progress: Progress
-) -> tuple[Load, str]:
+def _load(state: State, candidates: Mapping[Candidate, Target]) -> tuple[Load, str]:
     """Fetch clips; return the load, and the message of the error that ended it, if any."""
-    load = Load(state, progress, only=candidates)
+    load = Load(state, only=candidates)
     try:
         load.carry_out()
     except Kinetics600Error as error:

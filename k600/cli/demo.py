@@ -79,8 +79,8 @@ def _demo(folder: Path, *, keep: bool) -> None:
         words = ["--data-dir", store["data_dir"], "--mirror", store["mirror"]]
         show(f"  {shlex.join(['kinetics600', 'status', *words])}")
     else:
-        request = api.make_request(split, **options)
-        outcome = fetch_split(request, split, progress=no_progress)
+        request = dataclasses.replace(api.make_request(split, **options), progress=no_progress)
+        outcome = fetch_split(request, split)
         show(dataclasses.replace(outcome, report="").missing_text(brief=False))
         show("Nothing of it is left. To keep it all, and see the clips in a gallery:")
         show("  kinetics600 demo --folder SOMEWHERE")

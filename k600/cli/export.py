@@ -11,7 +11,7 @@ from k600.checks.path_lists import LIST_NAMES, write_path_list
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import complete_of, fetch, request_of, with_request_options
-from k600.cli.screen import answer, meter, say, whole
+from k600.cli.screen import answer, say, whole
 from k600.errors.text import counted
 from k600.values import choice
 
@@ -51,7 +51,7 @@ def lists(split: str, options: dict[str, Any], tool: str, out: Path) -> int:
     choice("for", tool, tuple(LIST_NAMES))
     request = request_of(split, options)
     outcomes, written = [], []
-    for outcome in fetch(request, meter()):
+    for outcome in fetch(request):
         outcomes.append(outcome)
         written.append(write_path_list(outcome.split, outcome.shards, out, tool=tool))
 

@@ -15,7 +15,7 @@ import click
 from k600.cli.app import app, as_json
 from k600.cli.exit_codes import code_of_fetch
 from k600.cli.request_options import FILE, fetch, request_of, with_request_options
-from k600.cli.screen import answer, console, meter, say, whole
+from k600.cli.screen import answer, console, say, whole
 from k600.errors.text import counted
 from k600.values import whole_number
 
@@ -60,7 +60,7 @@ def gallery(
     from k600.gallery.serve import PageServer
 
     request, most = request_of(split, options), whole_number("most", most, least=1)
-    outcomes = [*fetch(request, meter())]
+    outcomes = [*fetch(request)]
     clips = sum(outcome.clips for outcome in outcomes)
     step = -(-clips // most)  # of all classes, not the first few
     rows = partial(_rows, outcomes, step)

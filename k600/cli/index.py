@@ -61,12 +61,12 @@ def build(split: str | None, options: dict[str, Any], how: dict[str, Any]) -> in
     """
     from k600.publish.index import build_index, write_index
 
-    request, progress = request_of(split or "all", options), meter()
-    built = build_index(request, progress=progress)
+    request = request_of(split or "all", options)
+    built = build_index(request)
     out = None
     if "to" in how and any(one.clips for one in built):
         place, _ = own_options(IndexOptions, how)
-        out = write_index(request, place, progress=progress)
+        out = write_index(request, place)
 
     def tell() -> None:
         _show(built)

@@ -14,7 +14,7 @@ import click
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, DONE, code_of_fetch
 from k600.cli.request_options import FILE, fetch, request_of, with_options, with_request_options
-from k600.cli.screen import answer, counts_of, meter, say, whole
+from k600.cli.screen import answer, counts_of, say, whole
 from k600.dataset.clip import Clip
 from k600.errors import NoClipsError
 from k600.loading.options import ENCODING_OPTIONS
@@ -48,12 +48,12 @@ def export(split: str, options: dict[str, Any], out: Path, hashes: bool) -> int:
     from k600.loading.columns import CLIP_TABLE
     from k600.loading.manifest import write_table
 
-    request, progress = request_of(split, options), meter()
+    request = request_of(split, options)
     rows: list[dict[str, Any]] = []
     outcomes = []
-    for outcome in fetch(request, progress):
+    for outcome in fetch(request):
         outcomes.append(outcome)
-        with progress(outcome.clips, f"{outcome.split}, reading", unit="clip") as bar:
+        with request.progress(outcome.clips, f"{outcome.split}, reading", unit="clip") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows += clip_table(request, outcome, hashes=hashes, on_clip=on_clip)
 
@@ -87,9 +87,11 @@ def check(file: Path, options: dict[str, Any], most: int) -> int:
     wanted = read_manifest(file)
     found: dict[Clip, str] = {}
     for split in sorted({row.clip.split for row in wanted.rows}):
-        request = dataclasses.replace(request_of(split, options), offline=True)
+        request = dataclasses.replace(
+            request_of(split, options), offline=True, progress=no_progress
+        )
         try:
-            outcome = fetch_split(request, split, progress=no_progress)
+            outcome = fetch_split(request, split)
             shards = outcome.shards
         except NoClipsError:
             shards = ()

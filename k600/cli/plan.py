@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import code_of_splits
 from k600.cli.request_options import fetch, request_of, with_request_options
-from k600.cli.screen import answer, is_given, make_table, meter, say, show_table, whole
+from k600.cli.screen import answer, is_given, make_table, say, show_table, whole
 from k600.errors.text import counted, time_of
 from k600.values import positive
 
@@ -52,7 +52,7 @@ def download(split: str, options: dict[str, Any], dry_run: bool) -> int:
     if dry_run:
         return _plan(split, options, None)
     outcomes = []
-    for outcome in fetch(request_of(split, options), meter()):
+    for outcome in fetch(request_of(split, options)):
         if not is_given("--quiet"):
             say(outcome.summary())
         if missing := outcome.missing_text():

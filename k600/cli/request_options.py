@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from k600.cli.flag_names import with_flags
+from k600.cli.screen import meter
 from k600.dataset.labels import NAMES, class_lists
 from k600.dataset.splits import CONFIGS
 from k600.errors import OptionError
@@ -22,7 +24,6 @@ from k600.loading.options import OPTIONS, Option, options_of
 if TYPE_CHECKING:
     from k600.loading.outcome import Outcome
     from k600.loading.request import Request
-    from k600.progress import Progress
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Completion = Callable[[click.Context, click.Parameter, str], list[Any]]
@@ -171,15 +172,15 @@ def request_of(split: str, options: Mapping[str, Any]) -> Request:
     """Return the request of a command line, as `load_dataset` would make it."""
     from k600.api import make_request
 
-    return make_request(split, **as_given(options))
+    return replace(make_request(split, **as_given(options)), progress=meter())
 
 
-def fetch(request: Request, progress: Progress) -> Iterator[Outcome]:
+def fetch(request: Request) -> Iterator[Outcome]:
     """Fetch, split by split, what is missing of a request and may come; yield what there is."""
     from k600.loading.fetch import fetch_split
 
     for split in request.splits:
-        yield fetch_split(request, split, progress=progress)
+        yield fetch_split(request, split)
 
 
 def as_given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import click
 from k600.cli.app import app, as_json, quiet
 from k600.cli.exit_codes import AGAIN, UNAVAILABLE, worst
 from k600.cli.request_options import request_of, with_request_options
-from k600.cli.screen import answer, make_table, meter, say, show, show_table
+from k600.cli.screen import answer, make_table, say, show, show_table
 from k600.errors.text import counted
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def verify(split: str, options: dict[str, Any], **how: bool) -> int:
     from k600.checks.verify import verify_clips
 
     request = request_of(split, options)
-    report = verify_clips(request, **how, progress=meter())
+    report = verify_clips(request, **how)
     answer(report.as_plain(), lambda: _show(report), matters=bool(report.bad))
     return worst(UNAVAILABLE if found.fate == "bad_at_source" else AGAIN for found in report.bad)
 

@@ -65,7 +65,7 @@ class Fleet:
         return any(split.state == "submitted" for split in self.splits)
 
 
-def run_fleet(request: Request, how: FleetOptions, *, progress: Progress) -> Fleet:
+def run_fleet(request: Request, how: FleetOptions) -> Fleet:
     """Turn a request's tarballs into training shards; the same call again continues.
 
     Raises `IncompleteError` if a task failed; what was done stays.
@@ -85,16 +85,16 @@ def run_fleet(request: Request, how: FleetOptions, *, progress: Progress) -> Fle
         # array waiting for the one before.
         for split in request.splits:
             job = make_job(request, split, how)
-            work = prepare_split(request, job, ready, progress)
+            work = prepare_split(request, job, ready)
             tarballs, pending = len(work.units), len(work.pending)
             if tarballs and submits:
                 submitted.append(work)
                 splits.append(FleetSplit(split, "submitted", tarballs, pending, work.mended))
                 continue
-            reread = _carry_out([work], ready, progress) if tarballs else 0
+            reread = _carry_out([work], ready, request.progress) if tarballs else 0
             splits.append(_done(work, reread, ready))
         if submitted:
-            _carry_out(submitted, ready, progress)
+            _carry_out(submitted, ready, request.progress)
         return Fleet(ready.shards.address, how.kind, tuple(splits))
 
 

@@ -30,7 +30,6 @@ from k600.fleet.units import (
 from k600.loading.columns import MANIFEST, Column
 from k600.loading.manifest import ManifestRow, to_parquet
 from k600.loading.request import Request
-from k600.progress import Progress
 from k600.publish.clip_index import index_path, read_index
 from k600.publish.destination import FileDestination
 from k600.publish.loader import publish_loader
@@ -71,7 +70,7 @@ class SplitWork:
         return sum(unit.size_bytes for unit in self.units)
 
 
-def prepare_split(request: Request, job: Job, places: Places, progress: Progress) -> SplitWork:
+def prepare_split(request: Request, job: Job, places: Places) -> SplitWork:
     """Note the request at its place, and return what is left to do.
 
     Raises `IncompleteError` if the mirror lacks what is needed. What is there stays.
@@ -94,7 +93,7 @@ def prepare_split(request: Request, job: Job, places: Places, progress: Progress
 
     done = read_marker(places.shards, job.meta_path("done.json"))
     if done is not None:
-        damaged = find_damaged(places.shards, split, done["shards"], progress)
+        damaged = find_damaged(places.shards, split, done["shards"], request.progress)
         if not damaged and (how.kind == "index" or _has_tables(done, job, places)):
             tidy(job, places)
             return SplitWork(job, (), (), {})

@@ -72,7 +72,7 @@ class YouTubeSource(Source):
                 time_of(price.seconds),
             )
             name = f"{state.split}, from YouTube"
-            with self.progress(len(clips), name, unit="clip") as bar:
+            with state.request.progress(len(clips), name, unit="clip") as bar:
                 found = self.workers.ask(list(clips), on_clip=lambda: bar.update(1))
             came.count, came.received_bytes = len(found.stored), found.received_bytes
             refusals = {clips[clip]: refusal for clip, refusal in found.refused.items()}

@@ -31,7 +31,6 @@ from k600.loading.rows import StoredShard
 from k600.loading.selection import Candidate, choose_clips
 from k600.loading.sources import Fetched, Source
 from k600.loading.state import State, read_state
-from k600.progress import Progress
 
 logger = logging.getLogger("kinetics600")
 
@@ -47,7 +46,6 @@ def fetch_split(
     request: Request,
     split: str,
     *,
-    progress: Progress,
     refetch: bool = False,
 ) -> Outcome:
     """Bring a request's clips of one split into the store and say what is there.
@@ -58,7 +56,6 @@ def fetch_split(
     Args:
         request: The request.
         split: One of its splits.
-        progress: Makes the progress bar.
         refetch: Fetch everything again, in place of what is there.
 
     Raises:
@@ -68,7 +65,7 @@ def fetch_split(
         NoClipsError: Not one clip can be had.
     """
     before = read_state(request, split, keep=True, refresh=refetch)
-    load = Load(before, progress, refetch=refetch)
+    load = Load(before, refetch=refetch)
     load.carry_out()
     return _outcome_of_chosen(load, before) if request.chooses else _outcome_of_whole_classes(load)
 
@@ -79,7 +76,6 @@ class Load:
 
     state: State
     """How things stand by now."""
-    progress: Progress
     refetch: bool = False
     only: Collection[Candidate] | None = None
     """Just these clips (`make_plan`)."""
@@ -108,7 +104,7 @@ class Load:
         """
         self.stamps = self.state.stamps()
         with contextlib.ExitStack() as stack:
-            sources = {name: kind(self.progress, stack) for name, kind in SOURCES.items()}
+            sources = {name: kind(stack) for name, kind in SOURCES.items()}
             refetch, retry_errors = self.refetch, self.state.request.retry_errors
             said = ""
             while True:

@@ -85,7 +85,8 @@ class EntrySource(Source):
         )
 
         name = f"{state.split}, clip by clip"
-        with store.incoming() as incoming, self.progress(price.size_bytes, name) as bar:
+        progress = state.request.progress(price.size_bytes, name)
+        with store.incoming() as incoming, progress as bar:
             run = _Run(state, incoming, bar)
             run.carry_out(plan.entries)
         run.came.asked = run.came.refused

@@ -62,7 +62,7 @@ class TarballSource(Source):
         lock = threading.Lock()
         total = sum(remote.size_bytes for remote in _remotes(state, plan.reads).values())
         store, request = state.request.store, state.request
-        with store.incoming() as incoming, self.progress(total, state.split) as bar:
+        with store.incoming() as incoming, request.progress(total, state.split) as bar:
 
             def on_bytes(count: int, tarball: Tarball) -> None:
                 with lock:

@@ -16,6 +16,7 @@ from k600.loading.rows import Reading
 from k600.loading.selection import Limits
 from k600.mirror.mirror import Mirror
 from k600.network import is_offline
+from k600.progress import Progress, no_progress
 from k600.store.ledger import Ledger
 from k600.store.store import Store
 from k600.video.encoder import check_encoder
@@ -65,6 +66,8 @@ class Request:
     offline: bool
     """Never cross a network, as the environment said when it was made; a mirror on a local disk is
     still read."""
+    progress: Progress
+    """Opens the progress bars of what is done."""
 
     @property
     def ledger(self) -> Ledger:
@@ -187,6 +190,7 @@ def make_request(
     *,
     default_data_dir: str,
     storage_options: Mapping[str, Any] | None = None,
+    progress: Progress = no_progress,
     **options: Any,
 ) -> Request:
     """Check every option and return the request they make.
@@ -196,6 +200,7 @@ def make_request(
         default_data_dir: Where clips live unless the options or the environment say otherwise.
         storage_options: Those of `datasets.load_dataset`, by protocol; they serve where there are
             no `mirror_options`.
+        progress: Opens the progress bars of what is done.
         **options: Those of `k600.loading.options`.
 
     Raises:
@@ -226,6 +231,7 @@ def make_request(
         "store": Store.at(values["data_dir"] or default_data_dir, encoding),
         "encoding": encoding,
         "offline": is_offline(),
+        "progress": progress,
         "num_workers": values["num_workers"] or os.cpu_count() or 1,
     }
     return _made_of(Request, {**values, **made})

@@ -13,7 +13,6 @@ from k600.errors.disk import Space
 from k600.loading.plan import Plan
 from k600.loading.selection import Candidate
 from k600.loading.state import Failure, State
-from k600.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,6 @@ class Price:
 class Source(ABC):
     """Where clips come from that are not in the store, for one load."""
 
-    progress: Progress
     stack: contextlib.ExitStack
     """Closed when the load is through."""
 

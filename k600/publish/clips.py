@@ -86,7 +86,7 @@ def publish_clips(job: SplitJob) -> SplitResult:
 
     done = read_marker(destination, job.own("done.json"))
     entries = [] if done is None else done["shards"]
-    damaged = find_damaged(destination, split, entries, job.progress)
+    damaged = find_damaged(destination, split, entries, job.request.progress)
     index_sha256 = "" if done is None else done.get("index_sha256", "")
     if done is not None and not damaged and destination.holds(index_path(split), index_sha256):
         left_out = done.get("left_out", {})
@@ -96,13 +96,13 @@ def publish_clips(job: SplitJob) -> SplitResult:
     checked = _names(entries)
     others = [entry for marker in before.values() for entry in marker["shards"]]
     others = [entry for entry in others if entry["name"] not in checked]
-    damaged |= find_damaged(destination, split, others, job.progress)
+    damaged |= find_damaged(destination, split, others, job.request.progress)
 
     from_store = any(isinstance(part, StoredShard) for part in parts.values())
     seen = _seen_in_tarballs(job) if from_store else {}
     result = SplitResult([], 0, 0)
     total = sum(map(_usual_clips, parts.values()))
-    with job.progress(total, f"{split}, publishing", unit="clip") as bar:
+    with job.request.progress(total, f"{split}, publishing", unit="clip") as bar:
         for number, names in enumerate(groups):
             group = [parts[name] for name in names]
             path = job.own(f"groups/{number:05d}.json")

@@ -29,7 +29,6 @@ from k600.loading.request import Request
 from k600.loading.sources import Fetched
 from k600.loading.state import State, read_labels, read_state
 from k600.mirror.mirror import Mirror
-from k600.progress import Progress
 from k600.publish.metadata import index_rows
 from k600.publish.options import IndexOptions, PublishOptions
 from k600.publish.run import publish
@@ -65,7 +64,7 @@ class IndexedSplit:
         return bool(PASSING_REASONS & self.missing.keys())
 
 
-def build_index(request: Request, *, progress: Progress) -> list[IndexedSplit]:
+def build_index(request: Request) -> list[IndexedSplit]:
     """Read the tarballs of a request whose clips' places the store's ledger does not know yet.
 
     Raises:
@@ -88,7 +87,7 @@ def build_index(request: Request, *, progress: Progress) -> list[IndexedSplit]:
 
     built = []
     for split in request.splits:
-        state, fetched = _read_tarballs(request, split, progress=progress)
+        state, fetched = _read_tarballs(request, split)
         counts = _count(_table_of(index_rows(request, split, state.labels)), split)
         missing = Counter(failure.reason for failure in state.host.failures.values())
         built.append(
@@ -102,7 +101,7 @@ def build_index(request: Request, *, progress: Progress) -> list[IndexedSplit]:
     return built
 
 
-def _read_tarballs(request: Request, split: str, *, progress: Progress) -> tuple[State, Fetched]:
+def _read_tarballs(request: Request, split: str) -> tuple[State, Fetched]:
     """Read a split's tarballs to their ends and store nothing but what the ledger notes of them."""
     state = read_state(request, split, keep=True)
     if not state.writable:
@@ -119,7 +118,7 @@ def _read_tarballs(request: Request, split: str, *, progress: Progress) -> tuple
     if not reads:
         return state, Fetched()
     with contextlib.ExitStack() as stack:
-        source = TarballSource(progress, stack)
+        source = TarballSource(stack)
         fetched = source.fetch(state, Plan(reads=reads))
     return state.with_failures(fetched.failures), fetched
 
@@ -134,7 +133,7 @@ def _plan_all(state: State) -> Plan:
     return Plan(reads=reads, needs_lists=not state.host.fresh)
 
 
-def write_index(request: Request, how: IndexOptions, *, progress: Progress) -> str:
+def write_index(request: Request, how: IndexOptions) -> str:
     """Write all that the store's ledger knows of a mirror as a table; return where it is.
 
     Its splits are written, as far as something is known of them.
@@ -146,7 +145,7 @@ def write_index(request: Request, how: IndexOptions, *, progress: Progress) -> s
     to = str(how.to)
     if not to.endswith((".parquet", ".csv")):
         place = PublishOptions(kind="index", to=to, to_options=how.to_options)
-        return publish(request, None, place, progress=progress).address
+        return publish(request, None, place).address
     rows = []
     for split in request.splits:
         labels = read_labels(request, Split(split))

@@ -59,7 +59,6 @@ class SplitJob:
     split: str
     destination: Destination
     how: PublishOptions
-    progress: Progress
 
     def own(self, name: str) -> str:
         """Return the path of a marker of the split."""

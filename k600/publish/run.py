@@ -16,7 +16,6 @@ from k600.errors import NoClipsError, OptionError
 from k600.errors.text import counted
 from k600.loading.request import Request
 from k600.loading.state import read_labels
-from k600.progress import Progress
 from k600.publish.clips import check_embeddable, publish_clips
 from k600.publish.destination import Destination, FileDestination
 from k600.publish.hub import HubDestination, check_repo_id
@@ -70,7 +69,6 @@ def publish(
     how: PublishOptions,
     *,
     endpoint: str | None = None,
-    progress: Progress,
 ) -> Published:
     """Publish a request's splits; the same call again continues an interrupted run.
 
@@ -90,9 +88,7 @@ def publish(
     with contextlib.closing(destination):
         destination.prepare()
         check_place(destination, how.kind)
-        published = [
-            _publish_split(SplitJob(request, split, destination, how, progress)) for split in splits
-        ]
+        published = [_publish_split(SplitJob(request, split, destination, how)) for split in splits]
         if how.with_loader:
             publish_loader(destination)
         update_card(destination, how.kind, name=name)
@@ -174,7 +170,7 @@ def _publish_table(job: SplitJob) -> SplitResult:
         labels = read_labels(request, Split(split))
         rows = index_rows(request, split, labels)
     else:
-        with job.progress(0, f"{split}, reading", unit="clip") as bar:
+        with job.request.progress(0, f"{split}, reading", unit="clip") as bar:
             on_clip = functools.partial(bar.update, 1)
             rows = metadata_rows(request, split, on_clip=on_clip)
     unlabelled = sum(row["label"] is None for row in rows)
@@ -183,7 +179,7 @@ def _publish_table(job: SplitJob) -> SplitResult:
         shard = write_table(rows, folder, kind=job.how.kind)
         done = read_marker(destination, job.own("done.json")) or {"shards": []}
         before = [entry for entry in done["shards"] if entry["sha256"] == shard.sha256]
-        damaged = find_damaged(destination, split, before, job.progress)
+        damaged = find_damaged(destination, split, before, job.request.progress)
         if before and not damaged:
             return SplitResult(before, unlabelled, 0)
         entry = send_shard(shard, destination, split)

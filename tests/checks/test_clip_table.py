@@ -10,7 +10,6 @@ from k600.checks.clip_table import clip_table, count_rows
 from k600.dataset.reasons import BAD_FILE_REASONS, REASONS, reason_of_verdict
 from k600.loading.fetch import fetch_split
 from k600.miniature import Miniature
-from k600.progress import no_progress
 from k600.video.probe import BAD
 
 
@@ -32,7 +31,7 @@ def test_a_clip_whose_file_is_bad_is_corrupt_whatever_is_wrong_with_it(
         mirror=str(own_miniature.root),
         data_dir=folders["data_dir"],
     )
-    rows = clip_table(request, fetch_split(request, "train", progress=no_progress))
+    rows = clip_table(request, fetch_split(request, "train"))
     found = {row["youtube_id"]: (row["state"], row["reason"]) for row in rows}
     expected = {name[:11]: ("have", "") for name in good}
     expected |= {device[:11]: ("corrupt", "not_a_file"), empty[:11]: ("corrupt", "empty")}

@@ -29,7 +29,6 @@ from k600.errors import NoClipsError, OptionError, StoreError
 from k600.loading.fetch import fetch_split
 from k600.loading.request import Request
 from k600.miniature import Miniature, make_clip, make_tarball
-from k600.progress import no_progress
 from k600.store.ledger import Ledger
 from k600.store.rows import CheckRow
 from k600.store.store import Store
@@ -240,7 +239,7 @@ def ask(host: Miniature, tmp_path: Path) -> Ask:
 
 @pytest.fixture
 def clips(ask: Ask, tmp_path: Path) -> Path:
-    fetch_split(ask(), "validation", progress=no_progress)
+    fetch_split(ask(), "validation")
     return tmp_path / "clips"
 
 
@@ -421,7 +420,7 @@ def test_quarantine_moves_bad_clips_and_a_load_brings_them_again(
     later = verify_clips(ask())
     assert [finding.row.verdict for finding in later.bad] == ["vanished"] * 2
     assert "moved to .kinetics600/quarantine/validation/surfing water/" in later.bad[0].row.detail
-    outcome = fetch_split(ask(), "validation", progress=no_progress)
+    outcome = fetch_split(ask(), "validation")
     assert (outcome.clips, outcome.missing) == (10, ())
     short = next(path for path, fault in planted.items() if fault == "seven seconds")
     assert contents(clips) == {**whole, short: FAULTS["seven seconds"][0]}
@@ -458,12 +457,12 @@ def test_repair_brings_the_same_bytes_and_the_next_run_is_clean(
     assert {path: path.stat().st_mtime_ns for path in clips.glob("validation/zumba/*")} == untouched
     second = verify_clips(ask(), deep=True)
     assert (second.splits[0].bad, second.reused) == ((), 10)
-    outcome = fetch_split(ask(), "validation", progress=no_progress)
+    outcome = fetch_split(ask(), "validation")
     assert (outcome.fetched["cvdf"], outcome.missing) == (0, ())
 
 
 def test_repair_of_test_clips(ask: Ask, tmp_path: Path) -> None:
-    fetch_split(ask("test"), "test", progress=no_progress)
+    fetch_split(ask("test"), "test")
     whole = contents(tmp_path / "clips")
     paths = [tmp_path / "clips" / path for path in whole]
     for path in paths:
@@ -515,7 +514,7 @@ def test_a_clip_that_is_damaged_at_its_source_is_not_fetched_for_ever(
     name = sorted(good)[2]
     tarball = host.root / "val/zumba.tar.gz"
     tarball.write_bytes(make_tarball({**good, name: flipped(good[name])}))
-    outcome = fetch_split(ask(), "validation", progress=no_progress)
+    outcome = fetch_split(ask(), "validation")
     assert outcome.missing == ()  # the checksum is right
     report = verify_clips(ask(), deep=True, repair=True)
     (finding,) = report.bad
@@ -528,13 +527,13 @@ def test_a_clip_that_is_damaged_at_its_source_is_not_fetched_for_ever(
     caplog.clear()
     second = verify_clips(ask(), deep=True, repair=True)
     assert (second.bad, second.clips) == ((), 9)
-    outcome = fetch_split(ask(), "validation", progress=no_progress)
+    outcome = fetch_split(ask(), "validation")
     assert (outcome.clips, outcome.fetched["cvdf"]) == (9, 0)
     assert [missing.file_name for missing in outcome.missing] == [name]
     assert outcome.missing_text()
     assert "reading" not in caplog.text
     # the user may want it all the same
-    outcome = fetch_split(ask(retry_errors=True), "validation", progress=no_progress)
+    outcome = fetch_split(ask(retry_errors=True), "validation")
     assert outcome.clips == 10
 
 
@@ -556,14 +555,12 @@ def test_other_tools_files_are_left_alone_and_left_out(
         }
 
     before, request = state(), ask(classes="surfing water")
-    outcome = fetch_split(request, "validation", progress=no_progress)
+    outcome = fetch_split(request, "validation")
     assert outcome.clips == 5
     report = verify_clips(request, deep=True, quarantine=True)
     assert [(f.row.path, f.fate) for f in report.bad] == [(f"val/surfing_water/{bad}", "left_out")]
     assert state() == before
-    local = fetch_split(
-        ask(classes="surfing water", source="local"), "validation", progress=no_progress
-    )
+    local = fetch_split(ask(classes="surfing water", source="local"), "validation")
     assert local.clips == 4
     assert [m.file_name for m in local.missing] == [bad]
     assert local.missing_text()
@@ -575,7 +572,7 @@ def test_other_tools_files_are_left_alone_and_left_out(
     second = verify_clips(request, deep=True)
     assert (second.bad, second.clips) == ((), 5)
     for tarballs in (1, 0):  # the one clip that came is proved by its tarball's end, once
-        outcome = fetch_split(request, "validation", progress=no_progress)
+        outcome = fetch_split(request, "validation")
         assert (outcome.clips, outcome.fetched["cvdf"], outcome.missing) == (5, tarballs, ())
     assert state() == before
 

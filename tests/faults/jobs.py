@@ -233,11 +233,13 @@ def watch(split: str, **options: Any) -> Any:
 
     request = kinetics600.make_request(split, **options)
     request = dataclasses.replace(
-        request, mirror=dataclasses.replace(request.mirror, request_seconds=10.0)
+        request,
+        mirror=dataclasses.replace(request.mirror, request_seconds=10.0),
+        progress=progress,
     )
     error, clips = None, 0
     try:
-        outcome = fetch_split(request, split, progress=progress)
+        outcome = fetch_split(request, split)
         clips = outcome.clips if not outcome.missing else 0
     except Kinetics600Error as caught:
         error = caught

@@ -15,7 +15,6 @@ import pytest
 import kinetics600
 from k600.errors import Kinetics600Error
 from k600.miniature import Miniature
-from k600.progress import no_progress
 from k600.publish.options import PublishOptions
 from k600.publish.run import publish
 from tests.faults.host import Answer, Host
@@ -198,7 +197,7 @@ def test_the_token_of_the_hub(
         for endpoint in (hub.url, f"http://{LOOPBACK}:9"):
             with pytest.raises(Kinetics600Error) as caught:
                 how = PublishOptions(token=f"hf_{WORD}")
-                publish(request, "owner/clips", how, progress=no_progress, endpoint=endpoint)
+                publish(request, "owner/clips", how, endpoint=endpoint)
             everything += [str(caught.value), *traceback.format_exception(caught.value)]
     note("token of the Hub", refused=1)
 

@@ -24,7 +24,6 @@ from k600.errors import MirrorUnreachableError
 from k600.loading.fetch import fetch_split
 from k600.miniature import Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
-from k600.progress import no_progress
 from k600.store.ledger import Ledger
 from k600.store.rows import TarballRow
 from tests.conftest import expected
@@ -55,7 +54,7 @@ def wanted(origin: Miniature) -> dict[str, bytes]:
 def sources(**options: Any) -> Counter[str]:
     """Return where the clips of a look at the store are from."""
     request = kinetics600.make_request("train", **{**options, "source": "local"})
-    shards = fetch_split(request, "train", progress=no_progress).shards
+    shards = fetch_split(request, "train").shards
     return Counter(row["source"] for shard in shards for row in shard.records())
 
 

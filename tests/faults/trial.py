@@ -20,7 +20,6 @@ from typing import Any
 import kinetics600
 from k600.errors import Kinetics600Error
 from k600.loading.fetch import fetch_split
-from k600.progress import no_progress
 
 Note = Callable[..., None]
 """Puts a trial into the report: a fault's name, and numbers."""
@@ -67,7 +66,7 @@ def fetch(
     request = dataclasses.replace(request, mirror=mirror)
     began = time.monotonic()
     try:
-        outcome = fetch_split(request, split, progress=no_progress)
+        outcome = fetch_split(request, split)
     except Kinetics600Error as error:
         return Result(error, frozenset(), time.monotonic() - began)
     reasons = frozenset(clip.reason for clip in outcome.missing)

@@ -45,7 +45,6 @@ from k600.loading.columns import place_of
 from k600.loading.options import own_options
 from k600.miniature import CLASSES, Miniature, make_clip, make_tarball
 from k600.mirror.mirror import Mirror
-from k600.progress import no_progress
 from k600.publish.destination import FileDestination
 from k600.publish.markers import to_json
 from k600.tarballs.one_clip import read_clip
@@ -93,7 +92,7 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
         own |= {"executor": executor, "executor_options": more, **recipe}
         how, _ = own_options(FleetOptions, own)
         request = replace(kinetics600.make_request(split, **wanted), offline=offline)
-        return run_fleet(request, how, progress=no_progress)
+        return run_fleet(request, how)
 
     return run
 
@@ -189,7 +188,7 @@ def test_a_worker_reads_of_the_plan_what_is_its_own(miniature: Miniature, tmp_pa
     request = kinetics600.make_request("validation", mirror=str(miniature.root), data_dir=tmp_path)
     job = make_job(request, "validation", FleetOptions(to=str(tmp_path / "out"), **FOUR))
     with open_places(job.how) as places:
-        work = prepare_split(request, job, places, no_progress)
+        work = prepare_split(request, job, places)
         read_units(job, work.units, places)
         write_plan(job, work.units, {}, places)
         whole = [*read_plan(job, places.work).shards]
@@ -329,7 +328,7 @@ def finished(miniature: Miniature, tmp_path_factory: pytest.TempPathFactory) -> 
     to = tmp_path_factory.mktemp("fleet") / "finished"
     options = {"mirror": str(miniature.root), "data_dir": str(to.parent / "clips")}
     request = kinetics600.make_request("validation", **options)
-    run_fleet(request, FleetOptions(to=str(to), workers=1, **FOUR), progress=no_progress)
+    run_fleet(request, FleetOptions(to=str(to), workers=1, **FOUR))
     return to
 
 

@@ -16,7 +16,6 @@ import kinetics600
 from k600.fleet.options import FleetOptions
 from k600.fleet.run import Fleet, run_fleet
 from k600.miniature import Miniature
-from k600.progress import no_progress
 from tests.fleets import made, stored, wait_for
 from tests.servers import S3Server, web_server
 
@@ -58,7 +57,6 @@ def run(to: Path | str, host: Miniature, *, executor: str, **options: Any) -> Fl
     return run_fleet(
         kinetics600.make_request("train", **wanted),
         FleetOptions(**place, executor=executor, workers=2, tasks=4, shards_multiple_of=4),
-        progress=no_progress,
     )
 
 

@@ -22,7 +22,6 @@ from k600.errors import MissingDependencyError, OptionError
 from k600.fleet.options import FleetOptions
 from k600.fleet.run import Fleet, run_fleet
 from k600.miniature import Miniature, make_clip, make_tarball
-from k600.progress import no_progress
 from tests.fleets import made, wait_for
 from tests.servers import LOOPBACK, free_port
 
@@ -86,7 +85,7 @@ def run(miniature: Miniature, tmp_path: Path) -> Run:
             logs=str(tmp_path / "logs"),
             executor_options=more,
         )
-        return run_fleet(request, how, progress=no_progress)
+        return run_fleet(request, how)
 
     return run
 

@@ -28,7 +28,6 @@ from k600.loading.outcome import Outcome
 from k600.loading.plan import is_usable
 from k600.loading.request import Request
 from k600.miniature import CLASSES, Miniature, make_tarball
-from k600.progress import no_progress
 from k600.store.rows import TarballRow
 from tests.conftest import contents, expected
 from tests.places import make_plain, note, places_in, write_index
@@ -75,7 +74,7 @@ class Host:
         """Plan, then load; that is, forget the requests of the plan."""
         plan = forecast_split(request, split)
         self.server.requests.clear()
-        return plan, fetch_split(request, split, progress=no_progress)
+        return plan, fetch_split(request, split)
 
     def path(self, tarball: str, split: str = "train") -> Path:
         return self.miniature.root / Tarball(split, tarball).path
@@ -459,7 +458,7 @@ def test_after_ctrl_c_no_request_is_made_again(host: Host) -> None:
         limit = threading.Timer(50, released.set)  # each would be asked for again for two minutes
         limit.start()
         with pytest.raises(KeyboardInterrupt):
-            fetch_split(request, "train", progress=no_progress)
+            fetch_split(request, "train")
         limit.cancel()
         assert not released.is_set()
         released.set()

@@ -15,7 +15,6 @@ from k600.loading.estimate import Forecast, forecast_split
 from k600.loading.fetch import fetch_split
 from k600.loading.outcome import Outcome
 from k600.miniature import CLASSES, Miniature, make_tarball
-from k600.progress import no_progress
 from tests.servers import web_server
 
 
@@ -33,7 +32,7 @@ def both(split: str, **options: Any) -> tuple[Forecast, Outcome]:
     """Plan, then download."""
     request = kinetics600.make_request(split, **options)
     plan = forecast_split(request, split)
-    return plan, fetch_split(request, split, progress=no_progress)
+    return plan, fetch_split(request, split)
 
 
 def test_clips_of_which_the_list_does_not_know_are_asked_for_once_they_were_seen(

@@ -328,7 +328,7 @@ def load(
     recorder = Recorder()
     split = place.example.split
     try:
-        outcome = fetch_split(request, split, progress=recorder, refetch=refetch)
+        outcome = fetch_split(replace(request, progress=recorder), split, refetch=refetch)
     except Kinetics600Error as error:
         event(f"load: {type(error).__name__}")
         return None, recorder
@@ -401,12 +401,7 @@ def check(hosts: Hosts, root: Path, example: Example) -> None:
         except Kinetics600Error as error:  # a plan that cannot be made is no load, either
             event(f"plan: {type(error).__name__}")
             with pytest.raises(type(error)):
-                fetch_split(
-                    request,
-                    example.split,
-                    progress=Recorder(),
-                    refetch=refetch,
-                )
+                fetch_split(request, example.split, refetch=refetch)
             return
 
         # A damaged tarball that is known is not read: nothing about it is left to chance.

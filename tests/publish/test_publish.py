@@ -129,9 +129,9 @@ def put(miniature: Miniature, tmp_path: Path, request: pytest.FixtureRequest) ->
             options = {"i_have_the_rights": True, **options}
         wanted = {"mirror": str(host.root), **wanted, **(more or {})}
         request = kinetics600.make_request(split, **wanted)
-        request = replace(request, offline=options.pop("offline", False))
+        request = replace(request, offline=options.pop("offline", False), progress=_Progress())
         how, _ = own_options(PublishOptions, options)
-        return publish(request, repo, how, progress=_Progress(), **called)
+        return publish(request, repo, how, **called)
 
     return put
 
