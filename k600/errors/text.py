@@ -139,7 +139,8 @@ def public_url(url: str) -> str:
     if not separator:
         return url
     host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}".rstrip("/")
+    host = host.rpartition("@")[2].partition("?")[0]
+    return f"{scheme}://{host}{slash}{path.partition('?')[0]}".rstrip("/")
 
 
 def plain_text(error: object) -> str:

@@ -280,7 +280,7 @@ class IndexFile:
     def _open(self, file: str) -> Index | None:
         shown = public_url(file)
         root, path = object_at(file, self.mirror)
-        kept_as = f"lists/{short_hash(file)}-index"
+        kept_as = f"lists/{short_hash(shown)}-index"  # a signed address is never the same
 
         def parse(kept: bytes) -> tuple[str, Index]:
             etag, _, data = kept.partition(b"\n")

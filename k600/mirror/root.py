@@ -65,7 +65,8 @@ class Root:
         if root is not None:
             of_web = protocol_of(self.url) in WEB_PORTS
             headers = user_headers(self.url, self.options) if of_web else {}
-            return Address(f"{root}/{quote(path)}", headers, read_network())
+            root, mark, query = root.partition("?")  # of a signed address: it is every object's
+            return Address(f"{root}/{quote(path)}{mark}{query}", headers, read_network())
 
         # Only with these options does an address that s3fs signs surely work.
         is_s3 = protocol_of(self.url) in ("s3", "s3a")

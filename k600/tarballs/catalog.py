@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from k600.dataset.clip import Listing, Tarball, TestLabels
 from k600.dataset.splits import Split
@@ -21,6 +21,7 @@ from k600.errors import (
 )
 from k600.errors.text import public_url, short_hash
 from k600.mirror.mirror import Mirror
+from k600.network import WEB_PORTS
 from k600.store.store import Store
 from k600.tarballs.lists import parse_listing, parse_path_list, parse_test_labels
 
@@ -120,9 +121,13 @@ def object_at(url: str, mirror: Mirror) -> tuple[Mirror, str]:
 
     The mirror's options serve for it, too, if it is on the same host.
     """
-    base, _, last = url.rpartition("/")
-    same_host = urlsplit(url)[:2] == urlsplit(mirror.url)[:2]
-    return Mirror(base or "/", mirror.options if same_host else {}), last
+    parts = urlsplit(url)
+    options = mirror.options if parts[:2] == urlsplit(mirror.url)[:2] else {}
+    query = f"?{parts.query}" if parts.scheme in WEB_PORTS and parts.query else ""
+    base, _, last = url.removesuffix(query).rpartition("/")
+    if parts.scheme in WEB_PORTS:
+        last = unquote(last)
+    return Mirror(f"{base}{query}" or "/", options), last
 
 
 def read_test_labels(

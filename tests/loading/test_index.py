@@ -16,6 +16,7 @@ import pytest
 import kinetics600
 from k600.dataset.clip import Clip, Entry, Place, Tarball
 from k600.errors import IndexFileError, MirrorNotFoundError, OfflineError
+from k600.errors.text import public_url
 from k600.loading.columns import INDEX, REPEATING, arrow_schema, place_values
 from k600.loading.index import Index, IndexFile, read_index
 from k600.loading.manifest import to_parquet, write_table
@@ -278,6 +279,29 @@ def test_one_from_the_web_is_kept_until_it_changes(tmp_path: Path) -> None:
         assert offline is not None
         assert offline.table.num_rows == 1
         assert server.requests == []
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "my%20index.parquet"])
+def test_a_signed_address_is_asked_for_as_it_was_given_and_kept_once(
+    name: str, tmp_path: Path
+) -> None:
+    write_table(ROWS, tmp_path / "web" / name.replace("%20", " "), INDEX)
+    with web_server(tmp_path / "web") as server:
+        for signature in ("a%2Fb", "c/d"):
+            address = f"{server.url}/{name}?X-Signature={signature}&download=true"
+            found = file_at(address, tmp_path / "clips").of("train")
+            assert found is not None
+            assert found.table.num_rows == len(ROWS)
+        assert {path.partition("?")[2] for _, path in server.requests} == {
+            "X-Signature=a/b&download=true",
+            "X-Signature=c/d&download=true",
+        }
+        assert [method for method, _ in server.requests].count("GET") == 1
+        with pytest.raises(MirrorNotFoundError) as caught:
+            file_at(f"{server.url}/none.csv?X-Signature=secret", tmp_path / "other").of("train")
+        assert "secret" not in str(caught.value)
+        assert "secret" not in public_url(f"{server.url}?X-Signature=secret")
+    assert len([*(tmp_path / "clips/.kinetics600/lists").iterdir()]) == 1
 
 
 def test_the_kept_one_serves_where_the_address_does_not_answer(

@@ -43,6 +43,16 @@ def served(tmp_path: Path) -> Iterator[str]:
         yield server.url
 
 
+def test_what_signs_a_mirror_s_address_is_asked_with_for_every_object(tmp_path: Path) -> None:
+    (tmp_path / "600/val").mkdir(parents=True)
+    (tmp_path / "600" / NAME).write_bytes(DATA)
+    with web_server(tmp_path) as server:
+        mirror = Mirror(f"{server.url}/600?sv=1&sig=a%2Fb")
+        assert mirror.get_range(NAME, 5, 9) == DATA[5:9]
+        assert {path for _, path in server.requests} == {f"/600/{NAME}?sv=1&sig=a/b"}
+        assert (mirror.identity, str(mirror)) == (Mirror(f"{server.url}/600").identity,) * 2
+
+
 def get(
     url: str, start: int, end: int, *, seconds: float = 30, over: threading.Event | None = None
 ) -> list[bytes]:
