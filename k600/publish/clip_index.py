@@ -24,18 +24,9 @@ def index_path(split: str) -> str:
     return f"index/{split}.parquet"
 
 
-def line_of(row: Mapping[str, Any], *, row_group: int | None, number: int, file_offset: int) -> str:
-    """Return what a shard's marker notes of a clip, its values in the order of the columns.
-
-    Args:
-        row: The clip's row, with its bytes.
-        row_group: Its row group in the file; None in a tar.
-        number: Its row in the row group; in a tar, its number there.
-        file_offset: Where its bytes begin in the file.
-    """
-    place = {"row_group": row_group, "row": number, "file_offset": file_offset}
-    values = {**row, **place, "size_bytes": len(row["video"]["bytes"])}
-    return _line(values)
+def line_of(values: Mapping[str, Any]) -> str:
+    """Return what a shard's marker notes of a clip: values of `CLIP_INDEX`, in their order."""
+    return " ".join("-" if values[name] is None else str(values[name]) for name in _NOTED)
 
 
 def make_index(split: str, shards: Sequence[Mapping[str, Any]]) -> bytes | None:
@@ -50,10 +41,6 @@ def make_index(split: str, shards: Sequence[Mapping[str, Any]]) -> bytes | None:
     sink = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.concat_tables(tables), sink, compression="zstd")
     return sink.getvalue()
-
-
-def _line(values: Mapping[str, Any]) -> str:
-    return " ".join("-" if values[name] is None else str(values[name]) for name in _NOTED)
 
 
 def _values(line: str) -> dict[str, Any]:
@@ -74,5 +61,5 @@ def read_index(
     lines: dict[str, list[str]] = {}
     for batch in pyarrow.parquet.ParquetFile(io.BytesIO(data)).iter_batches(10_000):
         for row in batch.to_pylist():
-            lines.setdefault(row["file"].rpartition("/")[2], []).append(_line(row))
+            lines.setdefault(row["file"].rpartition("/")[2], []).append(line_of(row))
     return lines

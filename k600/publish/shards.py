@@ -210,8 +210,8 @@ class _Writer:
                 clip = row["video"]["bytes"]
                 start = written.find(clip, start)
                 assert start >= 0  # nothing splits a value, or packs it
-                where = {"row_group": self._row_groups, "number": number, "file_offset": start}
-                self._index.append(line_of(row, **where))
+                where = {"row_group": self._row_groups, "row": number, "file_offset": start}
+                self._index.append(line_of({**row, **where, "size_bytes": len(clip)}))
                 start += len(clip)
 
     def finish(self, prefix: str) -> Shard:
@@ -232,7 +232,8 @@ def write_tar(rows: Iterable[Mapping[str, Any]], folder: Path, *, prefix: str) -
             for row in rows:
                 data, key = row["video"]["bytes"], _key(row)
                 at = cast(Any, tar).offset + tarfile.BLOCKSIZE  # behind the clip's header
-                index.append(line_of(row, row_group=None, number=len(index), file_offset=at))
+                where = {"row_group": None, "row": len(index), "file_offset": at}
+                index.append(line_of({**row, **where, "size_bytes": len(data)}))
                 _add(tar, f"{key}.mp4", data)
                 if row["label"] is not None:
                     _add(tar, f"{key}.cls", str(row["label"]).encode())
