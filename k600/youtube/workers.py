@@ -218,7 +218,9 @@ class YouTubeWorkers:
             if blocked is None and _is_answer(answer):
                 self._suspects.clear()
             if blocked is not None and not running and self.given_up is None:
-                pause = self._before_next_try(todo, blocked, pause)
+                if not self._suspects.can_be_told(todo):
+                    self._wait(pause, blocked)
+                    pause *= 2
                 limit, blocked = 1, None
         return found
 
@@ -230,15 +232,6 @@ class YouTubeWorkers:
         found.received_bytes += received_bytes
         self._has_stored = True
         self._failures.clear()
-
-    def _before_next_try(
-        self, todo: Iterable[Clip], blocked: Refusal, pause_seconds: float
-    ) -> float:
-        """Wait, unless another clip tells first if it is the address; return the next pause."""
-        if not self._suspects.can_be_told(todo):
-            self._wait(pause_seconds, blocked)
-            pause_seconds *= 2
-        return pause_seconds
 
     def _work(self, cookies: Cookies, incoming: Incoming) -> None:
         """Fetch clips until there are no more; the target of each thread."""
