@@ -43,7 +43,8 @@ def settle(
     while (asked := ask_host(state, plan, refetch=refetch)) is not state:
         before, state = state, asked
         only_sizes = (
-            state.known is before.known
+            not plan.needs_sizes
+            and state.known is before.known
             and state.host.fresh == before.host.fresh
             and state.host.failures is before.host.failures
         )
@@ -67,9 +68,10 @@ def settle_rows(state: State) -> tuple[State, Plan]:
 def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
     """Ask the host for what a plan depends on and nobody knows yet.
 
-    These are the lists, if the plan takes new ones; then size and ETag of each tarball to read.
-    With them it is known which were read at another mirror already, and which are condemned and
-    still the same: those are failures then, unless the request is to ask again.
+    These are the lists, if the plan takes new ones; then size and ETag of each tarball that may be
+    read, so that the cheaper way can be chosen, and of each to read. With them it is known which
+    tarballs were read at another mirror already, and which are condemned and still the same: those
+    that are to be read are failures then, unless the request is to ask again.
 
     Returns:
         How things stand then; the same object if there is nothing to ask.
@@ -80,7 +82,7 @@ def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
     if plan.needs_lists:
         return with_lists(state)
     host = state.host
-    tarballs = [
+    tarballs = [*plan.needs_sizes] or [
         read.tarball
         for read in plan.reads
         if read.tarball not in host.remotes and read.tarball not in host.failures
@@ -94,8 +96,7 @@ def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
     remotes: dict[Tarball, RemoteFile] = {}
     failures: dict[Tarball, Failure] = {}
     retry = refetch or state.request.retry_errors
-    is_only_way = plan.comparison is None or plan.open_ended  # else YouTube may have the clips
-    answers = _stat(state.request.mirror, tarballs, needed=is_only_way)
+    answers = _stat(state.request.mirror, tarballs, needed=not plan.needs_sizes)
     for tarball, answer in answers.items():
         row = state.known.tarballs.get(tarball.name)
         if not isinstance(answer, RemoteFile):
@@ -104,7 +105,12 @@ def ask_host(state: State, plan: Plan, *, refetch: bool = False) -> State:
             failures[tarball] = failure_of(noted_failure(row), row)
         else:
             remotes[tarball] = answer
-    asked = state.with_host(remotes={**host.remotes, **remotes}).with_failures(failures)
+    asked = state.with_host(remotes={**host.remotes, **remotes})
+    if plan.needs_sizes:  # YouTube may have the clips of those that failed
+        sizes = {t: remotes[t].size_bytes if t in remotes else None for t in tarballs}
+        asked = asked.with_host(sizes={**host.sizes, **sizes})
+    else:
+        asked = asked.with_failures(failures)
     return asked if refetch else asked.with_same_objects()
 
 

@@ -26,9 +26,6 @@ USUAL_BYTES_PER_SECOND = 50e6
 MEAN_CLIP_BYTES = 1_480_000
 """Mean size of a clip: 88 GB over 59,608 files in the test split, the largest of the three."""
 
-USUAL_CLIPS = {"train": 713, "validation": 50, "test": 993}
-"""How many clips a tarball of each split holds, about."""
-
 _CLIP_SECONDS = 4.0
 """For each clip that YouTube gives, a few at a time: 2.3 to 6.1 were measured, of one and a half
 videos (`python -m benchmarks.cheaper`)."""
@@ -49,8 +46,8 @@ class Comparison:
 
     clips: int
     tarballs: int
-    tarball_bytes: float
-    """To be read of tarballs, as is to be expected."""
+    tarball_bytes: float | None
+    """To be read of tarballs, as is to be expected; None where they cannot be had."""
     bytes_per_second: float | None
     """The rate that the mirror has shown; None if it has not."""
     requests_per_hour: int
@@ -70,6 +67,8 @@ class Comparison:
         They are for more clips than YouTube gives a guest in an hour, where they are faster, or
         where little is to be read of them.
         """
+        if self.tarball_bytes is None:
+            return None
         most = self.requests_per_hour // _QUESTIONS  # 300, as guests have seen it
         if self.clips > most:
             return f", and gives a guest no more than {counted(most, 'clip')} an hour"
@@ -81,13 +80,15 @@ class Comparison:
 
     @property
     def _tarball_seconds(self) -> float:
-        return self.tarball_bytes / rate_or_usual(self.bytes_per_second)
+        return (self.tarball_bytes or 0) / rate_or_usual(self.bytes_per_second)
 
     def __str__(self) -> str:
         """Return one line: which way, why, and the option for the other."""
         lost = " that YouTube has not," if self.lost else ""
         clips = f"{counted(self.clips, 'clip')}{lost} from"
         youtube = f"about {time_of(youtube_seconds(self.clips, self.requests_per_hour))}"
+        if self.tarball_bytes is None:
+            return f"{clips} YouTube, in {youtube}, as the mirror does not give the tarballs now"
 
         known = "as measured" if self.bytes_per_second else "a usual rate: none is measured yet"
         rate = f"{decimal(int(rate_or_usual(self.bytes_per_second)))}/s, {known}"

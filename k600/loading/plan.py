@@ -21,7 +21,7 @@ from functools import cached_property
 
 from k600.dataset.clip import Place, Tarball, label_of
 from k600.loading.candidates import Candidates, find_candidates, proved_bad, refused_by_youtube
-from k600.loading.cheaper import MEAN_CLIP_BYTES, USUAL_CLIPS, Comparison, expected_bytes
+from k600.loading.cheaper import Comparison, expected_bytes
 from k600.loading.manifest import ManifestRow
 from k600.loading.reads import divide, plan_reads, reads_of
 from k600.loading.selection import Candidate, choose_clips
@@ -50,6 +50,8 @@ class Plan:
     """How many clips are meant; None for whole classes, and as long as nothing says."""
     needs_lists: bool = False
     """Whether the host has to be asked for its lists before more can be said (`ask_host`)."""
+    needs_sizes: Collection[Tarball] = ()
+    """Tarballs whose sizes it has to be asked for, so that the cheaper way can be chosen."""
     comparison: Comparison | None = None
     """What clips take that either tarballs or YouTube may give; None if there are none."""
 
@@ -237,6 +239,8 @@ class Choice:
             return self._plan(replaced, {})
         places = self._places(needed)
         dear = [clip for clip in needed if clip not in places]
+        if unsized := self._unsized(dear):
+            return Plan(needs_sizes=unsized)
         comparison = self._compare(dear, lost=True)
         if comparison is not None and comparison.source == "youtube":
             return self._plan(replaced, {})
@@ -255,6 +259,9 @@ class Choice:
         places = self._places(lacking)
         ways = {clip: self._ways(clip, before, lost, places) for clip, before in lacking.items()}
         either = [clip for clip, allowed in ways.items() if len(allowed) > 1]
+        if unsized := self._unsized(either):
+            return Plan(needs_sizes=unsized)
+
         comparison = self._compare(either) or comparison
         cheaper = comparison.source if comparison else "cvdf"
         youtube, packed = list[Candidate](), list[Candidate]()
@@ -379,24 +386,39 @@ class Choice:
             ways -= {"youtube"}
         if len(ways) > 1 and clip in places:
             return frozenset({"cvdf"})
-        if len(ways) > 1 and Tarball(state.split, clip[0]) in state.host.failures:
+        if len(ways) > 1 and self._is_out_of_reach(clip):
             return frozenset({"youtube"})
         return ways
 
+    def _is_out_of_reach(self, clip: Candidate) -> bool:
+        """Whether the tarball of a clip was asked for and could not be had or read."""
+        tarball, host = Tarball(self.state.split, clip[0]), self.state.host
+        known = not self.state.split.is_mixed
+        return known and (tarball in host.failures or host.sizes.get(tarball, 0) is None)
+
+    def _unsized(self, clips: Iterable[Candidate]) -> Collection[Tarball]:
+        """Return the tarballs of clips whose sizes nobody has asked for."""
+        host = self.state.host
+        tarballs = [read.tarball for read in self._reads_of_classes(clips)]
+        return [t for t in tarballs if t not in host.sizes and t not in host.failures]
+
+    def _reads_of_classes(self, clips: Iterable[Candidate]) -> list[TarballRead]:
+        """Return what would be read of tarballs for clips; none where these mix classes."""
+        split = self.state.split
+        return reads_of({} if split.is_mixed else {c: Tarball(split, c[0]) for c in clips})
+
     def _compare(self, clips: Collection[Candidate], *, lost: bool = False) -> Comparison | None:
         """Compare what clips take by either way; None if there are none."""
-        state, split = self.state, self.state.split
+        state = self.state
         if not clips:
             return None
-        reads: list[TarballRead] = []
-        if split.is_mixed:
+        reads = self._reads_of_classes(clips)
+        sizes = {read: state.host.sizes.get(read.tarball) for read in reads}
+        expected: float | None = None
+        if state.is_unlisted:
             expected = bytes_to_search(state, len(clips))
-        else:
-            # By the lists: no tarball's size is asked for before one is to be read.
-            reads = reads_of({clip: Tarball(split, clip[0]) for clip in clips})
-            listing, usual = state.host.listing, USUAL_CLIPS[split]
-            sizes = {read: len(listing.get(read.tarball.name, ())) or usual for read in reads}
-            expected = sum(expected_bytes(r, n * MEAN_CLIP_BYTES) for r, n in sizes.items())
+        elif reads and None not in sizes.values():
+            expected = sum(expected_bytes(read, size or 0) for read, size in sizes.items())
         return Comparison(
             clips=len(clips),
             tarballs=len(reads),

@@ -58,6 +58,9 @@ class HostView:
     """Size and ETag of tarballs that it was asked for."""
     failures: Mapping[Tarball, Failure] = field(default_factory=dict)
     """Tarballs that could not be read in this call."""
+    sizes: Mapping[Tarball, int | None] = field(default_factory=dict)
+    """Sizes of tarballs that were asked for to choose the cheaper way; None where they could not be
+    had."""
     doubted: frozenset[Tarball] = frozenset()
     """Those in which a clip did not lie where it was known to: they are read."""
 

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 
 from k600.dataset.clip import Tarball, label_of, names_of_classes
 from k600.dataset.labels import NAMES
-from k600.loading.cheaper import MEAN_CLIP_BYTES, USUAL_CLIPS
+from k600.loading.cheaper import MEAN_CLIP_BYTES
 from k600.loading.reads import reads_of
 from k600.loading.selection import Candidate, share_of, walk_clips, walk_order
 from k600.loading.state import State
 from k600.store.rows import ClipRow
 from k600.tarballs.extract import TarballRead
+
+_TARBALL_BYTES = 1_470_000_000
+"""Mean size of a test tarball: each is read whole where clips are counted by class."""
 
 
 @dataclass(slots=True)
@@ -131,8 +134,7 @@ def bytes_to_search(state: State, clips: int) -> float:
     """Return about how much of the test tarballs is read until there are so many more clips."""
     request = state.request
     found = clips * MEAN_CLIP_BYTES * len(NAMES) / len(request.classes or NAMES)
-    whole = USUAL_CLIPS[state.split] * MEAN_CLIP_BYTES
-    return max(found, whole) if request.limits.by_class else found  # each is read whole then
+    return max(found, _TARBALL_BYTES) if request.limits.by_class else found
 
 
 def next_to_search(state: State, names: frozenset[str]) -> TarballRead | None:

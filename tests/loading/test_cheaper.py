@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 import kinetics600
+from k600.dataset.clip import Tarball
 from k600.dataset.labels import NAMES
 from k600.loading.cheaper import Comparison, note_rate, recall_rate, youtube_seconds
 from k600.loading.plan import Plan, make_plan
 from k600.loading.state import read_state
 
-CLIPS = {"train": 730, "validation": 48}
+SIZES = {"train": 1_080_000_000, "validation": 72_000_000}
+CLIPS = {"train": 100, "validation": 48}
 
 FEW = {"max_samples": 10, "shuffle": True}
 MANY = {"max_samples": 300, "shuffle": True}
@@ -33,7 +35,11 @@ def plan_of(root: Path, split: str, *, rate: float | None = None, **options: Any
     }
     state = read_state(request, split, keep=False)
     state = state.with_host(listing=names, fresh=True)
-    return make_plan(replace(state, bytes_per_second=rate))
+    asked = make_plan(state)
+    assert not asked.first
+    assert 1 <= len(asked.needs_sizes) <= 300
+    sizes = dict.fromkeys((Tarball(split, label) for label in NAMES), SIZES[split])
+    return make_plan(replace(state.with_host(sizes=sizes), bytes_per_second=rate))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +81,7 @@ def test_where_one_source_is_asked_for_nothing_is_compared(tmp_path: Path, sourc
     state = read_state(request, "train", keep=False)
     state = state.with_host(listing={"zumba": ["abcdefghijk_000000_000010.mp4"]}, fresh=True)
     plan = make_plan(state)
-    assert (plan.first, plan.comparison) == (source, None)
+    assert (plan.first, plan.comparison, plan.needs_sizes) == (source, None, ())
 
 
 @pytest.mark.parametrize(
@@ -104,10 +110,16 @@ def test_where_one_source_is_asked_for_nothing_is_compared(tmp_path: Path, sourc
             "measured); YouTube (source='youtube') would take about 1.9 h, and gives a "
             "guest no more than 300 clips an hour",
         ),
+        (
+            10,
+            None,
+            None,
+            "10 clips from YouTube, in about 40 s, as the mirror does not give the tarballs now",
+        ),
     ],
 )
 def test_one_line_says_which_way_and_why(
-    clips: int, tarball_bytes: float, rate: float | None, words: str
+    clips: int, tarball_bytes: float | None, rate: float | None, words: str
 ) -> None:
     found = Comparison(
         clips=clips,

@@ -23,7 +23,6 @@ from k600.errors import (
     OptionError,
     YouTubeError,
 )
-from k600.loading.cheaper import MEAN_CLIP_BYTES
 from k600.loading.estimate import forecast_split
 from k600.miniature import CLASSES, MACOS, Miniature, make_clip
 from k600.publish.metadata import metadata_rows
@@ -440,11 +439,12 @@ def test_where_little_is_to_be_read_the_tarballs_give_the_clips(
 def test_what_youtube_has_lost_comes_from_its_tarball_so_that_all_have_the_same_clips(
     load: Load,
     youtube: Replica,
+    miniature: Miniature,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     lines: pytest.LogCaptureFixture,
 ) -> None:
-    size = 5 * MEAN_CLIP_BYTES  # the list has five clips
+    size = (miniature.root / f"train/{CLASS}.tar.gz").stat().st_size
     # (One clip is half a tarball, and three are more.)
     monkeypatch.setattr("k600.loading.cheaper.LITTLE_BYTES", size * 6 // 10)
 
