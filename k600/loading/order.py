@@ -226,7 +226,9 @@ class _Reader:
     def __init__(self, order: Order) -> None:
         self._split, self._reading = order.split, order.reading
         self.stop = threading.Event()
-        self._lost: dict[Tarball, MirrorError] = {}
+        self._lost: set[Tarball] = set()
+        self._misplaced: dict[Tarball, Exception] = {}
+        """Errors of tarballs whose clips do not lie where their places say."""
 
     def read(self, values: Mapping[str, Any]) -> Record | LeftOut:
         """Return the row of the dataset for a clip, a row of the table, or why there is none."""
@@ -245,6 +247,7 @@ class _Reader:
         try:
             data = read_clip(self._reading.mirror, place, clip.file_name, stop=self.stop)
         except EntryError as error:
+            self._misplaced[place.tarball] = error
             return LeftOut(f"{what} is left out: {error}", error)
         except (MirrorChangedError, MirrorNotFoundError, MirrorDeniedError) as error:
             return self._lose(place.tarball, error)
@@ -259,15 +262,15 @@ class _Reader:
         return record_of(clip, what, data, "cvdf", fps)
 
     def check_any_fits(self, order: Order) -> None:
-        """Raise an error if no tarball was the one that its clips' places are of.
+        """Raise an error if in no tarball a clip lay where its place says.
 
         A small part of an order may well need one alone that was replaced; three are no chance.
         """
-        if not self._lost:
+        if not self._misplaced:
             return
-        if len(self._lost) >= min(3, len(order.clips["tarball"].unique().drop_null())):
-            error = next(iter(self._lost.values()))
-            raise MirrorChangedError(
+        if len(self._misplaced) >= min(3, len(order.clips["tarball"].unique().drop_null())):
+            error = next(iter(self._misplaced.values()))
+            raise MirrorError(
                 f"shuffle_clips: not one clip could be read, as the index is of other tarballs: "
                 f"{error}. Pass the index of this mirror (`kinetics600 index build {self._split}` "
                 "makes one), or the mirror that the index was made of"
@@ -286,7 +289,8 @@ class _Reader:
     def _lose(self, tarball: Tarball, error: MirrorError) -> LeftOut:
         if tarball in self._lost:
             return LeftOut("")
-        self._lost[tarball] = error
+        self._lost.add(tarball)
+        self._misplaced[tarball] = error
         return LeftOut(
             f"the clips of {tarball.path} are left out: {error}. Where the index no longer fits "
             "the mirror, `kinetics600 index build` makes it anew",
