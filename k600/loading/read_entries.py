@@ -40,6 +40,8 @@ logger = logging.getLogger("kinetics600")
 _AT_ONCE = 16
 """Requests at a time, whatever `num_workers` says: a thread waits for the host most of the time and
 hardly computes. Each holds one clip, and what lies in front of it, in memory."""
+_WRITERS = 4
+"""Threads more, as those that write a clip ask for none."""
 _MOST_AHEAD = 8 * _AT_ONCE
 """Clips that are asked for or came while others get their names, which takes a moment."""
 _LANDING_SECONDS = 0.5
@@ -124,13 +126,14 @@ class _Run:
     bar: Bar
     came: Fetched = field(default_factory=Fetched)
     stop: threading.Event = field(default_factory=threading.Event)
+    requests: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_AT_ONCE))
 
     def carry_out(self, entries: Mapping[Candidate, Place]) -> None:
         """Ask for all clips; those that came get their names together while the rest comes."""
         results = map_ahead(
             lambda entry: self._bring(*entry),
             entries.items(),
-            threads=_AT_ONCE,
+            threads=_AT_ONCE + _WRITERS,
             most_ahead=_MOST_AHEAD,
             name="k600-entry",
             stop=self.stop.set,
@@ -164,7 +167,8 @@ class _Run:
         """
         request, (label, name) = self.state.request, candidate
         try:
-            data = read_clip(request.mirror, place, name, stop=self.stop)
+            with self.requests:  # who writes leaves it to another thread
+                data = read_clip(request.mirror, place, name, stop=self.stop)
         except MirrorRangesError:
             raise
         except (EntryError, MirrorError) as error:
