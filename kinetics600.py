@@ -399,8 +399,8 @@ def features(*, decode: bool = False) -> datasets.Features:
 
     `video` (`{"path", "bytes"}`, or with `decode` a torchcodec decoder), `label` (id 0 to 599, None
     for a test clip without one), `youtube_id`, `time_start` and `time_end` (seconds in the YouTube
-    video, the end exclusive), `split`, and `source`: `cvdf`, `youtube`, or `local` for a clip
-    that was in the folder before.
+    video, the end exclusive), `split`, `source` (`cvdf`, `youtube`, or `local` for a clip that was
+    in the folder before), and `fps` (frames per second of a clip that was encoded anew, else None).
     """
     declared = datasets.Features.from_dict(feature_types(ROWS))
     return datasets.Features({**declared, "video": hf.Video(decode=decode)})
