@@ -166,6 +166,28 @@ def video_of(file_name: str) -> str:
     return file_name[:11]
 
 
+@dataclass(frozen=True, slots=True)
+class Without:
+    """Clips that are left out on purpose, whoever has them: `file_name in without`.
+
+    Example:
+        >>> "-_abcdefghi_000012_000022.mp4" in Without(frozenset({"-_abcdefghi"}))
+        True
+    """
+
+    videos: frozenset[str] = frozenset()
+    """YouTube ids of videos whose clips are."""
+
+    def __bool__(self) -> bool:
+        return bool(self.videos)
+
+    def __contains__(self, file_name: str) -> bool:
+        return bool(self.videos) and video_of(file_name) in self.videos
+
+
+NOTHING = Without()
+
+
 def parse_file_name(name: str) -> tuple[str, int, int] | None:
     """Return `(youtube_id, time_start, time_end)` of a clip's file name, None if it is not one.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from k600.dataset.clip import file_name_of, label_of, video_of
+from k600.dataset.clip import file_name_of, label_of
 from k600.dataset.labels import NAMES
 from k600.dataset.splits import UNLABELED
 from k600.errors import ListError, ManifestError, NoClipsError, OptionError
@@ -119,8 +119,8 @@ def listed_or_found(listed: Mapping[str, Sequence[str]], state: State) -> Candid
     for label in classes:
         names = listed.get(label, ())
         if state.without:
-            names = [name for name in names if video_of(name) not in state.without]
-            more[label] = {name for name in more[label] if video_of(name) not in state.without}
+            names = [name for name in names if name not in state.without]
+            more[label] = {name for name in more[label] if name not in state.without}
         others = more[label].difference(elsewhere, names)
         if names or others:
             found[label] = [*names, *sorted(others)] if others else names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k600.dataset.clip import Listing, video_of
+from k600.dataset.clip import NOTHING, Listing, Without, video_of
 from k600.errors import ListError, OfflineError
 from k600.loading.request import Request
 from k600.tarballs.catalog import KeptLists
@@ -30,12 +30,12 @@ def train_listing(request: Request, *, keep: bool) -> Listing:
     )
 
 
-def left_out_videos(request: Request, split: str, *, keep: bool) -> frozenset[str]:
-    """Return the YouTube ids of videos whose clips a request leaves out of a split: train's.
+def left_out(request: Request, split: str, *, keep: bool) -> Without:
+    """Return the clips that a request leaves out of a split: those of train's videos.
 
     Arguments and errors are `train_listing`'s.
     """
     if not request.exclude_overlap or split == "train":
-        return frozenset()
+        return NOTHING
     listing = train_listing(request, keep=keep)
-    return frozenset(video_of(name) for names in listing.values() for name in names)
+    return Without(frozenset(video_of(name) for names in listing.values() for name in names))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from k600.dataset.clip import Place, Tarball
+from k600.dataset.clip import NOTHING, Place, Tarball, Without
 from k600.loading.selection import Candidate
 from k600.store.rows import ClipRow, LedgerView
 from k600.tarballs.extract import TarballRead
@@ -25,7 +25,7 @@ def plan_reads(
     here: Callable[[str], Collection[str]],
     *,
     wanted: frozenset[str] | None = None,
-    without: frozenset[str] = frozenset(),
+    without: Without = NOTHING,
     retry_errors: bool = False,
     refetch: bool = False,
     listing: Mapping[str, Collection[str]] | None = None,

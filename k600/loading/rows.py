@@ -16,7 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from k600.dataset.clip import Clip, Entry, Tarball, TestLabels, label_of, parse_file_name
+from k600.dataset.clip import (
+    NOTHING,
+    Clip,
+    Entry,
+    Tarball,
+    TestLabels,
+    Without,
+    label_of,
+    parse_file_name,
+)
 from k600.dataset.labels import label_id
 from k600.dataset.reasons import REASONS, reason_of_failure
 from k600.errors import (
@@ -194,8 +203,8 @@ class StreamedShard:
     only: Mapping[str, str] | None = None
     """Yield the clips of these file names only, and read no further than the last: each with the
     SHA-256 that it must have, empty where unknown."""
-    without: frozenset[str] = frozenset()
-    """Leave out the clips of these videos, by YouTube id."""
+    without: Without = NOTHING
+    """Clips that are left out."""
     retry_errors: bool = False
     """Read a tarball anew of which clips were proved not to be had."""
     ahead_bytes: int = AHEAD_BYTES
@@ -263,7 +272,7 @@ class StreamedShard:
             if is_other(found.data or b"", proof):
                 message = f"{clip.key} is left out: {REASONS['differs']}"
                 yield LeftOut(message, None, self._member(clip.file_name), "differs")
-            elif is_asked_for and clip.youtube_id not in self.without:
+            elif is_asked_for and clip.file_name not in self.without:
                 yield found
             if left is not None and not left:
                 streamed.close()  # else what noting places meets would be raised to nobody

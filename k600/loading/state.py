@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from k600.dataset.clip import Listing, Tarball, TestLabels, names_of_classes
+from k600.dataset.clip import NOTHING, Listing, Tarball, TestLabels, Without, names_of_classes
 from k600.dataset.labels import NAMES
 from k600.dataset.splits import Split
 from k600.errors import Kinetics600Error, OfflineError
@@ -17,7 +17,7 @@ from k600.errors.text import public_url
 from k600.loading.cheaper import recall_rate
 from k600.loading.index import IndexFile
 from k600.loading.manifest import ManifestRow
-from k600.loading.overlap import left_out_videos
+from k600.loading.overlap import left_out
 from k600.loading.places import Places
 from k600.loading.request import Request
 from k600.loading.selection import Candidate
@@ -86,8 +86,8 @@ class State:
     """Whether the store may be written to, as `Store.prepare` has proved."""
     places: Places
     """Where clips lie in their tarballs; read from ledger, manifest and index as it is asked."""
-    without: frozenset[str] = frozenset()
-    """YouTube ids of videos whose clips are left out."""
+    without: Without = NOTHING
+    """Clips that are left out."""
     members: Mapping[str, Sequence[ClipRow]] = field(default_factory=dict)
     """What is known of each tarball's clips in its own order, where `is_unlisted`."""
     bytes_per_second: float | None = None
@@ -234,7 +234,7 @@ def read_state(
         write=writable,
         listed=folders,
     )
-    without = left_out_videos(request, split, keep=writable)
+    without = left_out(request, split, keep=writable)
     state = State(
         request,
         split,

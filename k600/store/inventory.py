@@ -23,7 +23,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from k600.dataset.clip import Listing, TestLabels, label_of, parse_file_name, video_of
+from k600.dataset.clip import NOTHING, Listing, TestLabels, Without, label_of, parse_file_name
 from k600.dataset.labels import NAMES, canonical
 from k600.dataset.splits import UNLABELED, Split
 from k600.errors import UnknownClassError
@@ -123,9 +123,9 @@ class Inventory:
         known: LedgerView,
         folders: Folders | None = None,
         *,
-        without: Collection[str] = (),
+        without: Without = NOTHING,
     ) -> None:
-        """List nothing yet; clips of the videos `without` count as not there."""
+        """List nothing yet; clips in `without` count as not there."""
         self._without = without
         self._store, self._folders, self._hidden = store, folders or Folders(store), known.hidden()
         self._rows: dict[str, list[AdoptedRow]] = {}
@@ -156,7 +156,7 @@ class Inventory:
         if folder in self._hidden:
             own = own - self._hidden[folder]
         if self._without:
-            own = {name for name in own if video_of(name) not in self._without}
+            own = {name for name in own if name not in self._without}
         for row in rows:
             bad = row.problem and row.is_at_place and row.file_name in own
             if bad and is_unchanged(self._store.root / row.path, row):
@@ -166,7 +166,7 @@ class Inventory:
         for row in rows:  # others may have one twice
             if row.problem or row.is_at_place or row.file_name in own:
                 continue
-            if video_of(row.file_name) in self._without:
+            if row.file_name in self._without:
                 continue
             if row.file_name in self._folders.names(os.path.dirname(row.path)):
                 elsewhere.setdefault(row.file_name, row.path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from k600.dataset.clip import Entry, Listing, Tarball, TestLabels, video_of
+from k600.dataset.clip import NOTHING, Entry, Listing, Tarball, TestLabels, Without
 from k600.errors import DamagedTarballError, MirrorChangedError, MirrorError, Stopped
 from k600.mirror.identity import RemoteFile
 from k600.mirror.mirror import Mirror
@@ -45,9 +45,9 @@ _IN_MEMORY_BYTES = 16 << 20
 """A clip of at most this size is compared with the ledger without being written."""
 
 
-def is_wanted(name: str, wanted: Collection[str] | None, without: Collection[str]) -> bool:
-    """Return whether a file is among the wanted (None: all), and no clip of videos `without`."""
-    return (wanted is None or name in wanted) and video_of(name) not in without
+def is_wanted(name: str, wanted: Collection[str] | None, without: Without) -> bool:
+    """Return whether a file is among the wanted (None: all), and not left out on purpose."""
+    return (wanted is None or name in wanted) and name not in without
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class TarballRead:
     tarball: Tarball
     wanted: frozenset[str] | None = None
     """File names to store; None for every clip in it."""
-    without: frozenset[str] = frozenset()
-    """YouTube ids of videos whose clips are not stored all the same."""
+    without: Without = NOTHING
+    """Those that are not stored all the same."""
     until_found: bool = False
     """Whether reading may stop after the last wanted clip."""
     most: int | None = None
