@@ -27,6 +27,7 @@ from k600.loading.request import Request
 from k600.loading.selection import Candidate
 from k600.loading.state import State, read_state
 from k600.store.files import move_into_place
+from k600.store.inventory import is_as_noted
 from k600.store.rows import AdoptedRow, CheckRow
 from k600.store.store import QUARANTINE, Store
 from k600.video.probe import BAD
@@ -352,8 +353,7 @@ def put_aside(request: Request, finding: Finding) -> None:
 
     try:
         with translate_errors(store_error, source):
-            status = source.stat()
-            if (status.st_size, status.st_mtime_ns) != (row.size_bytes, row.mtime_ns):
+            if not is_as_noted(source.stat(), row):
                 finding.why = "it has changed since; verify again"
                 return
             moved_to = _free_name(store, row)
@@ -395,8 +395,7 @@ def find_failed(request: Request, split: str) -> dict[str, dict[str, str]]:
     for row in request.ledger.checks(split):
         if row.verdict in BAD:
             with contextlib.suppress(OSError):
-                status = os.stat(request.store.root / row.path)
-                if (status.st_size, status.st_mtime_ns) == (row.size_bytes, row.mtime_ns):
+                if is_as_noted(os.stat(request.store.root / row.path), row):
                     label = row.folder.partition("/")[2]
                     failed.setdefault(label, {})[row.file_name] = reason_of_verdict(row.verdict)
     return failed

@@ -42,10 +42,7 @@ def printable_lines(text: object) -> str:
         >>> printable_lines("cannot be read\nerror: all is lost")
         'cannot be read\n  error: all is lost'
     """
-    text = str(text)
-    if text.isprintable():
-        return text
-    first, *more = map(printable, text.split("\n"))
+    first, *more = map(printable, str(text).split("\n"))
     lines = [first, *(line if not line or line.startswith("  ") else f"  {line}" for line in more)]
     return "\n".join(lines)
 

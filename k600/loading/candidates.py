@@ -28,8 +28,7 @@ def find_candidates(state: State) -> Candidates | None:
     Those of the manifest. Else those of the host's list, and with them what its tarballs were seen
     to hold and what is in the store: the host's list does not name all. Without the network, those
     in the store. For the test split, what its tarballs hold once they were all read; before,
-    DeepMind's list of labels. None if a list of the host has to be
-    asked for first (`ask_host`).
+    DeepMind's list of labels. None if a list of the host has to be asked for first (`ask_host`).
 
     Raises:
         ListError: The mirror has no list of the clips, and there is no other way to know them.

@@ -29,7 +29,7 @@ from k600.dataset.splits import UNLABELED, Split
 from k600.errors import UnknownClassError
 from k600.errors.text import counted
 from k600.store.ledger import Ledger
-from k600.store.rows import AdoptedRow, LedgerView
+from k600.store.rows import AdoptedRow, CheckRow, LedgerView
 from k600.store.store import Store
 from k600.video.probe import box_problem
 
@@ -205,6 +205,11 @@ def is_unchanged(path: Path, row: AdoptedRow) -> bool:
         status = path.stat()
     except OSError:
         return row.problem == "unreadable"
+    return is_as_noted(status, row)
+
+
+def is_as_noted(status: os.stat_result, row: AdoptedRow | CheckRow) -> bool:
+    """Return whether a file has the size and the time that were noted of it."""
     return (status.st_size, status.st_mtime_ns) == (row.size_bytes, row.mtime_ns)
 
 

@@ -64,18 +64,17 @@ class Ledger:
         )
         self._mirror = mirror
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[Ledger]:
+    def transaction(self) -> AbstractContextManager[Ledger]:
         """Yield this ledger for calls of one thread that are one transaction, all or nothing."""
-        with self._open(write=True) as db:
-            opened = copy.copy(self)
-            opened._open = lambda **_: contextlib.nullcontext(db)
-            yield opened
+        return self._opened(write=True)
+
+    def copied(self) -> AbstractContextManager[Ledger]:
+        """Yield this ledger in memory: what is recorded there is forgotten."""
+        return self._opened(in_memory=True)
 
     @contextlib.contextmanager
-    def copied(self) -> Iterator[Ledger]:
-        """Yield this ledger in memory: what is recorded there is forgotten."""
-        with self._open(in_memory=True) as db:
+    def _opened(self, **how: bool) -> Iterator[Ledger]:
+        with self._open(**how) as db:
             opened = copy.copy(self)
             opened._open = lambda **_: contextlib.nullcontext(db)
             yield opened
